@@ -1,0 +1,1 @@
+"""Compiler, simulator and deployment tool for early-exit spiking networks (SEENN)."""

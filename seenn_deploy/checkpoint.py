@@ -1,0 +1,161 @@
+"""State dicts read without running anything they contain, and taken apart tensor by tensor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from seenn_deploy.errors import ModelError
+from seenn_deploy.graph import Affine, Array, batch_norm
+
+
+def read_state_dict(path: Path) -> dict[str, Array]:
+    """All tensors of a checkpoint by name, as numpy arrays.
+
+    Raises
+    ------
+    ModelError
+        When the file is not a state_dict, or is a pickle with anything else than tensors in it.
+    """
+    return _read_safetensors(path) if path.suffix.lower() == ".safetensors" else _read_torch(path)
+
+
+def _read_safetensors(path: Path) -> dict[str, Array]:
+    try:
+        arrays: dict[str, Array] = load_file(path)
+        return arrays
+    except (SafetensorError, OSError, KeyError) as error:
+        raise ModelError(f"{path}: not a safetensors file ({error})") from None
+
+
+def _read_torch(path: Path) -> dict[str, Array]:
+    try:
+        import torch
+    except ImportError:
+        raise ModelError(
+            f"{path}: reading a torch checkpoint needs torch; pip install 'seenn-deploy[torch]', "
+            "or save the state_dict as .safetensors"
+        ) from None
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds, all of them mean: not a plain state_dict
+        raise ModelError(f"{path}: {_why_refused(str(error))}") from None
+    return {k: v.detach().float().numpy() if v.is_floating_point() else v.numpy()
+            for k, v in _unwrap(path, stored).items()}
+
+
+def _why_refused(message: str) -> str:
+    if "Unsupported" in message or "Weights only" in message or "weights_only" in message:
+        name = message.split("GLOBAL ")[1].split()[0] if "GLOBAL " in message else "an object"
+        return (
+            f"refused, the pickle asks for {name} and would run code; "
+            "save model.state_dict() alone and use that file"
+        )
+    return "not a torch checkpoint; give the file that torch.save(model.state_dict()) wrote"
+
+
+def _unwrap(path: Path, stored: Any) -> dict[str, Any]:
+    """Look through ``{'state_dict': ...}`` and the ``module.`` prefix of DataParallel."""
+    import torch
+
+    for key in ("state_dict", "model_state_dict", "model", "net"):
+        if isinstance(stored, dict) and isinstance(stored.get(key), dict):
+            stored = stored[key]
+    if not isinstance(stored, dict) or not stored:
+        raise ModelError(f"{path}: holds a {type(stored).__name__}, not a state_dict of tensors")
+    odd = [k for k, v in stored.items() if not isinstance(v, torch.Tensor)]
+    if odd:
+        raise ModelError(f"{path}: entry {odd[0]!r} is not a tensor; give a plain state_dict")
+    if all(k.startswith("module.") for k in stored):
+        return {k.removeprefix("module."): v for k, v in stored.items()}
+    return stored
+
+
+class Tensors:
+    """A state_dict that notices which of its tensors were used.
+
+    Parameters
+    ----------
+    path : Path
+        For messages.
+    arrays : dict of arrays
+    """
+
+    def __init__(self, path: Path, arrays: dict[str, Array]) -> None:
+        self.path = path
+        self.arrays = arrays
+        self._used: set[str] = set()
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.arrays
+
+    def take(self, key: str, shape: tuple[int | None, ...]) -> Array:
+        """The tensor `key`, checked; None in `shape` fits any size.
+
+        Raises
+        ------
+        ModelError
+            When it is missing, has another shape, or holds NaN or infinity.
+        """
+        if key not in self.arrays:
+            raise ModelError(f"{self.path}: tensor {key!r} is missing; is the checkpoint complete?")
+        value = self.arrays[key]
+        fits = len(value.shape) == len(shape) and all(
+            want in (None, have) for want, have in zip(shape, value.shape, strict=True)
+        )
+        if not fits:
+            wanted = "(" + ", ".join("any" if n is None else str(n) for n in shape) + ")"
+            raise ModelError(f"{self.path}: {key!r} has shape {value.shape}, expected {wanted}")
+        if not np.all(np.isfinite(value)):
+            bad = int(value.size - np.count_nonzero(np.isfinite(value)))
+            raise ModelError(f"{self.path}: {key!r} holds {bad} NaN or infinite values of {value.size}")
+        self._used.add(key)
+        return value
+
+    def take_batch_norm(self, prefix: str, channels: int) -> Affine:
+        """The batch norm stored under `prefix`, with running statistics."""
+        gamma, beta, mean, var = (
+            self.take(f"{prefix}.{part}", (channels,))
+            for part in ("weight", "bias", "running_mean", "running_var")
+        )
+        self._used.add(f"{prefix}.num_batches_tracked")
+        if np.any(var < 0):
+            raise ModelError(f"{self.path}: '{prefix}.running_var' is negative ({var.min():g})")
+        return batch_norm(gamma, beta, mean, var)
+
+    def ignore_copy(self, copy: str, original: str) -> None:
+        """Accept the tensors under `copy` as repetitions of those under `original`.
+
+        Raises
+        ------
+        ModelError
+            When one of them differs: the file contradicts itself.
+        """
+        for key in [k for k in self.arrays if k.startswith(copy + ".")]:
+            twin = original + key.removeprefix(copy)
+            if twin not in self.arrays or not np.array_equal(self.arrays[key], self.arrays[twin]):
+                raise ModelError(f"{self.path}: {key!r} and {twin!r} should be the same tensor, but differ")
+            self._used.add(key)
+
+    def check_all_used(self, family: str) -> None:
+        """Raise ModelError naming the tensors that are no part of the network."""
+        left = [k for k in self.arrays if k not in self._used]
+        if left:
+            raise ModelError(
+                f"{self.path}: looks like {family}, but {len(left)} tensors do not fit it: {_some(left)}"
+            )
+
+    def unknown(self, families: str) -> ModelError:
+        """The error for a state_dict that belongs to no known family."""
+        return ModelError(
+            f"{self.path}: unknown network, none of its {len(self.arrays)} tensors fits "
+            f"{families}: {_some(list(self.arrays))}"
+        )
+
+
+def _some(keys: list[str], most: int = 5) -> str:
+    return ", ".join(keys[:most]) + (f", .. ({len(keys) - most} more)" if len(keys) > most else "")

@@ -1,0 +1,31 @@
+"""Weights and biases in the precision of the program; passes before compute in float64."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from seenn_deploy.errors import ModelError
+from seenn_deploy.graph import Array, Projection, Source, SpikingGraph
+
+
+def apply(graph: SpikingGraph) -> SpikingGraph:
+    """Round every weight and bias to float32."""
+    return graph.replace(
+        [n if isinstance(n, Source) else replace(n, bias=_float32(n.name, n.bias)) for n in graph.order],
+        [_cast_edge(e) for e in graph.projections],
+    )
+
+
+def _cast_edge(edge: Projection) -> Projection:
+    weight = _float32(f"{edge.pre} -> {edge.post}", edge.synapses.weight)
+    return replace(edge, maps=(replace(edge.synapses, weight=weight),))
+
+
+def _float32(name: str, values: Array) -> Array:
+    with np.errstate(over="ignore"):
+        cast = np.ascontiguousarray(values, dtype=np.float32).reshape(values.shape)
+    if not np.all(np.isfinite(cast)):
+        raise ModelError(f"{name}: a folded weight exceeds float32 ({np.abs(values).max():g})")
+    return cast

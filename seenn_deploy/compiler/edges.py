@@ -1,0 +1,35 @@
+"""Rewriting every edge of a graph with one rule: the loop that all folding passes share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeAlias
+
+import numpy as np
+
+from seenn_deploy.graph import Array, LinearMap, Node, Shape, Source, SpikingGraph
+
+Maps: TypeAlias = tuple[LinearMap, ...]
+Rule: TypeAlias = Callable[[Maps, Shape], tuple[Maps, Array | None]]
+
+
+def rewrite(graph: SpikingGraph, rule: Rule) -> SpikingGraph:
+    """Apply ``rule(maps, in_shape) -> (maps, bias)`` to every edge.
+
+    The bias (broadcastable to the target's shape, or None) is added to the target's own.
+    """
+    projections, extra = [], {}
+    for edge in graph.projections:
+        maps, bias = rule(edge.maps, graph.node(edge.pre).shape)
+        projections.append(replace(edge, maps=maps))
+        if bias is not None:
+            extra[edge.post] = extra.get(edge.post, 0) + bias.astype(np.float64)
+    return graph.replace([_add_bias(n, extra) for n in graph.order], projections)
+
+
+def _add_bias(node: Node, extra: dict[str, Array]) -> Node:
+    if isinstance(node, Source) or node.name not in extra:
+        return node
+    bias = node.bias.astype(np.float64) + extra[node.name]
+    return replace(node, bias=bias)

@@ -1,0 +1,49 @@
+"""The compiler's table of contents."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from seenn_deploy.compiler import balance_delays, cast, fold_affine, fold_pool
+from seenn_deploy.errors import ProgramError
+from seenn_deploy.exits import ExitRule
+from seenn_deploy.exits.fixed import Fixed
+from seenn_deploy.graph import SpikingGraph
+from seenn_deploy.program import Program
+
+PRECISIONS = ("float32",)
+
+
+def compile(
+    graph: SpikingGraph,
+    exit_rule: ExitRule | None = None,
+    precision: str = "float32",
+    schedule: Literal["pipelined", "speculative", "gated"] = "speculative",
+) -> Program:
+    """Lower a float graph to a program.
+
+    Parameters
+    ----------
+    graph : SpikingGraph
+        As a frontend gives it: pools, batch norms and normalisation still there.
+    exit_rule : ExitRule, optional
+        ``Fixed()`` by default.
+    precision : 'float32'
+    schedule : 'pipelined', 'speculative' or 'gated'
+
+    Raises
+    ------
+    ModelError
+        When something cannot be folded.
+    ProgramError
+        For a precision or schedule that does not exist.
+    """
+    if precision not in PRECISIONS:
+        raise ProgramError(f"precision {precision!r}: there is {', '.join(PRECISIONS)}")
+    for step in (fold_pool, fold_affine, cast, balance_delays):
+        graph = step.apply(graph)
+    folded = graph.provenance.get("assumed", {}).get("mean") is not None
+    limits = (0.0, 1.0) if folded else (-np.inf, np.inf)
+    return Program(graph, exit_rule or Fixed(), schedule, precision, limits)

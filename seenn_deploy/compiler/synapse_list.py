@@ -1,0 +1,64 @@
+"""Linear maps as explicit lists of synapses, for what no convolution can express."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from seenn_deploy.graph import Array, Conv2d, Dense, Shape, Sparse
+
+
+def conv_synapses(conv: Conv2d, in_shape: Shape) -> tuple[Array, Array, Array]:
+    """All synapses of a convolution: (source, target, weight), flattened in C order."""
+    c_out, height, width = conv.out_shape(in_shape)
+    _, c_group, k_h, k_w = conv.weight.shape
+    o, i, k, m, y, x = np.ogrid[:c_out, :c_group, :k_h, :k_w, :height, :width]
+    row = y * conv.stride[0] - conv.padding[0] + k * conv.dilation[0]
+    col = x * conv.stride[1] - conv.padding[1] + m * conv.dilation[1]
+    channel = o // (c_out // conv.groups) * c_group + i
+    exists = (row >= 0) & (row < in_shape[1]) & (col >= 0) & (col < in_shape[2])
+    source = (channel * in_shape[1] + row) * in_shape[2] + col
+    target = (o * height + y) * width + x
+    shape = (c_out, c_group, k_h, k_w, height, width)
+    keep = np.broadcast_to(exists, shape)
+    weight = np.broadcast_to(conv.weight[..., None, None], shape)
+    return (
+        np.broadcast_to(source, shape)[keep],
+        np.broadcast_to(target, shape)[keep],
+        weight[keep],
+    )
+
+
+def dense_synapses(dense: Dense) -> tuple[Array, Array, Array]:
+    """All synapses of a dense layer: (source, target, weight)."""
+    target, source = np.indices(dense.weight.shape)
+    return source.ravel(), target.ravel(), dense.weight.ravel()
+
+
+def by_source(source: Array, target: Array, weight: Array, n_in: int, shape_out: Shape) -> Sparse:
+    """Compress a synapse list by source neuron."""
+    order = np.lexsort((target, source))
+    indptr = np.zeros(n_in + 1, np.int64)
+    np.cumsum(np.bincount(source, minlength=n_in), out=indptr[1:])
+    return Sparse(indptr, target[order].astype(np.int32), weight[order], shape_out)
+
+
+def spread_pool(
+    synapses: tuple[Array, Array, Array], kernel: tuple[int, int], in_shape: Shape, shape_out: Shape
+) -> Sparse:
+    """Synapses of pooled neurons as synapses of the neurons in their windows, weight / window."""
+    source, target, weight = synapses
+    pooled = (in_shape[0], in_shape[1] // kernel[0], in_shape[2] // kernel[1])
+    channel, y, x = np.unravel_index(source, pooled)
+    dy, dx = (d.ravel()[:, None] for d in np.indices(kernel))
+    row, col = y * kernel[0] + dy, x * kernel[1] + dx
+    flat = (channel * in_shape[1] + row) * in_shape[2] + col
+    shape = flat.shape
+    return by_source(
+        flat.ravel(),
+        np.broadcast_to(target, shape).ravel(),
+        np.broadcast_to(weight / prod(kernel), shape).ravel(),
+        prod(in_shape),
+        shape_out,
+    )

@@ -1,0 +1,21 @@
+"""Errors a user can act on. The command line prints each as one line and exits with code 2."""
+
+
+class SeennError(Exception):
+    """Input that cannot be used: the message names the object, the value found and the remedy."""
+
+
+class ModelError(SeennError):
+    """A checkpoint or a graph that cannot be lowered."""
+
+
+class DataError(SeennError):
+    """Images or labels that do not fit the program."""
+
+
+class ProgramError(SeennError):
+    """A program folder or bundle that cannot be read, or was altered."""
+
+
+class DeviceError(SeennError):
+    """A device that is missing, of the wrong version, or that failed while running."""

@@ -1,0 +1,43 @@
+"""Exit rules, one a file. The file name is the rule's name, its class the same in CamelCase."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
+
+from .base import ExitRule
+
+
+def names() -> list[str]:
+    """The rules there are."""
+    return sorted(m.name for m in iter_modules(__path__) if m.name != "base")
+
+
+def from_dict(stored: dict[str, Any]) -> ExitRule:
+    """A rule from what ``ExitRule.to_dict`` gave.
+
+    Raises
+    ------
+    ValueError
+        For a rule that does not exist or a parameter out of range.
+    """
+    parameters = dict(stored)
+    name = parameters.pop("rule", None)
+    if name not in names():
+        raise ValueError(f"exit rule {name!r} does not exist; there are {', '.join(names())}")
+    try:
+        rule: ExitRule = getattr(import_module(f"{__name__}.{name}"), name.title())(**parameters)
+    except TypeError as error:
+        raise ValueError(f"exit rule {name}: {error}") from None
+    return rule
+
+
+def __getattr__(name: str) -> Any:
+    """``exits.Confidence`` and its siblings, imported when they are asked for."""
+    if name.lower() in names():
+        return getattr(import_module(f"{__name__}.{name.lower()}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+__all__ = ["ExitRule", "from_dict", "names"]

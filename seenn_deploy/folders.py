@@ -1,0 +1,94 @@
+"""Output folders that appear whole or not at all, and are only ever replaced when they are ours."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from seenn_deploy.errors import ProgramError
+
+FORMAT = "seenn-deploy program"
+MANIFEST = "program.json"
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A temporary folder beside `out` that takes its place when the block ends without an error.
+
+    Raises
+    ------
+    ProgramError
+        When `out` exists and was not written by seenn-deploy.
+    """
+    out = Path(os.path.abspath(out))
+    check_ours(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    work.chmod(0o755)
+    try:
+        yield work
+        if out.exists():
+            old = work.with_name(work.name + ".old")
+            out.rename(old)
+            work.rename(out)
+            shutil.rmtree(old)
+        else:
+            work.rename(out)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+
+
+def check_ours(out: Path) -> None:
+    """Raise ProgramError unless `out` is missing, an empty folder, or a folder of ours."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise ProgramError(f"{out}: is a file; name a new folder with -o")
+    if any(out.iterdir()) and not _is_ours(out):
+        raise ProgramError(
+            f"{out}: exists and was not written by seenn-deploy, so it is left alone; "
+            "name another folder with -o"
+        )
+
+
+def _is_ours(folder: Path) -> bool:
+    try:
+        return bool(json.loads((folder / MANIFEST).read_text())["format"] == FORMAT)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def write_file(path: Path, content: bytes | str) -> None:
+    """Write `path` whole or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON, indented, whole or not at all."""
+    write_file(path, json.dumps(value, indent=1) + "\n")
+
+
+def sha256(path: Path) -> str:
+    """Checksum of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(
+            hashlib, "file_digest"
+        ) else hashlib.sha256(file.read()).hexdigest()

@@ -1,0 +1,450 @@
+"""The spiking graph: a source, populations of neurons and a readout, joined by synapses.
+
+Nodes and edges are frozen dataclasses; a :class:`SpikingGraph` checks shapes when it is built and
+is never changed afterwards: a compiler pass returns a new one. Arrays are channels first, as in
+torch. An edge carries a *chain* of linear maps. Frontends write what the source says
+(``AvgPool2d``, ``Conv2d``, ``BatchNorm``); after compilation every chain is exactly one synapse map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from math import prod
+from typing import Any, Literal, TypeAlias
+
+import networkx as nx
+import numpy as np
+from numpy.typing import NDArray
+
+from seenn_deploy.errors import ModelError
+
+Array: TypeAlias = NDArray[Any]
+Shape: TypeAlias = tuple[int, ...]
+Pair: TypeAlias = tuple[int, int]
+
+
+# --- linear maps -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Conv2d:
+    """Two-dimensional convolution (cross-correlation, as in torch) with zero padding.
+
+    Parameters
+    ----------
+    weight : array (C_out, C_in / groups, K_h, K_w)
+    stride, padding, dilation : (int, int)
+        Along height and width.
+    groups : int
+    bias : array (C_out,), optional
+        Only before compilation; afterwards it is part of the population's bias.
+    """
+
+    weight: Array
+    stride: Pair = (1, 1)
+    padding: Pair = (0, 0)
+    dilation: Pair = (1, 1)
+    groups: int = 1
+    bias: Array | None = None
+
+    def out_shape(self, in_shape: Shape) -> Shape:
+        c_out, c_group, *kernel = self.weight.shape
+        if len(in_shape) != 3 or in_shape[0] != c_group * self.groups:
+            raise ModelError(
+                f"a convolution over {c_group * self.groups} channels cannot take shape {in_shape}"
+            )
+        size = tuple(
+            (n + 2 * p - d * (k - 1) - 1) // s + 1
+            for n, p, d, k, s in zip(
+                in_shape[1:], self.padding, self.dilation, kernel, self.stride, strict=True
+            )
+        )
+        if min(size) < 1:
+            raise ModelError(f"a {kernel[0]}x{kernel[1]} kernel does not fit into {in_shape}")
+        return (c_out, *size)
+
+    def dense_macs(self, in_shape: Shape) -> int:
+        """Multiply-accumulates of the dense layer, padding included, as papers count them."""
+        return prod(self.out_shape(in_shape)) * prod(self.weight.shape[1:])
+
+    def fan_out(self, in_shape: Shape, effective: bool = False) -> Array:
+        """Existing synapses of each source neuron, int64 of `in_shape`; padding is none.
+
+        With `effective`, synapses of weight 0 are left out.
+        """
+        _, height, width = self.out_shape(in_shape)
+        c_out, c_group, k_h, k_w = self.weight.shape
+        if effective:
+            split = self.weight.reshape(self.groups, c_out // self.groups, c_group, k_h, k_w)
+            per_tap = np.count_nonzero(split, axis=1).reshape(-1, k_h, k_w)
+        else:
+            per_tap = np.full((in_shape[0], k_h, k_w), c_out // self.groups)
+        rows = _tap_hits(in_shape[1], height, k_h, self.stride[0], self.padding[0], self.dilation[0])
+        cols = _tap_hits(in_shape[2], width, k_w, self.stride[1], self.padding[1], self.dilation[1])
+        return np.einsum("ckl,yk,xl->cyx", per_tap.astype(np.int64), rows, cols, optimize=True)
+
+
+def _tap_hits(n_in: int, n_out: int, kernel: int, stride: int, pad: int, dilation: int) -> Array:
+    """(n_in, kernel) 0/1: does input i meet tap k of some output."""
+    hits = np.zeros((n_in, kernel), np.int64)
+    for k in range(kernel):
+        i = np.arange(n_out) * stride - pad + k * dilation
+        hits[i[(i >= 0) & (i < n_in)], k] = 1
+    return hits
+
+
+@dataclass(frozen=True, eq=False)
+class Dense:
+    """All-to-all synapses over the source flattened in C order.
+
+    Parameters
+    ----------
+    weight : array (M, N)
+    bias : array (M,), optional
+        Only before compilation.
+    """
+
+    weight: Array
+    bias: Array | None = None
+
+    def out_shape(self, in_shape: Shape) -> Shape:
+        if prod(in_shape) != self.weight.shape[1]:
+            raise ModelError(
+                f"a dense layer over {self.weight.shape[1]} neurons cannot take shape {in_shape}"
+            )
+        return (self.weight.shape[0],)
+
+    def dense_macs(self, in_shape: Shape) -> int:
+        return int(self.weight.size)
+
+    def fan_out(self, in_shape: Shape, effective: bool = False) -> Array:
+        per_neuron = (
+            np.count_nonzero(self.weight, axis=0)
+            if effective
+            else np.full(self.weight.shape[1], self.weight.shape[0])
+        )
+        return per_neuron.astype(np.int64).reshape(in_shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Sparse:
+    """A list of synapses, compressed by source neuron (both sides flattened in C order).
+
+    Parameters
+    ----------
+    indptr : int64 array (N + 1,)
+        Synapses of source neuron i are ``indptr[i]:indptr[i + 1]``.
+    targets : int32 array (S,)
+    weight : array (S,)
+    shape_out : tuple of int
+    """
+
+    indptr: Array
+    targets: Array
+    weight: Array
+    shape_out: Shape
+    bias: None = None
+
+    def out_shape(self, in_shape: Shape) -> Shape:
+        if prod(in_shape) != len(self.indptr) - 1:
+            raise ModelError(
+                f"sparse synapses of {len(self.indptr) - 1} neurons cannot take shape {in_shape}"
+            )
+        return self.shape_out
+
+    def dense_macs(self, in_shape: Shape) -> int:
+        return len(self.weight)
+
+    def fan_out(self, in_shape: Shape, effective: bool = False) -> Array:
+        if not effective:
+            return np.diff(self.indptr).astype(np.int64).reshape(in_shape)
+        running = np.concatenate(([0], np.cumsum(self.weight != 0)))
+        return np.diff(running[self.indptr]).astype(np.int64).reshape(in_shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Identity:
+    """One synapse a neuron, all of one weight: an identity shortcut."""
+
+    weight: Array = field(default_factory=lambda: np.float32(1.0).reshape(()))
+    bias: None = None
+
+    def out_shape(self, in_shape: Shape) -> Shape:
+        return in_shape
+
+    def dense_macs(self, in_shape: Shape) -> int:
+        return 0
+
+    def fan_out(self, in_shape: Shape, effective: bool = False) -> Array:
+        return np.full(in_shape, int(self.weight != 0) if effective else 1, np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class AvgPool2d:
+    """Average over windows of `kernel`, stride equal to it; a last partial window is dropped."""
+
+    kernel: Pair
+
+    def out_shape(self, in_shape: Shape) -> Shape:
+        if len(in_shape) != 3 or in_shape[1] < self.kernel[0] or in_shape[2] < self.kernel[1]:
+            raise ModelError(f"a {self.kernel} average pool does not fit into {in_shape}")
+        return (in_shape[0], in_shape[1] // self.kernel[0], in_shape[2] // self.kernel[1])
+
+    def dense_macs(self, in_shape: Shape) -> int:
+        return 0
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """``y = scale * x + shift`` per channel: batch norm at inference, or input normalisation.
+
+    Parameters
+    ----------
+    scale, shift : float64 array (C,)
+    """
+
+    scale: Array
+    shift: Array
+
+    def out_shape(self, in_shape: Shape) -> Shape:
+        if in_shape[0] != len(self.scale):
+            raise ModelError(f"a batch norm of {len(self.scale)} channels cannot take {in_shape}")
+        return in_shape
+
+    def dense_macs(self, in_shape: Shape) -> int:
+        return 0
+
+
+Synapses: TypeAlias = Conv2d | Dense | Sparse | Identity
+LinearMap: TypeAlias = Synapses | AvgPool2d | Affine
+
+
+def batch_norm(gamma: Array, beta: Array, mean: Array, var: Array, eps: float = 1e-5) -> Affine:
+    """Batch norm with running statistics as an affine map, in float64."""
+    scale = gamma.astype(np.float64) / np.sqrt(var.astype(np.float64) + eps)
+    return Affine(scale, beta.astype(np.float64) - mean.astype(np.float64) * scale)
+
+
+# --- nodes and edges ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Where the input enters.
+
+    ``direct``: one analog image, an input current that is the same at every timestep (direct
+    coding). ``events``: a frame a timestep, shape (T, C, H, W) a sample.
+    """
+
+    name: str
+    shape: Shape
+    coding: Literal["direct", "events"] = "direct"
+
+
+@dataclass(frozen=True, eq=False)
+class Population:
+    """Leaky integrate-and-fire neurons with common parameters (design, section 2).
+
+    ``v'[t] = tau v[t-1] + a[t];  s[t] = v'[t] > v_threshold;``
+    ``v[t] = 0`` where it spiked (hard reset) or ``v' - v_threshold s`` (soft reset).
+
+    Parameters
+    ----------
+    shape : (C, H, W) or (N,)
+    bias : array of `shape`, of shape (C, 1, 1), or ()
+        Added to the input current at every timestep.
+    comparison : '>' or '>='
+    """
+
+    name: str
+    shape: Shape
+    tau: float = 0.5
+    v_threshold: float = 1.0
+    v_init: float = 0.0
+    reset: Literal["hard", "soft"] = "hard"
+    comparison: Literal[">", ">="] = ">"
+    bias: Array = field(default_factory=lambda: np.zeros((), np.float32))
+
+
+@dataclass(frozen=True, eq=False)
+class Readout:
+    """Logits: at every timestep ``W s[t] + bias`` is added to z, without leak or threshold."""
+
+    name: str
+    shape: Shape
+    bias: Array = field(default_factory=lambda: np.zeros((), np.float32))
+
+
+Node: TypeAlias = Source | Population | Readout
+Target: TypeAlias = Population | Readout
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """An edge of the graph: the linear maps between two nodes.
+
+    Parameters
+    ----------
+    pre, post : str
+    maps : tuple of linear maps
+        Exactly one synapse map after compilation.
+    delay : int
+        Extra steps on hardware so that all paths meet (``balance_delays``); none in simulation.
+    dense_macs : int, optional
+        Of the layer as it was trained, before pools were folded into it; filled in by the graph.
+    """
+
+    pre: str
+    post: str
+    maps: tuple[LinearMap, ...]
+    delay: int = 0
+    dense_macs: int = -1
+
+    @property
+    def synapses(self) -> Synapses:
+        """The one map of a compiled edge."""
+        (only,) = self.maps
+        if isinstance(only, AvgPool2d | Affine):
+            raise ModelError(f"{self.pre} -> {self.post}: {type(only).__name__} was not folded")
+        return only
+
+
+class SpikingGraph:
+    """Nodes, projections, and T. Immutable; checks shapes, names and cycles when it is built.
+
+    Parameters
+    ----------
+    nodes : iterable of Source, Population, Readout
+        Exactly one source and one readout.
+    projections : iterable of Projection
+    T : int
+        Timesteps of the network as trained.
+    provenance : dict
+        Where the network came from and what was assumed; plain JSON values.
+    """
+
+    def __init__(
+        self,
+        nodes: Iterable[Node],
+        projections: Iterable[Projection],
+        T: int,
+        provenance: dict[str, Any] | None = None,
+    ) -> None:
+        if not (isinstance(T, int) and T >= 1):
+            raise ModelError(f"T must be a whole number of timesteps, at least 1; found {T!r}")
+        self.T = T
+        self.provenance = dict(provenance or {})
+        self.nx = nx.MultiDiGraph()
+        for node in nodes:
+            if node.name in self.nx:
+                raise ModelError(f"two nodes are named {node.name!r}; names must be unique")
+            self.nx.add_node(node.name, node=node)
+        for edge in projections:
+            for end in (edge.pre, edge.post):
+                if end not in self.nx:
+                    raise ModelError(f"projection {edge.pre} -> {edge.post}: no node {end!r}")
+            self.nx.add_edge(edge.pre, edge.post, projection=self._checked(edge))
+        self._check_structure()
+
+    def __repr__(self) -> str:
+        return f"SpikingGraph({len(self.nx)} nodes, {self.nx.number_of_edges()} edges, T={self.T})"
+
+    def node(self, name: str) -> Node:
+        found: Node = self.nx.nodes[name]["node"]
+        return found
+
+    @cached_property
+    def order(self) -> tuple[Node, ...]:
+        """All nodes, every one after the nodes that feed it; ties in the order they were added."""
+        position = {name: i for i, name in enumerate(self.nx)}
+        names = nx.lexicographical_topological_sort(self.nx, key=position.__getitem__)
+        return tuple(self.node(name) for name in names)
+
+    @property
+    def source(self) -> Source:
+        return next(n for n in self.order if isinstance(n, Source))
+
+    @property
+    def readout(self) -> Readout:
+        return next(n for n in self.order if isinstance(n, Readout))
+
+    @property
+    def layers(self) -> tuple[Target, ...]:
+        """Populations and the readout in topological order: what counts are kept for."""
+        return tuple(n for n in self.order if not isinstance(n, Source))
+
+    def into(self, name: str) -> list[Projection]:
+        """The projections that end in `name`."""
+        return [data["projection"] for _, _, data in self.nx.in_edges(name, data=True)]
+
+    @property
+    def projections(self) -> Iterator[Projection]:
+        for node in self.order:
+            yield from self.into(node.name)
+
+    @cached_property
+    def depth(self) -> dict[str, int]:
+        """Synapse stages on the longest path from the source to each node, by name."""
+        depth: dict[str, int] = {}
+        for node in self.order:
+            depth[node.name] = max((depth[e.pre] + 1 for e in self.into(node.name)), default=0)
+        return depth
+
+    def replace(
+        self, nodes: Iterable[Node] | None = None, projections: Iterable[Projection] | None = None
+    ) -> SpikingGraph:
+        """A new graph with other nodes or projections and everything else kept."""
+        return SpikingGraph(
+            self.order if nodes is None else nodes,
+            self.projections if projections is None else projections,
+            self.T,
+            self.provenance,
+        )
+
+    def _checked(self, edge: Projection) -> Projection:
+        shape, macs = self.node(edge.pre).shape, 0
+        for step in edge.maps:
+            try:
+                macs += step.dense_macs(shape)
+                shape = step.out_shape(shape)
+            except ModelError as error:
+                raise ModelError(f"{edge.pre} -> {edge.post}: {error}") from None
+        post = self.node(edge.post)
+        if shape != post.shape:
+            raise ModelError(
+                f"{edge.pre} -> {edge.post}: the synapses give shape {shape}, "
+                f"{edge.post} has {post.shape}"
+            )
+        return edge if edge.dense_macs >= 0 else replace(edge, dense_macs=macs)
+
+    def _check_structure(self) -> None:
+        for kind in (Source, Readout):
+            found = [n.name for n in self._nodes() if isinstance(n, kind)]
+            if len(found) != 1:
+                raise ModelError(f"a graph needs exactly one {kind.__name__}; found {found}")
+        if not nx.is_directed_acyclic_graph(self.nx):
+            cycle = [u for u, *_ in nx.find_cycle(self.nx)]
+            raise ModelError(f"cycle without delay: {' -> '.join(cycle)}")
+        for node in self._nodes():
+            if not isinstance(node, Source):
+                if not self.nx.in_degree(node.name):
+                    raise ModelError(f"{node.name} has no input")
+                _check_bias(node)
+            if not isinstance(node, Readout) and not self.nx.out_degree(node.name):
+                raise ModelError(f"{node.name} feeds nothing")
+
+    def _nodes(self) -> Iterator[Node]:
+        return (self.node(name) for name in self.nx)
+
+
+def _check_bias(node: Target) -> None:
+    try:
+        fits = np.broadcast_shapes(node.bias.shape, node.shape) == node.shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ModelError(f"{node.name}: a bias of shape {node.bias.shape} does not fit {node.shape}")
+    if not np.all(np.isfinite(node.bias)):
+        raise ModelError(f"{node.name}: the bias holds NaN or infinity")

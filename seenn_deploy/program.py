@@ -1,0 +1,231 @@
+"""A program: a compiled graph with its exit rule, schedule, precision and provenance.
+
+On disk a program is a folder: ``program.json`` (structure, rule, provenance, checksum) and
+``weights.safetensors`` (arrays). A target may add its bundle as a subfolder.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from seenn_deploy import exits, folders
+from seenn_deploy.errors import ModelError, ProgramError
+from seenn_deploy.graph import (
+    Array,
+    Conv2d,
+    Dense,
+    Identity,
+    Node,
+    Population,
+    Projection,
+    Readout,
+    Source,
+    Sparse,
+    SpikingGraph,
+    Synapses,
+)
+
+VERSION = 1
+SCHEDULES = ("pipelined", "speculative", "gated")
+_NODES = {"source": Source, "population": Population, "readout": Readout}
+_SYNAPSES = {"conv2d": Conv2d, "dense": Dense, "sparse": Sparse, "identity": Identity}
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """What a simulator or a device runs.
+
+    Parameters
+    ----------
+    graph : SpikingGraph
+        Compiled: one synapse map an edge.
+    exit_rule : ExitRule
+    schedule : 'pipelined', 'speculative' or 'gated'
+        How samples follow each other on hardware (design, section 5).
+    precision : 'float32'
+    input_range : (float, float)
+        What an input value may be: pixels 0..1 where the normalisation was folded in.
+    """
+
+    graph: SpikingGraph
+    exit_rule: exits.ExitRule
+    schedule: Literal["pipelined", "speculative", "gated"] = "speculative"
+    precision: str = "float32"
+    input_range: tuple[float, float] = (-np.inf, np.inf)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.schedule not in SCHEDULES:
+            raise ProgramError(
+                f"schedule {self.schedule!r} does not exist; there are {', '.join(SCHEDULES)}"
+            )
+
+    @property
+    def T(self) -> int:
+        """Timesteps at most."""
+        return self.graph.T
+
+    def with_exit(self, rule: exits.ExitRule) -> Program:
+        """The same program under another exit rule."""
+        return replace(self, exit_rule=rule)
+
+    def save(self, out: str | Path) -> None:
+        """Write the program's folder, whole or not at all.
+
+        Raises
+        ------
+        ProgramError
+            When `out` exists and was not written by seenn-deploy.
+        """
+        with folders.new_folder(Path(out)) as work:
+            self.write(work)
+
+    def write(self, folder: Path) -> None:
+        """Write the program's two files into `folder`."""
+        arrays: dict[str, Array] = {}
+        manifest = {
+            "format": folders.FORMAT,
+            "version": VERSION,
+            "T": self.T,
+            "exit_rule": self.exit_rule.to_dict(),
+            "schedule": self.schedule,
+            "precision": self.precision,
+            "input_range": [None if np.isinf(x) else x for x in self.input_range],
+            "provenance": {**self.graph.provenance, **self.provenance},
+            "nodes": [_node_to_dict(n, arrays) for n in self.graph.order],
+            "projections": [
+                _edge_to_dict(e, i, arrays) for i, e in enumerate(self.graph.projections)
+            ],
+        }
+        folders.write_file(folder / WEIGHTS, save(arrays))
+        manifest["sha256"] = {WEIGHTS: folders.sha256(folder / WEIGHTS)}
+        folders.write_json(folder / folders.MANIFEST, manifest)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Program:
+        """Read a program's folder.
+
+        Raises
+        ------
+        ProgramError
+            When it is not a program, of another version, or its weights were altered.
+        """
+        folder = Path(folder)
+        manifest = read_manifest(folder)
+        arrays = _read_weights(folder, manifest)
+        try:
+            graph = SpikingGraph(
+                [_node_from_dict(n, arrays) for n in manifest["nodes"]],
+                [_edge_from_dict(e, arrays) for e in manifest["projections"]],
+                manifest["T"],
+                manifest["provenance"],
+            )
+            low, high = manifest["input_range"]
+            return cls(
+                graph,
+                exits.from_dict(manifest["exit_rule"]),
+                manifest["schedule"],
+                manifest["precision"],
+                (-np.inf if low is None else low, np.inf if high is None else high),
+            )
+        except (KeyError, TypeError, ValueError, ModelError) as error:
+            raise ProgramError(
+                f"{folder / folders.MANIFEST}: damaged ({error}); compile the model again"
+            ) from None
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The checked ``program.json`` of a folder."""
+    path = folder / folders.MANIFEST
+    if not path.is_file():
+        raise ProgramError(
+            f"{folder}: no program here (no {folders.MANIFEST}); make one with seenn-compile"
+        )
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text())
+        found = manifest["format"], manifest["version"]
+    except (ValueError, KeyError, TypeError):
+        raise ProgramError(f"{path}: not a program's manifest; compile the model again") from None
+    if found != (folders.FORMAT, VERSION):
+        raise ProgramError(
+            f"{path}: format {found[0]!r} version {found[1]}, this is {folders.FORMAT!r} version "
+            f"{VERSION}; compile the model again"
+        )
+    return manifest
+
+
+def _read_weights(folder: Path, manifest: dict[str, Any]) -> dict[str, Array]:
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise ProgramError(f"{path}: missing; compile the model again")
+    if folders.sha256(path) != manifest.get("sha256", {}).get(WEIGHTS):
+        raise ProgramError(
+            f"{path}: the checksum differs from {folders.MANIFEST}, the weights were altered; "
+            "compile the model again"
+        )
+    try:
+        arrays: dict[str, Array] = load_file(path)
+    except SafetensorError as error:
+        raise ProgramError(f"{path}: {error}; compile the model again") from None
+    return arrays
+
+
+def _node_to_dict(node: Node, arrays: dict[str, Array]) -> dict[str, Any]:
+    kind = next(k for k, cls in _NODES.items() if isinstance(node, cls))
+    stored = {"kind": kind} | {f.name: getattr(node, f.name) for f in fields(node)}
+    if "bias" in stored:
+        arrays[f"{node.name}/bias"] = np.ascontiguousarray(stored.pop("bias"))
+    return stored
+
+
+def _node_from_dict(stored: dict[str, Any], arrays: dict[str, Array]) -> Node:
+    values = dict(stored)
+    cls = _NODES[values.pop("kind")]
+    values["shape"] = tuple(values["shape"])
+    if cls is not Source:
+        values["bias"] = arrays[f"{values['name']}/bias"]
+    node: Node = cls(**values)
+    return node
+
+
+_ARRAYS = ("weight", "indptr", "targets")
+
+
+def _edge_to_dict(edge: Projection, number: int, arrays: dict[str, Array]) -> dict[str, Any]:
+    kind = next(k for k, cls in _SYNAPSES.items() if isinstance(edge.synapses, cls))
+    key = f"{number}:{edge.pre}->{edge.post}"
+    values = {f.name: getattr(edge.synapses, f.name) for f in fields(edge.synapses)}
+    for name in _ARRAYS:
+        if name in values:
+            arrays[f"{key}/{name}"] = np.ascontiguousarray(values.pop(name))
+    values.pop("bias")
+    return {
+        "pre": edge.pre,
+        "post": edge.post,
+        "key": key,
+        "kind": kind,
+        "delay": edge.delay,
+        "dense_macs": edge.dense_macs,
+        **values,
+    }
+
+
+def _edge_from_dict(stored: dict[str, Any], arrays: dict[str, Array]) -> Projection:
+    values = dict(stored)
+    ends = {k: values.pop(k) for k in ("pre", "post", "delay", "dense_macs")}
+    key, cls = values.pop("key"), _SYNAPSES[values.pop("kind")]
+    lists = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    found = {name: arrays[f"{key}/{name}"] for name in _ARRAYS if f"{key}/{name}" in arrays}
+    synapses: Synapses = cls(**lists, **found)
+    return Projection(maps=(synapses,), **ends)
+
+
+__all__ = ["SCHEDULES", "Program", "read_manifest"]
