@@ -1,0 +1,376 @@
+"""Slow, obvious oracles. They share no code with the product: numpy and plain loops alone.
+
+Attributes of the graph's dataclasses are read, none of their methods is called. Everything here is
+meant to be checked by eye against sections 2 to 4 of the design.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from seenn_deploy.graph import (
+    Affine,
+    AvgPool2d,
+    Conv2d,
+    Dense,
+    Identity,
+    Population,
+    Readout,
+    Source,
+    Sparse,
+    SpikingGraph,
+)
+
+COUNTS = (
+    "ac",
+    "mac",
+    "ac_effective",
+    "mac_effective",
+    "bias_adds",
+    "updates_active",
+    "updates_inactive",
+    "resets",
+    "spikes",
+    "graded",
+)
+
+# --- synapses ----------------------------------------------------------------------------------
+
+
+def synapses(
+    step: Any, in_shape: tuple[int, ...], out_shape: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Every existing synapse: (source flat index, target flat index, weight)."""
+    found = list(_synapses(step, in_shape, out_shape))
+    if not found:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
+    source, target, weight = (np.concatenate(part) for part in zip(*found, strict=True))
+    return source, target, weight
+
+
+def _synapses(
+    step: Any, in_shape: tuple[int, ...], out_shape: tuple[int, ...]
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    if isinstance(step, Conv2d):
+        yield from _conv_synapses(step, in_shape, out_shape)
+    elif isinstance(step, Dense):
+        for j in range(math.prod(out_shape)):
+            i = np.arange(math.prod(in_shape))
+            yield i, np.full(len(i), j), step.weight[j]
+    elif isinstance(step, Sparse):
+        for i in range(math.prod(in_shape)):
+            mine = slice(step.indptr[i], step.indptr[i + 1])
+            yield np.full(len(step.targets[mine]), i), step.targets[mine], step.weight[mine]
+    elif isinstance(step, Identity):
+        i = np.arange(math.prod(in_shape))
+        yield i, i, np.full(len(i), step.weight)
+    else:
+        raise TypeError(f"{type(step).__name__} is no synapse map")
+
+
+def _conv_synapses(
+    conv: Conv2d, in_shape: tuple[int, ...], out_shape: tuple[int, ...]
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """For every output position, tap and group: all pairs of an input and an output channel."""
+    _, height, width = in_shape
+    outs, c_group, k_h, k_w = conv.weight.shape
+    per_group = outs // conv.groups
+    for y in range(out_shape[1]):
+        for x in range(out_shape[2]):
+            for k in range(k_h):
+                for m in range(k_w):
+                    row = y * conv.stride[0] - conv.padding[0] + k * conv.dilation[0]
+                    col = x * conv.stride[1] - conv.padding[1] + m * conv.dilation[1]
+                    if not (0 <= row < height and 0 <= col < width):
+                        continue  # zero padding is no synapse
+                    for g in range(conv.groups):
+                        o = np.arange(g * per_group, (g + 1) * per_group)[:, None]
+                        i = np.arange(g * c_group, (g + 1) * c_group)[None, :]
+                        source = (i * height + row) * width + col
+                        target = (o * out_shape[1] + y) * out_shape[2] + x
+                        pair = (per_group, c_group)
+                        yield (
+                            np.broadcast_to(source, pair).ravel(),
+                            np.broadcast_to(target, pair).ravel(),
+                            conv.weight[o.ravel(), :, k, m].ravel(),
+                        )
+
+
+@dataclass
+class _BySource:
+    """The synapses of one edge, sorted by source neuron."""
+
+    start: np.ndarray
+    target: np.ndarray
+    weight: np.ndarray
+
+    @classmethod
+    def of(
+        cls, step: Any, in_shape: tuple[int, ...], out_shape: tuple[int, ...], dtype: Any
+    ) -> _BySource:
+        source, target, weight = synapses(step, in_shape, out_shape)
+        order = np.argsort(source, kind="stable")
+        start = np.searchsorted(source[order], np.arange(math.prod(in_shape) + 1))
+        return cls(start, target[order], weight[order].astype(dtype))
+
+
+# --- running a compiled graph ------------------------------------------------------------------
+
+
+@dataclass
+class Trace:
+    """What :func:`run` saw; arrays (N, T, ...) by node, counts (N, L, T) in the order `layers`."""
+
+    layers: list[str]
+    outputs: dict[str, np.ndarray] = field(default_factory=dict)
+    currents: dict[str, np.ndarray] = field(default_factory=dict)
+    before_reset: dict[str, np.ndarray] = field(default_factory=dict)
+    membrane: dict[str, np.ndarray] = field(default_factory=dict)
+    logits: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    counts: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def run(
+    graph: SpikingGraph,
+    images: np.ndarray,
+    T: int | None = None,
+    *,
+    first_layer: str = "once",
+    forced: dict[str, np.ndarray] | None = None,
+    dtype: Any = np.float64,
+) -> Trace:
+    """Run a compiled graph on a batch for T steps: every synapse of every nonzero element.
+
+    Layers are taken one after the other, all samples and steps of a layer together; a network
+    without feedback allows it and one synapse table at a time fits into memory.
+
+    Parameters
+    ----------
+    images : array (N, C, H, W), or (N, T, C, H, W) for an event source
+    first_layer : 'once' or 'every_step'
+        When MACs of a direct coded source are counted.
+    forced : dict of (N, T, *shape) arrays, optional
+        Spikes to take instead of comparing v' with the threshold.
+    """
+    T = graph.T if T is None else T
+    order = layer_order(graph)
+    trace = Trace(order[1:])
+    trace.counts = {name: np.zeros((len(images), len(order) - 1, T), np.int64) for name in COUNTS}
+    nodes = dict(graph.nx.nodes(data="node"))
+    source = nodes[order[0]]
+    images = np.asarray(images, dtype)
+    trace.outputs[order[0]] = (
+        np.repeat(images[:, None], T, axis=1) if source.coding == "direct" else images[:, :T]
+    )
+    for at, name in enumerate(trace.layers):
+        node = nodes[name]
+        a = np.zeros((len(images), T, math.prod(node.shape)), dtype)
+        for pre, _, edge in graph.nx.in_edges(name, data="projection"):
+            table = _BySource.of(edge.maps[0], nodes[pre].shape, node.shape, dtype)
+            _drive(trace, table, nodes[pre], a, at=at, first_layer=first_layer)
+        a = a.reshape(len(images), T, *node.shape) + np.asarray(node.bias, dtype)
+        trace.currents[name] = a
+        biased = int(np.count_nonzero(np.broadcast_to(node.bias, node.shape)))
+        trace.counts["bias_adds"][:, at] = biased
+        if isinstance(node, Readout):
+            trace.logits = np.cumsum(a, axis=1, dtype=dtype)
+        else:
+            _neurons(trace, node, at, None if forced is None else forced[name])
+    return trace
+
+
+def layer_order(graph: SpikingGraph) -> list[str]:
+    """Names of all nodes, each after those that feed it, the source first."""
+    waiting = list(graph.nx.nodes)
+    done: list[str] = []
+    while waiting:
+        ready = [n for n in waiting if all(p in done for p, _ in graph.nx.in_edges(n))]
+        done.append(ready[0])
+        waiting.remove(ready[0])
+    return done
+
+
+def _drive(
+    trace: Trace, table: _BySource, pre: Any, a: np.ndarray, *, at: int, first_layer: str
+) -> None:
+    """Add one edge's currents to `a`, synapse by synapse, and count."""
+    analog = isinstance(pre, Source) and pre.coding == "direct"
+    n_samples, T = a.shape[:2]
+    for n in range(n_samples):
+        for t in range(T):
+            x = trace.outputs[pre.name][n, t].ravel()
+            counted = not analog or first_layer == "every_step" or t == 0
+            for i in np.flatnonzero(x):
+                mine = slice(table.start[i], table.start[i + 1])
+                weights = table.weight[mine]
+                np.add.at(a[n, t], table.target[mine], weights * x[i])
+                if counted:
+                    kind = "mac" if analog or x[i] not in (1, -1) else "ac"
+                    trace.counts[kind][n, at, t] += len(weights)
+                    trace.counts[kind + "_effective"][n, at, t] += np.count_nonzero(weights)
+
+
+def _neurons(trace: Trace, node: Population, at: int, forced: np.ndarray | None) -> None:
+    """The LIF equations, step by step."""
+    a = trace.currents[node.name]
+    before, after, spikes = np.zeros_like(a), np.zeros_like(a), np.zeros_like(a)
+    real = a.dtype.type
+    tau, threshold = real(node.tau), real(node.v_threshold)
+    for n in range(a.shape[0]):
+        v = np.full(node.shape, node.v_init, a.dtype)
+        for t in range(a.shape[1]):
+            active = (v != 0) | (a[n, t] != 0)
+            v_pre = tau * v + a[n, t]
+            if forced is not None:
+                s = np.asarray(forced[n, t]).astype(a.dtype)
+            elif node.comparison == ">":
+                s = (v_pre > threshold).astype(a.dtype)
+            else:
+                s = (v_pre >= threshold).astype(a.dtype)
+            v = np.where(s != 0, real(0), v_pre) if node.reset == "hard" else v_pre - threshold * s
+            before[n, t], after[n, t], spikes[n, t] = v_pre, v, s
+            trace.counts["updates_active"][n, at, t] = np.count_nonzero(active)
+            trace.counts["updates_inactive"][n, at, t] = np.count_nonzero(~active)
+            trace.counts["resets"][n, at, t] = np.count_nonzero(s)
+            trace.counts["spikes"][n, at, t] = np.count_nonzero(s)
+            trace.counts["graded"][n, at, t] = np.count_nonzero((s != 0) & (np.abs(s) != 1))
+    trace.before_reset[node.name], trace.membrane[node.name] = before, after
+    trace.outputs[node.name] = spikes
+
+
+def until_exit(counts: dict[str, np.ndarray], exit_step: np.ndarray) -> dict[str, np.ndarray]:
+    """The counts with zeros after each sample's exit."""
+    cut = {name: value.copy() for name, value in counts.items()}
+    for value in cut.values():
+        for n, stop in enumerate(exit_step):
+            value[n, :, int(stop) :] = 0
+    return cut
+
+
+# --- an uncompiled graph -----------------------------------------------------------------------
+
+
+def chain(maps: Sequence[Any], x: np.ndarray) -> np.ndarray:
+    """Apply linear maps one after the other, with their biases, in float64."""
+    for step in maps:
+        x = _apply(step, np.asarray(x, np.float64))
+    return x
+
+
+def _apply(step: Any, x: np.ndarray) -> np.ndarray:
+    if isinstance(step, Conv2d):
+        return _convolve(step, x)
+    if isinstance(step, Dense):
+        y = np.array([sum(w * x.ravel()) for w in step.weight.astype(np.float64)])
+        return y if step.bias is None else y + step.bias
+    if isinstance(step, Sparse):
+        y = np.zeros(math.prod(step.shape_out))
+        for i, value in enumerate(x.ravel()):
+            for k in range(step.indptr[i], step.indptr[i + 1]):
+                y[step.targets[k]] += float(step.weight[k]) * value
+        return y.reshape(step.shape_out)
+    if isinstance(step, Identity):
+        return float(step.weight) * x
+    if isinstance(step, AvgPool2d):
+        return _average(step, x)
+    if isinstance(step, Affine):
+        return np.stack([g * c + b for g, c, b in zip(step.scale, x, step.shift, strict=True)])
+    raise TypeError(type(step).__name__)
+
+
+def _convolve(conv: Conv2d, x: np.ndarray) -> np.ndarray:
+    outs, c_group, k_h, k_w = conv.weight.shape
+    (s_h, s_w), (p_h, p_w), (d_h, d_w) = conv.stride, conv.padding, conv.dilation
+    padded = np.zeros((x.shape[0], x.shape[1] + 2 * p_h, x.shape[2] + 2 * p_w))
+    padded[:, p_h : p_h + x.shape[1], p_w : p_w + x.shape[2]] = x
+    reach_h, reach_w = d_h * (k_h - 1) + 1, d_w * (k_w - 1) + 1
+    height = (padded.shape[1] - reach_h) // s_h + 1
+    width = (padded.shape[2] - reach_w) // s_w + 1
+    out = np.zeros((outs, height, width))
+    for o in range(outs):
+        first = o // (outs // conv.groups) * c_group
+        for y in range(height):
+            for z in range(width):
+                window = padded[
+                    first : first + c_group,
+                    y * s_h : y * s_h + reach_h : d_h,
+                    z * s_w : z * s_w + reach_w : d_w,
+                ]
+                out[o, y, z] = np.sum(conv.weight[o].astype(np.float64) * window)
+    return out if conv.bias is None else out + conv.bias[:, None, None]
+
+
+def _average(pool: AvgPool2d, x: np.ndarray) -> np.ndarray:
+    k_h, k_w = pool.kernel
+    out = np.zeros((x.shape[0], x.shape[1] // k_h, x.shape[2] // k_w))
+    for y in range(out.shape[1]):
+        for z in range(out.shape[2]):
+            window = x[:, y * k_h : (y + 1) * k_h, z * k_w : (z + 1) * k_w]
+            out[:, y, z] = window.mean(axis=(1, 2))
+    return out
+
+
+def run_chain(graph: SpikingGraph, image: np.ndarray, T: int | None = None) -> Trace:
+    """:func:`run` for one sample of a graph that was not compiled: pools and batch norms in place.
+
+    Arrays are (1, T, ...) as there; no counts.
+    """
+    T = graph.T if T is None else T
+    order = layer_order(graph)
+    nodes = dict(graph.nx.nodes(data="node"))
+    trace = Trace(order[1:])
+    trace.counts = {name: np.zeros((1, len(order) - 1, T), np.int64) for name in COUNTS}
+    direct = nodes[order[0]].coding == "direct"
+    trace.outputs[order[0]] = np.stack([image if direct else image[t] for t in range(T)])[None]
+    for at, name in enumerate(trace.layers):
+        edges = list(graph.nx.in_edges(name, data="projection"))
+        a = [
+            sum(chain(edge.maps, trace.outputs[pre][0, t]) for pre, _, edge in edges)
+            + nodes[name].bias.astype(np.float64)
+            for t in range(T)
+        ]
+        trace.currents[name] = np.stack(a)[None]
+        if isinstance(nodes[name], Readout):
+            trace.logits = np.cumsum(trace.currents[name], axis=1)
+        else:
+            _neurons(trace, nodes[name], at, None)
+    return trace
+
+
+# --- exits and metrics -------------------------------------------------------------------------
+
+
+def exit_step(z: np.ndarray, alpha: float | None = None, mean: bool = False) -> int:
+    """First step (from 1) at which a sample of logits z (T, M) stops; without alpha, T."""
+    T = len(z)
+    for t in range(1, T):
+        row = [float(value) / t if mean else float(value) for value in z[t - 1]]
+        top = max(row)
+        confidence = 1.0 / sum(math.exp(value - top) for value in row)
+        if alpha is not None and confidence > alpha:
+            return t
+    return T
+
+
+def aet(correct: Sequence[Sequence[bool]]) -> float:
+    """(1/N) (C_1 + sum over t of t (C_t - C_(t-1)) + T (N - C_T)), C_t correct at t."""
+    N, T = len(correct), len(correct[0])
+    right = [sum(1 for row in correct if row[t]) for t in range(T)]
+    total = right[0]
+    for t in range(2, T + 1):
+        total += t * (right[t - 1] - right[t - 2])
+    return (total + T * (N - right[T - 1])) / N
+
+
+def empirical_aet(correct: Sequence[Sequence[bool]]) -> float:
+    """Mean of the first correct step, T where there is none."""
+    first = []
+    for row in correct:
+        steps = [t for t, ok in enumerate(row, start=1) if ok]
+        first.append(steps[0] if steps else len(row))
+    return sum(first) / len(first)
