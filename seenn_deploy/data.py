@@ -1,0 +1,342 @@
+"""Images for a program: checked, in the program's shape and units, streamed from where they lie.
+
+=====================================  =========================================================
+``.npz`` with ``x`` [and ``y``]        float (N, C, H, W) as the network sees it, or
+                                       uint8 (N, H, W, C) pixels, divided by 255
+``.npz`` with ``jpeg``, ``offsets``    encoded images after one another [and ``labels``]
+``.npy``                               the same arrays as ``x``, without labels
+a folder of images                     one subfolder a class, labels in the order of their names;
+                                       without subfolders: no labels
+event programs                         ``x`` (N, T, C, H, W), integer or float, taken as it is
+=====================================  =========================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from seenn_deploy.errors import DataError
+from seenn_deploy.graph import Array, Shape
+from seenn_deploy.image_sources import (
+    IMAGE_SUFFIXES,
+    ArraySource,
+    ImageFiles,
+    ImageSource,
+    NpzMember,
+    PackedImages,
+    npz_keys,
+)
+from seenn_deploy.input_spec import ANY_VALUE, Coding, InputSpec, Range, check_labels
+
+if TYPE_CHECKING:
+    from seenn_deploy.program import Program
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images of one program, read when they are asked for.
+
+    Made by :func:`open_images`, :func:`from_array` or :func:`for_program`. Shapes, dtypes and
+    labels were checked then; values are checked as they are read.
+
+    Parameters
+    ----------
+    source : ImageSource
+    spec : InputSpec
+    labels : int64 array (N,), optional
+    class_names : list of str, optional
+        Of a folder with subfolders: label i is ``class_names[i]``.
+    limit : int, optional
+        Only the first `limit` images of the source.
+    """
+
+    source: ImageSource
+    spec: InputSpec
+    labels: NDArray[np.int64] | None = None
+    class_names: list[str] | None = None
+    limit: int | None = None
+
+    def __len__(self) -> int:
+        stored = self.source.shape[0]
+        return stored if self.limit is None else min(stored, self.limit)
+
+    @property
+    def name(self) -> str:
+        """Where the images come from, for messages and reports."""
+        return self.source.name
+
+    def batches(self, size: int, start: int = 0) -> Iterator[NDArray[np.float32]]:
+        """All images in order; each call begins anew.
+
+        Parameters
+        ----------
+        size : int
+            Images in a batch; the last may have fewer.
+        start : int
+            The first image to read.
+
+        Yields
+        ------
+        float32 array (n, C, H, W), or (n, T, C, H, W) for events
+
+        Raises
+        ------
+        DataError
+            When an image cannot be decoded, or a value is not finite or out of range.
+        """
+        if size < 1:
+            raise DataError(f"batch size {size}; it must be at least 1")
+        return self._read(start, len(self), size)
+
+    def take(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Images ``start:stop`` (as of a slice) in one array."""
+        start, stop, _ = slice(start, stop).indices(len(self))
+        if stop <= start:
+            return np.empty((0, *self.spec.sample_shape), np.float32)
+        return next(self._read(start, stop, stop - start))
+
+    def _read(self, start: int, stop: int, size: int) -> Iterator[NDArray[np.float32]]:
+        for block in self.source.blocks(start, stop, size):
+            values = self.spec.convert(block)
+            self.spec.check_values(values, self.source, start)
+            start += len(values)
+            yield values
+
+
+# --- ways in -----------------------------------------------------------------------------------
+
+
+def open_images(
+    path: str | Path,
+    shape: Shape,
+    coding: Coding = "direct",
+    T: int = 1,
+    *,
+    input_range: Range = ANY_VALUE,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    limit: int | None = None,
+    classes: int | None = None,
+) -> ImageSet:
+    """Open a file or folder of images (formats: see the module).
+
+    Parameters
+    ----------
+    path : str or Path
+        ``.npz``, ``.npy``, or a folder of images.
+    shape, coding, T, input_range, mean, std
+        What the program takes, see :class:`~seenn_deploy.input_spec.InputSpec`.
+    limit : int, optional
+        Only the first `limit` images; of a folder that is the first classes.
+    classes : int, optional
+        Labels must be below it.
+
+    Raises
+    ------
+    DataError
+        When the data does not fit, is damaged or is empty.
+    """
+    spec = InputSpec(tuple(shape), coding, T, input_range, _tuple(mean), _tuple(std))
+    return _open(Path(path), spec, limit, classes)
+
+
+def from_array(
+    x: ArrayLike,
+    labels: ArrayLike | None = None,
+    *,
+    shape: Shape,
+    coding: Coding = "direct",
+    T: int = 1,
+    input_range: Range = ANY_VALUE,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    limit: int | None = None,
+    classes: int | None = None,
+) -> ImageSet:
+    """Images given as an array, under the same checks as :func:`open_images`.
+
+    Parameters
+    ----------
+    x : array
+        float (N, C, H, W), uint8 (N, H, W, C), or (N, T, C, H, W) for events.
+    labels : int array (N,), optional
+        The class of each image.
+    shape, coding, T, input_range, mean, std
+        What the program takes, see :class:`~seenn_deploy.input_spec.InputSpec`.
+    limit, classes : int, optional
+        As for :func:`open_images`.
+
+    Raises
+    ------
+    DataError
+        When the data does not fit or is empty.
+    """
+    spec = InputSpec(tuple(shape), coding, T, input_range, _tuple(mean), _tuple(std))
+    return _wrap(x, labels, spec, limit, classes)
+
+
+def for_program(
+    program: Program,
+    images: ImageSet | str | Path | ArrayLike,
+    labels: ArrayLike | None = None,
+    *,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    limit: int | None = None,
+) -> ImageSet:
+    """Whatever a user calls images, as the set that `program` takes.
+
+    Parameters
+    ----------
+    program : Program
+        Gives shape, coding, T, range and the number of classes.
+    images : ImageSet, path, or array
+        As of :func:`open_images` or :func:`from_array`.
+    labels : int array (N,), optional
+        Instead of those that the images bring along.
+    mean, std : one number a channel, optional
+        For uint8 pixels, where normalisation is not part of the program.
+    limit : int, optional
+        Only the first `limit` images.
+
+    Raises
+    ------
+    DataError
+        When they do not fit the program.
+    """
+    source, classes = program.graph.source, program.graph.readout.shape[0]
+    spec = InputSpec(
+        source.shape, source.coding, program.T, program.input_range, _tuple(mean), _tuple(std)
+    )
+    if not isinstance(images, ImageSet | str | Path):
+        return _wrap(images, labels, spec, limit, classes)
+    if isinstance(images, ImageSet):
+        found = _narrowed(_same_input(images, spec), limit, classes)
+    else:
+        found = _open(Path(images), spec, limit, classes)
+    return found if labels is None else _labelled(found, _as_array(labels, "labels"), classes)
+
+
+def _open(path: Path, spec: InputSpec, limit: int | None, classes: int | None) -> ImageSet:
+    if path.is_dir():
+        source, labels, names = _open_folder(path, spec)
+    elif not path.exists():
+        raise DataError(f"{path}: no such file or folder")
+    elif path.suffix.lower() == ".npz":
+        source, labels, names = _open_npz(path, spec)
+    elif path.suffix.lower() == ".npy":
+        source, labels, names = ArraySource.from_npy(path), None, None
+    else:
+        kind = path.suffix or "a file without suffix"
+        raise DataError(f"{path}: images come as .npz, .npy or a folder of images, not as {kind}")
+    return _checked(ImageSet(source, spec, class_names=names, limit=limit), labels, classes)
+
+
+def _wrap(
+    x: ArrayLike,
+    labels: ArrayLike | None,
+    spec: InputSpec,
+    limit: int | None,
+    classes: int | None,
+) -> ImageSet:
+    images = ImageSet(ArraySource(_as_array(x, "images"), "images"), spec, limit=limit)
+    return _checked(images, None if labels is None else _as_array(labels, "labels"), classes)
+
+
+def _checked(images: ImageSet, labels: Array | None, classes: int | None) -> ImageSet:
+    """The set with its labels, once all that is known without reading the images fits."""
+    if images.limit is not None and images.limit < 1:
+        raise DataError(f"limit {images.limit}; it must be at least 1")
+    images.spec.check_stored(images.source)
+    return images if labels is None else _labelled(images, labels, classes)
+
+
+def _labelled(images: ImageSet, labels: Array, classes: int | None) -> ImageSet:
+    counts = (images.source.shape[0], len(images))
+    checked = check_labels(labels, counts, f"{images.name}: labels", classes)
+    return replace(images, labels=checked[: len(images)])
+
+
+def _narrowed(images: ImageSet, limit: int | None, classes: int | None) -> ImageSet:
+    kept = len(images) if limit is None else min(limit, len(images))
+    return _checked(replace(images, limit=kept), images.labels, classes)
+
+
+def _same_input(images: ImageSet, spec: InputSpec) -> ImageSet:
+    """`images`, if they were opened for a program with the same input."""
+    mean, std = (images.spec.mean, images.spec.std) if spec.mean is None else (spec.mean, spec.std)
+    if images.spec != replace(spec, mean=mean, std=std):
+        raise DataError(
+            f"{images.name}: opened for another program ({images.spec}, this one takes {spec}); "
+            "open it again for this one"
+        )
+    return images
+
+
+def _tuple(values: Sequence[float] | None) -> tuple[float, ...] | None:
+    return None if values is None else tuple(float(v) for v in values)
+
+
+def _as_array(values: ArrayLike, what: str) -> Array:
+    try:
+        return np.asarray(values)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{what}: not an array ({error}); give all samples one shape") from None
+
+
+# --- formats -----------------------------------------------------------------------------------
+
+_Opened: TypeAlias = tuple[ImageSource, Array | None, list[str] | None]
+
+
+def _open_npz(path: Path, spec: InputSpec) -> _Opened:
+    keys = npz_keys(path)
+    found = [key for key in ("y", "labels") if key in keys]
+    if len(found) > 1:
+        raise DataError(f"{path}: holds both y and labels; keep one")
+    labels = NpzMember.open(path, found[0]).load() if found else None
+    if "x" in keys:
+        return NpzMember.open(path, "x"), labels, None
+    if {"jpeg", "offsets"} <= set(keys):
+        spec.check_pictures(str(path))
+        return PackedImages(path, spec.shape), labels, None
+    raise DataError(
+        f"{path}: holds {', '.join(keys) or 'no arrays'}; expected x (and y), or jpeg, offsets "
+        "(and labels)"
+    )
+
+
+def _open_folder(folder: Path, spec: InputSpec) -> _Opened:
+    spec.check_pictures(str(folder))
+    loose = _image_files(folder)
+    classes = sorted(d for d in folder.iterdir() if d.is_dir() and not d.name.startswith("."))
+    if not classes:
+        return ImageFiles(folder, loose, spec.shape), None, None
+    if loose:
+        raise DataError(
+            f"{folder}: has class folders and loose images ({loose[0].name}); move the images "
+            "into a class folder or away"
+        )
+    files = [_image_files(d) for d in classes]
+    for found, where in zip(files, classes, strict=True):
+        if not found:  # leaving it out would shift the labels of the classes after it
+            raise DataError(f"{where}: a class folder without images; fill or remove it")
+    labels = np.repeat(np.arange(len(classes)), [len(found) for found in files])
+    source = ImageFiles(folder, [file for found in files for file in found], spec.shape)
+    return source, labels, [d.name for d in classes]
+
+
+def _image_files(folder: Path) -> list[Path]:
+    return sorted(
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in IMAGE_SUFFIXES
+        and not file.name.startswith(".")
+        and file.is_file()
+    )

@@ -1,0 +1,319 @@
+"""Where images lie: an array, a member of an ``.npz``, or encoded images, read block by block.
+
+A source gives images as they are stored; :mod:`seenn_deploy.data` checks and converts them. Nothing
+here holds more than one block of decoded images, or one array of labels or offsets.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import IO, Protocol
+
+import numpy as np
+
+from seenn_deploy.errors import DataError
+from seenn_deploy.graph import Array, Shape
+
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+# Pillow knows formats that start other programs (EPS); only these are ever decoded
+_PILLOW_FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+_PILLOW_MODES = {1: ("L", "1"), 3: ("RGB", "P")}
+_MODES = {"1": "black and white", "L": "grey", "P": "of a palette", "RGBA": "RGB with transparency"}
+_NPY_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+
+class ImageSource(Protocol):
+    """Images as they are stored."""
+
+    @property
+    def shape(self) -> Shape:
+        """Of all images: (N, ...)."""
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """Of the stored values."""
+
+    @property
+    def name(self) -> str:
+        """What an error message calls the whole set."""
+
+    def where(self, i: int) -> str:
+        """What an error message calls image `i`."""
+
+    def blocks(self, start: int, stop: int, size: int) -> Iterator[Array]:
+        """Images `start` to `stop`, in order, at most `size` at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class ArraySource:
+    """An array in memory or mapped from an ``.npy`` file."""
+
+    array: Array
+    name: str
+
+    @classmethod
+    def from_npy(cls, path: Path) -> ArraySource:
+        """Map an ``.npy`` file without reading it.
+
+        Raises
+        ------
+        DataError
+            When it is no ``.npy`` file, is cut short, or holds Python objects.
+        """
+        try:
+            return cls(np.lib.format.open_memmap(path, mode="r"), str(path))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path}: not a readable .npy file ({error}); save it anew") from None
+
+    @property
+    def shape(self) -> Shape:
+        return self.array.shape
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        return self.array.dtype
+
+    def where(self, i: int) -> str:
+        return f"{self.name}[{i}]"
+
+    def blocks(self, start: int, stop: int, size: int) -> Iterator[Array]:
+        for i in range(start, stop, size):
+            yield self.array[i : min(i + size, stop)]
+
+
+@dataclass(frozen=True, eq=False)
+class NpzMember:
+    """One array of an ``.npz``, streamed: the file is opened when it is read.
+
+    Parameters
+    ----------
+    path : Path
+    key : str
+    shape, dtype
+        Of the array, from its header.
+    start : int
+        Bytes of the header.
+    """
+
+    path: Path
+    key: str
+    shape: Shape
+    dtype: np.dtype[np.generic]
+    start: int
+
+    @classmethod
+    def open(cls, path: Path, key: str) -> NpzMember:
+        """Read the header of one array.
+
+        Raises
+        ------
+        DataError
+            When the array is damaged, holds Python objects or is in Fortran order.
+        """
+        member = f"{key}.npy"
+        with _readable(path), zipfile.ZipFile(path) as archive, archive.open(member) as file:
+            shape, fortran, dtype = _npy_header(file)
+            found = cls(path, key, shape, dtype, file.tell())
+            stored = archive.getinfo(member).file_size
+        if dtype.hasobject:
+            raise DataError(
+                f"{found.name} holds Python objects, which are never loaded; save numbers"
+            )
+        if fortran and len(shape) > 1:
+            raise DataError(
+                f"{found.name} is stored in Fortran order, which cannot be streamed; "
+                "save np.ascontiguousarray(x)"
+            )
+        if found.start + math.prod(shape) * dtype.itemsize != stored:
+            raise DataError(
+                f"{found.name} is cut short (shape {shape}, {stored} bytes); save it anew"
+            )
+        return found
+
+    @property
+    def name(self) -> str:
+        return f"{self.path}: {self.key}"
+
+    def where(self, i: int) -> str:
+        return f"{self.name}[{i}]"
+
+    def blocks(self, start: int, stop: int, size: int) -> Iterator[Array]:
+        return self.pieces([*range(start, stop, size), stop])
+
+    def pieces(self, edges: Sequence[int] | Array) -> Iterator[Array]:
+        """Rows ``edges[0]:edges[1]``, ``edges[1]:edges[2]``, .. in one pass over the file."""
+        row = math.prod(self.shape[1:]) * self.dtype.itemsize
+        with (
+            _readable(self.path),
+            zipfile.ZipFile(self.path) as archive,
+            archive.open(f"{self.key}.npy") as file,
+        ):
+            file.seek(self.start + int(edges[0]) * row)
+            for i, j in pairwise(edges):
+                count = int(j) - int(i)
+                data = file.read(count * row)
+                if len(data) != count * row:
+                    raise DataError(f"{self.where(int(i))}: the file ends early; save it anew")
+                yield np.frombuffer(data, self.dtype).reshape(count, *self.shape[1:])
+
+    def load(self) -> Array:
+        """The whole array: for labels and offsets."""
+        if not self.shape:
+            raise DataError(f"{self.name} is a single value; expected one a sample")
+        return next(self.pieces([0, self.shape[0]]))
+
+
+def npz_keys(path: Path) -> list[str]:
+    """Names of the arrays in an ``.npz``.
+
+    Raises
+    ------
+    DataError
+        When it is not one.
+    """
+    with _readable(path), zipfile.ZipFile(path) as archive:
+        return [name[:-4] for name in archive.namelist() if name.endswith(".npy")]
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn what a damaged or foreign file raises into one line."""
+    try:
+        yield
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{path}: not a readable .npz file ({error}); save it anew") from None
+    except (RuntimeError, NotImplementedError) as error:  # a password, an unusual compression
+        raise DataError(f"{path}: cannot be unpacked ({error}); save it with np.savez") from None
+
+
+def _npy_header(file: IO[bytes]) -> tuple[Shape, bool, np.dtype[np.generic]]:
+    version = np.lib.format.read_magic(file)
+    if version not in _NPY_HEADERS:
+        raise ValueError(f"array format {version[0]}.{version[1]} is unknown")
+    shape, fortran, dtype = _NPY_HEADERS[version](file)
+    return tuple(shape), bool(fortran), dtype
+
+
+class EncodedImages(ABC):
+    """Image files, decoded one block at a time into uint8 (n, H, W, C).
+
+    Parameters
+    ----------
+    count : int
+    takes : (C, H, W)
+        What the program takes; an image of another size or kind is refused, never changed.
+    """
+
+    dtype = np.dtype(np.uint8)
+    name: str
+
+    def __init__(self, count: int, takes: Shape) -> None:
+        self.shape: Shape = (count, *takes[1:], takes[0])
+
+    @abstractmethod
+    def where(self, i: int) -> str:
+        """What an error message calls image `i`."""
+
+    @abstractmethod
+    def encoded(self, start: int, stop: int) -> Iterator[Path | io.BytesIO]:
+        """Encoded images `start` to `stop`, in order."""
+
+    def blocks(self, start: int, stop: int, size: int) -> Iterator[Array]:
+        """Decoded images `start` to `stop`, at most `size` at a time."""
+        images = (
+            _decode(raw, self.where(i), self.shape[1:])
+            for i, raw in enumerate(self.encoded(start, stop), start)
+        )
+        while block := list(islice(images, size)):
+            yield np.stack(block)
+
+
+class PackedImages(EncodedImages):
+    """Encoded images after one another in one uint8 array of an ``.npz``."""
+
+    def __init__(self, path: Path, takes: Shape) -> None:
+        self._bytes = NpzMember.open(path, "jpeg")
+        self._offsets = NpzMember.open(path, "offsets").load()
+        self.name = self._bytes.name
+        self._check(path)
+        super().__init__(len(self._offsets) - 1, takes)
+
+    def where(self, i: int) -> str:
+        return self._bytes.where(i)
+
+    def encoded(self, start: int, stop: int) -> Iterator[Path | io.BytesIO]:
+        for piece in self._bytes.pieces(self._offsets[start : stop + 1]):
+            yield io.BytesIO(piece.tobytes())
+
+    def _check(self, path: Path) -> None:
+        offsets, total = self._offsets, self._bytes.shape
+        if self._bytes.dtype != np.uint8 or len(total) != 1:
+            raise DataError(
+                f"{self.name} is {self._bytes.dtype} of shape {total}; expected uint8 (B,)"
+            )
+        if offsets.ndim != 1 or not np.issubdtype(offsets.dtype, np.integer) or not len(offsets):
+            raise DataError(
+                f"{path}: offsets is {offsets.dtype} of shape {offsets.shape}; expected integers "
+                "(N + 1,)"
+            )
+        falls = np.flatnonzero(offsets[1:] <= offsets[:-1])
+        if len(falls):
+            raise DataError(
+                f"{path}: offsets[{falls[0] + 1}] is not above the one before; rebuild it"
+            )
+        if offsets[0] < 0 or offsets[-1] > total[0]:
+            raise DataError(
+                f"{path}: offsets run from {offsets[0]} to {offsets[-1]}, jpeg has {total[0]} "
+                "bytes; rebuild the file"
+            )
+
+
+class ImageFiles(EncodedImages):
+    """Image files of a folder."""
+
+    def __init__(self, folder: Path, files: Sequence[Path], takes: Shape) -> None:
+        self.name = str(folder)
+        self._files = files
+        super().__init__(len(files), takes)
+
+    def where(self, i: int) -> str:
+        return str(self._files[i])
+
+    def encoded(self, start: int, stop: int) -> Iterator[Path | io.BytesIO]:
+        yield from self._files[start:stop]
+
+
+def _decode(raw: Path | io.BytesIO, where: str, shape: Shape) -> Array:
+    """One image as uint8 (H, W, C); refused when it is not what the program takes."""
+    from PIL import Image
+
+    height, width, channels = shape
+    kind = "grey" if channels == 1 else "RGB"
+    try:
+        with Image.open(raw, formats=_PILLOW_FORMATS) as image:
+            if image.size != (width, height):
+                raise DataError(
+                    f"{where} is {image.height}x{image.width} (height x width), this program takes "
+                    f"{height}x{width}: resize or crop all images to it"
+                )
+            if image.mode not in _PILLOW_MODES[channels]:
+                raise DataError(
+                    f"{where} is {_MODES.get(image.mode, 'of kind ' + image.mode)}, this program takes "
+                    f"{kind} images: convert it"
+                )
+            pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{where}: not a readable image ({error}); replace or remove it") from None
+    return pixels.reshape(shape)
