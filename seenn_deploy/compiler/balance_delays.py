@@ -15,7 +15,5 @@ def apply(graph: SpikingGraph) -> SpikingGraph:
     """Set each edge's delay to the stages its ends lie apart, less its own."""
     depth = graph.depth
     return graph.replace(
-        projections=[
-            replace(e, delay=depth[e.post] - depth[e.pre] - 1) for e in graph.projections
-        ]
+        projections=[replace(e, delay=depth[e.post] - depth[e.pre] - 1) for e in graph.projections]
     )

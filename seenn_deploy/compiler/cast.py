@@ -13,7 +13,10 @@ from seenn_deploy.graph import Array, Projection, Source, SpikingGraph
 def apply(graph: SpikingGraph) -> SpikingGraph:
     """Round every weight and bias to float32."""
     return graph.replace(
-        [n if isinstance(n, Source) else replace(n, bias=_float32(n.name, n.bias)) for n in graph.order],
+        [
+            n if isinstance(n, Source) else replace(n, bias=_float32(n.name, n.bias))
+            for n in graph.order
+        ],
         [_cast_edge(e) for e in graph.projections],
     )
 

@@ -39,4 +39,6 @@ def import_model(path: str | Path, **options: Any) -> SpikingGraph:
             graph: SpikingGraph = module.read(path, **options)
             return graph
     known = ", ".join(sorted(s for m in modules for s in m.SUFFIXES))
-    raise ModelError(f"{path}: no frontend reads {path.suffix or 'a file without suffix'} ({known})")
+    raise ModelError(
+        f"{path}: no frontend reads {path.suffix or 'a file without suffix'} ({known})"
+    )

@@ -154,7 +154,9 @@ def _resnet(
             stride = 2 if block == 0 and stage > 1 else 1
             last = _block(tensors, net, f"layer{stage}.{block}", last, stride)
     channels, *area = net.shape(last, ())
-    net.read_out("fc1", last, AvgPool2d((area[0], area[1])), _linear(tensors, "fc1.module", channels))
+    net.read_out(
+        "fc1", last, AvgPool2d((area[0], area[1])), _linear(tensors, "fc1.module", channels)
+    )
     return net
 
 
@@ -197,7 +199,9 @@ def _vgg(tensors: Tensors, neuron: Population, size: tuple[int, int] | None, cod
             pool, index = (AvgPool2d((2, 2)),), index + 1
     channels, *area = net.shape(last, ())
     everything = AvgPool2d((area[0], area[1]))
-    net.read_out("classifier.0", last, everything, _linear(tensors, "classifier.0.module", channels))
+    net.read_out(
+        "classifier.0", last, everything, _linear(tensors, "classifier.0.module", channels)
+    )
     return net
 
 
@@ -213,7 +217,9 @@ def _vggsnn(
         )
     pooled = found == VGGSNN_LAYERS
     c_in = tensors.take("features.0.fwd.module.0.weight", (None, None, 3, 3)).shape[1]
-    source = Source("input", (c_in, *(size or _vggsnn_size(tensors, found[-1]))), coding or "events")
+    source = Source(
+        "input", (c_in, *(size or _vggsnn_size(tensors, found[-1]))), coding or "events"
+    )
     net, last, pool = _Net(source, neuron), "input", ()
     for index in found:
         prefix = f"features.{index}.fwd.module"
@@ -277,7 +283,9 @@ def _with_normalization(
             raise ModelError(f"{name} = {tuple(value)}: the input has {channels} channels")
     if min(std) <= 0:
         raise ModelError(f"std = {tuple(std)}: must be positive")
-    affine = Affine(1 / np.asarray(std, np.float64), -np.asarray(mean, np.float64) / np.asarray(std))
+    affine = Affine(
+        1 / np.asarray(std, np.float64), -np.asarray(mean, np.float64) / np.asarray(std)
+    )
     net.projections = [
         replace(e, maps=(affine, *e.maps)) if e.pre == net.source.name else e
         for e in net.projections

@@ -1,0 +1,338 @@
+"""The time loop: samples enter slots, every timestep runs layer by layer, exits free their slot."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from math import prod
+from threading import Event, Lock
+from typing import Any, Literal
+
+import numpy as np
+
+from seenn_deploy.data import ImageSet, for_program
+from seenn_deploy.errors import DataError
+from seenn_deploy.graph import Array, Population, Readout, Source
+from seenn_deploy.program import Program
+from seenn_deploy.simulator import kernels
+from seenn_deploy.simulator.layout import (
+    Layer,
+    from_grid,
+    lay_out,
+    padded,
+    pixels_and_channels,
+)
+from seenn_deploy.simulator.result import Counts, RunResult
+
+MAX_SLOTS = 16
+STATE_BYTES = 96 << 20  # of one worker; fewer slots where a sample's neurons need more
+
+
+def simulate(
+    program: Program,
+    images: Array | ImageSet,
+    labels: Array | None = None,
+    *,
+    record: bool = False,
+    full_trace: bool = False,
+    first_layer: Literal["once", "every_step"] = "once",
+    threads: int | None = None,
+    slots: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> RunResult:
+    """Run a program on images, event by event, and count what it does.
+
+    Parameters
+    ----------
+    program : Program
+    images : array (N, C, H, W), for event coding (N, T, C, H, W), or ImageSet
+        As the program sees them.
+    labels : int array (N,), optional
+    record : bool
+        Keep every population's spikes; memory grows with N T neurons.
+    full_trace : bool
+        Run every sample to T; `exit_step` still says where the rule would have stopped.
+    first_layer : 'once' or 'every_step'
+        How often the multiply-accumulates of a direct-coded image count: the first layer sees the
+        same image at every step, so its result is computed once and replayed.
+    threads, slots : int, optional
+        Workers, and samples that each works on at a time. Results do not depend on either.
+    progress : callable, optional
+        Called with the number of samples that just finished.
+
+    Raises
+    ------
+    DataError
+        When the images do not fit the program.
+    """
+    if first_layer not in ("once", "every_step"):
+        raise DataError(f"first_layer = {first_layer!r} must be 'once' or 'every_step'")
+    data = for_program(program, images, labels)
+    layers = lay_out(program.graph)
+    result = _empty_result(program, data, record)
+    feed = _Feed(data, full_trace, first_layer == "every_step", progress)
+    n_threads = threads or len(os.sched_getaffinity(0))
+    n_slots = slots or _fitting_slots(program, -(-len(data) // n_threads))
+    with ThreadPoolExecutor(n_threads) as pool:
+        jobs = [
+            pool.submit(_Worker(program, layers, n_slots, result, feed).run)
+            for _ in range(n_threads)
+        ]
+        try:
+            for job in jobs:
+                job.result()
+        finally:
+            feed.stop.set()
+    return result
+
+
+def _empty_result(program: Program, data: ImageSet, record: bool) -> RunResult:
+    graph, n, T = program.graph, len(data), program.T
+    populations = [p for p in graph.layers if isinstance(p, Population)] if record else []
+    return RunResult(
+        np.full((n, T, graph.readout.shape[0]), np.nan, np.float32),
+        np.zeros(n, np.int64),
+        [layer.name for layer in graph.layers],
+        Counts.zeros(n, len(graph.layers), T),
+        data.labels,
+        {p.name: np.zeros((n, T, *p.shape), np.bool_) for p in populations},
+    )
+
+
+def _fitting_slots(program: Program, most: int) -> int:
+    neurons = sum(prod(node.shape) for node in program.graph.order)
+    return max(1, min(MAX_SLOTS, most, STATE_BYTES // (8 * neurons)))
+
+
+class _Feed:
+    """Hands out images to workers, in order, one batch read at a time."""
+
+    def __init__(
+        self,
+        data: ImageSet,
+        full_trace: bool,
+        every_step: bool,
+        progress: Callable[[int], None] | None,
+    ) -> None:
+        self.full_trace, self.every_step = full_trace, every_step
+        self.stop = Event()
+        self._progress, self._lock = progress, Lock()
+        self._images = self._one_by_one(data)
+
+    @staticmethod
+    def _one_by_one(data: ImageSet) -> Iterator[tuple[int, Array]]:
+        number = 0
+        for batch in data.batches(64):
+            for image in batch:
+                yield number, image
+                number += 1
+
+    def take(self, most: int) -> list[tuple[int, Array]]:
+        """The next images with their numbers; fewer than `most` at the end."""
+        with self._lock:
+            return [pair for _, pair in zip(range(most), self._images, strict=False)]
+
+    def finished(self, samples: int) -> None:
+        """Report samples that are done."""
+        if self._progress and samples:
+            with self._lock:
+                self._progress(samples)
+
+
+@dataclass(frozen=True, eq=False)
+class _Events:
+    """What a node sent in this timestep, a row a slot; layout as in ``kernels``."""
+
+    ptr: Array
+    idx: Array
+    val: Array
+
+    @classmethod
+    def empty(cls, slots: int, shape: tuple[int, ...], valued: bool) -> _Events:
+        n = prod(shape)
+        return cls(
+            np.zeros((slots, pixels_and_channels(shape)[0] + 1), np.int32),
+            np.zeros((slots, n), np.int32),
+            np.zeros((slots, n if valued else 0), np.float32),
+        )
+
+
+class _Worker:
+    """State of some slots, and the time loop over them."""
+
+    def __init__(
+        self,
+        program: Program,
+        layers: tuple[Layer, ...],
+        slots: int,
+        result: RunResult,
+        feed: _Feed,
+    ) -> None:
+        graph = program.graph
+        self.program, self.layers, self.result, self.feed = program, layers, result, feed
+        self.source = graph.source
+        self.events = [_Events.empty(slots, n.shape, isinstance(n, Source)) for n in graph.order]
+        self.v = {
+            layer.index: np.zeros((slots, *pixels_and_channels(layer.node.shape)), np.float32)
+            for layer in layers
+            if isinstance(layer.node, Population)
+        }
+        self.z = np.zeros((slots, graph.readout.shape[0]), np.float64)
+        self.current = self._scratch(slots)
+        self.replay = {
+            layer.index: np.zeros_like(self.current[layer.index])
+            for layer in layers
+            if any(edge.analog for edge in layer.edges)
+        }
+        self.counts = Counts.zeros(len(layers), slots)
+        self.image_counts = Counts.zeros(len(layers), slots)
+        self.sample = np.full(slots, -1)
+        self.t = np.zeros(slots, np.int64)
+        self.frames: list[Array | None] = [None] * slots
+
+    def _scratch(self, slots: int) -> dict[int, Array]:
+        """Currents live within one layer's turn, so all layers share one stretch of memory."""
+        sizes = {
+            layer.index: (slots, p, padded(c))
+            for layer in self.layers
+            for p, c in [pixels_and_channels(layer.node.shape)]
+        }
+        shared = np.zeros(max(prod(shape) for shape in sizes.values()), np.float32)
+        return {i: shared[: prod(shape)].reshape(shape) for i, shape in sizes.items()}
+
+    def run(self) -> None:
+        """Work until the feed is empty."""
+        while not self.feed.stop.is_set():
+            self._admit()
+            active = np.flatnonzero(self.sample >= 0)
+            if not len(active):
+                return
+            self._step(active)
+            self._leave(active)
+
+    def _admit(self) -> None:
+        """Give every free slot the next image and the state of a sample that begins."""
+        free = np.flatnonzero(self.sample < 0)
+        taken = self.feed.take(len(free))
+        slots = free[: len(taken)]
+        if not len(slots):
+            return
+        for b, (number, image) in zip(slots, taken, strict=True):
+            self.sample[b], self.frames[b] = number, image
+        self.t[slots], self.z[slots] = 0, 0
+        for layer in self.layers:
+            if isinstance(layer.node, Population):
+                self.v[layer.index][slots] = layer.node.v_init
+        if self.source.coding == "direct":
+            self._load(slots, [image for _, image in taken])
+            self._compute_replay(slots)
+
+    def _load(self, slots: Array, frames: list[Array]) -> None:
+        """Turn one frame a slot into the source's events."""
+        pixels, channels = pixels_and_channels(self.source.shape)
+        stacked = np.stack(frames).astype(np.float32, copy=False).reshape(-1, channels, pixels)
+        events = self.events[0]
+        kernels.load_frame(slots, stacked, channels, events.ptr, events.idx, events.val)
+
+    def _compute_replay(self, slots: Array) -> None:
+        """Currents that the image causes, the same at every timestep, and what they cost."""
+        for _, array in self.image_counts.items():
+            array[:, slots] = 0
+        for number, layer in enumerate(self.layers):
+            for edge in layer.edges:
+                if edge.analog:
+                    self.replay[layer.index][slots] = 0
+                    self._send(slots, edge, self.replay[layer.index])
+                    self._count(slots, number, edge, self.image_counts)
+
+    def _step(self, slots: Array) -> None:
+        """One timestep of every active slot, layer by layer."""
+        self.t[slots] += 1
+        for _, array in self.counts.items():
+            array[:, slots] = 0
+        if self.source.coding == "events":
+            frames = [self.frames[b][self.t[b] - 1] for b in slots]  # type: ignore[index]
+            self._load(slots, frames)
+        for number, layer in enumerate(self.layers):
+            current = self.current[layer.index]
+            for edge in layer.edges:
+                if edge.analog:
+                    current[slots] += self.replay[layer.index][slots]
+                else:
+                    self._send(slots, edge, current)
+                    self._count(slots, number, edge, self.counts)
+            self._update(slots, number, layer, current)
+        self._add_image_counts(slots)
+
+    def _send(self, slots: Array, edge: Any, current: Array) -> None:
+        events = self.events[edge.pre]
+        edge.accumulate(slots, events.ptr, events.idx, events.val, current)
+
+    def _count(self, slots: Array, number: int, edge: Any, counts: Counts) -> None:
+        events = self.events[edge.pre]
+        kernels.count_synapses(
+            slots, events.ptr, events.idx, events.val, edge.analog, edge.fan_out, edge.effective,
+            counts.ac[number], counts.mac[number],
+            counts.ac_effective[number], counts.mac_effective[number],
+        )  # fmt: skip
+
+    def _update(self, slots: Array, number: int, layer: Layer, current: Array) -> None:
+        """Neurons (or logits) take up their current; what they did is counted."""
+        self.counts.bias_adds[number, slots] = layer.bias_adds
+        node = layer.node
+        if isinstance(node, Readout):
+            kernels.integrate_logits(slots, current, layer.bias, self.z)
+            return
+        events, v, active = (
+            self.events[layer.index],
+            self.v[layer.index],
+            self.counts.updates_active,
+        )
+        kernels.integrate_and_fire(
+            slots, current, layer.bias, v,
+            np.float32(node.tau), np.float32(node.v_threshold),
+            node.comparison == ">=", node.reset == "soft",
+            events.ptr, events.idx, active[number],
+        )  # fmt: skip
+        fired = events.ptr[slots, -1]
+        self.counts.updates_inactive[number, slots] = prod(node.shape) - active[number, slots]
+        self.counts.spikes[number, slots] = fired
+        self.counts.resets[number, slots] = fired
+
+    def _add_image_counts(self, slots: Array) -> None:
+        """The image costs at a sample's first timestep, or at every one."""
+        paying = slots if self.feed.every_step else slots[self.t[slots] == 1]
+        for (_, step), (_, image) in zip(
+            self.counts.items(), self.image_counts.items(), strict=True
+        ):
+            step[:, paying] += image[:, paying]
+
+    def _leave(self, slots: Array) -> None:
+        """Store what this timestep gave; samples whose exit has come leave their slot."""
+        result, t, samples = self.result, self.t[slots], self.sample[slots]
+        result.logits[samples, t - 1] = self.z[slots]
+        for (_, kept), (_, step) in zip(result.counts.items(), self.counts.items(), strict=True):
+            kept[samples, :, t - 1] = step[:, slots].T
+        if result.spikes:
+            self._record(slots)
+        last = t == self.program.T
+        stops = (self.program.exit_rule.stops(self.z[slots], t) | last) & (
+            result.exit_step[samples] == 0
+        )
+        result.exit_step[samples[stops]] = t[stops]
+        gone = last if self.feed.full_trace else stops
+        self.sample[slots[gone]] = -1
+        self.feed.finished(int(gone.sum()))
+
+    def _record(self, slots: Array) -> None:
+        for layer in self.layers:
+            if isinstance(layer.node, Population):
+                events, shape = self.events[layer.index], layer.node.shape
+                for b in slots:
+                    fired = np.zeros(prod(shape), np.bool_)
+                    fired[events.idx[b, : events.ptr[b, -1]]] = True
+                    grid = fired.reshape(pixels_and_channels(shape))
+                    kept = self.result.spikes[layer.node.name]
+                    kept[self.sample[b], self.t[b] - 1] = from_grid(grid, shape)

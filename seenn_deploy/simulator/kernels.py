@@ -1,0 +1,234 @@
+"""Numba kernels over plain arrays. Every kernel works on a list of slots, one sample a slot.
+
+Layout: a node is a grid of P pixels with C channels, channels last; a vector of N neurons is one
+pixel. Currents are padded to a whole number of vectors, (slots, P, C_pad). Events of a slot are
+compressed by pixel: ``idx[b, ptr[b, q]:ptr[b, q + 1]]`` are the flat indices (q C + c) of the
+neurons of pixel q that spiked, ascending; ``val`` has their values, or no columns where all are 1.
+
+No kernel looks at two slots at once: results do not depend on how samples are batched.
+"""
+
+from __future__ import annotations
+
+import numba as nb
+
+from seenn_deploy.graph import Array
+from seenn_deploy.simulator.vector_add import add_runs
+
+_jit = nb.njit(cache=True, nogil=True, error_model="numpy")
+
+
+@_jit
+def gather(
+    slots: Array,
+    ptr: Array,
+    idx: Array,
+    val: Array,
+    run_ptr: Array,
+    first: Array,
+    last: Array,
+    base: Array,
+    weight: Array,
+    current: Array,
+) -> None:
+    """Convolution or dense layer: for every output pixel, the weight rows of the events it sees.
+
+    `weight` is (blocks, rows, width); block j gives channels ``j width:(j + 1) width`` of
+    `current` (slots, P, blocks * width). Output pixel p owns runs ``run_ptr[p]:run_ptr[p + 1]``.
+    """
+    blocks, rows, width = weight.shape
+    flat_weight, flat_current = weight.reshape(-1), current.reshape(-1)
+    pixels = len(run_ptr) - 1
+    for b in slots:
+        events, values, pixel_events = idx[b], val[b], ptr[b]
+        for block in range(blocks):
+            for p in range(pixels):
+                add_runs(
+                    width,
+                    flat_current,
+                    ((b * pixels + p) * blocks + block) * width,
+                    flat_weight,
+                    block * rows * width,
+                    events,
+                    values,
+                    pixel_events,
+                    first,
+                    last,
+                    base,
+                    run_ptr[p],
+                    run_ptr[p + 1],
+                )
+
+
+@_jit
+def gather_grouped(
+    slots: Array,
+    ptr: Array,
+    idx: Array,
+    val: Array,
+    run_ptr: Array,
+    first: Array,
+    last: Array,
+    base: Array,
+    weight: Array,
+    channels: int,
+    groups: int,
+    current: Array,
+) -> None:
+    """As `gather` for a grouped convolution; `weight` is (rows, C_out / groups)."""
+    out_group, in_group = weight.shape[1], channels // groups
+    for b in slots:
+        for p in range(len(run_ptr) - 1):
+            for k in range(run_ptr[p], run_ptr[p + 1]):
+                for e in range(ptr[b, first[k]], ptr[b, last[k]]):
+                    row = idx[b, e] + base[k]
+                    offset = row % channels // in_group * out_group
+                    value = val[b, e] if val.shape[1] else val.dtype.type(1)
+                    for o in range(out_group):
+                        current[b, p, offset + o] += weight[row, o] * value
+
+
+@_jit
+def scatter(
+    slots: Array,
+    ptr: Array,
+    idx: Array,
+    val: Array,
+    indptr: Array,
+    targets: Array,
+    weight: Array,
+    current: Array,
+) -> None:
+    """Sparse synapses: every event adds its own list; `targets` index a slot's padded currents."""
+    for b in slots:
+        flat = current[b].reshape(-1)
+        for e in range(ptr[b, -1]):
+            i = idx[b, e]
+            value = val[b, e] if val.shape[1] else val.dtype.type(1)
+            for s in range(indptr[i], indptr[i + 1]):
+                flat[targets[s]] += weight[s] * value
+
+
+@_jit
+def one_to_one(
+    slots: Array, ptr: Array, idx: Array, val: Array, channels: int, weight: float, current: Array
+) -> None:
+    """Identity shortcut: one synapse a neuron."""
+    for b in slots:
+        for e in range(ptr[b, -1]):
+            i = idx[b, e]
+            value = val[b, e] if val.shape[1] else val.dtype.type(1)
+            current[b, i // channels, i % channels] += weight * value
+
+
+@_jit
+def integrate_and_fire(
+    slots: Array,
+    current: Array,
+    bias: Array,
+    v: Array,
+    tau: float,
+    threshold: float,
+    at_threshold: bool,
+    soft: bool,
+    ptr: Array,
+    idx: Array,
+    updates: Array,
+) -> None:
+    """One timestep of a population; clears `current` for the next.
+
+    ``v' = tau v + (current + bias)``, spike where v' > threshold (or >= with `at_threshold`), then
+    0 (hard) or v' - threshold (soft). `bias` is (P, C) or (1, C). `updates[b]` receives the number
+    of active updates: neurons with a potential or a current other than 0.
+    """
+    pixels, channels = v.shape[1], v.shape[2]
+    for b in slots:
+        n, active = 0, 0
+        for p in range(pixels):
+            row = p if bias.shape[0] > 1 else 0
+            ptr[b, p] = n
+            for c in range(channels):
+                a = current[b, p, c] + bias[row, c]
+                old = v[b, p, c]
+                active += (a != 0) | (old != 0)
+                new = tau * old + a
+                spike = (new > threshold) | (at_threshold & (new == threshold))
+                idx[b, n] = p * channels + c
+                n += spike
+                kept = new - threshold if soft else new * 0
+                v[b, p, c] = kept if spike else new
+                current[b, p, c] = 0
+        ptr[b, pixels] = n
+        updates[b] = active
+
+
+@_jit
+def integrate_logits(slots: Array, current: Array, bias: Array, z: Array) -> None:
+    """One timestep of the readout; clears `current` for the next."""
+    for b in slots:
+        for m in range(z.shape[1]):
+            z[b, m] += current[b, 0, m] + bias[0, m]
+            current[b, 0, m] = 0
+
+
+@_jit
+def load_frame(
+    slots: Array, frames: Array, channels: int, ptr: Array, idx: Array, val: Array
+) -> None:
+    """Nonzero elements of one frame a slot, (slots, C, P), as events with values."""
+    for k in range(len(slots)):
+        b, n = slots[k], 0
+        for p in range(frames.shape[2]):
+            ptr[b, p] = n
+            for c in range(channels):
+                value = frames[k, c, p]
+                if value != 0:
+                    idx[b, n] = p * channels + c
+                    val[b, n] = value
+                    n += 1
+        ptr[b, frames.shape[2]] = n
+
+
+@_jit
+def count_synapses(
+    slots: Array,
+    ptr: Array,
+    idx: Array,
+    val: Array,
+    analog: bool,
+    fan_out: Array,
+    effective: Array,
+    ac: Array,
+    mac: Array,
+    ac_effective: Array,
+    mac_effective: Array,
+) -> None:
+    """Add the synapses that each slot's events meet, element by element (design, section 4).
+
+    An event of value 1 or -1 costs accumulates, any other value or an `analog` source
+    multiply-accumulates. `fan_out`, `effective` are (P C,); the last four arrays are (slots,).
+    """
+    for b in slots:
+        n_ac, n_mac, n_ac_effective, n_mac_effective = 0, 0, 0, 0
+        for e in range(ptr[b, -1]):
+            i = idx[b, e]
+            if analog or (val.shape[1] and val[b, e] != 1 and val[b, e] != -1):
+                n_mac += fan_out[i]
+                n_mac_effective += effective[i]
+            else:
+                n_ac += fan_out[i]
+                n_ac_effective += effective[i]
+        ac[b] += n_ac
+        mac[b] += n_mac
+        ac_effective[b] += n_ac_effective
+        mac_effective[b] += n_mac_effective
+
+
+@_jit
+def count_graded(slots: Array, ptr: Array, val: Array, graded: Array) -> None:
+    """Number of each slot's events whose value is neither 1 nor -1."""
+    for b in slots:
+        n = 0
+        for e in range(ptr[b, -1]):
+            n += (val[b, e] != 1) & (val[b, e] != -1)
+        graded[b] = n

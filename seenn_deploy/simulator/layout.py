@@ -1,0 +1,219 @@
+"""Arrays of the graph in the kernels' layout: grids of pixels, channels last, currents padded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from seenn_deploy.graph import (
+    Array,
+    Conv2d,
+    Dense,
+    Identity,
+    Population,
+    Projection,
+    Readout,
+    Shape,
+    Source,
+    Sparse,
+    SpikingGraph,
+)
+from seenn_deploy.simulator import kernels
+from seenn_deploy.simulator.vector_add import WIDTHS
+
+Accumulate: TypeAlias = Callable[[Array, Array, Array, Array, Array], None]
+
+
+def pixels_and_channels(shape: Shape) -> tuple[int, int]:
+    """(P, C) of a node; a vector of N neurons is one pixel of N channels."""
+    return (prod(shape[1:]), shape[0]) if len(shape) > 1 else (1, shape[0])
+
+
+def to_grid(values: Array, shape: Shape) -> Array:
+    """(..., *shape) channels first to (..., P, C) channels last, contiguous."""
+    pixels, channels = pixels_and_channels(shape)
+    lead = values.shape[: values.ndim - len(shape)]
+    return np.ascontiguousarray(np.swapaxes(values.reshape(*lead, channels, pixels), -1, -2))
+
+
+def from_grid(values: Array, shape: Shape) -> Array:
+    """The inverse of `to_grid`."""
+    pixels, channels = pixels_and_channels(shape)
+    lead = values.shape[: values.ndim - 2]
+    return np.swapaxes(values.reshape(*lead, pixels, channels), -1, -2).reshape(*lead, *shape)
+
+
+def padded(channels: int) -> int:
+    """Channels of a current, filled up to whole vectors."""
+    return -(-channels // lanes(channels)) * lanes(channels)
+
+
+def lanes(channels: int) -> int:
+    """The widest vector that divides the channels; the narrowest where none does."""
+    return next((w for w in WIDTHS if channels % w == 0), WIDTHS[-1])
+
+
+@dataclass(frozen=True, eq=False)
+class Edge:
+    """A projection, ready to run.
+
+    Parameters
+    ----------
+    pre : int
+        Index of the source node in the graph's order.
+    accumulate : callable
+        ``(slots, ptr, idx, val, current) -> None``.
+    fan_out, effective : int64 arrays (P C,)
+        Existing and nonzero synapses of each source neuron.
+    analog : bool
+        Its source is an image: every element costs multiply-accumulates.
+    """
+
+    pre: int
+    accumulate: Accumulate
+    fan_out: Array
+    effective: Array
+    analog: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A population or the readout, ready to run; `bias` is (P, C) or (1, C)."""
+
+    node: Population | Readout
+    index: int
+    edges: tuple[Edge, ...]
+    bias: Array
+    bias_adds: int
+
+
+def lay_out(graph: SpikingGraph) -> tuple[Layer, ...]:
+    """Every population and the readout in topological order, ready to run."""
+    index = {node.name: i for i, node in enumerate(graph.order)}
+    return tuple(
+        Layer(
+            node,
+            index[node.name],
+            tuple(_edge(graph, e, index[e.pre]) for e in graph.into(node.name)),
+            _bias(node),
+            int(np.count_nonzero(np.broadcast_to(node.bias, node.shape))),
+        )
+        for node in graph.layers
+    )
+
+
+def _bias(node: Population | Readout) -> Array:
+    if node.bias.size == 1 or (len(node.shape) == 3 and node.bias.shape[-2:] == (1, 1)):
+        per_channel = np.broadcast_to(node.bias.reshape(-1), (node.shape[0],))
+        return np.ascontiguousarray(per_channel)[None]
+    return to_grid(np.broadcast_to(node.bias, node.shape), node.shape)
+
+
+def _edge(graph: SpikingGraph, edge: Projection, pre: int) -> Edge:
+    source, post, synapses = graph.node(edge.pre), graph.node(edge.post), edge.synapses
+    fan_out = to_grid(synapses.fan_out(source.shape), source.shape).ravel()
+    effective = to_grid(synapses.fan_out(source.shape, effective=True), source.shape).ravel()
+    build = next(make for kind, make in _BUILDERS.items() if isinstance(synapses, kind))
+    analog = isinstance(source, Source) and source.coding == "direct"
+    return Edge(pre, build(synapses, source.shape, post.shape), fan_out, effective, analog)
+
+
+def _conv(conv: Conv2d, shape_in: Shape, shape_out: Shape) -> Accumulate:
+    channels = shape_in[0]
+    runs = _conv_runs(conv, shape_in, shape_out)
+    rows = conv.weight.transpose(2, 3, 1, 0)  # (K_h, K_w, C_in / groups, C_out)
+    if conv.groups == 1:
+        return _gather(runs, rows.reshape(-1, conv.weight.shape[0]))
+    out_group = conv.weight.shape[0] // conv.groups
+    split = rows.reshape(*rows.shape[:3], conv.groups, out_group).swapaxes(2, 3)
+    weight = np.ascontiguousarray(split.reshape(-1, out_group))
+
+    def accumulate(slots: Array, ptr: Array, idx: Array, val: Array, current: Array) -> None:
+        kernels.gather_grouped(slots, ptr, idx, val, *runs, weight, channels, conv.groups, current)
+
+    return accumulate
+
+
+def _dense(dense: Dense, shape_in: Shape, shape_out: Shape) -> Accumulate:
+    pixels, _ = pixels_and_channels(shape_in)
+    one_run = tuple(np.array(a, np.int32) for a in ([0, 1], [0], [pixels], [0]))
+    columns = to_grid(dense.weight.reshape(-1, *shape_in), shape_in)
+    return _gather(one_run, columns.reshape(len(dense.weight), -1).T)
+
+
+def _gather(runs: tuple[Array, ...], rows: Array) -> Accumulate:
+    """A gathering kernel over weight rows (R, C_out), cut into blocks of one vector's width."""
+    width, c_pad = lanes(rows.shape[1]), padded(rows.shape[1])
+    filled = np.pad(rows, ((0, 0), (0, c_pad - rows.shape[1])))
+    weight = np.ascontiguousarray(filled.reshape(len(rows), -1, width).swapaxes(0, 1))
+
+    def accumulate(slots: Array, ptr: Array, idx: Array, val: Array, current: Array) -> None:
+        kernels.gather(slots, ptr, idx, val, *runs, weight, current)
+
+    return accumulate
+
+
+def _sparse(sparse: Sparse, shape_in: Shape, shape_out: Shape) -> Accumulate:
+    pixels, channels = pixels_and_channels(shape_out)
+    numbers = np.arange(len(sparse.indptr) - 1)
+    order = to_grid(numbers.reshape(shape_in), shape_in).ravel()
+    length = np.diff(sparse.indptr)[order]
+    indptr = np.concatenate(([0], np.cumsum(length)))
+    take = np.repeat(sparse.indptr[:-1][order] - indptr[:-1], length) + np.arange(indptr[-1])
+    channel, pixel = np.divmod(sparse.targets[take].astype(np.int64), pixels)
+    targets = pixel * padded(channels) + channel
+    weight = np.ascontiguousarray(sparse.weight[take])
+
+    def accumulate(slots: Array, ptr: Array, idx: Array, val: Array, current: Array) -> None:
+        kernels.scatter(slots, ptr, idx, val, indptr, targets, weight, current)
+
+    return accumulate
+
+
+def _identity(identity: Identity, shape_in: Shape, shape_out: Shape) -> Accumulate:
+    channels, weight = pixels_and_channels(shape_in)[1], identity.weight[()]
+
+    def accumulate(slots: Array, ptr: Array, idx: Array, val: Array, current: Array) -> None:
+        kernels.one_to_one(slots, ptr, idx, val, channels, weight, current)
+
+    return accumulate
+
+
+_BUILDERS: dict[type, Any] = {Conv2d: _conv, Dense: _dense, Sparse: _sparse, Identity: _identity}
+
+
+def _conv_runs(conv: Conv2d, shape_in: Shape, shape_out: Shape) -> tuple[Array, ...]:
+    """For every output pixel, the stretches of input pixels it sees and their weight rows.
+
+    Neighbouring columns of the input meet neighbouring taps of the kernel, so without horizontal
+    dilation a kernel row is one run; with it every tap is a run of its own.
+    """
+    channels, height, width = shape_in
+    k_h, k_w = conv.weight.shape[2:]
+    run_ptr, runs = [0], []
+    per_run = k_w if conv.dilation[1] == 1 else 1
+    for y in range(shape_out[1]):
+        for x in range(shape_out[2]):
+            for ky in range(k_h):
+                row = y * conv.stride[0] - conv.padding[0] + ky * conv.dilation[0]
+                if not 0 <= row < height:
+                    continue
+                for kx in range(0, k_w, per_run):
+                    left = x * conv.stride[1] - conv.padding[1] + kx * conv.dilation[1]
+                    start, stop = max(left, 0), min(left + per_run, width)
+                    if start < stop:
+                        pixel = row * width + start
+                        tap = ky * k_w + kx + start - left
+                        runs.append((pixel, pixel + stop - start, (tap - pixel) * channels))
+            run_ptr.append(len(runs))
+    first, last, base = np.array(runs, np.int32).reshape(-1, 3).T
+    return (
+        np.array(run_ptr, np.int32),
+        np.ascontiguousarray(first),
+        np.ascontiguousarray(last),
+        np.ascontiguousarray(base),
+    )

@@ -1,0 +1,132 @@
+"""What a run measured: logits, exits and counts a sample, layer and timestep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seenn_deploy import costs
+from seenn_deploy.errors import DataError
+from seenn_deploy.graph import Array
+from seenn_deploy.metrics import accuracy_by_step
+
+
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """Operations as int64 arrays (N, L, T), zero after a sample's exit (design, section 4).
+
+    Parameters
+    ----------
+    ac, mac : accumulates and multiply-accumulates, at every existing synapse
+    ac_effective, mac_effective : the same, without synapses of weight 0
+    bias_adds : neurons with a bias other than 0
+    updates_active, updates_inactive : neuron updates with and without a potential or current
+    resets : neurons that were reset
+    spikes : nonzero outputs
+    graded : nonzero outputs other than 1 and -1
+    """
+
+    ac: Array
+    mac: Array
+    ac_effective: Array
+    mac_effective: Array
+    bias_adds: Array
+    updates_active: Array
+    updates_inactive: Array
+    resets: Array
+    spikes: Array
+    graded: Array
+
+    @classmethod
+    def zeros(cls, *shape: int) -> Counts:
+        """All counts zero."""
+        return cls(*(np.zeros(shape, np.int64) for _ in fields(cls)))
+
+    def items(self) -> list[tuple[str, Array]]:
+        """(name, array) of every count."""
+        return [(f.name, getattr(self, f.name)) for f in fields(self)]
+
+    def per_sample(self) -> dict[str, Array]:
+        """Every count summed over layers and steps, int64 (N,)."""
+        return {name: values.sum(axis=(1, 2)) for name, values in self.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class RunResult:
+    """A run over N samples of a program with L layers, T timesteps and M classes.
+
+    Parameters
+    ----------
+    logits : float32 (N, T, M)
+        Accumulated over steps 1..t; NaN after a sample's exit unless run with ``full_trace``.
+    exit_step : int64 (N,)
+        From 1.
+    layers : list of L names
+        Populations and the readout, in topological order.
+    counts : Counts
+    labels : int64 (N,), optional
+    spikes : dict of bool (N, T, *shape), optional
+        By population, with ``record=True``; False after a sample's exit.
+    """
+
+    logits: Array
+    exit_step: Array
+    layers: list[str]
+    counts: Counts
+    labels: Array | None = None
+    spikes: dict[str, Array] = field(default_factory=dict)
+
+    @property
+    def exit_logits(self) -> Array:
+        """Logits at each sample's exit, (N, M)."""
+        return np.take_along_axis(self.logits, (self.exit_step - 1)[:, None, None], 1)[:, 0]
+
+    @property
+    def prediction(self) -> Array:
+        """Class with the largest logit at the exit, int64 (N,)."""
+        return self.exit_logits.argmax(axis=-1)
+
+    @property
+    def correct(self) -> Array:
+        """Was each sample right at its exit, bool (N,). Needs labels."""
+        return np.asarray(self.prediction == self._needed_labels())
+
+    def accuracy_by_step(self) -> Array:
+        """Share of right predictions at t = 1..T, float64 (T,). Needs labels and ``full_trace``."""
+        return accuracy_by_step(self.logits, self._needed_labels())
+
+    def energy(self, cost: str | Path = "paper") -> Array:
+        """Energy of each sample in joules, float64 (N,).
+
+        Parameters
+        ----------
+        cost : str or Path
+            Name of a cost model, or a file with one.
+        """
+        return costs.load(cost).energy(self.counts.per_sample())
+
+    def summary(self, cost: str | Path = "paper") -> dict[str, Any]:
+        """The figures of a report, as JSON values."""
+        T = self.logits.shape[1]
+        per_sample = self.counts.per_sample()
+        histogram = np.bincount(self.exit_step, minlength=T + 1)[1:]
+        return {
+            "samples": len(self.exit_step),
+            "accuracy": None if self.labels is None else float(self.correct.mean()),
+            "mean_exit_step": float(self.exit_step.mean()),
+            "exit_histogram": {str(t + 1): int(n) for t, n in enumerate(histogram)},
+            **{f"{name}_per_sample": float(values.mean()) for name, values in per_sample.items()},
+            "cost_model": str(cost),
+            "energy_uJ_per_sample": float(self.energy(cost).mean() * 1e6),
+            "policy_energy_uJ_per_sample": 0.0,
+        }
+
+    def _needed_labels(self) -> Array:
+        if self.labels is None:
+            raise DataError(
+                "the images have no labels; accuracy needs `y` in the .npz or class folders"
+            )
+        return self.labels
