@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from seenn_deploy.errors import DataError
-from seenn_deploy.graph import Array, Shape
+from seenn_deploy.graph import Shape
 from seenn_deploy.image_sources import (
     IMAGE_SUFFIXES,
     ArraySource,
@@ -245,11 +245,11 @@ def _wrap(
     limit: int | None,
     classes: int | None,
 ) -> ImageSet:
-    images = ImageSet(ArraySource(_as_array(x, "images"), "images"), spec, limit=limit)
+    images = ImageSet(_as_array(x, "images"), spec, limit=limit)
     return _checked(images, None if labels is None else _as_array(labels, "labels"), classes)
 
 
-def _checked(images: ImageSet, labels: Array | None, classes: int | None) -> ImageSet:
+def _checked(images: ImageSet, labels: ArraySource | None, classes: int | None) -> ImageSet:
     """The set with its labels, once all that is known without reading the images fits."""
     if images.limit is not None and images.limit < 1:
         raise DataError(f"limit {images.limit}; it must be at least 1")
@@ -257,15 +257,16 @@ def _checked(images: ImageSet, labels: Array | None, classes: int | None) -> Ima
     return images if labels is None else _labelled(images, labels, classes)
 
 
-def _labelled(images: ImageSet, labels: Array, classes: int | None) -> ImageSet:
+def _labelled(images: ImageSet, labels: ArraySource, classes: int | None) -> ImageSet:
     counts = (images.source.shape[0], len(images))
-    checked = check_labels(labels, counts, f"{images.name}: labels", classes)
+    checked = check_labels(labels.array, counts, labels.name, classes)
     return replace(images, labels=checked[: len(images)])
 
 
 def _narrowed(images: ImageSet, limit: int | None, classes: int | None) -> ImageSet:
     kept = len(images) if limit is None else min(limit, len(images))
-    return _checked(replace(images, limit=kept), images.labels, classes)
+    labels = None if images.labels is None else ArraySource(images.labels[:kept], "labels")
+    return _checked(replace(images, limit=kept), labels, classes)
 
 
 def _same_input(images: ImageSet, spec: InputSpec) -> ImageSet:
@@ -283,16 +284,16 @@ def _tuple(values: Sequence[float] | None) -> tuple[float, ...] | None:
     return None if values is None else tuple(float(v) for v in values)
 
 
-def _as_array(values: ArrayLike, what: str) -> Array:
+def _as_array(values: ArrayLike, name: str) -> ArraySource:
     try:
-        return np.asarray(values)
+        return ArraySource(np.asarray(values), name)
     except (ValueError, TypeError) as error:
-        raise DataError(f"{what}: not an array ({error}); give all samples one shape") from None
+        raise DataError(f"{name}: not an array ({error}); give all samples one shape") from None
 
 
 # --- formats -----------------------------------------------------------------------------------
 
-_Opened: TypeAlias = tuple[ImageSource, Array | None, list[str] | None]
+_Opened: TypeAlias = tuple[ImageSource, ArraySource | None, list[str] | None]
 
 
 def _open_npz(path: Path, spec: InputSpec) -> _Opened:
@@ -300,7 +301,7 @@ def _open_npz(path: Path, spec: InputSpec) -> _Opened:
     found = [key for key in ("y", "labels") if key in keys]
     if len(found) > 1:
         raise DataError(f"{path}: holds both y and labels; keep one")
-    labels = NpzMember.open(path, found[0]).load() if found else None
+    labels = _load_labels(NpzMember.open(path, found[0])) if found else None
     if "x" in keys:
         return NpzMember.open(path, "x"), labels, None
     if {"jpeg", "offsets"} <= set(keys):
@@ -310,6 +311,10 @@ def _open_npz(path: Path, spec: InputSpec) -> _Opened:
         f"{path}: holds {', '.join(keys) or 'no arrays'}; expected x (and y), or jpeg, offsets "
         "(and labels)"
     )
+
+
+def _load_labels(member: NpzMember) -> ArraySource:
+    return ArraySource(member.load(), member.name)
 
 
 def _open_folder(folder: Path, spec: InputSpec) -> _Opened:
@@ -329,7 +334,7 @@ def _open_folder(folder: Path, spec: InputSpec) -> _Opened:
             raise DataError(f"{where}: a class folder without images; fill or remove it")
     labels = np.repeat(np.arange(len(classes)), [len(found) for found in files])
     source = ImageFiles(folder, [file for found in files for file in found], spec.shape)
-    return source, labels, [d.name for d in classes]
+    return source, ArraySource(labels, f"{folder}: labels"), [d.name for d in classes]
 
 
 def _image_files(folder: Path) -> list[Path]:

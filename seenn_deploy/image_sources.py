@@ -310,7 +310,7 @@ def _decode(raw: Path | io.BytesIO, where: str, shape: Shape) -> Array:
                 )
             if image.mode not in _PILLOW_MODES[channels]:
                 raise DataError(
-                    f"{where} is {_MODES.get(image.mode, 'of kind ' + image.mode)}, this program takes "
+                    f"{where} is {_MODES.get(image.mode, image.mode)}, this program takes "
                     f"{kind} images: convert it"
                 )
             pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
