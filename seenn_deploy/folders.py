@@ -27,7 +27,7 @@ def new_folder(out: Path) -> Iterator[Path]:
     ProgramError
         When `out` exists and was not written by seenn-deploy.
     """
-    out = Path(os.path.abspath(out))
+    out = Path(os.path.realpath(out))
     check_ours(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
@@ -37,7 +37,11 @@ def new_folder(out: Path) -> Iterator[Path]:
         if out.exists():
             old = work.with_name(work.name + ".old")
             out.rename(old)
-            work.rename(out)
+            try:
+                work.rename(out)
+            except BaseException:
+                old.rename(out)
+                raise
             shutil.rmtree(old)
         else:
             work.rename(out)
@@ -89,6 +93,8 @@ def write_json(path: Path, value: Any) -> None:
 def sha256(path: Path) -> str:
     """Checksum of a file, in hexadecimal."""
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(
-            hashlib, "file_digest"
-        ) else hashlib.sha256(file.read()).hexdigest()
+        return (
+            hashlib.file_digest(file, "sha256").hexdigest()
+            if hasattr(hashlib, "file_digest")
+            else hashlib.sha256(file.read()).hexdigest()
+        )

@@ -178,11 +178,16 @@ def _read_weights(folder: Path, manifest: dict[str, Any]) -> dict[str, Array]:
     return arrays
 
 
+def _packed(array: Array) -> Array:
+    """In C order for safetensors; ``ascontiguousarray`` alone gives scalars a dimension."""
+    return np.ascontiguousarray(array).reshape(array.shape)
+
+
 def _node_to_dict(node: Node, arrays: dict[str, Array]) -> dict[str, Any]:
     kind = next(k for k, cls in _NODES.items() if isinstance(node, cls))
     stored = {"kind": kind} | {f.name: getattr(node, f.name) for f in fields(node)}
     if "bias" in stored:
-        arrays[f"{node.name}/bias"] = np.ascontiguousarray(stored.pop("bias"))
+        arrays[f"{node.name}/bias"] = _packed(stored.pop("bias"))
     return stored
 
 
@@ -205,7 +210,7 @@ def _edge_to_dict(edge: Projection, number: int, arrays: dict[str, Array]) -> di
     values = {f.name: getattr(edge.synapses, f.name) for f in fields(edge.synapses)}
     for name in _ARRAYS:
         if name in values:
-            arrays[f"{key}/{name}"] = np.ascontiguousarray(values.pop(name))
+            arrays[f"{key}/{name}"] = _packed(values.pop(name))
     values.pop("bias")
     return {
         "pre": edge.pre,

@@ -1,0 +1,212 @@
+"""Hypothesis strategies: random linear maps, chains and compiled graphs.
+
+Weights are multiples of 1/64 and inputs of 1/4, both small, so that float32 sums are exact in any
+order: spikes and counts of two implementations must then be *equal*, ties included.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from seenn_deploy.graph import (
+    Affine,
+    AvgPool2d,
+    Conv2d,
+    Dense,
+    Identity,
+    LinearMap,
+    Population,
+    Projection,
+    Readout,
+    Shape,
+    Source,
+    Sparse,
+    SpikingGraph,
+)
+
+Rng = np.random.Generator
+
+
+def rngs() -> st.SearchStrategy[Rng]:
+    return st.integers(0, 2**32 - 1).map(np.random.default_rng)
+
+
+def exact_weights(rng: Rng, shape: Shape, zeros: float = 0.2) -> np.ndarray:
+    """Multiples of 1/64 in [-0.5, 0.5], some of them 0."""
+    value = rng.integers(-32, 33, shape) / 64
+    return np.where(rng.random(shape) < zeros, 0, value).astype(np.float32)
+
+
+@st.composite
+def convs(draw: st.DrawFn, in_shape: Shape, bias: bool = False) -> Conv2d:
+    """A convolution that fits `in_shape`: any stride, padding, dilation and groups."""
+    rng = draw(rngs())
+    groups = draw(st.sampled_from([g for g in (1, 2, 3, 4) if in_shape[0] % g == 0]))
+    kernel, stride, padding, dilation = [], [], [], []
+    for size in in_shape[1:]:
+        k = draw(st.integers(1, 3))
+        p = draw(st.integers(0, 2))
+        d = draw(st.integers(1, 2))
+        if d * (k - 1) + 1 > size + 2 * p:
+            k = 1
+        kernel.append(k)
+        padding.append(p)
+        dilation.append(d)
+        stride.append(draw(st.integers(1, 3)))
+    outs = groups * draw(st.integers(1, 4 // groups or 1))
+    return Conv2d(
+        exact_weights(rng, (outs, in_shape[0] // groups, *kernel)),
+        stride=(stride[0], stride[1]),
+        padding=(padding[0], padding[1]),
+        dilation=(dilation[0], dilation[1]),
+        groups=groups,
+        bias=exact_weights(rng, (outs,)) if bias else None,
+    )
+
+
+def dense(rng: Rng, in_shape: Shape, outs: int, bias: bool = False) -> Dense:
+    weight = exact_weights(rng, (outs, prod(in_shape)))
+    return Dense(weight, exact_weights(rng, (outs,)) if bias else None)
+
+
+def sparse(rng: Rng, in_shape: Shape, out_shape: Shape, most: int = 4) -> Sparse:
+    """Up to `most` synapses a source neuron, neurons without any among them."""
+    fan_out = rng.integers(0, most + 1, prod(in_shape))
+    indptr = np.concatenate(([0], np.cumsum(fan_out))).astype(np.int64)
+    targets = rng.integers(0, prod(out_shape), indptr[-1]).astype(np.int32)
+    return Sparse(indptr, targets, exact_weights(rng, (int(indptr[-1]),)), out_shape)
+
+
+def image_shapes(largest: int = 7) -> st.SearchStrategy[Shape]:
+    return st.tuples(st.integers(1, 4), st.integers(1, largest), st.integers(1, largest))
+
+
+@st.composite
+def synapse_maps(draw: st.DrawFn, in_shape: Shape) -> Any:
+    """Any synapse map over `in_shape`."""
+    kinds = ["conv", "dense", "sparse", "identity"] if len(in_shape) == 3 else ["dense", "sparse"]
+    kind, rng = draw(st.sampled_from(kinds)), draw(rngs())
+    if kind == "conv":
+        return draw(convs(in_shape))
+    if kind == "dense":
+        return dense(rng, in_shape, draw(st.integers(1, 6)))
+    if kind == "sparse":
+        outs = st.one_of(image_shapes(3), st.tuples(st.integers(1, 8)))
+        return sparse(rng, in_shape, draw(outs))
+    return Identity(np.float32(rng.integers(-64, 65) / 64).reshape(()))
+
+
+# --- chains before folding ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Linear maps, the shape they take and the shape they give."""
+
+    maps: tuple[LinearMap, ...]
+    in_shape: Shape
+    out_shape: Shape
+
+
+def affine(rng: Rng, channels: int) -> Affine:
+    return Affine(rng.normal(1, 0.5, channels), rng.normal(0, 1, channels))
+
+
+@st.composite
+def chains(draw: st.DrawFn) -> Chain:
+    """What frontends write: [affine] [pool] (convolution | dense | nothing) [affine ..]."""
+    rng = draw(rngs())
+    in_shape = shape = draw(image_shapes())
+    maps: list[LinearMap] = []
+    if draw(st.booleans()):
+        kernel = (draw(st.integers(1, min(3, shape[1]))), draw(st.integers(1, min(3, shape[2]))))
+        maps.append(AvgPool2d(kernel))
+        shape = (shape[0], shape[1] // kernel[0], shape[2] // kernel[1])
+    elif draw(st.booleans()):
+        maps.append(affine(rng, shape[0]))
+    core = draw(st.sampled_from(["conv", "conv", "dense", "nothing"]))
+    if core == "conv":
+        maps.append(draw(convs(shape, bias=draw(st.booleans()))))
+        shape = maps[-1].out_shape(shape)
+    elif core == "dense":
+        maps.append(dense(rng, shape, draw(st.integers(1, 5)), bias=draw(st.booleans())))
+        shape = maps[-1].out_shape(shape)
+    for _ in range(draw(st.integers(0 if maps else 1, 2))):
+        maps.append(affine(rng, shape[0]))
+    return Chain(tuple(maps), in_shape, shape)
+
+
+# --- compiled graphs ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Example:
+    """A compiled graph and inputs that fit it: (N, C, H, W), events (N, T, C, H, W)."""
+
+    graph: SpikingGraph
+    images: np.ndarray
+
+
+@st.composite
+def examples(draw: st.DrawFn, largest: int = 6, populations: int = 3, samples: int = 3) -> Example:
+    """A random compiled graph: shortcuts, both codings and resets, every kind of synapse."""
+    T = draw(st.integers(1, 4))
+    coding = draw(st.sampled_from(["direct", "events"]))
+    nodes: list[Any] = [Source("input", draw(image_shapes(largest)), coding)]
+    edges: list[Projection] = []
+    for k in range(draw(st.integers(1, populations))):
+        main = draw(synapse_maps(nodes[-1].shape))
+        shape = main.out_shape(nodes[-1].shape)
+        node = draw(neurons(f"p{k}", shape))
+        edges.append(Projection(nodes[-1].name, node.name, (main,)))
+        if draw(st.booleans()):
+            pre = draw(st.sampled_from(nodes))
+            edges.append(Projection(pre.name, node.name, (draw(shortcuts(pre.shape, shape)),)))
+        nodes.append(node)
+    rng, outs = draw(rngs()), draw(st.integers(1, 4))
+    nodes.append(Readout("readout", (outs,), exact_weights(rng, (outs,))))
+    ends = draw(st.lists(st.sampled_from(nodes[:-2]), max_size=1)) if len(nodes) > 2 else []
+    for pre in [nodes[-2], *ends]:
+        edges.append(Projection(pre.name, "readout", (dense(rng, pre.shape, outs),)))
+    shape = nodes[0].shape if coding == "direct" else (T, *nodes[0].shape)
+    count = draw(st.integers(1, samples))
+    return Example(SpikingGraph(nodes, edges, T), inputs(rng, (count, *shape)))
+
+
+@st.composite
+def neurons(draw: st.DrawFn, name: str, shape: Shape) -> Population:
+    rng = draw(rngs())
+    biases: list[Shape] = [(), shape, (shape[0], *[1] * (len(shape) - 1))]
+    return Population(
+        name,
+        shape,
+        tau=draw(st.sampled_from([0.0, 0.25, 0.5, 1.0])),
+        v_threshold=draw(st.sampled_from([0.25, 0.5, 1.0])),
+        v_init=draw(st.sampled_from([0.0, 0.0, 0.25, -0.5])),
+        reset=draw(st.sampled_from(["hard", "soft"])),
+        comparison=draw(st.sampled_from([">", ">="])),
+        bias=exact_weights(rng, draw(st.sampled_from(biases)), zeros=0.5),
+    )
+
+
+@st.composite
+def shortcuts(draw: st.DrawFn, in_shape: Shape, out_shape: Shape) -> Any:
+    """A second edge into a population whose shape is given."""
+    rng = draw(rngs())
+    if in_shape == out_shape and draw(st.booleans()):
+        return Identity()
+    if len(out_shape) == 1 and draw(st.booleans()):
+        return dense(rng, in_shape, out_shape[0])
+    return sparse(rng, in_shape, out_shape)
+
+
+def inputs(rng: Rng, shape: Shape) -> np.ndarray:
+    """Multiples of 1/4 in [-2, 2]; 0, 1 and -1 are frequent, others make graded elements."""
+    common = rng.choice([0.0, 0.0, 1.0, -1.0], shape)
+    rare = rng.integers(-8, 9, shape) / 4
+    return np.where(rng.random(shape) < 0.3, rare, common).astype(np.float32)
