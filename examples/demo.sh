@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# From a trained checkpoint to Lava: compile, look, simulate, and compare two images spike for spike.
+# Run by `make demo`; by hand: in an environment with seenn-deploy, after `seenn setup-lava`.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+run() {
+    printf '\n$ %s\n' "$*"
+    "$@"
+}
+
+run seenn-compile examples/seenn_resnet19_w1_T4_c10.pth --target lava --exit confidence --alpha 0.9 -o build/demo
+run seenn inspect build/demo
+run seenn simulate build/demo --data examples/cifar10_200.npz
+run seenn verify build/demo --device lava --data examples/cifar10_200.npz --limit 2

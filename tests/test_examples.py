@@ -1,0 +1,57 @@
+"""The shipped files are those that examples/README.md describes."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from seenn_deploy.data import open_images
+from seenn_deploy.folders import sha256
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+IMAGES = EXAMPLES / "cifar10_200.npz"
+
+
+def test_readme_names_every_checksum() -> None:
+    shipped = [EXAMPLES / "seenn_resnet19_w1_T4_c10.pth", IMAGES]
+    stated = re.findall(r"\b[0-9a-f]{64}\b", (EXAMPLES / "README.md").read_text())
+    assert stated == [sha256(file) for file in shipped]
+    assert sum(file.stat().st_size for file in shipped) < 2 * 2**20
+
+
+def test_images_open_as_the_program_takes_them() -> None:
+    images = open_images(IMAGES, (3, 32, 32), input_range=(0.0, 1.0), classes=10)
+    assert images.take(0, 200).shape == (200, 3, 32, 32)
+    assert images.labels is not None
+    assert set(images.labels) == set(range(10))
+
+
+def test_make_images_writes_what_is_shipped(tmp_path: Path) -> None:
+    """From images encoded as PNG, so that decoding gives the shipped pixels back."""
+    shipped = np.load(IMAGES)
+    files = [_png(pixels) for pixels in shipped["x"][:5]]
+    source, out = tmp_path / "source.npz", tmp_path / "out.npz"
+    np.savez(
+        source,
+        jpeg=np.frombuffer(b"".join(files), np.uint8),
+        offsets=np.cumsum([0, *map(len, files)]),
+        labels=shipped["y"][:5].astype(np.uint8),
+    )
+    command = [sys.executable, str(EXAMPLES / "make_images.py"), str(source), str(out), "4"]
+    subprocess.run(command, check=True, capture_output=True)
+    made = np.load(out)
+    for key in ("x", "y"):
+        np.testing.assert_array_equal(made[key], shipped[key][:4])
+        assert made[key].dtype == shipped[key].dtype
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
