@@ -1,0 +1,65 @@
+# `make demo` and `make test` need nothing but Python 3.10-3.13: each makes the environments it uses.
+
+PYTHON  ?= python3
+WORKERS ?= 2
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN  := $(VENV)/bin
+READY := $(VENV)/.ready
+LAVA  := .venv-lava
+LAVA_READY := $(LAVA)/.ready
+
+# the Lava interpreter lies beside the code, so that a clone stands on its own
+export SEENN_LAVA_HOME := $(CURDIR)/$(LAVA)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help venv lava demo test lint pytest nojit bench clean distclean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv: $(READY)  ## the Python environment, in .venv
+
+lava: $(LAVA_READY)  ## the Lava interpreter, in .venv-lava
+
+demo: $(READY) $(LAVA_READY)  ## compile, simulate and check on Lava the network in examples/
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
+
+test: lint pytest nojit  ## every check: style, types, tests, kernel tests without JIT
+
+lint: $(READY)  ## style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+pytest: $(READY) $(LAVA_READY)  ## tests alone (WORKERS=2, PYTEST_ARGS=...)
+	$(BIN)/pytest -n $(WORKERS) $(PYTEST_ARGS)
+
+nojit: $(READY)  ## kernel tests as plain Python: what numba compiles must also be right unjitted
+	NUMBA_DISABLE_JIT=1 $(BIN)/pytest -m nojit -n $(WORKERS)
+
+bench: $(READY)  ## every table of benchmarks/
+	@set -e; for table in benchmarks/[a-z]*.py; do echo "== $$table"; $(BIN)/python "$$table"; done
+
+clean:  ## what runs and checks left behind
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -path './.venv*' -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+distclean: clean  ## and both environments
+	rm -rf $(VENV) $(LAVA)
+
+# torch first and alone, exactly as pinned: no other request may ever choose a build of it
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v < (3, 14) else \
+	  "seenn-deploy needs Python 3.10 to 3.13, this is %d.%d: make PYTHON=python3.11" % v)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -c constraints.txt "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+$(LAVA_READY): | $(READY)
+	$(BIN)/seenn setup-lava
+	mkdir -p $(LAVA)
+	touch $@
