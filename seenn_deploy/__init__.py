@@ -1,1 +1,69 @@
-"""Compiler, simulator and deployment tool for early-exit spiking networks (SEENN)."""
+"""Compiler, simulator and deployment tool for early-exit spiking networks (SEENN).
+
+>>> import seenn_deploy as sd
+>>> program = sd.compile(sd.import_model("model.pth", T=4), exit_rule=sd.exits.Confidence(0.9))
+>>> run = sd.simulate(program, "images.npz")
+>>> run.summary()["energy_uJ_per_sample"]
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Public names and where they live; imported when first used: `import seenn_deploy` stays quick.
+_NAMES = {
+    "Program": "program",
+    "RunResult": "simulator.result",
+    "SeennError": "errors",
+    "SpikingGraph": "graph",
+    "compile": "compiler.pipeline",
+    "import_model": "frontends",
+    "inspect": "inspection",
+    "run": "targets.lava.device",
+    "setup_lava": "targets.lava.interpreter",
+    "simulate": "simulator.engine",
+    "verify": "verify",
+}
+_MODULES = ("costs", "exits", "metrics")
+
+if TYPE_CHECKING:
+    from seenn_deploy import costs, exits, metrics
+    from seenn_deploy.compiler.pipeline import compile
+    from seenn_deploy.errors import SeennError
+    from seenn_deploy.frontends import import_model
+    from seenn_deploy.graph import SpikingGraph
+    from seenn_deploy.inspection import inspect
+    from seenn_deploy.program import Program
+    from seenn_deploy.simulator.engine import simulate
+    from seenn_deploy.simulator.result import RunResult
+    from seenn_deploy.targets.lava.device import run
+    from seenn_deploy.targets.lava.interpreter import setup_lava
+    from seenn_deploy.verify import verify
+
+__all__ = [
+    "Program",
+    "RunResult",
+    "SeennError",
+    "SpikingGraph",
+    "compile",
+    "costs",
+    "exits",
+    "import_model",
+    "inspect",
+    "metrics",
+    "run",
+    "setup_lava",
+    "simulate",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NAMES:
+        return getattr(import_module(f"{__name__}.{_NAMES[name]}"), name)
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -44,13 +44,19 @@ def _read_torch(path: Path) -> dict[str, Array]:
         stored = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds, all of them mean: not a plain state_dict
         raise ModelError(f"{path}: {_why_refused(str(error))}") from None
-    return {k: v.detach().float().numpy() if v.is_floating_point() else v.numpy()
-            for k, v in _unwrap(path, stored).items()}
+    return {
+        k: v.detach().float().numpy() if v.is_floating_point() else v.numpy()
+        for k, v in _unwrap(path, stored).items()
+    }
 
 
 def _why_refused(message: str) -> str:
     if "Unsupported" in message or "Weights only" in message or "weights_only" in message:
-        name = message.split("GLOBAL ")[1].split()[0] if "GLOBAL " in message else "an object"
+        name = (
+            message.split("GLOBAL ")[1].split(maxsplit=1)[0]
+            if "GLOBAL " in message
+            else "an object"
+        )
         return (
             f"refused, the pickle asks for {name} and would run code; "
             "save model.state_dict() alone and use that file"
@@ -112,7 +118,9 @@ class Tensors:
             raise ModelError(f"{self.path}: {key!r} has shape {value.shape}, expected {wanted}")
         if not np.all(np.isfinite(value)):
             bad = int(value.size - np.count_nonzero(np.isfinite(value)))
-            raise ModelError(f"{self.path}: {key!r} holds {bad} NaN or infinite values of {value.size}")
+            raise ModelError(
+                f"{self.path}: {key!r} holds {bad} NaN or infinite values of {value.size}"
+            )
         self._used.add(key)
         return value
 
@@ -138,7 +146,9 @@ class Tensors:
         for key in [k for k in self.arrays if k.startswith(copy + ".")]:
             twin = original + key.removeprefix(copy)
             if twin not in self.arrays or not np.array_equal(self.arrays[key], self.arrays[twin]):
-                raise ModelError(f"{self.path}: {key!r} and {twin!r} should be the same tensor, but differ")
+                raise ModelError(
+                    f"{self.path}: {key!r} and {twin!r} should be the same tensor, but differ"
+                )
             self._used.add(key)
 
     def check_all_used(self, family: str) -> None:
@@ -146,7 +156,8 @@ class Tensors:
         left = [k for k in self.arrays if k not in self._used]
         if left:
             raise ModelError(
-                f"{self.path}: looks like {family}, but {len(left)} tensors do not fit it: {_some(left)}"
+                f"{self.path}: looks like {family}, but {len(left)} tensors do not fit it: "
+                + _some(left)
             )
 
     def unknown(self, families: str) -> ModelError:

@@ -3,7 +3,7 @@
 Nodes and edges are frozen dataclasses; a :class:`SpikingGraph` checks shapes when it is built and
 is never changed afterwards: a compiler pass returns a new one. Arrays are channels first, as in
 torch. An edge carries a *chain* of linear maps. Frontends write what the source says
-(``AvgPool2d``, ``Conv2d``, ``BatchNorm``); after compilation every chain is exactly one synapse map.
+(``AvgPool2d``, ``Conv2d``, ``Affine``); after compilation every chain is one synapse map.
 """
 
 from __future__ import annotations
@@ -81,9 +81,12 @@ class Conv2d:
             per_tap = np.count_nonzero(split, axis=1).reshape(-1, k_h, k_w)
         else:
             per_tap = np.full((in_shape[0], k_h, k_w), c_out // self.groups)
-        rows = _tap_hits(in_shape[1], height, k_h, self.stride[0], self.padding[0], self.dilation[0])
+        rows = _tap_hits(
+            in_shape[1], height, k_h, self.stride[0], self.padding[0], self.dilation[0]
+        )
         cols = _tap_hits(in_shape[2], width, k_w, self.stride[1], self.padding[1], self.dilation[1])
-        return np.einsum("ckl,yk,xl->cyx", per_tap.astype(np.int64), rows, cols, optimize=True)
+        found = np.einsum("ckl,yk,xl->cyx", per_tap.astype(np.int64), rows, cols, optimize=True)
+        return np.asarray(found, np.int64)
 
 
 def _tap_hits(n_in: int, n_out: int, kernel: int, stride: int, pad: int, dilation: int) -> Array:
@@ -168,7 +171,7 @@ class Sparse:
 class Identity:
     """One synapse a neuron, all of one weight: an identity shortcut."""
 
-    weight: Array = field(default_factory=lambda: np.float32(1.0).reshape(()))
+    weight: Array = field(default_factory=lambda: np.ones((), np.float32))
     bias: None = None
 
     def out_shape(self, in_shape: Shape) -> Shape:
@@ -445,6 +448,8 @@ def _check_bias(node: Target) -> None:
     except ValueError:
         fits = False
     if not fits:
-        raise ModelError(f"{node.name}: a bias of shape {node.bias.shape} does not fit {node.shape}")
+        raise ModelError(
+            f"{node.name}: a bias of shape {node.bias.shape} does not fit {node.shape}"
+        )
     if not np.all(np.isfinite(node.bias)):
         raise ModelError(f"{node.name}: the bias holds NaN or infinity")

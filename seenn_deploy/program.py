@@ -7,6 +7,7 @@ On disk a program is a folder: ``program.json`` (structure, rule, provenance, ch
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -77,16 +78,27 @@ class Program:
         """The same program under another exit rule."""
         return replace(self, exit_rule=rule)
 
-    def save(self, out: str | Path) -> None:
+    def save(self, out: str | Path, targets: Sequence[str] = ()) -> None:
         """Write the program's folder, whole or not at all.
+
+        Parameters
+        ----------
+        out : str or Path
+        targets : names
+            Targets whose bundles go into subfolders of the same name, e.g. ``["lava"]``.
 
         Raises
         ------
         ProgramError
-            When `out` exists and was not written by seenn-deploy.
+            When `out` exists and was not written by seenn-deploy, or a target cannot run it.
         """
+        from seenn_deploy.targets import write
+
         with folders.new_folder(Path(out)) as work:
             self.write(work)
+            for target in targets:
+                (work / target).mkdir()
+                write(target, self, work / target)
 
     def write(self, folder: Path) -> None:
         """Write the program's two files into `folder`."""

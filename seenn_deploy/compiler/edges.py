@@ -19,7 +19,7 @@ def rewrite(graph: SpikingGraph, rule: Rule) -> SpikingGraph:
 
     The bias (broadcastable to the target's shape, or None) is added to the target's own.
     """
-    projections, extra = [], {}
+    projections, extra = [], dict[str, Array]()
     for edge in graph.projections:
         maps, bias = rule(edge.maps, graph.node(edge.pre).shape)
         projections.append(replace(edge, maps=maps))

@@ -27,8 +27,8 @@ from seenn_deploy.graph import (
     Identity,
     LinearMap,
     Shape,
-    SpikingGraph,
     Sparse,
+    SpikingGraph,
 )
 
 
@@ -42,7 +42,7 @@ def _fold(maps: Maps, in_shape: Shape) -> tuple[Maps, Array | None]:
     if len(weighted) > 1:
         raise ModelError(f"cannot merge {' then '.join(type(m).__name__ for m in weighted)}")
     at = next((i for i, m in enumerate(maps) if not isinstance(m, Affine)), len(maps))
-    core = weighted[0] if weighted else Identity()
+    core: LinearMap = weighted[0] if weighted else Identity()
     before = _compose([m for m in maps[:at] if isinstance(m, Affine)])
     after = _compose([m for m in maps[at:] if isinstance(m, Affine)])
     core, bias = _without_bias(core)

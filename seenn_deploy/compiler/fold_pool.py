@@ -48,7 +48,8 @@ def _fold(maps: Maps, in_shape: Shape) -> tuple[Maps, Array | None]:
     assert isinstance(pool, AvgPool2d)
     behind = maps[at + 1] if at + 1 < len(maps) else None
     if isinstance(behind, Affine) or behind is None:
-        merged, rest = (_depthwise(pool, in_shape[0]),), maps[at + 1 :]
+        merged: Maps = (_depthwise(pool, in_shape[0]),)
+        rest = maps[at + 1 :]
     else:
         merged, rest = _merge(pool, behind, in_shape), maps[at + 2 :]
     return (*maps[:at], *merged, *rest), None

@@ -7,7 +7,7 @@ github.com/Intelligent-Computing-Lab-Yale/SEENN (arXiv 2304.01230).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import isqrt
 from pathlib import Path
 from typing import Any, Literal
@@ -180,10 +180,11 @@ def _block(tensors: Tensors, net: _Net, name: str, last: str, stride: int) -> st
 
 
 def _vgg(tensors: Tensors, neuron: Population, size: tuple[int, int] | None, coding: Any) -> _Net:
-    """Convolutions with bias, optional batch norm, LIF, and average pools where an index is left out."""
+    """Convolutions with bias, optional batch norm, LIF; average pools where an index is free."""
     c_in = tensors.take("features.0.module.weight", (None, None, 3, 3)).shape[1]
     net = _Net(Source("input", (c_in, *(size or (32, 32))), coding or "direct"), neuron)
-    last, index, pool = "input", 0, ()
+    last, index = "input", 0
+    pool: tuple[LinearMap, ...] = ()
     while f"features.{index}.module.weight" in tensors:
         weight = tensors.take(f"features.{index}.module.weight", (None, c_in, 3, 3))
         c_in = len(weight)
@@ -220,7 +221,8 @@ def _vggsnn(
     source = Source(
         "input", (c_in, *(size or _vggsnn_size(tensors, found[-1]))), coding or "events"
     )
-    net, last, pool = _Net(source, neuron), "input", ()
+    net, last = _Net(source, neuron), "input"
+    pool: tuple[LinearMap, ...] = ()
     for index in found:
         prefix = f"features.{index}.fwd.module"
         weight = tensors.take(f"{prefix}.0.weight", (None, c_in, 3, 3))
@@ -237,7 +239,7 @@ def _vggsnn(
 
 
 def _vggsnn_size(tensors: Tensors, last: int) -> tuple[int, int]:
-    """The classifier sees C W W features behind a 16-fold reduction; the smallest size that fits."""
+    """Smallest input: the classifier sees C W W features behind a 16-fold reduction."""
     features = tensors.take("classifier.module.weight", (None, None)).shape[1]
     channels = len(tensors.take(f"features.{last}.fwd.module.0.weight", (None, None, 3, 3)))
     width = isqrt(max(features // channels, 0))

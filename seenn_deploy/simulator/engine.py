@@ -190,7 +190,7 @@ class _Worker:
         self.image_counts = Counts.zeros(len(layers), slots)
         self.sample = np.full(slots, -1)
         self.t = np.zeros(slots, np.int64)
-        self.frames: list[Array | None] = [None] * slots
+        self.frames: list[Array] = [np.empty(0)] * slots
 
     def _scratch(self, slots: int) -> dict[int, Array]:
         """Currents live within one layer's turn, so all layers share one stretch of memory."""
@@ -253,7 +253,7 @@ class _Worker:
         for _, array in self.counts.items():
             array[:, slots] = 0
         if self.source.coding == "events":
-            frames = [self.frames[b][self.t[b] - 1] for b in slots]  # type: ignore[index]
+            frames = [self.frames[b][self.t[b] - 1] for b in slots]
             self._load(slots, frames)
         for number, layer in enumerate(self.layers):
             current = self.current[layer.index]

@@ -10,12 +10,21 @@ No kernel looks at two slots at once: results do not depend on how samples are b
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import numba as nb
 
 from seenn_deploy.graph import Array
 from seenn_deploy.simulator.vector_add import add_runs
 
-_jit = nb.njit(cache=True, nogil=True, error_model="numpy")
+F = TypeVar("F", bound=Callable[..., None])
+
+
+def _jit(kernel: F) -> F:
+    """Compile once for all processes; kernels run in threads, without the interpreter's lock."""
+    compiled: Any = nb.njit(cache=True, nogil=True, error_model="numpy")(kernel)
+    return compiled  # type: ignore[no-any-return]
 
 
 @_jit
@@ -111,7 +120,7 @@ def scatter(
 
 @_jit
 def one_to_one(
-    slots: Array, ptr: Array, idx: Array, val: Array, channels: int, weight: float, current: Array
+    slots: Array, ptr: Array, idx: Array, val: Array, channels: int, weight: Any, current: Array
 ) -> None:
     """Identity shortcut: one synapse a neuron."""
     for b in slots:
@@ -127,8 +136,8 @@ def integrate_and_fire(
     current: Array,
     bias: Array,
     v: Array,
-    tau: float,
-    threshold: float,
+    tau: Any,
+    threshold: Any,
     at_threshold: bool,
     soft: bool,
     ptr: Array,

@@ -26,6 +26,7 @@ from seenn_deploy.simulator import kernels
 from seenn_deploy.simulator.vector_add import WIDTHS
 
 Accumulate: TypeAlias = Callable[[Array, Array, Array, Array, Array], None]
+Runs: TypeAlias = tuple[Array, Array, Array, Array]  # of pixels, see vector_add
 
 
 def pixels_and_channels(shape: Shape) -> tuple[int, int]:
@@ -140,12 +141,13 @@ def _conv(conv: Conv2d, shape_in: Shape, shape_out: Shape) -> Accumulate:
 
 def _dense(dense: Dense, shape_in: Shape, shape_out: Shape) -> Accumulate:
     pixels, _ = pixels_and_channels(shape_in)
-    one_run = tuple(np.array(a, np.int32) for a in ([0, 1], [0], [pixels], [0]))
+    first, last, base = (np.array([n], np.int32) for n in (0, pixels, 0))
+    one_run = np.array([0, 1], np.int32), first, last, base
     columns = to_grid(dense.weight.reshape(-1, *shape_in), shape_in)
     return _gather(one_run, columns.reshape(len(dense.weight), -1).T)
 
 
-def _gather(runs: tuple[Array, ...], rows: Array) -> Accumulate:
+def _gather(runs: Runs, rows: Array) -> Accumulate:
     """A gathering kernel over weight rows (R, C_out), cut into blocks of one vector's width."""
     width, c_pad = lanes(rows.shape[1]), padded(rows.shape[1])
     filled = np.pad(rows, ((0, 0), (0, c_pad - rows.shape[1])))
@@ -186,7 +188,7 @@ def _identity(identity: Identity, shape_in: Shape, shape_out: Shape) -> Accumula
 _BUILDERS: dict[type, Any] = {Conv2d: _conv, Dense: _dense, Sparse: _sparse, Identity: _identity}
 
 
-def _conv_runs(conv: Conv2d, shape_in: Shape, shape_out: Shape) -> tuple[Array, ...]:
+def _conv_runs(conv: Conv2d, shape_in: Shape, shape_out: Shape) -> Runs:
     """For every output pixel, the stretches of input pixels it sees and their weight rows.
 
     Neighbouring columns of the input meet neighbouring taps of the kernel, so without horizontal

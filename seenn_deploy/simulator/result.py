@@ -87,7 +87,7 @@ class RunResult:
     @property
     def prediction(self) -> Array:
         """Class with the largest logit at the exit, int64 (N,)."""
-        return self.exit_logits.argmax(axis=-1)
+        return np.asarray(self.exit_logits.argmax(axis=-1))
 
     @property
     def correct(self) -> Array:

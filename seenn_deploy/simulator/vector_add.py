@@ -137,7 +137,7 @@ class _Emitter:
 
     def all_runs(self, chains: int) -> None:
         builder = self.builder
-        sums = [cgutils.alloca_once(builder, self.vector) for _ in range(chains)]
+        sums = [_alloca(builder, self.vector) for _ in range(chains)]
         builder.store(self._load(self.target, self.vector), sums[0])
         for part in sums[1:]:
             builder.store(ir.Constant(self.vector, None), part)
@@ -193,6 +193,9 @@ class _Emitter:
         loaded = self.builder.load(pointer)
         loaded.align = _alignment(kind)
         return loaded
+
+
+_alloca: Any = cgutils.alloca_once
 
 
 def _alignment(vector: Any) -> int:

@@ -1,0 +1,416 @@
+"""The command line: arguments in, one function call, a table out.
+
+Heavy imports happen inside the commands, so that ``seenn --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from seenn_deploy import __version__
+from seenn_deploy.errors import SeennError
+
+if TYPE_CHECKING:
+    from seenn_deploy.data import ImageSet
+    from seenn_deploy.exits import ExitRule
+    from seenn_deploy.program import Program
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(__version__, prog_name="seenn")
+def seenn() -> None:
+    """Compile, simulate and deploy early-exit spiking networks (SEENN).
+
+    \b
+    Examples:
+      seenn compile model.pth --target lava -o build/
+      seenn inspect build/
+      seenn simulate build/ --data images.npz
+      seenn verify build/ --device lava --data images.npz --limit 2
+    """
+
+
+# --- options that several commands share -------------------------------------------------------
+
+
+def _numbers(_: click.Context, __: click.Parameter, text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r}: give numbers with commas, e.g. 0.49,0.48,0.45"
+        ) from None
+
+
+def _size(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    try:
+        height, width = (int(n) for n in text.split("x")) if "x" in text else (int(text),) * 2
+    except ValueError:
+        raise click.BadParameter(f"{text!r}: give HEIGHTxWIDTH, e.g. 32x32") from None
+    return height, width
+
+
+def _together(*options: Callable[[F], F]) -> Callable[[F], F]:
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+_FOLDER = click.argument("build", type=click.Path(path_type=Path))
+_JSON = click.option(
+    "--json", "json_file", type=click.Path(path_type=Path), help="Write the figures to this file."
+)
+_MEAN_STD = _together(
+    click.option(
+        "--mean", callback=_numbers, help="Normalisation, one number a channel: 0.5,0.5,.."
+    ),
+    click.option("--std", callback=_numbers, help="Belongs to --mean."),
+)
+_RULE = _together(
+    click.option("--exit", "exit_name", help="Exit rule: confidence or fixed."),
+    click.option("--alpha", type=float, help="Confidence to exceed, in (0, 1]."),
+)
+_DATA = _together(
+    click.option(
+        "--data", required=True, type=click.Path(path_type=Path),
+        help="Images: .npz with x (and y), .npy, or a folder with one subfolder a class.",
+    ),
+    click.option("--limit", type=click.IntRange(min=1), help="Only the first LIMIT images."),
+    _MEAN_STD,
+)  # fmt: skip
+
+
+# --- commands ----------------------------------------------------------------------------------
+
+
+@seenn.command("compile")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Output folder.")
+@click.option("--target", multiple=True, help="Also write this target's bundle: lava.")
+@_RULE
+@click.option("--precision", default="float32", show_default=True)
+@click.option("--schedule", default="speculative", show_default=True,
+              help="pipelined, speculative or gated.")  # fmt: skip
+@click.option("-T", "--timesteps", "T", type=int, default=4, show_default=True)
+@click.option("--tau", type=float, default=0.5, show_default=True, help="Leak of the LIF neurons.")
+@click.option("--threshold", "v_threshold", type=float, default=1.0, show_default=True)
+@click.option("--comparison", type=click.Choice([">", ">="]), default=">", show_default=True,
+              help="'>=' for networks trained with dspike=True.")  # fmt: skip
+@click.option("--input-size", callback=_size, help="HEIGHTxWIDTH; 32x32, or from the classifier.")
+@click.option("--coding", type=click.Choice(["direct", "events"]), help="By architecture.")
+@_MEAN_STD
+@click.option("--no-normalize", is_flag=True, help="The program takes normalised input as it is.")
+def compile_command(
+    model: Path,
+    out: Path,
+    target: tuple[str, ...],
+    exit_name: str | None,
+    alpha: float | None,
+    precision: str,
+    schedule: Any,
+    no_normalize: bool,
+    **options: Any,
+) -> None:
+    """Compile a trained checkpoint into a program, and for a target.
+
+    MODEL is a state_dict saved by SEENN's training script (.pth, .pt) or the same as .safetensors;
+    ResNet, VGG and VGGSNN are recognised from their tensors. What the file cannot say has SEENN's
+    defaults: T, leak, threshold, CIFAR-10's mean and std for three channels.
+
+    \b
+    Examples:
+      seenn-compile model.pth -o build/
+      seenn-compile model.pth --target lava --exit confidence --alpha 0.9 -o build/
+      seenn-compile dspike.pth --comparison '>=' -T 2 -o build/
+    """
+    import seenn_deploy as sd
+    from seenn_deploy.folders import check_ours
+
+    check_ours(out)
+    rule = _rule(exit_name, alpha) or sd.exits.Confidence(0.9)
+    graph = sd.import_model(model, normalize=not no_normalize, **options)
+    program = sd.compile(graph, rule, precision=precision, schedule=schedule)
+    program.save(out, targets=target)
+    _print_compiled(program, out, target)
+
+
+@seenn.command("inspect")
+@_FOLDER
+@_JSON
+def inspect_command(build: Path, json_file: Path | None) -> None:
+    """Print one line a layer: synapses, shapes, neurons, dense MACs, depth.
+
+    \b
+    Example:
+      seenn inspect build/
+    """
+    import seenn_deploy as sd
+    from seenn_deploy import reports
+
+    program = sd.Program.load(build)
+    layers = sd.inspect(program)
+    reports.console().print(reports.layer_table(program, layers))
+    _write_json(json_file, {"layers": [asdict(layer) for layer in layers]})
+
+
+@seenn.command("simulate")
+@_FOLDER
+@_DATA
+@_RULE
+@click.option("--cost", default="paper", show_default=True, help="Cost model, or a file with one.")
+@click.option("--first-layer", type=click.Choice(["once", "every_step"]), default="once",
+              show_default=True, help="How often the image's MACs count.")  # fmt: skip
+@click.option("--full-trace", is_flag=True, help="Run every sample to T.")
+@click.option("--threads", type=click.IntRange(min=1), help="Default: all cores.")
+@_JSON
+def simulate_command(
+    build: Path,
+    data: Path,
+    limit: int | None,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+    exit_name: str | None,
+    alpha: float | None,
+    cost: str,
+    first_layer: Any,
+    full_trace: bool,
+    threads: int | None,
+    json_file: Path | None,
+) -> None:
+    """Run images through the event-driven simulator: accuracy, exits, operations, energy.
+
+    \b
+    Examples:
+      seenn simulate build/ --data images.npz
+      seenn simulate build/ --data images/ --exit confidence --alpha 0.99 --json out.json
+    """
+    import seenn_deploy as sd
+    from seenn_deploy import costs, reports
+
+    program = _program(build, _rule(exit_name, alpha))
+    costs.load(cost)
+    images = _images(program, data, limit, mean, std)
+    with reports.progress("simulating", len(images)) as advance:
+        run = sd.simulate(
+            program, images, first_layer=first_layer, full_trace=full_trace, threads=threads,
+            progress=advance,
+        )  # fmt: skip
+    summary = run.summary(cost) | _as_ann(program, cost)
+    reports.console().print(reports.facts_table(reports.run_rows(summary)))
+    _write_json(json_file, summary)
+
+
+@seenn.command("setup-lava")
+@click.option("--python", help="A Python 3.10 to use; default: searched for.")
+def setup_lava_command(python: str | None) -> None:
+    """Make the Lava interpreter: an environment of its own with lava-nc 0.10.0.
+
+    \b
+    Example:
+      seenn setup-lava
+    """
+    import seenn_deploy as sd
+
+    found = sd.setup_lava(python=python, progress=lambda line: click.echo(line, err=True))
+    click.echo(f"lava-nc {found.lava_version} in {found.python} ({found.how})")
+
+
+@seenn.command("run")
+@_FOLDER
+@_DATA
+@click.option("--device", default="lava", show_default=True)
+@click.option("--full-trace", is_flag=True, help="Run every sample to T.")
+@click.option("--timeout", type=float, help="Seconds until the device is given up.")
+@_JSON
+def run_command(
+    build: Path,
+    data: Path,
+    limit: int | None,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+    device: str,
+    full_trace: bool,
+    timeout: float | None,
+    json_file: Path | None,
+) -> None:
+    """Run images on a device, with early exit.
+
+    \b
+    Example:
+      seenn run build/ --device lava --data images.npz --limit 4
+    """
+    import seenn_deploy as sd
+    from seenn_deploy import reports
+
+    program = _program(build, None)
+    images = _images(program, data, limit, mean, std)
+    with reports.progress(f"running on {device}", len(images)) as advance:
+        result = sd.run(
+            build, images, device=device, full_trace=full_trace, timeout=timeout, progress=advance
+        )
+    summary = result.summary()
+    reports.console().print(reports.facts_table(reports.device_rows(summary)))
+    _write_json(json_file, summary)
+
+
+@seenn.command("verify")
+@_FOLDER
+@_DATA
+@click.option("--device", default="lava", show_default=True)
+@click.option("--full-trace", is_flag=True, help="Compare every step to T, also after the exit.")
+@click.option("--timeout", type=float, help="Seconds until the device is given up.")
+@_JSON
+def verify_command(
+    build: Path,
+    data: Path,
+    limit: int | None,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+    device: str,
+    full_trace: bool,
+    timeout: float | None,
+    json_file: Path | None,
+) -> None:
+    """Compare a device with the simulator, spike for spike. Exit code 1 where they differ.
+
+    \b
+    Example:
+      seenn verify build/ --device lava --data images.npz --limit 2
+    """
+    import seenn_deploy as sd
+    from seenn_deploy import reports
+
+    program = _program(build, None)
+    images = _images(program, data, limit, mean, std)
+    with reports.progress(f"running on {device}", len(images)) as advance:
+        report = sd.verify(
+            program, images, device=device, bundle=build / device, full_trace=full_trace,
+            timeout=timeout, progress=advance,
+        )  # fmt: skip
+    for part in reports.verify_tables(report):
+        reports.console().print(part)
+    _write_json(json_file, report.summary())
+    if not report.ok:
+        raise SystemExit(1)
+
+
+# --- what the commands share ---------------------------------------------------------------------
+
+
+def _rule(name: str | None, alpha: float | None) -> ExitRule | None:
+    """The exit rule that the options ask for, if they ask for one."""
+    from seenn_deploy import exits
+
+    if name is None and alpha is None:
+        return None
+    parameters = {} if alpha is None else {"alpha": alpha}
+    try:
+        return exits.from_dict({"rule": name or "confidence", **parameters})
+    except ValueError as error:
+        raise SeennError(str(error)) from None
+
+
+def _program(build: Path, rule: ExitRule | None) -> Program:
+    import seenn_deploy as sd
+
+    program = sd.Program.load(build)
+    return program.with_exit(rule) if rule else program
+
+
+def _images(
+    program: Program,
+    data: Path,
+    limit: int | None,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+) -> ImageSet:
+    from seenn_deploy.data import for_program
+
+    return for_program(program, data, mean=mean, std=std, limit=limit)
+
+
+def _as_ann(program: Program, cost: str) -> dict[str, float]:
+    """The same network as a dense ANN: every multiply-accumulate of one forward pass."""
+    from seenn_deploy import costs
+
+    macs = sum(edge.dense_macs for edge in program.graph.projections)
+    price = costs.load(cost).prices.get("mac")
+    energy = {} if price is None else {"dense_ann_energy_uJ": macs * price * 1e-6}
+    return {"dense_ann_mac": macs, **energy}
+
+
+def _print_compiled(program: Program, out: Path, targets: tuple[str, ...]) -> None:
+    from seenn_deploy import reports
+
+    provenance = program.graph.provenance
+    assumed = ", ".join(f"{k}={_short(v)}" for k, v in provenance.get("assumed", {}).items())
+    rows = [
+        ("network", f"{provenance.get('family', '')} from {provenance.get('source', '')}"),
+        ("assumed", assumed),
+        ("exit rule", reports.rule_text(program.exit_rule.to_dict())),
+        ("written", ", ".join([f"{out}/", *(f"{out / target}/" for target in targets)])),
+    ]
+    reports.console().print(reports.facts_table(rows))
+
+
+def _short(value: Any) -> str:
+    return (
+        "x".join(map(str, value))
+        if isinstance(value, list) and all(isinstance(v, int) for v in value)
+        else str(value)
+    )
+
+
+def _write_json(path: Path | None, value: dict[str, Any]) -> None:
+    from seenn_deploy.folders import write_json
+
+    if path is not None:
+        write_json(path, value)
+
+
+# --- entry points --------------------------------------------------------------------------------
+
+
+def main() -> None:
+    """The ``seenn`` command."""
+    _run(seenn)
+
+
+def compile_main() -> None:
+    """The ``seenn-compile`` command, which is ``seenn compile``."""
+    _run(compile_command)
+
+
+def _run(command: click.Command) -> None:
+    """Errors that a user can act on are one line and exit code 2."""
+    try:
+        code = command.main(standalone_mode=False)
+    except SeennError as error:
+        _fail(str(error))
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "seenn"
+        _fail(f"{error.format_message()} (see {where} --help)")
+    except click.Abort:
+        _fail("interrupted", 130)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int = 2) -> None:
+    click.echo("error: " + " ".join(message.split("\n")), err=True)
+    sys.exit(code)

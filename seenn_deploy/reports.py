@@ -1,0 +1,126 @@
+"""Tables for a terminal of 100 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from seenn_deploy.inspection import LayerInfo
+from seenn_deploy.program import Program
+
+WIDTH = 100
+
+
+def console(stderr: bool = False) -> Console:
+    """A console that never prints wider than the tables are laid out for."""
+    found = Console(stderr=stderr)
+    return (
+        found if found.is_terminal and found.width <= WIDTH else Console(stderr=stderr, width=WIDTH)
+    )
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Any]:
+    """A progress bar on stderr, shown once a run takes longer than two seconds.
+
+    Yields a function that takes the number of samples just finished.
+    """
+    bar = Progress(
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console(stderr=True),
+        transient=True,
+    )
+    task = bar.add_task(what, total=total)
+
+    def advance(samples: int) -> None:
+        bar.advance(task, samples)
+        if (bar.tasks[0].elapsed or 0) > 2 and not bar.live.is_started:
+            bar.start()
+
+    bar.start_task(task)
+    try:
+        yield advance
+    finally:
+        if bar.live.is_started:
+            bar.stop()
+
+
+def shape_text(shape: Iterable[int]) -> str:
+    """Dimensions as 16x32x32."""
+    return "x".join(map(str, shape))
+
+
+def layer_table(program: Program, layers: list[LayerInfo]) -> Table:
+    """One line a layer."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("layer", "synapses from", "in", "out"):
+        table.add_column(name, no_wrap=True)
+    for name in ("neurons", "synapses", "dense MACs", "depth"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for layer in layers:
+        table.add_row(
+            layer.name,
+            layer.kind,
+            shape_text(layer.shape_in),
+            shape_text(layer.shape_out),
+            f"{layer.neurons:,}" if layer.neurons else "-",
+            f"{layer.synapses:,}",
+            f"{layer.dense_macs:,}",
+            str(layer.depth),
+        )
+    totals = (sum(getattr(x, key) for x in layers) for key in ("neurons", "synapses", "dense_macs"))
+    depth = program.graph.depth[program.graph.readout.name]
+    table.add_row("total", "", "", "", *(f"{n:,}" for n in totals), f"D={depth}", style="bold")
+    return table
+
+
+def rule_text(rule: Mapping[str, Any]) -> str:
+    """An exit rule as ``confidence(alpha=0.9)``."""
+    parameters = ", ".join(f"{k}={v}" for k, v in rule.items() if k != "rule")
+    return f"{rule['rule']}({parameters})" if parameters else str(rule["rule"])
+
+
+def facts_table(rows: Iterable[tuple[str, str]]) -> Table:
+    """Name and value, one a line."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(name, value)
+    return table
+
+
+def run_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Lines of a simulation's report."""
+    yield "samples", f"{summary['samples']:,}"
+    if summary["accuracy"] is not None:
+        yield "accuracy", f"{100 * summary['accuracy']:.2f} %"
+    yield "mean exit step", f"{summary['mean_exit_step']:.3f} of {len(summary['exit_histogram'])}"
+    yield "exits", histogram_text(summary["exit_histogram"])
+    yield "AC per sample", f"{summary['ac_per_sample']:,.0f}"
+    yield "MAC per sample", f"{summary['mac_per_sample']:,.0f}"
+    yield "spikes per sample", f"{summary['spikes_per_sample']:,.0f}"
+    yield (
+        "energy per sample",
+        (f"{summary['energy_uJ_per_sample']:.3f} uJ (cost model {summary['cost_model']})"),
+    )
+    if "dense_ann_energy_uJ" in summary:
+        ratio = summary["dense_ann_energy_uJ"] / summary["energy_uJ_per_sample"]
+        yield (
+            "the same as a dense ANN",
+            (f"{summary['dense_ann_energy_uJ']:.3f} uJ ({ratio:.1f} times as much)"),
+        )
+
+
+def histogram_text(histogram: Mapping[str, int]) -> str:
+    """Exits at each step with their share."""
+    total = max(sum(histogram.values()), 1)
+    return "   ".join(f"t={t}: {n} ({100 * n / total:.1f} %)" for t, n in histogram.items())
