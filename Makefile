@@ -8,7 +8,7 @@ VENV := .venv
 BIN  := $(VENV)/bin
 READY := $(VENV)/.ready
 LAVA  := .venv-lava
-LAVA_READY := $(LAVA)/.ready
+LAVA_READY := $(LAVA)/seenn-lava.txt
 
 # the Lava interpreter lies beside the code, so that a clone stands on its own
 export SEENN_LAVA_HOME := $(CURDIR)/$(LAVA)
@@ -59,7 +59,6 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@
 
+# setup-lava writes this file last
 $(LAVA_READY): | $(READY)
 	$(BIN)/seenn setup-lava
-	mkdir -p $(LAVA)
-	touch $@
