@@ -137,7 +137,7 @@ def vggsnn_woap(
     return _vggsnn(tuple(range(8)), channels, in_channels, classes, seed, size)
 
 
-def _vggsnn(  # noqa: PLR0917
+def _vggsnn(
     indices: Sequence[int],
     channels: Sequence[int],
     in_channels: int,

@@ -90,7 +90,7 @@ def resnet(state: State, x: Tensor, neurons: Neurons, ops: Ops) -> Tensor:
     )
 
 
-def _pre_act_basic_block(  # noqa: PLR0917
+def _pre_act_basic_block(
     state: State, name: str, x: Tensor, stride: int, neurons: Neurons, ops: Ops
 ) -> Tensor:
     residual = x
@@ -142,9 +142,7 @@ def vggsnn_woap(state: State, x: Tensor, neurons: Neurons, ops: Ops) -> Tensor:
     )
 
 
-def _layer(  # noqa: PLR0917
-    state: State, i: int, x: Tensor, stride: int, neurons: Neurons, ops: Ops
-) -> Tensor:
+def _layer(state: State, i: int, x: Tensor, stride: int, neurons: Neurons, ops: Ops) -> Tensor:
     x = ops.conv(state, f"features.{i}.fwd.module.0", x, stride=stride)
     return neurons.lif(f"features.{i}", ops.batch_norm(state, f"features.{i}.fwd.module.1", x))
 

@@ -58,7 +58,7 @@ def spread_pool(
     return by_source(
         flat.ravel(),
         np.broadcast_to(target, shape).ravel(),
-        np.broadcast_to(weight / prod(kernel), shape).ravel(),
+        np.broadcast_to(weight.astype(np.float64) / prod(kernel), shape).ravel(),
         prod(in_shape),
         shape_out,
     )
