@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -43,7 +43,7 @@ class ImageSet:
     """Images of one program, read when they are asked for.
 
     Made by :func:`open_images`, :func:`from_array` or :func:`for_program`. Shapes, dtypes and
-    labels were checked then; values are checked as they are read.
+    labels are checked then; values as they are read.
 
     Parameters
     ----------
@@ -61,6 +61,11 @@ class ImageSet:
     labels: NDArray[np.int64] | None = None
     class_names: list[str] | None = None
     limit: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise DataError(f"limit {self.limit}; it must be at least 1")
+        self.spec.check_stored(self.source)
 
     def __len__(self) -> int:
         stored = self.source.shape[0]
@@ -225,17 +230,15 @@ def for_program(
 
 def _open(path: Path, spec: InputSpec, limit: int | None, classes: int | None) -> ImageSet:
     if path.is_dir():
-        source, labels, names = _open_folder(path, spec)
-    elif not path.exists():
+        return _open_folder(path, spec, limit, classes)
+    if not path.exists():
         raise DataError(f"{path}: no such file or folder")
-    elif path.suffix.lower() == ".npz":
-        source, labels, names = _open_npz(path, spec)
-    elif path.suffix.lower() == ".npy":
-        source, labels, names = ArraySource.from_npy(path), None, None
-    else:
-        kind = path.suffix or "a file without suffix"
-        raise DataError(f"{path}: images come as .npz, .npy or a folder of images, not as {kind}")
-    return _checked(ImageSet(source, spec, class_names=names, limit=limit), labels, classes)
+    if path.suffix.lower() == ".npz":
+        return _open_npz(path, spec, limit, classes)
+    if path.suffix.lower() == ".npy":
+        return ImageSet(ArraySource.from_npy(path), spec, limit=limit)
+    kind = path.suffix or "a file without suffix"
+    raise DataError(f"{path}: images come as .npz, .npy or a folder of images, not as {kind}")
 
 
 def _wrap(
@@ -246,15 +249,7 @@ def _wrap(
     classes: int | None,
 ) -> ImageSet:
     images = ImageSet(_as_array(x, "images"), spec, limit=limit)
-    return _checked(images, None if labels is None else _as_array(labels, "labels"), classes)
-
-
-def _checked(images: ImageSet, labels: ArraySource | None, classes: int | None) -> ImageSet:
-    """The set with its labels, once all that is known without reading the images fits."""
-    if images.limit is not None and images.limit < 1:
-        raise DataError(f"limit {images.limit}; it must be at least 1")
-    images.spec.check_stored(images.source)
-    return images if labels is None else _labelled(images, labels, classes)
+    return images if labels is None else _labelled(images, _as_array(labels, "labels"), classes)
 
 
 def _labelled(images: ImageSet, labels: ArraySource, classes: int | None) -> ImageSet:
@@ -265,8 +260,10 @@ def _labelled(images: ImageSet, labels: ArraySource, classes: int | None) -> Ima
 
 def _narrowed(images: ImageSet, limit: int | None, classes: int | None) -> ImageSet:
     kept = len(images) if limit is None else min(limit, len(images))
-    labels = None if images.labels is None else ArraySource(images.labels[:kept], "labels")
-    return _checked(replace(images, limit=kept), labels, classes)
+    narrowed = replace(images, limit=kept, labels=None)
+    if images.labels is None:
+        return narrowed
+    return _labelled(narrowed, ArraySource(images.labels[:kept], "labels"), classes)
 
 
 def _same_input(images: ImageSet, spec: InputSpec) -> ImageSet:
@@ -293,48 +290,50 @@ def _as_array(values: ArrayLike, name: str) -> ArraySource:
 
 # --- formats -----------------------------------------------------------------------------------
 
-_Opened: TypeAlias = tuple[ImageSource, ArraySource | None, list[str] | None]
 
-
-def _open_npz(path: Path, spec: InputSpec) -> _Opened:
+def _open_npz(path: Path, spec: InputSpec, limit: int | None, classes: int | None) -> ImageSet:
     keys = npz_keys(path)
+    images = ImageSet(_npz_source(path, keys, spec), spec, limit=limit)
     found = [key for key in ("y", "labels") if key in keys]
+    if not found:
+        return images
     if len(found) > 1:
         raise DataError(f"{path}: holds both y and labels; keep one")
-    labels = _load_labels(NpzMember.open(path, found[0])) if found else None
+    member = NpzMember.open(path, found[0])
+    return _labelled(images, ArraySource(member.load(), member.name), classes)
+
+
+def _npz_source(path: Path, keys: list[str], spec: InputSpec) -> ImageSource:
     if "x" in keys:
-        return NpzMember.open(path, "x"), labels, None
+        return NpzMember.open(path, "x")
     if {"jpeg", "offsets"} <= set(keys):
         spec.check_pictures(str(path))
-        return PackedImages(path, spec.shape), labels, None
+        return PackedImages(path, spec.shape)
     raise DataError(
         f"{path}: holds {', '.join(keys) or 'no arrays'}; expected x (and y), or jpeg, offsets "
         "(and labels)"
     )
 
 
-def _load_labels(member: NpzMember) -> ArraySource:
-    return ArraySource(member.load(), member.name)
-
-
-def _open_folder(folder: Path, spec: InputSpec) -> _Opened:
+def _open_folder(folder: Path, spec: InputSpec, limit: int | None, classes: int | None) -> ImageSet:
     spec.check_pictures(str(folder))
     loose = _image_files(folder)
-    classes = sorted(d for d in folder.iterdir() if d.is_dir() and not d.name.startswith("."))
-    if not classes:
-        return ImageFiles(folder, loose, spec.shape), None, None
+    folders = sorted(d for d in folder.iterdir() if d.is_dir() and not d.name.startswith("."))
+    if not folders:
+        return ImageSet(ImageFiles(folder, loose, spec.shape), spec, limit=limit)
     if loose:
         raise DataError(
             f"{folder}: has class folders and loose images ({loose[0].name}); move the images "
             "into a class folder or away"
         )
-    files = [_image_files(d) for d in classes]
-    for found, where in zip(files, classes, strict=True):
+    files = [_image_files(d) for d in folders]
+    for found, where in zip(files, folders, strict=True):
         if not found:  # leaving it out would shift the labels of the classes after it
             raise DataError(f"{where}: a class folder without images; fill or remove it")
-    labels = np.repeat(np.arange(len(classes)), [len(found) for found in files])
+    labels = np.repeat(np.arange(len(folders)), [len(found) for found in files])
     source = ImageFiles(folder, [file for found in files for file in found], spec.shape)
-    return source, ArraySource(labels, f"{folder}: labels"), [d.name for d in classes]
+    images = ImageSet(source, spec, class_names=[d.name for d in folders], limit=limit)
+    return _labelled(images, ArraySource(labels, f"{folder}: labels"), classes)
 
 
 def _image_files(folder: Path) -> list[Path]:

@@ -408,6 +408,12 @@ def test_two_sets_of_labels(tmp_path: Path) -> None:
         data.open_images(npz(tmp_path, x=EXPECTED, y=LABELS, labels=LABELS), SHAPE)
 
 
+def test_event_recordings_are_not_taken_for_images(tmp_path: Path) -> None:
+    events = {"x": LABELS, "y": LABELS, "p": LABELS, "t_us": LABELS, "labels": LABELS}
+    with refused(r"d\.npz: x is int64; give float32"):
+        data.open_images(npz(tmp_path, **events), SHAPE)
+
+
 def test_limit_and_batch_size() -> None:
     with refused("limit 0; it must be at least 1"):
         data.from_array(EXPECTED, shape=SHAPE, limit=0)
