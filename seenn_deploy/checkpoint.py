@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,11 @@ def read_state_dict(path: Path) -> dict[str, Array]:
 
 def _read_safetensors(path: Path) -> dict[str, Array]:
     try:
-        arrays: dict[str, Array] = load_file(path)
-        return arrays
+        return _without_prefix(load_file(path))
     except (SafetensorError, OSError, KeyError) as error:
         raise ModelError(f"{path}: not a safetensors file ({error})") from None
+    except TypeError as error:  # bfloat16, which numpy does not have
+        raise ModelError(f"{path}: {error}; save the tensors as float32") from None
 
 
 def _read_torch(path: Path) -> dict[str, Array]:
@@ -41,7 +43,9 @@ def _read_torch(path: Path) -> dict[str, Array]:
             "or save the state_dict as .safetensors"
         ) from None
     try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is wrong is said once, by the error
+            stored = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds, all of them mean: not a plain state_dict
         raise ModelError(f"{path}: {_why_refused(str(error))}") from None
     return {
@@ -51,12 +55,8 @@ def _read_torch(path: Path) -> dict[str, Array]:
 
 
 def _why_refused(message: str) -> str:
-    if "Unsupported" in message or "Weights only" in message or "weights_only" in message:
-        name = (
-            message.split("GLOBAL ")[1].split(maxsplit=1)[0]
-            if "GLOBAL " in message
-            else "an object"
-        )
+    if "GLOBAL " in message:
+        name = message.split("GLOBAL ")[1].split(maxsplit=1)[0]
         return (
             f"refused, the pickle asks for {name} and would run code; "
             "save model.state_dict() alone and use that file"
@@ -73,9 +73,13 @@ def _unwrap(path: Path, stored: Any) -> dict[str, Any]:
             stored = stored[key]
     if not isinstance(stored, dict) or not stored:
         raise ModelError(f"{path}: holds a {type(stored).__name__}, not a state_dict of tensors")
-    odd = [k for k, v in stored.items() if not isinstance(v, torch.Tensor)]
+    odd = [k for k, v in stored.items() if not (isinstance(k, str) and isinstance(v, torch.Tensor))]
     if odd:
-        raise ModelError(f"{path}: entry {odd[0]!r} is not a tensor; give a plain state_dict")
+        raise ModelError(f"{path}: entry {odd[0]!r} is no named tensor; give a plain state_dict")
+    return _without_prefix(stored)
+
+
+def _without_prefix(stored: dict[str, Any]) -> dict[str, Any]:
     if all(k.startswith("module.") for k in stored):
         return {k.removeprefix("module."): v for k, v in stored.items()}
     return stored
@@ -145,7 +149,7 @@ class Tensors:
         """
         for key in [k for k in self.arrays if k.startswith(copy + ".")]:
             twin = original + key.removeprefix(copy)
-            if twin not in self.arrays or not np.array_equal(self.arrays[key], self.arrays[twin]):
+            if twin not in self.arrays or not _equal(self.arrays[key], self.arrays[twin]):
                 raise ModelError(
                     f"{self.path}: {key!r} and {twin!r} should be the same tensor, but differ"
                 )
@@ -166,6 +170,11 @@ class Tensors:
             f"{self.path}: unknown network, none of its {len(self.arrays)} tensors fits "
             f"{families}: {_some(list(self.arrays))}"
         )
+
+
+def _equal(a: Array, b: Array) -> bool:
+    """Equal arrays; NaN equals NaN, it is complained about elsewhere."""
+    return np.array_equal(a, b, equal_nan=bool(np.issubdtype(a.dtype, np.floating)))
 
 
 def _some(keys: list[str], most: int = 5) -> str:

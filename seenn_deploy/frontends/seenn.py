@@ -84,6 +84,8 @@ def read(
         raise ModelError(f"v_threshold = {v_threshold} must be a positive number")
     if comparison not in (">", ">="):
         raise ModelError(f"comparison {comparison!r} must be '>' or '>='")
+    if coding not in (None, "direct", "events"):
+        raise ModelError(f"coding {coding!r} must be 'direct' or 'events'")
     size = (input_size, input_size) if isinstance(input_size, int) else input_size
     neuron = Population("", (), tau, v_threshold, comparison=comparison)
     net = builder(tensors, neuron, size, coding)
