@@ -58,11 +58,15 @@ def write(program: Program, folder: Path) -> None:
         )
     arrays: dict[str, Array] = {}
     spec = _spec(program, arrays)
-    with open(folder / WEIGHTS, "wb") as file:
-        np.savez(file, **arrays)
+    _write_arrays(folder / WEIGHTS, arrays)
     spec["sha256"] = {WEIGHTS: folders.sha256(folder / WEIGHTS)}
     folders.write_json(folder / "network.json", spec)
     _copy_sources(folder)
+
+
+def _write_arrays(path: Path, arrays: dict[str, Array]) -> None:
+    with open(path, "wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
 
 
 def _spec(program: Program, arrays: dict[str, Array]) -> dict[str, Any]:

@@ -3,9 +3,10 @@
     python run.py --data x.npy -o out
 
 x.npy: float32 (N, C, H, W), or (N, T, C, H, W) for event data, as the network takes it. The folder
-`out` gets ``logits.npy`` (N, T, M) float64, NaN after the exit; ``exit_step.npy`` (N,);
-``hardware_steps.npy`` (N,); ``run.json``; and with --record ``spikes/<population>.npy``
-(N, T, ...) bool, False after the exit. Exit codes: 0 done, 2 the input is wrong.
+`out` gets ``logits.npy`` (N, T, M) float64, ``exit_step.npy`` (N,), ``hardware_steps.npy`` (N,),
+``run.json``, and with --record ``spikes/<population>.npy`` (N, T, ...) bool. Timesteps after a
+sample's exit are NaN and False, unless --full-trace runs every sample to T. Exit codes: 0 done, 2
+the input is wrong.
 """
 
 from __future__ import annotations
