@@ -1,0 +1,153 @@
+"""A network replayed in float64 from spikes that are given, with bounds on float32 rounding.
+
+Every neuron takes the given spikes of its sources and its own given spikes as its past, so each
+comparison with the threshold is computed on its own: an error elsewhere does not spread to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from seenn_deploy.graph import (
+    Array,
+    Conv2d,
+    Dense,
+    Identity,
+    Population,
+    Sparse,
+    SpikingGraph,
+    Synapses,
+    Target,
+)
+
+UNIT = 2.0**-24  # largest relative error of one float32 rounding
+
+
+@dataclass(frozen=True, eq=False)
+class Potentials:
+    """Of one population or readout, over the T timesteps of one sample.
+
+    Parameters
+    ----------
+    value : float64 (T, *shape)
+        v' before the reset; of a readout the logits.
+    bound : float64 (T, *shape)
+        How far float32 arithmetic, in any order of summation, can lie from `value`.
+    """
+
+    value: Array
+    bound: Array
+
+
+def potentials(
+    graph: SpikingGraph, name: str, image: Array, spikes: dict[str, Array]
+) -> Potentials:
+    """One layer's potentials, given the spikes of one sample.
+
+    With u = 2^-24, a current summed from n inputs in float32 is off by at most (n + 2) u sum|w x|
+    (products, sums and the bias rounded). It adds to what the potential already was off, times
+    tau, and to 3 u (|tau v| + |v'|) for the leak, its product and the sum. A hard reset forgets;
+    a soft one adds u (|v' - V| + V). Comparing adds u V for a threshold that float32 cannot hold.
+
+    Parameters
+    ----------
+    graph : SpikingGraph
+        Compiled.
+    name : str
+        Of a population or the readout.
+    image : array (C, H, W), for event coding (T, C, H, W)
+        The sample.
+    spikes : dict of bool (T, *shape)
+        Of every population that feeds `name`, and of itself.
+    """
+    node = graph.node(name)
+    assert isinstance(node, Target)
+    current, bound = _current(graph, node, image, spikes)
+    if isinstance(node, Population):
+        return _leak(node, current, bound, spikes[name])
+    value = np.cumsum(current, axis=0)
+    return Potentials(value, np.cumsum(bound, axis=0) + 2 * UNIT * np.abs(value))
+
+
+def _current(
+    graph: SpikingGraph, node: Target, image: Array, spikes: dict[str, Array]
+) -> tuple[Array, Array]:
+    """Input currents with their bias, float64 (T, *shape), and the bound on their rounding."""
+    bias = node.bias.astype(np.float64)
+    value = np.zeros((graph.T, *node.shape)) + bias
+    size, terms = np.abs(value), np.ones_like(value)
+    for edge in graph.into(node.name):
+        x = _sent(graph, edge.pre, image, spikes)
+        synapses, ones = edge.synapses, np.asarray(edge.synapses.weight != 0, np.float64)
+        value += apply(synapses, x)
+        size += apply(replace(synapses, weight=np.abs(synapses.weight)), np.abs(x))
+        terms += apply(replace(synapses, weight=ones), (x != 0).astype(np.float64))
+    return value, (terms + 2) * UNIT * size
+
+
+def _sent(graph: SpikingGraph, name: str, image: Array, spikes: dict[str, Array]) -> Array:
+    if name != graph.source.name:
+        return spikes[name].astype(np.float64)
+    frames = image if graph.source.coding == "events" else np.stack([image] * graph.T)
+    return frames.astype(np.float64)
+
+
+def _leak(node: Population, current: Array, rounding: Array, spikes: Array) -> Potentials:
+    value, bound = np.zeros_like(current), np.zeros_like(current)
+    v = np.full(node.shape, float(node.v_init))
+    off = UNIT * np.abs(v)
+    for t in range(len(current)):
+        value[t] = node.tau * v + current[t]
+        leak = 3 * UNIT * (np.abs(node.tau * v) + np.abs(value[t]))
+        bound[t] = node.tau * off + rounding[t] + leak
+        if node.reset == "hard":
+            v, off = np.where(spikes[t], 0, value[t]), np.where(spikes[t], 0, bound[t])
+        else:
+            v = value[t] - node.v_threshold * spikes[t]
+            off = bound[t] + UNIT * (np.abs(v) + node.v_threshold) * spikes[t]
+    return Potentials(value, bound + UNIT * abs(node.v_threshold))
+
+
+def fires(node: Population, value: Array) -> Array:
+    """Where potentials exceed the threshold."""
+    over = value >= node.v_threshold if node.comparison == ">=" else value > node.v_threshold
+    return np.asarray(over)
+
+
+# --- synapses, in float64 ------------------------------------------------------------------------
+
+
+def apply(synapses: Synapses, x: Array) -> Array:
+    """Currents that inputs (T, *in_shape) cause, float64 (T, *out_shape)."""
+    if isinstance(synapses, Identity):
+        return x * synapses.weight.astype(np.float64)
+    if isinstance(synapses, Dense):
+        return np.asarray(x.reshape(len(x), -1) @ synapses.weight.astype(np.float64).T)
+    if isinstance(synapses, Sparse):
+        return _apply_sparse(synapses, x)
+    return _convolve(synapses, x)
+
+
+def _apply_sparse(sparse: Sparse, x: Array) -> Array:
+    fan_out = np.diff(sparse.indptr)
+    sent = np.repeat(x.reshape(len(x), -1), fan_out, axis=1) * sparse.weight.astype(np.float64)
+    size = int(np.prod(sparse.shape_out))
+    rows = [np.bincount(sparse.targets, row, size) for row in sent]
+    return np.stack(rows).reshape(len(x), *sparse.shape_out)
+
+
+def _convolve(conv: Conv2d, x: Array) -> Array:
+    """Tap by tap over the padded inputs."""
+    c_out, height, width = conv.out_shape(x.shape[1:])
+    padded = np.pad(x, ((0, 0), (0, 0), *((p, p) for p in conv.padding)))
+    weight = conv.weight.astype(np.float64).reshape(conv.groups, -1, *conv.weight.shape[1:])
+    out = np.zeros((len(x), conv.groups, c_out // conv.groups, height * width))
+    for k in range(weight.shape[3]):
+        for m in range(weight.shape[4]):
+            rows = slice(k * conv.dilation[0], None, conv.stride[0])
+            cols = slice(m * conv.dilation[1], None, conv.stride[1])
+            seen = padded[:, :, rows, cols][:, :, :height, :width]
+            out += weight[None, ..., k, m] @ seen.reshape(len(x), conv.groups, -1, height * width)
+    return out.reshape(len(x), c_out, height, width)

@@ -1,0 +1,327 @@
+"""Hardware in the loop: is what a device does, spike for spike, what was simulated?"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from seenn_deploy.data import ImageSet, for_program
+from seenn_deploy.graph import Array, Population
+from seenn_deploy.program import Program
+from seenn_deploy.replay import fires, potentials
+from seenn_deploy.simulator.engine import simulate
+from seenn_deploy.simulator.result import RunResult
+from seenn_deploy.targets import write
+from seenn_deploy.targets.lava.device import DeviceRun, run
+
+Kind = Literal["tie", "consequence", "mismatch"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A neuron and timestep at which the two disagree, the first ones of their sample.
+
+    Parameters
+    ----------
+    sample : int
+        From 0.
+    step : int
+        From 1.
+    layer : str
+    neuron : tuple of int
+        Index in the layer; of an exit step that differs: empty.
+    kind : 'tie' or 'mismatch'
+    distance : float
+        |v' - V|, v' recomputed in float64 from the spikes before, on which both agree. Of an exit:
+        the largest difference of two logits. An exit is a tie if the device obeys the rule.
+    bound : float
+        What float32 rounding can explain: a tie lies within it.
+    """
+
+    sample: int
+    step: int
+    layer: str
+    neuron: tuple[int, ...]
+    kind: Kind
+    distance: float
+    bound: float
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """How the spikes of one population compare.
+
+    ``mismatching = ties + consequences + mismatches``.
+    """
+
+    name: str
+    compared: int
+    mismatching: int = 0
+    ties: int = 0
+    consequences: int = 0
+    mismatches: int = 0
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What a verification found.
+
+    Parameters
+    ----------
+    device : str
+    samples : int
+    layers : tuple of LayerReport
+        Populations in topological order.
+    first_differences : tuple of Difference
+        Of each sample that has any: all neurons of its first differing step and depth.
+    exit_steps : tuple of (int, int)
+        Simulated and on the device, a sample each.
+    wrong_logits : int
+        Logits of either that float32 rounding cannot explain, given its own spikes.
+    max_logit_difference : float
+        Over samples whose spikes all agree.
+    hardware_steps : tuple of int
+        Of each sample.
+    device_seconds : float
+        Start of the device included.
+    """
+
+    device: str
+    samples: int
+    layers: tuple[LayerReport, ...]
+    first_differences: tuple[Difference, ...]
+    exit_steps: tuple[tuple[int, int], ...]
+    wrong_logits: int
+    max_logit_difference: float
+    hardware_steps: tuple[int, ...]
+    device_seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Everything agrees, or differs by proven ties and what they caused."""
+        mismatches = sum(layer.mismatches for layer in self.layers) + self.wrong_logits
+        return not mismatches and all(d.kind == "tie" for d in self.first_differences)
+
+    @property
+    def exact(self) -> bool:
+        """Every spike and every exit step agrees."""
+        return self.ok and not self.first_differences
+
+    def summary(self) -> dict[str, Any]:
+        """The report as JSON values."""
+        counts = ("compared", "mismatching", "ties", "consequences", "mismatches")
+        return {
+            "device": self.device,
+            "samples": self.samples,
+            "ok": self.ok,
+            "exact": self.exact,
+            **{f"spikes_{k}": sum(getattr(layer, k) for layer in self.layers) for k in counts},
+            "exit_steps_differing": sum(a != b for a, b in self.exit_steps),
+            "mean_exit_step": float(np.mean([b for _, b in self.exit_steps])),
+            "wrong_logits": self.wrong_logits,
+            "max_logit_difference": self.max_logit_difference,
+            "hardware_steps_per_sample": float(np.mean(self.hardware_steps)),
+            "device_seconds": self.device_seconds,
+            "layers": [asdict(layer) for layer in self.layers],
+            "first_differences": [asdict(d) for d in self.first_differences],
+        }
+
+
+def verify(
+    program: Program,
+    images: Array | ImageSet,
+    device: str = "lava",
+    *,
+    bundle: Path | None = None,
+    full_trace: bool = False,
+    timeout: float | None = None,
+    python: Path | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> VerifyReport:
+    """Simulate a program, run it on a device, and compare every spike, logit and exit step.
+
+    The simulator adds in float32, the device in float64, so a neuron whose potential sits on its
+    threshold may spike in one of them alone. Such a tie has to be proven: from the spikes that
+    both agree on, the potential is recomputed in float64, and it must lie nearer to the threshold
+    than float32 rounding can carry it (the bound is derived in ``replay.potentials``). What differs
+    later in the same sample is a consequence only if the spikes of both, each given its own past,
+    are what the equations say; everything else is a mismatch.
+
+    Parameters
+    ----------
+    program : Program
+    images : array (N, C, H, W), for event coding (N, T, C, H, W), or ImageSet
+        As the program sees them.
+    device : 'lava'
+    bundle : Path, optional
+        What runs on the device; by default it is written for this call.
+    full_trace : bool
+        Compare all T timesteps, also those after the exit.
+    timeout, python, progress
+        As for ``targets.lava.device.run``.
+
+    Raises
+    ------
+    SeennError
+        When the images do not fit, or the device is missing or fails.
+    """
+    data = for_program(program, images)
+    stacked = data.take(0, len(data))
+    simulated = simulate(program, stacked, record=True, full_trace=full_trace)
+    began = time.perf_counter()
+    options = {"full_trace": full_trace, "timeout": timeout, "python": python}
+    ran = _run(program, stacked, device, bundle, {**options, "progress": progress})
+    seconds = time.perf_counter() - began
+    return _Comparison(program, stacked, simulated, ran, full_trace).report(device, seconds)
+
+
+def _run(
+    program: Program, images: Array, device: str, bundle: Path | None, options: dict[str, Any]
+) -> DeviceRun:
+    if bundle is not None:
+        return run(bundle, images, device=device, record=True, **options)
+    with tempfile.TemporaryDirectory(prefix="seenn-bundle-") as folder:
+        write(device, program, Path(folder))
+        return run(folder, images, device=device, record=True, **options)
+
+
+class _Comparison:
+    """Two runs of one program on the same images, side by side."""
+
+    def __init__(
+        self,
+        program: Program,
+        images: Array,
+        simulated: RunResult,
+        ran: DeviceRun,
+        full_trace: bool,
+    ) -> None:
+        self.graph, self.rule, self.images = program.graph, program.exit_rule, images
+        self.simulated, self.ran = simulated, ran
+        shared = np.minimum(simulated.exit_step, ran.exit_step)
+        self.steps = np.full_like(shared, program.T) if full_trace else shared
+        self.populations = [n for n in self.graph.layers if isinstance(n, Population)]
+
+    def report(self, device: str, seconds: float) -> VerifyReport:
+        layers = {
+            p.name: LayerReport(p.name, int(self.steps.sum()) * int(np.prod(p.shape)))
+            for p in self.populations
+        }
+        firsts: list[Difference] = []
+        wrong, furthest = 0, 0.0
+        for n in range(len(self.images)):
+            different = self._different(n)
+            firsts += self._judge(n, different, layers)
+            wrong += sum(self._wrong_logits(n, result) for result in (self.simulated, self.ran))
+            firsts += self._judge_exit(n, bool(different))
+            if not different:
+                furthest = max(furthest, self._logit_distance(n))
+        exit_steps = zip(self.simulated.exit_step, self.ran.exit_step, strict=True)
+        return VerifyReport(
+            device, len(self.images), tuple(layers.values()), tuple(firsts),
+            tuple((int(a), int(b)) for a, b in exit_steps), wrong, furthest,
+            tuple(map(int, self.ran.hardware_steps)), seconds,
+        )  # fmt: skip
+
+    def _different(self, n: int) -> dict[str, Array]:
+        """By population that has any: where the spikes of a sample differ, bool (steps, ...)."""
+        end = self.steps[n]
+        found = {
+            p.name: self.simulated.spikes[p.name][n, :end] != self.ran.spikes[p.name][n, :end]
+            for p in self.populations
+        }
+        return {name: where for name, where in found.items() if where.any()}
+
+    def _judge(
+        self, n: int, different: dict[str, Array], layers: dict[str, LayerReport]
+    ) -> list[Difference]:
+        """Sort a sample's differences into `layers`; the first ones are returned."""
+        if not different:
+            return []
+        depth = self.graph.depth
+        first = min(
+            (int(np.flatnonzero(where.any(axis=tuple(range(1, where.ndim))))[0]), depth[name])
+            for name, where in different.items()
+        )
+        firsts: list[Difference] = []
+        for name, where in different.items():
+            at_first = np.zeros_like(where)
+            if depth[name] == first[1]:
+                at_first[first[0]] = where[first[0]]
+                firsts += self._first_ones(n, name, first[0], np.argwhere(where[first[0]]))
+            explained = self._explained(n, name)
+            later = where & ~at_first
+            old = layers[name]
+            layers[name] = replace(
+                old,
+                mismatching=old.mismatching + int(where.sum()),
+                ties=old.ties + int((at_first & explained).sum()),
+                consequences=old.consequences + int((later & explained).sum()),
+                mismatches=old.mismatches + int((where & ~explained).sum()),
+            )
+        return firsts
+
+    def _first_ones(self, n: int, name: str, t: int, neurons: Array) -> list[Difference]:
+        node = self.graph.node(name)
+        assert isinstance(node, Population)
+        # up to here both have the same spikes, so either's give the same potential
+        found = potentials(self.graph, name, self.images[n], self._spikes(self.ran, n))
+        distance = np.abs(found.value[t] - node.v_threshold)
+        return [
+            Difference(
+                n, t + 1, name, at, "tie" if distance[at] <= found.bound[t][at] else "mismatch",
+                float(distance[at]), float(found.bound[t][at]),
+            )
+            for at in (tuple(map(int, index)) for index in neurons)
+        ]  # fmt: skip
+
+    def _explained(self, n: int, name: str) -> Array:
+        """Where both spikes are what the equations say, each given its own past; (steps, ...)."""
+        node = self.graph.node(name)
+        assert isinstance(node, Population)
+        explained = np.ones((self.graph.T, *node.shape), np.bool_)
+        for result in (self.simulated, self.ran):
+            spikes = self._spikes(result, n)
+            found = potentials(self.graph, name, self.images[n], spikes)
+            near = np.abs(found.value - node.v_threshold) <= found.bound
+            explained &= near | (fires(node, found.value) == spikes[name])
+        return explained[: self.steps[n]]
+
+    def _spikes(self, result: RunResult | DeviceRun, n: int) -> dict[str, Array]:
+        return {name: spikes[n] for name, spikes in result.spikes.items()}
+
+    def _wrong_logits(self, n: int, result: RunResult | DeviceRun) -> int:
+        """Logits that float32 rounding does not explain, given the same run's spikes."""
+        name, end = self.graph.readout.name, self.steps[n]
+        found = potentials(self.graph, name, self.images[n], self._spikes(result, n))
+        distance = np.abs(result.logits[n, :end] - found.value[:end])
+        return int((~(distance <= found.bound[:end])).sum())
+
+    def _logit_distance(self, n: int) -> float:
+        end = self.steps[n]
+        here, there = self.simulated.logits[n, :end], self.ran.logits[n, :end]
+        return float(np.abs(here.astype(np.float64) - there).max())
+
+    def _judge_exit(self, n: int, affected: bool) -> list[Difference]:
+        """The device must stop where the rule says so on its own logits.
+
+        If it does and still stops elsewhere than the simulator, though all spikes agree, the two
+        scores lie on either side of the rule's threshold within the rounding of the logits.
+        """
+        here, there = int(self.simulated.exit_step[n]), int(self.ran.exit_step[n])
+        t = np.arange(1, there + 1)
+        stops = self.rule.stops(self.ran.logits[n, :there], t) | (t == self.graph.T)
+        obeys = bool(stops[-1]) and not stops[:-1].any()
+        if obeys and (here == there or affected):
+            return []
+        kind: Kind = "tie" if obeys else "mismatch"
+        name, step = self.graph.readout.name, min(here, there)
+        found = potentials(self.graph, name, self.images[n], self._spikes(self.ran, n))
+        bound = float(found.bound[step - 1].max())
+        return [Difference(n, step, name, (), kind, self._logit_distance(n), bound)]
