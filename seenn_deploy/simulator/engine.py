@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import prod
 from threading import Event, Lock
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from seenn_deploy.graph import Array, Population, Readout, Source
 from seenn_deploy.program import Program
 from seenn_deploy.simulator import kernels
 from seenn_deploy.simulator.layout import (
+    Edge,
     Layer,
     from_grid,
     lay_out,
@@ -174,13 +175,13 @@ class _Worker:
         self.program, self.layers, self.result, self.feed = program, layers, result, feed
         self.source = graph.source
         self.events = [_Events.empty(slots, n.shape, isinstance(n, Source)) for n in graph.order]
+        self.current = self._scratch(slots)
         self.v = {
-            layer.index: np.zeros((slots, *pixels_and_channels(layer.node.shape)), np.float32)
+            layer.index: np.zeros_like(self.current[layer.index])
             for layer in layers
             if isinstance(layer.node, Population)
         }
         self.z = np.zeros((slots, graph.readout.shape[0]), np.float64)
-        self.current = self._scratch(slots)
         self.replay = {
             layer.index: np.zeros_like(self.current[layer.index])
             for layer in layers
@@ -266,17 +267,16 @@ class _Worker:
             self._update(slots, number, layer, current)
         self._add_image_counts(slots)
 
-    def _send(self, slots: Array, edge: Any, current: Array) -> None:
+    def _send(self, slots: Array, edge: Edge, current: Array) -> None:
         events = self.events[edge.pre]
         edge.accumulate(slots, events.ptr, events.idx, events.val, current)
 
-    def _count(self, slots: Array, number: int, edge: Any, counts: Counts) -> None:
+    def _count(self, slots: Array, number: int, edge: Edge, counts: Counts) -> None:
         events = self.events[edge.pre]
-        kernels.count_synapses(
-            slots, events.ptr, events.idx, events.val, edge.analog, edge.fan_out, edge.effective,
-            counts.ac[number], counts.mac[number],
-            counts.ac_effective[number], counts.mac_effective[number],
-        )  # fmt: skip
+        seen = slots, events.ptr, events.idx, events.val, edge.analog
+        effective = counts.ac_effective[number], counts.mac_effective[number]
+        kernels.count_synapses(*seen, edge.fan_out, counts.ac[number], counts.mac[number])
+        kernels.count_synapses(*seen, edge.effective, *effective)
 
     def _update(self, slots: Array, number: int, layer: Layer, current: Array) -> None:
         """Neurons (or logits) take up their current; what they did is counted."""
@@ -285,13 +285,9 @@ class _Worker:
         if isinstance(node, Readout):
             kernels.integrate_logits(slots, current, layer.bias, self.z)
             return
-        events, v, active = (
-            self.events[layer.index],
-            self.v[layer.index],
-            self.counts.updates_active,
-        )
+        events, active = self.events[layer.index], self.counts.updates_active
         kernels.integrate_and_fire(
-            slots, current, layer.bias, v,
+            slots, current, layer.bias, self.v[layer.index], pixels_and_channels(node.shape)[1],
             np.float32(node.tau), np.float32(node.v_threshold),
             node.comparison == ">=", node.reset == "soft",
             events.ptr, events.idx, active[number],

@@ -17,6 +17,7 @@ import numba as nb
 
 from seenn_deploy.graph import Array
 from seenn_deploy.simulator.vector_add import add_runs
+from seenn_deploy.simulator.vector_fire import LANES, count_bits, fire, lowest_bit
 
 F = TypeVar("F", bound=Callable[..., None])
 
@@ -136,39 +137,44 @@ def integrate_and_fire(
     current: Array,
     bias: Array,
     v: Array,
+    channels: int,
     tau: Any,
     threshold: Any,
     at_threshold: bool,
     soft: bool,
     ptr: Array,
     idx: Array,
-    updates: Array,
+    active: Array,
 ) -> None:
     """One timestep of a population; clears `current` for the next.
 
     ``v' = tau v + (current + bias)``, spike where v' > threshold (or >= with `at_threshold`), then
-    0 (hard) or v' - threshold (soft). `bias` is (P, C) or (1, C). `updates[b]` receives the number
-    of active updates: neurons with a potential or a current other than 0.
+    0 (hard) or v' - threshold (soft). `bias` is (P, C_pad) or (1, C_pad), `v` (slots, P, C_pad).
+    `active[b]` receives the number of neurons with a potential or a current other than 0.
     """
-    pixels, channels = v.shape[1], v.shape[2]
+    pixels, padded = v.shape[1], v.shape[2]
+    flat_v, flat_current, flat_bias = v.reshape(-1), current.reshape(-1), bias.reshape(-1)
     for b in slots:
-        n, active = 0, 0
+        events = idx[b]
+        n, busy = 0, 0
         for p in range(pixels):
-            row = p if bias.shape[0] > 1 else 0
             ptr[b, p] = n
-            for c in range(channels):
-                a = current[b, p, c] + bias[row, c]
-                old = v[b, p, c]
-                active += (a != 0) | (old != 0)
-                new = tau * old + a
-                spike = (new > threshold) | (at_threshold & (new == threshold))
-                idx[b, n] = p * channels + c
-                n += spike
-                kept = new - threshold if soft else new * 0
-                v[b, p, c] = kept if spike else new
-                current[b, p, c] = 0
+            row = p * padded if bias.shape[0] > 1 else 0
+            for c in range(0, padded, LANES):
+                at = (b * pixels + p) * padded + c
+                bits = fire(
+                    flat_v, flat_current, at, flat_bias, row + c,
+                    tau, threshold, at_threshold, soft,
+                )  # fmt: skip
+                real = (1 << min(channels - c, LANES)) - 1  # the rest is padding
+                busy += count_bits((bits >> LANES) & real)
+                spikes = bits & real
+                while spikes:
+                    events[n] = p * channels + c + lowest_bit(spikes)
+                    n += 1
+                    spikes &= spikes - 1
         ptr[b, pixels] = n
-        updates[b] = active
+        active[b] = busy
 
 
 @_jit
@@ -206,31 +212,32 @@ def count_synapses(
     val: Array,
     analog: bool,
     fan_out: Array,
-    effective: Array,
     ac: Array,
     mac: Array,
-    ac_effective: Array,
-    mac_effective: Array,
 ) -> None:
     """Add the synapses that each slot's events meet, element by element (design, section 4).
 
     An event of value 1 or -1 costs accumulates, any other value or an `analog` source
-    multiply-accumulates. `fan_out`, `effective` are (P C,); the last four arrays are (slots,).
+    multiply-accumulates. `fan_out` is (P C,), or (P,) where all channels of a pixel have the same;
+    `ac`, `mac` are (slots,).
     """
+    pixels = ptr.shape[1] - 1
     for b in slots:
-        n_ac, n_mac, n_ac_effective, n_mac_effective = 0, 0, 0, 0
-        for e in range(ptr[b, -1]):
-            i = idx[b, e]
-            if analog or (val.shape[1] and val[b, e] != 1 and val[b, e] != -1):
-                n_mac += fan_out[i]
-                n_mac_effective += effective[i]
-            else:
-                n_ac += fan_out[i]
-                n_ac_effective += effective[i]
+        n_ac, n_mac = 0, 0
+        if len(fan_out) == pixels and not val.shape[1]:
+            for p in range(pixels):
+                n_ac += (ptr[b, p + 1] - ptr[b, p]) * fan_out[p]
+        else:
+            per_channel = len(fan_out) != pixels
+            for p in range(pixels):
+                for e in range(ptr[b, p], ptr[b, p + 1]):
+                    synapses = fan_out[idx[b, e] if per_channel else p]
+                    if analog or (val.shape[1] and val[b, e] != 1 and val[b, e] != -1):
+                        n_mac += synapses
+                    else:
+                        n_ac += synapses
         ac[b] += n_ac
         mac[b] += n_mac
-        ac_effective[b] += n_ac_effective
-        mac_effective[b] += n_mac_effective
 
 
 @_jit

@@ -68,7 +68,7 @@ class Edge:
         Index of the source node in the graph's order.
     accumulate : callable
         ``(slots, ptr, idx, val, current) -> None``.
-    fan_out, effective : int64 arrays (P C,)
+    fan_out, effective : int64 arrays (P C,), or (P,) where a pixel's channels have the same
         Existing and nonzero synapses of each source neuron.
     analog : bool
         Its source is an image: every element costs multiply-accumulates.
@@ -83,7 +83,7 @@ class Edge:
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A population or the readout, ready to run; `bias` is (P, C) or (1, C)."""
+    """A population or the readout, ready to run; `bias` is (P, C_pad) or (1, C_pad)."""
 
     node: Population | Readout
     index: int
@@ -108,19 +108,29 @@ def lay_out(graph: SpikingGraph) -> tuple[Layer, ...]:
 
 
 def _bias(node: Population | Readout) -> Array:
+    """(P, C_pad), or (1, C_pad) where all pixels have the same."""
+    channels = node.shape[0]
     if node.bias.size == 1 or (len(node.shape) == 3 and node.bias.shape[-2:] == (1, 1)):
-        per_channel = np.broadcast_to(node.bias.reshape(-1), (node.shape[0],))
-        return np.ascontiguousarray(per_channel)[None]
-    return to_grid(np.broadcast_to(node.bias, node.shape), node.shape)
+        grid = np.broadcast_to(node.bias.reshape(-1), (channels,))[None]
+    else:
+        grid = to_grid(np.broadcast_to(node.bias, node.shape), node.shape)
+    return np.ascontiguousarray(np.pad(grid, ((0, 0), (0, padded(channels) - channels))))
 
 
 def _edge(graph: SpikingGraph, edge: Projection, pre: int) -> Edge:
     source, post, synapses = graph.node(edge.pre), graph.node(edge.post), edge.synapses
-    fan_out = to_grid(synapses.fan_out(source.shape), source.shape).ravel()
-    effective = to_grid(synapses.fan_out(source.shape, effective=True), source.shape).ravel()
+    fan_out = _by_pixel(synapses.fan_out(source.shape), source.shape)
+    effective = _by_pixel(synapses.fan_out(source.shape, effective=True), source.shape)
     build = next(make for kind, make in _BUILDERS.items() if isinstance(synapses, kind))
     analog = isinstance(source, Source) and source.coding == "direct"
     return Edge(pre, build(synapses, source.shape, post.shape), fan_out, effective, analog)
+
+
+def _by_pixel(fan_out: Array, shape: Shape) -> Array:
+    """Flat in grid order, one number a pixel where that says it all."""
+    grid = to_grid(fan_out, shape)
+    alike = np.all(grid == grid[:, :1])
+    return np.ascontiguousarray(grid[:, 0]) if alike else grid.ravel()
 
 
 def _conv(conv: Conv2d, shape_in: Shape, shape_out: Shape) -> Accumulate:
