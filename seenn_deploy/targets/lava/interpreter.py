@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -86,8 +87,9 @@ def home() -> Path:
     return Path(cache) / "seenn-deploy" / "lava"
 
 
+@lru_cache
 def check(python: Path, how: str) -> Interpreter:
-    """An interpreter, once it has imported lava 0.10.
+    """An interpreter, once it has imported lava 0.10; asked once in the life of this process.
 
     Raises
     ------

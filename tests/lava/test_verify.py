@@ -1,0 +1,230 @@
+"""Verification: agreement, proven ties and their consequences, and everything that is neither."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from seenn_deploy import folders
+from seenn_deploy.exits.confidence import Confidence
+from seenn_deploy.graph import Dense, Population, Readout, Source, SpikingGraph
+from seenn_deploy.program import Program
+from seenn_deploy.replay import apply, potentials
+from seenn_deploy.simulator.engine import simulate
+from seenn_deploy.targets import write
+from seenn_deploy.targets.lava.device import DeviceRun
+from seenn_deploy.verify import VerifyReport, _Comparison, verify
+from tests import naive
+from tests.lava import graphs
+
+
+def test_equal_on_lava() -> None:
+    program = graphs.program(graphs.small(), Confidence(0.8))
+    images = graphs.images(program.graph, 5)
+    report = verify(program, images, timeout=120)
+    assert report.exact
+    summary = report.summary()
+    json.dumps(summary)
+    steps = sum(b for _, b in report.exit_steps)
+    assert summary["spikes_compared"] == steps * (48 + 8)
+    assert summary["spikes_mismatching"] == 0
+    assert summary["max_logit_difference"] == 0
+    assert summary["exit_steps_differing"] == 0
+
+
+def test_another_weight_on_lava_is_a_mismatch(tmp_path: Path) -> None:
+    program = graphs.program(graphs.small(), Confidence(0.8))
+    write("lava", program, tmp_path)
+    with np.load(tmp_path / "weights.npz") as stored:
+        arrays = dict(stored)
+    key = next(k for k in arrays if "input->first/weight" in k)
+    arrays[key] = arrays[key] + 1
+    np.savez(tmp_path / "weights.npz", **arrays)
+    spec = json.loads((tmp_path / "network.json").read_text())
+    spec["sha256"] = {"weights.npz": folders.sha256(tmp_path / "weights.npz")}
+    (tmp_path / "network.json").write_text(json.dumps(spec))
+    report = verify(program, graphs.images(program.graph, 2), bundle=tmp_path, timeout=120)
+    assert not report.ok
+    first = report.first_differences[0]
+    assert (first.step, first.layer, first.kind) == (1, "first", "mismatch")
+    assert first.distance > first.bound
+
+
+def on_the_threshold() -> Program:
+    """A current of 1 meets a threshold of 1 + 5e-8, which float32 takes for 1."""
+    nodes = [
+        Source("input", (2, 1, 1)),
+        Population("spikes", (2,), v_threshold=0.5),
+        Population("tied", (1,), tau=0.0, v_threshold=1 + 5e-8, comparison=">="),
+        Population("after", (2,), v_threshold=0.5),
+        Readout("logits", (2,)),
+    ]
+    edges = [
+        graphs.edge("input", "spikes", Dense(np.eye(2, dtype=np.float32))),
+        graphs.edge("spikes", "tied", Dense(np.full((1, 2), 0.5, np.float32))),
+        graphs.edge("tied", "after", Dense(np.ones((2, 1), np.float32))),
+        graphs.edge("after", "logits", Dense(np.eye(2, dtype=np.float32))),
+    ]
+    return graphs.program(SpikingGraph(nodes, edges, 2))
+
+
+def test_a_tie_on_lava_is_proven_and_its_consequences_counted() -> None:
+    report = verify(on_the_threshold(), np.ones((1, 2, 1, 1), np.float32), timeout=120)
+    assert report.ok
+    assert not report.exact
+    (first,) = report.first_differences
+    assert (first.sample, first.step, first.layer, first.neuron) == (0, 1, "tied", (0,))
+    assert first.kind == "tie"
+    assert 1e-8 < first.distance <= first.bound < 1e-5
+    tied, after = report.layers[1:]
+    assert (tied.ties, tied.mismatches) == (1, 0)
+    assert (tied.consequences, after.consequences) == (1, 4)
+    assert after.mismatching == 4
+
+
+# --- the comparison alone: the simulated arrays, doctored, as a device's -------------------------
+
+
+class Doctored:
+    """A simulated run in the clothes of a device's."""
+
+    def __init__(self, rule: Any = None, full_trace: bool = True) -> None:
+        self.program = graphs.program(graphs.small(), rule)
+        self.images = graphs.images(self.program.graph, 4)
+        self.full_trace = full_trace
+        self.simulated = simulate(self.program, self.images, record=True, full_trace=full_trace)
+        self.device = DeviceRun(
+            self.simulated.logits.astype(np.float64),
+            self.simulated.exit_step.copy(),
+            self.simulated.exit_step + 3,
+            {name: spikes.copy() for name, spikes in self.simulated.spikes.items()},
+        )
+
+    def report(self) -> VerifyReport:
+        compared = _Comparison(
+            self.program, self.images, self.simulated, self.device, self.full_trace
+        )
+        return compared.report("lava", 0.0)
+
+
+def test_one_flipped_spike_is_a_mismatch() -> None:
+    doctored = Doctored()
+    assert doctored.report().exact
+    doctored.device.spikes["second"][2, 1, 5] ^= True
+    report = doctored.report()
+    assert not report.ok
+    (first,) = report.first_differences
+    assert (first.sample, first.step, first.layer, first.neuron) == (2, 2, "second", (5,))
+    assert report.layers[1].mismatches == 1
+    assert report.layers[0].mismatching == 0
+
+
+def test_a_mismatch_behind_a_tie_is_not_excused() -> None:
+    program = on_the_threshold()
+    x = np.ones((1, 2, 1, 1), np.float32)
+    simulated = simulate(program, x, record=True, full_trace=True)
+    spikes = {name: s.copy() for name, s in simulated.spikes.items()}
+    spikes["tied"][:] = False
+    spikes["after"][:] = False
+    device = DeviceRun(np.zeros((1, 2, 2)), simulated.exit_step, simulated.exit_step + 4, spikes)
+    assert simulated.spikes["tied"].any()
+    assert _Comparison(program, x, simulated, device, True).report("lava", 0.0).ok
+    spikes["after"][0, 1, 1] = True  # with nothing that would make it spike
+    simulated.spikes["after"][0, 1, 1] = False
+    report = _Comparison(program, x, simulated, device, True).report("lava", 0.0)
+    assert not report.ok
+    assert report.layers[2].mismatches == 1
+
+
+def test_wrong_logits_are_found_though_all_spikes_agree() -> None:
+    doctored = Doctored()
+    doctored.device.logits[1, 2, 0] += 0.01
+    report = doctored.report()
+    assert not report.ok
+    assert report.wrong_logits == 1
+    assert report.max_logit_difference == pytest.approx(0.01)
+
+
+def test_a_device_that_stops_elsewhere_than_its_rule_says() -> None:
+    doctored = Doctored(Confidence(0.8))
+    early = int(np.flatnonzero(doctored.device.exit_step > 1)[0])
+    doctored.device.exit_step[early] -= 1
+    report = doctored.report()
+    assert not report.ok
+    (first,) = report.first_differences
+    assert (first.sample, first.layer, first.kind) == (early, "logits", "mismatch")
+    assert report.summary()["exit_steps_differing"] == 1
+
+
+def test_an_exit_on_the_rules_threshold_is_a_tie() -> None:
+    doctored = Doctored(Confidence(0.8))
+    n = int(np.flatnonzero(doctored.device.exit_step > 1)[0])
+    rule, z = doctored.program.exit_rule, doctored.device.logits[n, 0]
+    score = float(rule.score(z, np.array(1)))
+    doctored.program = doctored.program.with_exit(Confidence(score))  # the simulator stays below
+    z[z.argmax()] += 2e-8
+    doctored.device.exit_step[:] = [
+        naive.exit_step(logits, score) for logits in doctored.device.logits
+    ]
+    again = simulate(doctored.program, doctored.images, record=True, full_trace=True)
+    doctored.simulated = again
+    report = doctored.report()
+    assert report.exit_steps[n][1] == 1 < report.exit_steps[n][0]
+    assert report.ok
+    assert [d.kind for d in report.first_differences if d.sample == n] == ["tie"]
+
+
+# --- the replay it rests on ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("coding", ["direct", "events"])
+def test_the_replay_is_the_oracles(coding: str) -> None:
+    graph = graphs.program(graphs.everything(coding)).graph
+    images = graphs.images(graph, 2)
+    trace = naive.run(graph, images)
+    for n in range(2):
+        spikes = {name: s[n] > 0 for name, s in trace.outputs.items() if name != "input"}
+        for node in graph.layers:
+            found = potentials(graph, node.name, images[n], spikes)
+            expected = trace.before_reset.get(node.name, trace.logits)[n]
+            assert np.array_equal(found.value, expected), node.name
+            assert (found.bound > 0).all()
+            assert found.bound.max() < 1e-4
+
+
+def test_float32_stays_within_the_bound() -> None:
+    graph = graphs.small()
+    rng = np.random.default_rng(3)
+    edges = [
+        replace(e, maps=(replace(e.synapses, weight=_rough(rng, e.synapses.weight)),))
+        for e in graph.projections
+    ]
+    graph = graphs.program(graph.replace(projections=edges)).graph
+    images = rng.random((6, *graph.source.shape), np.float32)
+    exact = naive.run(graph, images)
+    rough = naive.run(graph, images, forced=exact.outputs, dtype=np.float32)
+    for n in range(6):
+        spikes = {name: s[n] > 0 for name, s in exact.outputs.items() if name != "input"}
+        for name in ("first", "second"):
+            bound = potentials(graph, name, images[n], spikes).bound
+            off = np.abs(
+                rough.before_reset[name][n].astype(np.float64) - exact.before_reset[name][n]
+            )
+            assert (off <= bound).all()
+            assert off.max() > 0
+
+
+def _rough(rng: np.random.Generator, weight: np.ndarray) -> np.ndarray:
+    return rng.normal(0, 0.3, weight.shape).astype(np.float32)
+
+
+def test_synapses_in_float64() -> None:
+    graph = graphs.everything()
+    rng = np.random.default_rng(4)
+    for projection in graph.projections:
+        x = rng.random((3, *graph.node(projection.pre).shape))
+        for t, row in enumerate(apply(projection.synapses, x)):
+            assert np.allclose(row, naive.chain(projection.maps, x[t]), rtol=0, atol=1e-12)
