@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -12,6 +12,9 @@ from rich.table import Table
 
 from seenn_deploy.inspection import LayerInfo
 from seenn_deploy.program import Program
+
+if TYPE_CHECKING:
+    from seenn_deploy.verify import VerifyReport
 
 WIDTH = 100
 
@@ -124,3 +127,53 @@ def histogram_text(histogram: Mapping[str, int]) -> str:
     """Exits at each step with their share."""
     total = max(sum(histogram.values()), 1)
     return "   ".join(f"t={t}: {n} ({100 * n / total:.1f} %)" for t, n in histogram.items())
+
+
+def device_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Lines of a device run's report."""
+    yield "samples", f"{summary['samples']:,}"
+    if summary["accuracy"] is not None:
+        yield "accuracy", f"{100 * summary['accuracy']:.2f} %"
+    yield "mean exit step", f"{summary['mean_exit_step']:.3f} of {len(summary['exit_histogram'])}"
+    yield "exits", histogram_text(summary["exit_histogram"])
+    yield "hardware steps per sample", f"{summary['hardware_steps_per_sample']:.2f}"
+
+
+def verify_tables(report: VerifyReport) -> Iterator[Table]:
+    """How a device compares with the simulator: layer by layer, then the verdict."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("layer", no_wrap=True)
+    for name in ("neuron-steps", "differing spikes", "ties", "their consequences", "mismatches"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for layer in report.layers:
+        counts = (layer.mismatching, layer.ties, layer.consequences, layer.mismatches)
+        style = "red" if layer.mismatches else None
+        table.add_row(layer.name, f"{layer.compared:,}", *map(str, counts), style=style)
+    yield table
+    yield facts_table(_verdict(report))
+
+
+def _verdict(report: VerifyReport) -> Iterator[tuple[str, str]]:
+    yield "", ""
+    for d in report.first_differences[:5]:
+        where = f"sample {d.sample}, step {d.step}, {d.layer}{list(d.neuron)}"
+        yield (
+            d.kind,
+            f"{where}: {d.distance:.2e} from the threshold, rounding explains {d.bound:.2e}",
+        )
+    exits = ", ".join(f"{a}" if a == b else f"{a} (device {b})" for a, b in report.exit_steps[:16])
+    yield "exit steps", exits + (", .." if len(report.exit_steps) > 16 else "")
+    yield "largest logit difference", f"{report.max_logit_difference:.2e}"
+    yield "wrong logits", str(report.wrong_logits)
+    steps = sum(report.hardware_steps) / max(len(report.hardware_steps), 1)
+    yield "hardware steps per sample", f"{steps:.2f}"
+    yield f"seconds on {report.device}", f"{report.device_seconds:.1f}"
+    yield "verdict", _verdict_text(report)
+
+
+def _verdict_text(report: VerifyReport) -> str:
+    if report.exact:
+        return f"{report.device} equals the simulator, spike for spike"
+    if report.ok:
+        return f"{report.device} equals the simulator but for proven rounding ties"
+    return f"{report.device} DIFFERS from the simulator"

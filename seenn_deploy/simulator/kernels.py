@@ -14,9 +14,11 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numba as nb
+import numpy as np
 
-from seenn_deploy.graph import Array
+from seenn_deploy.graph import Array, Shape
 from seenn_deploy.simulator.vector_add import add_runs
+from seenn_deploy.simulator.vector_dense import PIXELS, multiply_rows
 from seenn_deploy.simulator.vector_fire import LANES, count_bits, fire, lowest_bit
 
 F = TypeVar("F", bound=Callable[..., None])
@@ -68,6 +70,65 @@ def gather(
                     run_ptr[p],
                     run_ptr[p + 1],
                 )
+
+
+@_jit
+def convolve_dense(
+    slots: Array,
+    ptr: Array,
+    idx: Array,
+    val: Array,
+    shape_in: Shape,
+    shape_out: Shape,
+    kernel: Shape,
+    stride: Shape,
+    padding: Shape,
+    dilation: Shape,
+    weight: Array,
+    current: Array,
+) -> None:
+    """The same sums as `gather`, for a convolution whose input is anything but sparse.
+
+    The events are laid out as a padded image (H, W, C); then every weight row is used, in order.
+    """
+    channels, height, width_in = shape_in
+    blocks, rows, lanes = weight.shape
+    rows_in, row_length = height + 2 * padding[0], (width_in + 2 * padding[1]) * channels
+    image = np.zeros(rows_in * row_length, weight.dtype)
+    flat_weight, flat_current = weight.reshape(-1), current.reshape(-1)
+    padded = blocks * lanes
+    runs = 1 if dilation[1] == 1 else kernel[1]  # without dilation a kernel row is one stretch
+    run_rows = rows // (kernel[0] * runs)
+    for b in slots:
+        image[:] = 0
+        for e in range(ptr[b, -1]):
+            i = idx[b, e]
+            y, x = i // channels // width_in + padding[0], i // channels % width_in + padding[1]
+            at = y * row_length + x * channels + i % channels
+            image[at] = val[b, e] if val.shape[1] else 1
+        for block in range(blocks):
+            for y in range(shape_out[0]):
+                x = 0
+                while x < shape_out[1]:
+                    pixels = PIXELS if x + PIXELS <= shape_out[1] else 1
+                    at = ((b * shape_out[0] + y) * shape_out[1] + x) * padded + block * lanes
+                    for run in range(kernel[0] * runs):
+                        row = y * stride[0] + run // runs * dilation[0]
+                        column = x * stride[1] + run % runs * dilation[1]
+                        multiply_rows(
+                            lanes,
+                            pixels,
+                            flat_current,
+                            at,
+                            padded,
+                            flat_weight,
+                            (block * rows + run * run_rows) * lanes,
+                            image,
+                            row * row_length + column * channels,
+                            stride[1] * channels,
+                            run_rows,
+                        )
+                    x += pixels
 
 
 @_jit

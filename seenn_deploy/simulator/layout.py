@@ -25,6 +25,8 @@ from seenn_deploy.graph import (
 from seenn_deploy.simulator import kernels
 from seenn_deploy.simulator.vector_add import WIDTHS
 
+DENSE_FROM = 0.4  # share of spiking neurons above which adding row by row is slower
+
 Accumulate: TypeAlias = Callable[[Array, Array, Array, Array, Array], None]
 Runs: TypeAlias = tuple[Array, Array, Array, Array]  # of pixels, see vector_add
 
@@ -134,11 +136,25 @@ def _by_pixel(fan_out: Array, shape: Shape) -> Array:
 
 
 def _conv(conv: Conv2d, shape_in: Shape, shape_out: Shape) -> Accumulate:
-    channels = shape_in[0]
     runs = _conv_runs(conv, shape_in, shape_out)
     rows = conv.weight.transpose(2, 3, 1, 0)  # (K_h, K_w, C_in / groups, C_out)
-    if conv.groups == 1:
-        return _gather(runs, rows.reshape(-1, conv.weight.shape[0]))
+    if conv.groups > 1:
+        return _grouped(conv, runs, rows, shape_in[0])
+    weight = _blocks(rows.reshape(-1, conv.weight.shape[0]))
+    sizes = conv.weight.shape[2:], conv.stride, conv.padding, conv.dilation
+    shapes = shape_in, shape_out[1:]
+    crowded = DENSE_FROM * prod(shape_in)
+
+    def accumulate(slots: Array, ptr: Array, idx: Array, val: Array, current: Array) -> None:
+        dense = ptr[slots, -1] > crowded
+        kernels.gather(slots[~dense], ptr, idx, val, *runs, weight, current)
+        if dense.any():
+            kernels.convolve_dense(slots[dense], ptr, idx, val, *shapes, *sizes, weight, current)
+
+    return accumulate
+
+
+def _grouped(conv: Conv2d, runs: Runs, rows: Array, channels: int) -> Accumulate:
     out_group = conv.weight.shape[0] // conv.groups
     split = rows.reshape(*rows.shape[:3], conv.groups, out_group).swapaxes(2, 3)
     weight = np.ascontiguousarray(split.reshape(-1, out_group))
@@ -154,19 +170,19 @@ def _dense(dense: Dense, shape_in: Shape, shape_out: Shape) -> Accumulate:
     first, last, base = (np.array([n], np.int32) for n in (0, pixels, 0))
     one_run = np.array([0, 1], np.int32), first, last, base
     columns = to_grid(dense.weight.reshape(-1, *shape_in), shape_in)
-    return _gather(one_run, columns.reshape(len(dense.weight), -1).T)
-
-
-def _gather(runs: Runs, rows: Array) -> Accumulate:
-    """A gathering kernel over weight rows (R, C_out), cut into blocks of one vector's width."""
-    width, c_pad = lanes(rows.shape[1]), padded(rows.shape[1])
-    filled = np.pad(rows, ((0, 0), (0, c_pad - rows.shape[1])))
-    weight = np.ascontiguousarray(filled.reshape(len(rows), -1, width).swapaxes(0, 1))
+    weight = _blocks(columns.reshape(len(dense.weight), -1).T)
 
     def accumulate(slots: Array, ptr: Array, idx: Array, val: Array, current: Array) -> None:
-        kernels.gather(slots, ptr, idx, val, *runs, weight, current)
+        kernels.gather(slots, ptr, idx, val, *one_run, weight, current)
 
     return accumulate
+
+
+def _blocks(rows: Array) -> Array:
+    """Weight rows (R, C_out) cut into blocks of one vector's width, (blocks, R, width)."""
+    width, c_pad = lanes(rows.shape[1]), padded(rows.shape[1])
+    filled = np.pad(rows, ((0, 0), (0, c_pad - rows.shape[1])))
+    return np.ascontiguousarray(filled.reshape(len(rows), -1, width).swapaxes(0, 1))
 
 
 def _sparse(sparse: Sparse, shape_in: Shape, shape_out: Shape) -> Accumulate:

@@ -4,19 +4,26 @@ The time of an event-driven layer is the time of ``current[:] += weight[row, :]`
 and synapse row. Written as a plain loop the current is loaded and stored for every row, and that
 traffic, not the additions, is the limit. :func:`add_runs` loads it once an output pixel, as one
 vector of `width` lanes, adds all rows and stores it once. LLVM keeps the vector in registers
-because it is a local value and no array; numba has no such type, hence the intrinsic.
+because it is a local value and no array.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
 from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic, overload
+from numba.extending import overload
 
 from seenn_deploy.graph import Array
+from seenn_deploy.simulator.vectors import (
+    I64,
+    Lanes,
+    alloca,
+    array_data,
+    counting,
+    integer,
+    intrinsic,
+)
 
 WIDTHS = (64, 32, 16)
 
@@ -108,11 +115,9 @@ def _make(width: int, chains: int, graded: bool) -> Any:
         )
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            def array(i: int) -> Any:
-                return context.make_array(signature.args[i])(context, builder, args[i]).data
-
-            emit = _Emitter(builder, array, args, width, graded)
-            emit.all_runs(chains)
+            arrays = (0, 2, 4, 5, 6, 7, 8, 9)
+            data = {i: array_data(context, builder, signature, args, i) for i in arrays}
+            _AddRuns(builder, data, args, width, graded).emit(chains)
             return context.get_dummy_value()
 
         return signature, codegen
@@ -120,87 +125,58 @@ def _make(width: int, chains: int, graded: bool) -> Any:
     return add
 
 
-class _Emitter:
-    """Writes the loop nest of one intrinsic as LLVM IR."""
+class _AddRuns:
+    """Writes the loop nest of one intrinsic."""
 
-    def __init__(self, builder: Any, array: Any, args: Any, width: int, graded: bool) -> None:
-        self.builder, self.width, self.graded = builder, width, graded
-        current, weight = array(0), array(2)
-        self.vector = ir.VectorType(current.type.pointee, width)
-        self.stored = ir.VectorType(weight.type.pointee, width)
-        self.is_float = isinstance(current.type.pointee, ir.FloatType)
-        self.target = builder.bitcast(builder.gep(current, [args[1]]), self.vector.as_pointer())
-        self.weight = builder.gep(weight, [args[3]])
-        self.idx, self.val, self.ptr = array(4), array(5), array(6)
-        self.first, self.last, self.base = array(7), array(8), array(9)
+    def __init__(self, builder: Any, data: Any, args: Any, width: int, graded: bool) -> None:
+        self.builder, self.graded = builder, graded
+        self.lanes = Lanes(builder, data[0].type.pointee, width)
+        self.target = self.lanes.at(data[0], args[1])
+        self.weight = builder.gep(data[2], [args[3]])
+        self.idx, self.val, self.ptr = data[4], data[5], data[6]
+        self.first, self.last, self.base = data[7], data[8], data[9]
         self.runs = args[10], args[11]
 
-    def all_runs(self, chains: int) -> None:
-        builder = self.builder
-        sums = [_alloca(builder, self.vector) for _ in range(chains)]
-        builder.store(self._load(self.target, self.vector), sums[0])
+    def emit(self, chains: int) -> None:
+        builder, lanes = self.builder, self.lanes
+        sums = [alloca(builder, lanes.kind) for _ in range(chains)]
+        builder.store(lanes.load(self.target), sums[0])
         for part in sums[1:]:
-            builder.store(ir.Constant(self.vector, None), part)
-        one = ir.Constant(ir.IntType(64), 1)
-        with cgutils.for_range_slice(builder, *self.runs, one) as (k, _):
+            builder.store(lanes.zero(), part)
+        with counting(builder, *self.runs) as (k, _):
             self._one_run(k, sums)
         total = builder.load(sums[0])
         for part in sums[1:]:
-            total = self._add(total, builder.load(part))
-        builder.store(total, self.target).align = _alignment(self.vector)
+            total = lanes.add(total, builder.load(part))
+        lanes.store(total, self.target)
 
     def _one_run(self, k: Any, sums: list[Any]) -> None:
-        builder, i64 = self.builder, ir.IntType(64)
+        builder = self.builder
         base = self._at(self.base, k)
         start = self._at(self.ptr, self._at(self.first, k))
         stop = self._at(self.ptr, self._at(self.last, k))
-        chains = ir.Constant(i64, len(sums))
-        whole = builder.sub(stop, builder.srem(builder.sub(stop, start), chains))
-        with cgutils.for_range_slice(builder, start, whole, chains) as (e, _):
+        left_over = builder.srem(builder.sub(stop, start), integer(len(sums)))
+        whole = builder.sub(stop, left_over)
+        with counting(builder, start, whole, len(sums)) as (e, _):
             for j, part in enumerate(sums):
-                self._add_row(builder.add(e, ir.Constant(i64, j)), base, part)
+                self._add_row(builder.add(e, integer(j)), base, part)
         if len(sums) > 1:
-            with cgutils.for_range_slice(builder, whole, stop, ir.Constant(i64, 1)) as (e, _):
+            with counting(builder, whole, stop) as (e, _):
                 self._add_row(e, base, sums[0])
 
     def _add_row(self, e: Any, base: Any, part: Any) -> None:
-        builder = self.builder
+        builder, lanes = self.builder, self.lanes
         row = builder.add(self._at(self.idx, e), base)
-        offset = builder.mul(row, ir.Constant(row.type, self.width))
-        pointer = builder.bitcast(builder.gep(self.weight, [offset]), self.stored.as_pointer())
-        value = self._load(pointer, self.stored)
-        if self.stored != self.vector:
-            value = builder.sext(value, self.vector)
+        weights = lanes.load(lanes.at(self.weight, builder.mul(row, integer(lanes.width))))
         if self.graded:
-            value = self._times(value, builder.load(builder.gep(self.val, [e])))
-        builder.store(self._add(builder.load(part), value), part)
-
-    def _times(self, vector: Any, scalar: Any) -> Any:
-        undefined = ir.Constant(self.vector, ir.Undefined)
-        zero = ir.Constant(ir.IntType(32), 0)
-        lanes = ir.Constant(ir.VectorType(ir.IntType(32), self.width), None)
-        single = self.builder.insert_element(undefined, scalar, zero)
-        spread = self.builder.shuffle_vector(single, undefined, lanes)
-        return (self.builder.fmul if self.is_float else self.builder.mul)(vector, spread)
-
-    def _add(self, a: Any, b: Any) -> Any:
-        return (self.builder.fadd if self.is_float else self.builder.add)(a, b)
+            value = lanes.spread(builder.load(builder.gep(self.val, [e])))
+            total = lanes.multiply_add(value, weights, builder.load(part))
+        else:
+            total = lanes.add(builder.load(part), weights)
+        builder.store(total, part)
 
     def _at(self, array: Any, i: Any) -> Any:
-        return self.builder.sext(self.builder.load(self.builder.gep(array, [i])), ir.IntType(64))
-
-    def _load(self, pointer: Any, kind: Any) -> Any:
-        loaded = self.builder.load(pointer)
-        loaded.align = _alignment(kind)
-        return loaded
-
-
-_alloca: Any = cgutils.alloca_once
-
-
-def _alignment(vector: Any) -> int:
-    """Bytes; numpy promises the alignment of one element, not that of a vector."""
-    return 4 if isinstance(vector.element, ir.FloatType) else int(vector.element.width) // 8
+        return self.builder.sext(self.builder.load(self.builder.gep(array, [i])), I64)
 
 
 _binary_64, _graded_64 = _make(64, 1, False), _make(64, 1, True)

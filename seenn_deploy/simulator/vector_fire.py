@@ -2,7 +2,7 @@
 
 A loop that updates a neuron and then asks whether it spiked does one neuron at a time. Sixteen at
 a time the update is a handful of vector instructions, and only the few spikes are visited one by
-one. numba has no type for a vector of flags, hence the intrinsic.
+one.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic, overload
+from numba.extending import overload
 
 from seenn_deploy.graph import Array
+from seenn_deploy.simulator.vectors import I64, Lanes, array_data, integer, intrinsic
 
 LANES = 16
-_intrinsic: Any = intrinsic  # its calls lack the first parameter, which confuses a type checker
 
 
 def fire(
@@ -74,7 +74,7 @@ def _fire(v, current, at, bias, bias_at, tau, threshold, at_threshold, soft):  #
     return call
 
 
-@_intrinsic
+@intrinsic
 def _fire_lanes(
     typingctx: Any, v: Any, current: Any, at: Any, bias: Any, bias_at: Any,
     tau: Any, threshold: Any, at_threshold: Any, soft: Any,
@@ -83,42 +83,27 @@ def _fire_lanes(
     signature = types.int64(v, current, size, bias, size, tau, threshold, flag, flag)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        def pointer(array: int, offset: int) -> Any:
-            data = context.make_array(signature.args[array])(context, builder, args[array]).data
-            return builder.bitcast(builder.gep(data, [args[offset]]), vector.as_pointer())
-
-        def load(pointer: Any) -> Any:
-            loaded = builder.load(pointer)
-            loaded.align = 4  # of one float32; numpy promises no more
-            return loaded
-
-        vector = ir.VectorType(ir.FloatType(), LANES)
-        zero = ir.Constant(vector, [0.0] * LANES)
-        v_at, current_at = pointer(0, 2), pointer(1, 2)
-        limit = _spread(builder, args[6])
-        a = builder.fadd(load(current_at), load(pointer(3, 4)))
-        old = load(v_at)
-        new = builder.fadd(builder.fmul(_spread(builder, args[5]), old), a)
+        lanes = Lanes(builder, ir.FloatType(), LANES)
+        v_at, current_at, bias_at = (
+            lanes.at(array_data(context, builder, signature, args, array), args[offset])
+            for array, offset in ((0, 2), (1, 2), (3, 4))
+        )
+        limit = lanes.spread(args[6])
+        a = builder.fadd(lanes.load(current_at), lanes.load(bias_at))
+        old = lanes.load(v_at)
+        new = builder.fadd(builder.fmul(lanes.spread(args[5]), old), a)
         over, reached = (builder.fcmp_ordered(op, new, limit) for op in (">", ">="))
         spike = builder.select(_flag(builder, args[7]), reached, over)
-        kept = builder.select(_flag(builder, args[8]), builder.fsub(new, limit), zero)
-        builder.store(builder.select(spike, kept, new), v_at).align = 4
-        builder.store(zero, current_at).align = 4
-        busy = (builder.fcmp_unordered("!=", x, zero) for x in (a, old))
+        kept = builder.select(_flag(builder, args[8]), builder.fsub(new, limit), lanes.zero())
+        lanes.store(builder.select(spike, kept, new), v_at)
+        lanes.store(lanes.zero(), current_at)
+        busy = (builder.fcmp_unordered("!=", x, lanes.zero()) for x in (a, old))
         return builder.or_(
             _bits(builder, spike),
-            builder.shl(_bits(builder, builder.or_(*busy)), ir.Constant(ir.IntType(64), LANES)),
+            builder.shl(_bits(builder, builder.or_(*busy)), integer(LANES)),
         )
 
     return signature, codegen
-
-
-def _spread(builder: Any, scalar: Any) -> Any:
-    """A vector with `scalar` in every lane."""
-    undefined = ir.Constant(ir.VectorType(scalar.type, LANES), ir.Undefined)
-    single = builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
-    lanes = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-    return builder.shuffle_vector(single, undefined, lanes)
 
 
 def _flag(builder: Any, value: Any) -> Any:
@@ -129,7 +114,7 @@ def _flag(builder: Any, value: Any) -> Any:
 
 def _bits(builder: Any, flags: Any) -> Any:
     """A vector of flags as an integer, lane i in bit i."""
-    return builder.zext(builder.bitcast(flags, ir.IntType(LANES)), ir.IntType(64))
+    return builder.zext(builder.bitcast(flags, ir.IntType(LANES)), I64)
 
 
 def count_bits(bits: int) -> int:
@@ -158,7 +143,7 @@ def _lowest_bit(bits):  # type: ignore[no-untyped-def]
     return position
 
 
-@_intrinsic
+@intrinsic
 def _population_count(typingctx: Any, bits: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.ctpop(args[0])
@@ -166,7 +151,7 @@ def _population_count(typingctx: Any, bits: Any) -> Any:
     return types.int64(types.int64), codegen
 
 
-@_intrinsic
+@intrinsic
 def _trailing_zeros(typingctx: Any, bits: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
