@@ -1,21 +1,35 @@
 """Cost models: what a counted operation costs in energy. One cited data file a model.
 
-A file is JSON: ``name``, ``about`` and ``prices``, a picojoule figure with its ``source`` for each
-count that the model prices (names of :class:`seenn_deploy.simulator.result.Counts`).
+A file is JSON:
+
+``name``, ``about``
+    Text.
+``prices``
+    A picojoule figure with its ``source`` for each count that the model prices (names of
+    :class:`seenn_deploy.simulator.result.Counts`); ``ac`` and ``mac`` at least.
+``memory``, optional
+    Traffic between arithmetic and memories. ``levels``: the price of one access of ``access_bits``
+    to a memory of at most ``bytes``, each with its source, smallest first; what is larger is
+    banked at the price of the last. ``traffic``: words of ``word_bits`` that one counted operation
+    moves, ``{"ac": {"weights": 1}}``, from a memory as large as its layer's ``weights`` or
+    ``potentials``; as many words as fit share an access.
+``not_applied``, optional
+    Sourced figures that belong to the hardware but that no count here can carry.
+``no_ann``, optional
+    Why the model cannot price a conventional network beside the spiking one.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from seenn_deploy.errors import DataError
-from seenn_deploy.graph import Array
+from seenn_deploy.graph import Array, SpikingGraph
 
 COUNTS = (
     "ac",
@@ -29,20 +43,108 @@ COUNTS = (
     "spikes",
     "graded",
 )
+MEMORIES = ("weights", "potentials")
+
+
+@dataclass(frozen=True, eq=False)
+class LayerSizes:
+    """How large each of L layers is, in the order of a run's counts; int64 arrays (L,).
+
+    Parameters
+    ----------
+    weights : stored weights of all synapses into the layer, a shared kernel once
+    potentials : neurons, each with one potential; the readout has as many as classes
+    dense_macs : multiply-accumulates of the trained layer as an ANN, padding included
+    """
+
+    weights: Array
+    potentials: Array
+    dense_macs: Array
+
+    @classmethod
+    def of(cls, graph: SpikingGraph) -> LayerSizes:
+        """The sizes of a compiled graph's layers."""
+        into = [graph.into(layer.name) for layer in graph.layers]
+        return cls(
+            np.array([sum(e.synapses.weight.size for e in edges) for edges in into], np.int64),
+            np.array([int(np.prod(layer.shape)) for layer in graph.layers], np.int64),
+            np.array([sum(e.dense_macs for e in edges) for edges in into], np.int64),
+        )
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Memories that arithmetic reads from and writes to.
+
+    Parameters
+    ----------
+    levels : tuple of (bytes, pJ an access)
+        Smallest first.
+    access_bits, word_bits : int
+        Width of one access and of one word.
+    traffic : dict of count to dict of memory to words
+    """
+
+    levels: tuple[tuple[int, float], ...]
+    access_bits: int
+    word_bits: int
+    traffic: dict[str, dict[str, float]]
+
+    def word_price(self, words: Array) -> Array:
+        """Picojoules for one word of a memory that holds `words` words; shapes alike."""
+        held = np.asarray(words) * self.word_bits / 8
+        sizes, prices = (np.array(column, np.float64) for column in zip(*self.levels, strict=True))
+        level = np.minimum(np.searchsorted(sizes, held), len(sizes) - 1)
+        return np.asarray(prices[level] * self.word_bits / self.access_bits)
+
+    def prices(self, count: str, sizes: LayerSizes) -> Array:
+        """Picojoules of memory traffic for one counted operation in each layer, float64 (L,)."""
+        moved = self.traffic.get(count, {})
+        found = [n * self.word_price(getattr(sizes, name)) for name, n in moved.items()]
+        return np.sum(found, axis=0) if found else np.zeros(len(sizes.weights))
 
 
 @dataclass(frozen=True)
 class CostModel:
-    """Prices in picojoules by count, and where they come from."""
+    """Prices in picojoules by count, and where they come from (see the module's docstring)."""
 
     name: str
     about: str
     prices: dict[str, float]
     sources: dict[str, str]
+    memory: Memory | None = None
+    not_applied: dict[str, float] = field(default_factory=dict)
+    no_ann: str = ""
 
-    def energy(self, counts: Mapping[str, Array]) -> Array:
-        """Energy in joules of counts given by name; arrays of one shape in, float64 out."""
-        return np.asarray(sum(pj * 1e-12 * counts[name] for name, pj in self.prices.items()))
+    def layer_prices(self, sizes: LayerSizes) -> dict[str, Array]:
+        """Joules of one operation in each layer, arithmetic and memory traffic, float64 (L,)."""
+        traffic = self.memory.traffic if self.memory else {}
+        return {name: self._price(name, sizes) * 1e-12 for name in {**self.prices, **traffic}}
+
+    def _price(self, count: str, sizes: LayerSizes) -> Array:
+        moved = self.memory.prices(count, sizes) if self.memory else 0.0
+        return np.full(len(sizes.weights), self.prices.get(count, 0.0)) + moved
+
+    def layer_energy(self, counts: Mapping[str, Array], sizes: LayerSizes) -> Array:
+        """Energy by layer in joules.
+
+        Parameters
+        ----------
+        counts : mapping of name to int64 array (..., L)
+            At least the counts that the model prices.
+        sizes : LayerSizes
+            Of the same L layers.
+
+        Returns
+        -------
+        float64 array (..., L)
+        """
+        priced = self.layer_prices(sizes).items()
+        return np.asarray(sum(counts[name] * price for name, price in priced))
+
+    def energy(self, counts: Mapping[str, Array], sizes: LayerSizes) -> Array:
+        """Energy of all layers in joules, float64 (...); parameters as `layer_energy`."""
+        return np.asarray(self.layer_energy(counts, sizes).sum(axis=-1))
 
 
 def names() -> list[str]:
@@ -56,42 +158,16 @@ def load(cost: str | Path) -> CostModel:
     Raises
     ------
     DataError
-        When there is no such model, or a price is missing, negative or unsourced.
+        When there is no such model, the file is not JSON or has keys that mean nothing, or a
+        price is missing, negative or unsourced.
     """
+    from seenn_deploy.costs.reading import read
+
     path = Path(__file__).parent / f"{cost}.json" if str(cost) in names() else Path(cost)
     if not path.is_file():
         raise DataError(f"cost model {str(cost)!r}: no such file; there are {', '.join(names())}")
     try:
-        stored = json.loads(path.read_text())
-        entries = stored["prices"]
-        model = CostModel(
-            stored["name"],
-            stored.get("about", ""),
-            {k: _price(path, k, v) for k, v in entries.items()},
-            {k: _source(path, k, v) for k, v in entries.items()},
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: not a cost model ({error!r}); see costs/paper.json") from None
-    if not model.prices:
-        raise DataError(f"{path}: prices nothing; give at least 'ac' and 'mac'")
-    return model
-
-
-def _price(path: Path, count: str, entry: dict[str, Any]) -> float:
-    if count not in COUNTS:
-        raise DataError(
-            f"{path}: prices {count!r}, which is not counted; there are {', '.join(COUNTS)}"
-        )
-    value = entry.get("pJ")
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < np.inf:
-        raise DataError(
-            f"{path}: the price of {count!r} is {value!r} pJ; give a number, at least 0"
-        )
-    return float(value)
-
-
-def _source(path: Path, count: str, entry: dict[str, Any]) -> str:
-    source = entry.get("source")
-    if not isinstance(source, str) or not source:
-        raise DataError(f"{path}: the price of {count!r} has no source; say where it comes from")
-    return source
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not JSON ({error}); see costs/paper.json") from None
+    return read(path, stored)

@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from seenn_deploy.costs import LayerSizes
 from seenn_deploy.data import ImageSet, for_program
 from seenn_deploy.errors import DataError
 from seenn_deploy.graph import Array, Population, Readout, Source
@@ -97,6 +98,7 @@ def _empty_result(program: Program, data: ImageSet, record: bool) -> RunResult:
         np.zeros(n, np.int64),
         [layer.name for layer in graph.layers],
         Counts.zeros(n, len(graph.layers), T),
+        LayerSizes.of(graph),
         data.labels,
         {p.name: np.zeros((n, T, *p.shape), np.bool_) for p in populations},
     )

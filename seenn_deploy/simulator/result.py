@@ -53,6 +53,16 @@ class Counts:
         """Every count summed over layers and steps, int64 (N,)."""
         return {name: values.sum(axis=(1, 2)) for name, values in self.items()}
 
+    def by_layer(self) -> dict[str, Array]:
+        """Every count summed over steps, int64 (N, L)."""
+        return {name: values.sum(axis=2) for name, values in self.items()}
+
+    def between(self, after: Array, until: Array) -> Counts:
+        """The counts of steps after < t <= until, zero elsewhere; both int (N,)."""
+        t = np.arange(1, self.ac.shape[2] + 1)
+        kept = (after[:, None] < t) & (t <= until[:, None])
+        return Counts(*(values * kept[:, None] for _, values in self.items()))
+
 
 @dataclass(frozen=True, eq=False)
 class RunResult:
@@ -67,6 +77,9 @@ class RunResult:
     layers : list of L names
         Populations and the readout, in topological order.
     counts : Counts
+        Of all steps that ran; with ``full_trace`` also those after the exit.
+    sizes : LayerSizes
+        Of the L layers, for cost models that price memory.
     labels : int64 (N,), optional
     spikes : dict of bool (N, T, *shape), optional
         By population, with ``record=True``; False after a sample's exit.
@@ -76,6 +89,7 @@ class RunResult:
     exit_step: Array
     layers: list[str]
     counts: Counts
+    sizes: costs.LayerSizes
     labels: Array | None = None
     spikes: dict[str, Array] = field(default_factory=dict)
 
@@ -98,20 +112,44 @@ class RunResult:
         """Share of right predictions at t = 1..T, float64 (T,). Needs labels and ``full_trace``."""
         return accuracy_by_step(self.logits, self._needed_labels())
 
+    @property
+    def full_trace(self) -> bool:
+        """Did every sample run to T, whatever its exit."""
+        return not bool(np.isnan(self.logits).any())
+
+    @property
+    def charged(self) -> Counts:
+        """The counts up to each sample's exit: what early exit leaves, also in a full trace."""
+        return self.counts.between(np.zeros_like(self.exit_step), self.exit_step)
+
     def energy(self, cost: str | Path = "paper") -> Array:
-        """Energy of each sample in joules, float64 (N,).
+        """Energy of each sample up to its exit in joules, float64 (N,).
 
         Parameters
         ----------
         cost : str or Path
             Name of a cost model, or a file with one.
+
+        Raises
+        ------
+        DataError
+            When the cost model cannot be read.
         """
-        return costs.load(cost).energy(self.counts.per_sample())
+        return costs.load(cost).energy(self.charged.by_layer(), self.sizes)
+
+    def energy_by_step(self, cost: str | Path = "paper") -> Array:
+        """Energy of each sample had it stopped at t, in joules, cumulative float64 (N, T).
+
+        After a sample's exit it stays as it is, unless run with ``full_trace``. Parameters and
+        errors as `energy`.
+        """
+        by_step = {name: values.swapaxes(1, 2) for name, values in self.counts.items()}
+        return np.cumsum(costs.load(cost).energy(by_step, self.sizes), axis=1)
 
     def summary(self, cost: str | Path = "paper") -> dict[str, Any]:
         """The figures of a report, as JSON values."""
         T = self.logits.shape[1]
-        per_sample = self.counts.per_sample()
+        per_sample = self.charged.per_sample()
         histogram = np.bincount(self.exit_step, minlength=T + 1)[1:]
         return {
             "samples": len(self.exit_step),

@@ -1,0 +1,140 @@
+"""Strict reading of cost model files: each misfit is one line that names the file and the entry."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from seenn_deploy.costs import COUNTS, MEMORIES, CostModel, Memory
+from seenn_deploy.errors import DataError
+
+_KEYS = {
+    "model": ({"name", "about", "prices"}, {"memory", "not_applied", "no_ann"}),
+    "memory": ({"about", "access_bits", "word_bits", "levels", "traffic"}, set[str]()),
+    "level": ({"bytes", "pJ", "source"}, set[str]()),
+    "price": ({"pJ", "source"}, set[str]()),
+}
+
+
+def read(path: Path, stored: Any) -> CostModel:
+    """A cost model from the JSON value of its file.
+
+    Raises
+    ------
+    DataError
+        See :func:`seenn_deploy.costs.load`.
+    """
+    stored = _keys(path, "the cost model", stored, "model")
+    prices = _prices(path, _object(path, "'prices'", stored["prices"]))
+    for count in ("ac", "mac"):
+        if count not in prices:
+            raise DataError(f"{path}: the price of {count!r} is missing; give its pJ and source")
+    aside = _object(path, "'not_applied'", stored.get("not_applied", {}))
+    return CostModel(
+        _text(path, "'name'", stored["name"]),
+        _text(path, "'about'", stored["about"]),
+        prices,
+        {count: entry["source"] for count, entry in stored["prices"].items()},
+        _memory(path, stored["memory"]) if "memory" in stored else None,
+        {name: _sourced_price(path, name, entry) for name, entry in aside.items()},
+        _text(path, "'no_ann'", stored["no_ann"]) if "no_ann" in stored else "",
+    )
+
+
+def _prices(path: Path, entries: dict[str, Any]) -> dict[str, float]:
+    for count in entries:
+        _known(path, f"prices {count!r}, which is not counted", count, COUNTS)
+    return {count: _sourced_price(path, count, entry) for count, entry in entries.items()}
+
+
+def _memory(path: Path, stored: Any) -> Memory:
+    stored = _keys(path, "'memory'", stored, "memory")
+    _text(path, "'about' of 'memory'", stored["about"])
+    return Memory(
+        _levels(path, stored["levels"]),
+        _whole(path, "'access_bits'", stored["access_bits"]),
+        _whole(path, "'word_bits'", stored["word_bits"]),
+        _traffic(path, _object(path, "'traffic'", stored["traffic"])),
+    )
+
+
+def _levels(path: Path, stored: Any) -> tuple[tuple[int, float], ...]:
+    if not isinstance(stored, list) or not stored:
+        raise DataError(f"{path}: 'levels' is {stored!r}; list memories, the smallest first")
+    levels = []
+    for number, entry in enumerate(stored, 1):
+        where = f"memory level {number}"
+        size = _whole(path, f"'bytes' of {where}", _keys(path, where, entry, "level")["bytes"])
+        price = {k: entry[k] for k in ("pJ", "source")}
+        levels.append((size, _sourced_price(path, where, price)))
+    for (small, _), (large, _) in pairwise(levels):
+        if small >= large:
+            raise DataError(f"{path}: memory levels of {small} and {large} bytes; smallest first")
+    return tuple(levels)
+
+
+def _traffic(path: Path, stored: dict[str, Any]) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = {}
+    for count, moved in stored.items():
+        _known(path, f"traffic of {count!r}, which is not counted", count, COUNTS)
+        found[count] = {}
+        for memory, words in _object(path, f"the traffic of {count!r}", moved).items():
+            _known(path, f"traffic with a memory {memory!r}", memory, MEMORIES)
+            found[count][memory] = _number(path, f"{count!r} moves", "words", words)
+    return found
+
+
+def _sourced_price(path: Path, what: str, entry: Any) -> float:
+    """The price of an entry ``{"pJ": .., "source": ..}``."""
+    if isinstance(entry, dict) and "pJ" not in entry:
+        raise DataError(f"{path}: the price of {what!r} is missing; give its pJ and source")
+    if isinstance(entry, dict) and not (
+        isinstance(entry.get("source"), str) and entry["source"].strip()
+    ):
+        raise DataError(f"{path}: the price of {what!r} has no source; say where it comes from")
+    entry = _keys(path, f"the price of {what!r}", entry, "price")
+    return _number(path, f"the price of {what!r} is", "pJ", entry["pJ"])
+
+
+def _number(path: Path, what: str, unit: str, value: Any) -> float:
+    real = isinstance(value, int | float) and not isinstance(value, bool)
+    if not real or not 0 <= value < math.inf:
+        raise DataError(f"{path}: {what} {value!r} {unit}; give a number, at least 0")
+    return float(value)
+
+
+def _whole(path: Path, what: str, value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise DataError(f"{path}: {what} is {value!r}; give a whole number, at least 1")
+    return value
+
+
+def _text(path: Path, what: str, value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise DataError(f"{path}: {what} is {value!r}; give a text")
+    return value
+
+
+def _object(path: Path, what: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: {what} is {value!r}; give a JSON object, see costs/paper.json")
+    return value
+
+
+def _keys(path: Path, what: str, value: Any, kind: str) -> dict[str, Any]:
+    """An object with all keys that it needs and none that means nothing."""
+    needed, optional = _KEYS[kind]
+    found = _object(path, what, value)
+    for key in sorted(needed - found.keys()):
+        raise DataError(f"{path}: {what} has no {key!r}; see costs/paper.json")
+    for key in sorted(found.keys() - needed - optional):
+        known = ", ".join(sorted(needed | optional))
+        raise DataError(f"{path}: {what} has a key {key!r} that means nothing; there are {known}")
+    return found
+
+
+def _known(path: Path, what: str, name: str, known: tuple[str, ...]) -> None:
+    if name not in known:
+        raise DataError(f"{path}: {what}; there are {', '.join(known)}")
