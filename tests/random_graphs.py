@@ -30,21 +30,31 @@ from seenn_deploy.graph import (
 )
 
 Rng = np.random.Generator
+WIDE = st.sampled_from([12, 16, 17, 32, 40, 64, 80])  # kernels work on vectors of 16, 32 and 64
 
 
 def rngs() -> st.SearchStrategy[Rng]:
     return st.integers(0, 2**32 - 1).map(np.random.default_rng)
 
 
-def exact_weights(rng: Rng, shape: Shape, zeros: float = 0.2) -> np.ndarray:
-    """Multiples of 1/64 in [-0.5, 0.5], some of them 0."""
-    value = rng.integers(-32, 33, shape) / 64
+def exact_weights(rng: Rng, shape: Shape, zeros: float = 0.2, largest: float = 0.5) -> np.ndarray:
+    """Multiples of 1/64 in [-largest, largest], some of them 0."""
+    steps = int(64 * largest)
+    value = rng.integers(-steps, steps + 1, shape) / 64
     return np.where(rng.random(shape) < zeros, 0, value).astype(np.float32)
 
 
 @st.composite
-def convs(draw: st.DrawFn, in_shape: Shape, bias: bool = False) -> Conv2d:
-    """A convolution that fits `in_shape`: any stride, padding, dilation and groups."""
+def convs(
+    draw: st.DrawFn,
+    in_shape: Shape,
+    bias: bool = False,
+    wide: st.SearchStrategy[int] = st.nothing(),  # noqa: B008
+) -> Conv2d:
+    """A convolution that fits `in_shape`: any stride, padding, dilation and groups.
+
+    `wide` offers further numbers of output channels a group.
+    """
     rng = draw(rngs())
     groups = draw(st.sampled_from([g for g in (1, 2, 3, 4) if in_shape[0] % g == 0]))
     kernel, stride, padding, dilation = [], [], [], []
@@ -58,9 +68,12 @@ def convs(draw: st.DrawFn, in_shape: Shape, bias: bool = False) -> Conv2d:
         padding.append(p)
         dilation.append(d)
         stride.append(draw(st.integers(1, 3)))
-    outs = groups * draw(st.integers(1, 4 // groups or 1))
+    outs = groups * draw(st.one_of(st.integers(1, 4 // groups or 1), wide))
+    inputs_of_one = in_shape[0] // groups
     return Conv2d(
-        exact_weights(rng, (outs, in_shape[0] // groups, *kernel)),
+        exact_weights(
+            rng, (outs, inputs_of_one, *kernel), largest=0.5 if inputs_of_one < 8 else 0.125
+        ),
         stride=(stride[0], stride[1]),
         padding=(padding[0], padding[1]),
         dilation=(dilation[0], dilation[1]),
@@ -70,7 +83,8 @@ def convs(draw: st.DrawFn, in_shape: Shape, bias: bool = False) -> Conv2d:
 
 
 def dense(rng: Rng, in_shape: Shape, outs: int, bias: bool = False) -> Dense:
-    weight = exact_weights(rng, (outs, prod(in_shape)))
+    largest = 0.5 if prod(in_shape) < 100 else 0.125
+    weight = exact_weights(rng, (outs, prod(in_shape)), largest=largest)
     return Dense(weight, exact_weights(rng, (outs,)) if bias else None)
 
 
@@ -87,14 +101,22 @@ def image_shapes(largest: int = 7) -> st.SearchStrategy[Shape]:
 
 
 @st.composite
-def synapse_maps(draw: st.DrawFn, in_shape: Shape) -> Any:
+def synapse_maps(
+    draw: st.DrawFn,
+    in_shape: Shape,
+    wide: st.SearchStrategy[int] = st.nothing(),  # noqa: B008
+) -> Any:
     """Any synapse map over `in_shape`."""
-    kinds = ["conv", "dense", "sparse", "identity"] if len(in_shape) == 3 else ["dense", "sparse"]
+    kinds = (
+        ["conv"] * 3 + ["dense", "sparse", "identity"]
+        if len(in_shape) == 3
+        else ["dense", "sparse"]
+    )
     kind, rng = draw(st.sampled_from(kinds)), draw(rngs())
     if kind == "conv":
-        return draw(convs(in_shape))
+        return draw(convs(in_shape, wide=wide))
     if kind == "dense":
-        return dense(rng, in_shape, draw(st.integers(1, 6)))
+        return dense(rng, in_shape, draw(st.one_of(st.integers(1, 6), wide)))
     if kind == "sparse":
         outs = st.one_of(image_shapes(3), st.tuples(st.integers(1, 8)))
         return sparse(rng, in_shape, draw(outs))
@@ -160,7 +182,7 @@ def examples(draw: st.DrawFn, largest: int = 6, populations: int = 3, samples: i
     nodes: list[Any] = [Source("input", draw(image_shapes(largest)), coding)]
     edges: list[Projection] = []
     for k in range(draw(st.integers(1, populations))):
-        main = draw(synapse_maps(nodes[-1].shape))
+        main = draw(synapse_maps(nodes[-1].shape, wide=WIDE))
         shape = main.out_shape(nodes[-1].shape)
         node = draw(neurons(f"p{k}", shape))
         edges.append(Projection(nodes[-1].name, node.name, (main,)))

@@ -31,11 +31,16 @@ class Record:
 
 @dataclass
 class Neurons:
-    """Membranes of all populations, kept from one step to the next."""
+    """Membranes of all populations, kept from one step to the next.
+
+    With `forced`, (N, T, ...) by population, neurons spike as told: v before reset is then what the
+    equations give after exactly this history.
+    """
 
     tau: float = 0.5
     threshold: float = 1.0
     comparison: str = ">"
+    forced: dict[str, np.ndarray] | None = None
     membrane: dict[str, Tensor] = field(default_factory=dict)
     seen: dict[str, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
 
@@ -43,8 +48,11 @@ class Neurons:
         before = self.membrane.get(name, torch.zeros_like(current)) * self.tau + current
         over = before - self.threshold
         spike = (over > 0 if self.comparison == ">" else over >= 0).to(current.dtype)
+        seen = self.seen.setdefault(name, [])
+        if self.forced is not None:
+            spike = torch.as_tensor(self.forced[name][:, len(seen)]).to(current.dtype)
         self.membrane[name] = (1 - spike) * before
-        self.seen.setdefault(name, []).append((spike, before))
+        seen.append((spike, before))
         return spike
 
 
