@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from seenn_deploy.errors import DeviceError, ProgramError
 from seenn_deploy.graph import Array
 from seenn_deploy.targets.lava import interpreter
 
-GRACE = 5.0  # seconds between asking the processes to end and ending them
+GRACE = 5.0  # seconds between two attempts, each less gentle
 LAST_WORDS = 12  # lines
 
 
@@ -217,21 +218,26 @@ def _said(words: deque[str]) -> str:
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """End the whole process group, gently first: Python then returns its shared memory."""
-    if not _gone(process, signal.SIGTERM, GRACE):
-        _gone(process, signal.SIGKILL, 1.0)
+    """End the whole process group, its leader first: that returns Lava's shared memory."""
+    for end in (
+        process.terminate,
+        lambda: os.killpg(process.pid, signal.SIGTERM),
+        lambda: os.killpg(process.pid, signal.SIGKILL),
+    ):
+        with suppress(ProcessLookupError):
+            end()
+        if _gone(process):
+            return
 
 
-def _gone(process: subprocess.Popen[str], kill: signal.Signals, seconds: float) -> bool:
-    """Send a signal to the group; True once no process of it is left."""
-    until = time.monotonic() + seconds
-    try:
-        os.killpg(process.pid, kill)
-        while time.monotonic() < until:
-            process.poll()
+def _gone(process: subprocess.Popen[str]) -> bool:
+    """Wait a while for the last process of the group; was there an end?"""
+    until = time.monotonic() + GRACE
+    while time.monotonic() < until:
+        process.poll()
+        try:
             os.killpg(process.pid, 0)
-            time.sleep(0.05)
-    except ProcessLookupError:
-        process.wait()
-        return True
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
     return False

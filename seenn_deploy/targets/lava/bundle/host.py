@@ -130,12 +130,15 @@ def _watch(network: Network, done: threading.Event) -> None:
 
 def _abort(network: Network) -> None:
     """End the system processes in whatever state they are; an orderly stop could wait for ever."""
+    runtime = network.readout.runtime
+    infrastructure = None if runtime is None else runtime._messaging_infrastructure
+    if infrastructure is not None:
+        runtime._is_started = False  # or its destructor would try an orderly stop
+        for actor in infrastructure.actors:
+            actor.terminate()
+        infrastructure.stop()
     for child in mp.active_children():
         child.terminate()
-    runtime = network.readout.runtime
-    if runtime is not None:
-        runtime._is_started = False  # or its destructor would try an orderly stop
-        runtime._messaging_infrastructure.stop()
 
 
 def spikes(path: Path, shape: tuple[int, ...], depth: int, trace: Trace) -> np.ndarray:

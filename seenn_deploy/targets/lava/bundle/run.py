@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Read, check, run, write. Returns the exit code."""
     options = _parse(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    os.register_at_fork(after_in_child=_quiet_child)
     try:
         spec, arrays = files.read_bundle(HERE)
         frames = files.read_frames(options.data, spec)
@@ -38,7 +38,16 @@ def main(arguments: list[str] | None = None) -> int:
     except files.InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
     return 0
+
+
+def _quiet_child() -> None:
+    """Lava's system processes leave signals to this one, which ends them."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
