@@ -6,9 +6,11 @@ On disk a program is a folder: ``program.json`` (structure, rule, provenance, ch
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +18,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from seenn_deploy import exits, folders
+from seenn_deploy import exits, folders, schedules
 from seenn_deploy.errors import ModelError, ProgramError
 from seenn_deploy.graph import (
     Array,
@@ -32,9 +34,9 @@ from seenn_deploy.graph import (
     SpikingGraph,
     Synapses,
 )
+from seenn_deploy.schedules import SCHEDULES
 
 VERSION = 1
-SCHEDULES = ("pipelined", "speculative", "gated")
 _NODES = {"source": Source, "population": Population, "readout": Readout}
 _SYNAPSES = {"conv2d": Conv2d, "dense": Dense, "sparse": Sparse, "identity": Identity}
 WEIGHTS = "weights.safetensors"
@@ -64,19 +66,47 @@ class Program:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.schedule not in SCHEDULES:
-            raise ProgramError(
-                f"schedule {self.schedule!r} does not exist; there are {', '.join(SCHEDULES)}"
-            )
+        _check_rule(self)
+        schedules.check(self.schedule, self.exit_rule)
 
     @property
     def T(self) -> int:
         """Timesteps at most."""
         return self.graph.T
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits of a SHA-256 over weights, structure, T and precision.
+
+        What decides the logits, and nothing else: neither exit rule nor schedule nor provenance.
+        """
+        arrays: dict[str, Array] = {}
+        structure = [
+            self.T,
+            self.precision,
+            [_node_to_dict(n, arrays) for n in self.graph.order],
+            [_edge_to_dict(e, i, arrays) for i, e in enumerate(self.graph.projections)],
+        ]
+        digest = hashlib.sha256(json.dumps(structure, sort_keys=True).encode())
+        for name in sorted(arrays):
+            array = arrays[name]
+            digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+            digest.update(array.data)
+        return digest.hexdigest()[:16]
+
     def with_exit(self, rule: exits.ExitRule) -> Program:
-        """The same program under another exit rule."""
+        """The same program under another exit rule.
+
+        Raises
+        ------
+        ProgramError
+            When the rule was calibrated for another program.
+        """
         return replace(self, exit_rule=rule)
+
+    def with_schedule(self, schedule: Literal["pipelined", "speculative", "gated"]) -> Program:
+        """The same program under another schedule."""
+        return replace(self, schedule=schedule)
 
     def save(self, out: str | Path, targets: Sequence[str] = ()) -> None:
         """Write the program's folder, whole or not at all.
@@ -152,6 +182,22 @@ class Program:
             raise ProgramError(
                 f"{folder / folders.MANIFEST}: damaged ({error}); compile the model again"
             ) from None
+
+
+def _check_rule(program: Program) -> None:
+    """Raise ProgramError where the exit rule was made for another program."""
+    rule = program.exit_rule
+    name = type(rule).__name__.lower()
+    if rule.timesteps not in (None, program.T):
+        raise ProgramError(
+            f"exit rule {name} holds numbers for {rule.timesteps} timesteps, the program runs "
+            f"{program.T}; calibrate it again"
+        )
+    if rule.program and rule.program != program.fingerprint:
+        raise ProgramError(
+            f"exit rule {name} was calibrated for program {rule.program}, this is program "
+            f"{program.fingerprint}; calibrate it again"
+        )
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,17 @@ class ExitRule(ABC):
     """Says stop when a score of the accumulated logits exceeds a threshold.
 
     At t = T every rule stops; whoever drives the timesteps sees to that.
+
+    Parameters
+    ----------
+    program : str
+        Fingerprint of the program that the rule was calibrated for, '' for any.
     """
+
+    parameter: ClassVar[str] = ""
+    """The one number that a sweep turns, where the score does not depend on it."""
+
+    program: str = field(default="", kw_only=True)
 
     @abstractmethod
     def score(self, z: NDArray[Any], t: NDArray[Any]) -> NDArray[np.float64]:
@@ -42,9 +53,16 @@ class ExitRule(ABC):
         t = np.asarray(t)
         return np.asarray(self.score(z, t) > self.threshold(t))
 
+    @property
+    def timesteps(self) -> int | None:
+        """How many timesteps the rule has numbers for, None for any."""
+        return None
+
     def to_dict(self) -> dict[str, Any]:
-        """The rule as JSON values; ``exits.from_dict`` reads it back."""
-        return {"rule": type(self).__name__.lower(), **asdict(self)}
+        """The rule as JSON values; ``exits.from_dict`` reads it back. Infinity becomes None."""
+        stored = {k: _to_json(v) for k, v in asdict(self).items() if k != "program"}
+        calibrated = {"program": self.program} if self.program else {}
+        return {"rule": type(self).__name__.lower(), **stored, **calibrated}
 
 
 def softmax(z: NDArray[Any]) -> NDArray[np.float64]:
@@ -54,9 +72,48 @@ def softmax(z: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(e / e.sum(axis=-1, keepdims=True), np.float64)
 
 
+def log_softmax(z: NDArray[Any]) -> NDArray[np.float64]:
+    """Logarithm of the softmax over the last axis in float64; finite where the logits are."""
+    z = np.asarray(z, np.float64)
+    below = z - z.max(axis=-1, keepdims=True)
+    return np.asarray(below - np.log(np.exp(below).sum(axis=-1, keepdims=True)), np.float64)
+
+
+def top_two(values: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Largest and second largest over the last axis; -infinity for a second that is not there."""
+    values = np.asarray(values, np.float64)
+    if values.shape[-1] == 1:
+        return values[..., 0], np.full(values.shape[:-1], -np.inf)
+    ordered = np.partition(values, -2, axis=-1)
+    return ordered[..., -1], ordered[..., -2]
+
+
 def finite(name: str, value: float, low: float, high: float, closed_low: bool = False) -> None:
     """Raise ValueError unless `value` lies in (low, high], or [low, high] with `closed_low`."""
     inside = (low <= value if closed_low else low < value) and value <= high
     if not inside:
         left = "[" if closed_low else "("
         raise ValueError(f"{name} = {value} lies outside {left}{low:g}, {high:g}]")
+
+
+def per_step(name: str, values: Iterable[float | None]) -> tuple[float, ...]:
+    """One number a timestep from what JSON gave, None standing for infinity.
+
+    Raises
+    ------
+    ValueError
+        When there is none, or one is negative or not a number.
+    """
+    found = tuple(np.inf if x is None else float(x) for x in values)
+    if not found:
+        raise ValueError(f"{name} = () holds no number; give one a timestep")
+    for t, value in enumerate(found, start=1):
+        label = name if len(found) == 1 else f"{name}[t={t}]"
+        finite(label, value, 0, np.inf, closed_low=True)
+    return found
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_to_json(x) for x in value]
+    return None if isinstance(value, float) and np.isinf(value) else value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ class Confidence(ExitRule):
     mean : bool
         Use z[t] / t, the mean over steps. SEENN's own code uses the sum, the default here.
     """
+
+    parameter: ClassVar[str] = "alpha"
 
     alpha: float = 0.9
     mean: bool = False
