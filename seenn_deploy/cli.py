@@ -176,6 +176,7 @@ def inspect_command(build: Path, json_file: Path | None) -> None:
 @click.option("--cost", default="paper", show_default=True, help="Cost model, or a file with one.")
 @click.option("--first-layer", type=click.Choice(["once", "every_step"]), default="once",
               show_default=True, help="How often the image's MACs count.")  # fmt: skip
+@click.option("--schedule", help="pipelined, speculative or gated; default: the program's own.")
 @click.option("--full-trace", is_flag=True, help="Run every sample to T.")
 @click.option("--threads", type=click.IntRange(min=1), help="Default: all cores.")
 @_JSON
@@ -189,6 +190,7 @@ def simulate_command(
     alpha: float | None,
     cost: str,
     first_layer: Any,
+    schedule: Any,
     full_trace: bool,
     threads: int | None,
     json_file: Path | None,
@@ -201,17 +203,18 @@ def simulate_command(
       seenn simulate build/ --data images/ --exit confidence --alpha 0.99 --json out.json
     """
     import seenn_deploy as sd
-    from seenn_deploy import costs, reports
+    from seenn_deploy import costs, reports, schedules
 
     program = _program(build, _rule(exit_name, alpha))
+    program = program.with_schedule(schedule) if schedule else program
     costs.load(cost)
     images = _images(program, data, limit, mean, std)
     with reports.progress("simulating", len(images)) as advance:
         run = sd.simulate(
-            program, images, first_layer=first_layer, full_trace=full_trace, threads=threads,
-            progress=advance,
+            program, images, first_layer=first_layer, threads=threads, progress=advance,
+            full_trace=full_trace or schedule == "speculative",
         )  # fmt: skip
-    summary = run.summary(cost) | _as_ann(program, cost)
+    summary = run.summary(cost) | schedules.summary(program, run, cost)
     reports.console().print(reports.facts_table(reports.run_rows(summary)))
     _write_json(json_file, summary)
 
@@ -343,16 +346,6 @@ def _images(
     from seenn_deploy.data import for_program
 
     return for_program(program, data, mean=mean, std=std, limit=limit)
-
-
-def _as_ann(program: Program, cost: str) -> dict[str, float]:
-    """The same network as a dense ANN: every multiply-accumulate of one forward pass."""
-    from seenn_deploy import costs
-
-    macs = sum(edge.dense_macs for edge in program.graph.projections)
-    price = costs.load(cost).prices.get("mac")
-    energy = {} if price is None else {"dense_ann_energy_uJ": macs * price * 1e-6}
-    return {"dense_ann_mac": macs, **energy}
 
 
 def _print_compiled(program: Program, out: Path, targets: tuple[str, ...]) -> None:

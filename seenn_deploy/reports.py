@@ -115,12 +115,36 @@ def run_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         "energy per sample",
         (f"{summary['energy_uJ_per_sample']:.3f} uJ (cost model {summary['cost_model']})"),
     )
-    if "dense_ann_energy_uJ" in summary:
-        ratio = summary["dense_ann_energy_uJ"] / summary["energy_uJ_per_sample"]
-        yield (
-            "the same as a dense ANN",
-            (f"{summary['dense_ann_energy_uJ']:.3f} uJ ({ratio:.1f} times as much)"),
-        )
+    yield from _ann_rows(summary)
+    if "schedule" in summary:
+        yield from _schedule_rows(summary)
+
+
+def _ann_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The same network as an ANN, and the policy network's share."""
+    snn, bits = summary["energy_uJ_per_sample"], summary["quantized_ann_bits"]
+    for name, key in (("dense", "dense_ann"), (f"{bits}-bit", "quantized_ann")):
+        energy = summary[f"{key}_energy_uJ"]
+        times = f" ({energy / snn:.1f} times as much)" if energy is not None and snn else ""
+        text = "not priced by this cost model" if energy is None else f"{energy:.3f} uJ{times}"
+        yield f"the same as a {name} ANN", text
+    if summary["policy_mac"]:
+        energy, share = summary["policy_energy_uJ_per_sample"], summary["policy_energy_share"]
+        paid = "not priced" if energy is None else f"{energy:.3f} uJ, {100 * share:.1f} % of all"
+        of_dense = f"{100 * summary['policy_mac_share']:.3f} % of the ANN's MACs"
+        yield "policy network", f"{summary['policy_mac']:,} MAC ({of_dense}); {paid}"
+
+
+def _schedule_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Hardware steps under the schedule, and what it wastes."""
+    steps, interval = summary["latency_steps"], summary["initiation_interval_steps"]
+    how = f"{summary['schedule']}, D={summary['depth']}"
+    yield "latency", f"{steps:.2f} hardware steps, a sample every {interval:.2f} ({how})"
+    share, energy = summary["wasted_share"], summary["wasted_energy_uJ_per_sample"]
+    if share is None:
+        yield "wasted work", "steps behind the exit did not run: add --full-trace"
+    else:
+        yield "wasted work", f"{100 * share:.1f} % of all operations, {energy:.3f} uJ a sample more"
 
 
 def histogram_text(histogram: Mapping[str, int]) -> str:

@@ -38,7 +38,8 @@ def compile(
     ModelError
         When something cannot be folded.
     ProgramError
-        For a precision or schedule that does not exist.
+        For a precision or schedule that does not exist, or a pipelined schedule with an exit rule
+        that decides on the way.
     """
     if precision not in PRECISIONS:
         raise ProgramError(f"precision {precision!r}: there is {', '.join(PRECISIONS)}")

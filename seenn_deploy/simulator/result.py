@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from seenn_deploy import costs
+from seenn_deploy import comparison, costs
 from seenn_deploy.errors import DataError
 from seenn_deploy.graph import Array
 from seenn_deploy.metrics import accuracy_by_step
@@ -146,8 +146,25 @@ class RunResult:
         by_step = {name: values.swapaxes(1, 2) for name, values in self.counts.items()}
         return np.cumsum(costs.load(cost).energy(by_step, self.sizes), axis=1)
 
-    def summary(self, cost: str | Path = "paper") -> dict[str, Any]:
-        """The figures of a report, as JSON values."""
+    def compare(
+        self, cost: str | Path = "paper", policy: costs.LayerSizes | None = None
+    ) -> comparison.Comparison:
+        """The mean sample beside the same network as an ANN; see `comparison.compare`."""
+        model, T = costs.load(cost), self.logits.shape[1]
+        return comparison.compare(model, self.sizes, T, float(self.energy(cost).mean()), policy)
+
+    def summary(
+        self, cost: str | Path = "paper", policy: costs.LayerSizes | None = None
+    ) -> dict[str, Any]:
+        """The figures of a report, as JSON values: each sample up to its exit, also in full traces.
+
+        Parameters
+        ----------
+        cost : str or Path
+            Name of a cost model, or a file with one.
+        policy : LayerSizes, optional
+            Of the policy network that ran before each sample.
+        """
         T = self.logits.shape[1]
         per_sample = self.charged.per_sample()
         histogram = np.bincount(self.exit_step, minlength=T + 1)[1:]
@@ -159,7 +176,7 @@ class RunResult:
             **{f"{name}_per_sample": float(values.mean()) for name, values in per_sample.items()},
             "cost_model": str(cost),
             "energy_uJ_per_sample": float(self.energy(cost).mean() * 1e6),
-            "policy_energy_uJ_per_sample": 0.0,
+            **self.compare(cost, policy).summary(),
         }
 
     def _needed_labels(self) -> Array:

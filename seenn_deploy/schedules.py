@@ -1,0 +1,216 @@
+"""When samples follow each other on hardware: latency, throughput and wasted work (section 5).
+
+Every synapse stage delays by one hardware step, so a network of D stages gives the logits of SNN
+step t at hardware step t + D, and an exit rule's decision comes D steps late.
+
+=============  ====================================================  ==================  =========
+schedule       how                                                   latency             wasted
+=============  ====================================================  ==================  =========
+pipelined      T_i known before the start; a reset wave trails       T_i + D             nothing
+               each sample, the next one starts behind it
+speculative    inject every step until the exit comes out            t* + D              steps t*+1
+                                                                                         .. t*+D
+gated          inject the next step only after "go on"               t* (D + 1)          nothing
+=============  ====================================================  ==================  =========
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from seenn_deploy import costs
+from seenn_deploy.errors import DataError, ProgramError
+from seenn_deploy.graph import Array
+
+if TYPE_CHECKING:
+    from seenn_deploy.exits import ExitRule
+    from seenn_deploy.program import Program
+    from seenn_deploy.simulator.result import Counts, RunResult
+
+SCHEDULES = ("pipelined", "speculative", "gated")
+KNOWN_BEFORE = ("fixed", "policy")  # exit rules that fix a sample's timesteps before it starts
+
+
+@dataclass(frozen=True, eq=False)
+class ScheduleReport:
+    """What a schedule makes of a run over N samples; int64 arrays (N,).
+
+    Parameters
+    ----------
+    schedule : str
+    depth : int
+        Synapse stages D.
+    latency : hardware steps from a sample's first step to its answer
+    initiation_interval : hardware steps until the next sample can start
+    useful_ac, useful_mac : operations up to the exit
+    wasted_ac, wasted_mac : operations of steps injected before the exit was known
+    """
+
+    schedule: str
+    depth: int
+    latency: Array
+    initiation_interval: Array
+    useful_ac: Array
+    wasted_ac: Array
+    useful_mac: Array
+    wasted_mac: Array
+
+    @property
+    def wasted_share(self) -> float:
+        """Wasted operations (ACs and MACs alike) over all."""
+        wasted = int(self.wasted_ac.sum() + self.wasted_mac.sum())
+        total = wasted + int(self.useful_ac.sum() + self.useful_mac.sum())
+        return wasted / total if total else 0.0
+
+    def summary(self) -> dict[str, Any]:
+        """Means over samples, as JSON values."""
+        per_sample = ("useful_ac", "wasted_ac", "useful_mac", "wasted_mac")
+        return {
+            "schedule": self.schedule,
+            "depth": self.depth,
+            "latency_steps": float(self.latency.mean()),
+            "initiation_interval_steps": float(self.initiation_interval.mean()),
+            **{f"{name}_per_sample": float(getattr(self, name).mean()) for name in per_sample},
+            "wasted_share": self.wasted_share,
+        }
+
+
+def check(schedule: str, rule: ExitRule) -> None:
+    """Raise ProgramError for a schedule that does not exist or cannot work with the exit rule."""
+    if schedule not in SCHEDULES:
+        raise ProgramError(
+            f"schedule {schedule!r} does not exist; there are {', '.join(SCHEDULES)}"
+        )
+    name = rule.to_dict()["rule"]
+    if schedule == "pipelined" and name not in KNOWN_BEFORE:
+        raise ProgramError(
+            f"a pipelined schedule must know a sample's timesteps before it starts, exit rule "
+            f"{name!r} finds them on the way; use {' or '.join(KNOWN_BEFORE)}, "
+            "or a speculative or gated schedule"
+        )
+
+
+def latency(schedule: str, exit_step: Array, depth: int) -> Array:
+    """Hardware steps from a sample's first step to its answer.
+
+    Parameters
+    ----------
+    schedule : 'pipelined', 'speculative' or 'gated'
+    exit_step : int array (N,)
+        From 1.
+    depth : int
+        Synapse stages D.
+
+    Returns
+    -------
+    int64 array (N,)
+
+    Raises
+    ------
+    ProgramError
+        For a schedule that does not exist.
+    """
+    t = np.asarray(exit_step, np.int64)
+    found = {"pipelined": t + depth, "speculative": t + depth, "gated": t * (depth + 1)}
+    if schedule not in found:
+        raise ProgramError(
+            f"schedule {schedule!r} does not exist; there are {', '.join(SCHEDULES)}"
+        )
+    return found[schedule]
+
+
+def initiation_interval(schedule: str, exit_step: Array, depth: int, T: int) -> Array:
+    """Hardware steps from one sample's start to the next one's; arguments as `latency`.
+
+    A speculative schedule goes on injecting until it knows better, but never past T.
+    """
+    if schedule == "pipelined":
+        return np.asarray(exit_step, np.int64)
+    steps = latency(schedule, exit_step, depth)
+    return np.minimum(steps, T) if schedule == "speculative" else steps
+
+
+def wasted_counts(program: Program, run: RunResult) -> Counts:
+    """Counts (N, L, T) of the steps that were injected before the exit was known.
+
+    They run through the whole pipe, because the next sample's reset wave trails behind them.
+
+    Raises
+    ------
+    DataError
+        When the schedule is speculative and the run stopped at the exits.
+    """
+    if program.schedule != "speculative":
+        return run.counts.between(run.exit_step, run.exit_step)
+    if not run.full_trace:
+        raise DataError(
+            "a speculative schedule's wasted work lies behind the exits; simulate with "
+            "full_trace=True (--full-trace)"
+        )
+    injected = initiation_interval("speculative", run.exit_step, depth(program), program.T)
+    return run.counts.between(run.exit_step, injected)
+
+
+def work(program: Program, run: RunResult) -> ScheduleReport:
+    """Latency, throughput, useful and wasted work of a run under the program's schedule.
+
+    Parameters
+    ----------
+    program : Program
+        The one that ran; ``program.with_schedule(name)`` for another schedule.
+    run : RunResult
+        With ``full_trace=True`` where the schedule is speculative.
+
+    Raises
+    ------
+    ProgramError
+        When the schedule does not fit the exit rule.
+    DataError
+        When the run lacks the counts behind the exits that a speculative schedule needs.
+    """
+    check(program.schedule, program.exit_rule)
+    stages = depth(program)
+    wasted, useful = wasted_counts(program, run), run.charged
+    return ScheduleReport(
+        program.schedule,
+        stages,
+        latency(program.schedule, run.exit_step, stages),
+        initiation_interval(program.schedule, run.exit_step, stages, program.T),
+        useful.ac.sum(axis=(1, 2)),
+        wasted.ac.sum(axis=(1, 2)),
+        useful.mac.sum(axis=(1, 2)),
+        wasted.mac.sum(axis=(1, 2)),
+    )
+
+
+def depth(program: Program) -> int:
+    """Synapse stages from the source to the logits."""
+    return program.graph.depth[program.graph.readout.name]
+
+
+def summary(program: Program, run: RunResult, cost: str | Path = "paper") -> dict[str, Any]:
+    """A schedule's figures for a report; wasted work is None where the run cannot tell it."""
+    stages = depth(program)
+    interval = initiation_interval(program.schedule, run.exit_step, stages, program.T)
+    found = {
+        "schedule": program.schedule,
+        "depth": stages,
+        "latency_steps": float(latency(program.schedule, run.exit_step, stages).mean()),
+        "initiation_interval_steps": float(interval.mean()),
+        "wasted_ac_per_sample": None,
+        "wasted_mac_per_sample": None,
+        "wasted_share": None,
+        "wasted_energy_uJ_per_sample": None,
+    }
+    if program.schedule == "speculative" and not run.full_trace:
+        return found
+    wasted = wasted_counts(program, run).by_layer()
+    energy = costs.load(cost).energy(wasted, run.sizes)
+    known = work(program, run).summary() | {
+        "wasted_energy_uJ_per_sample": float(energy.mean() * 1e6)
+    }
+    return found | {key: known[key] for key in found}
