@@ -101,11 +101,12 @@ def convolve_dense(
     run_rows = rows // (kernel[0] * runs)
     for b in slots:
         image[:] = 0
-        for e in range(ptr[b, -1]):
-            i = idx[b, e]
-            y, x = i // channels // width_in + padding[0], i // channels % width_in + padding[1]
-            at = y * row_length + x * channels + i % channels
-            image[at] = val[b, e] if val.shape[1] else 1
+        for y in range(height):
+            for x in range(width_in):
+                pixel = y * width_in + x
+                at = (y + padding[0]) * row_length + (x + padding[1] - pixel) * channels
+                for e in range(ptr[b, pixel], ptr[b, pixel + 1]):
+                    image[at + idx[b, e]] = val[b, e] if val.shape[1] else 1
         for block in range(blocks):
             for y in range(shape_out[0]):
                 x = 0

@@ -76,7 +76,7 @@ def add_runs(
 
 
 # numba compares the two signatures, annotations included, so these have none
-@overload(add_runs)
+@overload(add_runs, jit_options={"forceinline": True})
 def _add_runs(  # type: ignore[no-untyped-def]
     width, current, at, weight, weight_at, idx, val, ptr, first, last, base, run_from, run_to
 ):

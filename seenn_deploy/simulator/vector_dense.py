@@ -55,7 +55,7 @@ def multiply_rows(
 
 
 # numba compares the two signatures, annotations included, so these have none
-@overload(multiply_rows)
+@overload(multiply_rows, jit_options={"forceinline": True})
 def _multiply_rows(  # type: ignore[no-untyped-def]
     width, pixels, current, at, pixel_step, weight, weight_at, x, x_at, x_step, rows
 ):

@@ -66,7 +66,7 @@ def fire(
 
 
 # numba compares the two signatures, annotations included, so these have none
-@overload(fire)
+@overload(fire, jit_options={"forceinline": True})
 def _fire(v, current, at, bias, bias_at, tau, threshold, at_threshold, soft):  # type: ignore[no-untyped-def]
     def call(v, current, at, bias, bias_at, tau, threshold, at_threshold, soft):  # type: ignore[no-untyped-def]
         return _fire_lanes(v, current, at, bias, bias_at, tau, threshold, at_threshold, soft)
