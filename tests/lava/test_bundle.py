@@ -1,7 +1,10 @@
 """Bundles on Lava against the slow replay of the naive oracle: equal, spike for spike."""
 
 import json
+import os
 import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +12,7 @@ import pytest
 from hypothesis import Phase, given, settings
 
 from seenn_deploy import exits
+from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.graph import Population, SpikingGraph
 from seenn_deploy.program import Program
@@ -96,12 +100,15 @@ def bundle(tmp_path: Path) -> Path:
     return folder
 
 
-def drive(lava: Path, bundle: Path, x: np.ndarray, *more: str) -> subprocess.CompletedProcess[str]:
+def drive(
+    lava: Path, bundle: Path, x: np.ndarray, *more: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
     np.save(bundle.parent / "x.npy", x)
     command = [lava, bundle / "run.py", "--data", bundle.parent / "x.npy"]
     return subprocess.run(
         [*map(str, command), "-o", str(bundle.parent / "out"), *more],
         capture_output=True, text=True, timeout=120, cwd=bundle.parent, check=False,
+        env={**os.environ, **variables},
     )  # fmt: skip
 
 
@@ -116,6 +123,24 @@ def test_a_bundle_stands_on_its_own(bundle: Path) -> None:
     for path in bundle.rglob("*.py"):
         assert "import seenn_deploy" not in path.read_text()
         assert "from seenn_deploy" not in path.read_text()
+
+
+def test_what_lava_cannot_run_is_refused(tmp_path: Path) -> None:
+    program = graphs.program(graphs.small())
+    with pytest.raises(ProgramError, match="schedule 'gated': the Lava target runs speculative"):
+        write("lava", replace(program, schedule="gated"), tmp_path)
+    with pytest.raises(ProgramError, match="precision 'int8': the Lava target runs float32"):
+        write("lava", replace(program, precision="int8"), tmp_path)
+
+
+def test_a_python_without_lava_is_one_line(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "lava.py").write_text("raise ImportError('no lava here')")
+    done = drive(
+        Path(sys.executable), bundle, graphs.images(graphs.small(), 1), PYTHONPATH=str(tmp_path)
+    )
+    assert done.returncode == 2
+    assert "cannot run Lava: no lava here" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_voltages_are_recorded_too(lava: Path, bundle: Path) -> None:

@@ -32,6 +32,7 @@ from seenn_deploy.program import Program
 
 FORMAT, VERSION = "seenn-deploy lava bundle", 1
 TAGS = {"float32": "floating_pt"}
+SCHEDULES = ("speculative",)
 WEIGHTS = "weights.npz"
 SOURCES = Path(__file__).parent / "bundle"
 LARGEST = 127  # Lava's Conv keeps kernel, stride, padding, dilation and groups in 8 signed bits
@@ -43,25 +44,31 @@ def write(program: Program, folder: Path) -> None:
     Parameters
     ----------
     program : Program
-        Of float32 precision.
+        Of float32 precision and the speculative schedule.
     folder : Path
         Where to write; the caller gives it its final name.
 
     Raises
     ------
     ProgramError
-        For a precision that the Lava target has no processes for.
+        For a precision or schedule that the Lava target has no processes for.
     """
-    if program.precision not in TAGS:
-        raise ProgramError(
-            f"precision {program.precision!r}: the Lava target runs {', '.join(TAGS)}"
-        )
+    _check(program)
     arrays: dict[str, Array] = {}
     spec = _spec(program, arrays)
     _write_arrays(folder / WEIGHTS, arrays)
     spec["sha256"] = {WEIGHTS: folders.sha256(folder / WEIGHTS)}
     folders.write_json(folder / "network.json", spec)
     _copy_sources(folder)
+
+
+def _check(program: Program) -> None:
+    for what, found, runs in (
+        ("precision", program.precision, TAGS),
+        ("schedule", program.schedule, SCHEDULES),
+    ):
+        if found not in runs:
+            raise ProgramError(f"{what} {found!r}: the Lava target runs {', '.join(runs)}")
 
 
 def _write_arrays(path: Path, arrays: dict[str, Array]) -> None:

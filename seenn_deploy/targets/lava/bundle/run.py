@@ -67,9 +67,7 @@ def _run(
     options: argparse.Namespace,
     results: files.Results,
 ) -> None:
-    import host as hosts  # Lava takes seconds to import: after the checks
-    from network import build
-
+    hosts, build = _lava()
     began = time.perf_counter()
     network = build(
         spec,
@@ -104,6 +102,16 @@ def _run(
             "run_seconds": round(ran, 3),
         }
     )
+
+
+def _lava() -> tuple[Any, Any]:
+    """What needs Lava; it takes seconds to import, so the checks come before."""
+    try:
+        import host
+        from network import build
+    except ImportError as error:
+        raise files.InputError(f"{sys.executable} cannot run Lava: {error}") from None
+    return host, build
 
 
 def _say(line: str) -> None:
