@@ -243,10 +243,11 @@ class _Worker:
         """Currents that the image causes, the same at every timestep, and what they cost."""
         for _, array in self.image_counts.items():
             array[:, slots] = 0
+        for replay in self.replay.values():
+            replay[slots] = 0
         for number, layer in enumerate(self.layers):
             for edge in layer.edges:
                 if edge.analog:
-                    self.replay[layer.index][slots] = 0
                     self._send(slots, edge, self.replay[layer.index])
                     self._count(slots, number, edge, self.image_counts)
 
@@ -260,10 +261,10 @@ class _Worker:
             self._load(slots, frames)
         for number, layer in enumerate(self.layers):
             current = self.current[layer.index]
+            if layer.index in self.replay:
+                current[slots] = self.replay[layer.index][slots]
             for edge in layer.edges:
-                if edge.analog:
-                    current[slots] += self.replay[layer.index][slots]
-                else:
+                if not edge.analog:
                     self._send(slots, edge, current)
                     self._count(slots, number, edge, self.counts)
             self._update(slots, number, layer, current)
