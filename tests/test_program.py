@@ -33,7 +33,7 @@ def program(scale: float = 1.0, **options: Any) -> Program:
         T=4,
         provenance={"source": "x.pth", "assumed": {"T": 4}},
     )
-    return Program(graph, Confidence(0.7), **options)
+    return Program(graph, **{"exit_rule": Confidence(0.7), **options})
 
 
 def assert_same(a: Any, b: Any) -> None:
@@ -68,7 +68,11 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"schedule": "gated", "input_range": (0.0, 1.0)}, {"schedule": "pipelined"}],
+    [
+        {},
+        {"schedule": "gated", "input_range": (0.0, 1.0)},
+        {"schedule": "pipelined", "exit_rule": Fixed()},
+    ],
 )
 def test_round_trip(tmp_path: Path, options: dict[str, Any]) -> None:
     program(**options).save(tmp_path / "build")

@@ -1,0 +1,284 @@
+"""Cost models: the figures that come with the package, by hand, and strict reading."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seenn_deploy import costs
+from seenn_deploy.costs import LayerSizes
+from seenn_deploy.errors import DataError
+from seenn_deploy.graph import (
+    AvgPool2d,
+    Conv2d,
+    Dense,
+    Identity,
+    Population,
+    Projection,
+    Readout,
+    Source,
+    SpikingGraph,
+)
+
+
+def sizes(weights: list[int], potentials: list[int]) -> LayerSizes:
+    return LayerSizes(np.array(weights), np.array(potentials), np.zeros(len(weights), np.int64))
+
+
+def counted(**values: int | list[int]) -> dict[str, np.ndarray]:
+    """Counts of one sample with L layers; what is not given is zero."""
+    layers = max(len(np.atleast_1d(v)) for v in values.values())
+    zeros = {name: np.zeros(layers, np.int64) for name in costs.COUNTS}
+    return zeros | {name: np.atleast_1d(v) for name, v in values.items()}
+
+
+# --- the models that come with the package -----------------------------------------------------
+
+
+def test_there_are_four_and_no_figure_for_loihi_2() -> None:
+    assert costs.names() == ["horowitz45-int8", "loihi1", "memory", "paper"]
+
+
+@pytest.mark.parametrize("name", costs.names())
+def test_every_price_has_a_source(name: str) -> None:
+    model = costs.load(name)
+    assert model.name == name and model.about
+    assert model.sources.keys() == model.prices.keys()
+    assert all(model.sources.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "picojoules"),
+    [
+        ("paper", 10 * 0.9 + 3 * 4.6),
+        ("horowitz45-int8", 10 * 0.03 + 3 * 0.23),
+        ("loihi1", 13 * 23.6 + 2 * 81 + 5 * 52 + 4 * 1.7),
+        # all fits into 8 KiB: 13 fetches and 7 reads and writes of half an access of 10 pJ
+        ("memory", 10 * 0.9 + 3 * 4.6 + 13 * 5 + 7 * 2 * 5),
+    ],
+)
+def test_one_layer_by_hand(name: str, picojoules: float) -> None:
+    counts = counted(ac=10, mac=3, updates_active=2, updates_inactive=5, spikes=4, resets=4)
+    energy = costs.load(name).energy(counts, sizes([100], [100]))
+    assert energy == pytest.approx(picojoules * 1e-12, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("words", "picojoules"),
+    [
+        (1, 5), (2048, 5), (2049, 10), (8192, 10), (8193, 50), (262144, 50), (262145, 50),
+        (10**9, 50),
+    ],
+)  # fmt: skip
+def test_a_memory_is_as_large_as_what_it_holds(words: int, picojoules: float) -> None:
+    """2048 words of 32 bits fill 8 KiB, 8192 fill 32 KiB; above 1 MiB it is banked."""
+    memory = costs.load("memory")
+    fetch = memory.energy(counted(ac=1), sizes([words], [1]))
+    assert fetch == pytest.approx((0.9 + picojoules) * 1e-12, rel=1e-12)
+    update = memory.energy(counted(updates_inactive=1), sizes([1], [words]))
+    assert update == pytest.approx(2 * picojoules * 1e-12, rel=1e-12)
+
+
+def test_each_layer_pays_for_its_own_memory() -> None:
+    counts = counted(ac=[1, 1], updates_active=[1, 1])
+    both = costs.load("memory").layer_energy(counts, sizes([10, 5000], [5000, 10]))
+    assert both == pytest.approx([(0.9 + 5 + 20) * 1e-12, (0.9 + 10 + 10) * 1e-12])
+
+
+def test_hops_are_told_but_not_applied() -> None:
+    assert costs.load("loihi1").not_applied == {"hop_east_west": 3.0, "hop_north_south": 4.0}
+
+
+@given(
+    name=st.sampled_from(costs.names()),
+    seed=st.integers(0, 2**32 - 1),
+    lead=st.lists(st.integers(1, 3), max_size=2),
+    layers=st.integers(1, 4),
+)
+def test_energy_is_the_sum_over_everything_counted(
+    name: str, seed: int, lead: list[int], layers: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    counts = {c: rng.integers(0, 10**6, (*lead, layers)) for c in costs.COUNTS}
+    size = sizes(list(rng.integers(1, 10**6, layers)), list(rng.integers(1, 10**5, layers)))
+    model = costs.load(name)
+    energy = model.energy(counts, size)
+    assert energy.shape == tuple(lead)
+    for at in np.ndindex(*lead):
+        total = 0.0
+        for layer in range(layers):
+            for count in costs.COUNTS:
+                n = int(counts[count][(*at, layer)])
+                total += n * model.prices.get(count, 0.0)
+                if name == "memory" and count in ("ac", "mac"):
+                    total += n * half_access(4 * int(size.weights[layer]))
+                if name == "memory" and count in ("updates_active", "updates_inactive"):
+                    total += 2 * n * half_access(4 * int(size.potentials[layer]))
+        assert energy[at] == pytest.approx(total * 1e-12, rel=1e-9)
+
+
+def half_access(held: int) -> float:
+    if held <= 8 * 1024:
+        return 5
+    return 10 if held <= 32 * 1024 else 50
+
+
+# --- how large layers are ----------------------------------------------------------------------
+
+
+def test_sizes_of_a_graph() -> None:
+    """A shared kernel is stored once, an identity shortcut has one weight, pools have none."""
+    graph = SpikingGraph(
+        [
+            Source("input", (2, 4, 4)),
+            Population("a", (3, 4, 4)),
+            Population("b", (3, 4, 4)),
+            Readout("out", (5,)),
+        ],
+        [
+            Projection("input", "a", (Conv2d(np.ones((3, 2, 3, 3)), padding=(1, 1)),)),
+            Projection("a", "b", (Conv2d(np.ones((3, 3, 1, 1))),)),
+            Projection("a", "b", (Identity(),)),
+            Projection("b", "out", (Dense(np.ones((5, 48))),), dense_macs=15),
+        ],
+        T=2,
+    )
+    found = LayerSizes.of(graph)
+    assert found.weights.tolist() == [54, 9 + 1, 240]
+    assert found.potentials.tolist() == [48, 48, 5]
+    assert found.dense_macs.tolist() == [54 * 16, 9 * 16, 15]
+    assert {x.dtype for x in (found.weights, found.potentials, found.dense_macs)} == {
+        np.dtype(np.int64)
+    }
+
+
+def test_sizes_keep_the_macs_of_the_trained_layers() -> None:
+    import seenn_deploy as sd
+
+    graph = SpikingGraph(
+        [Source("input", (1, 4, 4)), Population("a", (1, 4, 4)), Readout("out", (2,))],
+        [
+            Projection("input", "a", (Conv2d(np.ones((1, 1, 1, 1), np.float32)),)),
+            Projection("a", "out", (AvgPool2d((4, 4)), Dense(np.ones((2, 1), np.float32)))),
+        ],
+        T=1,
+    )
+    found = LayerSizes.of(sd.compile(graph).graph)
+    assert found.dense_macs.tolist() == [16, 2]
+    assert found.weights.tolist() == [1, 32], "the program stores the pool's weights spread out"
+
+
+# --- a user's own file -------------------------------------------------------------------------
+
+
+VALID: dict[str, Any] = {
+    "name": "mine",
+    "about": "a chip of my own",
+    "prices": {"ac": {"pJ": 1, "source": "me"}, "mac": {"pJ": 2.5, "source": "me"}},
+    "memory": {
+        "about": "one memory",
+        "access_bits": 32,
+        "word_bits": 8,
+        "levels": [
+            {"bytes": 10, "pJ": 4, "source": "me"},
+            {"bytes": 20, "pJ": 8, "source": "me"},
+        ],
+        "traffic": {"ac": {"weights": 1, "potentials": 0.5}},
+    },
+}
+
+
+def changed(path: str, value: Any = None) -> dict[str, Any]:
+    """VALID with the entry at a dotted path replaced, or removed where the value is None."""
+    stored = copy.deepcopy(VALID)
+    *way, last = [int(k) if k.isdigit() else k for k in path.split(".")]
+    inner: Any = stored
+    for key in way:
+        inner = inner[key]
+    if value is None:
+        del inner[last]
+    else:
+        inner[last] = value
+    return stored
+
+
+def written(folder: Path, stored: Any) -> Path:
+    path = folder / "mine.json"
+    path.write_text(stored if isinstance(stored, str) else json.dumps(stored))
+    return path
+
+
+def test_a_file_of_ones_own(tmp_path: Path) -> None:
+    model = costs.load(written(tmp_path, VALID))
+    energy = model.energy(counted(ac=2, mac=1), sizes([10], [11]))
+    # a byte of ten costs a quarter of 4 pJ, one of eleven a quarter of 8
+    assert energy == pytest.approx((2 * (1 + 1 + 0.5 * 2) + 2.5) * 1e-12)
+
+
+def test_the_name_of_a_shipped_model_wins_over_nothing_else(tmp_path: Path) -> None:
+    path = written(tmp_path, VALID)
+    assert costs.load(str(path)).name == "mine"
+    assert costs.load("paper").name == "paper"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("prices.ac", None, "the price of 'ac' is missing"),
+        ("prices.mac", None, "the price of 'mac' is missing"),
+        ("prices.ac.pJ", None, "the price of 'ac' is missing"),
+        ("prices.ac.pJ", -0.1, "the price of 'ac' is -0.1 pJ; give a number, at least 0"),
+        ("prices.ac.pJ", "1", "the price of 'ac' is '1' pJ"),
+        ("prices.ac.pJ", True, "the price of 'ac' is True pJ"),
+        ("prices.ac.pJ", float("nan"), "the price of 'ac' is nan pJ"),
+        ("prices.ac.pJ", float("inf"), "the price of 'ac' is inf pJ"),
+        ("prices.ac", 0.9, "the price of 'ac' is 0.9; give a JSON object"),
+        ("prices.ac.source", None, "the price of 'ac' has no source"),
+        ("prices.ac.source", " ", "the price of 'ac' has no source"),
+        ("prices.ac.unit", "pJ", "a key 'unit' that means nothing"),
+        ("prices.adds", {"pJ": 1, "source": "me"}, "prices 'adds', which is not counted; there"),
+        ("prices", [1], r"'prices' is \[1\]; give a JSON object"),
+        ("name", None, "has no 'name'"),
+        ("name", 3, "'name' is 3; give a text"),
+        ("price", {}, "a key 'price' that means nothing"),
+        ("no_ann", 1, "'no_ann' is 1; give a text"),
+        ("not_applied", {"hop": {"pJ": -3, "source": "x"}}, "the price of 'hop' is -3 pJ"),
+        ("not_applied", {"hop": {"pJ": 3}}, "the price of 'hop' has no source"),
+        ("memory.levels", None, "'memory' has no 'levels'"),
+        ("memory.levels", [], r"'levels' is \[\]; list memories"),
+        ("memory.levels.0.source", None, "memory level 1.*has no 'source'"),
+        ("memory.levels.0.pJ", -1, "the price of 'memory level 1' is -1 pJ"),
+        ("memory.levels.1.bytes", 10, "memory levels of 10 and 10 bytes; smallest first"),
+        ("memory.levels.1.bytes", 1.5, "'bytes' of memory level 2 is 1.5; give a whole number"),
+        ("memory.access_bits", 0, "'access_bits' is 0; give a whole number, at least 1"),
+        ("memory.traffic.acs", {"weights": 1}, "traffic of 'acs', which is not counted"),
+        ("memory.traffic.ac.spikes", 1, "traffic with a memory 'spikes'; there are weights, pot"),
+        ("memory.traffic.ac.weights", -1, "'ac' moves -1 words; give a number, at least 0"),
+    ],
+)
+def test_each_misfit_is_one_clear_line(tmp_path: Path, path: str, value: Any, message: str) -> None:
+    file = written(tmp_path, changed(path, value))
+    with pytest.raises(DataError, match=message) as found:
+        costs.load(file)
+    assert str(found.value).startswith(f"{file}: ")
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '"paper"', "\udcff"])
+def test_what_is_no_cost_model_at_all(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "broken.json"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(DataError, match=r"broken\.json: (not JSON|the cost model is)"):
+        costs.load(path)
+
+
+def test_no_such_model() -> None:
+    with pytest.raises(DataError, match="'loihi2': no such file; there are horowitz45-int8"):
+        costs.load("loihi2")
