@@ -101,6 +101,29 @@ def _conv_synapses(
                         )
 
 
+def incoming(
+    step: Any, in_shape: tuple[int, ...], out_shape: tuple[int, ...], target: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The synapses of one target neuron: (source flat index, weight)."""
+    if not isinstance(step, Conv2d):
+        source, targets, weight = synapses(step, in_shape, out_shape)
+        mine = targets == target
+        return source[mine], weight[mine]
+    outs, c_group, k_h, k_w = step.weight.shape
+    o, y, x = (int(i) for i in np.unravel_index(target, out_shape))
+    found = []
+    for i in range(c_group):
+        for k in range(k_h):
+            for m in range(k_w):
+                row = y * step.stride[0] - step.padding[0] + k * step.dilation[0]
+                col = x * step.stride[1] - step.padding[1] + m * step.dilation[1]
+                if 0 <= row < in_shape[1] and 0 <= col < in_shape[2]:
+                    channel = o // (outs // step.groups) * c_group + i
+                    source = (channel * in_shape[1] + row) * in_shape[2] + col
+                    found.append((source, step.weight[o, i, k, m]))
+    return np.array([f[0] for f in found], np.int64), np.array([f[1] for f in found])
+
+
 @dataclass
 class _BySource:
     """The synapses of one edge, sorted by source neuron."""

@@ -171,3 +171,17 @@ def test_batch_norm_is_the_textbook_formula() -> None:
     x = 0.37
     expected = gamma * ((x - mean.astype(np.float64)) / np.sqrt(var.astype(np.float64) + 1e-5))
     np.testing.assert_allclose(affine.scale * x + affine.shift, expected + beta, rtol=1e-12)
+
+
+@settings(max_examples=40)
+@given(st.data())
+def test_the_oracle_agrees_with_itself(data: st.DataObject) -> None:
+    """Synapses listed by source, and those of one target."""
+    shape = data.draw(random_graphs.image_shapes(5))
+    step = data.draw(random_graphs.synapse_maps(shape))
+    out_shape = step.out_shape(shape)
+    source, target, weight = naive.synapses(step, shape, out_shape)
+    j = data.draw(st.integers(0, int(np.prod(out_shape)) - 1))
+    found = naive.incoming(step, shape, out_shape, j)
+    mine = target == j
+    assert sorted(zip(*found, strict=True)) == sorted(zip(source[mine], weight[mine], strict=True))
