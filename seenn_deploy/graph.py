@@ -239,11 +239,17 @@ class Source:
 
     ``direct``: one analog image, an input current that is the same at every timestep (direct
     coding). ``events``: a frame a timestep, shape (T, C, H, W) a sample.
+
+    Parameters
+    ----------
+    scale : float
+        Of integer programs alone: the network sees ``rint(scale * x)``, taken in float64, as int32.
     """
 
     name: str
     shape: Shape
     coding: Literal["direct", "events"] = "direct"
+    scale: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
