@@ -179,6 +179,8 @@ def inspect_command(build: Path, json_file: Path | None) -> None:
 @click.option("--schedule", help="pipelined, speculative or gated; default: the program's own.")
 @click.option("--full-trace", is_flag=True, help="Run every sample to T.")
 @click.option("--threads", type=click.IntRange(min=1), help="Default: all cores.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write results here as they come.")
+@click.option("--resume", is_flag=True, help="Go on with an --out folder that was cut off.")
 @_JSON
 def simulate_command(
     build: Path,
@@ -193,6 +195,8 @@ def simulate_command(
     schedule: Any,
     full_trace: bool,
     threads: int | None,
+    out: Path | None,
+    resume: bool,
     json_file: Path | None,
 ) -> None:
     """Run images through the event-driven simulator: accuracy, exits, operations, energy.
@@ -201,10 +205,13 @@ def simulate_command(
     Examples:
       seenn simulate build/ --data images.npz
       seenn simulate build/ --data images/ --exit confidence --alpha 0.99 --json out.json
+      seenn simulate build/ --data images.npz --out run/ --resume
     """
     import seenn_deploy as sd
     from seenn_deploy import costs, reports, schedules
 
+    if resume and out is None:
+        raise SeennError("--resume goes on with a run folder; name it with --out")
     program = _program(build, _rule(exit_name, alpha))
     program = program.with_schedule(schedule) if schedule else program
     costs.load(cost)
@@ -212,7 +219,7 @@ def simulate_command(
     with reports.progress("simulating", len(images)) as advance:
         run = sd.simulate(
             program, images, first_layer=first_layer, threads=threads, progress=advance,
-            full_trace=full_trace or schedule == "speculative",
+            full_trace=full_trace or schedule == "speculative", out=out, resume=resume,
         )  # fmt: skip
     summary = run.summary(cost) | schedules.summary(program, run, cost)
     reports.console().print(reports.facts_table(reports.run_rows(summary)))

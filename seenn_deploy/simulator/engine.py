@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 from threading import Event, Lock
 from typing import Literal
 
@@ -17,7 +18,7 @@ from seenn_deploy.data import ImageSet, for_program
 from seenn_deploy.errors import DataError
 from seenn_deploy.graph import Array, Population, Readout, Source
 from seenn_deploy.program import Program
-from seenn_deploy.simulator import kernels
+from seenn_deploy.simulator import kernels, run_folder
 from seenn_deploy.simulator.layout import (
     Edge,
     Layer,
@@ -43,6 +44,8 @@ def simulate(
     threads: int | None = None,
     slots: int | None = None,
     progress: Callable[[int], None] | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
 ) -> RunResult:
     """Run a program on images, event by event, and count what it does.
 
@@ -63,31 +66,48 @@ def simulate(
         Workers, and samples that each works on at a time. Results do not depend on either.
     progress : callable, optional
         Called with the number of samples that just finished.
+    out : str or Path, optional
+        Run folder: results are written there as samples finish.
+    resume : bool
+        Go on with a run folder that was cut off.
 
     Raises
     ------
     DataError
         When the images do not fit the program.
+    ProgramError
+        When the run folder exists without `resume`, or belongs to another run.
     """
     if first_layer not in ("once", "every_step"):
         raise DataError(f"first_layer = {first_layer!r} must be 'once' or 'every_step'")
     data = for_program(program, images, labels)
+    options = {"full_trace": full_trace, "first_layer": first_layer}
+    if out is None:
+        result, finished = _empty_result(program, data, record), np.zeros(len(data), np.bool_)
+    elif record:
+        raise DataError("record keeps spikes in memory; a run folder (out) does not hold them")
+    else:
+        result, finished = run_folder.begin(Path(out), program, data, options, resume)
+    feed = _Feed(data, finished, full_trace, first_layer == "every_step", progress)
+    _work(program, result, feed, threads or len(os.sched_getaffinity(0)), slots)
+    return result
+
+
+def _work(
+    program: Program, result: RunResult, feed: _Feed, threads: int, slots: int | None
+) -> None:
+    """Run all workers until the feed is empty; one that fails stops the others."""
     layers = lay_out(program.graph)
-    result = _empty_result(program, data, record)
-    feed = _Feed(data, full_trace, first_layer == "every_step", progress)
-    n_threads = threads or len(os.sched_getaffinity(0))
-    n_slots = slots or _fitting_slots(program, -(-len(data) // n_threads))
-    with ThreadPoolExecutor(n_threads) as pool:
+    slots = slots or _fitting_slots(program, -(-len(result.exit_step) // threads))
+    with ThreadPoolExecutor(threads) as pool:
         jobs = [
-            pool.submit(_Worker(program, layers, n_slots, result, feed).run)
-            for _ in range(n_threads)
+            pool.submit(_Worker(program, layers, slots, result, feed).run) for _ in range(threads)
         ]
         try:
-            for job in jobs:
+            for job in as_completed(jobs):
                 job.result()
         finally:
             feed.stop.set()
-    return result
 
 
 def _empty_result(program: Program, data: ImageSet, record: bool) -> RunResult:
@@ -115,21 +135,25 @@ class _Feed:
     def __init__(
         self,
         data: ImageSet,
+        finished: Array,
         full_trace: bool,
         every_step: bool,
         progress: Callable[[int], None] | None,
     ) -> None:
-        self.full_trace, self.every_step = full_trace, every_step
+        self.finished, self.full_trace, self.every_step = finished, full_trace, every_step
         self.stop = Event()
         self._progress, self._lock = progress, Lock()
-        self._images = self._one_by_one(data)
+        self._images = self._unfinished(data)
+        self.report(int(np.count_nonzero(finished)))
 
-    @staticmethod
-    def _one_by_one(data: ImageSet) -> Iterator[tuple[int, Array]]:
-        number = 0
-        for batch in data.batches(64):
+    def _unfinished(self, data: ImageSet) -> Iterator[tuple[int, Array]]:
+        waiting = np.flatnonzero(~self.finished)
+        number = int(waiting[0]) if len(waiting) else len(data)
+        done = self.finished.copy()  # samples finish while others are read
+        for batch in data.batches(64, start=number) if len(waiting) else ():
             for image in batch:
-                yield number, image
+                if not done[number]:
+                    yield number, image
                 number += 1
 
     def take(self, most: int) -> list[tuple[int, Array]]:
@@ -137,8 +161,8 @@ class _Feed:
         with self._lock:
             return [pair for _, pair in zip(range(most), self._images, strict=False)]
 
-    def finished(self, samples: int) -> None:
-        """Report samples that are done."""
+    def report(self, samples: int) -> None:
+        """Say that some samples are done."""
         if self._progress and samples:
             with self._lock:
                 self._progress(samples)
@@ -323,7 +347,8 @@ class _Worker:
         result.exit_step[samples[stops]] = t[stops]
         gone = last if self.feed.full_trace else stops
         self.sample[slots[gone]] = -1
-        self.feed.finished(int(gone.sum()))
+        self.feed.finished[samples[gone]] = True
+        self.feed.report(int(gone.sum()))
 
     def _record(self, slots: Array) -> None:
         for layer in self.layers:

@@ -93,6 +93,19 @@ class RunResult:
     labels: Array | None = None
     spikes: dict[str, Array] = field(default_factory=dict)
 
+    @classmethod
+    def load(cls, folder: str | Path) -> RunResult:
+        """Read what ``simulate(..., out=folder)`` wrote, once it is finished.
+
+        Raises
+        ------
+        ProgramError
+            When the folder holds no run, or one that was cut off.
+        """
+        from seenn_deploy.simulator import run_folder
+
+        return run_folder.load(folder)
+
     @property
     def exit_logits(self) -> Array:
         """Logits at each sample's exit, (N, M)."""

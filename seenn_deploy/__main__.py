@@ -1,0 +1,5 @@
+"""``python -m seenn_deploy`` is ``seenn``."""
+
+from seenn_deploy.cli import main
+
+main()

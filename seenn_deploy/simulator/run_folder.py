@@ -1,0 +1,169 @@
+"""Results on disk while a run goes on, so that a run that was cut off can go on later.
+
+A run folder holds ``run.json`` (what was run, on what) and one ``.npy`` a result array, mapped into
+memory and written as samples finish. A sample counts as finished when its last value is stored;
+what a cut-off run left of the others is computed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seenn_deploy import folders
+from seenn_deploy.costs import LayerSizes
+from seenn_deploy.data import ImageSet
+from seenn_deploy.errors import ProgramError
+from seenn_deploy.graph import Array
+from seenn_deploy.program import Program
+from seenn_deploy.simulator.result import Counts, RunResult
+
+FORMAT, VERSION, MANIFEST = "seenn-deploy run", 1, "run.json"
+
+
+def begin(
+    folder: Path, program: Program, data: ImageSet, options: dict[str, Any], resume: bool
+) -> tuple[RunResult, Array]:
+    """Make a run folder, or open one to go on with.
+
+    Parameters
+    ----------
+    folder : Path
+    program : Program
+    data : ImageSet
+    options : dict
+        Of ``simulate``, as far as they change results.
+    resume : bool
+        Go on with a folder that exists.
+
+    Returns
+    -------
+    RunResult
+        Its arrays lie in the folder.
+    bool array (N,)
+        Which samples are finished.
+
+    Raises
+    ------
+    ProgramError
+        When the folder exists and `resume` is not asked for, or it belongs to another run.
+    """
+    described = _describe(program, data, options)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        stored, finished = _read_manifest(folder), _array(folder, "finished", "r+")
+        if not resume:
+            raise ProgramError(
+                f"{folder}: holds a run, {np.count_nonzero(finished)} of {len(finished)} samples "
+                "finished; add --resume to go on, or name another folder"
+            )
+        _check_same(folder, stored, described)
+    else:
+        _create(folder, program, data, described)
+        finished = _array(folder, "finished", "r+")
+    return _open(folder, data.labels, "r+"), finished
+
+
+def load(folder: str | Path) -> RunResult:
+    """Read a finished run.
+
+    Raises
+    ------
+    ProgramError
+        When the folder holds no run, or one that was cut off.
+    """
+    folder = Path(folder)
+    _read_manifest(folder)
+    finished = _array(folder, "finished", "r")
+    if not finished.all():
+        raise ProgramError(
+            f"{folder}: {np.count_nonzero(finished)} of {len(finished)} samples are finished; "
+            "go on with seenn simulate --resume"
+        )
+    labels = _array(folder, "labels", "r") if (folder / "labels.npy").is_file() else None
+    return _open(folder, labels, "r")
+
+
+def _describe(program: Program, data: ImageSet, options: dict[str, Any]) -> dict[str, Any]:
+    """What has to agree for a run to go on."""
+    ends = data.take(0, 1), data.take(len(data) - 1, len(data))
+    digest = hashlib.sha256(b"".join(image.tobytes() for image in ends))
+    if data.labels is not None:
+        digest.update(data.labels.tobytes())
+    return {
+        "program": program.fingerprint,
+        "exit_rule": program.exit_rule.to_dict(),
+        "samples": len(data),
+        "images": digest.hexdigest()[:16],
+        **options,
+    }
+
+
+def _create(folder: Path, program: Program, data: ImageSet, described: dict[str, Any]) -> None:
+    graph, n, T = program.graph, len(data), program.T
+    layers = [layer.name for layer in graph.layers]
+    sizes = LayerSizes.of(graph)
+    with folders.new_folder(folder) as work:
+        _new(work, "logits", np.float32, n, T, graph.readout.shape[0])[:] = np.nan
+        _new(work, "exit_step", np.int64, n)
+        _new(work, "finished", np.bool_, n)
+        for field in fields(Counts):
+            _new(work, field.name, np.int64, n, len(layers), T)
+        if data.labels is not None:
+            np.save(work / "labels.npy", data.labels)
+        for field in fields(LayerSizes):
+            np.save(work / f"{field.name}.npy", getattr(sizes, field.name))
+        stored = {"format": FORMAT, "version": VERSION, "layers": layers, "run": described}
+        folders.write_json(work / MANIFEST, stored)
+
+
+def _open(folder: Path, labels: Array | None, mode: Any) -> RunResult:
+    manifest = _read_manifest(folder)
+    return RunResult(
+        _array(folder, "logits", mode),
+        _array(folder, "exit_step", mode),
+        manifest["layers"],
+        Counts(*(_array(folder, field.name, mode) for field in fields(Counts))),
+        LayerSizes(*(_array(folder, field.name, "r") for field in fields(LayerSizes))),
+        labels,
+    )
+
+
+def _new(folder: Path, name: str, kind: Any, *shape: int) -> Array:
+    return np.lib.format.open_memmap(folder / f"{name}.npy", "w+", kind, shape)
+
+
+def _array(folder: Path, name: str, mode: Any) -> Array:
+    try:
+        return np.lib.format.open_memmap(folder / f"{name}.npy", mode)
+    except (OSError, ValueError) as error:
+        raise ProgramError(
+            f"{folder / name}.npy: {error}; delete the folder and run again"
+        ) from None
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text())
+        found = manifest["format"], manifest["version"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ProgramError(
+            f"{folder}: holds no run of seenn simulate; name another folder"
+        ) from None
+    if found != (FORMAT, VERSION):
+        raise ProgramError(f"{path}: format {found[0]!r} version {found[1]}; run again")
+    return manifest
+
+
+def _check_same(folder: Path, stored: dict[str, Any], described: dict[str, Any]) -> None:
+    for name, value in json.loads(json.dumps(described)).items():
+        if stored["run"].get(name) != value:
+            raise ProgramError(
+                f"{folder}: is a run with {name} {stored['run'].get(name)}, not {value}; "
+                "name another folder"
+            )

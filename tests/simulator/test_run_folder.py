@@ -1,0 +1,127 @@
+"""A run that is cut off loses nothing that was finished, and goes on to the same result."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import seenn_deploy as sd
+from seenn_deploy.errors import ProgramError, SeennError
+from seenn_deploy.graph import Conv2d, Dense, Population, Projection, Readout, Source, SpikingGraph
+from seenn_deploy.simulator.result import Counts, RunResult
+
+
+@pytest.fixture(scope="module")
+def program() -> sd.Program:
+    rng = np.random.default_rng(0)
+    weight = rng.normal(size=(6, 2, 3, 3)).astype(np.float32)
+    graph = SpikingGraph(
+        [Source("in", (2, 6, 6)), Population("a", (6, 6, 6)), Readout("out", (3,))],
+        [
+            Projection("in", "a", (Conv2d(weight, padding=(1, 1)),)),
+            Projection("a", "out", (Dense(rng.normal(size=(3, 216)).astype(np.float32) / 9),)),
+        ],
+        T=4,
+    )
+    return sd.compile(graph, sd.exits.Confidence(0.6))
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return np.random.default_rng(1).normal(size=(40, 2, 6, 6)).astype(np.float32)
+
+
+class CutOffError(Exception):
+    """Raised from the progress callback."""
+
+
+def cut_off_after(samples: int):
+    seen = 0
+
+    def progress(finished: int) -> None:
+        nonlocal seen
+        seen += finished
+        if seen >= samples:
+            raise CutOffError
+
+    return progress
+
+
+def assert_same(a: RunResult, b: RunResult) -> None:
+    np.testing.assert_array_equal(a.logits, b.logits)
+    np.testing.assert_array_equal(a.exit_step, b.exit_step)
+    for field in fields(Counts):
+        np.testing.assert_array_equal(getattr(a.counts, field.name), getattr(b.counts, field.name))
+
+
+@pytest.mark.parametrize("full_trace", [False, True])
+def test_a_run_goes_on_where_it_was_cut_off(program, images, tmp_path, full_trace) -> None:
+    labels = np.arange(40) % 3
+    whole = sd.simulate(program, images, labels, full_trace=full_trace)
+    options = {"full_trace": full_trace, "out": tmp_path / "run", "slots": 3}
+    with pytest.raises(CutOffError):
+        sd.simulate(program, images, labels, progress=cut_off_after(15), **options)
+    with pytest.raises(ProgramError, match=r"of 40 samples are finished"):
+        RunResult.load(tmp_path / "run")
+    with pytest.raises(ProgramError, match="add --resume"):
+        sd.simulate(program, images, labels, **options)
+    steps = []
+    resumed = sd.simulate(program, images, labels, resume=True, progress=steps.append, **options)
+    assert 15 <= steps[0] < 40  # what was finished is not run again
+    assert sum(steps) == 40
+    assert_same(resumed, whole)
+    loaded = RunResult.load(tmp_path / "run")
+    assert_same(loaded, whole)
+    assert loaded.summary() == whole.summary()
+
+
+def test_killed_process_loses_nothing(program, images, tmp_path) -> None:
+    program.save(tmp_path / "build")
+    np.savez(tmp_path / "x.npz", x=np.repeat(images, 500, axis=0))
+    command = [sys.executable, "-m", "seenn_deploy", "simulate", str(tmp_path / "build")]
+    command += ["--data", str(tmp_path / "x.npz"), "--out", str(tmp_path / "run")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    finished = tmp_path / "run" / "finished.npy"
+    deadline = time.monotonic() + 120
+    while not finished.exists() or np.count_nonzero(np.load(finished)) < 200:
+        assert time.monotonic() < deadline
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    done = np.count_nonzero(np.load(finished))
+    assert 200 <= done < 20_000
+    subprocess.run([*command, "--resume"], check=True, stdout=subprocess.DEVNULL)
+    assert_same(
+        RunResult.load(tmp_path / "run"), sd.simulate(program, np.repeat(images, 500, axis=0))
+    )
+
+
+def test_a_run_folder_belongs_to_one_run(program, images, tmp_path) -> None:
+    out = tmp_path / "run"
+    sd.simulate(program, images, out=out)
+    with pytest.raises(ProgramError, match="is a run with samples 40, not 39"):
+        sd.simulate(program, images[:39], out=out, resume=True)
+    with pytest.raises(ProgramError, match="is a run with exit_rule"):
+        sd.simulate(program.with_exit(sd.exits.Confidence(0.7)), images, out=out, resume=True)
+    with pytest.raises(ProgramError, match="is a run with images"):
+        sd.simulate(program, images[::-1], out=out, resume=True)
+    with pytest.raises(SeennError, match="record keeps spikes in memory"):
+        sd.simulate(program, images, out=tmp_path / "other", record=True)
+
+
+def test_a_folder_of_somebody_else_is_left_alone(program, images, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("keep")
+    for resume in (False, True):
+        with pytest.raises(ProgramError, match="holds no run"):
+            sd.simulate(program, images, out=tmp_path, resume=resume)
+    assert (tmp_path / "mine.txt").read_text() == "keep"
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
