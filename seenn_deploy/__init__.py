@@ -19,18 +19,21 @@ _NAMES = {
     "RunResult": "simulator.result",
     "SeennError": "errors",
     "SpikingGraph": "graph",
+    "calibrate": "calibration",
     "compile": "compiler.pipeline",
     "import_model": "frontends",
     "inspect": "inspection",
     "run": "targets.lava.device",
     "setup_lava": "targets.lava.interpreter",
     "simulate": "simulator.engine",
+    "sweep": "sweeps.sweep",
     "verify": "verify",
 }
 _MODULES = ("costs", "exits", "metrics")
 
 if TYPE_CHECKING:
     from seenn_deploy import costs, exits, metrics
+    from seenn_deploy.calibration import calibrate
     from seenn_deploy.compiler.pipeline import compile
     from seenn_deploy.errors import SeennError
     from seenn_deploy.frontends import import_model
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from seenn_deploy.program import Program
     from seenn_deploy.simulator.engine import simulate
     from seenn_deploy.simulator.result import RunResult
+    from seenn_deploy.sweeps.sweep import sweep
     from seenn_deploy.targets.lava.device import run
     from seenn_deploy.targets.lava.interpreter import setup_lava
     from seenn_deploy.verify import verify
@@ -48,6 +52,7 @@ __all__ = [
     "RunResult",
     "SeennError",
     "SpikingGraph",
+    "calibrate",
     "compile",
     "costs",
     "exits",
@@ -57,13 +62,16 @@ __all__ = [
     "run",
     "setup_lava",
     "simulate",
+    "sweep",
     "verify",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name in _NAMES:
-        return getattr(import_module(f"{__name__}.{_NAMES[name]}"), name)
+        found = getattr(import_module(f"{__name__}.{_NAMES[name]}"), name)
+        globals()[name] = found  # over a module of the same name, which its import has put here
+        return found
     if name in _MODULES:
         return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

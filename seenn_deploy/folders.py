@@ -19,8 +19,14 @@ MANIFEST = "program.json"
 
 
 @contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
+def new_folder(out: Path, manifest: str = MANIFEST, file_format: str = FORMAT) -> Iterator[Path]:
     """A temporary folder beside `out` that takes its place when the block ends without an error.
+
+    Parameters
+    ----------
+    out : Path
+    manifest, file_format : str
+        The JSON file that marks a folder of this kind, and what its ``format`` says.
 
     Raises
     ------
@@ -28,7 +34,7 @@ def new_folder(out: Path) -> Iterator[Path]:
         When `out` exists and was not written by seenn-deploy.
     """
     out = Path(os.path.realpath(out))
-    check_ours(out)
+    check_ours(out, manifest, file_format)
     out.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     work.chmod(0o755)
@@ -50,22 +56,22 @@ def new_folder(out: Path) -> Iterator[Path]:
         raise
 
 
-def check_ours(out: Path) -> None:
-    """Raise ProgramError unless `out` is missing, an empty folder, or a folder of ours."""
+def check_ours(out: Path, manifest: str = MANIFEST, file_format: str = FORMAT) -> None:
+    """Raise ProgramError unless `out` is missing, empty, or a folder of ours of the same kind."""
     if not out.exists():
         return
     if not out.is_dir():
         raise ProgramError(f"{out}: is a file; name a new folder with -o")
-    if any(out.iterdir()) and not _is_ours(out):
+    if any(out.iterdir()) and not _is_ours(out, manifest, file_format):
         raise ProgramError(
-            f"{out}: exists and was not written by seenn-deploy, so it is left alone; "
-            "name another folder with -o"
+            f"{out}: exists and was not written by seenn-deploy (no {manifest} of ours), so it is "
+            "left alone; name another folder with -o/--out"
         )
 
 
-def _is_ours(folder: Path) -> bool:
+def _is_ours(folder: Path, manifest: str, file_format: str) -> bool:
     try:
-        return bool(json.loads((folder / MANIFEST).read_text())["format"] == FORMAT)
+        return bool(json.loads((folder / manifest).read_text())["format"] == file_format)
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

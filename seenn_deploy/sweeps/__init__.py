@@ -1,0 +1,1 @@
+"""Every threshold of every exit rule from one full run."""

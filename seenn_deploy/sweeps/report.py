@@ -1,0 +1,230 @@
+"""What a sweep found, and its files."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from seenn_deploy import folders
+from seenn_deploy.exits import ExitRule
+from seenn_deploy.graph import Array
+
+FORMAT = "seenn-deploy sweep"
+VERSION = 1
+MANIFEST = "sweep.json"
+RULE = "rule.json"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over the report split and its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Means over samples.
+
+    Parameters
+    ----------
+    accuracy, accuracy_change : share of right predictions, and that minus the one at T
+    mean_exit_step : timesteps
+    energy, wasted_energy : joules a sample, up to the exit, and of the steps that a speculative
+        schedule injects before it knows of the exit
+    latency_steps : hardware steps until the answer
+    ac, mac : operations a sample up to the exit
+    """
+
+    accuracy: Estimate
+    accuracy_change: Estimate
+    mean_exit_step: Estimate
+    energy: Estimate
+    wasted_energy: Estimate
+    latency_steps: Estimate
+    ac: Estimate
+    mac: Estimate
+
+    def summary(self) -> dict[str, Any]:
+        """Values under the names of all summaries, with ``_interval`` the two bounds."""
+        found = {}
+        for name, key, factor in _NAMES:
+            x = getattr(self, name)
+            found[key] = x.value * factor
+            found[f"{key}_interval"] = [x.low * factor, x.high * factor]
+        return found
+
+
+# field, name in files, factor in files
+_NAMES = (
+    ("accuracy", "accuracy", 1.0),
+    ("accuracy_change", "accuracy_change", 1.0),
+    ("mean_exit_step", "mean_exit_step", 1.0),
+    ("energy", "energy_uJ_per_sample", 1e6),
+    ("wasted_energy", "wasted_energy_uJ_per_sample", 1e6),
+    ("latency_steps", "latency_steps", 1.0),
+    ("ac", "ac_per_sample", 1.0),
+    ("mac", "mac_per_sample", 1.0),
+)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A rule with its figures, and how many samples exited at t = 1..T."""
+
+    rule: ExitRule
+    figures: Figures
+    exit_histogram: tuple[int, ...]
+
+    def summary(self) -> dict[str, Any]:
+        """JSON values."""
+        histogram = {str(t): n for t, n in enumerate(self.exit_histogram, start=1)}
+        return {
+            "exit_rule": self.rule.to_dict(),
+            **self.figures.summary(),
+            "exit_histogram": histogram,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """An exit rule at K thresholds, ascending; float64 arrays (K,) of means as in `Figures`.
+
+    Parameters
+    ----------
+    rule, parameter : str
+    threshold : value of the parameter
+    front_energy, front_steps : bool (K,)
+        No other point, of any rule or fixed t, is as accurate with less energy (fewer timesteps)
+        or more accurate with as much.
+    """
+
+    rule: str
+    parameter: str
+    threshold: Array
+    accuracy: Array
+    accuracy_change: Array
+    mean_exit_step: Array
+    energy: Array
+    wasted_energy: Array
+    latency_steps: Array
+    ac: Array
+    mac: Array
+    front_energy: Array
+    front_steps: Array
+
+    def columns(self) -> dict[str, list[Any]]:
+        """Named columns of plain numbers, energies in microjoules."""
+        figures = {key: (getattr(self, name) * factor).tolist() for name, key, factor in _NAMES}
+        front = {name: getattr(self, name).tolist() for name in ("front_energy", "front_steps")}
+        return {"threshold": self.threshold.tolist(), **figures, **front}
+
+
+@dataclass(frozen=True, eq=False)
+class SweepReport:
+    """What a sweep found; all figures come from the report split.
+
+    Parameters
+    ----------
+    curves : dict of Curve, by rule
+    fixed : Curve
+        Every sample stopped at t = 1..T; `baselines` are the same with intervals.
+    aim : str
+        What the choice was for, '' for none.
+    chosen : dict of Choice, by rule
+        Without the rules that cannot meet the aim.
+    best : str
+        The chosen rule that served the aim best on the calibration split, '' for none.
+    aet, empirical_aet : float
+        Average earliest timesteps (``metrics``).
+    calibration, report : int64 arrays
+        Numbers of the samples in each part.
+    program : str
+        Its fingerprint.
+    cost, schedule : str
+    depth : int
+        Synapse stages D.
+    """
+
+    curves: dict[str, Curve]
+    fixed: Curve
+    baselines: tuple[Choice, ...]
+    aim: str
+    chosen: dict[str, Choice]
+    best: str
+    aet: float
+    empirical_aet: float
+    calibration: Array
+    report: Array
+    program: str
+    cost: str
+    schedule: str
+    depth: int
+
+    def summary(self) -> dict[str, Any]:
+        """The figures of the best rule, or of running to T without one, then all others."""
+        shown = self.chosen.get(self.best, self.baselines[-1])
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "program": self.program,
+            "samples": len(self.report),
+            "calibration_samples": len(self.calibration),
+            "cost_model": self.cost,
+            "schedule": self.schedule,
+            "depth": self.depth,
+            "aim": self.aim,
+            "best": self.best,
+            **shown.summary(),
+            "policy_energy_uJ_per_sample": 0.0,
+            "aet": self.aet,
+            "empirical_aet": self.empirical_aet,
+            "fixed": [{"t": t, **x.summary()} for t, x in enumerate(self.baselines, start=1)],
+            "chosen": {name: choice.summary() for name, choice in self.chosen.items()},
+            "rules": {name: curve.columns() for name, curve in self.curves.items()},
+        }
+
+    def csv(self) -> str:
+        """One line a point: rule, parameter, threshold, figures, fronts; fixed t first."""
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(["rule", "parameter", *self.fixed.columns()])
+        for curve in (self.fixed, *self.curves.values()):
+            table.writerows(_rows(curve))
+        return text.getvalue()
+
+    def save(self, out: str | Path) -> None:
+        """Write sweep.json, sweep.csv, sweep.png, and rule.json where a rule was chosen.
+
+        Parameters
+        ----------
+        out : str or Path
+            The folder appears whole or not at all; an earlier sweep there is replaced.
+
+        Raises
+        ------
+        ProgramError
+            When `out` exists and is not a sweep's folder.
+        """
+        from seenn_deploy.sweeps.plot import plot
+
+        with folders.new_folder(Path(out), MANIFEST, FORMAT) as work:
+            folders.write_json(work / MANIFEST, self.summary())
+            folders.write_file(work / "sweep.csv", self.csv())
+            plot(self, work / "sweep.png")
+            if self.best:
+                folders.write_json(work / RULE, self.chosen[self.best].rule.to_dict())
+
+
+def _rows(curve: Curve) -> Iterator[Iterable[Any]]:
+    for values in zip(*curve.columns().values(), strict=True):
+        yield [curve.rule, curve.parameter, *(int(x) if isinstance(x, bool) else x for x in values)]
+
+
+FIGURES = tuple(f.name for f in fields(Figures))

@@ -1,0 +1,315 @@
+"""Every threshold of every exit rule from one full run, and the one to use.
+
+Thresholds are made and chosen on one part of the samples; everything that is reported comes from
+the other part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from seenn_deploy import metrics, schedules
+from seenn_deploy.calibration import checked_labels
+from seenn_deploy.errors import DataError
+from seenn_deploy.exits import ExitRule
+from seenn_deploy.exits.fixed import Fixed
+from seenn_deploy.graph import Array
+from seenn_deploy.program import Program
+from seenn_deploy.simulator.result import RunResult
+from seenn_deploy.sweeps.families import Family, family
+from seenn_deploy.sweeps.points import front
+from seenn_deploy.sweeps.report import FIGURES, Choice, Curve, Estimate, Figures, SweepReport
+
+RULES = ("confidence", "entropy", "margin", "conformal")
+_ROUNDING = 1e-9  # of shares of samples
+
+Tables = dict[str, Array]  # by figure, the value of each sample had it stopped at t: (N, T)
+
+
+def sweep(
+    run: RunResult,
+    program: Program,
+    rules: Sequence[str] = RULES,
+    thresholds: int = 1000,
+    cost: str | Path = "paper",
+    schedule: str | None = None,
+    keep_accuracy: float | None = None,
+    energy_budget: float | None = None,
+    split: float = 0.5,
+    seed: int = 0,
+    bootstrap: int = 1000,
+) -> SweepReport:
+    """Evaluate every threshold of every exit rule from one run to T.
+
+    Parameters
+    ----------
+    run : RunResult
+        Of `program`, with labels and ``full_trace=True``.
+    program : Program
+    rules : names
+        Exit rules with a threshold: 'confidence', 'entropy', 'margin', 'conformal'.
+    thresholds : int
+        At most so many a rule, at least 2, spread over the quantiles of its scores.
+    cost : str or Path
+        Name of a cost model, or a file with one.
+    schedule : 'speculative' or 'gated', optional
+        The program's by default. The fixed baselines are pipelined: their T is known before.
+    keep_accuracy : float, optional
+        Choose for each rule the cheapest threshold that is at most so many percentage points less
+        accurate than running to T.
+    energy_budget : float, optional
+        Choose the most accurate threshold within so many joules a sample.
+    split : float in (0, 1)
+        Share of the samples on which thresholds are made and chosen.
+    seed : int
+        Of the split and the bootstrap.
+    bootstrap : int
+        Resamples of the report split, the same ones for all rules, so their figures are paired.
+
+    Raises
+    ------
+    DataError
+        For missing labels, an empty part of the split, a run that stopped at the exits, a rule
+        that cannot be swept, options out of range, a budget that no threshold meets.
+    ProgramError
+        When the schedule does not exist or does not fit a rule.
+    """
+    _check_options(rules, thresholds, bootstrap)
+    labels = checked_labels(run.logits, run.labels, program)
+    first, second = _split(len(labels), split, seed)
+    how = _Schedule(schedule or program.schedule, schedules.depth(program))
+    tables, fixed = _tables(run, labels, cost, how)
+    held = run.logits[first], labels[first]
+    families = [family(name, *held, thresholds, program) for name in dict.fromkeys(rules)]
+    for each in families:
+        schedules.check(how.name, each.rule(0))
+    aim = _Aim.of(keep_accuracy, energy_budget, tables["accuracy"][first, -1].mean())
+    picks = aim.choose({x.name: _sums(x, run.logits, tables, first) for x in families})
+    rule_of = {x.name: x.rule(picks[x.name]) for x in families if x.name in picks}
+    baselines, chosen = _choices(run.logits, rule_of, tables, fixed, second, bootstrap, seed)
+    curves = [_fixed_curve(fixed, second)]
+    curves += [_curve(x, _sums(x, run.logits, tables, second)) for x in families]
+    at_t, *others = _with_fronts(curves)
+    right = tables["accuracy"][second].astype(bool)
+    return SweepReport(
+        {curve.rule: curve for curve in others}, at_t, baselines,
+        aim.text, chosen, next(iter(picks), ""), metrics.aet(right), metrics.empirical_aet(right),
+        first, second, program.fingerprint, str(cost), how.name, how.depth,
+    )  # fmt: skip
+
+
+def _check_options(rules: Sequence[str], thresholds: int, bootstrap: int) -> None:
+    if not rules:
+        raise DataError(f"no exit rules to sweep; there are {', '.join(RULES)}")
+    if thresholds < 2:
+        raise DataError(f"thresholds = {thresholds}: give at least 2, the two ends")
+    if bootstrap < 1:
+        raise DataError(f"bootstrap = {bootstrap}: give at least 1 resample")
+
+
+def _split(samples: int, share: float, seed: int) -> tuple[Array, Array]:
+    """Numbers of the samples to choose on and of those to report, both ascending."""
+    if not 0 < share < 1:
+        raise DataError(f"split = {share} lies outside (0, 1)")
+    shuffled = np.random.default_rng(seed).permutation(samples)
+    n = round(samples * share)
+    if not 0 < n < samples:
+        part = "calibration" if n == 0 else "report"
+        raise DataError(
+            f"split = {share} of {samples} samples leaves none in the {part} part; "
+            "give more samples or another split"
+        )
+    return np.sort(shuffled[:n]), np.sort(shuffled[n:])
+
+
+# --- what a sample costs, had it stopped at t ----------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Schedule:
+    name: str
+    depth: int
+
+
+def _tables(
+    run: RunResult, labels: Array, cost: str | Path, how: _Schedule
+) -> tuple[Tables, Tables]:
+    """Every figure of every sample by exit, (N, T): with an exit rule, and with T known before."""
+    right = metrics.correct_by_step(run.logits, labels).astype(np.float64)
+    energy = run.energy_by_step(cost)
+    steps = np.arange(1, energy.shape[1] + 1)
+    common = {
+        "accuracy": right,
+        "accuracy_change": right - right[:, -1:],
+        "mean_exit_step": np.broadcast_to(steps, energy.shape),
+        "energy": energy,
+        "ac": run.counts.ac.sum(axis=1).cumsum(axis=1),
+        "mac": run.counts.mac.sum(axis=1).cumsum(axis=1),
+    }
+    before = _Schedule("pipelined", how.depth)
+    return common | _scheduled(energy, steps, how), common | _scheduled(energy, steps, before)
+
+
+def _scheduled(energy: Array, steps: Array, how: _Schedule) -> Tables:
+    """Latency, and the energy of steps that a speculative schedule injects behind the exit."""
+    injected = steps
+    if how.name == "speculative":
+        injected = schedules.initiation_interval(how.name, steps, how.depth, len(steps))
+    latency = schedules.latency(how.name, steps, how.depth)
+    return {
+        "wasted_energy": energy[:, injected - 1] - energy,
+        "latency_steps": np.broadcast_to(latency, energy.shape),
+    }
+
+
+# --- curves --------------------------------------------------------------------------------------
+
+
+def _sums(rule: Family, logits: Array, tables: Tables, samples: Array) -> dict[str, Array]:
+    """Means over `samples` of every figure at every threshold, float64 (K,)."""
+    points = rule.points(logits[samples])
+    return {name: points.sums(tables[name][samples]) / len(samples) for name in FIGURES}
+
+
+def _curve(rule: Family, means: Mapping[str, Array]) -> Curve:
+    no_front = np.zeros(len(rule.threshold), np.bool_)
+    return Curve(
+        rule.name, rule.parameter, rule.threshold, **means,
+        front_energy=no_front, front_steps=no_front,
+    )  # fmt: skip
+
+
+def _fixed_curve(fixed: Tables, samples: Array) -> Curve:
+    means = {name: fixed[name][samples].mean(axis=0) for name in FIGURES}
+    steps = np.arange(1.0, len(means["accuracy"]) + 1)
+    no_front = np.zeros(len(steps), np.bool_)
+    return Curve("fixed", "t", steps, **means, front_energy=no_front, front_steps=no_front)
+
+
+def _with_fronts(curves: Sequence[Curve]) -> list[Curve]:
+    """The same curves, the points that no other point of any curve beats marked."""
+    accuracy = np.concatenate([c.accuracy for c in curves])
+    borders = np.cumsum([len(c.accuracy) for c in curves])[:-1]
+    by_energy, by_steps = (
+        np.split(front(_rounded([getattr(c, name) for c in curves]), accuracy), borders)
+        for name in ("energy", "mean_exit_step")
+    )
+    return [
+        replace(curve, front_energy=energy, front_steps=steps)
+        for curve, energy, steps in zip(curves, by_energy, by_steps, strict=True)
+    ]
+
+
+def _rounded(costs: Sequence[Array]) -> Array:
+    """One array; what differs only by the order of a sum becomes equal."""
+    together = np.concatenate(costs)
+    return np.asarray(np.round(together / together.max(), 12))
+
+
+# --- the threshold to use ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Aim:
+    """What a threshold is chosen for: least accuracy, or most energy, neither or one of them."""
+
+    accuracy: float | None
+    energy: float | None
+    text: str
+
+    @classmethod
+    def of(cls, keep: float | None, budget: float | None, at_T: float) -> _Aim:
+        if keep is not None and budget is not None:
+            raise DataError("keep_accuracy and energy_budget: give one of them")
+        if keep is not None:
+            if not 0 <= keep <= 100:
+                raise DataError(f"keep_accuracy = {keep} lies outside [0, 100] percentage points")
+            text = f"cheapest within {keep:g} points of the accuracy at T"
+            return cls(at_T - keep / 100 - _ROUNDING, None, text)
+        if budget is not None:
+            if not 0 < budget < np.inf:
+                raise DataError(f"energy_budget = {budget} J: give a number above 0")
+            return cls(None, budget, f"most accurate within {budget * 1e6:g} uJ a sample")
+        return cls(None, None, "")
+
+    def choose(self, means: Mapping[str, Mapping[str, Array]]) -> dict[str, int]:
+        """Index of the threshold to use by rule, the rule that serves the aim best first.
+
+        Rules without a threshold that meets the aim are left out; DataError where that is all.
+        """
+        if self.accuracy is None and self.energy is None:
+            return {}
+        ranked = {name: self._best(x["accuracy"], x["energy"]) for name, x in means.items()}
+        found = {name: best for name, best in ranked.items() if best}
+        if not found:
+            name, cheapest = min(
+                ((n, x["energy"].min()) for n, x in means.items()), key=lambda pair: pair[1]
+            )
+            raise DataError(
+                f"no threshold keeps within {1e6 * (self.energy or 0):.4g} uJ a sample; the "
+                f"cheapest takes {1e6 * cheapest:.4g} uJ (rule {name})"
+            )
+        return {name: found[name][1] for name in sorted(found, key=lambda n: found[n][0])}
+
+    def _best(self, accuracy: Array, energy: Array) -> tuple[tuple[float, float], int] | None:
+        """Rank (less is better) and index of the best threshold that meets the aim."""
+        if self.accuracy is not None:
+            good, keys = accuracy >= self.accuracy, (energy, -accuracy)
+        else:
+            good, keys = energy <= (self.energy or 0), (-accuracy, energy)
+        among = np.flatnonzero(good)
+        if not len(among):
+            return None
+        index = int(among[np.lexsort((keys[1][among], keys[0][among]))[0]])
+        return (float(keys[0][index]), float(keys[1][index])), index
+
+
+def _choices(
+    logits: Array, rules: Mapping[str, ExitRule], tables: Tables, fixed: Tables,
+    samples: Array, bootstrap: int, seed: int,
+) -> tuple[tuple[Choice, ...], dict[str, Choice]]:  # fmt: skip
+    """Figures with intervals of every fixed t and of the chosen rules, on the same resamples."""
+    T = logits.shape[1]
+    at_steps = [np.full(len(samples), t) for t in range(1, T + 1)]
+    exits = [_exit_steps(rule, logits[samples]) for rule in rules.values()]
+    all_rules = [*([Fixed()] * T), *rules.values()]
+    columns = [_values(fixed, samples, step) for step in at_steps]
+    columns += [_values(tables, samples, step) for step in exits]
+    estimates = _bootstrapped(np.stack(columns, axis=1), bootstrap, seed)
+    found = [
+        Choice(rule, Figures(*row), tuple(np.bincount(step, minlength=T + 1)[1:].tolist()))
+        for rule, row, step in zip(all_rules, estimates, at_steps + exits, strict=True)
+    ]
+    return tuple(found[:T]), dict(zip(rules, found[T:], strict=True))
+
+
+def _exit_steps(rule: ExitRule, logits: Array) -> Array:
+    """Where a rule stops samples, logits (n, T, M): int64 (n,), from 1."""
+    stops = rule.stops(logits, np.arange(1, logits.shape[1] + 1))
+    stops[:, -1] = True
+    return np.asarray(stops.argmax(axis=1) + 1)
+
+
+def _values(tables: Tables, samples: Array, exit_step: Array) -> Array:
+    """Every sample's figures at its exit, (n, figures)."""
+    return np.stack([tables[name][samples, exit_step - 1] for name in FIGURES], axis=1)
+
+
+def _bootstrapped(values: Array, resamples: int, seed: int) -> list[list[Estimate]]:
+    """Means and percentile intervals over samples; values (n, choices, figures)."""
+    n = len(values)
+    flat = values.reshape(n, -1)
+    rng = np.random.default_rng([seed, 1])  # not the stream that made the split
+    means = np.empty((resamples, flat.shape[1]))
+    for i in range(resamples):
+        weight = np.bincount(rng.integers(n, size=n), minlength=n).astype(np.float64)
+        means[i] = weight @ flat / n
+    low, high = np.percentile(means, [2.5, 97.5], axis=0)
+    rows = zip(flat.mean(axis=0).tolist(), low.tolist(), high.tolist(), strict=True)
+    found = [Estimate(*row) for row in rows]
+    width = values.shape[2]
+    return [found[i : i + width] for i in range(0, len(found), width)]
