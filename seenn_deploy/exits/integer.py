@@ -1,0 +1,226 @@
+"""Exit rules in integer arithmetic: what an exit controller decides with, inside the network.
+
+The logits are integers z; ``z * scale`` are the logits in real units. A confidence needs no
+division and no exponential in the loop: with r = sum over the others of exp(-(z_max - z_j) scale),
+
+    max softmax > alpha   <=>   1 + r < 1 / alpha
+
+and exp(-d scale) of every integer d comes out of a table of 2^-24 fixed point. An entry is off by
+at most half a unit, the best class's own by nothing, so r is off by at most
+
+    e = (M - 1) / 2^25                                          (M classes)
+
+and the decision is the float rule's unless r lies within e of r* = 1 / alpha - 1. As raising the
+best logit by g divides r by exp(g), that is a *gap* ``ln(r* / r)`` within ``-ln(1 - e / r*)``:
+``gap`` and ``bound`` say both, in real logit units.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil, floor, inf, log, log1p
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .base import ExitRule, top_two
+from .confidence import Confidence
+from .margin import Margin
+
+BITS = 24
+LONGEST = 2**20  # entries of a table; a finer scale would need more
+_LARGEST = 2**62
+Integers = NDArray[np.int64]
+
+
+class IntegerRule(ABC):
+    """An exit rule on integer logits; arrays as in ``ExitRule``."""
+
+    @abstractmethod
+    def stops(self, z: NDArray[np.integer], t: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """Where the rule says stop: z int (..., M), t int (...) from 1."""
+
+    @abstractmethod
+    def gap(self, z: NDArray[np.integer], t: NDArray[np.integer]) -> NDArray[np.float64]:
+        """By how much, in real logit units, the best logit exceeds what stopping needs, (...)."""
+
+    @abstractmethod
+    def bound(self, classes: int) -> float:
+        """The gap, in real logit units, within which the float rule may decide otherwise."""
+
+    def near(self, z: NDArray[np.integer], t: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """Where the float rule may decide otherwise, (...)."""
+        return np.asarray(np.abs(self.gap(z, t)) <= self.bound(np.shape(z)[-1]))
+
+
+def lower(rule: ExitRule, scale: float, T: int) -> IntegerRule:
+    """An exit rule in integer arithmetic.
+
+    Parameters
+    ----------
+    rule : ExitRule
+        Fixed, confidence or margin.
+    scale : float
+        Real logits are the integer ones times this; above 0.
+    T : int
+        Timesteps at most.
+
+    Raises
+    ------
+    ValueError
+        For a rule that has no integer form, or a scale that no table can hold.
+    """
+    if not 0 < scale < inf:
+        raise ValueError(f"logit scale {scale} lies outside (0, inf)")
+    name = str(rule.to_dict()["rule"])
+    if name in ("fixed", "policy"):
+        return Never()
+    if isinstance(rule, Confidence):
+        scales = tuple(scale / t if rule.mean else scale for t in range(1, T + 1))
+        return ByTable(rule.alpha, scales, tuple(table(s) for s in sorted(set(scales))))
+    if isinstance(rule, Margin):
+        return ByMargin(tuple(rule.threshold(np.arange(1, T + 1)).tolist()), scale)
+    raise ValueError(
+        f"exit rule {name!r} has no integer form; an integer program takes confidence, margin, "
+        "fixed or policy"
+    )
+
+
+def table(scale: float) -> Integers:
+    """``rint(2^24 exp(-d scale))`` for d = 0, 1, .. as long as it is not 0.
+
+    Raises
+    ------
+    ValueError
+        When that takes more than 2^20 entries.
+    """
+    length = floor((BITS + 1) * log(2) / scale) + 1
+    if length > LONGEST:
+        raise ValueError(
+            f"logit scale {scale:g} needs a table of {length} exponentials, the limit is {LONGEST}"
+        )
+    units: Integers = np.rint(2.0**BITS * np.exp(-scale * np.arange(length))).astype(np.int64)
+    return units
+
+
+@dataclass(frozen=True)
+class Never(IntegerRule):
+    """A number of timesteps that is known before: nothing stops earlier."""
+
+    def stops(self, z: NDArray[np.integer], t: NDArray[np.integer]) -> NDArray[np.bool_]:
+        return np.zeros(np.shape(z)[:-1], np.bool_)
+
+    def gap(self, z: NDArray[np.integer], t: NDArray[np.integer]) -> NDArray[np.float64]:
+        return np.full(np.shape(z)[:-1], -inf)
+
+    def bound(self, classes: int) -> float:
+        return 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class ByTable(IntegerRule):
+    """Confidence: the exponentials of all classes sum up to less than 1 / alpha.
+
+    Parameters
+    ----------
+    alpha : float in (0, 1]
+    scales : tuple of T floats
+        Of the logits at each timestep: all equal, or divided by t for the mean over steps.
+    tables : tuple of int64 arrays
+        One for each different scale, in their ascending order.
+    """
+
+    alpha: float
+    scales: tuple[float, ...]
+    tables: tuple[Integers, ...]
+
+    @property
+    def limit(self) -> int:
+        """The least sum, in units of 2^-24, that is not confident enough."""
+        exact: int = ceil(2**BITS / Fraction(self.alpha))
+        return min(exact, _LARGEST)
+
+    def stops(self, z: NDArray[np.integer], t: NDArray[np.integer]) -> NDArray[np.bool_]:
+        z = np.asarray(z, np.int64)
+        at = np.broadcast_to(t, z.shape[:-1])
+        stops = np.zeros(z.shape[:-1], np.bool_)
+        below = z.max(axis=-1, keepdims=True) - z
+        distinct = sorted(set(self.scales))
+        for step in np.unique(at):
+            found = self.tables[distinct.index(self.scales[step - 1])]
+            there = at == step
+            stops[there] = _look_up(found, below[there]).sum(axis=-1) < self.limit
+        return stops
+
+    def gap(self, z: NDArray[np.integer], t: NDArray[np.integer]) -> NDArray[np.float64]:
+        z = np.asarray(z, np.int64)
+        scale = np.array(self.scales)[np.broadcast_to(t, z.shape[:-1]) - 1]
+        below = np.sort(z.max(axis=-1, keepdims=True) - z, axis=-1)[..., 1:]
+        with np.errstate(divide="ignore", invalid="ignore"):  # of a single class, or alpha = 1
+            others = np.log(np.exp(-scale[..., None] * below).sum(axis=-1))
+            return np.asarray(_log_needed(self.alpha) - others)
+
+    def bound(self, classes: int) -> float:
+        needed = 1 / self.alpha - 1
+        if not needed:
+            return 0.0  # neither ever stops
+        share = (classes - 1) / 2 ** (BITS + 1) / needed
+        rounding = 1e-12  # of the float rule's own exponentials and sums
+        return rounding - log1p(-share) if share < 1 else inf
+
+
+def _look_up(found: Integers, below: Integers) -> Integers:
+    inside = below < len(found)
+    return np.where(inside, found[np.where(inside, below, 0)], 0)
+
+
+def _log_needed(alpha: float) -> float:
+    return log(1 / alpha - 1) if alpha < 1 else -inf
+
+
+@dataclass(frozen=True)
+class ByMargin(IntegerRule):
+    """Margin: the two best classes differ by more than beta[t], compared without rounding.
+
+    Parameters
+    ----------
+    beta : tuple of T floats, infinity where nothing stops
+    scale : float
+    """
+
+    beta: tuple[float, ...]
+    scale: float
+
+    @property
+    def limits(self) -> Integers:
+        """The largest integer difference that does not stop, by timestep."""
+        scale = Fraction(self.scale)
+        found = [None if b == inf else floor(Fraction(b) / scale) for b in self.beta]
+        return np.array([_LARGEST if n is None else min(n, _LARGEST - 1) for n in found])
+
+    def stops(self, z: NDArray[np.integer], t: NDArray[np.integer]) -> NDArray[np.bool_]:
+        return np.asarray(_lead(z) > self.limits[np.asarray(t) - 1])
+
+    def gap(self, z: NDArray[np.integer], t: NDArray[np.integer]) -> NDArray[np.float64]:
+        first, second = top_two(z)
+        with np.errstate(invalid="ignore"):  # a single class leads by infinity
+            lead = (first - second) * self.scale
+            return np.asarray(lead - np.array(self.beta)[np.asarray(t) - 1])
+
+    def bound(self, classes: int) -> float:
+        """What float64 can lose in the differences that the float rule takes."""
+        finite = [abs(b) for b in self.beta if b != inf]
+        return 1e-12 * (1 + max(finite, default=0.0))
+
+
+def _lead(z: NDArray[np.integer]) -> Integers:
+    z = np.asarray(z, np.int64)
+    if z.shape[-1] == 1:
+        return np.full(z.shape[:-1], _LARGEST)
+    ordered = np.partition(z, -2, axis=-1)
+    return np.asarray(ordered[..., -1] - ordered[..., -2])
+
+
+__all__ = ["BITS", "IntegerRule", "lower", "table"]
