@@ -16,6 +16,12 @@ def names() -> list[str]:
     return sorted(m.name for m in iter_modules(__path__) if m.name not in _HELPERS)
 
 
+def rule_class(name: str) -> type[ExitRule]:
+    """The class of a rule that `names` lists."""
+    found: type[ExitRule] = getattr(import_module(f"{__name__}.{name}"), name.title())
+    return found
+
+
 def from_dict(stored: dict[str, Any]) -> ExitRule:
     """A rule from what ``ExitRule.to_dict`` gave.
 
@@ -29,10 +35,9 @@ def from_dict(stored: dict[str, Any]) -> ExitRule:
     if name not in names():
         raise ValueError(f"exit rule {name!r} does not exist; there are {', '.join(names())}")
     try:
-        rule: ExitRule = getattr(import_module(f"{__name__}.{name}"), name.title())(**parameters)
+        return rule_class(str(name))(**parameters)
     except TypeError as error:
         raise ValueError(f"exit rule {name}: {error}") from None
-    return rule
 
 
 def __getattr__(name: str) -> Any:
