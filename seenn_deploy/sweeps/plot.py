@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,11 +49,12 @@ def _title(report: SweepReport) -> str:
 
 def _panel(axes: Axes, report: SweepReport, name: str, factor: float, front: str) -> None:
     _draw_front(axes, report, name, factor, front)
-    for colour, (rule, curve) in zip(COLOURS * 2, report.curves.items(), strict=False):
-        axes.plot(getattr(curve, name) * factor, 100 * curve.accuracy, color=colour, lw=1.6,
+    colours = dict(zip(report.curves, cycle(COLOURS), strict=False))
+    for rule, curve in report.curves.items():
+        axes.plot(getattr(curve, name) * factor, 100 * curve.accuracy, color=colours[rule], lw=1.6,
                   label=rule, zorder=3)  # fmt: skip
-        if rule in report.chosen:
-            _draw_choice(axes, report, rule, name, factor, colour)
+    for rule in report.chosen:
+        _draw_choice(axes, report, rule, name, factor, colours[rule])
     _draw_fixed(axes, report.fixed, name, factor)
     _frame(axes, report)
 
