@@ -7,6 +7,7 @@ PYTEST_ARGS ?=
 VENV := .venv
 BIN  := $(VENV)/bin
 READY := $(VENV)/.ready
+TOOLS_READY := $(VENV)/.ready-bench
 LAVA  := .venv-lava
 LAVA_READY := $(LAVA)/seenn-lava.txt
 
@@ -15,7 +16,7 @@ export SEENN_LAVA_HOME := $(CURDIR)/$(LAVA)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lava demo test lint pytest nojit bench clean distclean
+.PHONY: help venv lava demo test lint pytest nojit bench bench-tools clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,8 +41,10 @@ pytest: $(READY) $(LAVA_READY)  ## tests alone (WORKERS=2, PYTEST_ARGS=...)
 nojit: $(READY)  ## kernel tests as plain Python: what numba compiles must also be right unjitted
 	NUMBA_DISABLE_JIT=1 $(BIN)/pytest -m nojit -n $(WORKERS)
 
-bench: $(READY)  ## every table of benchmarks/
+bench: $(TOOLS_READY)  ## every table of benchmarks/
 	@set -e; for table in benchmarks/[a-z]*.py; do echo "== $$table"; $(BIN)/python "$$table"; done
+
+bench-tools: $(TOOLS_READY)
 
 clean:  ## what runs and checks left behind
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -57,6 +60,12 @@ $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet -c constraints.txt "$$(grep '^torch==' constraints.txt)"
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+# other tools' counters; --no-deps because SpikingJelly asks for torchvision, tensorboard and more
+$(TOOLS_READY): $(READY)
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[bench]'
+	$(BIN)/pip install --quiet --no-deps spikingjelly==2.0.0
 	touch $@
 
 # setup-lava writes this file last

@@ -1,0 +1,52 @@
+"""What benchmarks/counters.py builds its explanations on; the other tools are not needed here."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import seenn_deploy as sd
+
+
+@pytest.fixture
+def counters(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    for name in ("counters", "_seenn_torch"):
+        sys.modules.pop(name, None)
+    import counters
+
+    return counters
+
+
+@torch.no_grad()
+def test_the_torch_module_is_the_network_of_the_program(counters: ModuleType) -> None:
+    """Operations seen in torch, added up our way, are the exact counts but for rounded spikes."""
+    images = counters.read_images(4)
+    net = counters._seenn_torch.load(counters.CHECKPOINT, 4)
+    program = sd.compile(sd.import_model(counters.CHECKPOINT, T=4, normalize=False))
+    run = sd.simulate(program, images.numpy())
+    logits = net(images).numpy()
+    np.testing.assert_array_equal(logits.argmax(axis=1), run.prediction)
+    seen, exact = counters.observe(net, images, 2), counters.ours(program, images)
+    assert seen["layer 1 events"] == 4 * exact.mac
+    assert counters.spike_driven(seen) == pytest.approx(exact.ac, rel=1e-3)
+
+
+def test_events_are_counted_synapse_by_synapse(counters: ModuleType) -> None:
+    rng = np.random.default_rng(0)
+    x = torch.from_numpy((rng.random((2, 3, 5, 4)) < 0.4).astype(np.float32))
+    conv = nn.Conv2d(3, 2, 3, stride=2, padding=1, bias=False)
+    met = 0
+    for _, _, y, z in np.argwhere(x.numpy()):
+        for row in range(3):
+            for col in range(2):
+                inside = abs(2 * row - y) <= 1 and abs(2 * col - z) <= 1
+                met += 2 * int(inside)
+    assert counters.events(conv, x) == met
+    assert counters.events(nn.Linear(60, 7), x.flatten(1)) == 7 * int(x.sum())
