@@ -7,40 +7,44 @@ github.com/Intelligent-Computing-Lab-Yale/SEENN (arXiv 2304.01230).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from math import isqrt
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from seenn_deploy.building import CIFAR10, Net, count, linear, normalize_input
 from seenn_deploy.checkpoint import Tensors, read_state_dict
 from seenn_deploy.errors import ModelError
 from seenn_deploy.graph import (
     Affine,
     AvgPool2d,
     Conv2d,
-    Dense,
     Identity,
     LinearMap,
-    Node,
     Population,
-    Projection,
-    Readout,
-    Shape,
     Source,
     SpikingGraph,
 )
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
-CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)  # SEENN data_loaders.py
-CIFAR10_STD = (0.2023, 0.1994, 0.2010)
+NETWORKS = "SEENN's ResNet, VGG or VGGSNN"
 VGGSNN_LAYERS = (0, 1, 3, 4, 6, 7, 9, 10)  # the gaps are average pools, one more follows the last
 WOAP_LAYERS = tuple(range(8))  # every second convolution has stride 2
 
 
-def read(
-    path: Path,
+def read(path: Path, **options: Any) -> SpikingGraph:
+    """:func:`build` for a file."""
+    return build(Tensors(path, read_state_dict(path)), **options)
+
+
+def accepts(tensors: Tensors) -> bool:
+    """Does a state_dict look like one of these networks."""
+    return _family(tensors) is not None
+
+
+def build(
+    tensors: Tensors,
     T: int = 4,
     tau: float = 0.5,
     v_threshold: float = 1.0,
@@ -51,11 +55,11 @@ def read(
     normalize: bool = True,
     coding: Literal["direct", "events"] | None = None,
 ) -> SpikingGraph:
-    """Read a state_dict that SEENN's training script saved.
+    """The graph of a state_dict that SEENN's training script saved.
 
     Parameters
     ----------
-    path : Path
+    tensors : Tensors
     T : int
         Timesteps.
     tau, v_threshold : float
@@ -76,8 +80,10 @@ def read(
     ------
     ModelError
     """
-    tensors = Tensors(path, read_state_dict(path))
-    builder, family = _recognise(tensors)
+    found = _family(tensors)
+    if found is None:
+        raise tensors.unknown(NETWORKS)
+    builder, family = found
     if not 0 <= tau <= 1:
         raise ModelError(f"tau = {tau} lies outside [0, 1]")
     if not (np.isfinite(v_threshold) and v_threshold > 0):
@@ -90,9 +96,9 @@ def read(
     neuron = Population("", (), tau, v_threshold, comparison=comparison)
     net = builder(tensors, neuron, size, coding)
     tensors.check_all_used(family)
-    net, used = _with_normalization(net, mean, std, normalize)
+    used = normalize_input(net, mean, std, normalize, CIFAR10)
     provenance = {
-        "source": path.name,
+        "source": tensors.path.name,
         "frontend": "seenn",
         "family": family,
         "assumed": {
@@ -108,62 +114,34 @@ def read(
     return SpikingGraph(net.nodes, net.projections, T, provenance)
 
 
-class _Net:
-    """Nodes and projections as they are put one after the other."""
-
-    def __init__(self, source: Source, neuron: Population) -> None:
-        self.source, self.neuron = source, neuron
-        self.nodes: list[Node] = [source]
-        self.projections: list[Projection] = []
-
-    def shape(self, name: str, maps: tuple[LinearMap, ...]) -> Shape:
-        shape = next(n.shape for n in self.nodes if n.name == name)
-        for step in maps:
-            shape = step.out_shape(shape)
-        return shape
-
-    def spike(self, name: str, *inputs: tuple[str, tuple[LinearMap, ...]]) -> str:
-        """Add a population fed by (source name, linear maps) pairs."""
-        self.nodes.append(replace(self.neuron, name=name, shape=self.shape(*inputs[0])))
-        self.projections += [Projection(pre, name, maps) for pre, maps in inputs]
-        return name
-
-    def read_out(self, name: str, pre: str, *maps: LinearMap) -> None:
-        self.nodes.append(Readout(name, self.shape(pre, maps)))
-        self.projections.append(Projection(pre, name, maps))
-
-
-def _recognise(tensors: Tensors) -> tuple[Any, str]:
+def _family(tensors: Tensors) -> tuple[Any, str] | None:
     if "conv1.weight" in tensors and "layer1.0.conv1.module.weight" in tensors:
         return _resnet, "SEENN's ResNet"
     if "features.0.fwd.module.0.weight" in tensors:
         return _vggsnn, "SEENN's VGGSNN"
     if "features.0.module.weight" in tensors:
         return _vgg, "SEENN's VGG"
-    raise tensors.unknown("SEENN's ResNet, VGG or VGGSNN")
+    return None
 
 
-def _resnet(
-    tensors: Tensors, neuron: Population, size: tuple[int, int] | None, coding: Any
-) -> _Net:
+def _resnet(tensors: Tensors, neuron: Population, size: tuple[int, int] | None, coding: Any) -> Net:
     """``PreActBasicBlock``: the shortcut adds spikes to the current of the block's second LIF."""
     weight = tensors.take("conv1.weight", (None, None, 3, 3))
-    net = _Net(Source("input", (weight.shape[1], *(size or (32, 32))), coding or "direct"), neuron)
+    net = Net(Source("input", (weight.shape[1], *(size or (32, 32))), coding or "direct"), neuron)
     stem = Conv2d(weight, padding=(1, 1))
     last = net.spike("spike", ("input", (stem, _td_batch_norm(tensors, "bn", len(weight)))))
-    for stage in range(1, 1 + _count(tensors, "layer{}.0.conv1.module.weight", 1)):
-        for block in range(_count(tensors, f"layer{stage}.{{}}.conv1.module.weight")):
+    for stage in range(1, 1 + count(tensors, "layer{}.0.conv1.module.weight", 1)):
+        for block in range(count(tensors, f"layer{stage}.{{}}.conv1.module.weight")):
             stride = 2 if block == 0 and stage > 1 else 1
             last = _block(tensors, net, f"layer{stage}.{block}", last, stride)
-    channels, *area = net.shape(last, ())
-    net.read_out(
-        "fc1", last, AvgPool2d((area[0], area[1])), _linear(tensors, "fc1.module", channels)
-    )
+    channels, *area = net.shape(last)
+    pool = AvgPool2d((area[0], area[1]))
+    net.read_out("fc1", (last, (pool, linear(tensors, "fc1.module", channels))))
     return net
 
 
-def _block(tensors: Tensors, net: _Net, name: str, last: str, stride: int) -> str:
-    c_in = net.shape(last, ())[0]
+def _block(tensors: Tensors, net: Net, name: str, last: str, stride: int) -> str:
+    c_in = net.shape(last)[0]
     first = tensors.take(f"{name}.conv1.module.weight", (None, c_in, 3, 3))
     c_out = len(first)
     second = tensors.take(f"{name}.conv2.module.weight", (c_out, c_out, 3, 3))
@@ -181,10 +159,10 @@ def _block(tensors: Tensors, net: _Net, name: str, last: str, stride: int) -> st
     return net.spike(f"{name}.spike2", (inner, main), (last, shortcut))
 
 
-def _vgg(tensors: Tensors, neuron: Population, size: tuple[int, int] | None, coding: Any) -> _Net:
+def _vgg(tensors: Tensors, neuron: Population, size: tuple[int, int] | None, coding: Any) -> Net:
     """Convolutions with bias, optional batch norm, LIF; average pools where an index is free."""
     c_in = tensors.take("features.0.module.weight", (None, None, 3, 3)).shape[1]
-    net = _Net(Source("input", (c_in, *(size or (32, 32))), coding or "direct"), neuron)
+    net = Net(Source("input", (c_in, *(size or (32, 32))), coding or "direct"), neuron)
     last, index = "input", 0
     pool: tuple[LinearMap, ...] = ()
     while f"features.{index}.module.weight" in tensors:
@@ -200,17 +178,15 @@ def _vgg(tensors: Tensors, neuron: Population, size: tuple[int, int] | None, cod
         pool = ()
         if f"features.{index}.module.weight" not in tensors:
             pool, index = (AvgPool2d((2, 2)),), index + 1
-    channels, *area = net.shape(last, ())
+    channels, *area = net.shape(last)
     everything = AvgPool2d((area[0], area[1]))
     net.read_out(
-        "classifier.0", last, everything, _linear(tensors, "classifier.0.module", channels)
+        "classifier.0", (last, (everything, linear(tensors, "classifier.0.module", channels)))
     )
     return net
 
 
-def _vggsnn(
-    tensors: Tensors, neuron: Population, size: tuple[int, int] | None, coding: Any
-) -> _Net:
+def _vggsnn(tensors: Tensors, neuron: Population, size: tuple[int, int] | None, coding: Any) -> Net:
     """Eight ``Layer`` modules (convolution with bias, batch norm, LIF), pooled or strided."""
     found = tuple(i for i in range(64) if f"features.{i}.fwd.module.0.weight" in tensors)
     if found not in (VGGSNN_LAYERS, WOAP_LAYERS):
@@ -223,7 +199,7 @@ def _vggsnn(
     source = Source(
         "input", (c_in, *(size or _vggsnn_size(tensors, found[-1]))), coding or "events"
     )
-    net, last = _Net(source, neuron), "input"
+    net, last = Net(source, neuron), "input"
     pool: tuple[LinearMap, ...] = ()
     for index in found:
         prefix = f"features.{index}.fwd.module"
@@ -236,7 +212,7 @@ def _vggsnn(
         last = net.spike(f"features.{index}", (last, (*pool, conv, norm)))
         pool = (AvgPool2d((2, 2)),) if pooled and index + 1 not in found else ()
     features = int(np.prod(net.shape(last, pool)))
-    net.read_out("classifier", last, *pool, _linear(tensors, "classifier.module", features))
+    net.read_out("classifier", (last, (*pool, linear(tensors, "classifier.module", features))))
     return net
 
 
@@ -257,41 +233,3 @@ def _td_batch_norm(tensors: Tensors, name: str, channels: int) -> Affine:
     """SEENN's tdBatchNorm, which is stored twice."""
     tensors.ignore_copy(f"{name}.seqbn.module", f"{name}.bn")
     return tensors.take_batch_norm(f"{name}.bn", channels)
-
-
-def _linear(tensors: Tensors, name: str, features: int) -> Dense:
-    weight = tensors.take(f"{name}.weight", (None, features))
-    return Dense(weight, tensors.take(f"{name}.bias", (len(weight),)))
-
-
-def _count(tensors: Tensors, pattern: str, start: int = 0) -> int:
-    n = 0
-    while pattern.format(start + n) in tensors:
-        n += 1
-    return n
-
-
-def _with_normalization(
-    net: _Net, mean: Sequence[float] | None, std: Sequence[float] | None, normalize: bool
-) -> tuple[_Net, dict[str, Any]]:
-    """Put ``(x - mean) / std`` in front of what the source feeds."""
-    channels = net.source.shape[0]
-    if (mean is None) != (std is None):
-        raise ModelError("mean and std belong together; give both or neither")
-    if mean is None and normalize and channels == 3 and net.source.coding == "direct":
-        mean, std = CIFAR10_MEAN, CIFAR10_STD
-    if mean is None or std is None or not normalize:
-        return net, {"mean": None, "std": None}
-    for name, value in (("mean", mean), ("std", std)):
-        if len(value) != channels or not np.all(np.isfinite(value)):
-            raise ModelError(f"{name} = {tuple(value)}: the input has {channels} channels")
-    if min(std) <= 0:
-        raise ModelError(f"std = {tuple(std)}: must be positive")
-    affine = Affine(
-        1 / np.asarray(std, np.float64), -np.asarray(mean, np.float64) / np.asarray(std)
-    )
-    net.projections = [
-        replace(e, maps=(affine, *e.maps)) if e.pre == net.source.name else e
-        for e in net.projections
-    ]
-    return net, {"mean": list(mean), "std": list(std)}

@@ -1,0 +1,120 @@
+"""What frontends share: a graph put together population by population, tensors as linear maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from seenn_deploy.checkpoint import Tensors
+from seenn_deploy.errors import ModelError
+from seenn_deploy.graph import (
+    Affine,
+    Dense,
+    LinearMap,
+    Node,
+    Population,
+    Projection,
+    Readout,
+    Shape,
+    Source,
+)
+
+Input: TypeAlias = tuple[str, tuple[LinearMap, ...]]
+Normalization: TypeAlias = tuple[Sequence[float], Sequence[float]]
+
+CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))  # SEENN data_loaders.py
+CIFAR100 = (  # SEENN SNN_conversion_QCFS/Preprocess/getdataloader.py, of 255
+    (129.3 / 255, 124.1 / 255, 112.4 / 255),
+    (68.2 / 255, 65.4 / 255, 70.4 / 255),
+)
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # the same file
+
+
+class Net:
+    """Nodes and projections as they are put one after the other.
+
+    Parameters
+    ----------
+    source : Source
+    neuron : Population
+        What every population is, but for name and shape.
+    """
+
+    def __init__(self, source: Source, neuron: Population) -> None:
+        self.source, self.neuron = source, neuron
+        self.nodes: list[Node] = [source]
+        self.projections: list[Projection] = []
+
+    def shape(self, name: str, maps: tuple[LinearMap, ...] = ()) -> Shape:
+        """Shape of a node, seen through linear maps."""
+        shape = next(n.shape for n in self.nodes if n.name == name)
+        for step in maps:
+            shape = step.out_shape(shape)
+        return shape
+
+    def spike(self, name: str, *inputs: Input, **neuron: Any) -> str:
+        """Add a population fed by (source name, linear maps) pairs; `neuron` changes its kind."""
+        shape = self.shape(*inputs[0])
+        self.nodes.append(replace(self.neuron, name=name, shape=shape, **neuron))
+        self.projections += [Projection(pre, name, maps) for pre, maps in inputs]
+        return name
+
+    def read_out(self, name: str, *inputs: Input) -> None:
+        """Add the readout, fed by (source name, linear maps) pairs."""
+        self.nodes.append(Readout(name, self.shape(*inputs[0])))
+        self.projections += [Projection(pre, name, maps) for pre, maps in inputs]
+
+
+def linear(tensors: Tensors, name: str, features: int | None) -> Dense:
+    """The tensors of an ``nn.Linear``; None takes any number of features."""
+    weight = tensors.take(f"{name}.weight", (None, features))
+    return Dense(weight, tensors.take(f"{name}.bias", (len(weight),)))
+
+
+def count(tensors: Tensors, pattern: str, start: int = 0) -> int:
+    """How many tensors are named by `pattern` with numbers from `start` on, without a gap."""
+    n = 0
+    while pattern.format(start + n) in tensors:
+        n += 1
+    return n
+
+
+def normalize_input(
+    net: Net,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    normalize: bool,
+    default: Normalization | None = None,
+) -> dict[str, Any]:
+    """Put ``(x - mean) / std`` in front of what the source feeds.
+
+    `default` is taken for direct coded images of three channels.
+
+    Returns
+    -------
+    dict
+        The mean and std that were taken, or None, for the provenance.
+    """
+    channels = net.source.shape[0]
+    if (mean is None) != (std is None):
+        raise ModelError("mean and std belong together; give both or neither")
+    if mean is None and normalize and default and channels == 3 and net.source.coding == "direct":
+        mean, std = default
+    if mean is None or std is None or not normalize:
+        return {"mean": None, "std": None}
+    for name, value in (("mean", mean), ("std", std)):
+        if len(value) != channels or not np.all(np.isfinite(value)):
+            raise ModelError(f"{name} = {tuple(value)}: the input has {channels} channels")
+    if min(std) <= 0:
+        raise ModelError(f"std = {tuple(std)}: must be positive")
+    affine = Affine(
+        1 / np.asarray(std, np.float64), -np.asarray(mean, np.float64) / np.asarray(std)
+    )
+    net.projections = [
+        replace(e, maps=(affine, *e.maps)) if e.pre == net.source.name else e
+        for e in net.projections
+    ]
+    return {"mean": list(mean), "std": list(std)}
