@@ -1,0 +1,50 @@
+"""Parts that SEENN's networks share; attribute names are those of its state dicts."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class PerStep(nn.Module):
+    """A module over images applied to every timestep: (N, T, C, H, W), or (N, C, H, W) as it is."""
+
+    def __init__(self, *modules: nn.Module) -> None:
+        super().__init__()
+        self.module = modules[0] if len(modules) == 1 else nn.Sequential(*modules)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim != 5:
+            return torch.as_tensor(self.module(x))
+        y = self.module(x.flatten(0, 1))
+        return torch.as_tensor(y.unflatten(0, x.shape[:2]))
+
+
+class StepBatchNorm(nn.Module):
+    """Batch norm over samples and timesteps alike.
+
+    SEENN's tdBatchNorm registers the same module twice, so its tensors are stored twice.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.bn = nn.BatchNorm2d(channels)
+        self.seqbn = PerStep(self.bn)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.as_tensor(self.seqbn(x))
+
+
+def conv3x3(c_in: int, c_out: int, stride: int = 1, bias: bool = False) -> nn.Conv2d:
+    """Convolution 3x3 with padding 1."""
+    return nn.Conv2d(c_in, c_out, 3, stride, padding=1, bias=bias)
+
+
+def over_time(x: Tensor, T: int) -> Tensor:
+    """The same current (N, ...) at every one of T timesteps, (N, T, ...), without a copy."""
+    return x.unsqueeze(1).expand(-1, T, *x.shape[1:])
+
+
+def scaled(channels: int, width: float) -> int:
+    """Channels at a width, rounded down as in SEENN, at least 1."""
+    return max(1, int(channels * width))

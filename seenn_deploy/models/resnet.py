@@ -1,0 +1,153 @@
+"""SEENN's ResNets: a block's shortcut meets the current of its last LIF."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seenn_deploy.models.layers import PerStep, StepBatchNorm, conv3x3, over_time, scaled
+from seenn_deploy.models.neurons import LIF
+
+Neuron = Callable[[], nn.Module]
+
+# channels and blocks by stage: SEENN's table 6; 34 as He et al. 2016, behind the same 3x3 stem
+_TABLE: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
+    "resnet8": ((16, 32, 64), (1, 1, 1)),
+    "resnet18": ((64, 128, 256, 512), (2, 2, 2, 2)),
+    "resnet19": ((128, 256, 512), (3, 3, 2)),
+    "resnet20": ((16, 32, 64), (2, 2, 2)),
+    "resnet34": ((64, 128, 256, 512), (3, 4, 6, 3)),
+    "sew-resnet34": ((64, 128, 256, 512), (3, 4, 6, 3)),
+}
+
+
+def resnets() -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Channels and blocks by stage of every ResNet, by name."""
+    return dict(_TABLE)
+
+
+class BasicBlock(nn.Module):
+    """SEENN's ``PreActBasicBlock``: the shortcut's spikes join the current of the second LIF.
+
+    Where shape changes, the shortcut is an average pool, a 1x1 convolution and a batch norm.
+    """
+
+    def __init__(self, c_in: int, c_out: int, stride: int, neuron: Neuron) -> None:
+        super().__init__()
+        self.stride = stride
+        self.conv1 = PerStep(conv3x3(c_in, c_out, stride))
+        self.bn1 = StepBatchNorm(c_out)
+        self.conv2 = PerStep(conv3x3(c_out, c_out))
+        self.bn2 = StepBatchNorm(c_out)
+        self.spike1, self.spike2 = neuron(), neuron()
+        if stride != 1 or c_in != c_out:
+            self.downsample = nn.Sequential(
+                PerStep(nn.AvgPool2d(stride)),
+                PerStep(nn.Conv2d(c_in, c_out, 1, bias=False)),
+                StepBatchNorm(c_out),
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = self.downsample(x) if hasattr(self, "downsample") else x
+        x = self.bn2(self.conv2(self.spike1(self.bn1(self.conv1(x)))))
+        return torch.as_tensor(self.spike2(x + shortcut))
+
+
+class SEWBlock(nn.Module):
+    """Spike-element-wise block: the shortcut's spikes are added to the block's (Fang et al. 2021).
+
+    Its output counts 0, 1, 2, ..: graded spikes. The compiler has no such sum yet; the tensors
+    have names of their own so that no frontend takes them for a `BasicBlock`.
+    """
+
+    def __init__(self, c_in: int, c_out: int, stride: int, neuron: Neuron) -> None:
+        super().__init__()
+        self.main = nn.Sequential(
+            PerStep(conv3x3(c_in, c_out, stride), nn.BatchNorm2d(c_out)), neuron(),
+            PerStep(conv3x3(c_out, c_out), nn.BatchNorm2d(c_out)), neuron(),
+        )  # fmt: skip
+        if stride != 1 or c_in != c_out:
+            down = nn.Conv2d(c_in, c_out, 1, stride, bias=False)
+            self.shortcut = nn.Sequential(PerStep(down, nn.BatchNorm2d(c_out)), neuron())
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = self.shortcut(x) if hasattr(self, "shortcut") else x
+        return torch.as_tensor(self.main(x) + shortcut)
+
+
+class ResNet(nn.Module):
+    """SEENN's ResNet, with spiking neurons or, for a policy network, as an ANN.
+
+    Parameters
+    ----------
+    channels, blocks : one number a stage
+        The stem has as many channels as the first stage; every later stage halves the image.
+    classes, in_channels, T : int
+    neuron : callable
+        Makes each neuron layer. ``nn.ReLU`` gives an ANN: use `features` and `fc1` on (N, C, H, W).
+    block : type
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        blocks: Sequence[int],
+        classes: int = 10,
+        in_channels: int = 3,
+        T: int = 4,
+        neuron: Neuron = LIF,
+        block: type[BasicBlock | SEWBlock] = BasicBlock,
+    ) -> None:
+        super().__init__()
+        self.T, self.stages = T, len(channels)
+        self.conv1 = conv3x3(in_channels, channels[0])
+        self.bn = StepBatchNorm(channels[0])
+        self.spike = neuron()
+        last = channels[0]
+        for stage, (here, count) in enumerate(zip(channels, blocks, strict=True), start=1):
+            strides = [1 if stage == 1 else 2] + [1] * (count - 1)
+            inputs = [last] + [here] * (count - 1)
+            row = [block(c, here, s, neuron) for c, s in zip(inputs, strides, strict=True)]
+            self.add_module(f"layer{stage}", nn.Sequential(*row))
+            last = here
+        self.avgpool = PerStep(nn.AdaptiveAvgPool2d(1))
+        self.fc1 = PerStep(nn.Linear(last, classes))
+
+    @classmethod
+    def named(
+        cls,
+        name: str,
+        classes: int = 10,
+        in_channels: int = 3,
+        width: float = 1.0,
+        T: int = 4,
+        **neuron: Any,
+    ) -> ResNet:
+        """A ResNet of the table at a width; see :func:`seenn_deploy.models.build`."""
+        channels, blocks = _TABLE[name]
+        block = SEWBlock if name.startswith("sew") else BasicBlock
+        row = [scaled(c, width) for c in channels]
+        return cls(row, blocks, classes, in_channels, T, lambda: LIF(**neuron), block)
+
+    @property
+    def rows(self) -> list[nn.Module]:
+        """The stages in order."""
+        return [self.get_submodule(f"layer{stage + 1}") for stage in range(self.stages)]
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the classifier sees, (N, T, F), or (N, F), of a first current."""
+        x = self.spike(self.bn(x))
+        for stage in self.rows:
+            x = stage(x)
+        return torch.as_tensor(self.avgpool(x)).flatten(-3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of each timestep, (N, T, M), of images (N, C, H, W) or frames (N, T, C, H, W)."""
+        if x.ndim == 4:  # the image causes the same current at every timestep
+            current = over_time(self.conv1(x), self.T)
+        else:
+            current = self.conv1(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        return torch.as_tensor(self.fc1(self.features(current)))
