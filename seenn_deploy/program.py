@@ -53,9 +53,11 @@ class Program:
     exit_rule : ExitRule
     schedule : 'pipelined', 'speculative' or 'gated'
         How samples follow each other on hardware (design, section 5).
-    precision : 'float32'
+    precision : 'float32' or 'int8'
     input_range : (float, float)
         What an input value may be: pixels 0..1 where the normalisation was folded in.
+    logit_scale : float
+        Of an integer program: what one unit of its integer logits is worth.
     """
 
     graph: SpikingGraph
@@ -64,6 +66,7 @@ class Program:
     precision: str = "float32"
     input_range: tuple[float, float] = (-np.inf, np.inf)
     provenance: dict[str, Any] = field(default_factory=dict)
+    logit_scale: float = 1.0
 
     def __post_init__(self) -> None:
         _check_rule(self)
@@ -141,6 +144,7 @@ class Program:
             "schedule": self.schedule,
             "precision": self.precision,
             "input_range": [None if np.isinf(x) else x for x in self.input_range],
+            "logit_scale": self.logit_scale,
             "provenance": {**self.graph.provenance, **self.provenance},
             "nodes": [_node_to_dict(n, arrays) for n in self.graph.order],
             "projections": [
@@ -177,6 +181,7 @@ class Program:
                 manifest["schedule"],
                 manifest["precision"],
                 (-np.inf if low is None else low, np.inf if high is None else high),
+                logit_scale=manifest["logit_scale"],
             )
         except (KeyError, TypeError, ValueError, ModelError) as error:
             raise ProgramError(

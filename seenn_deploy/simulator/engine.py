@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from threading import Event, Lock
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from seenn_deploy.data import ImageSet, for_program
 from seenn_deploy.errors import DataError
 from seenn_deploy.graph import Array, Population, Readout, Source
 from seenn_deploy.program import Program
-from seenn_deploy.simulator import kernels, run_folder
+from seenn_deploy.simulator import arithmetic, kernels, run_folder
 from seenn_deploy.simulator.layout import (
     Edge,
     Layer,
@@ -56,7 +56,8 @@ def simulate(
         As the program sees them.
     labels : int array (N,), optional
     record : bool
-        Keep every population's spikes; memory grows with N T neurons.
+        Keep every population's spikes and, of integer programs, potentials and integer logits;
+        memory grows with N T neurons.
     full_trace : bool
         Run every sample to T; `exit_step` still says where the rule would have stopped.
     first_layer : 'once' or 'every_step'
@@ -97,7 +98,7 @@ def _work(
     program: Program, result: RunResult, feed: _Feed, threads: int, slots: int | None
 ) -> None:
     """Run all workers until the feed is empty; one that fails stops the others."""
-    layers = lay_out(program.graph)
+    layers = lay_out(program)
     slots = slots or _fitting_slots(program, -(-len(result.exit_step) // threads))
     with ThreadPoolExecutor(threads) as pool:
         jobs = [
@@ -113,6 +114,7 @@ def _work(
 def _empty_result(program: Program, data: ImageSet, record: bool) -> RunResult:
     graph, n, T = program.graph, len(data), program.T
     populations = [p for p in graph.layers if isinstance(p, Population)] if record else []
+    integer = program.precision != "float32"
     return RunResult(
         np.full((n, T, graph.readout.shape[0]), np.nan, np.float32),
         np.zeros(n, np.int64),
@@ -121,6 +123,8 @@ def _empty_result(program: Program, data: ImageSet, record: bool) -> RunResult:
         LayerSizes.of(graph),
         data.labels,
         {p.name: np.zeros((n, T, *p.shape), np.bool_) for p in populations},
+        {p.name: np.zeros((n, T, *p.shape), np.int32) for p in populations if integer},
+        np.zeros((n, T, graph.readout.shape[0]), np.int64) if record and integer else None,
     )
 
 
@@ -177,12 +181,12 @@ class _Events:
     val: Array
 
     @classmethod
-    def empty(cls, slots: int, shape: tuple[int, ...], valued: bool) -> _Events:
+    def empty(cls, slots: int, shape: tuple[int, ...], valued: bool, kind: Any) -> _Events:
         n = prod(shape)
         return cls(
             np.zeros((slots, pixels_and_channels(shape)[0] + 1), np.int32),
             np.zeros((slots, n), np.int32),
-            np.zeros((slots, n if valued else 0), np.float32),
+            np.zeros((slots, n if valued else 0), kind),
         )
 
 
@@ -200,14 +204,17 @@ class _Worker:
         graph = program.graph
         self.program, self.layers, self.result, self.feed = program, layers, result, feed
         self.source = graph.source
-        self.events = [_Events.empty(slots, n.shape, isinstance(n, Source)) for n in graph.order]
+        self.arithmetic = kind = arithmetic.of(program)
+        self.events = [
+            _Events.empty(slots, n.shape, isinstance(n, Source), kind.value) for n in graph.order
+        ]
         self.current = self._scratch(slots)
         self.v = {
-            layer.index: np.zeros_like(self.current[layer.index])
+            layer.index: np.zeros(self.current[layer.index].shape, kind.potential)
             for layer in layers
             if isinstance(layer.node, Population)
         }
-        self.z = np.zeros((slots, graph.readout.shape[0]), np.float64)
+        self.z = np.zeros((slots, graph.readout.shape[0]), kind.logits)
         self.replay = {
             layer.index: np.zeros_like(self.current[layer.index])
             for layer in layers
@@ -221,13 +228,18 @@ class _Worker:
 
     def _scratch(self, slots: int) -> dict[int, Array]:
         """Currents live within one layer's turn, so all layers share one stretch of memory."""
-        sizes = {
+        shapes = {
             layer.index: (slots, p, padded(c))
             for layer in self.layers
             for p, c in [pixels_and_channels(layer.node.shape)]
         }
-        shared = np.zeros(max(prod(shape) for shape in sizes.values()), np.float32)
-        return {i: shared[: prod(shape)].reshape(shape) for i, shape in sizes.items()}
+        shared = np.zeros(max(prod(shape) for shape in shapes.values()), np.int32)
+        return {
+            layer.index: shared.view(layer.current)[: prod(shapes[layer.index])].reshape(
+                shapes[layer.index]
+            )
+            for layer in self.layers
+        }
 
     def run(self) -> None:
         """Work until the feed is empty."""
@@ -258,10 +270,9 @@ class _Worker:
 
     def _load(self, slots: Array, frames: list[Array]) -> None:
         """Turn one frame a slot into the source's events."""
-        pixels, channels = pixels_and_channels(self.source.shape)
-        stacked = np.stack(frames).astype(np.float32, copy=False).reshape(-1, channels, pixels)
+        values = self.arithmetic.frames(self.source, frames)
         events = self.events[0]
-        kernels.load_frame(slots, stacked, channels, events.ptr, events.idx, events.val)
+        kernels.load_frame(slots, values, values.shape[1], events.ptr, events.idx, events.val)
 
     def _compute_replay(self, slots: Array) -> None:
         """Currents that the image causes, the same at every timestep, and what they cost."""
@@ -313,12 +324,9 @@ class _Worker:
             kernels.integrate_logits(slots, current, layer.bias, self.z)
             return
         events, active = self.events[layer.index], self.counts.updates_active
-        kernels.integrate_and_fire(
-            slots, current, layer.bias, self.v[layer.index], pixels_and_channels(node.shape)[1],
-            np.float32(node.tau), np.float32(node.v_threshold),
-            node.comparison == ">=", node.reset == "soft",
-            events.ptr, events.idx, active[number],
-        )  # fmt: skip
+        sent = events.ptr, events.idx
+        cut = self.counts.saturated[number]
+        self.arithmetic.fire(slots, layer, current, self.v[layer.index], sent, active[number], cut)
         fired = events.ptr[slots, -1]
         self.counts.updates_inactive[number, slots] = prod(node.shape) - active[number, slots]
         self.counts.spikes[number, slots] = fired
@@ -335,15 +343,16 @@ class _Worker:
     def _leave(self, slots: Array) -> None:
         """Store what this timestep gave; samples whose exit has come leave their slot."""
         result, t, samples = self.result, self.t[slots], self.sample[slots]
-        result.logits[samples, t - 1] = self.z[slots]
+        logits = self.z[slots] * self.program.logit_scale
+        result.logits[samples, t - 1] = logits
+        if result.integer_logits is not None:
+            result.integer_logits[samples, t - 1] = self.z[slots]
         for (_, kept), (_, step) in zip(result.counts.items(), self.counts.items(), strict=True):
             kept[samples, :, t - 1] = step[:, slots].T
         if result.spikes:
             self._record(slots)
         last = t == self.program.T
-        stops = (self.program.exit_rule.stops(self.z[slots], t) | last) & (
-            result.exit_step[samples] == 0
-        )
+        stops = (self.program.exit_rule.stops(logits, t) | last) & (result.exit_step[samples] == 0)
         result.exit_step[samples[stops]] = t[stops]
         gone = last if self.feed.full_trace else stops
         self.sample[slots[gone]] = -1
@@ -351,12 +360,18 @@ class _Worker:
         self.feed.report(int(gone.sum()))
 
     def _record(self, slots: Array) -> None:
+        """Keep spikes and, of integer programs, potentials."""
         for layer in self.layers:
             if isinstance(layer.node, Population):
-                events, shape = self.events[layer.index], layer.node.shape
                 for b in slots:
-                    fired = np.zeros(prod(shape), np.bool_)
-                    fired[events.idx[b, : events.ptr[b, -1]]] = True
-                    grid = fired.reshape(pixels_and_channels(shape))
-                    kept = self.result.spikes[layer.node.name]
-                    kept[self.sample[b], self.t[b] - 1] = from_grid(grid, shape)
+                    self._record_one(b, layer, layer.node)
+
+    def _record_one(self, b: int, layer: Layer, node: Population) -> None:
+        events, place = self.events[layer.index], (self.sample[b], self.t[b] - 1)
+        fired = np.zeros(prod(node.shape), np.bool_)
+        fired[events.idx[b, : events.ptr[b, -1]]] = True
+        size = pixels_and_channels(node.shape)
+        self.result.spikes[node.name][place] = from_grid(fired.reshape(size), node.shape)
+        if self.result.v:
+            potential = self.v[layer.index][b, :, : size[1]]
+            self.result.v[node.name][place] = from_grid(potential, node.shape)

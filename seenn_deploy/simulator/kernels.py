@@ -19,7 +19,7 @@ import numpy as np
 from seenn_deploy.graph import Array, Shape
 from seenn_deploy.simulator.vector_add import add_runs
 from seenn_deploy.simulator.vector_dense import PIXELS, multiply_rows
-from seenn_deploy.simulator.vector_fire import LANES, count_bits, fire, lowest_bit
+from seenn_deploy.simulator.vector_fire import LANES, count_bits, fire, fire_integer, lowest_bit
 
 F = TypeVar("F", bound=Callable[..., None])
 
@@ -94,7 +94,7 @@ def convolve_dense(
     channels, height, width_in = shape_in
     blocks, rows, lanes = weight.shape
     rows_in, row_length = height + 2 * padding[0], (width_in + 2 * padding[1]) * channels
-    image = np.zeros(rows_in * row_length, weight.dtype)
+    image = np.zeros(rows_in * row_length, current.dtype)
     flat_weight, flat_current = weight.reshape(-1), current.reshape(-1)
     padded = blocks * lanes
     runs = 1 if dilation[1] == 1 else kernel[1]  # without dilation a kernel row is one stretch
@@ -240,6 +240,53 @@ def integrate_and_fire(
 
 
 @_jit
+def integrate_and_fire_integer(
+    slots: Array,
+    current: Array,
+    bias: Array,
+    v: Array,
+    channels: int,
+    keep: Any,
+    threshold: Any,
+    at_threshold: bool,
+    soft: bool,
+    ptr: Array,
+    idx: Array,
+    active: Array,
+    saturated: Array,
+) -> None:
+    """As `integrate_and_fire`, in integers: see ``vector_fire.fire_integer``.
+
+    `saturated[b]` receives the number of neurons whose current wrapped or potential saturated.
+    """
+    pixels, padded = v.shape[1], v.shape[2]
+    flat_v, flat_current, flat_bias = v.reshape(-1), current.reshape(-1), bias.reshape(-1)
+    for b in slots:
+        events = idx[b]
+        n, busy, cut = 0, 0, 0
+        for p in range(pixels):
+            ptr[b, p] = n
+            row = p * padded if bias.shape[0] > 1 else 0
+            for c in range(0, padded, LANES):
+                at = (b * pixels + p) * padded + c
+                bits = fire_integer(
+                    flat_v, flat_current, at, flat_bias, row + c,
+                    keep, threshold, at_threshold, soft,
+                )  # fmt: skip
+                real = (1 << min(channels - c, LANES)) - 1  # the rest is padding
+                busy += count_bits((bits >> LANES) & real)
+                cut += count_bits((bits >> (2 * LANES)) & real)
+                spikes = bits & real
+                while spikes:
+                    events[n] = p * channels + c + lowest_bit(spikes)
+                    n += 1
+                    spikes &= spikes - 1
+        ptr[b, pixels] = n
+        active[b] = busy
+        saturated[b] = cut
+
+
+@_jit
 def integrate_logits(slots: Array, current: Array, bias: Array, z: Array) -> None:
     """One timestep of the readout; clears `current` for the next."""
     for b in slots:
@@ -252,7 +299,7 @@ def integrate_logits(slots: Array, current: Array, bias: Array, z: Array) -> Non
 def load_frame(
     slots: Array, frames: Array, channels: int, ptr: Array, idx: Array, val: Array
 ) -> None:
-    """Nonzero elements of one frame a slot, (slots, C, P), as events with values."""
+    """Nonzero elements of one frame a slot, (slots, C, P), as events with values of its type."""
     for k in range(len(slots)):
         b, n = slots[k], 0
         for p in range(frames.shape[2]):

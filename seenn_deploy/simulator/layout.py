@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from seenn_deploy.compiler import bounds
 from seenn_deploy.graph import (
     Array,
     Conv2d,
@@ -20,12 +21,15 @@ from seenn_deploy.graph import (
     Shape,
     Source,
     Sparse,
-    SpikingGraph,
 )
+from seenn_deploy.program import Program
 from seenn_deploy.simulator import kernels
 from seenn_deploy.simulator.vector_add import WIDTHS
 
-DENSE_FROM = 0.4  # share of spiking neurons above which adding row by row is slower
+# Share of spiking neurons above which adding row by row is slower. Rows of 8-bit weights are so
+# short that it pays nearly to the end.
+DENSE_FROM = {"f": 0.4, "i": 0.9}
+WRAP = 1 << 23  # of a convolution's 24-bit result, design section 6
 
 Accumulate: TypeAlias = Callable[[Array, Array, Array, Array, Array], None]
 Runs: TypeAlias = tuple[Array, Array, Array, Array]  # of pixels, see vector_add
@@ -85,28 +89,52 @@ class Edge:
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A population or the readout, ready to run; `bias` is (P, C_pad) or (1, C_pad)."""
+    """A population or the readout, ready to run.
+
+    Parameters
+    ----------
+    index : int
+        In the graph's order.
+    bias : array (P, C_pad) or (1, C_pad)
+    bias_adds : int
+        Neurons with a bias other than 0.
+    current : numpy type
+        Of its currents: float32, or the narrowest integer that holds all it can receive.
+    """
 
     node: Population | Readout
     index: int
     edges: tuple[Edge, ...]
     bias: Array
     bias_adds: int
+    current: Any
 
 
-def lay_out(graph: SpikingGraph) -> tuple[Layer, ...]:
+def lay_out(program: Program) -> tuple[Layer, ...]:
     """Every population and the readout in topological order, ready to run."""
+    graph = program.graph
     index = {node.name: i for i, node in enumerate(graph.order)}
-    return tuple(
-        Layer(
-            node,
-            index[node.name],
-            tuple(_edge(graph, e, index[e.pre]) for e in graph.into(node.name)),
-            _bias(node),
-            int(np.count_nonzero(np.broadcast_to(node.bias, node.shape))),
-        )
-        for node in graph.layers
+    return tuple(_layer(program, node, index) for node in graph.layers)
+
+
+def _layer(program: Program, node: Population | Readout, index: dict[str, int]) -> Layer:
+    graph, kind = program.graph, _current_type(program, node.name)
+    return Layer(
+        node,
+        index[node.name],
+        tuple(_edge(program, e, index[e.pre]) for e in graph.into(node.name)),
+        _bias(node),
+        int(np.count_nonzero(np.broadcast_to(node.bias, node.shape))),
+        kind,
     )
+
+
+def _current_type(program: Program, name: str) -> Any:
+    if program.precision == "float32":
+        return np.float32
+    values = bounds.source_values(program.graph.source, program.input_range)
+    found = bounds.layer_current(program.graph, name, values)
+    return np.int16 if found and found.size < 1 << 15 else np.int32
 
 
 def _bias(node: Population | Readout) -> Array:
@@ -119,13 +147,32 @@ def _bias(node: Population | Readout) -> Array:
     return np.ascontiguousarray(np.pad(grid, ((0, 0), (0, padded(channels) - channels))))
 
 
-def _edge(graph: SpikingGraph, edge: Projection, pre: int) -> Edge:
+def _edge(program: Program, edge: Projection, pre: int) -> Edge:
+    graph = program.graph
     source, post, synapses = graph.node(edge.pre), graph.node(edge.post), edge.synapses
     fan_out = _by_pixel(synapses.fan_out(source.shape), source.shape)
     effective = _by_pixel(synapses.fan_out(source.shape, effective=True), source.shape)
     build = next(make for kind, make in _BUILDERS.items() if isinstance(synapses, kind))
+    accumulate = build(synapses, source.shape, post.shape)
+    if isinstance(synapses, Conv2d) and program.precision != "float32":
+        values = bounds.source_values(source, program.input_range) if pre == 0 else bounds.SPIKE
+        if values is None or bounds.current(synapses, values).size >= WRAP:
+            accumulate = _wrapping(accumulate)
     analog = isinstance(source, Source) and source.coding == "direct"
-    return Edge(pre, build(synapses, source.shape, post.shape), fan_out, effective, analog)
+    return Edge(pre, accumulate, fan_out, effective, analog)
+
+
+def _wrapping(accumulate: Accumulate) -> Accumulate:
+    """Lava's Conv sends its sum modulo 2^24; only where the sum can get that large."""
+
+    def accumulate_wrapped(
+        slots: Array, ptr: Array, idx: Array, val: Array, current: Array
+    ) -> None:
+        alone = np.zeros_like(current)
+        accumulate(slots, ptr, idx, val, alone)
+        current[slots] += (alone[slots] + WRAP) % (2 * WRAP) - WRAP
+
+    return accumulate_wrapped
 
 
 def _by_pixel(fan_out: Array, shape: Shape) -> Array:
@@ -143,7 +190,7 @@ def _conv(conv: Conv2d, shape_in: Shape, shape_out: Shape) -> Accumulate:
     weight = _blocks(rows.reshape(-1, conv.weight.shape[0]))
     sizes = conv.weight.shape[2:], conv.stride, conv.padding, conv.dilation
     shapes = shape_in, shape_out[1:]
-    crowded = DENSE_FROM * prod(shape_in)
+    crowded = DENSE_FROM[conv.weight.dtype.kind] * prod(shape_in)
 
     def accumulate(slots: Array, ptr: Array, idx: Array, val: Array, current: Array) -> None:
         dense = ptr[slots, -1] > crowded

@@ -27,6 +27,7 @@ class Counts:
     resets : neurons that were reset
     spikes : nonzero outputs
     graded : nonzero outputs other than 1 and -1
+    saturated : neurons of an integer program whose current wrapped or potential was clipped
     """
 
     ac: Array
@@ -39,6 +40,7 @@ class Counts:
     resets: Array
     spikes: Array
     graded: Array
+    saturated: Array
 
     @classmethod
     def zeros(cls, *shape: int) -> Counts:
@@ -83,6 +85,10 @@ class RunResult:
     labels : int64 (N,), optional
     spikes : dict of bool (N, T, *shape), optional
         By population, with ``record=True``; False after a sample's exit.
+    v : dict of int32 (N, T, *shape), optional
+        Potentials after the reset, of a recorded integer program; 0 after a sample's exit.
+    integer_logits : int64 (N, T, M), optional
+        Of a recorded integer program; 0 after a sample's exit.
     """
 
     logits: Array
@@ -92,6 +98,8 @@ class RunResult:
     sizes: costs.LayerSizes
     labels: Array | None = None
     spikes: dict[str, Array] = field(default_factory=dict)
+    v: dict[str, Array] = field(default_factory=dict)
+    integer_logits: Array | None = None
 
     @classmethod
     def load(cls, folder: str | Path) -> RunResult:

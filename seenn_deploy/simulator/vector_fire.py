@@ -18,6 +18,7 @@ from seenn_deploy.graph import Array
 from seenn_deploy.simulator.vectors import I64, Lanes, array_data, integer, intrinsic
 
 LANES = 16
+STATE_LIMIT = 1 << 23  # of a 24-bit state, design section 6
 
 
 def fire(
@@ -104,6 +105,129 @@ def _fire_lanes(
         )
 
     return signature, codegen
+
+
+def fire_integer(
+    v: Array,
+    current: Array,
+    at: int,
+    bias: Array,
+    bias_at: int,
+    keep: int,
+    threshold: int,
+    at_threshold: bool,
+    soft: bool,
+) -> int:
+    """Update sixteen neurons in the arithmetic of Lava's ``fixed_pt`` LIF and clear their currents.
+
+    The current is shifted left by 6 and wrapped once at 24 bits; the potential decays by
+    ``keep / 4096``, rounded toward zero, and saturates at 24 bits (design, section 6).
+
+    Parameters
+    ----------
+    v, bias : int32 arrays, flat
+        At 64 times the scale of the current.
+    current : int32 or int16 array, flat
+    at, bias_at : int
+    keep : int32
+        ``4096 tau``.
+    threshold : int32
+        At the scale of v.
+
+    Returns
+    -------
+    int
+        Bits 0..15: spiked. Bits 16..31: had a current or a potential other than 0. Bits 32..47: the
+        current wrapped or the potential saturated.
+    """
+    bits = 0
+    for i in range(LANES):
+        a = int(current[at + i])
+        u = ((a << 6) + (1 << 31)) % (1 << 32) - (1 << 31)
+        u = u - (1 << 24) if u > STATE_LIMIT else u + (1 << 24) if u <= -STATE_LIMIT else u
+        old = int(v[at + i])
+        decayed = (abs(old) * int(keep)) >> 12
+        free = (decayed if old >= 0 else -decayed) + u + int(bias[bias_at + i])
+        new = min(max(free, 1 - STATE_LIMIT), STATE_LIMIT - 1)
+        spike = new >= threshold if at_threshold else new > threshold
+        bits |= (1 << i) * int(spike)
+        bits |= (1 << (LANES + i)) * int(u + int(bias[bias_at + i]) != 0 or old != 0)
+        bits |= (1 << (2 * LANES + i)) * int(new != free or u != a << 6)
+        v[at + i] = ((new - int(threshold)) if soft else 0) if spike else new
+        current[at + i] = 0
+    return bits
+
+
+@overload(fire_integer, jit_options={"forceinline": True})
+def _fire_integer(v, current, at, bias, bias_at, keep, threshold, at_threshold, soft):  # type: ignore[no-untyped-def]
+    def call(v, current, at, bias, bias_at, keep, threshold, at_threshold, soft):  # type: ignore[no-untyped-def]
+        return _fire_integer_lanes(
+            v, current, at, bias, bias_at, keep, threshold, at_threshold, soft
+        )
+
+    return call
+
+
+@intrinsic
+def _fire_integer_lanes(
+    typingctx: Any, v: Any, current: Any, at: Any, bias: Any, bias_at: Any,
+    keep: Any, threshold: Any, at_threshold: Any, soft: Any,
+) -> Any:  # fmt: skip
+    size, flag = types.intp, types.boolean
+    signature = types.int64(v, current, size, bias, size, types.int32, types.int32, flag, flag)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        lanes = Lanes(builder, ir.IntType(32), LANES)
+        v_at, current_at, bias_at = (
+            lanes.at(array_data(context, builder, signature, args, array), args[offset])
+            for array, offset in ((0, 2), (1, 2), (3, 4))
+        )
+        a, old, bias = lanes.load(current_at), lanes.load(v_at), lanes.load(bias_at)
+        u, wrapped = _wrapped_current(lanes, a)
+        free = lanes.add(lanes.add(_decayed(lanes, old, lanes.spread(args[5])), u), bias)
+        new = lanes.clamp(free, 1 - STATE_LIMIT, STATE_LIMIT - 1)
+        limit = lanes.spread(args[6])
+        over, reached = (builder.icmp_signed(op, new, limit) for op in (">", ">="))
+        spike = builder.select(_flag(builder, args[7]), reached, over)
+        kept = builder.select(_flag(builder, args[8]), builder.sub(new, limit), lanes.zero())
+        lanes.store(builder.select(spike, kept, new), v_at)
+        narrow = ir.VectorType(current_at.type.pointee.element, LANES)
+        lanes.store(ir.Constant(narrow, None), current_at)
+        busy = builder.or_(lanes.nonzero(lanes.add(u, bias)), lanes.nonzero(old))
+        saturated = builder.or_(wrapped, builder.icmp_signed("!=", free, new))
+        bits = _bits(builder, spike)
+        for place, flags in enumerate((busy, saturated), start=1):
+            shifted = builder.shl(_bits(builder, flags), integer(place * LANES))
+            bits = builder.or_(bits, shifted)
+        return bits
+
+    return signature, codegen
+
+
+def _wrapped_current(lanes: Lanes, a: Any) -> tuple[Any, Any]:
+    """``a << 6`` with Lava's one wrap at 24 bits, and where that changed it."""
+    builder, limit = lanes.builder, STATE_LIMIT
+    u = builder.shl(a, lanes.constant(6))
+    above = builder.icmp_signed(">", u, lanes.constant(limit))
+    below = builder.icmp_signed("<=", u, lanes.constant(-limit))
+    lowered = builder.sub(u, lanes.constant(2 * limit))
+    lifted = builder.add(u, lanes.constant(2 * limit))
+    u = builder.select(above, lowered, builder.select(below, lifted, u))
+    # a current beyond 2^17 no longer fits into 24 bits behind the shift
+    far_up = builder.icmp_signed(">", a, lanes.constant(limit >> 6))
+    far_down = builder.icmp_signed("<=", a, lanes.constant(-(limit >> 6)))
+    return u, builder.or_(far_up, far_down)
+
+
+def _decayed(lanes: Lanes, v: Any, keep: Any) -> Any:
+    """``v keep / 4096`` rounded toward zero; in two halves, so that 32 bits suffice."""
+    builder = lanes.builder
+    negative = builder.icmp_signed("<", v, lanes.zero())
+    size = builder.select(negative, builder.sub(lanes.zero(), v), v)
+    high = builder.mul(builder.lshr(size, lanes.constant(12)), keep)
+    low = builder.mul(builder.and_(size, lanes.constant(4095)), keep)
+    decayed = builder.add(high, builder.lshr(low, lanes.constant(12)))
+    return builder.select(negative, builder.sub(lanes.zero(), decayed), decayed)
 
 
 def _flag(builder: Any, value: Any) -> Any:

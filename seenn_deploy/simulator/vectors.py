@@ -11,6 +11,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic as numba_intrinsic
 
 alloca: Any = cgutils.alloca_once
+_function: Any = cgutils.get_or_insert_function
 I64 = ir.IntType(64)
 
 
@@ -75,14 +76,33 @@ class Lanes:
 
     def store(self, value: Any, pointer: Any) -> None:
         """A vector to memory."""
-        self.builder.store(value, pointer).align = _bytes(self.element)
+        self.builder.store(value, pointer).align = _bytes(pointer.type.pointee.element)
 
     def spread(self, scalar: Any) -> Any:
-        """One value in every lane."""
+        """One value in every lane; an integer of another size is fitted to the lanes."""
+        if not self.is_float and scalar.type != self.element:
+            wider = self.element.width > scalar.type.width
+            fit = self.builder.sext if wider else self.builder.trunc
+            scalar = fit(scalar, self.element)
         undefined = ir.Constant(self.kind, ir.Undefined)
         single = self.builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
         lanes = ir.Constant(ir.VectorType(ir.IntType(32), self.width), None)
         return self.builder.shuffle_vector(single, undefined, lanes)
+
+    def constant(self, value: int) -> Any:
+        """One integer constant in every lane."""
+        return ir.Constant(self.kind, [value] * self.width)
+
+    def clamp(self, value: Any, low: int, high: int) -> Any:
+        """Integers limited to low..high."""
+        builder = self.builder
+        bottom, top = self.constant(low), self.constant(high)
+        value = builder.select(builder.icmp_signed("<", value, bottom), bottom, value)
+        return builder.select(builder.icmp_signed(">", value, top), top, value)
+
+    def nonzero(self, value: Any) -> Any:
+        """Flags of the lanes that hold an integer other than 0."""
+        return self.builder.icmp_signed("!=", value, self.zero())
 
     def add(self, a: Any, b: Any) -> Any:
         """Lane by lane."""
@@ -94,7 +114,7 @@ class Lanes:
             return self.builder.add(self.builder.mul(factor, value), to)
         kind = ir.FunctionType(self.kind, [self.kind] * 3)
         name = f"llvm.fma.v{self.width}f32"
-        fused = cgutils.get_or_insert_function(self.builder.module, kind, name)
+        fused = _function(self.builder.module, kind, name)
         return self.builder.call(fused, [factor, value, to])
 
 

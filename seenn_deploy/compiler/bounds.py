@@ -1,0 +1,68 @@
+"""How large a current can become, whatever the input: proofs that nothing overflows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from seenn_deploy.graph import Array, Identity, Source, Sparse, SpikingGraph, Synapses
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Integers from `low` to `high`."""
+
+    low: int
+    high: int
+
+    def __add__(self, other: Interval) -> Interval:
+        return Interval(self.low + other.low, self.high + other.high)
+
+    @property
+    def size(self) -> int:
+        """The largest magnitude."""
+        return max(-self.low, self.high)
+
+
+SPIKE = Interval(0, 1)
+
+
+def source_values(source: Source, input_range: tuple[float, float]) -> Interval | None:
+    """What an integer program's source can send; None where the input has no limits."""
+    if not np.all(np.isfinite(input_range)):
+        return None
+    low, high = (int(np.rint(np.float64(x) * source.scale)) for x in input_range)
+    return Interval(low, high)
+
+
+def current(synapses: Synapses, values: Interval) -> Interval:
+    """All that one target neuron can receive from source neurons that send `values` or nothing.
+
+    A neuron at the border of an image meets only a part of the kernel, which this covers too.
+    """
+    weight = synapses.weight.astype(np.float64)
+    ends = np.stack((weight * values.low, weight * values.high, np.zeros_like(weight)))
+    low, high = _by_target(synapses, ends.min(axis=0)), _by_target(synapses, ends.max(axis=0))
+    return Interval(int(low.min()), int(high.max()))
+
+
+def _by_target(synapses: Synapses, sent: Array) -> Array:
+    """Sums by target neuron; a convolution's channel stands for all its neurons."""
+    if isinstance(synapses, Sparse):
+        size = int(np.prod(synapses.shape_out))
+        return np.bincount(synapses.targets, weights=sent, minlength=size)
+    if isinstance(synapses, Identity):
+        return sent.reshape(1)
+    return np.asarray(sent.reshape(len(sent), -1).sum(axis=1))
+
+
+def layer_current(graph: SpikingGraph, name: str, input_values: Interval | None) -> Interval | None:
+    """The current of a layer's neurons, all edges summed, bias left out; None if unlimited."""
+    total = Interval(0, 0)
+    for edge in graph.into(name):
+        values = input_values if isinstance(graph.node(edge.pre), Source) else SPIKE
+        if values is None:
+            return None
+        total += current(edge.synapses, values)
+    return total
