@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import seenn_deploy as sd
-from seenn_deploy import costs
+from seenn_deploy import costs, schedules
 from seenn_deploy.comparison import activation_bits, ann_energy, compare
 from seenn_deploy.costs import LayerSizes
 from seenn_deploy.data import for_program
@@ -151,3 +151,25 @@ def test_summary_stands_beside_the_same_network_as_an_ann(
     with_policy = runs[0].summary("paper", policy=sizes([197_432], [1000]))
     assert with_policy["policy_mac_share"] == pytest.approx(0.00547, abs=1e-5)
     assert with_policy["energy_uJ_per_sample"] == summary["energy_uJ_per_sample"]
+
+
+def test_the_documented_figures_are_those_of_the_program(program: Program) -> None:
+    text = (EXAMPLES.parent / "docs" / "costs.md").read_text()
+    images = for_program(program, EXAMPLES / "cifar10_200.npz")
+    run = sd.simulate(program, images, full_trace=True)
+    for cost in costs.names():
+        summary = run.summary(cost) | schedules.summary(program, run, cost)
+        (row,) = [line for line in text.splitlines() if line.startswith(f"| `{cost}` | ")][-1:]
+        cells = [cell.strip().replace(",", "") for cell in row.split("|")[2:-1]]
+        figures = [
+            summary[key]
+            for key in ("energy_uJ_per_sample", "dense_ann_energy_uJ", "quantized_ann_energy_uJ")
+        ]
+        ratios = [figure and figure / figures[0] for figure in figures[1:]]
+        expected = [*figures, *ratios, summary["wasted_energy_uJ_per_sample"]]
+        for cell, value in zip(cells, expected, strict=True):
+            if value is None:
+                assert cell == "-"
+            else:
+                last_digit = 10.0 ** -len(cell.partition(".")[2])
+                assert float(cell) == pytest.approx(value, abs=0.51 * last_digit + 1e-3 * value)
