@@ -56,12 +56,17 @@ def calibrate(
         For an empty split, missing labels, labels or logits that do not fit, a trace that is not
         full, a level out of range, or a rule that cannot be calibrated.
     """
+    check(rule, level)
+    checked = checked_labels(logits, labels, program)
+    return _CALIBRATORS[rule](logits, checked, level, program.fingerprint if program else "")
+
+
+def check(rule: str, level: float) -> None:
+    """Raise DataError for a rule that cannot be calibrated, or a level out of range."""
     if rule not in _CALIBRATORS:
         raise DataError(f"rule {rule!r} cannot be calibrated; there are {', '.join(_CALIBRATORS)}")
     if not 0 < level <= 1:
         raise DataError(f"level = {level} lies outside (0, 1]")
-    checked = checked_labels(logits, labels, program)
-    return _CALIBRATORS[rule](logits, checked, level, program.fingerprint if program else "")
 
 
 def checked_labels(logits: Array, labels: Array | None, program: Program | None = None) -> Array:

@@ -5,11 +5,14 @@ Heavy imports happen inside the commands, so that ``seenn --help`` answers at on
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from seenn_deploy.data import ImageSet
     from seenn_deploy.exits import ExitRule
     from seenn_deploy.program import Program
+    from seenn_deploy.simulator.result import RunResult
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 F = TypeVar("F", bound=Callable[..., Any])
@@ -35,6 +39,7 @@ def seenn() -> None:
       seenn compile model.pth --target lava -o build/
       seenn inspect build/
       seenn simulate build/ --data images.npz
+      seenn sweep build/ --data images.npz --keep-accuracy 0.5 --out sweep/
       seenn verify build/ --device lava --data images.npz --limit 2
     """
 
@@ -63,6 +68,18 @@ def _size(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int,
     return height, width
 
 
+def _joules(_: click.Context, __: click.Parameter, text: str | None) -> float | None:
+    """An energy: 20uJ, 1.5 mJ, 3e-5 (joules)."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"\s*([0-9.eE+-]+)\s*([pnuµm]?)J?\s*", text)
+    factors = {"": 1.0, "m": 1e-3, "u": 1e-6, "µ": 1e-6, "n": 1e-9, "p": 1e-12}
+    try:
+        return float(found[1]) * factors[found[2]] if found else float("bad")
+    except ValueError:
+        raise click.BadParameter(f"{text!r}: give joules, e.g. 20uJ, 1.5mJ or 3e-5") from None
+
+
 def _together(*options: Callable[[F], F]) -> Callable[[F], F]:
     def decorate(function: F) -> F:
         for option in reversed(options):
@@ -82,10 +99,34 @@ _MEAN_STD = _together(
     ),
     click.option("--std", callback=_numbers, help="Belongs to --mean."),
 )
-_RULE = _together(
-    click.option("--exit", "exit_name", help="Exit rule: confidence or fixed."),
+_RULE_OPTIONS = _together(
+    click.option("--exit", "exit_name",
+                 help="Exit rule: fixed, confidence, entropy, margin, conformal."),
     click.option("--alpha", type=float, help="Confidence to exceed, in (0, 1]."),
-)
+    click.option("--theta", type=float, help="1 - entropy / ln M to exceed, in [0, 1]."),
+    click.option("--beta", callback=_numbers,
+                 help="Margin of the logits to exceed: one number, or one a timestep with commas."),
+    click.option("--exit-file", type=click.Path(path_type=Path),
+                 help="Exit rule from a file of `seenn calibrate` or `seenn sweep`."),
+)  # fmt: skip
+
+
+def _RULE(function: F) -> F:
+    """The options of an exit rule; the command gets the rule, or None without any, as `rule`."""
+
+    @wraps(function)
+    def command(
+        exit_name: str | None, exit_file: Path | None, alpha: float | None, theta: float | None,
+        beta: tuple[float, ...] | None, **options: Any,
+    ) -> Any:  # fmt: skip
+        one_beta = beta[0] if beta and len(beta) == 1 else beta
+        numbers = {"alpha": alpha, "theta": theta, "beta": one_beta}
+        given = {name: value for name, value in numbers.items() if value is not None}
+        return function(rule=_rule(exit_name, exit_file, given), **options)
+
+    return _RULE_OPTIONS(cast(F, command))
+
+
 _DATA = _together(
     click.option(
         "--data", required=True, type=click.Path(path_type=Path),
@@ -120,8 +161,7 @@ def compile_command(
     model: Path,
     out: Path,
     target: tuple[str, ...],
-    exit_name: str | None,
-    alpha: float | None,
+    rule: ExitRule | None,
     precision: str,
     schedule: Any,
     no_normalize: bool,
@@ -143,9 +183,10 @@ def compile_command(
     from seenn_deploy.folders import check_ours
 
     check_ours(out)
-    rule = _rule(exit_name, alpha) or sd.exits.Confidence(0.9)
     graph = sd.import_model(model, normalize=not no_normalize, **options)
-    program = sd.compile(graph, rule, precision=precision, schedule=schedule)
+    program = sd.compile(
+        graph, rule or sd.exits.Confidence(0.9), precision=precision, schedule=schedule
+    )
     program.save(out, targets=target)
     _print_compiled(program, out, target)
 
@@ -188,8 +229,7 @@ def simulate_command(
     limit: int | None,
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
-    exit_name: str | None,
-    alpha: float | None,
+    rule: ExitRule | None,
     cost: str,
     first_layer: Any,
     schedule: Any,
@@ -212,7 +252,7 @@ def simulate_command(
 
     if resume and out is None:
         raise SeennError("--resume goes on with a run folder; name it with --out")
-    program = _program(build, _rule(exit_name, alpha))
+    program = _program(build, rule)
     program = program.with_schedule(schedule) if schedule else program
     costs.load(cost)
     images = _images(program, data, limit, mean, std)
@@ -224,6 +264,107 @@ def simulate_command(
     summary = run.summary(cost) | schedules.summary(program, run, cost)
     reports.console().print(reports.facts_table(reports.run_rows(summary)))
     _write_json(json_file, summary)
+
+
+@seenn.command("sweep")
+@_FOLDER
+@_DATA
+@click.option("--rules", default="confidence,entropy,margin,conformal", show_default=True)
+@click.option("--thresholds", type=int, default=1000, show_default=True, help="At most, a rule.")
+@click.option("--keep-accuracy", type=float,
+              help="Cheapest threshold at most so many points below running to T.  [default: 0.5, "
+              "without --energy-budget]")  # fmt: skip
+@click.option("--energy-budget", callback=_joules,
+              help="Most accurate threshold within this energy a sample: 20uJ.")  # fmt: skip
+@click.option("--cost", default="paper", show_default=True, help="Cost model, or a file with one.")
+@click.option("--schedule", help="speculative or gated; default: the program's own.")
+@click.option("--split", type=float, default=0.5, show_default=True,
+              help="Share of the images to choose on; the others are reported.")  # fmt: skip
+@click.option("--seed", type=int, default=0, show_default=True, help="Of split and bootstrap.")
+@click.option("--threads", type=click.IntRange(min=1), help="Default: all cores.")
+@click.option("--out", type=click.Path(path_type=Path),
+              help="Folder for sweep.json, sweep.csv, sweep.png and rule.json.")  # fmt: skip
+@_JSON
+def sweep_command(
+    build: Path,
+    data: Path,
+    limit: int | None,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+    threads: int | None,
+    out: Path | None,
+    json_file: Path | None,
+    **options: Any,
+) -> None:
+    """Every threshold of every exit rule from one run; the one to use for an accuracy or energy.
+
+    \b
+    Examples:
+      seenn sweep build/ --data images.npz --out sweep/
+      seenn sweep build/ --data images.npz --keep-accuracy 1
+      seenn sweep build/ --data images.npz --energy-budget 20uJ --schedule gated
+    """
+    import seenn_deploy as sd
+    from seenn_deploy import reports
+    from seenn_deploy.sweeps.report import RULE
+
+    program = _program(build, None)
+    images = _images(program, data, limit, mean, std)
+    _check_sweep(program, images, out, options)
+    run = _full_run(program, images, threads)
+    report = sd.sweep(run, program, **options)
+    if out is not None:
+        report.save(out)
+    console = reports.console()
+    console.print(reports.facts_table(reports.sweep_rows(report)), "")
+    console.print(reports.sweep_table(report), "")
+    model = program.graph.provenance.get("source", "MODEL")
+    notes = reports.sweep_notes(report, model, str(out / RULE) if out else "")
+    console.print(reports.facts_table(notes))
+    _write_json(json_file, report.summary())
+
+
+@seenn.command("calibrate")
+@_FOLDER
+@_DATA
+@click.option("--rule", required=True, help="confidence, entropy, margin or conformal.")
+@click.option("--level", type=float, default=0.9, show_default=True,
+              help="Share of the early exits that shall be right.")  # fmt: skip
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path),
+              help="File for the rule, for --exit-file.")  # fmt: skip
+@click.option("--threads", type=click.IntRange(min=1), help="Default: all cores.")
+def calibrate_command(
+    build: Path,
+    data: Path,
+    limit: int | None,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+    rule: str,
+    level: float,
+    out: Path,
+    threads: int | None,
+) -> None:
+    """Fit an exit rule to labelled images that the network was not trained on.
+
+    \b
+    Example:
+      seenn calibrate build/ --data held_out.npz --rule conformal --level 0.9 -o rule.json
+      seenn simulate build/ --data test.npz --exit-file rule.json
+    """
+    import seenn_deploy as sd
+    from seenn_deploy import calibration, reports
+    from seenn_deploy.folders import write_json
+
+    calibration.check(rule, level)
+    program = _program(build, None)
+    images = _images(program, data, limit, mean, std)
+    _labels(images)
+    run = _full_run(program, images, threads)
+    fitted = sd.calibrate(rule, run.logits, run.labels, level, program)
+    write_json(out, fitted.to_dict())
+    split = replace(run, exit_step=fitted.exit_steps(run.logits))
+    rows = [*reports.calibration_rows(fitted, split), ("written", str(out))]
+    reports.console().print(reports.facts_table(rows))
 
 
 @seenn.command("setup-lava")
@@ -323,17 +464,43 @@ def verify_command(
 # --- what the commands share ---------------------------------------------------------------------
 
 
-def _rule(name: str | None, alpha: float | None) -> ExitRule | None:
+_RULE_OF = {"alpha": "confidence", "theta": "entropy", "beta": "margin"}
+
+
+def _rule(name: str | None, file: Path | None, numbers: dict[str, Any]) -> ExitRule | None:
     """The exit rule that the options ask for, if they ask for one."""
     from seenn_deploy import exits
 
-    if name is None and alpha is None:
+    if file is not None:
+        if name or numbers:
+            raise SeennError("--exit-file holds the whole exit rule; leave out --exit and numbers")
+        return _rule_from(file)
+    if name is None and not numbers:
         return None
-    parameters = {} if alpha is None else {"alpha": alpha}
+    name = name or _RULE_OF[next(iter(numbers))]
+    for number in numbers:
+        if _RULE_OF[number] != name:
+            raise SeennError(f"--{number} belongs to exit rule {_RULE_OF[number]}, not to {name}")
+    if name == "conformal":
+        raise SeennError(
+            "exit rule conformal needs calibrated numbers: seenn calibrate BUILD --data SPLIT "
+            "--rule conformal -o rule.json, then --exit-file rule.json"
+        )
     try:
-        return exits.from_dict({"rule": name or "confidence", **parameters})
+        return exits.from_dict({"rule": name, **numbers})
     except ValueError as error:
         raise SeennError(str(error)) from None
+
+
+def _rule_from(file: Path) -> ExitRule:
+    from seenn_deploy import exits
+
+    try:
+        return exits.from_dict(json.loads(file.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise SeennError(f"{file}: {error.strerror}") from None
+    except (ValueError, TypeError) as error:
+        raise SeennError(f"{file}: not an exit rule ({error})") from None
 
 
 def _program(build: Path, rule: ExitRule | None) -> Program:
@@ -375,6 +542,39 @@ def _short(value: Any) -> str:
         if isinstance(value, list) and all(isinstance(v, int) for v in value)
         else str(value)
     )
+
+
+def _labels(images: ImageSet) -> None:
+    """Refuse images without labels before they are run."""
+    if images.labels is None:
+        raise SeennError("the images have no labels; give `y` in the .npz, or class folders")
+
+
+def _check_sweep(
+    program: Program, images: ImageSet, out: Path | None, options: dict[str, Any]
+) -> None:
+    """Complete the options, and refuse what a sweep would only refuse after the run."""
+    from seenn_deploy import costs
+    from seenn_deploy.folders import check_ours
+    from seenn_deploy.sweeps import report, sweep
+
+    options["rules"] = [name.strip() for name in options["rules"].split(",") if name.strip()]
+    if options["keep_accuracy"] is None and options["energy_budget"] is None:
+        options["keep_accuracy"] = 0.5
+    costs.load(options["cost"])
+    if out is not None:
+        check_ours(out, report.MANIFEST, report.FORMAT)
+    _labels(images)
+    wanted = {k: v for k, v in options.items() if k not in ("cost", "seed")}
+    sweep.check(program, len(images), **wanted)
+
+
+def _full_run(program: Program, images: ImageSet, threads: int | None) -> RunResult:
+    import seenn_deploy as sd
+    from seenn_deploy import reports
+
+    with reports.progress("simulating", len(images)) as advance:
+        return sd.simulate(program, images, full_trace=True, threads=threads, progress=advance)
 
 
 def _write_json(path: Path | None, value: dict[str, Any]) -> None:

@@ -14,6 +14,9 @@ from seenn_deploy.inspection import LayerInfo
 from seenn_deploy.program import Program
 
 if TYPE_CHECKING:
+    from seenn_deploy.exits import ExitRule
+    from seenn_deploy.simulator.result import RunResult
+    from seenn_deploy.sweeps.report import Choice, Estimate, Figures, SweepReport
     from seenn_deploy.verify import VerifyReport
 
 WIDTH = 100
@@ -87,8 +90,16 @@ def layer_table(program: Program, layers: list[LayerInfo]) -> Table:
 
 def rule_text(rule: Mapping[str, Any]) -> str:
     """An exit rule as ``confidence(alpha=0.9)``."""
-    parameters = ", ".join(f"{k}={v}" for k, v in rule.items() if k != "rule")
+    shown = {k: _plain(v) for k, v in rule.items() if k not in ("rule", "program")}
+    parameters = ", ".join(f"{k}={v}" for k, v in shown.items())
     return f"{rule['rule']}({parameters})" if parameters else str(rule["rule"])
+
+
+def _plain(value: Any) -> str:
+    """A rule's parameter: lists with six digits, None is infinity. No [..], which rich reads."""
+    if isinstance(value, list):
+        return f"({', '.join('inf' if x is None else f'{x:.6g}' for x in value)})"
+    return "inf" if value is None else str(value)
 
 
 def facts_table(rows: Iterable[tuple[str, str]]) -> Table:
@@ -201,3 +212,82 @@ def _verdict_text(report: VerifyReport) -> str:
     if report.ok:
         return f"{report.device} equals the simulator but for proven rounding ties"
     return f"{report.device} DIFFERS from the simulator"
+
+
+def sweep_rows(report: SweepReport) -> Iterator[tuple[str, str]]:
+    """Lines above a sweep's table."""
+    yield (
+        "samples",
+        f"{len(report.calibration):,} to choose on, {len(report.report):,} others reported",
+    )
+    yield "AET", f"{report.aet:.4f}, empirical {report.empirical_aet:.4f}"
+    yield "cost model", report.cost
+    yield "schedule", f"{report.schedule}, D={report.depth} synapse stages"
+    if report.aim:
+        yield "chosen", report.aim
+
+
+def sweep_table(report: SweepReport) -> Table:
+    """Fixed timesteps and the chosen thresholds, 95 % intervals in brackets."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("exit", no_wrap=True)
+    for name in ("accuracy %", "points to t=T", "mean exit", "energy uJ", "latency"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for t, fixed in enumerate(report.baselines, start=1):
+        table.add_row(f"t={t}", *_figure_cells(fixed.figures))
+    table.add_section()
+    for name, choice in report.chosen.items():
+        value = choice.rule.to_dict()[report.curves[name].parameter]
+        style = "bold" if name == report.best else ""
+        table.add_row(f"{name} {value:.6g}", *_figure_cells(choice.figures), style=style)
+    return table
+
+
+def _figure_cells(figures: Figures) -> Iterator[str]:
+    yield _interval(figures.accuracy, 100, 1)
+    yield _interval(figures.accuracy_change, 100, 2)
+    yield f"{figures.mean_exit_step.value:.3f}"
+    yield _interval(figures.energy, 1e6, 2)
+    yield f"{figures.latency_steps.value:.2f}"
+
+
+def _interval(x: Estimate, factor: float, digits: int) -> str:
+    value, low, high = (f"{factor * n:.{digits}f}" for n in (x.value, x.low, x.high))
+    return f"{value} [{low}, {high}]"
+
+
+def sweep_notes(report: SweepReport, model: str, rule_file: str) -> Iterator[tuple[str, str]]:
+    """Lines below a sweep's table: which rule, what it wastes, the command to use next."""
+    if not report.best:
+        return
+    choice = report.chosen[report.best]
+    yield "use", rule_text(choice.rule.to_dict())
+    wasted = choice.figures.wasted_energy
+    if wasted.value > 0:
+        yield (
+            "wasted",
+            f"{wasted.value * 1e6:.2f} uJ a sample on top, injected before the exit is known "
+            "(speculative schedule)",
+        )
+    yield "next", f"seenn-compile {model} {_exit_options(choice, report, rule_file)} -o build/"
+
+
+def _exit_options(choice: Choice, report: SweepReport, rule_file: str) -> str:
+    stored = choice.rule.to_dict()
+    if stored["rule"] != "conformal":
+        parameter = report.curves[stored["rule"]].parameter
+        return f"--exit {stored['rule']} --{parameter} {stored[parameter]}"
+    return f"--exit-file {rule_file or 'rule.json (written with --out)'}"
+
+
+def calibration_rows(rule: ExitRule, run: RunResult) -> Iterator[tuple[str, str]]:
+    """Lines of a calibration; `run` is the split under the calibrated rule."""
+    T = run.logits.shape[1]
+    early = run.exit_step < T
+    yield "exit rule", rule_text(rule.to_dict())
+    yield "program", rule.program
+    yield "samples", f"{len(early):,}"
+    yield "exit before T", f"{100 * early.mean():.2f} %"
+    if early.any():
+        yield "of these right", f"{100 * run.correct[early].mean():.2f} % (on the split itself)"
+    yield "mean exit step", f"{run.exit_step.mean():.3f} of {T}"

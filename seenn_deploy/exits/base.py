@@ -53,6 +53,12 @@ class ExitRule(ABC):
         t = np.asarray(t)
         return np.asarray(self.score(z, t) > self.threshold(t))
 
+    def exit_steps(self, z: NDArray[Any]) -> NDArray[np.int64]:
+        """Where N samples stop, from 1: int64 (N,) from accumulated logits (N, T, M)."""
+        stops = self.stops(z, np.arange(1, z.shape[1] + 1))
+        stops[:, -1] = True
+        return np.asarray(stops.argmax(axis=1) + 1, np.int64)
+
     @property
     def timesteps(self) -> int | None:
         """How many timesteps the rule has numbers for, None for any."""

@@ -63,7 +63,7 @@ class Scored(Family):
     @classmethod
     def of(cls, name: str, logits: Array, most: int, program: str) -> Scored:
         """Thresholds at the quantiles of the scores of `logits`, both ends among them."""
-        parameter = _parameter(name)
+        parameter = parameter_of(name)
         scores = _scores(name, logits)
         distinct = distinct_thresholds(scores) if scores.size else np.zeros(1)
         if name in _CERTAIN:
@@ -129,13 +129,7 @@ class ConformalFamily(Family):
 
 
 def family(name: str, logits: Array, labels: Array, thresholds: int, program: Program) -> Family:
-    """A rule's thresholds from a calibration split.
-
-    Raises
-    ------
-    DataError
-        For a rule that does not exist or has no threshold to turn.
-    """
+    """A rule's thresholds from a calibration split; DataError where it has none to turn."""
     if name == "conformal":
         return ConformalFamily.of(logits, labels, thresholds, program.fingerprint)
     return Scored.of(name, logits, thresholds, program.fingerprint)
@@ -150,7 +144,10 @@ def fewest_digits(low: float, high: float) -> float:
     return low
 
 
-def _parameter(name: str) -> str:
+def parameter_of(name: str) -> str:
+    """The number of a rule that a sweep turns; DataError where there is none."""
+    if name == "conformal":
+        return "level"
     if name not in exits.names():
         raise DataError(f"exit rule {name!r} does not exist; there are {', '.join(exits.names())}")
     parameter: str = exits.rule_class(name).parameter

@@ -16,11 +16,12 @@ from seenn_deploy import metrics, schedules
 from seenn_deploy.calibration import checked_labels
 from seenn_deploy.errors import DataError
 from seenn_deploy.exits import ExitRule
+from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.fixed import Fixed
 from seenn_deploy.graph import Array
 from seenn_deploy.program import Program
 from seenn_deploy.simulator.result import RunResult
-from seenn_deploy.sweeps.families import Family, family
+from seenn_deploy.sweeps.families import Family, family, parameter_of
 from seenn_deploy.sweeps.points import front
 from seenn_deploy.sweeps.report import FIGURES, Choice, Curve, Estimate, Figures, SweepReport
 
@@ -78,15 +79,16 @@ def sweep(
     ProgramError
         When the schedule does not exist or does not fit a rule.
     """
-    _check_options(rules, thresholds, bootstrap)
+    check(
+        program, len(run.logits), rules, thresholds, schedule, keep_accuracy, energy_budget, split,
+        bootstrap,
+    )  # fmt: skip
     labels = checked_labels(run.logits, run.labels, program)
     first, second = _split(len(labels), split, seed)
     how = _Schedule(schedule or program.schedule, schedules.depth(program))
     tables, fixed = _tables(run, labels, cost, how)
     held = run.logits[first], labels[first]
     families = [family(name, *held, thresholds, program) for name in dict.fromkeys(rules)]
-    for each in families:
-        schedules.check(how.name, each.rule(0))
     aim = _Aim.of(keep_accuracy, energy_budget, tables["accuracy"][first, -1].mean())
     picks = aim.choose({x.name: _sums(x, run.logits, tables, first) for x in families})
     rule_of = {x.name: x.rule(picks[x.name]) for x in families if x.name in picks}
@@ -102,13 +104,29 @@ def sweep(
     )  # fmt: skip
 
 
-def _check_options(rules: Sequence[str], thresholds: int, bootstrap: int) -> None:
+def check(
+    program: Program,
+    samples: int,
+    rules: Sequence[str],
+    thresholds: int,
+    schedule: str | None,
+    keep_accuracy: float | None,
+    energy_budget: float | None,
+    split: float,
+    bootstrap: int = 1000,
+) -> None:
+    """What `sweep` can refuse before there is a run of so many samples; its other parameters."""
     if not rules:
         raise DataError(f"no exit rules to sweep; there are {', '.join(RULES)}")
+    for rule in rules:
+        parameter_of(rule)
     if thresholds < 2:
         raise DataError(f"thresholds = {thresholds}: give at least 2, the two ends")
     if bootstrap < 1:
         raise DataError(f"bootstrap = {bootstrap}: give at least 1 resample")
+    _split(samples, split, 0)
+    _Aim.of(keep_accuracy, energy_budget, 0.0)
+    schedules.check(schedule or program.schedule, Confidence())  # all rules here find T on the way
 
 
 def _split(samples: int, share: float, seed: int) -> tuple[Array, Array]:
@@ -275,7 +293,7 @@ def _choices(
     """Figures with intervals of every fixed t and of the chosen rules, on the same resamples."""
     T = logits.shape[1]
     at_steps = [np.full(len(samples), t) for t in range(1, T + 1)]
-    exits = [_exit_steps(rule, logits[samples]) for rule in rules.values()]
+    exits = [rule.exit_steps(logits[samples]) for rule in rules.values()]
     all_rules = [*([Fixed()] * T), *rules.values()]
     columns = [_values(fixed, samples, step) for step in at_steps]
     columns += [_values(tables, samples, step) for step in exits]
@@ -285,13 +303,6 @@ def _choices(
         for rule, row, step in zip(all_rules, estimates, at_steps + exits, strict=True)
     ]
     return tuple(found[:T]), dict(zip(rules, found[T:], strict=True))
-
-
-def _exit_steps(rule: ExitRule, logits: Array) -> Array:
-    """Where a rule stops samples, logits (n, T, M): int64 (n,), from 1."""
-    stops = rule.stops(logits, np.arange(1, logits.shape[1] + 1))
-    stops[:, -1] = True
-    return np.asarray(stops.argmax(axis=1) + 1)
 
 
 def _values(tables: Tables, samples: Array, exit_step: Array) -> Array:
