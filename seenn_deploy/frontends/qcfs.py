@@ -1,0 +1,201 @@
+"""Checkpoints of SEENN's conversion code: ANNs with QCFS activations, as IF networks.
+
+ResNet-18, -20, -34 (basic or bottleneck blocks) and VGG, recognised from keys and shapes; every
+``*.up`` is the learned threshold of one activation. The networks are those of
+github.com/Intelligent-Computing-Lab-Yale/SEENN, ``SNN_conversion_QCFS`` (arXiv 2303.04347 and
+2304.01230). Populations carry the names of the activations. What conversion does:
+:mod:`seenn_deploy.conversion`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seenn_deploy.building import (
+    CIFAR10,
+    CIFAR100,
+    IMAGENET,
+    Net,
+    count,
+    linear,
+    normalize_input,
+)
+from seenn_deploy.checkpoint import Tensors, read_state_dict
+from seenn_deploy.conversion import spiking
+from seenn_deploy.errors import ModelError
+from seenn_deploy.graph import (
+    AvgPool2d,
+    Conv2d,
+    Identity,
+    LinearMap,
+    Population,
+    Source,
+    SpikingGraph,
+)
+
+SUFFIXES = (".pth", ".pt", ".safetensors")
+NETWORKS = "SEENN's converted (QCFS) ResNet or VGG"
+NORMALIZATION = {10: CIFAR10, 100: CIFAR100, 1000: IMAGENET}  # SEENN's data, by its classes
+_STEM, _VGG = "conv1.0.weight", "layer1.0.weight"
+
+
+def read(path: Path, **options: Any) -> SpikingGraph:
+    """:func:`build` for a file."""
+    return build(Tensors(path, read_state_dict(path)), **options)
+
+
+def accepts(tensors: Tensors) -> bool:
+    """Does a state_dict look like one of these networks."""
+    return (_STEM in tensors and "conv2_x.0.relu.up" in tensors) or (
+        _VGG in tensors and "layer1.2.up" in tensors
+    )
+
+
+def build(
+    tensors: Tensors,
+    T: int = 16,
+    input_size: int | tuple[int, int] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    normalize: bool = True,
+) -> SpikingGraph:
+    """The converted graph of a state_dict that SEENN's conversion code trained.
+
+    Parameters
+    ----------
+    tensors : Tensors
+    T : int
+        Timesteps; 16 is that code's default.
+    input_size : int or (height, width), optional
+        224 for ImageNet's 1000 classes, otherwise 32.
+    mean, std : one number a channel, optional
+        Normalisation the network was trained with; by the number of classes that of CIFAR-10,
+        CIFAR-100 or ImageNet. It becomes part of the program, which then takes pixels in 0..1.
+    normalize : bool
+        False: the program takes inputs as they are, already normalised.
+
+    Raises
+    ------
+    ModelError
+    """
+    return spiking(build_ann(tensors, T, input_size, mean, std, normalize))
+
+
+def build_ann(
+    tensors: Tensors,
+    T: int = 16,
+    input_size: int | tuple[int, int] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    normalize: bool = True,
+) -> SpikingGraph:
+    """The ANN itself, populations standing for activations; parameters as :func:`build`."""
+    if not accepts(tensors):
+        raise tensors.unknown(NETWORKS)
+    resnet = _STEM in tensors
+    classes = len(tensors.take("fc.weight" if resnet else "classifier.7.weight", (None, None)))
+    default = 224 if classes == 1000 else 32
+    size = (input_size, input_size) if isinstance(input_size, int) else input_size
+    net = (_resnet if resnet else _vgg)(tensors, size or (default, default))
+    family = f"SEENN's converted {'ResNet' if resnet else 'VGG'}"
+    tensors.check_all_used(family)
+    used = normalize_input(net, mean, std, normalize, NORMALIZATION.get(classes))
+    provenance = {
+        "source": tensors.path.name,
+        "frontend": "qcfs",
+        "family": family,
+        "assumed": {"T": T, "input_shape": list(net.source.shape), **used},
+    }
+    return SpikingGraph(net.nodes, net.projections, T, provenance)
+
+
+def _resnet(tensors: Tensors, size: tuple[int, int]) -> Net:
+    """Stem, stages ``conv2_x``, ``conv3_x``, .. (all but the first halve the image), classifier."""
+    net = _net(tensors, _STEM, size)
+    maps = _conv_and_norm(tensors, "conv1.0", "conv1.1", net.source.shape[0], 1)
+    last = _activation(tensors, net, "conv1.2", ("input", maps))
+    for stage in range(2, 2 + count(tensors, "conv{}_x.0.relu.up", 2)):
+        for block in range(count(tensors, f"conv{stage}_x.{{}}.relu.up")):
+            stride = 2 if stage > 2 and block == 0 else 1
+            last = _block(tensors, net, f"conv{stage}_x.{block}", last, stride)
+    channels, *area = net.shape(last)
+    pool = AvgPool2d((area[0], area[1]))
+    net.read_out("fc", (last, (pool, linear(tensors, "fc", channels))))
+    return net
+
+
+def _block(tensors: Tensors, net: Net, name: str, last: str, stride: int) -> str:
+    """Convolutions 0, 3 (and 6, bottleneck) of ``residual_function``; the first 3x3 has the stride.
+
+    What they give and the shortcut's current meet before the last activation.
+    """
+    main = f"{name}.residual_function"
+    c_in = channels = net.shape(last)[0]
+    inner, left = last, stride
+    convolutions = [i for i in (0, 3, 6) if f"{main}.{i}.weight" in tensors]
+    for i in convolutions:
+        wide = tensors.take(f"{main}.{i}.weight", (None, channels, None, None)).shape[2] == 3
+        maps = _conv_and_norm(
+            tensors, f"{main}.{i}", f"{main}.{i + 1}", channels, left if wide else 1
+        )
+        left, channels = (1 if wide else left), net.shape(inner, maps)[0]
+        if i != convolutions[-1]:
+            inner = _activation(tensors, net, f"{main}.{i + 2}", (inner, maps))
+    shortcut: tuple[LinearMap, ...] = (Identity(),)
+    if f"{name}.shortcut.0.weight" in tensors:
+        shortcut = _conv_and_norm(tensors, f"{name}.shortcut.0", f"{name}.shortcut.1", c_in, stride)
+    return _activation(tensors, net, f"{name}.relu", (inner, maps), (last, shortcut))
+
+
+def _vgg(tensors: Tensors, size: tuple[int, int]) -> Net:
+    """Stages ``layer1``, ``layer2``, ..: convolutions (four indices each) and an average pool."""
+    net, last = _net(tensors, _VGG, size), "input"
+    pool: tuple[LinearMap, ...] = ()
+    for stage in range(1, 1 + count(tensors, "layer{}.0.weight", 1)):
+        index = 0
+        while f"layer{stage}.{index}.weight" in tensors:
+            name, norm = f"layer{stage}.{index}", f"layer{stage}.{index + 1}"
+            maps = _conv_and_norm(tensors, name, norm, net.shape(last, pool)[0], 1, bias=True)
+            last = _activation(tensors, net, f"layer{stage}.{index + 2}", (last, (*pool, *maps)))
+            pool, index = (), index + 4
+        pool = (AvgPool2d((2, 2)),)
+    for at in (1, 4):
+        features = int(np.prod(net.shape(last, pool)))
+        maps = (*pool, linear(tensors, f"classifier.{at}", features))
+        last, pool = _activation(tensors, net, f"classifier.{at + 1}", (last, maps)), ()
+    net.read_out("classifier.7", (last, (linear(tensors, "classifier.7", net.shape(last)[0]),)))
+    return net
+
+
+def _net(tensors: Tensors, first: str, size: tuple[int, int]) -> Net:
+    channels = tensors.take(first, (None, None, None, None)).shape[1]
+    return Net(Source("input", (channels, *size)), Population("", ()))
+
+
+def _conv_and_norm(
+    tensors: Tensors, name: str, norm: str, c_in: int, stride: int, bias: bool = False
+) -> tuple[LinearMap, ...]:
+    weight = tensors.take(f"{name}.weight", (None, c_in, None, None))
+    c_out, _, *kernel = weight.shape
+    if tuple(kernel) not in ((1, 1), (3, 3)):
+        raise ModelError(
+            f"{tensors.path}: {name}.weight has a {kernel} kernel; 1x1 or 3x3 expected"
+        )
+    pad = kernel[0] // 2
+    added = tensors.take(f"{name}.bias", (c_out,)) if bias else None
+    conv = Conv2d(weight, (stride, stride), (pad, pad), bias=added)
+    return conv, tensors.take_batch_norm(norm, c_out)
+
+
+def _activation(
+    tensors: Tensors, net: Net, name: str, *inputs: tuple[str, tuple[LinearMap, ...]]
+) -> str:
+    """QCFS with its learned threshold."""
+    up = float(tensors.take(f"{name}.up", (1,))[0])
+    if up <= 0:
+        raise ModelError(f"{tensors.path}: '{name}.up' is {up:g}; a threshold must be positive")
+    return net.spike(name, *inputs, v_threshold=up)

@@ -1,0 +1,222 @@
+"""ANNs with QCFS activations, to be converted: layout and tensor names of SEENN's conversion code.
+
+Their state dicts go straight into ``seenn convert``, and SEENN's load into them
+(github.com/Intelligent-Computing-Lab-Yale/SEENN, ``SNN_conversion_QCFS``; arXiv 2303.04347).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seenn_deploy.errors import ModelError
+from seenn_deploy.models.layers import conv3x3, scaled
+
+RESNETS = {  # channels and blocks of each stage
+    "resnet8": ((16, 32, 64), (1, 1, 1)),
+    "resnet20": ((16, 32, 64), (3, 3, 2)),
+    "resnet18": ((64, 128, 256, 512), (2, 2, 2, 2)),
+    "resnet34": ((64, 128, 256, 512), (3, 4, 6, 3)),
+}
+VGG16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+
+
+class _Round(torch.autograd.Function):
+    """floor(x + 1/2); backwards the identity (straight through)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return torch.floor(x + 0.5)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return grad
+
+
+class QCFS(nn.Module):
+    """Quantised clip-floor-shift activation with a learned threshold.
+
+    ``y = V clip(floor(L z / V + 1/2) / L, 0, 1)``. The floor has slope 1 backwards, so that within
+    0 < z < V the slope in z is 1, and the one in V is what rounding left over (arXiv 2303.04347,
+    eq. 15 and 16; SEENN's ``MyFloor``).
+
+    Parameters
+    ----------
+    levels : int
+        L; at T = L timesteps the converted neuron can show exactly these levels.
+    threshold : float
+        V to start with; the parameter ``up``, shape (1,).
+    """
+
+    def __init__(self, levels: int = 8, threshold: float = 4.0) -> None:
+        super().__init__()
+        if levels < 1 or threshold <= 0:
+            raise ModelError(f"QCFS of {levels} levels and threshold {threshold:g}: both above 0")
+        self.levels = levels
+        self._round: Any = _Round.apply
+        self.up = nn.Parameter(torch.tensor([float(threshold)]))
+
+    def forward(self, z: Tensor) -> Tensor:
+        steps = self._round(z / self.up * self.levels)
+        return torch.as_tensor((steps / self.levels).clamp(0, 1) * self.up)
+
+    def extra_repr(self) -> str:
+        return f"levels={self.levels}"
+
+
+class Block(nn.Module):
+    """Two convolutions, and a shortcut that meets them before the last activation."""
+
+    def __init__(self, c_in: int, c_out: int, stride: int, levels: int) -> None:
+        super().__init__()
+        self.residual_function = nn.Sequential(
+            conv3x3(c_in, c_out, stride),
+            nn.BatchNorm2d(c_out),
+            QCFS(levels),
+            conv3x3(c_out, c_out),
+            nn.BatchNorm2d(c_out),
+        )
+        self.shortcut = nn.Sequential()
+        if stride != 1 or c_in != c_out:
+            project = nn.Conv2d(c_in, c_out, 1, stride, bias=False)
+            self.shortcut = nn.Sequential(project, nn.BatchNorm2d(c_out))
+        self.relu = QCFS(levels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.as_tensor(self.relu(self.residual_function(x) + self.shortcut(x)))
+
+
+class ResNet(nn.Module):
+    """ResNet for small images: logits (N, M) of images (N, C, H, W).
+
+    Parameters
+    ----------
+    channels, blocks : one number a stage
+        The stem has as many channels as the first stage; every later stage halves the image.
+    classes, in_channels : int
+    levels : int
+        L of every activation.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        blocks: Sequence[int],
+        classes: int = 10,
+        in_channels: int = 3,
+        levels: int = 8,
+    ) -> None:
+        super().__init__()
+        stem = conv3x3(in_channels, channels[0])
+        self.conv1 = nn.Sequential(stem, nn.BatchNorm2d(channels[0]), QCFS(levels))
+        last = channels[0]
+        for stage, (here, count) in enumerate(zip(channels, blocks, strict=True), start=2):
+            strides = [1 if stage == 2 else 2] + [1] * (count - 1)
+            inputs = [last] + [here] * (count - 1)
+            row = [Block(c, here, s, levels) for c, s in zip(inputs, strides, strict=True)]
+            self.add_module(f"conv{stage}_x", nn.Sequential(*row))
+            last = here
+        self.stages = len(channels)
+        self.fc = nn.Linear(last, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv1(x)
+        for stage in range(2, 2 + self.stages):
+            x = self.get_submodule(f"conv{stage}_x")(x)
+        return torch.as_tensor(self.fc(x.mean(dim=(2, 3))))
+
+
+class VGG(nn.Module):
+    """VGG with average pools: logits (N, M) of images (N, C, H, W), H and W a multiple of 32.
+
+    Parameters
+    ----------
+    stages : channels of the convolutions, a tuple a stage
+    classes, in_channels, levels : int
+        As of :class:`ResNet`.
+    hidden : int
+        Neurons of each of the two layers before the classifier.
+    size : int
+        Height and width of the images.
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[Sequence[int]] = VGG16,
+        classes: int = 10,
+        in_channels: int = 3,
+        levels: int = 8,
+        hidden: int = 4096,
+        size: int = 32,
+    ) -> None:
+        super().__init__()
+        last, self.stages = in_channels, len(stages)
+        for number, stage in enumerate(stages, start=1):
+            parts: list[nn.Module] = []
+            for here in stage:
+                parts += [conv3x3(last, here, bias=True), nn.BatchNorm2d(here), QCFS(levels)]
+                parts.append(nn.Identity())  # dropout there; keeps the numbering
+                last = here
+            self.add_module(f"layer{number}", nn.Sequential(*parts, nn.AvgPool2d(2)))
+        features = last * (size // 2 ** len(stages)) ** 2
+        self.classifier = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(features, hidden),
+            QCFS(levels),
+            nn.Identity(),
+            nn.Linear(hidden, hidden),
+            QCFS(levels),
+            nn.Identity(),
+            nn.Linear(hidden, classes),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        for number in range(1, 1 + self.stages):
+            x = self.get_submodule(f"layer{number}")(x)
+        return torch.as_tensor(self.classifier(x))
+
+
+def build(
+    name: str,
+    classes: int = 10,
+    in_channels: int = 3,
+    width: float = 1.0,
+    levels: int = 8,
+    input_size: int = 32,
+) -> nn.Module:
+    """A QCFS network with fresh weights.
+
+    Parameters
+    ----------
+    name : 'resnet8', 'resnet20', 'resnet18', 'resnet34' or 'vgg16'
+    classes, in_channels : int
+    width : float
+        Times the table's channels; SEENN trains ResNet-20 at 8.
+    levels : int
+        L of every activation.
+    input_size : int
+        Height and width; VGG-16's classifier depends on it.
+
+    Raises
+    ------
+    ModelError
+        For a name that does not exist, or sizes below 1.
+    """
+    for what, value in (("classes", classes), ("in_channels", in_channels), ("levels", levels)):
+        if value < 1:
+            raise ModelError(f"{what} = {value}; it must be at least 1")
+    if width <= 0:
+        raise ModelError(f"width = {width}; it must be above 0")
+    if name in RESNETS:
+        channels, blocks = RESNETS[name]
+        row = [scaled(c, width) for c in channels]
+        return ResNet(row, blocks, classes, in_channels, levels)
+    if name == "vgg16":
+        stages = [[scaled(c, width) for c in stage] for stage in VGG16]
+        return VGG(stages, classes, in_channels, levels, scaled(4096, width), input_size)
+    raise ModelError(
+        f"QCFS model {name!r} does not exist; there are {', '.join(RESNETS)} and vgg16"
+    )
