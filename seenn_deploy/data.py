@@ -7,7 +7,8 @@
 ``.npy``                               the same arrays as ``x``, without labels
 a folder of images                     one subfolder a class, labels in the order of their names;
                                        without subfolders: no labels
-event programs                         ``x`` (N, T, C, H, W), integer or float, taken as it is
+event programs                         ``x`` (N, T, C, H, W), integer or float, taken as it is;
+                                       or recordings, see :mod:`seenn_deploy.events`
 =====================================  =========================================================
 """
 
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from seenn_deploy.errors import DataError
+from seenn_deploy.events import EventRecordings, is_recording
 from seenn_deploy.graph import Shape
 from seenn_deploy.image_sources import (
     IMAGE_SUFFIXES,
@@ -294,7 +296,8 @@ def _as_array(values: ArrayLike, name: str) -> ArraySource:
 def _open_npz(path: Path, spec: InputSpec, limit: int | None, classes: int | None) -> ImageSet:
     keys = npz_keys(path)
     images = ImageSet(_npz_source(path, keys, spec), spec, limit=limit)
-    found = [key for key in ("y", "labels") if key in keys]
+    names = ("labels",) if is_recording(keys) else ("y", "labels")  # there y is a coordinate
+    found = [key for key in names if key in keys]
     if not found:
         return images
     if len(found) > 1:
@@ -304,6 +307,8 @@ def _open_npz(path: Path, spec: InputSpec, limit: int | None, classes: int | Non
 
 
 def _npz_source(path: Path, keys: list[str], spec: InputSpec) -> ImageSource:
+    if is_recording(keys):
+        return EventRecordings(path, spec.T, spec.shape)
     if "x" in keys:
         return NpzMember.open(path, "x")
     if {"jpeg", "offsets"} <= set(keys):

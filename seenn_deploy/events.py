@@ -1,0 +1,152 @@
+"""Recordings of event cameras, binned into the frames that an event program takes.
+
+An ``.npz`` with the events of all recordings after one another: ``x``, ``y`` (pixels), ``p``
+(polarity 0 or 1), ``t_us`` (microseconds, ascending within a recording), ``offsets`` (N + 1) and
+``labels``: the layout of N-MNIST (Orchard et al. 2015) without its 40-bit packing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seenn_deploy.errors import DataError
+from seenn_deploy.graph import Array, Shape
+from seenn_deploy.image_sources import NpzMember
+
+KEYS = ("x", "y", "p", "t_us")
+
+
+def is_recording(keys: Sequence[str]) -> bool:
+    """Do the arrays of an ``.npz`` hold event recordings."""
+    return {*KEYS, "offsets"} <= set(keys)
+
+
+def bin_events(
+    x: Array, y: Array, p: Array, t_us: Array, T: int, size: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """One recording as T frames of two channels, 1 where at least one event fell.
+
+    Frame k holds the k-th of T equal parts of the time from the first event to the last.
+
+    Parameters
+    ----------
+    x, y, p, t_us : integer arrays (E,)
+        Column, row, polarity 0 or 1, microseconds.
+    T : int
+        Frames.
+    size : (int, int)
+        Height and width.
+
+    Returns
+    -------
+    uint8 array (T, 2, H, W)
+        All zero for a recording without events.
+
+    Raises
+    ------
+    DataError
+        When an event lies outside the frame, or its polarity is neither 0 nor 1.
+    """
+    frames = np.zeros((T, 2, *size), np.uint8)
+    if not len(x):
+        return frames
+    for name, values, limit in (("x", x, size[1]), ("y", y, size[0]), ("p", p, 2)):
+        low, high = int(values.min()), int(values.max())
+        if low < 0 or high >= limit:
+            bad = low if low < 0 else high
+            raise DataError(f"an event has {name} = {bad}; it must lie in 0..{limit - 1}")
+    since = t_us.astype(np.int64) - int(t_us.min())
+    part = np.minimum(since * T // max(int(since.max()), 1), T - 1)
+    frames[part, p, y, x] = 1
+    return frames
+
+
+@dataclass(frozen=True, eq=False)
+class EventRecordings:
+    """Recordings of an ``.npz`` as an image source: binned when they are read.
+
+    Parameters
+    ----------
+    path : Path
+    T : int
+        Frames a recording.
+    sample : (2, H, W)
+    """
+
+    path: Path
+    T: int
+    sample: Shape
+
+    dtype = np.dtype(np.uint8)
+
+    def __post_init__(self) -> None:
+        if self.sample[0] != 2:
+            raise DataError(
+                f"{self.path}: recordings have 2 polarities, this program takes {self.sample[0]} "
+                "channels"
+            )
+        members = [NpzMember.open(self.path, key) for key in KEYS]
+        offsets = self.offsets
+        for member in members:
+            if len(member.shape) != 1 or member.dtype.kind not in "iu":
+                raise DataError(
+                    f"{member.name} is {member.dtype} of shape {member.shape}; expected integers, "
+                    "one an event"
+                )
+        if (
+            offsets.ndim != 1
+            or offsets.dtype.kind not in "iu"
+            or len(offsets) < 1
+            or np.any(offsets[1:] < offsets[:-1])
+            or int(offsets[0]) < 0
+            or any(int(offsets[-1]) > m.shape[0] for m in members)
+        ):
+            raise DataError(
+                f"{self.path}: offsets must ascend within the {members[0].shape[0]} events, "
+                "one more than recordings; rebuild the file"
+            )
+
+    @property
+    def offsets(self) -> Array:
+        """Where each recording begins, and the end of the last, integers (N + 1,)."""
+        return NpzMember.open(self.path, "offsets").load()
+
+    @property
+    def shape(self) -> Shape:
+        return (len(self.offsets) - 1, self.T, *self.sample)
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    def where(self, i: int) -> str:
+        return f"{self.path}: recording {i}"
+
+    def blocks(self, start: int, stop: int, size: int) -> Iterator[Array]:
+        """Recordings `start` to `stop` as uint8 (n, T, 2, H, W), at most `size` at a time."""
+        edges = self.offsets[start : stop + 1]
+        streams = [NpzMember.open(self.path, key).pieces(edges) for key in KEYS]
+        block: list[Array] = []
+        for i, (x, y, p, t_us) in enumerate(zip(*streams, strict=True), start):
+            try:
+                block.append(bin_events(x, y, p, t_us, self.T, (self.sample[1], self.sample[2])))
+            except DataError as error:
+                raise DataError(f"{self.where(i)}: {error}") from None
+            if len(block) == size:
+                yield np.stack(block)
+                block = []
+        if block:
+            yield np.stack(block)
+
+
+def frame_size(path: Path) -> tuple[int, int]:
+    """Smallest height and width that hold every event of a file."""
+    rows, columns = (NpzMember.open(path, key).load() for key in ("y", "x"))
+    if not len(rows):
+        raise DataError(f"{path}: no events in it")
+    return int(rows.max()) + 1, int(columns.max()) + 1

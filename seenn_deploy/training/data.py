@@ -1,0 +1,282 @@
+"""Training data in memory: pixels as bytes, frames of events as bytes, or floats as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from seenn_deploy import events
+from seenn_deploy.data import open_images
+from seenn_deploy.errors import DataError
+from seenn_deploy.building import CIFAR10
+from seenn_deploy.graph import Shape
+from seenn_deploy.image_sources import IMAGE_SUFFIXES, NpzMember, npz_keys
+from seenn_deploy.input_spec import ANY_VALUE, PIXELS, Coding, Range
+
+Augment = Literal["crop-flip", "crop", "none"]
+AUGMENTS = ("crop-flip", "crop", "none")
+PAD = 4  # pixels around an image before a random crop, as for CIFAR-10 since He et al. 2016
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a data set holds.
+
+    Parameters
+    ----------
+    shape : (C, H, W)
+    coding : 'direct' or 'events'
+    pixels : bool
+        Bytes 0..255, to be divided by 255 and normalised; else values as the network sees them.
+    """
+
+    shape: Shape
+    coding: Coding
+    pixels: bool
+
+    @property
+    def input_range(self) -> Range:
+        """What a value may be."""
+        return PIXELS if self.pixels else ANY_VALUE
+
+
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    """N labelled samples.
+
+    Parameters
+    ----------
+    samples : uint8 or float32 Tensor (N, C, H, W), of events (N, T, C, H, W)
+    labels : int64 Tensor (N,)
+    kind : Kind
+    name : str
+    """
+
+    samples: Tensor
+    labels: Tensor
+    kind: Kind
+    name: str
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def classes(self) -> int:
+        """One more than the largest label."""
+        return int(self.labels.max()) + 1
+
+    def program_input(self) -> NDArray[np.float32]:
+        """All samples as a program takes them, pixels in 0..1."""
+        found: NDArray[np.float32] = self.as_float(self.samples).numpy()
+        return found
+
+    def as_float(self, samples: Tensor) -> Tensor:
+        """Samples as float32, pixels in 0..1."""
+        return samples.float() / 255 if self.kind.pixels else samples.float()
+
+
+def load(
+    path: str | Path,
+    T: int,
+    *,
+    kind: Kind | None = None,
+    classes: int | None = None,
+    limit: int | None = None,
+) -> DataSet:
+    """Read a labelled data set: formats of :mod:`seenn_deploy.data`.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``.npz``, or a folder with one subfolder a class.
+    T : int
+        Frames of an event sample.
+    kind : Kind, optional
+        Of the training set, for a test set to fit; else found out.
+    classes : int, optional
+        Labels must be below it.
+    limit : int, optional
+        Only the first samples.
+
+    Raises
+    ------
+    DataError
+        When the data is damaged, without labels, of a single class, of mixed sizes, or has labels
+        out of range.
+    """
+    path = Path(path)
+    kind = kind or find_kind(path)
+    images = open_images(
+        path, kind.shape, kind.coding, T, input_range=kind.input_range, limit=limit, classes=classes
+    )
+    if images.labels is None:
+        raise DataError(f"{path}: no labels to train on; add y, or one subfolder a class")
+    if len(np.unique(images.labels)) < 2:
+        raise DataError(
+            f"{path}: all {len(images)} labels are {images.labels[0]}; training needs two classes"
+        )
+    blocks = [_packed(block, kind) for block in images.batches(256)]
+    return DataSet(torch.cat(blocks), torch.from_numpy(images.labels), kind, str(path))
+
+
+def _packed(block: NDArray[np.float32], kind: Kind) -> Tensor:
+    """Pixels as the bytes they were, small whole numbers as bytes: a quarter of the memory."""
+    if kind.pixels:
+        return torch.from_numpy(np.rint(block * 255).astype(np.uint8))
+    return torch.from_numpy(block.astype(np.uint8) if kind.coding == "events" else block)
+
+
+def find_kind(path: Path) -> Kind:
+    """Shape and coding of a data set, from its headers or its first image.
+
+    Raises
+    ------
+    DataError
+    """
+    if path.is_dir():
+        return Kind(_picture_shape(_first_picture(path)), "direct", True)
+    if path.suffix.lower() != ".npz" or not path.is_file():
+        raise DataError(f"{path}: training data comes as an .npz file or a folder of class folders")
+    keys = npz_keys(path)
+    if events.is_recording(keys):
+        return Kind((2, *events.frame_size(path)), "events", False)
+    if "x" in keys:
+        return _array_kind(NpzMember.open(path, "x"))
+    if {"jpeg", "offsets"} <= set(keys):
+        return Kind(_packed_shape(path), "direct", True)
+    raise DataError(f"{path}: holds {', '.join(keys) or 'no arrays'}; expected x and y")
+
+
+def _array_kind(member: NpzMember) -> Kind:
+    shape, pixels = member.shape, member.dtype == np.uint8
+    if len(shape) == 5:
+        return Kind(shape[2:], "events", False)
+    if len(shape) != 4:
+        raise DataError(
+            f"{member.name} has shape {shape}; expected (N, C, H, W) or (N, T, C, H, W)"
+        )
+    return Kind((shape[3], *shape[1:3]) if pixels else shape[1:], "direct", pixels)
+
+
+def _first_picture(folder: Path) -> Path:
+    files = (f for f in sorted(folder.rglob("*")) if f.suffix.lower() in IMAGE_SUFFIXES)
+    first = next(files, None)
+    if first is None:
+        raise DataError(f"{folder}: no images in it; give one subfolder a class")
+    return first
+
+
+def _packed_shape(path: Path) -> Shape:
+    from io import BytesIO
+
+    edges = NpzMember.open(path, "offsets").load()[:2]
+    return _picture_shape(BytesIO(next(NpzMember.open(path, "jpeg").pieces(edges)).tobytes()))
+
+
+def _picture_shape(file: object) -> Shape:
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:  # type: ignore[arg-type]
+            channels = 1 if image.mode in ("1", "L") else 3
+            return (channels, image.height, image.width)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DataError(f"{file}: not a readable image ({error})") from None
+
+
+# --- batches -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """``(pixel - mean) / std`` by channel, part of what the compiler folds in; or nothing."""
+
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    @classmethod
+    def of(
+        cls, kind: Kind, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+    ) -> Normalization:
+        """As ``seenn-compile`` takes it without options: CIFAR-10's for pixels of 3 channels.
+
+        Raises
+        ------
+        DataError
+            When they do not fit the data.
+        """
+        if (mean is None) != (std is None):
+            raise DataError("mean and std belong together; give both or neither")
+        if mean is None or std is None:
+            colour = kind.pixels and kind.shape[0] == len(CIFAR10[0])
+            return cls(*CIFAR10) if colour else cls()
+        if not kind.pixels:
+            raise DataError("mean/std are given, but the data is not uint8 pixels: leave them out")
+        if not len(mean) == len(std) == kind.shape[0] or min(std) <= 0:
+            raise DataError(
+                f"mean {list(mean)}, std {list(std)}: need {kind.shape[0]} each, std > 0"
+            )
+        return cls(tuple(mean), tuple(std))
+
+    def apply(self, x: Tensor) -> Tensor:
+        """Images (..., C, H, W) normalised."""
+        if self.mean is None or self.std is None:
+            return x
+        mean, std = (x.new_tensor(v)[:, None, None] for v in (self.mean, self.std))
+        return (x - mean) / std
+
+
+def batches(
+    data: DataSet, size: int, generator: torch.Generator, augment: Augment, rows: Tensor | None
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """One epoch in random order.
+
+    Parameters
+    ----------
+    data : DataSet
+    size : int
+        Samples in a batch; a last batch of one is left out, batch norm cannot use it.
+    generator : torch.Generator
+        Decides order, crops and flips.
+    augment : 'crop-flip', 'crop' or 'none'
+    rows : int64 Tensor, optional
+        Only these samples.
+
+    Yields
+    ------
+    float32 Tensor (n, ...), int64 Tensor (n,), int64 Tensor (n,)
+        Samples, pixels in 0..1; labels; numbers of the samples.
+    """
+    rows = torch.arange(len(data)) if rows is None else rows
+    order = rows[torch.randperm(len(rows), generator=generator)]
+    for picked in torch.split(order, size):
+        if len(picked) < 2:
+            continue
+        samples = augmented(data.samples[picked], augment, generator)
+        yield data.as_float(samples), data.labels[picked], picked
+
+
+def augmented(samples: Tensor, how: Augment, generator: torch.Generator) -> Tensor:
+    """Each sample shifted by up to 4 pixels (zeros come in), and mirrored half of the time."""
+    if how == "none":
+        return samples
+    n, *lead, height, width = samples.shape
+    flat = samples.reshape(n, -1, height, width)
+    padded = functional.pad(flat, (PAD,) * 4)
+    shifts = torch.randint(0, 2 * PAD + 1, (n, 2), generator=generator)
+    flips = torch.rand(n, generator=generator) < (0.5 if how == "crop-flip" else 0.0)
+    rows = shifts[:, :1] + torch.arange(height)
+    columns = shifts[:, 1:] + torch.where(
+        flips[:, None], torch.arange(width).flip(0), torch.arange(width)
+    )
+    i = torch.arange(n)[:, None, None]
+    moved = padded.permute(0, 2, 3, 1)[i, rows[:, :, None], columns[:, None, :]]
+    return moved.permute(0, 3, 1, 2).reshape(n, *lead, height, width)

@@ -1,0 +1,29 @@
+"""Temporal efficient training: every timestep's logits learn the label (arXiv 2202.11946)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional
+
+
+def tet_loss(logits: Tensor, labels: Tensor, weight: float = 1e-3, mean: float = 1.0) -> Tensor:
+    """``(1 - weight) mean_t CE(logits[t], y) + weight mean((logits - mean)^2)``.
+
+    Parameters
+    ----------
+    logits : Tensor (N, T, M)
+        Of each timestep, not accumulated.
+    labels : int64 Tensor (N,)
+    weight : float in [0, 1]
+        Of the term that keeps logits near `mean`: lambda in SEENN's code, 1e-3 there; 0 leaves it
+        out.
+    mean : float
+        ``means`` in SEENN's code.
+
+    Returns
+    -------
+    Tensor ()
+    """
+    every_step = logits.flatten(0, 1)
+    entropy = functional.cross_entropy(every_step, labels.repeat_interleave(logits.shape[1]))
+    return (1 - weight) * entropy + weight * (logits - mean).square().mean()
