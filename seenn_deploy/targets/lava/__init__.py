@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from seenn_deploy import exits, folders
+from seenn_deploy import exits, folders, policy_network
 from seenn_deploy.compiler.synapse_list import by_source, conv_synapses
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.graph import (
@@ -28,47 +28,57 @@ from seenn_deploy.graph import (
     Sparse,
     SpikingGraph,
 )
+from seenn_deploy.policy_network import PolicyNetwork
 from seenn_deploy.program import Program
+from seenn_deploy.targets.lava import ranges
 
-FORMAT, VERSION = "seenn-deploy lava bundle", 1
-TAGS = {"float32": "floating_pt"}
-SCHEDULES = ("speculative",)
+FORMAT, VERSION = "seenn-deploy lava bundle", 2
+TAGS = {"float32": "floating_pt", "int8": "fixed_pt"}
 WEIGHTS = "weights.npz"
 SOURCES = Path(__file__).parent / "bundle"
 LARGEST = 127  # Lava's Conv keeps kernel, stride, padding, dilation and groups in 8 signed bits
 
 
-def write(program: Program, folder: Path) -> None:
+def write(program: Program, folder: Path, policy: PolicyNetwork | None = None) -> None:
     """Write the bundle of a program into an existing, empty folder.
 
     Parameters
     ----------
     program : Program
-        Of float32 precision and the speculative schedule.
+        Of float32 or int8 precision.
     folder : Path
         Where to write; the caller gives it its final name.
+    policy : PolicyNetwork, optional
+        Runs before each sample and gives it its number of timesteps; with the pipelined schedule
+        the samples follow each other without a gap.
 
     Raises
     ------
     ProgramError
-        For a precision or schedule that the Lava target has no processes for.
+        For a precision that the Lava target has no processes for, a value that Lava's integers
+        cannot hold, or a policy that chooses more timesteps than the program has.
     """
-    _check(program)
+    _check(program, policy)
     arrays: dict[str, Array] = {}
     spec = _spec(program, arrays)
-    _write_arrays(folder / WEIGHTS, arrays)
+    spec["policy"], more = policy.to_arrays() if policy else (None, {})
+    _write_arrays(folder / WEIGHTS, arrays | more)
     spec["sha256"] = {WEIGHTS: folders.sha256(folder / WEIGHTS)}
     folders.write_json(folder / "network.json", spec)
     _copy_sources(folder)
 
 
-def _check(program: Program) -> None:
-    for what, found, runs in (
-        ("precision", program.precision, TAGS),
-        ("schedule", program.schedule, SCHEDULES),
-    ):
-        if found not in runs:
-            raise ProgramError(f"{what} {found!r}: the Lava target runs {', '.join(runs)}")
+def _check(program: Program, policy: PolicyNetwork | None) -> None:
+    if program.precision not in TAGS:
+        raise ProgramError(
+            f"precision {program.precision!r}: the Lava target runs {', '.join(TAGS)}"
+        )
+    if program.precision == "int8":
+        ranges.check(program)
+    if policy and max(policy.choices) > program.T:
+        raise ProgramError(
+            f"the policy chooses up to {max(policy.choices)} timesteps, the program has {program.T}"
+        )
 
 
 def _write_arrays(path: Path, arrays: dict[str, Array]) -> None:
@@ -77,7 +87,7 @@ def _write_arrays(path: Path, arrays: dict[str, Array]) -> None:
 
 
 def _spec(program: Program, arrays: dict[str, Array]) -> dict[str, Any]:
-    graph = _with_runnable_synapses(program.graph)
+    graph = _with_runnable_synapses(program)
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -87,24 +97,27 @@ def _spec(program: Program, arrays: dict[str, Array]) -> dict[str, Any]:
         "schedule": program.schedule,
         "precision": program.precision,
         "tag": TAGS[program.precision],
+        "logit_scale": ranges.logit_scale(program),
         "input": {
             "shape": list(graph.source.shape),
             "coding": graph.source.coding,
             "range": [None if np.isinf(x) else x for x in program.input_range],
+            "limit": ranges.input_limit(program) if program.precision == "int8" else None,
         },
         "provenance": {**graph.provenance, **program.provenance},
-        "nodes": [_node(n, graph.depth[n.name], arrays) for n in graph.order],
+        "nodes": [
+            _node(n, graph.depth[n.name], arrays, program.precision == "int8") for n in graph.order
+        ],
         "edges": [_edge(e, i, arrays) for i, e in enumerate(graph.projections)],
     }
 
 
-def _with_runnable_synapses(graph: SpikingGraph) -> SpikingGraph:
-    return graph.replace(
-        projections=[_runnable(e, graph.node(e.pre).shape) for e in graph.projections]
-    )
+def _with_runnable_synapses(program: Program) -> SpikingGraph:
+    graph = program.graph
+    return graph.replace(projections=[_runnable(e, program) for e in graph.projections])
 
 
-def _runnable(edge: Projection, in_shape: tuple[int, ...]) -> Projection:
+def _runnable(edge: Projection, program: Program) -> Projection:
     """Convolutions that Lava's Conv cannot hold become synapse lists."""
     conv = edge.synapses
     if not isinstance(conv, Conv2d):
@@ -112,21 +125,29 @@ def _runnable(edge: Projection, in_shape: tuple[int, ...]) -> Projection:
     sizes = (*conv.weight.shape[2:], *conv.stride, *conv.padding, *conv.dilation, conv.groups)
     if max(sizes) <= LARGEST:
         return edge
+    if program.precision == "int8":
+        ranges.check_without_wrap(edge, program)
+    in_shape = program.graph.node(edge.pre).shape
     n_in, shape_out = int(np.prod(in_shape)), conv.out_shape(in_shape)
     return replace(edge, maps=(by_source(*conv_synapses(conv, in_shape), n_in, shape_out),))
 
 
-def _node(node: Node, depth: int, arrays: dict[str, Array]) -> dict[str, Any]:
+def _node(node: Node, depth: int, arrays: dict[str, Array], integers: bool) -> dict[str, Any]:
     common = {"name": node.name, "shape": list(node.shape), "depth": depth}
     if isinstance(node, Source):
-        return {**common, "kind": "source", "coding": node.coding}
+        return {**common, "kind": "source", "coding": node.coding, "scale": node.scale}
     key = f"{node.name}/bias"
-    arrays[key] = node.bias
     if not isinstance(node, Population):
+        arrays[key] = node.bias.astype(np.int32) if integers else node.bias
         return {**common, "kind": "readout", "bias": key}
     parameters = ("tau", "v_threshold", "v_init", "reset", "comparison")
     values = {name: getattr(node, name) for name in parameters}
-    return {**common, "kind": "population", **values, "bias": key}
+    arrays[key], exponent = node.bias, 0
+    if integers:
+        arrays[key], exponent = ranges.bias_parts(node)
+        whole = {name: int(values[name]) for name in ("v_threshold", "v_init")}
+        values.update(whole, dv=ranges.dv(node))
+    return {**common, "kind": "population", **values, "bias": key, "bias_exp": exponent}
 
 
 _KINDS = {Conv2d: "conv2d", Dense: "dense", Sparse: "sparse", Identity: "identity"}
@@ -139,6 +160,7 @@ def _edge(edge: Projection, number: int, arrays: dict[str, Array]) -> dict[str, 
         "post": edge.post,
         "kind": _KINDS[type(synapses)],
         "delay": edge.delay,
+        "split": isinstance(synapses, Sparse) and ranges.needs_split(synapses),
     }
     for name in ("stride", "padding", "dilation", "groups"):
         if isinstance(synapses, Conv2d):
@@ -156,6 +178,7 @@ def _copy_sources(folder: Path) -> None:
         _copy(path, folder / path.relative_to(SOURCES))
     for path in sorted(Path(exits.__file__).parent.glob("*.py")):
         _copy(path, folder / "exits" / path.name)
+    _copy(Path(policy_network.__file__), folder / "policy_network.py")
 
 
 def _copy(path: Path, to: Path) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-FORMAT, VERSION = "seenn-deploy lava bundle", 1
+FORMAT, VERSION = "seenn-deploy lava bundle", 2
 RESULT = "run.json"
 
 
@@ -63,17 +63,22 @@ def read_frames(path: Path, spec: dict[str, Any]) -> np.ndarray:
         raise InputError(f"{path}: shape {x.shape}, the network takes ({wanted})")
     if x.dtype.kind != "f":
         raise InputError(f"{path}: {x.dtype} values, the network takes float32")
-    _check_values(path, x, spec["input"]["range"])
+    _check_values(path, x, spec)
     return x if events else x[:, None]
 
 
-def _check_values(path: Path, x: np.ndarray, limits: list[float | None]) -> None:
+def _check_values(path: Path, x: np.ndarray, spec: dict[str, Any]) -> None:
     if not np.isfinite(x).all():
         raise InputError(f"{path}: holds NaN or infinity")
-    low, high = limits
+    low, high = spec["input"]["range"]
     if (low is not None and x.min() < low) or (high is not None and x.max() > high):
         raise InputError(
             f"{path}: values from {x.min():g} to {x.max():g}, the network takes {low} to {high}"
+        )
+    limit = spec["input"].get("limit")
+    if limit is not None and np.abs(x).max() > limit:
+        raise InputError(
+            f"{path}: values up to {np.abs(x).max():g}, integers of this scale end at {limit:g}"
         )
 
 
@@ -97,7 +102,7 @@ class Results:
     def __enter__(self) -> Results:
         self.work = Path(tempfile.mkdtemp(prefix=f".{self.out.name}.", dir=self.out.parent))
         self.ready, self.scratch = self.work / "ready", self.work / "scratch"
-        for folder in (self.ready, self.scratch / "spikes", self.scratch / "v"):
+        for folder in (self.ready, self.scratch):
             folder.mkdir(parents=True)
         return self
 

@@ -1,4 +1,8 @@
-"""The loop that the host runs: start a sample, step, read the logits, apply the exit rule."""
+"""The host: starts the network, lets it run until it is done, reads what its processes recorded.
+
+Which sample comes when, and when it stops, is decided inside the network, by the source and the
+exit controller.
+"""
 
 from __future__ import annotations
 
@@ -7,105 +11,106 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from exits import from_dict
 from lava.magma.core.run_conditions import RunSteps
 from lava.magma.core.run_configs import Loihi2SimCfg
 from network import Network
+from processes.waves import SENT, read, seen
 
 WATCH_SECONDS = 1.0
 CHANNEL_SLOTS = 4  # Lava's 64 would take tens of MB a layer; a step uses one
+CHUNK = 1000  # steps a call; the exit controller ends the last one
 
 
 @dataclass(frozen=True)
 class Trace:
-    """What a run gave.
+    """What a run gave, (N,) by sample and (N, T) by wave; ``-1`` where there was none.
 
-    ``logits`` (N, T, M) float64, NaN for timesteps that were not run; ``exit_step`` (N,), from 1;
-    ``timesteps`` (N,) that were run: the exit, or T of a full trace; ``hardware_steps`` (N,);
-    ``start`` (N,): the hardware step, from 0, that sent the first frame.
+    ``logits`` (N, T, M), zeros where no wave was seen; ``exit_step``, from 1; ``sent``: the
+    hardware step, from 0, at which a wave's frame was sent; ``seen``: at which it reached the exit
+    controller.
     """
 
     logits: np.ndarray
     exit_step: np.ndarray
-    timesteps: np.ndarray
-    hardware_steps: np.ndarray
-    start: np.ndarray
+    sent: np.ndarray
+    seen: np.ndarray
+
+    @property
+    def start(self) -> np.ndarray:
+        """The hardware step that sent the first frame."""
+        return self.sent[:, 0]
+
+    @property
+    def injected(self) -> np.ndarray:
+        """How many waves were sent."""
+        return (self.sent >= 0).sum(axis=1)
+
+    def until(self, last: np.ndarray) -> np.ndarray:
+        """Hardware steps from a sample's first frame to the answer to its wave `last` (N,)."""
+        return self.seen[np.arange(len(last)), last - 1] - self.start + 1
 
 
 class Host:
-    """Drives a network that runs.
+    """Drives a network that runs."""
 
-    Logits of timestep t are in the readout after D + t hardware steps, D the network's depth, so
-    an exit is known D steps after its timestep entered. What is on its way by then is harmless:
-    the next sample's reset token trails it through the layers.
-    """
+    def __init__(self, spec: dict[str, Any], network: Network) -> None:
+        self.spec, self.network = spec, network
+        self.samples = network.samples
+        # no schedule takes longer: each wave waits for the verdict on the one before
+        self.most = (self.samples * spec["T"] + 1) * (spec["depth"] + 1) + 1
 
-    def __init__(self, spec: dict[str, Any], network: Network, full_trace: bool = False) -> None:
-        self.T, self.depth = spec["T"], spec["depth"]
-        self.rule = from_dict(spec["exit_rule"])
-        self.network = network
-        self.full_trace = full_trace
-        self.steps = 0
-
-    def run(self, samples: int, progress: Callable[[int, int], None]) -> Trace:
-        """All samples, one after another.
-
-        Parameters
-        ----------
-        samples : int
-            How many the source holds.
-        progress : callable (sample, exit_step)
-            Called after each sample.
-        """
-        logits = np.full((samples, self.T, *self.network.readout.z.shape), np.nan)
-        exit_step, timesteps, used, start = (np.zeros(samples, np.int64) for _ in range(4))
-        for n in range(samples):
-            start[n] = self.steps
-            exit_step[n] = self._sample(n, logits[n])
-            used[n] = self.steps - start[n]
-            timesteps[n] = used[n] - self.depth
-            progress(n, int(exit_step[n]))
-        return Trace(logits, exit_step, timesteps, used, start)
-
-    def _sample(self, n: int, logits: np.ndarray) -> int:
-        """Run one sample; its exit step. A full trace goes on to T all the same."""
-        self.network.source.sample.set(np.array([n]))
-        self._advance(self.depth)
-        exit_step = 0
-        for t in range(1, self.T + 1):
-            self._advance(1)
-            logits[t - 1] = self.network.readout.z.get()
-            if not exit_step and (t == self.T or self.rule.stops(logits[t - 1], np.array(t))):
-                exit_step = t
-            if exit_step and not self.full_trace:
-                break
-        return exit_step
-
-    def _advance(self, steps: int) -> None:
-        if steps:
-            self.network.readout.run(RunSteps(num_steps=steps))
-            self.steps += steps
-
-    def start(self, tag: str) -> None:
-        """Compile the network and take one idle step: before that no Var can be set."""
+    def start(self) -> None:
+        """Compile the network and take its first step."""
         config = {"pypy_channel_size": CHANNEL_SLOTS}
-        self.network.readout.run(RunSteps(num_steps=1), Loihi2SimCfg(select_tag=tag), config)
-        self.steps = 1
+        run_config = Loihi2SimCfg(select_tag=self.spec["tag"])
+        self.network.controller.run(RunSteps(num_steps=1), run_config, config)
+
+    def run(self) -> Trace:
+        """All samples.
+
+        Raises
+        ------
+        RuntimeError
+            When the network should be done and is not.
+        """
+        controller, steps = self.network.controller, 1
+        while not controller.done.get()[0]:
+            if steps > self.most:
+                raise RuntimeError(f"no end after {steps} steps; {self.most} are enough")
+            controller.run(RunSteps(num_steps=CHUNK))
+            steps += CHUNK
+        return self._trace()
+
+    def _trace(self) -> Trace:
+        N, T, shape = self.samples, self.spec["T"], self.network.controller.bias.shape
+        dtype = seen(int(np.prod(shape)), "i8" if self.spec["tag"] == "fixed_pt" else "f8")
+        sent, found = read(self.network.sent_file, SENT), read(self.network.seen_file, dtype)
+        trace = Trace(
+            np.zeros((N, T, *shape), dtype["z"].base),
+            np.zeros(N, np.int64),
+            np.full((N, T), -1),
+            np.full((N, T), -1),
+        )
+        trace.sent[sent["sample"], sent["t"] - 1] = sent["step"]
+        trace.seen[found["sample"], found["t"] - 1] = found["step"]
+        trace.logits[found["sample"], found["t"] - 1] = found["z"].reshape(-1, *shape)
+        np.maximum.at(trace.exit_step, found["sample"], found["exit"])
+        return trace
 
 
 @contextmanager
-def running(spec: dict[str, Any], network: Network, full_trace: bool = False) -> Iterator[Host]:
+def running(spec: dict[str, Any], network: Network) -> Iterator[Host]:
     """A started host; all of Lava's system processes are gone when the block ends."""
-    host, done = Host(spec, network, full_trace), threading.Event()
+    host, done = Host(spec, network), threading.Event()
     try:
-        host.start(spec["tag"])
+        host.start()
         threading.Thread(target=_watch, args=(network, done), daemon=True).start()
         yield host
     except BaseException:
@@ -113,12 +118,12 @@ def running(spec: dict[str, Any], network: Network, full_trace: bool = False) ->
         _abort(network)
         raise
     done.set()
-    network.readout.stop()
+    network.controller.stop()
 
 
 def _watch(network: Network, done: threading.Event) -> None:
     """End the run when one of Lava's system processes dies: the others would wait for ever."""
-    actors = network.readout.runtime._messaging_infrastructure.actors
+    actors = network.controller.runtime._messaging_infrastructure.actors
     while not done.wait(WATCH_SECONDS):
         dead = [actor for actor in actors if not actor.is_alive()]
         if dead and not done.is_set():
@@ -130,7 +135,7 @@ def _watch(network: Network, done: threading.Event) -> None:
 
 def _abort(network: Network) -> None:
     """End the system processes in whatever state they are; an orderly stop could wait for ever."""
-    runtime = network.readout.runtime
+    runtime = network.controller.runtime
     infrastructure = None if runtime is None else runtime._messaging_infrastructure
     if infrastructure is not None:
         runtime._is_started = False  # or its destructor would try an orderly stop
@@ -141,49 +146,56 @@ def _abort(network: Network) -> None:
         child.terminate()
 
 
-def spikes(path: Path, shape: tuple[int, ...], depth: int, trace: Trace) -> np.ndarray:
+# --- what populations recorded -------------------------------------------------------------------
+
+
+def spikes(path: Path, node: dict[str, Any], trace: Trace, until: np.ndarray) -> np.ndarray:
     """A population's recorded spikes, by sample and timestep.
 
     Parameters
     ----------
     path : Path
         What ResetLIF wrote: one packed row a hardware step.
-    shape : tuple of int
-        (C, H, W) or (N,).
-    depth : int
-        Of the population: timestep t of a sample is `depth` + t - 1 steps after its start.
+    node : dict
+        The population in ``network.json``; a wave reaches it `depth` steps after it was sent.
     trace : Trace
         Of the same run.
+    until : int array (N,)
+        The last timestep that is wanted, by sample.
 
     Returns
     -------
-    bool array (N, T, *shape), False for timesteps that were not run
+    bool array (N, T, *shape), False for timesteps that are not wanted
     """
-    size = int(np.prod(shape))
+    size = int(np.prod(node["shape"]))
     rows = np.fromfile(path, np.uint8).reshape(-1, -(-size // 8))
-    return _by_timestep(
-        lambda steps: np.unpackbits(rows[steps], axis=1, count=size).astype(bool),
-        shape, depth, trace, np.zeros((), bool),
-    )  # fmt: skip
-
-
-def voltages(path: Path, shape: tuple[int, ...], depth: int, trace: Trace) -> np.ndarray:
-    """A population's v after the reset, float64 (N, T, *shape), NaN where it was not run."""
-    rows = np.fromfile(path, np.float64).reshape(-1, int(np.prod(shape)))
-    return _by_timestep(rows.__getitem__, shape, depth, trace, np.full((), np.nan))
-
-
-def _by_timestep(
-    read: Callable[[slice], np.ndarray],
-    shape: tuple[int, ...],
-    depth: int,
-    trace: Trace,
-    empty: np.ndarray,
-) -> np.ndarray:
-    samples, T = trace.logits.shape[:2]
-    out = np.full((samples, T, *shape), empty)
-    for n in range(samples):
-        t, first = trace.timesteps[n], trace.start[n] + depth
-        seen = read(slice(first, first + t)).reshape(t, *shape[::-1])
-        out[n, :t] = seen.transpose(0, *range(len(shape), 0, -1))
+    out = np.zeros((*trace.sent.shape, *node["shape"]), bool)
+    for n, t, row in _waves(node, trace, until):
+        out[n, t] = _turned(np.unpackbits(rows[row], count=size), node)
     return out
+
+
+def voltages(path: Path, node: dict[str, Any], trace: Trace, until: np.ndarray) -> np.ndarray:
+    """A population's v after the reset, (N, T, *shape); arguments as `spikes`.
+
+    float64 with NaN where it is not wanted, of integer programs int32 with 0.
+    """
+    integers = trace.logits.dtype.kind == "i"
+    rows = np.fromfile(path, np.int32 if integers else float)
+    rows = rows.reshape(-1, int(np.prod(node["shape"])))
+    empty = np.zeros((), np.int32) if integers else np.full((), np.nan)
+    out = np.full((*trace.sent.shape, *node["shape"]), empty)
+    for n, t, row in _waves(node, trace, until):
+        out[n, t] = _turned(rows[row], node)
+    return out
+
+
+def _waves(node: dict[str, Any], trace: Trace, until: np.ndarray) -> Iterator[tuple[int, int, int]]:
+    """(sample, timestep from 0, row) of every wave that is wanted."""
+    wanted = (trace.sent >= 0) & (np.arange(trace.sent.shape[1]) < until[:, None])
+    for n, t in np.argwhere(wanted):
+        yield int(n), int(t), int(trace.sent[n, t]) + node["depth"]
+
+
+def _turned(values: np.ndarray, node: dict[str, Any]) -> np.ndarray:
+    return values.reshape(node["shape"][::-1]).transpose()

@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from exits import from_dict, integer
 from lava.magma.core.process.process import AbstractProcess
 from lava.proc.conv.process import Conv
 from lava.proc.dense.process import Dense
 from lava.proc.sparse.process import Sparse
-from processes.accumulator import Accumulator
+from policy_network import PolicyNetwork
 from processes.delay import Delay
+from processes.exit_controller import ExitController
 from processes.image_source import ImageSource
+from processes.policy_source import PolicySource
 from processes.reset_lif import ResetLIF
 from scipy.sparse import csr_matrix, identity
 
@@ -26,27 +29,34 @@ GRADED_BITS = 24  # any number above 0 makes Lava send values instead of 0 and 1
 
 
 @dataclass(frozen=True)
-class Network:
-    """The processes that the host talks to.
+class Options:
+    """What a run records, and how far it goes.
 
-    ``spike_files`` and ``v_files`` name what each population records, if it does.
+    ``folder`` takes the recordings. ``drain``: run until the last wave has left the network.
     """
 
+    folder: Path
+    spikes: bool = False
+    v: bool = False
+    full_trace: bool = False
+    drain: bool = False
+
+
+@dataclass(frozen=True)
+class Network:
+    """The processes that the host talks to, and the files in which all of them record."""
+
     source: ImageSource
-    readout: Accumulator
-    populations: dict[str, ResetLIF]
+    controller: ExitController
+    samples: int
+    sent_file: Path
+    seen_file: Path
     spike_files: dict[str, Path]
     v_files: dict[str, Path]
 
 
-def build(
-    spec: dict[str, Any],
-    arrays: dict[str, np.ndarray],
-    frames: np.ndarray,
-    spikes_to: Path | None = None,
-    v_to: Path | None = None,
-) -> Network:
-    """Make and connect all processes.
+class Builder:
+    """Makes and connects all processes of a bundle.
 
     Parameters
     ----------
@@ -55,56 +65,146 @@ def build(
     arrays : dict of arrays
         ``weights.npz``.
     frames : array (N, F, C, H, W) or (N, F, n)
-        The samples, one frame each or one a step.
-    spikes_to, v_to : Path, optional
-        Folders in which populations record.
+        The samples, one frame each or one a timestep.
+    options : Options
     """
-    recording = {"spike_file": _files(spec, spikes_to), "v_file": _files(spec, v_to)}
-    processes: dict[str, AbstractProcess] = {}
-    for node in spec["nodes"]:
-        files = {k: v.get(node["name"]) for k, v in recording.items()}
-        processes[node["name"]] = _node(node, arrays, frames, files)
-    _connect_synapses(spec, arrays, processes)
-    _connect_tokens(spec, processes)
-    return Network(
-        next(p for p in processes.values() if isinstance(p, ImageSource)),
-        next(p for p in processes.values() if isinstance(p, Accumulator)),
-        {name: p for name, p in processes.items() if isinstance(p, ResetLIF)},
-        recording["spike_file"],
-        recording["v_file"],
-    )
+
+    def __init__(
+        self,
+        spec: dict[str, Any],
+        arrays: dict[str, np.ndarray],
+        frames: np.ndarray,
+        options: Options,
+    ) -> None:
+        self.spec, self.arrays, self.frames, self.options = spec, arrays, frames, options
+        self.fixed = spec["tag"] == "fixed_pt"
+        self.nodes = {n["name"]: n for n in spec["nodes"]}
+        self.spike_files = self._files("spikes") if options.spikes else {}
+        self.v_files = self._files("v") if options.v else {}
+        self.processes: dict[str, AbstractProcess] = {}
+
+    def build(self) -> Network:
+        """All processes, connected."""
+        make = {"source": self._source, "population": self._neurons, "readout": self._controller}
+        for node in self.spec["nodes"]:
+            self.processes[node["name"]] = make[node["kind"]](node)
+        self._connect_synapses()
+        self._connect_tokens()
+        source, controller = (self._of(kind) for kind in (ImageSource, ExitController))
+        controller.verdict_out.connect(source.verdict_in)
+        return Network(
+            source, controller, len(self.frames), self._file("sent"), self._file("seen"),
+            self.spike_files, self.v_files,
+        )  # fmt: skip
+
+    def _of(self, kind: type) -> Any:
+        return next(p for p in self.processes.values() if isinstance(p, kind))
+
+    def _file(self, name: str) -> Path:
+        return self.options.folder / f"{name}.bin"
+
+    def _files(self, kind: str) -> dict[str, Path]:
+        """A file a population, numbered: a name may hold any character."""
+        nodes = enumerate(self.spec["nodes"])
+        return {n["name"]: self._file(f"{kind}{i}") for i, n in nodes if n["kind"] == "population"}
+
+    # --- nodes -----------------------------------------------------------------------------------
+
+    def _source(self, node: dict[str, Any]) -> ImageSource:
+        frames = self.frames.astype(float)
+        if self.fixed:
+            frames = np.rint((frames - node["offset"]) * node["scale"]).astype(np.int32)
+        common = {
+            "frames": _turn(frames, len(node["shape"])),
+            "timesteps": self.spec["T"],
+            "schedule": self.spec["schedule"],
+            "full_trace": self.options.full_trace,
+            "file": str(self._file("sent")),
+            "name": node["name"],
+        }
+        if not self.spec["policy"]:
+            return ImageSource(**common)
+        policy = PolicyNetwork.from_arrays(self.spec["policy"], self.arrays)
+        return PolicySource(policy=policy, images=self.frames[:, 0], **common)
+
+    def _controller(self, node: dict[str, Any]) -> ExitController:
+        rule = from_dict(self.spec["exit_rule"])
+        if self.fixed:
+            rule = integer.lower(rule, self.spec["logit_scale"], self.spec["T"])
+        return ExitController(
+            shape=_turned_shape(tuple(node["shape"])),
+            bias=self._bias(node),
+            rule=rule,
+            samples=len(self.frames),
+            timesteps=self.spec["T"],
+            full_trace=self.options.full_trace,
+            drain=self.options.drain,
+            file=str(self._file("seen")),
+            name=node["name"],
+        )
+
+    def _neurons(self, node: dict[str, Any]) -> ResetLIF:
+        files = {"spike_file": self.spike_files, "v_file": self.v_files}
+        return ResetLIF(
+            shape=_turned_shape(tuple(node["shape"])),
+            dv=node["dv"] if self.fixed else 1 - node["tau"],
+            vth=node["v_threshold"],
+            bias=self._bias(node),
+            bias_exp=node["bias_exp"],
+            holds=self.spec["schedule"] == "gated",
+            name=node["name"],
+            **{k: node[k] for k in ("v_init", "reset", "comparison")},
+            **{k: str(v[node["name"]]) if v else None for k, v in files.items()},
+        )
+
+    def _bias(self, node: dict[str, Any]) -> np.ndarray:
+        bias = np.broadcast_to(self.arrays[node["bias"]], node["shape"])
+        return _turn(bias if self.fixed else bias.astype(float), len(node["shape"]))
+
+    # --- edges -----------------------------------------------------------------------------------
+
+    def _connect_synapses(self) -> None:
+        delayed: dict[tuple[str, int], Delay] = {}
+        for edge in self.spec["edges"]:
+            pre, post = self.processes[edge["pre"]], self.processes[edge["post"]]
+            if edge["delay"]:
+                pre = _delay(pre, edge, delayed)
+            for synapses in self._synapses(edge):
+                _link(pre.s_out, synapses.s_in)
+                _link(synapses.a_out, post.a_in)
+
+    def _synapses(self, edge: dict[str, Any]) -> list[AbstractProcess]:
+        """One process, or two where Lava's matrices cannot hold both signs."""
+        shapes = tuple(tuple(self.nodes[edge[end]]["shape"]) for end in ("pre", "post"))
+        weight = self.arrays[edge["weight"]].astype(np.int32 if self.fixed else float)
+        graded = self.nodes[edge["pre"]]["kind"] == "source"
+        common = {
+            "num_message_bits": GRADED_BITS if graded else 0,
+            "name": f"{edge['pre']} -> {edge['post']}",
+        }
+        if edge["kind"] == "conv2d":
+            return [_convolution(edge, weight, shapes[0], common)]
+        if edge["kind"] == "dense":
+            turned = weight[_turned_index(shapes[1])][:, _turned_index(shapes[0])]
+            return [Dense(weights=turned, **common)]
+        if edge["kind"] == "identity":
+            matrix = identity(prod(shapes[0]), weight.dtype, format="csr") * weight.item()
+        else:
+            matrix = _sparse_matrix(edge, self.arrays, weight, *shapes)
+        parts = [matrix] if not edge["split"] else [matrix.maximum(0), matrix.minimum(0)]
+        return [Sparse(weights=csr_matrix(part), **common) for part in parts]
+
+    def _connect_tokens(self) -> None:
+        """Each layer gets the token from a node one stage before it, where its wave comes from."""
+        for node in self.spec["nodes"]:
+            if node["kind"] == "source":
+                continue
+            before = [e["pre"] for e in self.spec["edges"] if e["post"] == node["name"]]
+            last = max(before, key=lambda name: self.nodes[name]["depth"])
+            self.processes[last].token_out.connect(self.processes[node["name"]].token_in)
 
 
-def _files(spec: dict[str, Any], folder: Path | None) -> dict[str, Path]:
-    """A file a population, numbered: a name may hold any character."""
-    if folder is None:
-        return {}
-    nodes = enumerate(spec["nodes"])
-    return {n["name"]: folder / f"{i}.bin" for i, n in nodes if n["kind"] == "population"}
-
-
-# --- nodes -------------------------------------------------------------------------------------
-
-
-def _node(
-    node: dict[str, Any],
-    arrays: dict[str, np.ndarray],
-    frames: np.ndarray,
-    files: dict[str, Path | None],
-) -> AbstractProcess:
-    name, shape = node["name"], tuple(node["shape"])
-    if node["kind"] == "source":
-        return ImageSource(frames=_turn(frames, len(shape)), name=name)
-    bias = np.broadcast_to(arrays[node["bias"]].astype(float), shape)
-    if node["kind"] == "readout":
-        return Accumulator(shape=_turned_shape(shape), bias=_turn(bias, len(shape)), name=name)
-    return ResetLIF(
-        shape=_turned_shape(shape),
-        bias=_turn(bias, len(shape)),
-        name=name,
-        **{k: node[k] for k in ("tau", "v_threshold", "v_init", "reset", "comparison")},
-        **{k: None if path is None else str(path) for k, path in files.items()},
-    )
+# --- arrays the way Lava wants them --------------------------------------------------------------
 
 
 def _turned_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -124,25 +224,6 @@ def _turned_index(shape: tuple[int, ...]) -> np.ndarray:
     return _turn(np.arange(prod(shape)).reshape(shape), len(shape)).ravel()
 
 
-# --- edges -------------------------------------------------------------------------------------
-
-
-def _connect_synapses(
-    spec: dict[str, Any], arrays: dict[str, np.ndarray], processes: dict[str, AbstractProcess]
-) -> None:
-    nodes = {n["name"]: n for n in spec["nodes"]}
-    delayed: dict[tuple[str, int], Delay] = {}
-    for edge in spec["edges"]:
-        pre, post = processes[edge["pre"]], processes[edge["post"]]
-        graded = nodes[edge["pre"]]["kind"] == "source"
-        shapes = tuple(nodes[edge[end]]["shape"] for end in ("pre", "post"))
-        synapses = _synapses(edge, arrays, *map(tuple, shapes), GRADED_BITS if graded else 0)
-        if edge["delay"]:
-            pre = _delay(pre, edge, delayed)
-        _link(pre.s_out, synapses.s_in)
-        _link(synapses.a_out, post.a_in)
-
-
 def _delay(
     pre: AbstractProcess, edge: dict[str, Any], delayed: dict[tuple[str, int], Delay]
 ) -> Delay:
@@ -158,32 +239,16 @@ def _link(out: Any, into: Any) -> None:
     (out if out.shape == into.shape else out.reshape(into.shape)).connect(into)
 
 
-def _synapses(
-    edge: dict[str, Any],
-    arrays: dict[str, np.ndarray],
-    shape_in: tuple[int, ...],
-    shape_out: tuple[int, ...],
-    message_bits: int,
-) -> AbstractProcess:
-    weight = arrays[edge["weight"]].astype(float)
-    name = f"{edge['pre']} -> {edge['post']}"
-    if edge["kind"] == "conv2d":
-        return Conv(
-            weight=np.ascontiguousarray(weight[:, :, ::-1, ::-1].transpose(0, 3, 2, 1)),
-            input_shape=_turned_shape(shape_in),
-            groups=edge["groups"],
-            num_message_bits=message_bits,
-            name=name,
-            **{k: tuple(edge[k][::-1]) for k in ("stride", "padding", "dilation")},
-        )
-    if edge["kind"] == "dense":
-        turned = weight[_turned_index(shape_out)][:, _turned_index(shape_in)]
-        return Dense(weights=turned, num_message_bits=message_bits, name=name)
-    if edge["kind"] == "identity":
-        matrix = identity(prod(shape_in), format="csr") * weight.item()
-    else:
-        matrix = _sparse_matrix(edge, arrays, weight, shape_in, shape_out)
-    return Sparse(weights=matrix, num_message_bits=message_bits, name=name)
+def _convolution(
+    edge: dict[str, Any], weight: np.ndarray, shape_in: tuple[int, ...], common: dict[str, Any]
+) -> Conv:
+    return Conv(
+        weight=np.ascontiguousarray(weight[:, :, ::-1, ::-1].transpose(0, 3, 2, 1)),
+        input_shape=_turned_shape(shape_in),
+        groups=edge["groups"],
+        **{k: tuple(edge[k][::-1]) for k in ("stride", "padding", "dilation")},
+        **common,
+    )
 
 
 def _sparse_matrix(
@@ -197,17 +262,3 @@ def _sparse_matrix(
     size = prod(shape_out), prod(shape_in)
     matrix = csr_matrix((weight, (arrays[edge["targets"]], sources)), size)
     return matrix[_turned_index(shape_out)][:, _turned_index(shape_in)]
-
-
-# --- reset tokens ------------------------------------------------------------------------------
-
-
-def _connect_tokens(spec: dict[str, Any], processes: dict[str, AbstractProcess]) -> None:
-    """Each layer gets the token from a node one stage before it, where its own wave comes from."""
-    depth = {n["name"]: n["depth"] for n in spec["nodes"]}
-    for node in spec["nodes"]:
-        if node["kind"] == "source":
-            continue
-        before = [e["pre"] for e in spec["edges"] if e["post"] == node["name"]]
-        last = max(before, key=depth.__getitem__)
-        processes[last].reset_out.connect(processes[node["name"]].reset_in)

@@ -3,10 +3,18 @@
     python run.py --data x.npy -o out
 
 x.npy: float32 (N, C, H, W), or (N, T, C, H, W) for event data, as the network takes it. The folder
-`out` gets ``logits.npy`` (N, T, M) float64, ``exit_step.npy`` (N,), ``hardware_steps.npy`` (N,),
-``run.json``, and with --record ``spikes/<population>.npy`` (N, T, ...) bool. Timesteps after a
-sample's exit are NaN and False, unless --full-trace runs every sample to T. Exit codes: 0 done, 2
-the input is wrong.
+`out` gets
+
+- ``logits.npy`` (N, T, M) float64, of integer programs ``integer_logits.npy`` too, int64;
+- ``exit_step.npy`` (N,): the timestep at which each sample stopped, from 1;
+- ``start.npy`` (N,): the hardware step, from 0, that sent its first frame;
+- ``hardware_steps.npy`` (N,): from there to the answer; ``injected.npy`` (N,): timesteps sent;
+- ``run.json``, and with --record ``spikes/<population>.npy`` (N, T, ...) bool, with --record-v, or
+  --record of an integer program, ``v/<population>.npy``: float64, or int32.
+
+Timesteps after a sample's exit are NaN, False and 0, unless --full-trace runs every sample to T or
+--wasted keeps what was injected before the exit was known. Exit codes: 0 done, 2 the input is
+wrong.
 """
 
 from __future__ import annotations
@@ -56,6 +64,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--record", action="store_true", help="keep every population's spikes")
     parser.add_argument("--record-v", action="store_true", help="keep every population's v")
+    parser.add_argument("--wasted", action="store_true", help="keep what ran after the exit too")
     parser.add_argument("--full-trace", action="store_true", help="run every sample to T")
     return parser.parse_args(arguments)
 
@@ -67,33 +76,21 @@ def _run(
     options: argparse.Namespace,
     results: files.Results,
 ) -> None:
-    hosts, build = _lava()
+    host, network = _lava()
     began = time.perf_counter()
-    network = build(
-        spec,
-        arrays,
-        frames,
-        results.scratch / "spikes" if options.record else None,
-        results.scratch / "v" if options.record_v else None,
-    )
-    with hosts.running(spec, network, options.full_trace) as host:
+    integers = spec["tag"] == "fixed_pt"
+    wanted = network.Options(
+        results.scratch, options.record, options.record_v or (options.record and integers),
+        options.full_trace, options.wasted,
+    )  # fmt: skip
+    built = network.Builder(spec, arrays, frames, wanted).build()
+    with host.running(spec, built) as running:
         started = time.perf_counter()
-        _say(f"started in {started - began:.1f} s: {len(network.populations)} populations")
-        trace = host.run(
-            len(frames),
-            lambda n, t: _say(f"sample {n + 1} of {len(frames)}: stopped at step {t}"),
-        )
+        populations = sum(n["kind"] == "population" for n in spec["nodes"])
+        _say(f"started in {started - began:.1f} s: {populations} populations")
+        trace = running.run()
         ran = time.perf_counter() - started
-    for name in ("logits", "exit_step", "hardware_steps"):
-        results.add(name, getattr(trace, name))
-    recordings = {
-        "spikes": (hosts.spikes, network.spike_files),
-        "v": (hosts.voltages, network.v_files),
-    }
-    for kind, (read, recorded) in recordings.items():
-        for node in (n for n in spec["nodes"] if n["name"] in recorded):
-            values = read(recorded[node["name"]], tuple(node["shape"]), node["depth"], trace)
-            results.add(f"{kind}/{node['name']}", values)
+    _add(spec, trace, built, options, results)
     results.publish(
         {
             "samples": len(frames),
@@ -104,14 +101,42 @@ def _run(
     )
 
 
+def _add(
+    spec: dict[str, Any],
+    trace: Any,
+    built: Any,
+    options: argparse.Namespace,
+    results: files.Results,
+) -> None:
+    """Put everything into the folder of results."""
+    from host import spikes, voltages
+
+    needed = np.full_like(trace.exit_step, spec["T"]) if options.full_trace else trace.exit_step
+    until = np.maximum(needed, trace.injected) if options.wasted else needed
+    kept = np.arange(spec["T"]) < until[:, None]
+    logits = trace.logits * spec["logit_scale"]
+    logits[~kept] = np.nan
+    if spec["tag"] == "fixed_pt":
+        results.add("integer_logits", np.where(kept[..., None], trace.logits, 0))
+    results.add("logits", logits)
+    results.add("hardware_steps", trace.until(needed))
+    for name in ("exit_step", "start", "injected"):
+        results.add(name, getattr(trace, name))
+    kinds = (("spikes", spikes, built.spike_files), ("v", voltages, built.v_files))
+    for kind, read, recorded in kinds:
+        for node in (n for n in spec["nodes"] if n["name"] in recorded):
+            values = read(recorded[node["name"]], node, trace, until)
+            results.add(f"{kind}/{node['name']}", values)
+
+
 def _lava() -> tuple[Any, Any]:
     """What needs Lava; it takes seconds to import, so the checks come before."""
     try:
         import host
-        from network import build
+        import network
     except ImportError as error:
         raise files.InputError(f"{sys.executable} cannot run Lava: {error}") from None
-    return host, build
+    return host, network
 
 
 def _say(line: str) -> None:

@@ -16,14 +16,8 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 from processes.delay import Delay
 
 
-@implements(proc=Delay, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("floating_pt")
-class PyDelayFloat(PyLoihiProcessModel):
-    """Delay of float64 messages."""
-
-    s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, float)
-    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, float)
+class Waiting(PyLoihiProcessModel):
+    """What both models do."""
 
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
@@ -34,3 +28,23 @@ class PyDelayFloat(PyLoihiProcessModel):
         """One step: send first, as connection processes do."""
         self.s_out.send(self.waiting.popleft())
         self.waiting.append(self.s_in.recv())
+
+
+@implements(proc=Delay, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("floating_pt")
+class PyDelayFloat(Waiting):
+    """Delay of float64 messages."""
+
+    s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, float)
+    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, float)
+
+
+@implements(proc=Delay, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyDelayFixed(Waiting):
+    """Delay of int32 messages."""
+
+    s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
+    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)

@@ -4,26 +4,55 @@ from __future__ import annotations
 
 from typing import Any
 
-from lava.magma.core.process.ports.ports import OutPort
+from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.process import AbstractProcess
-from lava.magma.core.process.variable import Var
+
+from processes.waves import TOKEN, VERDICT
 
 
 class ImageSource(AbstractProcess):
-    """Sends one sample for as long as the host lets it run, then whatever the host names next.
+    """Sends the waves of all samples, one after the other, as the schedule says.
 
-    When the host changes `sample`, the next step sends that sample's first frame, and the reset
-    token leaves one step later, with the frame's current. Before the first sample it sends zeros.
+    - pipelined: a frame a step for as many timesteps as the sample has, then the next sample;
+    - speculative: the same, or until the verdict comes that the sample stopped;
+    - gated: a frame only when the verdict on the one before says go on; zeros between.
+
+    A wave's token leaves one step after its frame, with the frame's current.
 
     Parameters
     ----------
     frames : array (N, F, W, H, C) or (N, F, n)
-        One frame a sample is sent again and again (direct coding); of several, one a step, then
-        zeros (event coding).
+        One frame a sample is sent again and again (direct coding); of several, one a timestep
+        (event coding).
+    timesteps : int
+        Of a sample at most.
+    schedule : 'pipelined', 'speculative' or 'gated'
+    full_trace : bool
+        Send all timesteps of every sample, wherever it stopped.
+    file : str, optional
+        Where the model appends a ``waves.SENT`` for each wave.
     """
 
-    def __init__(self, *, frames: Any, name: str | None = None) -> None:
-        super().__init__(frames=frames, name=name)
+    def __init__(
+        self,
+        *,
+        frames: Any,
+        timesteps: int,
+        schedule: str,
+        full_trace: bool = False,
+        file: str | None = None,
+        name: str | None = None,
+        **more: Any,
+    ) -> None:
+        super().__init__(
+            frames=frames,
+            timesteps=timesteps,
+            schedule=schedule,
+            full_trace=full_trace,
+            file=file,
+            name=name,
+            **more,
+        )
         self.s_out = OutPort(shape=frames.shape[2:])
-        self.reset_out = OutPort(shape=(1,))
-        self.sample = Var(shape=(1,), init=-1)
+        self.token_out = OutPort(shape=(TOKEN,))
+        self.verdict_in = InPort(shape=(VERDICT,))

@@ -7,43 +7,87 @@ from typing import Any
 import numpy as np
 from lava.magma.core.decorator import implements, requires, tag
 from lava.magma.core.model.py.model import PyLoihiProcessModel
-from lava.magma.core.model.py.ports import PyOutPort
+from lava.magma.core.model.py.ports import PyInPort, PyOutPort
 from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from processes.image_source import ImageSource
+from processes.waves import OF_SAMPLE, OF_T, SENT, STOP, Recorder
+
+
+class Sending(PyLoihiProcessModel):
+    """What all sources do, in any arithmetic."""
+
+    def __init__(self, proc_params: Any) -> None:
+        super().__init__(proc_params)
+        self.frames = proc_params["frames"]
+        self.timesteps, self.full = proc_params["timesteps"], proc_params["full_trace"]
+        self.gated = proc_params["schedule"] == "gated"
+        self.listens = proc_params["schedule"] != "pipelined"
+        self.sent = Recorder(proc_params["file"])
+        self.sample, self.t, self.last, self.stopped = -1, 0, 0, False
+        self.token = np.array([0, 0, -1], np.int32)
+
+    def run_spk(self) -> None:
+        """One step: the token of the step before, then a frame, or zeros."""
+        self.token_out.send(self.token)
+        verdict = self.verdict_in.recv()
+        if self.t and verdict[OF_SAMPLE] == self.sample and self.listens:
+            self.stopped |= bool(verdict[STOP])
+        go = self._go(int(verdict[OF_T]) if verdict[OF_SAMPLE] == self.sample else 0)
+        self.token = np.array([self.t if go else 0, self.last, self.sample], np.int32)
+        if go:
+            step = self.time_step - 1
+            self.sent.write(np.array((step, self.sample, self.t), SENT))
+        self.s_out.send(self._frame() if go else np.zeros_like(self.frames[0, 0]))
+
+    def _go(self, judged: int) -> bool:
+        """Move on to what this step sends; `judged` is the timestep the verdict is about."""
+        if self.sample == len(self.frames):
+            return False
+        until = self.timesteps if self.full else self.last
+        waits = self.gated and self.t > 0 and judged < self.t
+        if waits:
+            return False
+        if self.sample < 0 or self.t == until or (self.stopped and not self.full):
+            return self._next_sample()
+        self.t += 1
+        return True
+
+    def _next_sample(self) -> bool:
+        self.sample, self.t, self.stopped = self.sample + 1, 0, False
+        if self.sample == len(self.frames):
+            return False
+        self.last, self.t = self.choose(self.sample), 1
+        return True
+
+    def choose(self, sample: int) -> int:
+        """A sample's number of timesteps, before its first frame is sent."""
+        return self.timesteps
+
+    def _frame(self) -> np.ndarray:
+        several = self.frames.shape[1] > 1
+        return self.frames[self.sample, self.t - 1 if several else 0]
 
 
 @implements(proc=ImageSource, protocol=LoihiProtocol)
 @requires(CPU)
 @tag("floating_pt")
-class PyImageSourceFloat(PyLoihiProcessModel):
-    """ImageSource in float64."""
+class PyImageSourceFloat(Sending):
+    """ImageSource of float64 frames."""
 
     s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, float)
-    reset_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
-    sample: np.ndarray = LavaPyType(np.ndarray, np.int32)
+    token_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
+    verdict_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
 
-    def __init__(self, proc_params: Any) -> None:
-        super().__init__(proc_params)
-        self.frames = proc_params["frames"]
-        self.playing, self.step = -1, 0
-        self.token = np.zeros(1, np.int32)
 
-    def run_spk(self) -> None:
-        """One step: the token of the step before, then a frame."""
-        self.reset_out.send(self.token)
-        starts = self.sample[0] != self.playing
-        if starts:
-            self.playing, self.step = int(self.sample[0]), 0
-        self.token = np.array([starts], np.int32)
-        self.s_out.send(self._frame())
-        self.step += 1
+@implements(proc=ImageSource, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyImageSourceFixed(Sending):
+    """ImageSource of int32 frames."""
 
-    def _frame(self) -> np.ndarray:
-        count = self.frames.shape[1]
-        at = 0 if count == 1 else self.step
-        if self.playing < 0 or at >= count:
-            return np.zeros(self.frames.shape[2:])
-        return self.frames[self.playing, at].astype(float)
+    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=24)
+    token_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
+    verdict_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)

@@ -8,24 +8,31 @@ from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.variable import Var
 from lava.proc.lif.process import LIF
 
+from processes.waves import TOKEN
+
 
 class ResetLIF(LIF):
-    """Lava's LIF without current memory, with either reset, and with a reset token.
+    """Lava's LIF without current memory, with either reset, a reset token, and able to hold.
 
     ``v'[t] = tau v[t-1] + a[t] + bias``; a spike where v' exceeds the threshold; then
-    ``v = 0`` (hard) or ``v = v' - v_threshold`` (soft) where it spiked.
+    ``v = 0`` (hard) or ``v = v' - threshold`` (soft) where it spiked.
 
-    A 1 on ``reset_in`` sets v to `v_init` before that step's input is added. It leaves through
-    ``reset_out`` one step later, so it travels as fast as the spikes through the synapses: every
-    layer starts afresh exactly when its sample's first current arrives.
+    The token of a sample's first wave sets v to `v_init` before that step's input is added. Tokens
+    leave one step later, so they travel as fast as the spikes through the synapses: every layer
+    starts afresh exactly when its sample's first current arrives.
 
     Parameters
     ----------
     shape : tuple of int
         (W, H, C) or (N,).
-    bias : array of `shape`
+    dv, vth, bias, bias_exp
+        As Lava's LIF takes them: in floating point 1 - tau, the threshold, the bias and 0; in fixed
+        point 4096 (1 - tau), the threshold, mantissas and an exponent.
+    v_init : number
     reset : 'hard' or 'soft'
     comparison : '>' or '>='
+    holds : bool
+        Nothing changes and nothing spikes in a step without a wave.
     spike_file, v_file : str, optional
         Where the model appends every step's spikes (``numpy.packbits``) and v after the reset
         (raw, of the model's own type). Reading a Var from the host takes 15 to 25 us an element.
@@ -35,30 +42,33 @@ class ResetLIF(LIF):
         self,
         *,
         shape: tuple[int, ...],
-        tau: float,
-        v_threshold: float,
+        dv: float,
+        vth: float,
         v_init: float,
         bias: Any,
+        bias_exp: int = 0,
         reset: str = "hard",
         comparison: str = ">",
+        holds: bool = False,
         spike_file: str | None = None,
         v_file: str | None = None,
         name: str | None = None,
     ) -> None:
         super().__init__(
             shape=shape,
-            du=1,
-            dv=1 - tau,
-            vth=v_threshold,
+            dv=dv,
+            vth=vth,
             v=v_init,
             bias_mant=bias,
+            bias_exp=bias_exp,
             name=name,
             v_init=v_init,
             reset=reset,
             comparison=comparison,
+            holds=holds,
             spike_file=spike_file,
             v_file=v_file,
         )
-        self.reset_in = InPort(shape=(1,))
-        self.reset_out = OutPort(shape=(1,))
-        self.token = Var(shape=(1,), init=0)
+        self.token_in = InPort(shape=(TOKEN,))
+        self.token_out = OutPort(shape=(TOKEN,))
+        self.token = Var(shape=(TOKEN,), init=[0, 0, -1])

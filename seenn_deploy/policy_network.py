@@ -1,0 +1,188 @@
+"""A policy network as a numpy forward pass: looks at an image, says how many timesteps it gets.
+
+It needs numpy alone: the Lava bundle carries a copy of this file and runs it inside the process
+that sends the images, where torch would hang.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+PREFIX = "policy"
+
+
+@dataclass(frozen=True, eq=False)
+class Operation:
+    """One step of the forward pass; its arrays are float32 or float64, computed in float64.
+
+    ========  ==================================================  ==============================
+    kind      arrays                                              options
+    ========  ==================================================  ==============================
+    conv2d    weight (C_out, C_in / groups, K_h, K_w), bias       stride, padding: int; groups
+    dense     weight (M, N), bias (M,), over the flattened input
+    affine    scale (C,), shift (C,)
+    relu
+    add
+    average                                                       kernel: int; 0 for all there is
+    ========  ==================================================  ==============================
+
+    Parameters
+    ----------
+    kind : str
+    of : tuple of int
+        What it takes: 0 is the image, i the result of operation i, counted from 1.
+    arrays : dict of arrays
+    options : dict of int
+    """
+
+    kind: str
+    of: tuple[int, ...]
+    arrays: Mapping[str, Array] = field(default_factory=dict)
+    options: Mapping[str, int] = field(default_factory=dict)
+
+    def __call__(self, values: Sequence[Array]) -> Array:
+        """The result, given the image and all results before."""
+        return _KINDS[self.kind](self, *(values[i] for i in self.of))
+
+
+@dataclass(frozen=True, eq=False)
+class PolicyNetwork:
+    """Operations whose last result holds a score (N, K) of each choice.
+
+    Parameters
+    ----------
+    operations : tuple of Operation
+    choices : tuple of int
+        The number of timesteps that each score stands for.
+
+    Raises
+    ------
+    ValueError
+        For an operation that does not exist or takes a later one's result.
+    """
+
+    operations: tuple[Operation, ...]
+    choices: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        for i, operation in enumerate(self.operations):
+            if operation.kind not in _KINDS:
+                raise ValueError(f"policy operation {operation.kind!r}: there are {list(_KINDS)}")
+            if not all(0 <= j <= i for j in operation.of):
+                raise ValueError(f"policy operation {i + 1} takes {operation.of}, not computed yet")
+        if not self.choices or min(self.choices) < 1:
+            raise ValueError(f"policy choices {self.choices}: give numbers of timesteps from 1")
+
+    def scores(self, images: Array) -> NDArray[np.float64]:
+        """Scores (N, K) of images (N, C, H, W)."""
+        values: list[Array] = [np.asarray(images, np.float64)]
+        for operation in self.operations:
+            values.append(operation(values))
+        if values[-1].shape != (len(images), len(self.choices)):
+            raise ValueError(f"policy scores {values[-1].shape} for {len(self.choices)} choices")
+        return values[-1]
+
+    def timesteps(self, images: Array) -> NDArray[np.int64]:
+        """The number of timesteps of each image, int64 (N,): the choice with the largest score."""
+        chosen: NDArray[np.int64] = np.array(self.choices)[self.scores(images).argmax(axis=1)]
+        return chosen
+
+    def to_arrays(self) -> tuple[dict[str, Any], dict[str, Array]]:
+        """A description of JSON values, and the arrays it names."""
+        arrays, operations = {}, []
+        for i, operation in enumerate(self.operations):
+            names = {k: f"{PREFIX}/{i}/{k}" for k in operation.arrays}
+            arrays.update({names[k]: v for k, v in operation.arrays.items()})
+            stored = {"kind": operation.kind, "of": list(operation.of), "arrays": names}
+            operations.append({**stored, "options": dict(operation.options)})
+        return {"operations": operations, "choices": list(self.choices)}, arrays
+
+    @classmethod
+    def from_arrays(cls, stored: Mapping[str, Any], arrays: Mapping[str, Array]) -> PolicyNetwork:
+        """The network that `to_arrays` described."""
+        operations = [
+            Operation(
+                o["kind"],
+                tuple(o["of"]),
+                {name: arrays[key] for name, key in o["arrays"].items()},
+                o["options"],
+            )
+            for o in stored["operations"]
+        ]
+        return cls(tuple(operations), tuple(stored["choices"]))
+
+
+# --- the operations ------------------------------------------------------------------------------
+
+
+def _conv2d(operation: Operation, x: Array) -> Array:
+    """Tap by tap over the padded images."""
+    options = {"stride": 1, "padding": 0, "groups": 1, **operation.options}
+    weight = np.asarray(operation.arrays["weight"], np.float64)
+    groups, stride, padding = (options[k] for k in ("groups", "stride", "padding"))
+    c_out, _, k_h, k_w = weight.shape
+    padded = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+    height, width = (
+        (n - k) // stride + 1 for n, k in zip(padded.shape[2:], (k_h, k_w), strict=True)
+    )
+    taps = weight.reshape(groups, c_out // groups, -1, k_h, k_w)
+    out = np.zeros((len(x), groups, c_out // groups, height * width))
+    for k, m in np.ndindex(k_h, k_w):
+        seen = padded[:, :, k::stride, m::stride][:, :, :height, :width]
+        out += taps[..., k, m] @ seen.reshape(len(x), groups, -1, height * width)
+    return _biased(operation, out.reshape(len(x), c_out, height, width), 2)
+
+
+def _dense(operation: Operation, x: Array) -> Array:
+    weight = np.asarray(operation.arrays["weight"], np.float64)
+    return _biased(operation, x.reshape(len(x), -1) @ weight.T, 0)
+
+
+def _biased(operation: Operation, x: Array, axes: int) -> Array:
+    bias = operation.arrays.get("bias")
+    return x if bias is None else x + _channels(bias, axes)
+
+
+def _channels(values: Array, axes: int) -> Array:
+    return np.asarray(values, np.float64).reshape(-1, *[1] * axes)[None]
+
+
+def _affine(operation: Operation, x: Array) -> Array:
+    axes = x.ndim - 2
+    scale, shift = (_channels(operation.arrays[k], axes) for k in ("scale", "shift"))
+    return np.asarray(x * scale + shift)
+
+
+def _relu(_: Operation, x: Array) -> Array:
+    return np.maximum(x, 0)
+
+
+def _add(_: Operation, x: Array, *others: Array) -> Array:
+    return np.asarray(sum(others, start=x))
+
+
+def _average(operation: Operation, x: Array) -> Array:
+    kernel = operation.options.get("kernel", 0)
+    if not kernel:
+        return np.asarray(x.mean(axis=(2, 3), keepdims=True))
+    height, width = x.shape[2] // kernel, x.shape[3] // kernel
+    kept = x[:, :, : height * kernel, : width * kernel]
+    return np.asarray(kept.reshape(*x.shape[:2], height, kernel, width, kernel).mean(axis=(3, 5)))
+
+
+_KINDS: dict[str, Callable[..., Array]] = {
+    "conv2d": _conv2d,
+    "dense": _dense,
+    "affine": _affine,
+    "relu": _relu,
+    "add": _add,
+    "average": _average,
+}
+
+__all__ = ["Operation", "PolicyNetwork"]

@@ -1,0 +1,65 @@
+"""The readout and the exit rule, inside the network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lava.magma.core.process.ports.ports import InPort, OutPort
+from lava.magma.core.process.process import AbstractProcess
+from lava.magma.core.process.variable import Var
+
+from processes.waves import TOKEN, VERDICT
+
+
+class ExitController(AbstractProcess):
+    """``z += a + bias`` at every wave, from 0 at a sample's first; then the exit rule.
+
+    One step later the verdict leaves through ``verdict_out``: the sample, its timestep, whether it
+    has stopped, and the class with the largest logit. A sample stops where the rule says so, or
+    with its last timestep. When all have, the controller asks Lava to pause and sets `done`.
+
+    Parameters
+    ----------
+    shape : (M,)
+    bias : array (M,)
+    rule : object with ``stops(z, t)``
+        In fixed point an ``exits.integer.IntegerRule``.
+    samples : int
+    timesteps : int
+        Of a sample at most.
+    full_trace : bool
+        All `timesteps` come, also after the exit.
+    drain : bool
+        Pause only behind the last wave of all.
+    file : str, optional
+        Where the model appends a ``waves.seen`` for each wave.
+    """
+
+    def __init__(
+        self,
+        *,
+        shape: tuple[int, ...],
+        bias: Any,
+        rule: Any,
+        samples: int,
+        timesteps: int,
+        full_trace: bool = False,
+        drain: bool = False,
+        file: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(
+            shape=shape,
+            rule=rule,
+            samples=samples,
+            timesteps=timesteps,
+            full_trace=full_trace,
+            drain=drain,
+            file=file,
+            name=name,
+        )
+        self.a_in = InPort(shape=shape)
+        self.token_in = InPort(shape=(TOKEN,))
+        self.verdict_out = OutPort(shape=(VERDICT,))
+        self.bias = Var(shape=shape, init=bias)
+        self.done = Var(shape=(1,), init=0)

@@ -1,0 +1,97 @@
+"""Models of ExitController."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+from lava.magma.core.decorator import implements, requires, tag
+from lava.magma.core.model.py.model import PyLoihiProcessModel
+from lava.magma.core.model.py.ports import PyInPort, PyOutPort
+from lava.magma.core.model.py.type import LavaPyType
+from lava.magma.core.resources import CPU
+from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
+
+from processes.exit_controller import ExitController
+from processes.waves import LAST, SAMPLE, Recorder, T, seen
+
+
+class Controlling(PyLoihiProcessModel):
+    """What both models do; `kind` is the type of their logits."""
+
+    kind = "f8"
+
+    def __init__(self, proc_params: Any) -> None:
+        super().__init__(proc_params)
+        self.rule, self.samples = proc_params["rule"], proc_params["samples"]
+        self.full, self.drain = proc_params["full_trace"], proc_params["drain"]
+        self.timesteps = proc_params["timesteps"]
+        self.z = np.zeros(proc_params["shape"], self.kind)
+        self.entry = seen(self.z.size, self.kind)
+        self.record = Recorder(proc_params["file"])
+        self.exit = 0
+        self.verdict = np.array([-1, 0, 0, 0], np.int32)
+
+    def run_spk(self) -> None:
+        """One step: the verdict of the step before, then the next one."""
+        self.verdict_out.send(self.verdict)
+        token = self.token_in.recv()
+        t, last, sample = (int(token[i]) for i in (T, LAST, SAMPLE))
+        current = self.a_in.recv()
+        self.verdict = np.array([-1, 0, 0, 0], np.int32)
+        if t:
+            self._accumulate(t, current)
+            self._judge(t, last, sample)
+        if self._finished(t, last, sample) and not self.done[0]:
+            self.done[0] = 1
+            self._req_pause = True
+
+    def _accumulate(self, t: int, current: np.ndarray) -> None:
+        if t == 1:
+            self.z[:] = 0
+            self.exit = 0
+        self.z += current
+        self.z += self.bias
+
+    def _judge(self, t: int, last: int, sample: int) -> None:
+        if not self.exit and (t == last or self.rule.stops(self.z, np.array(t))):
+            self.exit = t
+            line = f"sample {sample + 1} of {self.samples}: stopped at step {t}"
+            print(line, file=sys.stderr, flush=True)
+        best = int(self.z.argmax())
+        self.verdict = np.array([sample, t, self.exit > 0, best], np.int32)
+        self.record.write(np.array((self.time_step - 1, sample, t, self.exit, self.z), self.entry))
+
+    def _finished(self, t: int, last: int, sample: int) -> bool:
+        if self.drain:
+            return sample == self.samples
+        until = self.timesteps if self.full else self.exit
+        return sample == self.samples - 1 and self.exit > 0 and t == until
+
+
+@implements(proc=ExitController, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("floating_pt")
+class PyExitControllerFloat(Controlling):
+    """ExitController in float64."""
+
+    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, float)
+    token_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
+    verdict_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
+    bias: np.ndarray = LavaPyType(np.ndarray, float)
+    done: np.ndarray = LavaPyType(np.ndarray, np.int32)
+
+
+@implements(proc=ExitController, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyExitControllerFixed(Controlling):
+    """ExitController in integers."""
+
+    kind = "i8"
+    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
+    token_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
+    verdict_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
+    bias: np.ndarray = LavaPyType(np.ndarray, np.int32)
+    done: np.ndarray = LavaPyType(np.ndarray, np.int32)

@@ -1,0 +1,227 @@
+"""What Lava's ``fixed_pt`` arithmetic can hold, checked here because Lava does not.
+
+Lava runs a threshold of 18 bits, clips a weight of 300 to 255, drops the lowest bit of odd weights
+of mixed sign, and says nothing. Every limit of design section 6 is one line here.
+"""
+
+from __future__ import annotations
+
+from math import inf, isfinite
+from typing import NoReturn
+
+import numpy as np
+
+from seenn_deploy.errors import ProgramError
+from seenn_deploy.exits import integer
+from seenn_deploy.graph import (
+    Array,
+    Conv2d,
+    Identity,
+    Population,
+    Projection,
+    Readout,
+    Source,
+    Sparse,
+)
+from seenn_deploy.program import Program
+
+UNITY = 4096  # of the leak
+THRESHOLD = 2**17 - 1
+STATE = 2**23 - 1
+MANTISSA = (-(2**12), 2**12 - 1)
+EXPONENT = 7
+CONV = (-128, 127)
+BITS_32 = 2**31 - 1
+
+
+def check(program: Program) -> None:
+    """Raise ProgramError for the first value of an integer program that Lava cannot hold."""
+    graph = program.graph
+    _check_source(graph.source, program.input_range)
+    for node in graph.layers:
+        if isinstance(node, Population):
+            _check_neurons(node)
+        else:
+            _check_readout(node)
+    for edge in graph.projections:
+        _check_weights(edge)
+    _check_sums(program)
+    _check_rule(program)
+
+
+def dv(node: Population) -> int:
+    """The leak as Lava counts it, 4096 (1 - tau)."""
+    return UNITY - round(UNITY * node.tau)
+
+
+def bias_parts(node: Population) -> tuple[Array, int]:
+    """Mantissas (int16, of the bias' shape) and the least exponent with ``mant << exp == bias``.
+
+    Raises
+    ------
+    ProgramError
+        When there is none.
+    """
+    bias = _integers(f"{node.name}: bias", node.bias)
+    low, high = MANTISSA
+    for exponent in range(EXPONENT + 1):
+        mantissa = bias >> exponent
+        if (mantissa << exponent == bias).all() and _within(mantissa, low, high):
+            return mantissa.astype(np.int16), exponent
+    worst = bias.flat[np.abs(bias).argmax()]
+    _fail(
+        f"{node.name}: bias {worst}",
+        f"a mantissa of {low} to {high} times one power of 2 up to 2^{EXPONENT} for the layer",
+    )
+
+
+# --- nodes -------------------------------------------------------------------------------------
+
+
+def _check_source(source: Source, limits: tuple[float, float]) -> None:
+    if not 0 < source.scale < inf:
+        _fail(f"{source.name}: scale {source.scale}", "a number above 0")
+    largest = max(map(abs, limits)) * source.scale
+    if isfinite(largest) and largest > STATE:
+        _fail(f"{source.name}: inputs up to {largest:g}", f"messages of 24 bits, {STATE}")
+
+
+def _check_neurons(node: Population) -> None:
+    leak = UNITY * node.tau
+    if not (0 <= leak <= UNITY and leak == round(leak)):
+        _fail(f"{node.name}: tau {node.tau}", f"multiples of 1/{UNITY} from 0 to 1")
+    for name, value, low, high in (
+        ("threshold", node.v_threshold, 0, THRESHOLD),
+        ("initial potential", node.v_init, -STATE, STATE),
+    ):
+        if value != int(value) or not low <= value <= high:
+            _fail(f"{node.name}: {name} {value:g}", f"whole numbers from {low} to {high}")
+    bias_parts(node)
+
+
+def _check_readout(node: Readout) -> None:
+    bias = _integers(f"{node.name}: bias", node.bias)
+    if not _within(bias, -BITS_32, BITS_32):
+        _fail(f"{node.name}: bias {np.abs(bias).max()}", f"32 bits, {BITS_32}")
+
+
+# --- synapses ------------------------------------------------------------------------------------
+
+
+def _check_weights(edge: Projection) -> None:
+    name = f"{edge.pre} -> {edge.post}: weight"
+    synapses = edge.synapses
+    weight = _integers(name, synapses.weight)
+    if isinstance(synapses, Conv2d):
+        _in_range(name, weight, *CONV)
+    elif isinstance(synapses, Sparse):
+        _check_signs(name, summed(synapses))
+    elif isinstance(synapses, Identity):
+        _check_signs(name, weight.reshape(1))
+    else:
+        _check_signs(name, weight)
+
+
+def summed(synapses: Sparse) -> Array:
+    """The weights of a list with several synapses of one pair added up, as a matrix holds them."""
+    sources = np.repeat(np.arange(len(synapses.indptr) - 1), np.diff(synapses.indptr))
+    pairs = sources * (int(synapses.targets.max(initial=0)) + 1) + synapses.targets
+    _, place = np.unique(pairs, return_inverse=True)
+    total = np.zeros(place.max(initial=-1) + 1, np.int64)
+    np.add.at(total, place.ravel(), synapses.weight.astype(np.int64))
+    return total
+
+
+def _check_signs(name: str, weight: Array) -> None:
+    """Lava infers the sign mode of a matrix from its values."""
+    if not weight.size or weight.min() >= 0:
+        _in_range(name, weight, 0, 255)
+    elif weight.max() <= 0:
+        _in_range(name, weight, -255, 0)
+    else:
+        _in_range(name, weight, -256, 254)
+        odd = weight[weight % 2 != 0]
+        if odd.size:
+            _fail(f"{name} {odd[0]}", "even numbers where a matrix has both signs")
+
+
+def _in_range(name: str, values: Array, low: int, high: int) -> None:
+    outside = values[(values < low) | (values > high)]
+    if outside.size:
+        _fail(f"{name} {outside.flat[np.abs(outside).argmax()]}", f"{low} to {high}")
+
+
+def _check_sums(program: Program) -> None:
+    """Sums that Lava's convolution takes in float64 and casts must fit 32 bits before they wrap."""
+    graph = program.graph
+    largest = max(map(abs, program.input_range)) * graph.source.scale
+    for edge in graph.projections:
+        if edge.pre == graph.source.name and isfinite(largest):
+            total = most(edge) * round(largest)
+            if total > BITS_32:
+                _fail(f"{edge.pre} -> {edge.post}: sums up to {total}", f"32 bits, {BITS_32}")
+
+
+def most(edge: Projection) -> int:
+    """The largest sum of |weights| that one target neuron can meet, padding taken as input."""
+    synapses, weight = edge.synapses, np.abs(edge.synapses.weight.astype(np.int64))
+    if isinstance(synapses, Sparse):
+        return int(np.bincount(synapses.targets, weight, 1).max())
+    if isinstance(synapses, Identity):
+        return int(weight)
+    return int(weight.reshape(len(weight), -1).sum(axis=1).max())
+
+
+def check_without_wrap(edge: Projection, program: Program) -> None:
+    """Raise ProgramError where a convolution's sums may wrap at 24 bits, which no list does."""
+    graph = program.graph
+    from_source = edge.pre == graph.source.name
+    largest = max(map(abs, program.input_range)) * graph.source.scale if from_source else 1.0
+    total = most(edge) * largest
+    if total > STATE:
+        _fail(f"{edge.pre} -> {edge.post}: sums up to {total:g} in a list", f"24 bits, {STATE}")
+
+
+def needs_split(synapses: Sparse) -> bool:
+    """Integers of both signs, odd ones among them, fit into two matrices of one sign each."""
+    weight = synapses.weight
+    integers = weight.dtype.kind == "i"
+    return integers and bool((weight > 0).any() and (weight < 0).any() and (weight % 2 != 0).any())
+
+
+def input_limit(program: Program) -> float:
+    """The largest |x| whose messages fit 24 bits and whose sums fit 32."""
+    graph = program.graph
+    sums = [most(e) for e in graph.projections if e.pre == graph.source.name]
+    return min(STATE, BITS_32 // max(1, *sums)) / graph.source.scale
+
+
+# --- what the program adds ---------------------------------------------------------------------
+
+
+def _check_rule(program: Program) -> None:
+    try:
+        integer.lower(program.exit_rule, logit_scale(program), program.T)
+    except ValueError as error:
+        raise ProgramError(str(error)) from None
+
+
+def logit_scale(program: Program) -> float:
+    """Real logits are an integer program's logits times this; 1 of a float program."""
+    return float(getattr(program, "logit_scale", 1.0))
+
+
+def _integers(name: str, values: Array) -> Array:
+    rounded = np.asarray(values).astype(np.int64)
+    if not np.array_equal(rounded, values):
+        wrong = np.asarray(values)[rounded != values].flat[0]
+        _fail(f"{name} {wrong:g}", "whole numbers")
+    return rounded
+
+
+def _within(values: Array, low: int, high: int) -> bool:
+    return bool(values.size == 0 or (values.min() >= low and values.max() <= high))
+
+
+def _fail(found: str, limit: str) -> NoReturn:
+    raise ProgramError(f"{found}: Lava's fixed_pt holds {limit}")
