@@ -1,0 +1,159 @@
+"""seenn sweep, seenn calibrate, and the options of exit rules."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seenn_deploy import cli, exits
+from seenn_deploy.program import Program
+from tests.test_program import program
+
+Seenn = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def seenn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Seenn:
+    """Run a command beside a program in build/ and data.npz; exit code, output, errors."""
+    monkeypatch.chdir(tmp_path)
+    program().save("build")
+    rng = np.random.default_rng(0)
+    x = rng.random((40, 2, 2, 2)).astype(np.float32)
+    np.savez("data.npz", x=x, y=rng.integers(0, 3, 40))
+    np.savez("nolabels.npz", x=x)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["seenn", *arguments])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        printed = capsys.readouterr()
+        return int(end.value.code or 0), printed.out, printed.err
+
+    return run
+
+
+def test_sweep_writes_and_prints(seenn: Seenn) -> None:
+    code, out, err = seenn(
+        "sweep", "build", "--data", "data.npz", "--out", "found", "--json", "figures.json",
+        "--thresholds", "50",
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    assert max(map(len, out.splitlines())) <= 100
+    assert "cheapest within 0.5 points" in out
+    assert "seenn-compile x.pth --exit" in out
+    for name in ("confidence", "entropy", "margin", "conformal", "t=4"):
+        assert name in out
+    figures = json.loads(Path("figures.json").read_text())
+    for key in ("samples", "accuracy", "mean_exit_step", "exit_histogram", "ac_per_sample",
+                "mac_per_sample", "energy_uJ_per_sample",
+                "policy_energy_uJ_per_sample"):  # fmt: skip
+        assert key in figures
+    assert Path("found/sweep.png").is_file()
+    code, out, err = seenn(
+        "simulate", "build", "--data", "data.npz", "--exit-file", "found/rule.json"
+    )
+    assert (code, err) == (0, "")
+
+
+def test_sweep_figures_are_those_of_a_simulation(seenn: Seenn) -> None:
+    """The chosen rule, simulated on its own on the reported images."""
+    seenn("sweep", "build", "--data", "data.npz", "--out", "found", "--seed", "3")
+    swept = json.loads(Path("found/sweep.json").read_text())
+    order = np.random.default_rng(3).permutation(40)
+    stored = np.load("data.npz")
+    reported = np.sort(order[20:])
+    np.savez("reported.npz", x=stored["x"][reported], y=stored["y"][reported])
+    seenn(
+        "simulate", "build", "--data", "reported.npz", "--exit-file", "found/rule.json",
+        "--json", "run.json",
+    )  # fmt: skip
+    run = json.loads(Path("run.json").read_text())
+    for key in ("samples", "accuracy", "mean_exit_step", "exit_histogram", "ac_per_sample",
+                "mac_per_sample", "energy_uJ_per_sample"):  # fmt: skip
+        assert swept[key] == pytest.approx(run[key])
+
+
+def test_calibrate_writes_a_rule_for_compile_and_simulate(seenn: Seenn) -> None:
+    code, out, _ = seenn(
+        "calibrate", "build", "--data", "data.npz", "--rule", "conformal", "--level", "0.5",
+        "-o", "rule.json",
+    )  # fmt: skip
+    assert code == 0
+    assert "conformal(level=0.5" in out
+    rule = exits.from_dict(json.loads(Path("rule.json").read_text()))
+    assert rule.program == Program.load("build").fingerprint
+    assert seenn("simulate", "build", "--data", "data.npz", "--exit-file", "rule.json")[0] == 0
+    program(scale=2.0).save("other")
+    code, _, err = seenn("simulate", "other", "--data", "data.npz", "--exit-file", "rule.json")
+    assert code == 2
+    assert err.count("\n") == 1
+    assert rule.program in err
+    assert Program.load("other").fingerprint in err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--exit", "fixed"),
+        ("--alpha", "0.5"),
+        ("--theta", "0.2"),
+        ("--beta", "0.1"),
+        ("--exit", "margin", "--beta", "0.1,0.2,0.3,0.4"),
+    ],
+)
+def test_rules_from_options(seenn: Seenn, options: tuple[str, ...]) -> None:
+    assert seenn("simulate", "build", "--data", "data.npz", *options)[0] == 0
+
+
+SWEEP = ("sweep", "build", "--data", "data.npz")
+CALIBRATE = ("calibrate", "build", "--data", "data.npz", "-o", "r.json")
+SIMULATE = ("simulate", "build", "--data", "data.npz")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((*SWEEP[:3], "nolabels.npz"), "the images have no labels"),
+        ((*CALIBRATE[:3], "nolabels.npz", *CALIBRATE[4:], "--rule", "margin"), "no labels"),
+        ((*SWEEP, "--rules", "hunch"), "'hunch' does not exist"),
+        ((*SWEEP, "--split", "0"), "split = 0.0 lies outside"),
+        ((*SWEEP, "--limit", "1"), "leaves none in the"),
+        ((*SWEEP, "--energy-budget", "1fJ"), "give joules, e.g. 20uJ"),
+        ((*SWEEP, "--energy-budget", "1pJ"), "the cheapest takes"),
+        ((*SWEEP, "--energy-budget", "1uJ", "--keep-accuracy", "1"), "give one of them"),
+        ((*SWEEP, "--schedule", "pipelined"), "pipelined"),
+        ((*SWEEP, "--out", "build"), "build: exists"),
+        ((*CALIBRATE, "--rule", "fixed"), "'fixed' cannot be calibrated"),
+        ((*CALIBRATE, "--rule", "margin", "--level", "2"), "level = 2.0 lies outside"),
+        ((*SIMULATE, "--exit", "conformal"), "needs calibrated numbers"),
+        ((*SIMULATE, "--exit", "margin", "--alpha", "0.5"), "--alpha belongs to exit rule conf"),
+        ((*SIMULATE, "--beta", "1,2"), "numbers for 2 timesteps, the program runs 4"),
+        ((*SIMULATE, "--beta", "-1"), "beta = -1.0 lies outside"),
+        ((*SIMULATE, "--theta", "2"), "theta = 2.0 lies outside"),
+        ((*SIMULATE, "--exit-file", "none.json"), "none.json: No such file"),
+        ((*SIMULATE, "--exit-file", "data.npz"), "data.npz: not an exit rule"),
+        ((*SIMULATE, "--exit-file", "x", "--exit", "fixed"), "holds the whole exit rule"),
+    ],
+)
+def test_bad_input_is_one_line(seenn: Seenn, arguments: tuple[str, ...], words: str) -> None:
+    code, _, err = seenn(*arguments)
+    assert code == 2
+    assert words in err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "joules"),
+    [("20uJ", 2e-5), ("1.5mJ", 1.5e-3), ("3e-5", 3e-5), ("3e-5 J", 3e-5), ("7 µJ", 7e-6),
+     ("2nJ", 2e-9), ("4pJ", 4e-12)],
+)  # fmt: skip
+def test_energies(text: str, joules: float) -> None:
+    assert cli._joules(None, None, text) == pytest.approx(joules)  # type: ignore[arg-type]
