@@ -242,14 +242,16 @@ class Source:
 
     Parameters
     ----------
-    scale : float
-        Of integer programs alone: the network sees ``rint(scale * x)``, taken in float64, as int32.
+    scale, offset : float
+        Of integer programs alone: the network sees ``rint(scale * (x - offset))``, taken in
+        float64, as int32.
     """
 
     name: str
     shape: Shape
     coding: Literal["direct", "events"] = "direct"
     scale: float = 1.0
+    offset: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)

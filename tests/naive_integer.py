@@ -40,7 +40,7 @@ def run(graph: SpikingGraph, images: np.ndarray, T: int | None = None) -> Trace:
     nodes = dict(graph.nx.nodes(data="node"))
     trace = Trace(order[1:])
     source = nodes[order[0]]
-    x = np.rint(np.asarray(images, np.float64) * source.scale).astype(np.int64)
+    x = np.rint((np.asarray(images, np.float64) - source.offset) * source.scale).astype(np.int64)
     trace.outputs[order[0]] = (
         np.repeat(x[:, None], T, axis=1) if source.coding == "direct" else x[:, :T]
     )

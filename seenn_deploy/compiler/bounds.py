@@ -6,7 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seenn_deploy.graph import Array, Identity, Source, Sparse, SpikingGraph, Synapses
+from seenn_deploy.graph import (
+    Array,
+    Identity,
+    Projection,
+    Source,
+    Sparse,
+    SpikingGraph,
+    Synapses,
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +40,7 @@ def source_values(source: Source, input_range: tuple[float, float]) -> Interval 
     """What an integer program's source can send; None where the input has no limits."""
     if not np.all(np.isfinite(input_range)):
         return None
-    low, high = (int(np.rint(np.float64(x) * source.scale)) for x in input_range)
+    low, high = (int(np.rint((x - source.offset) * source.scale)) for x in input_range)
     return Interval(low, high)
 
 
@@ -57,10 +65,12 @@ def _by_target(synapses: Synapses, sent: Array) -> Array:
     return np.asarray(sent.reshape(len(sent), -1).sum(axis=1))
 
 
-def layer_current(graph: SpikingGraph, name: str, input_values: Interval | None) -> Interval | None:
+def layer_current(
+    graph: SpikingGraph, into: list[Projection], input_values: Interval | None
+) -> Interval | None:
     """The current of a layer's neurons, all edges summed, bias left out; None if unlimited."""
     total = Interval(0, 0)
-    for edge in graph.into(name):
+    for edge in into:
         values = input_values if isinstance(graph.node(edge.pre), Source) else SPIKE
         if values is None:
             return None

@@ -94,19 +94,25 @@ def _fold_before(
     if isinstance(core, Sparse | AvgPool2d | Affine):
         raise ModelError(f"cannot scale the input of {type(core).__name__}")
     field = np.broadcast_to(affine.shift.reshape(-1, *[1] * (len(in_shape) - 1)), in_shape)
+    shifted = response(core, field)
     if isinstance(core, Dense):
-        shifted = core.weight.astype(np.float64) @ field.ravel()
         columns = np.broadcast_to(
             affine.scale.reshape(-1, *[1] * (len(in_shape) - 1)), in_shape
         ).ravel()
         scaled: LinearMap = replace(core, weight=core.weight * columns)
     else:
-        shifted = _convolve(core, field)
         c_out, c_group = core.weight.shape[:2]
         group = np.arange(c_out) // (c_out // core.groups)
         channel = group[:, None] * c_group + np.arange(c_group)
         scaled = replace(core, weight=core.weight * affine.scale[channel][:, :, None, None])
     return scaled, shifted if bias is None else bias + shifted
+
+
+def response(core: Conv2d | Dense, x: Array) -> Array:
+    """What a linear map, its bias left out, makes of one input, in float64."""
+    if isinstance(core, Dense):
+        return np.asarray(core.weight.astype(np.float64) @ x.ravel())
+    return _convolve(core, x)
 
 
 def _depthwise(core: Identity, channels: int) -> Conv2d:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from typing import Literal
 
 import numpy as np
 
 from seenn_deploy.compiler import balance_delays, cast, fold_affine, fold_pool
+from seenn_deploy.compiler.quantize import quantize
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits import ExitRule
 from seenn_deploy.exits.fixed import Fixed
 from seenn_deploy.graph import SpikingGraph
 from seenn_deploy.program import Program
 
-PRECISIONS = ("float32",)
+PRECISIONS = ("float32", "int8")
 
 
 def compile(
@@ -30,7 +32,7 @@ def compile(
         As a frontend gives it: pools, batch norms and normalisation still there.
     exit_rule : ExitRule, optional
         ``Fixed()`` by default.
-    precision : 'float32'
+    precision : 'float32' or 'int8'
     schedule : 'pipelined', 'speculative' or 'gated'
 
     Raises
@@ -47,4 +49,20 @@ def compile(
         graph = step.apply(graph)
     folded = graph.provenance.get("assumed", {}).get("mean") is not None
     limits = (0.0, 1.0) if folded else (-np.inf, np.inf)
-    return Program(graph, exit_rule or Fixed(), schedule, precision, limits)
+    program = Program(graph, exit_rule or Fixed(), schedule, "float32", limits)
+    return program if precision == "float32" else to_integers(program)
+
+
+def to_integers(program: Program) -> Program:
+    """A float program in 8-bit weights and 24-bit states; ``compiler.quantize`` has the rules.
+
+    The scale of every layer and what rounding did to it goes into the provenance.
+
+    Raises
+    ------
+    ModelError
+        When a layer fits into no scale.
+    """
+    graph, unit, scales = quantize(program.graph, program.input_range)
+    provenance = {"quantized": [asdict(layer) for layer in scales]}
+    return replace(program, graph=graph, precision="int8", logit_scale=unit, provenance=provenance)

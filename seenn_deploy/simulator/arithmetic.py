@@ -74,9 +74,9 @@ class Integer(Arithmetic):
     value, potential, logits = np.int32, np.int32, np.int64
 
     def frames(self, source: Source, images: list[Array]) -> Array:
-        """The images scaled and rounded."""
+        """The images centred, scaled and rounded."""
         pixels, channels = pixels_and_channels(source.shape)
-        scaled = np.rint(np.stack(images).astype(np.float64) * source.scale)
+        scaled = np.rint((np.stack(images).astype(np.float64) - source.offset) * source.scale)
         return scaled.astype(np.int32).reshape(-1, channels, pixels)
 
     def fire(

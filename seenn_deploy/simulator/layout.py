@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from seenn_deploy.compiler import bounds
+from seenn_deploy.compiler.bounds import SPIKE
 from seenn_deploy.graph import (
     Array,
     Conv2d,
@@ -122,8 +123,8 @@ def _layer(program: Program, node: Population | Readout, index: dict[str, int]) 
     return Layer(
         node,
         index[node.name],
-        tuple(_edge(program, e, index[e.pre]) for e in graph.into(node.name)),
-        _bias(node),
+        tuple(_edge(program, e, index[e.pre], kind) for e in graph.into(node.name)),
+        _bias(node).astype(np.float32 if kind is np.float32 else np.int32),
         int(np.count_nonzero(np.broadcast_to(node.bias, node.shape))),
         kind,
     )
@@ -133,7 +134,7 @@ def _current_type(program: Program, name: str) -> Any:
     if program.precision == "float32":
         return np.float32
     values = bounds.source_values(program.graph.source, program.input_range)
-    found = bounds.layer_current(program.graph, name, values)
+    found = bounds.layer_current(program.graph, program.graph.into(name), values)
     return np.int16 if found and found.size < 1 << 15 else np.int32
 
 
@@ -147,19 +148,29 @@ def _bias(node: Population | Readout) -> Array:
     return np.ascontiguousarray(np.pad(grid, ((0, 0), (0, padded(channels) - channels))))
 
 
-def _edge(program: Program, edge: Projection, pre: int) -> Edge:
+def _edge(program: Program, edge: Projection, pre: int, current: Any) -> Edge:
     graph = program.graph
     source, post, synapses = graph.node(edge.pre), graph.node(edge.post), edge.synapses
     fan_out = _by_pixel(synapses.fan_out(source.shape), source.shape)
     effective = _by_pixel(synapses.fan_out(source.shape, effective=True), source.shape)
     build = next(make for kind, make in _BUILDERS.items() if isinstance(synapses, kind))
-    accumulate = build(synapses, source.shape, post.shape)
+    weight = _narrow(synapses.weight, current)
+    accumulate = build(replace(synapses, weight=weight), source.shape, post.shape)
     if isinstance(synapses, Conv2d) and program.precision != "float32":
-        values = bounds.source_values(source, program.input_range) if pre == 0 else bounds.SPIKE
+        from_image = isinstance(source, Source)
+        values = bounds.source_values(graph.source, program.input_range) if from_image else SPIKE
         if values is None or bounds.current(synapses, values).size >= WRAP:
             accumulate = _wrapping(accumulate)
     analog = isinstance(source, Source) and source.coding == "direct"
     return Edge(pre, accumulate, fan_out, effective, analog)
+
+
+def _narrow(weight: Array, current: Any) -> Array:
+    """Integer weights in as few bytes as hold them: reading weights is what takes the time."""
+    if weight.dtype.kind == "f":
+        return weight
+    fits = (k for k in (np.int8, np.int16) if np.array_equal(weight.astype(k), weight))
+    return weight.astype(min(next(fits, np.int32), current, key=lambda k: np.dtype(k).itemsize))
 
 
 def _wrapping(accumulate: Accumulate) -> Accumulate:

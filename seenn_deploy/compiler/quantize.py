@@ -1,0 +1,349 @@
+"""Float programs to integer programs: 8-bit weights, integer thresholds and biases, 24-bit states.
+
+One scale S a layer: its currents are integers that count 1/S. Rules:
+
+1. S is the largest that every range of the target allows (``RANGES``): weights, threshold, bias,
+   and, if the input has limits, a current and a potential that can be proven never to leave 24
+   bits. Weights may be clipped where that makes the mean squared error of all weights smaller.
+2. ``S V`` is made a whole number, so that the threshold is exact.
+3. Weights are ``round(S w)``; those of dense and sparse synapses even, which is all that Lava keeps
+   of weights with mixed signs. A shortcut of weight 1.0 becomes S, rounded.
+4. Potentials and biases count 1/(64 S); biases are a mantissa of 13 bits times a power of 2.
+5. Where no proof is possible, the layer says so, and the simulator counts what wraps or saturates.
+
+Ranges: Lava 0.10.0 ``fixed_pt`` models (design, section 6); Davies et al., IEEE Micro 2018.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import floor, inf
+
+import numpy as np
+
+from seenn_deploy.compiler.bounds import Interval, layer_current, source_values
+from seenn_deploy.compiler.fold_affine import response
+from seenn_deploy.errors import ModelError
+from seenn_deploy.graph import (
+    Array,
+    Conv2d,
+    Dense,
+    Identity,
+    Node,
+    Population,
+    Projection,
+    Readout,
+    Source,
+    SpikingGraph,
+    Synapses,
+)
+
+SHIFT = 6  # a current is shifted left by 6 before it joins the potential
+STATE = (1 << 23) - 1
+THRESHOLD = (1 << 17) - 1
+MANTISSA, EXPONENT = (1 << 12) - 1, 7
+CONV, LISTED, SHORTCUT = 127, 254, 255  # largest weights by kind of synapse
+PIXEL_SCALE = 255.0  # 8-bit pixels arrive unrounded
+CLIPPING = (1.0, 1.1, 1.2, 1.35, 1.5, 1.75, 2.0)  # weights beyond 1/f of the largest are clipped
+
+
+@dataclass(frozen=True)
+class LayerScale:
+    """What quantisation did to a layer.
+
+    Parameters
+    ----------
+    name : str
+    scale : float
+        S: one unit of current is 1/S.
+    threshold : int
+        0 for the readout.
+    largest_weight : int
+        Largest magnitude used, of 127 (convolution), 254 (dense, sparse) or 255 (shortcut).
+    clipped_weights : int
+        Weights that were beyond the range.
+    worst_rounding : float
+        Largest error of a weight that was not clipped, as a share of the threshold.
+    bias_exponent : int
+    headroom_bits : float
+        Bits left between the largest current or potential there can be and 24; negative where a
+        wrap or saturation cannot be excluded, NaN where the input has no limits.
+    """
+
+    name: str
+    scale: float
+    threshold: int
+    largest_weight: int
+    clipped_weights: int
+    worst_rounding: float
+    bias_exponent: int
+    headroom_bits: float
+
+    @property
+    def proven(self) -> bool:
+        """No input can make a current wrap or a potential saturate."""
+        return self.headroom_bits >= 0
+
+
+def quantize(
+    graph: SpikingGraph, input_range: tuple[float, float]
+) -> tuple[SpikingGraph, float, tuple[LayerScale, ...]]:
+    """Lower a folded float graph to integers.
+
+    Parameters
+    ----------
+    graph : SpikingGraph
+        Compiled: one synapse map an edge.
+    input_range : (float, float)
+        Limits of an input value.
+
+    Returns
+    -------
+    SpikingGraph
+        The same network with integer arrays.
+    float
+        What one unit of its logits is worth.
+    tuple of LayerScale
+        By layer.
+
+    Raises
+    ------
+    ModelError
+        When a layer fits into no scale, or its leak is no multiple of 1/4096.
+    """
+    graph = _centered(graph, input_range)
+    source = replace(graph.source, scale=_source_scale(graph.source, input_range))
+    nodes, edges, scales, unit = list[Node]([source]), [], [], 1.0
+    values = source_values(source, input_range)
+    input_range = (input_range[0] - source.offset, input_range[1] - source.offset)
+    for node in graph.layers:
+        into = graph.into(node.name)
+        scale = _scale(graph, node, into, source, input_range)
+        lowered = [_edge(e, scale / source.scale if e.pre == source.name else scale) for e in into]
+        after = _node(node, scale)
+        nodes.append(after)
+        edges += lowered
+        if isinstance(node, Readout):
+            unit = 1 / scale
+        bits = _headroom(after, layer_current(graph, lowered, values), graph.T)
+        scales.append(_describe(node, after, into, lowered, scale, source, bits))
+    return graph.replace(nodes, edges), unit, tuple(scales)
+
+
+def _centered(graph: SpikingGraph, input_range: tuple[float, float]) -> SpikingGraph:
+    """Let the image be sent as its distance from the middle of its range.
+
+    What the middle itself causes becomes a bias, at a border one of its own a neuron. The biases
+    of networks trained on normalised images nearly vanish, and with them what limits their scale.
+    """
+    source = graph.source
+    kinds = [type(e.synapses) for e in graph.projections if e.pre == source.name]
+    if source.coding == "events" or not set(kinds) <= {Conv2d, Dense}:
+        return graph
+    low, high = input_range
+    offset = low + np.ceil((high - low) * PIXEL_SCALE / 2) / PIXEL_SCALE  # a pixel value itself
+    middle = np.full(source.shape, offset)
+    extra: dict[str, Array] = {}
+    for edge in graph.projections:
+        if edge.pre == source.name and isinstance(edge.synapses, Conv2d | Dense):
+            extra[edge.post] = extra.get(edge.post, 0.0) + response(edge.synapses, middle)
+    return graph.replace(
+        [replace(source, offset=float(offset))]
+        + [replace(n, bias=n.bias + extra[n.name]) if n.name in extra else n for n in graph.layers]
+    )
+
+
+def _source_scale(source: Source, input_range: tuple[float, float]) -> float:
+    """Pixels in 0..1 arrive in steps of 1/255; events are whole numbers already."""
+    if source.coding == "events":
+        return 1.0
+    if not np.all(np.isfinite(input_range)):
+        raise ModelError(
+            "an integer program needs an input with limits: compile with mean and std, so that it "
+            "takes pixels 0..1"
+        )
+    return PIXEL_SCALE / (input_range[1] - input_range[0])
+
+
+# --- choosing a scale ----------------------------------------------------------------------------
+
+
+def _scale(
+    graph: SpikingGraph,
+    node: Population | Readout,
+    into: list[Projection],
+    source: Source,
+    input_range: tuple[float, float],
+) -> float:
+    """The scale of a layer by rules 1 and 2."""
+    weights = [
+        (_limit(e.synapses), e.synapses.weight / (source.scale if e.pre == source.name else 1.0))
+        for e in into
+    ]
+    limit = min(
+        _best_clipping(weights),
+        _bias_limit(node),
+        _headroom_limit(graph, node, input_range),
+    )
+    if isinstance(node, Readout):
+        return limit
+    limit = min(limit, THRESHOLD / node.v_threshold)
+    threshold = floor(limit * node.v_threshold)
+    if threshold < 1:
+        raise ModelError(
+            f"{node.name}: its threshold {node.v_threshold:g} would be {threshold} at the scale "
+            f"{limit:.3g} that its weights and currents allow; at least 1 is needed"
+        )
+    return threshold / node.v_threshold
+
+
+def _limit(synapses: Synapses) -> int:
+    if isinstance(synapses, Identity):
+        return SHORTCUT
+    return CONV if isinstance(synapses, Conv2d) else LISTED
+
+
+def _best_clipping(weights: list[tuple[int, Array]]) -> float:
+    """The scale with the smallest mean squared error over all weights of the layer."""
+    largest = [(limit, float(np.abs(w).max())) for limit, w in weights]
+    base = min((limit / size for limit, size in largest if size > 0), default=1.0)
+    whole = min((SHORTCUT / float(abs(w)) for _, w in weights if w.ndim == 0), default=inf)
+    tried = [min(base * f, whole) for f in CLIPPING]
+    return min(tried, key=lambda s: sum(_squared_error(w, limit, s) for limit, w in weights))
+
+
+def _squared_error(weight: Array, limit: int, scale: float) -> float:
+    step = 2 if limit == LISTED else 1
+    rounded = step * np.rint(weight * scale / step)
+    return float(np.sum((np.clip(rounded, -limit, limit) / scale - weight) ** 2))
+
+
+def _bias_limit(node: Population | Readout) -> float:
+    largest = float(np.abs(node.bias).max(initial=0))
+    if not largest:
+        return inf
+    most = STATE if isinstance(node, Readout) else MANTISSA << EXPONENT
+    return most / (largest * (1 if isinstance(node, Readout) else 1 << SHIFT))
+
+
+def _headroom_limit(
+    graph: SpikingGraph, node: Population | Readout, input_range: tuple[float, float]
+) -> float:
+    """The scale at which the largest current or potential there can be still fits.
+
+    Only the image can force a smaller scale: spikes are too weak to overflow in sane networks, and
+    where they do, a proof is not worth the precision.
+    """
+    if not any(isinstance(graph.node(e.pre), Source) for e in graph.into(node.name)):
+        return inf
+    if not np.all(np.isfinite(input_range)):
+        return inf
+    low = high = 0.0
+    for edge in graph.into(node.name):
+        analog = isinstance(graph.node(edge.pre), Source)
+        ends = np.multiply.outer(input_range if analog else (0.0, 1.0), edge.synapses.weight)
+        low += float(_by_channel(np.minimum(ends, 0).min(axis=0)).min())
+        high += float(_by_channel(np.maximum(ends, 0).max(axis=0)).max())
+    if isinstance(node, Readout):
+        return STATE / max(-low, high, 1e-30)
+    reach = _potentials(node, (low, high), graph.T)
+    return STATE / (1 << SHIFT) / max(reach, -low, high)
+
+
+def _by_channel(sent: Array) -> Array:
+    return sent.reshape(len(sent), -1).sum(axis=1) if sent.ndim > 1 else sent
+
+
+# --- what no input can exceed ---------------------------------------------------------------------
+
+
+def _potentials(node: Population, current: tuple[float, float], T: int) -> float:
+    """The largest potential before a reset in T steps, in units of the threshold's scale."""
+    bias = np.asarray(node.bias, np.float64)
+    lowest, highest = current[0] + float(bias.min()), current[1] + float(bias.max())
+    low = high = float(node.v_init)
+    reach = 0.0
+    for _step in range(T):
+        low, before = node.tau * low + lowest, node.tau * high + highest
+        reach = max(reach, -low, before)
+        high = max(node.v_threshold, before - node.v_threshold if node.reset == "soft" else 0.0)
+        low = min(low, 0.0)
+    return reach
+
+
+def _headroom(node: Population | Readout, found: Interval | None, T: int) -> float:
+    """Bits between the largest integer a state can reach and its limit."""
+    if found is None:
+        return float("nan")
+    if isinstance(node, Readout):
+        return float(np.log2(STATE / max(found.size, 1)))
+    at_v = replace(node, v_threshold=int(node.v_threshold) << SHIFT)
+    ends = (float(found.low << SHIFT), float(found.high << SHIFT))
+    reach = max(_potentials(at_v, ends, T), float(found.size << SHIFT), 1.0)
+    return float(np.log2(STATE / reach))
+
+
+# --- lowering ------------------------------------------------------------------------------------
+
+
+def _edge(edge: Projection, scale: float) -> Projection:
+    synapses = edge.synapses
+    limit = _limit(synapses)
+    step = 2 if limit == LISTED else 1
+    rounded = np.clip(step * np.rint(synapses.weight * scale / step), -limit, limit)
+    kind = np.int8 if limit == CONV else np.int16
+    return replace(edge, maps=(replace(synapses, weight=rounded.astype(kind)),))
+
+
+def _node(node: Population | Readout, scale: float) -> Population | Readout:
+    bias = np.asarray(node.bias, np.float64)
+    if isinstance(node, Readout):
+        return replace(node, bias=np.rint(bias * scale).astype(np.int32))
+    if abs(node.tau * 4096 - round(node.tau * 4096)) > 1e-9:
+        raise ModelError(f"{node.name}: leak {node.tau} is no multiple of 1/4096")
+    fine = bias * scale * (1 << SHIFT)
+    exponent = _exponent(fine)
+    mantissa = np.clip(np.rint(fine / (1 << exponent)), -MANTISSA, MANTISSA)
+    return replace(
+        node,
+        v_threshold=round(node.v_threshold * scale),
+        v_init=round(node.v_init * scale * (1 << SHIFT)),
+        bias=(mantissa.astype(np.int64) << exponent).astype(np.int32),
+    )
+
+
+def _exponent(bias: Array) -> int:
+    """The smallest power of 2 whose multiples hold all biases with 13-bit mantissas."""
+    largest = float(np.abs(bias).max(initial=0))
+    return next((e for e in range(EXPONENT) if np.rint(largest / (1 << e)) <= MANTISSA), EXPONENT)
+
+
+def _describe(
+    node: Population | Readout,
+    after: Population | Readout,
+    into: list[Projection],
+    lowered: list[Projection],
+    scale: float,
+    source: Source,
+    headroom: float,
+) -> LayerScale:
+    clipped, worst, largest = 0, 0.0, 0
+    for before, now in zip(into, lowered, strict=True):
+        limit, s = _limit(now.synapses), scale / (source.scale if before.pre == source.name else 1)
+        exact = before.synapses.weight * s
+        inside = np.abs(exact) <= limit + 0.5
+        clipped += int(np.count_nonzero(~inside))
+        error = np.abs(now.synapses.weight - exact)[inside] / s
+        worst = max(worst, float(error.max(initial=0)))
+        largest = max(largest, int(np.abs(now.synapses.weight.astype(np.int64)).max(initial=0)))
+    population = isinstance(after, Population)
+    return LayerScale(
+        node.name,
+        scale,
+        int(after.v_threshold) if isinstance(after, Population) else 0,
+        largest,
+        clipped,
+        worst / (node.v_threshold if isinstance(node, Population) else 1.0),
+        _exponent(np.asarray(node.bias) * scale * (1 << SHIFT)) if population else 0,
+        headroom,
+    )

@@ -1,0 +1,119 @@
+"""Integer programs: the simulator equals the slow oracle of Lava's arithmetic, bit for bit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import seenn_deploy as sd
+from seenn_deploy.graph import Conv2d, Identity, Population, Source, SpikingGraph
+from tests import naive_integer, random_graphs
+
+FULL = {"record": True, "full_trace": True}
+
+
+def to_integers(graph: SpikingGraph, gain: int, rng: np.random.Generator) -> SpikingGraph:
+    """The same structure with integer arrays; a large `gain` lets currents wrap and states clip."""
+    nodes = [_integer_node(node, gain, rng) for node in graph.order]
+    return graph.replace(nodes, [_integer_edge(e, gain) for e in graph.projections])
+
+
+def _integer_node(node: Any, gain: int, rng: np.random.Generator) -> Any:
+    if isinstance(node, Source):
+        return replace(node, scale=float(rng.choice([1, 4, 255])), offset=float(rng.integers(2)))
+    if not isinstance(node, Population):
+        return replace(node, bias=rng.integers(-100, 100, node.bias.shape).astype(np.int32))
+    return replace(
+        node,
+        tau=float(rng.choice([0, 0.5, 1, 1234 / 4096])),
+        v_threshold=int(rng.integers(1, 64 * min(gain, 2000))),
+        v_init=int(rng.integers(-(2**12), 2**12)),
+        bias=rng.integers(-4095, 4096, node.bias.shape).astype(np.int32) * min(gain, 128),
+    )
+
+
+def _integer_edge(edge: Any, gain: int) -> Any:
+    small = np.int8 if isinstance(edge.synapses, Conv2d) else np.int16
+    weight = np.rint(edge.synapses.weight * 64 * gain).astype(small if gain == 1 else np.int32)
+    return replace(edge, maps=(replace(edge.synapses, weight=weight),))
+
+
+def program_of(graph: SpikingGraph, images: np.ndarray, limited: bool = True) -> sd.Program:
+    limits = (float(images.min()), float(images.max())) if limited else (-np.inf, np.inf)
+    return sd.Program(graph, sd.exits.Fixed(), precision="int8", input_range=limits)
+
+
+def assert_equal_to_oracle(program: sd.Program, images: np.ndarray) -> sd.RunResult:
+    run = sd.simulate(program, images, **FULL)
+    want = naive_integer.run(program.graph, images)
+    for node in program.graph.layers:
+        if isinstance(node, Population):
+            np.testing.assert_array_equal(run.spikes[node.name], want.outputs[node.name] != 0)
+            np.testing.assert_array_equal(run.v[node.name], want.membrane[node.name])
+    np.testing.assert_array_equal(run.integer_logits, want.logits)
+    return run
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    random_graphs.examples(),
+    st.sampled_from([1, 1, 1, 40, 3000]),
+    st.booleans(),
+    st.integers(0, 2**32 - 1),
+)
+def test_equal_to_the_oracle(example, gain, limited, seed) -> None:
+    graph = to_integers(example.graph, gain, np.random.default_rng(seed))
+    assert_equal_to_oracle(program_of(graph, example.images, limited), example.images)
+
+
+@pytest.mark.nojit
+def test_equal_to_the_oracle_without_compiled_kernels() -> None:
+    rng = np.random.default_rng(3)
+    conv = Conv2d(rng.integers(-9, 10, (3, 1, 2, 2)).astype(np.int8), padding=(1, 1))
+    graph = SpikingGraph(
+        [
+            Source("in", (1, 3, 3), scale=255.0, offset=0.5),
+            Population("a", (3, 4, 4), v_threshold=300, bias=np.full((3, 1, 1), 70, np.int32)),
+            Population("b", (3, 4, 4), tau=1.0, reset="soft", v_threshold=9, v_init=288),
+            sd.graph.Readout("out", (2,), np.zeros(2, np.int32)),
+        ],
+        [
+            sd.graph.Projection("in", "a", (conv,)),
+            sd.graph.Projection("a", "b", (Identity(np.array(7, np.int16)),)),
+            sd.graph.Projection(
+                "b", "out", (sd.graph.Dense(rng.integers(-20, 21, (2, 48)).astype(np.int16)),)
+            ),
+        ],
+        T=3,
+    )
+    images = rng.random((2, 1, 3, 3)).astype(np.float32)
+    run = assert_equal_to_oracle(program_of(graph, images), images)
+    assert run.counts.spikes.sum() > 0
+
+
+def test_what_wraps_and_saturates_is_counted() -> None:
+    """One neuron whose current wraps, one that sinks to the lowest state, one at ease."""
+    graph = SpikingGraph(
+        [
+            Source("in", (3, 1, 1)),
+            Population("a", (3,), tau=1.0, v_threshold=131071, bias=np.zeros(3, np.int32)),
+            sd.graph.Readout("out", (1,), np.zeros(1, np.int32)),
+        ],
+        [
+            sd.graph.Projection(
+                "in", "a", (sd.graph.Dense(np.diag([140_000, -100_000, 100]).astype(np.int32)),)
+            ),
+            sd.graph.Projection("a", "out", (sd.graph.Dense(np.ones((1, 3), np.int16)),)),
+        ],
+        T=3,
+    )
+    images = np.ones((1, 3, 1, 1), np.float32)
+    run = assert_equal_to_oracle(program_of(graph, images), images)
+    # neuron 0 wraps at every step, neuron 1 saturates from the second on
+    np.testing.assert_array_equal(run.counts.saturated[0, 0], [1, 2, 2])
+    assert run.v["a"][0, 2, 1] == -(2**23) + 1
