@@ -135,7 +135,8 @@ def _runnable(edge: Projection, program: Program) -> Projection:
 def _node(node: Node, depth: int, arrays: dict[str, Array], integers: bool) -> dict[str, Any]:
     common = {"name": node.name, "shape": list(node.shape), "depth": depth}
     if isinstance(node, Source):
-        return {**common, "kind": "source", "coding": node.coding, "scale": node.scale}
+        inputs = {"coding": node.coding, "scale": node.scale, "offset": node.offset}
+        return {**common, "kind": "source", **inputs}
     key = f"{node.name}/bias"
     if not isinstance(node, Population):
         arrays[key] = node.bias.astype(np.int32) if integers else node.bias

@@ -81,9 +81,14 @@ def bias_parts(node: Population) -> tuple[Array, int]:
 def _check_source(source: Source, limits: tuple[float, float]) -> None:
     if not 0 < source.scale < inf:
         _fail(f"{source.name}: scale {source.scale}", "a number above 0")
-    largest = max(map(abs, limits)) * source.scale
+    largest = _largest(source, limits)
     if isfinite(largest) and largest > STATE:
         _fail(f"{source.name}: inputs up to {largest:g}", f"messages of 24 bits, {STATE}")
+
+
+def _largest(source: Source, limits: tuple[float, float]) -> float:
+    """The largest magnitude that the source sends; infinity where its input has no limits."""
+    return max(abs(x - source.offset) for x in limits) * source.scale
 
 
 def _check_neurons(node: Population) -> None:
@@ -154,7 +159,7 @@ def _in_range(name: str, values: Array, low: int, high: int) -> None:
 def _check_sums(program: Program) -> None:
     """Sums that Lava's convolution takes in float64 and casts must fit 32 bits before they wrap."""
     graph = program.graph
-    largest = max(map(abs, program.input_range)) * graph.source.scale
+    largest = _largest(graph.source, program.input_range)
     for edge in graph.projections:
         if edge.pre == graph.source.name and isfinite(largest):
             total = most(edge) * round(largest)
@@ -176,7 +181,7 @@ def check_without_wrap(edge: Projection, program: Program) -> None:
     """Raise ProgramError where a convolution's sums may wrap at 24 bits, which no list does."""
     graph = program.graph
     from_source = edge.pre == graph.source.name
-    largest = max(map(abs, program.input_range)) * graph.source.scale if from_source else 1.0
+    largest = _largest(graph.source, program.input_range) if from_source else 1.0
     total = most(edge) * largest
     if total > STATE:
         _fail(f"{edge.pre} -> {edge.post}: sums up to {total:g} in a list", f"24 bits, {STATE}")
@@ -190,7 +195,7 @@ def needs_split(synapses: Sparse) -> bool:
 
 
 def input_limit(program: Program) -> float:
-    """The largest |x| whose messages fit 24 bits and whose sums fit 32."""
+    """The largest |x - offset| whose messages fit 24 bits and whose sums fit 32."""
     graph = program.graph
     sums = [most(e) for e in graph.projections if e.pre == graph.source.name]
     return min(STATE, BITS_32 // max(1, *sums)) / graph.source.scale

@@ -75,10 +75,12 @@ def _check_values(path: Path, x: np.ndarray, spec: dict[str, Any]) -> None:
         raise InputError(
             f"{path}: values from {x.min():g} to {x.max():g}, the network takes {low} to {high}"
         )
-    limit = spec["input"].get("limit")
-    if limit is not None and np.abs(x).max() > limit:
+    limit, source = spec["input"]["limit"], spec["nodes"][0]
+    largest = np.abs(x.astype(float) - source["offset"]).max()
+    if limit is not None and largest > limit:
         raise InputError(
-            f"{path}: values up to {np.abs(x).max():g}, integers of this scale end at {limit:g}"
+            f"{path}: values {largest:g} from {source['offset']:g}, this program's integers end at "
+            f"{limit:g}"
         )
 
 
