@@ -111,8 +111,9 @@ def quantize(
     ModelError
         When a layer fits into no scale, or its leak is no multiple of 1/4096.
     """
+    scale = _source_scale(graph.source, input_range)
     graph = _centered(graph, input_range)
-    source = replace(graph.source, scale=_source_scale(graph.source, input_range))
+    source = replace(graph.source, scale=scale)
     nodes, edges, scales, unit = list[Node]([source]), [], [], 1.0
     values = source_values(source, input_range)
     input_range = (input_range[0] - source.offset, input_range[1] - source.offset)
