@@ -19,19 +19,33 @@ unevenly; that error goes to 0 as T grows.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from seenn_deploy.errors import ModelError
+from seenn_deploy.compiler import fold_affine, fold_pool
+from seenn_deploy.errors import DataError, ModelError
 from seenn_deploy.graph import (
     Affine,
+    Array,
     AvgPool2d,
     LinearMap,
+    Node,
     Population,
     Projection,
     SpikingGraph,
 )
+from seenn_deploy.replay import apply
+
+if TYPE_CHECKING:
+    from seenn_deploy.exits import ExitRule
+    from seenn_deploy.program import Program
+
+DEFAULT_PERCENTILE = 99.9
 
 # --- ANN to SNN ----------------------------------------------------------------------------------
 
@@ -51,7 +65,9 @@ def spiking(ann: SpikingGraph) -> SpikingGraph:
     """
     nodes = [_neuron(n) if isinstance(n, Population) else n for n in ann.order]
     edges = [_scaled(ann, edge) for edge in ann.projections]
-    return SpikingGraph(nodes, edges, ann.T, ann.provenance)
+    thresholds = {n.name: n.v_threshold for n in nodes if isinstance(n, Population)}
+    provenance = ann.provenance | {"conversion": {"thresholds": thresholds}}
+    return SpikingGraph(nodes, edges, ann.T, provenance)
 
 
 def _neuron(activation: Population) -> Population:
@@ -77,3 +93,129 @@ def _times(weighted: LinearMap, scale: float) -> LinearMap:
     assert not isinstance(weighted, Affine | AvgPool2d)
     weight = np.asarray(weighted.weight.astype(np.float64) * scale)
     return replace(weighted, weight=weight)
+
+
+# --- the ANN itself ------------------------------------------------------------------------------
+
+
+def forward(
+    ann: SpikingGraph, images: Array, levels: int | None = None
+) -> Iterator[tuple[str, Array]]:
+    """Run an ANN in float64, layer after layer.
+
+    Parameters
+    ----------
+    ann : SpikingGraph
+        As the module says.
+    images : array (N, C, H, W)
+    levels : int, optional
+        Round activations as QCFS with L levels does; for finite thresholds.
+
+    Yields
+    ------
+    name, float64 array (N, *shape)
+        Every activation, and at last the logits under the name of the readout.
+    """
+    graph = fold_affine.apply(fold_pool.apply(ann))
+    values = {graph.source.name: np.asarray(images, np.float64)}
+    waiting = Counter(edge.pre for edge in graph.projections)
+    for node in graph.layers:
+        z = np.broadcast_to(node.bias.astype(np.float64), (len(images), *node.shape))
+        for edge in graph.into(node.name):
+            z = z + apply(edge.synapses, values[edge.pre])
+            waiting[edge.pre] -= 1
+            if not waiting[edge.pre]:  # batches of feature maps are large
+                del values[edge.pre]
+        values[node.name] = _activate(node, z, levels) if isinstance(node, Population) else z
+        yield node.name, values[node.name]
+
+
+def _activate(node: Population, z: Array, levels: int | None) -> Array:
+    v = node.v_threshold
+    if levels is not None:
+        z = np.floor(z / v * levels + 0.5) * (v / levels)
+    return np.clip(z, 0, v)
+
+
+def with_thresholds(
+    ann: SpikingGraph, images: Array, percentile: float = DEFAULT_PERCENTILE
+) -> SpikingGraph:
+    """Thresholds for activations that have none, from the activations that images cause.
+
+    Parameters
+    ----------
+    ann : SpikingGraph
+        Activations of infinite threshold (ReLU) get one, the others keep theirs.
+    images : array (N, C, H, W)
+        As the program takes them.
+    percentile : float in (0, 100]
+        Of all activations of a layer, zeros included; 100 is their maximum (arXiv 1612.04052 takes
+        99.9: the largest ones would make all others slow).
+
+    Raises
+    ------
+    DataError
+        For a percentile out of range or no images.
+    ModelError
+        When a layer stays silent at that percentile, so that no threshold can be found.
+    """
+    if not 0 < percentile <= 100:
+        raise DataError(f"percentile {percentile:g} lies outside (0, 100]")
+    if not len(images):
+        raise DataError("no calibration images; give at least one")
+    found: dict[str, float] = {}
+    for name, activation in forward(ann, images):
+        node = ann.node(name)
+        if isinstance(node, Population) and np.isinf(node.v_threshold):
+            found[name] = float(np.percentile(activation, percentile))
+            if found[name] <= 0:
+                raise ModelError(
+                    f"{name}: silent, {percentile:g} % of its activations are 0 on the "
+                    f"{len(images)} calibration images; give more of them or a higher percentile"
+                )
+    return ann.replace([_at_threshold(n, found) for n in ann.order])
+
+
+def _at_threshold(node: Node, found: dict[str, float]) -> Node:
+    if isinstance(node, Population) and node.name in found:
+        return replace(node, v_threshold=found[node.name])
+    return node
+
+
+# --- from a file to a program --------------------------------------------------------------------
+
+
+def convert(
+    model: str | Path,
+    exit_rule: ExitRule | None = None,
+    precision: str = "float32",
+    schedule: Literal["pipelined", "speculative", "gated"] = "speculative",
+    **options: Any,
+) -> Program:
+    """Convert an ANN to a spiking program.
+
+    Parameters
+    ----------
+    model : str or Path
+        A state_dict with QCFS activations (:func:`seenn_deploy.frontends.qcfs.build`), or ``.onnx``
+        (:func:`seenn_deploy.frontends.onnx.read`).
+    exit_rule, precision, schedule
+        As of :func:`seenn_deploy.compile`.
+    **options
+        Of these frontends: T, mean, std, .. and, for ONNX, calibration and percentile.
+
+    Raises
+    ------
+    ModelError
+        When the file cannot be read, or is a spiking network already.
+    """
+    from seenn_deploy.compiler.pipeline import compile
+    from seenn_deploy.frontends import import_model
+
+    graph = import_model(model, **options)
+    if "conversion" not in graph.provenance:
+        raise ModelError(
+            f"{model}: {graph.provenance.get('family')} spikes already, there is nothing to "
+            "convert; use seenn compile"
+        )
+    return compile(graph, exit_rule, precision=precision, schedule=schedule)

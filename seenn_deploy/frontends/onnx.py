@@ -1,0 +1,433 @@
+"""ANNs as ONNX, converted: an IF neuron at every Relu and Clip.
+
+=============================  ==================================================================
+Conv, Gemm, MatMul             synapses; two-dimensional convolutions, symmetric padding
+BatchNormalization             folded, as is Add of a constant
+Add                            of two branches: both feed the next neuron
+Relu                           threshold from calibration images (`seenn_deploy.conversion`)
+Clip                           from 0 to a maximum, which is the threshold
+AveragePool                    windows that do not overlap, without padding
+GlobalAveragePool, ReduceMean  over height and width
+Flatten, Reshape               to one dimension a sample
+Identity, Dropout              nothing
+=============================  ==================================================================
+
+Between two activations lies one layer of synapses, as everywhere in a spiking network. Populations
+carry the names of the Relu and Clip nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from seenn_deploy.building import Input, Net, normalize_input
+from seenn_deploy.conversion import DEFAULT_PERCENTILE, spiking, with_thresholds
+from seenn_deploy.data import from_array, open_images
+from seenn_deploy.errors import ModelError
+from seenn_deploy.graph import (
+    Affine,
+    Array,
+    AvgPool2d,
+    Conv2d,
+    Dense,
+    Identity,
+    LinearMap,
+    Population,
+    Shape,
+    Source,
+    SpikingGraph,
+    batch_norm,
+)
+from seenn_deploy.input_spec import ANY_VALUE, PIXELS
+from seenn_deploy.onnx_file import OnnxModel, OnnxNode, read_onnx
+
+SUFFIXES = (".onnx",)
+MOST_IMAGES = 128  # enough for a percentile over all neurons of a layer
+
+
+def read(
+    path: Path,
+    T: int = 16,
+    calibration: str | Path | ArrayLike | None = None,
+    percentile: float = DEFAULT_PERCENTILE,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> SpikingGraph:
+    """The converted graph of an ANN.
+
+    Parameters
+    ----------
+    path : Path
+    T : int
+        Timesteps.
+    calibration : path or array (N, C, H, W), optional
+        Images as the program takes them, at most 128 are used; needed where there is a Relu.
+    percentile : float
+        See :func:`seenn_deploy.conversion.with_thresholds`.
+    mean, std : one number a channel, optional
+        Normalisation the network was trained with. It becomes part of the program, which then takes
+        pixels in 0..1; without it the program takes inputs as the ANN does.
+
+    Raises
+    ------
+    ModelError
+        For an operator that has no spiking form, named with its node; a shape that is not fixed; a
+        Relu without calibration images.
+    DataError
+        When the calibration images do not fit.
+    """
+    ann = read_ann(path, T, mean, std)
+    loose = [n.name for n in ann.order if isinstance(n, Population) and np.isinf(n.v_threshold)]
+    if loose and calibration is None:
+        raise ModelError(
+            f"{path}: Relu {loose[0]!r} has no threshold; give calibration images (--calibrate), "
+            "some of the training set"
+        )
+    if loose:
+        ann = with_thresholds(ann, _images(ann, calibration), percentile)
+    return spiking(ann)
+
+
+def read_ann(
+    path: Path,
+    T: int = 16,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> SpikingGraph:
+    """The ANN itself, populations standing for activations; parameters as :func:`read`."""
+    model = read_onnx(path)
+    try:
+        net = _Lowering(model).net
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
+    used = normalize_input(net, mean, std, normalize=True)
+    provenance = {
+        "source": path.name,
+        "frontend": "onnx",
+        "family": "ONNX",
+        "assumed": {"T": T, "input_shape": list(net.source.shape), **used},
+    }
+    return SpikingGraph(net.nodes, net.projections, T, provenance)
+
+
+def _images(ann: SpikingGraph, given: Any) -> Array:
+    limits = ANY_VALUE if ann.provenance["assumed"]["mean"] is None else PIXELS
+    opened = open_images if isinstance(given, str | Path) else from_array
+    images = opened(given, shape=ann.source.shape, input_range=limits, limit=MOST_IMAGES)
+    return images.take(0, len(images))
+
+
+# --- lowering ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Value:
+    """A tensor between two activations: a sum of linear maps of populations.
+
+    Parameters
+    ----------
+    terms : tuple of (source name, linear maps)
+        Biases and shifts are in the first alone.
+    shape : Shape
+        Of one sample, as ONNX sees it: flattening changes it, and no map.
+    """
+
+    terms: tuple[Input, ...]
+    shape: Shape
+
+
+class _Lowering:
+    """Operators taken one after the other; `net` is what comes of them.
+
+    Raises
+    ------
+    ModelError
+        Naming the node, but not the file.
+    """
+
+    def __init__(self, model: OnnxModel) -> None:
+        self.constants = model.constants
+        self.net = Net(Source("input", model.input_shape), Population("", ()))
+        self.values = {model.input: _Value((("input", ()),), model.input_shape)}
+        for node in model.nodes:
+            self._lower(node)
+        self._read_out(model.output)
+
+    def _lower(self, node: OnnxNode) -> None:
+        handler = _OPERATORS.get(node.op)
+        if handler is None:
+            known = ", ".join(sorted(_OPERATORS))
+            remedy = "; train with average pools instead" if node.op == "MaxPool" else ""
+            raise node.error(f"this operator is not supported (there are {known}){remedy}")
+        try:
+            self.values[node.outputs[0]] = handler(self, node)
+        except ModelError as error:
+            text = str(error)
+            raise error if repr(node.name) in text else node.error(text) from None
+
+    def _read_out(self, name: str) -> None:
+        value = self.values.get(name)
+        if value is None:
+            raise ModelError(f"output {name!r} is no result of a node")
+        if not all(any(isinstance(m, Dense) for m in maps) for _, maps in value.terms):
+            raise ModelError(
+                f"output {name!r} must come from Gemm or MatMul: logits of a classifier"
+            )
+        self.net.read_out(name, *value.terms)
+
+    # --- what a node's inputs are ---
+
+    def value(self, node: OnnxNode, at: int = 0) -> _Value:
+        """An input that depends on the image."""
+        name = node.inputs[at]
+        if name not in self.values:
+            raise node.error(f"input {name!r} is a constant; a result of another node is expected")
+        return self.values[name]
+
+    def constant(self, node: OnnxNode, at: int) -> Array | None:
+        """A constant input, or None where it was left out."""
+        if at >= len(node.inputs) or not node.inputs[at]:
+            return None
+        name = node.inputs[at]
+        if name not in self.constants:
+            raise node.error(f"input {name!r} must be a constant, it depends on other nodes")
+        found = self.constants[name]
+        if not np.all(np.isfinite(found)):
+            raise node.error(f"constant {name!r} holds NaN or infinity")
+        return found
+
+    def weight(self, node: OnnxNode, at: int) -> Array:
+        """A constant input that must be there."""
+        found = self.constant(node, at)
+        if found is None:
+            raise node.error(f"input {at} is missing")
+        return found
+
+
+def _apply(net: _Lowering, node: OnnxNode, step: LinearMap, value: _Value | None = None) -> _Value:
+    """One more linear map behind every term of the first input; only one term gets its bias."""
+    value = value or net.value(node)
+    for pre, maps in value.terms:
+        before = [m for m in maps if not isinstance(m, Affine)]
+        if isinstance(step, AvgPool2d) and before:
+            raise node.error("a pool must follow an activation; move it behind the Relu")
+        if isinstance(step, Conv2d | Dense) and any(not isinstance(m, AvgPool2d) for m in before):
+            raise node.error("no activation between it and the layer before; merge the two layers")
+        if isinstance(step, Affine) and len(step.scale) != net.net.shape(pre, maps)[0]:
+            raise node.error(
+                "one number a feature behind flattening; it needs one a channel before"
+            )
+    (first, maps), *others = value.terms
+    terms = [(first, (*maps, step))] + [(pre, (*m, _unbiased(step))) for pre, m in others]
+    return _Value(tuple(terms), step.out_shape(value.shape))
+
+
+def _unbiased(step: LinearMap) -> LinearMap:
+    if isinstance(step, Affine):
+        return Affine(step.scale, np.zeros_like(step.shift))
+    return replace(step, bias=None) if isinstance(step, Conv2d | Dense) else step
+
+
+# --- operators -----------------------------------------------------------------------------------
+
+
+def _conv(net: _Lowering, node: OnnxNode) -> _Value:
+    value, weight = net.value(node), net.weight(node, 1)
+    if weight.ndim != 4 or len(value.shape) != 3:
+        raise node.error("only two-dimensional convolutions of (C, H, W) are supported")
+    stride = tuple(node.attribute("strides", [1, 1]))
+    dilation = tuple(node.attribute("dilations", [1, 1]))
+    padding = _padding(node, weight.shape[2:], stride, dilation)
+    conv = Conv2d(
+        weight, stride, padding, dilation, node.attribute("group", 1), net.constant(node, 2)
+    )
+    return _apply(net, node, conv)
+
+
+def _padding(
+    node: OnnxNode, kernel: Shape, stride: Sequence[int], dilation: Sequence[int]
+) -> tuple[int, int]:
+    kind, pads = node.attribute("auto_pad", "NOTSET"), node.attribute("pads", [0, 0, 0, 0])
+    reach = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+    if kind.startswith("SAME"):
+        if tuple(stride) != (1, 1) or any(r % 2 for r in reach):
+            raise node.error(f"auto_pad {kind} is asymmetric here; pad both sides alike")
+        return reach[0] // 2, reach[1] // 2
+    if kind == "VALID":
+        return 0, 0
+    if pads[:2] != pads[2:]:
+        raise node.error(f"pads {list(pads)} are asymmetric; pad both sides alike")
+    return pads[0], pads[1]
+
+
+def _batch_norm(net: _Lowering, node: OnnxNode) -> _Value:
+    if node.attribute("training_mode", 0):
+        raise node.error("is in training mode; export the model in eval mode")
+    gamma, beta, mean, var = (net.weight(node, at) for at in (1, 2, 3, 4))
+    if np.any(var < 0):
+        raise node.error(f"the variance is negative ({var.min():g})")
+    epsilon = node.attribute("epsilon", 1e-5)
+    return _apply(net, node, batch_norm(gamma, beta, mean, var, epsilon))
+
+
+def _relu(net: _Lowering, node: OnnxNode) -> _Value:
+    return _activation(net, node, np.inf)
+
+
+def _clip(net: _Lowering, node: OnnxNode) -> _Value:
+    """Bounds are inputs since opset 11, attributes before."""
+    low, high = net.constant(node, 1), net.constant(node, 2)
+    bottom = node.attribute("min", None) if low is None else float(low)
+    top = node.attribute("max", None) if high is None else float(high)
+    if bottom != 0:
+        raise node.error(f"clips at {bottom} below; spikes need 0, as of Relu")
+    if top is not None and top <= 0:
+        raise node.error(f"clips at {top} above; a threshold must be positive")
+    return _activation(net, node, np.inf if top is None else top)
+
+
+def _activation(net: _Lowering, node: OnnxNode, threshold: float) -> _Value:
+    value = net.value(node)
+    name = node.name.strip("/")
+    if any(name == n.name for n in net.net.nodes):
+        name = f"{name}:{node.outputs[0]}"
+    net.net.spike(name, *((pre, maps or (Identity(),)) for pre, maps in value.terms),
+                  v_threshold=threshold)  # fmt: skip
+    return _Value(((name, ()),), value.shape)
+
+
+def _average_pool(net: _Lowering, node: OnnxNode) -> _Value:
+    value, kernel = net.value(node), tuple(node.attribute("kernel_shape", []))
+    strides = tuple(node.attribute("strides", [1] * len(kernel)))
+    if len(kernel) != 2 or strides != kernel:
+        raise node.error(f"windows {kernel} with strides {strides}; they must be two equal pairs")
+    if any(node.attribute("pads", [])) or node.attribute("auto_pad", "NOTSET").startswith("SAME"):
+        raise node.error("padded pools are not supported; leave the padding out")
+    whole = all(n % k == 0 for n, k in zip(value.shape[1:], kernel, strict=True))
+    if node.attribute("ceil_mode", 0) and not whole:
+        raise node.error("ceil_mode with partial windows is not supported")
+    return _apply(net, node, AvgPool2d((kernel[0], kernel[1])))
+
+
+def _global_average_pool(net: _Lowering, node: OnnxNode) -> _Value:
+    return _apply(net, node, _whole(node, net.value(node)))
+
+
+def _reduce_mean(net: _Lowering, node: OnnxNode) -> _Value:
+    """Axes are an input since opset 18, an attribute before."""
+    value, given = net.value(node), net.constant(node, 1)
+    axes = node.attribute("axes", None) if given is None else given.ravel().tolist()
+    rank = 1 + len(value.shape)
+    if axes is None or sorted(a % rank for a in axes) != [2, 3] or rank != 4:
+        raise node.error(f"over axes {axes}; only height and width, [2, 3], are supported")
+    pooled = _apply(net, node, _whole(node, value))
+    return pooled if node.attribute("keepdims", 1) else replace(pooled, shape=value.shape[:1])
+
+
+def _whole(node: OnnxNode, value: _Value) -> AvgPool2d:
+    if len(value.shape) != 3:
+        raise node.error(f"needs (C, H, W), finds {value.shape}")
+    return AvgPool2d((value.shape[1], value.shape[2]))
+
+
+def _add(net: _Lowering, node: OnnxNode) -> _Value:
+    constant = next((at for at in (0, 1) if node.inputs[at] in net.constants), None)
+    if constant is not None:
+        value = net.value(node, 1 - constant)
+        shift = _per_channel(node, net.weight(node, constant), value.shape)
+        return _apply(net, node, Affine(np.ones(len(shift)), shift), value)
+    first, second = net.value(node, 0), net.value(node, 1)
+    if first.shape != second.shape:
+        raise node.error(f"adds shapes {first.shape} and {second.shape}; they must be equal")
+    return _Value((*first.terms, *second.terms), first.shape)
+
+
+def _per_channel(node: OnnxNode, constant: Array, shape: Shape) -> Array:
+    try:
+        full = np.broadcast_to(constant.astype(np.float64), (1, *shape))[0]
+    except ValueError:
+        raise node.error(f"adds a constant of shape {constant.shape} to {shape}") from None
+    rows = full.reshape(shape[0], -1)
+    if np.any(rows != rows[:, :1]):
+        raise node.error(
+            "adds a constant that differs within a channel; one a channel is supported"
+        )
+    return np.array(rows[:, 0])
+
+
+def _gemm(net: _Lowering, node: OnnxNode) -> _Value:
+    if node.attribute("transA", 0):
+        raise node.error("transA is not supported")
+    weight = net.weight(node, 1) * node.attribute("alpha", 1.0)
+    weight = weight if node.attribute("transB", 0) else weight.T
+    bias = net.constant(node, 2)
+    if bias is not None:
+        bias = np.broadcast_to(bias.ravel() * node.attribute("beta", 1.0), len(weight))
+    return _dense(net, node, Dense(np.ascontiguousarray(weight), bias))
+
+
+def _matmul(net: _Lowering, node: OnnxNode) -> _Value:
+    weight = net.weight(node, 1)
+    if weight.ndim != 2:
+        raise node.error(f"multiplies by shape {weight.shape}; a matrix is expected")
+    return _dense(net, node, Dense(np.ascontiguousarray(weight.T)))
+
+
+def _dense(net: _Lowering, node: OnnxNode, dense: Dense) -> _Value:
+    shape = net.value(node).shape
+    if len(shape) != 1:
+        raise node.error(f"needs one dimension a sample, finds {shape}; flatten before")
+    return _apply(net, node, dense)
+
+
+def _flatten(net: _Lowering, node: OnnxNode) -> _Value:
+    value, axis = net.value(node), node.attribute("axis", 1)
+    if axis % (1 + len(value.shape)) != 1:
+        raise node.error(f"at axis {axis}; only axis 1, all but the batch, is supported")
+    return replace(value, shape=(prod(value.shape),))
+
+
+def _reshape(net: _Lowering, node: OnnxNode) -> _Value:
+    """To (batch, everything), whatever the batch is called; or to what it is already."""
+    value, target = net.value(node), net.weight(node, 1).astype(int).tolist()
+    size = prod(value.shape)
+    if target[1:] in ([-1], [size]):
+        return replace(value, shape=(size,))
+    if tuple(target[1:]) != value.shape:
+        raise node.error(f"to {target} from {value.shape}; only flattening to [N, -1] is supported")
+    return value
+
+
+def _nothing(net: _Lowering, node: OnnxNode) -> _Value:
+    return net.value(node)
+
+
+def _dropout(net: _Lowering, node: OnnxNode) -> _Value:
+    if (training := net.constant(node, 2)) is not None and training.any():
+        raise node.error("is in training mode; export the model in eval mode")
+    return net.value(node)
+
+
+_OPERATORS: dict[str, Callable[[_Lowering, OnnxNode], _Value]] = {
+    "Add": _add,
+    "AveragePool": _average_pool,
+    "BatchNormalization": _batch_norm,
+    "Clip": _clip,
+    "Conv": _conv,
+    "Dropout": _dropout,
+    "Flatten": _flatten,
+    "Gemm": _gemm,
+    "GlobalAveragePool": _global_average_pool,
+    "Identity": _nothing,
+    "MatMul": _matmul,
+    "ReduceMean": _reduce_mean,
+    "Relu": _relu,
+    "Reshape": _reshape,
+}
