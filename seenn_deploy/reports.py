@@ -229,7 +229,7 @@ def sweep_rows(report: SweepReport) -> Iterator[tuple[str, str]]:
 
 def sweep_table(report: SweepReport) -> Table:
     """Fixed timesteps and the chosen thresholds, 95 % intervals in brackets."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)
     table.add_column("exit", no_wrap=True)
     for name in ("accuracy %", "points to t=T", "mean exit", "energy uJ", "latency"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -247,7 +247,9 @@ def _figure_cells(figures: Figures) -> Iterator[str]:
     yield _interval(figures.accuracy, 100, 1)
     yield _interval(figures.accuracy_change, 100, 2)
     yield f"{figures.mean_exit_step.value:.3f}"
-    yield _interval(figures.energy, 1e6, 2)
+    uj = figures.energy.value * 1e6
+    digits = sum(uj < border for border in (1000, 100, 1, 1))
+    yield _interval(figures.energy, 1e6, digits)
     yield f"{figures.latency_steps.value:.2f}"
 
 
