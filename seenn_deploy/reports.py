@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from io import StringIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from seenn_deploy import folders
 from seenn_deploy.inspection import LayerInfo
 from seenn_deploy.program import Program
 
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
     from seenn_deploy.exits import ExitRule
     from seenn_deploy.simulator.result import RunResult
     from seenn_deploy.sweeps.report import Choice, Estimate, Figures, SweepReport
-    from seenn_deploy.verify import VerifyReport
+    from seenn_deploy.verify_report import VerifyReport
 
 WIDTH = 100
 
@@ -28,6 +31,15 @@ def console(stderr: bool = False) -> Console:
     return (
         found if found.is_terminal and found.width <= WIDTH else Console(stderr=stderr, width=WIDTH)
     )
+
+
+def write_text(path: Path, parts: Iterable[Any]) -> None:
+    """Write tables as plain text, whole or not at all."""
+    text = StringIO()
+    plain = Console(file=text, width=WIDTH)
+    for part in parts:
+        plain.print(part)
+    folders.write_file(path, text.getvalue())
 
 
 @contextmanager
@@ -178,11 +190,20 @@ def verify_tables(report: VerifyReport) -> Iterator[Table]:
     """How a device compares with the simulator: layer by layer, then the verdict."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("layer", no_wrap=True)
-    for name in ("neuron-steps", "differing spikes", "ties", "their consequences", "mismatches"):
+    names = (
+        "neuron-steps",
+        "differing spikes",
+        "ties",
+        "consequences",
+        "mismatches",
+        "v differing",
+    )
+    for name in names:
         table.add_column(name, justify="right", no_wrap=True)
     for layer in report.layers:
-        counts = (layer.mismatching, layer.ties, layer.consequences, layer.mismatches)
-        style = "red" if layer.mismatches else None
+        ties = (layer.ties, layer.consequences, layer.mismatches)
+        counts = (layer.mismatching, *ties, layer.potentials)
+        style = "red" if layer.mismatches or layer.potentials else None
         table.add_row(layer.name, f"{layer.compared:,}", *map(str, counts), style=style)
     yield table
     yield facts_table(_verdict(report))
@@ -192,14 +213,16 @@ def _verdict(report: VerifyReport) -> Iterator[tuple[str, str]]:
     yield "", ""
     for d in report.first_differences[:5]:
         where = f"sample {d.sample}, step {d.step}, {d.layer}{list(d.neuron)}"
-        yield (
-            d.kind,
-            f"{where}: {d.distance:.2e} from the threshold, rounding explains {d.bound:.2e}",
-        )
+        values = f"{d.quantity} {d.simulated:g}, on {report.device} {d.device:g}"
+        rounding = f"; {d.distance:.2e} from the threshold, rounding explains {d.bound:.2e}"
+        yield d.kind, f"{where}: {values}{rounding if d.bound else ''}"
     exits = ", ".join(f"{a}" if a == b else f"{a} (device {b})" for a, b in report.exit_steps[:16])
     yield "exit steps", exits + (", .." if len(report.exit_steps) > 16 else "")
     yield "largest logit difference", f"{report.max_logit_difference:.2e}"
     yield "wrong logits", str(report.wrong_logits)
+    yield "wrong latencies", str(report.wrong_latencies)
+    if report.near_exits:
+        yield "exits close to the rule's threshold", str(report.near_exits)
     steps = sum(report.hardware_steps) / max(len(report.hardware_steps), 1)
     yield "hardware steps per sample", f"{steps:.2f}"
     yield f"seconds on {report.device}", f"{report.device_seconds:.1f}"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from seenn_deploy import schedules
 from seenn_deploy.data import ImageSet, for_program
 from seenn_deploy.graph import Array, Population
 from seenn_deploy.program import Program
@@ -19,118 +20,8 @@ from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.simulator.result import RunResult
 from seenn_deploy.targets import write
 from seenn_deploy.targets.lava.device import DeviceRun, run
-
-Kind = Literal["tie", "consequence", "mismatch"]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A neuron and timestep at which the two disagree, the first ones of their sample.
-
-    Parameters
-    ----------
-    sample : int
-        From 0.
-    step : int
-        From 1.
-    layer : str
-    neuron : tuple of int
-        Index in the layer; of an exit step that differs: empty.
-    kind : 'tie' or 'mismatch'
-    distance : float
-        |v' - V|, v' recomputed in float64 from the spikes before, on which both agree. Of an exit:
-        the largest difference of two logits. An exit is a tie if the device obeys the rule.
-    bound : float
-        What float32 rounding can explain: a tie lies within it.
-    """
-
-    sample: int
-    step: int
-    layer: str
-    neuron: tuple[int, ...]
-    kind: Kind
-    distance: float
-    bound: float
-
-
-@dataclass(frozen=True)
-class LayerReport:
-    """How the spikes of one population compare.
-
-    ``mismatching = ties + consequences + mismatches``.
-    """
-
-    name: str
-    compared: int
-    mismatching: int = 0
-    ties: int = 0
-    consequences: int = 0
-    mismatches: int = 0
-
-
-@dataclass(frozen=True)
-class VerifyReport:
-    """What a verification found.
-
-    Parameters
-    ----------
-    device : str
-    samples : int
-    layers : tuple of LayerReport
-        Populations in topological order.
-    first_differences : tuple of Difference
-        Of each sample that has any: all neurons of its first differing step and depth.
-    exit_steps : tuple of (int, int)
-        Simulated and on the device, a sample each.
-    wrong_logits : int
-        Logits of either that float32 rounding cannot explain, given its own spikes.
-    max_logit_difference : float
-        Over samples whose spikes all agree.
-    hardware_steps : tuple of int
-        Of each sample.
-    device_seconds : float
-        Start of the device included.
-    """
-
-    device: str
-    samples: int
-    layers: tuple[LayerReport, ...]
-    first_differences: tuple[Difference, ...]
-    exit_steps: tuple[tuple[int, int], ...]
-    wrong_logits: int
-    max_logit_difference: float
-    hardware_steps: tuple[int, ...]
-    device_seconds: float
-
-    @property
-    def ok(self) -> bool:
-        """Everything agrees, or differs by proven ties and what they caused."""
-        mismatches = sum(layer.mismatches for layer in self.layers) + self.wrong_logits
-        return not mismatches and all(d.kind == "tie" for d in self.first_differences)
-
-    @property
-    def exact(self) -> bool:
-        """Every spike and every exit step agrees."""
-        return self.ok and not self.first_differences
-
-    def summary(self) -> dict[str, Any]:
-        """The report as JSON values."""
-        counts = ("compared", "mismatching", "ties", "consequences", "mismatches")
-        return {
-            "device": self.device,
-            "samples": self.samples,
-            "ok": self.ok,
-            "exact": self.exact,
-            **{f"spikes_{k}": sum(getattr(layer, k) for layer in self.layers) for k in counts},
-            "exit_steps_differing": sum(a != b for a, b in self.exit_steps),
-            "mean_exit_step": float(np.mean([b for _, b in self.exit_steps])),
-            "wrong_logits": self.wrong_logits,
-            "max_logit_difference": self.max_logit_difference,
-            "hardware_steps_per_sample": float(np.mean(self.hardware_steps)),
-            "device_seconds": self.device_seconds,
-            "layers": [asdict(layer) for layer in self.layers],
-            "first_differences": [asdict(d) for d in self.first_differences],
-        }
+from seenn_deploy.verify_exact import ExactComparison
+from seenn_deploy.verify_report import Difference, Kind, LayerReport, VerifyReport
 
 
 def verify(
@@ -142,6 +33,7 @@ def verify(
     full_trace: bool = False,
     timeout: float | None = None,
     python: Path | None = None,
+    command: str | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> VerifyReport:
     """Simulate a program, run it on a device, and compare every spike, logit and exit step.
@@ -153,6 +45,9 @@ def verify(
     later in the same sample is a consequence only if the spikes of both, each given its own past,
     are what the equations say; everything else is a mismatch.
 
+    An integer program has no ties: spikes, potentials, integer logits and exit steps are equal, or
+    they are mismatches. Of both, each sample's start and latency must be what the schedule says.
+
     Parameters
     ----------
     program : Program
@@ -163,7 +58,7 @@ def verify(
         What runs on the device; by default it is written for this call.
     full_trace : bool
         Compare all T timesteps, also those after the exit.
-    timeout, python, progress
+    timeout, python, command, progress
         As for ``targets.lava.device.run``.
 
     Raises
@@ -173,12 +68,26 @@ def verify(
     """
     data = for_program(program, images)
     stacked = data.take(0, len(data))
-    simulated = simulate(program, stacked, record=True, full_trace=full_trace)
+    exact = program.precision != "float32"
+    simulated = simulate(program, stacked, record=True, full_trace=full_trace or exact)
     began = time.perf_counter()
-    options = {"full_trace": full_trace, "timeout": timeout, "python": python}
+    options = {"full_trace": full_trace, "timeout": timeout, "python": python, "command": command}
     ran = _run(program, stacked, device, bundle, {**options, "progress": progress})
     seconds = time.perf_counter() - began
-    return _Comparison(program, stacked, simulated, ran, full_trace).report(device, seconds)
+    compare = ExactComparison if exact else _Comparison
+    report = compare(program, stacked, simulated, ran, full_trace).report(device, seconds)
+    return replace(report, wrong_latencies=wrong_latencies(program, ran, full_trace))
+
+
+def wrong_latencies(program: Program, ran: DeviceRun, full_trace: bool) -> int:
+    """Samples whose start or latency is not what the schedule says of the device's own exits."""
+    depth = schedules.depth(program)
+    last = np.full_like(ran.exit_step, program.T) if full_trace else ran.exit_step
+    latency = schedules.latency(program.schedule, last, depth)
+    interval = schedules.initiation_interval(program.schedule, last, depth, program.T)
+    wrong = ran.hardware_steps != latency
+    wrong[1:] |= np.diff(ran.start) != interval[:-1]
+    return int(wrong.sum())
 
 
 def _run(
@@ -276,7 +185,8 @@ class _Comparison:
         return [
             Difference(
                 n, t + 1, name, at, "tie" if distance[at] <= found.bound[t][at] else "mismatch",
-                float(distance[at]), float(found.bound[t][at]),
+                float(distance[at]), float(found.bound[t][at]), "spike",
+                *(float(run.spikes[name][(n, t, *at)]) for run in (self.simulated, self.ran)),
             )
             for at in (tuple(map(int, index)) for index in neurons)
         ]  # fmt: skip
@@ -324,4 +234,12 @@ class _Comparison:
         name, step = self.graph.readout.name, min(here, there)
         found = potentials(self.graph, name, self.images[n], self._spikes(self.ran, n))
         bound = float(found.bound[step - 1].max())
-        return [Difference(n, step, name, (), kind, self._logit_distance(n), bound)]
+        distance = self._logit_distance(n)
+        return [
+            Difference(
+                n, step, name, (), kind, distance, bound, "exit step", float(here), float(there)
+            )
+        ]
+
+
+__all__ = ["Difference", "LayerReport", "VerifyReport", "verify", "wrong_latencies"]
