@@ -20,6 +20,8 @@ from safetensors.numpy import load_file, save
 
 from seenn_deploy import exits, folders, schedules
 from seenn_deploy.errors import ModelError, ProgramError
+from seenn_deploy.exits.policy import FILE as POLICY
+from seenn_deploy.exits.policy import Policy
 from seenn_deploy.graph import (
     Array,
     Conv2d,
@@ -134,7 +136,7 @@ class Program:
                 write(target, self, work / target)
 
     def write(self, folder: Path) -> None:
-        """Write the program's two files into `folder`."""
+        """Write the program's files into `folder`."""
         arrays: dict[str, Array] = {}
         manifest = {
             "format": folders.FORMAT,
@@ -152,7 +154,10 @@ class Program:
             ],
         }
         folders.write_file(folder / WEIGHTS, save(arrays))
-        manifest["sha256"] = {WEIGHTS: folders.sha256(folder / WEIGHTS)}
+        if isinstance(self.exit_rule, Policy):
+            folders.write_file(folder / POLICY, _policy_bytes(self.exit_rule))
+        written = [folder / name for name in (WEIGHTS, POLICY) if (folder / name).is_file()]
+        manifest["sha256"] = {path.name: folders.sha256(path) for path in written}
         folders.write_json(folder / folders.MANIFEST, manifest)
 
     @classmethod
@@ -177,7 +182,7 @@ class Program:
             low, high = manifest["input_range"]
             return cls(
                 graph,
-                exits.from_dict(manifest["exit_rule"]),
+                _read_rule(folder, manifest),
                 manifest["schedule"],
                 manifest["precision"],
                 (-np.inf if low is None else low, np.inf if high is None else high),
@@ -205,6 +210,47 @@ def _check_rule(program: Program) -> None:
         )
 
 
+    if isinstance(rule, Policy):
+        _check_policy(program, rule)
+
+
+def _check_policy(program: Program, policy: Policy) -> None:
+    """Raise ProgramError where a policy network cannot choose for this program."""
+    source, classes = program.graph.source, program.graph.readout.shape[0]
+    if source.coding != "direct":
+        raise ProgramError(
+            "a policy network sees the image before the network starts, this program takes events "
+            "step by step; use another exit rule"
+        )
+    for what, has, needs in (
+        ("images of shape", policy.input_shape, source.shape),
+        ("classes,", policy.classes, classes),
+    ):
+        if has != needs:
+            raise ProgramError(
+                f"the policy network is for {what} {has}, the program for {needs}; "
+                "train one with seenn train policy"
+            )
+
+
+def _policy_bytes(policy: Policy) -> bytes:
+    try:
+        content = Path(policy.onnx).read_bytes()
+    except OSError as error:
+        raise ProgramError(f"{policy.onnx}: cannot be read ({error.strerror})") from None
+    if hashlib.sha256(content).hexdigest() != policy.sha256:
+        raise ProgramError(f"{policy.onnx}: the policy network was altered since it was read")
+    return content
+
+
+def _read_rule(folder: Path, manifest: dict[str, Any]) -> exits.ExitRule:
+    stored = dict(manifest["exit_rule"])
+    if "onnx" in stored:
+        _check_file(folder / POLICY, manifest)
+        stored["onnx"] = str(folder / POLICY)
+    return exits.from_dict(stored)
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The checked ``program.json`` of a folder."""
     path = folder / folders.MANIFEST
@@ -227,18 +273,22 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 def _read_weights(folder: Path, manifest: dict[str, Any]) -> dict[str, Array]:
     path = folder / WEIGHTS
-    if not path.is_file():
-        raise ProgramError(f"{path}: missing; compile the model again")
-    if folders.sha256(path) != manifest.get("sha256", {}).get(WEIGHTS):
-        raise ProgramError(
-            f"{path}: the checksum differs from {folders.MANIFEST}, the weights were altered; "
-            "compile the model again"
-        )
+    _check_file(path, manifest)
     try:
         arrays: dict[str, Array] = load_file(path)
     except SafetensorError as error:
         raise ProgramError(f"{path}: {error}; compile the model again") from None
     return arrays
+
+
+def _check_file(path: Path, manifest: dict[str, Any]) -> None:
+    if not path.is_file():
+        raise ProgramError(f"{path}: missing; compile the model again")
+    if folders.sha256(path) != manifest.get("sha256", {}).get(path.name):
+        raise ProgramError(
+            f"{path}: the checksum differs from {folders.MANIFEST}, the weights were altered; "
+            "compile the model again"
+        )
 
 
 def _packed(array: Array) -> Array:

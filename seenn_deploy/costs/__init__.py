@@ -25,6 +25,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -70,6 +71,12 @@ class LayerSizes:
             np.array([int(np.prod(layer.shape)) for layer in graph.layers], np.int64),
             np.array([sum(e.dense_macs for e in edges) for edges in into], np.int64),
         )
+
+    @classmethod
+    def of_policy(cls, rule: Mapping[str, Any]) -> LayerSizes | None:
+        """Of the policy network in a stored exit rule (``ExitRule.to_dict``), if it has one."""
+        layers = rule.get("layers")
+        return cls(*np.array(layers, np.int64).T) if layers else None
 
 
 @dataclass(frozen=True)

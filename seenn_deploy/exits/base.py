@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
@@ -58,6 +58,20 @@ class ExitRule(ABC):
         stops = self.stops(z, np.arange(1, z.shape[1] + 1))
         stops[:, -1] = True
         return np.asarray(stops.argmax(axis=1) + 1, np.int64)
+
+    def steps(self, images: Sequence[NDArray[Any]]) -> NDArray[np.int64] | None:
+        """Timesteps that each sample runs, where the rule knows before the network starts.
+
+        Parameters
+        ----------
+        images : n float arrays (C, H, W)
+            As the program takes them.
+
+        Returns
+        -------
+        int64 array (n,), or None for a rule that finds out on the way
+        """
+        return None
 
     @property
     def timesteps(self) -> int | None:

@@ -125,6 +125,7 @@ def _empty_result(program: Program, data: ImageSet, record: bool) -> RunResult:
         {p.name: np.zeros((n, T, *p.shape), np.bool_) for p in populations},
         {p.name: np.zeros((n, T, *p.shape), np.int32) for p in populations if integer},
         np.zeros((n, T, graph.readout.shape[0]), np.int64) if record and integer else None,
+        LayerSizes.of_policy(program.exit_rule.to_dict()),
     )
 
 
@@ -223,7 +224,7 @@ class _Worker:
         self.counts = Counts.zeros(len(layers), slots)
         self.image_counts = Counts.zeros(len(layers), slots)
         self.sample = np.full(slots, -1)
-        self.t = np.zeros(slots, np.int64)
+        self.t, self.until = np.zeros(slots, np.int64), np.full(slots, program.T)
         self.frames: list[Array] = [np.empty(0)] * slots
 
     def _scratch(self, slots: int) -> dict[int, Array]:
@@ -261,6 +262,8 @@ class _Worker:
         for b, (number, image) in zip(slots, taken, strict=True):
             self.sample[b], self.frames[b] = number, image
         self.t[slots], self.z[slots] = 0, 0
+        chosen = self.program.exit_rule.steps([image for _, image in taken])
+        self.until[slots] = self.program.T if chosen is None else chosen
         for layer in self.layers:
             if isinstance(layer.node, Population):
                 self.v[layer.index][slots] = layer.node.v_init
@@ -352,7 +355,8 @@ class _Worker:
         if result.spikes:
             self._record(slots)
         last = t == self.program.T
-        stops = (self.program.exit_rule.stops(logits, t) | last) & (result.exit_step[samples] == 0)
+        due = self.program.exit_rule.stops(logits, t) | (t >= self.until[slots])
+        stops = due & (result.exit_step[samples] == 0)
         result.exit_step[samples[stops]] = t[stops]
         gone = last if self.feed.full_trace else stops
         self.sample[slots[gone]] = -1

@@ -89,6 +89,8 @@ class RunResult:
         Potentials after the reset, of a recorded integer program; 0 after a sample's exit.
     integer_logits : int64 (N, T, M), optional
         Of a recorded integer program; 0 after a sample's exit.
+    policy : LayerSizes, optional
+        Of the policy network that chose each sample's exit before it started.
     """
 
     logits: Array
@@ -100,6 +102,7 @@ class RunResult:
     spikes: dict[str, Array] = field(default_factory=dict)
     v: dict[str, Array] = field(default_factory=dict)
     integer_logits: Array | None = None
+    policy: costs.LayerSizes | None = None
 
     @classmethod
     def load(cls, folder: str | Path) -> RunResult:
@@ -170,9 +173,13 @@ class RunResult:
     def compare(
         self, cost: str | Path = "paper", policy: costs.LayerSizes | None = None
     ) -> comparison.Comparison:
-        """The mean sample beside the same network as an ANN; see `comparison.compare`."""
+        """The mean sample beside the same network as an ANN; see `comparison.compare`.
+
+        Without `policy`, the policy network is the one that the run itself had.
+        """
         model, T = costs.load(cost), self.logits.shape[1]
-        return comparison.compare(model, self.sizes, T, float(self.energy(cost).mean()), policy)
+        energy = float(self.energy(cost).mean())
+        return comparison.compare(model, self.sizes, T, energy, policy or self.policy)
 
     def summary(
         self, cost: str | Path = "paper", policy: costs.LayerSizes | None = None
@@ -184,11 +191,14 @@ class RunResult:
         cost : str or Path
             Name of a cost model, or a file with one.
         policy : LayerSizes, optional
-            Of the policy network that ran before each sample.
+            Of the policy network that ran before each sample; the run's own by default.
         """
         T = self.logits.shape[1]
         per_sample = self.charged.per_sample()
         histogram = np.bincount(self.exit_step, minlength=T + 1)[1:]
+        energy = float(self.energy(cost).mean() * 1e6)
+        beside = self.compare(cost, policy).summary()
+        policy_energy = beside["policy_energy_uJ_per_sample"]
         return {
             "samples": len(self.exit_step),
             "accuracy": None if self.labels is None else float(self.correct.mean()),
@@ -196,8 +206,9 @@ class RunResult:
             "exit_histogram": {str(t + 1): int(n) for t, n in enumerate(histogram)},
             **{f"{name}_per_sample": float(values.mean()) for name, values in per_sample.items()},
             "cost_model": str(cost),
-            "energy_uJ_per_sample": float(self.energy(cost).mean() * 1e6),
-            **self.compare(cost, policy).summary(),
+            "energy_uJ_per_sample": energy,
+            **beside,
+            "total_energy_uJ_per_sample": None if policy_energy is None else energy + policy_energy,
         }
 
     def _needed_labels(self) -> Array:

@@ -130,6 +130,7 @@ def _open(folder: Path, labels: Array | None, mode: Any) -> RunResult:
         Counts(*(_array(folder, field.name, mode) for field in fields(Counts))),
         LayerSizes(*(_array(folder, field.name, "r") for field in fields(LayerSizes))),
         labels,
+        policy=LayerSizes.of_policy(manifest["run"]["exit_rule"]),
     )
 
 

@@ -1,0 +1,135 @@
+"""SEENN-II: a policy network looks at the image and says how long the SNN runs (arXiv 2304.01230).
+
+The network is an ONNX file written by ``seenn train policy``: images (n, C, H, W) as the program
+takes them in, one score a choice out. What else the rule needs lies in the file's metadata.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .base import ExitRule
+
+METADATA = "seenn_policy"  # the key under which the ONNX file describes itself
+FILE = "policy.onnx"  # its name in a program's folder
+Layers = tuple[tuple[int, int, int], ...]
+
+
+@dataclass(frozen=True)
+class Policy(ExitRule):
+    """Stop at t = k(x): the choice with the largest score, taken before the SNN starts.
+
+    Parameters
+    ----------
+    onnx : str or Path
+        The network. Everything else is read from it where `choices` is not given.
+    choices : tuple of int
+        The timestep that each score stands for.
+    T, classes : int
+        Of the program that the policy was trained for.
+    input_shape : (C, H, W)
+    layers : tuple of (weights, neurons, dense MACs)
+        How large each of its layers is: what a cost model prices.
+    sha256 : str
+        Of the file.
+
+    Raises
+    ------
+    ValueError
+        When the file is missing or no policy network, or its choices do not lie in 1..T.
+    """
+
+    onnx: str | Path = ""
+    choices: tuple[int, ...] = ()
+    T: int = 0
+    classes: int = 0
+    input_shape: tuple[int, ...] = ()
+    layers: Layers = ()
+    sha256: str = ""
+
+    def __post_init__(self) -> None:
+        stored = vars(self) if len(self.choices) else _described(Path(self.onnx))
+        found = {
+            "choices": tuple(stored["choices"]),
+            "input_shape": tuple(stored["input_shape"]),
+            "layers": tuple((int(w), int(n), int(m)) for w, n, m in stored["layers"]),
+            **{name: stored[name] for name in ("T", "classes", "sha256")},
+        }
+        for name, value in found.items():
+            object.__setattr__(self, name, value)
+        if not self.choices or min(self.choices) < 1 or max(self.choices) > self.T:
+            raise ValueError(f"policy choices {self.choices} must lie in 1..T = {self.T}")
+
+    @property
+    def timesteps(self) -> int | None:
+        return self.T
+
+    @property
+    def dense_macs(self) -> int:
+        """Multiply-accumulates of one forward pass."""
+        return sum(macs for _, _, macs in self.layers)
+
+    def steps(self, images: Sequence[NDArray[Any]]) -> NDArray[np.int64]:
+        # one image at a time: a sample's score must not depend on who came with it
+        session = _session(str(self.onnx), self.sha256)
+        name = session.get_inputs()[0].name
+        scores = [session.run(None, {name: x[None].astype(np.float32)})[0][0] for x in images]
+        return np.array([self.choices[int(np.argmax(s))] for s in scores], np.int64)
+
+    def score(self, z: NDArray[Any], t: NDArray[Any]) -> NDArray[np.float64]:
+        return np.zeros(np.shape(z)[:-1])
+
+    def threshold(self, t: NDArray[Any]) -> NDArray[np.float64]:
+        return np.full(np.shape(t), np.inf)
+
+    def to_dict(self) -> dict[str, Any]:
+        return super().to_dict() | {"onnx": FILE}
+
+
+def _described(path: Path) -> dict[str, Any]:
+    """What a policy file says about itself, with its checksum."""
+    digest = _sha256(path)
+    about = _session(str(path), digest).get_modelmeta().custom_metadata_map
+    if METADATA not in about:
+        raise ValueError(f"{path}: not a policy network of seenn train policy (no {METADATA})")
+    stored: dict[str, Any] = json.loads(about[METADATA])
+    return stored | {"sha256": digest}
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+@lru_cache(maxsize=8)
+def _session(path: str, sha256: str) -> Any:
+    """The network, ready to run in one thread; `sha256` is what the file has to hold."""
+    try:
+        import onnxruntime
+    except ImportError:
+        raise ValueError(
+            f"{path}: running a policy network needs onnxruntime; pip install 'seenn-deploy[onnx]'"
+        ) from None
+    if _sha256(Path(path)) != sha256:
+        raise ValueError(f"{path}: the policy network was altered since its program was compiled")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises kinds of its own for files it cannot take
+        first = str(error).split("\n", maxsplit=1)[0]
+        raise ValueError(f"{path}: not an ONNX network ({first})") from None
+
+
+__all__ = ["FILE", "METADATA", "Policy"]

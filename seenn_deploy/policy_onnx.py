@@ -1,0 +1,202 @@
+"""Policy networks as ONNX files: written from a description, and read back into one.
+
+A file says in its metadata for which T, classes and input shape it was trained and how large its
+layers are; :class:`seenn_deploy.exits.policy.Policy` reads that. Writing needs ``onnx``, running
+only ``onnxruntime``, and the Lava bundle neither: it gets the description.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seenn_deploy.errors import ProgramError
+from seenn_deploy.exits.policy import METADATA, Policy
+from seenn_deploy.graph import Array, Conv2d, Shape
+from seenn_deploy.policy_network import Operation, PolicyNetwork
+
+OPSET, IR_VERSION = 17, 8  # old enough for any onnxruntime of the last years
+
+
+def to_onnx(network: PolicyNetwork, input_shape: Shape, classes: int, T: int) -> bytes:
+    """A policy network as an ONNX file, float32, any number of images.
+
+    Parameters
+    ----------
+    network : PolicyNetwork
+    input_shape : (C, H, W)
+        Images as the program takes them.
+    classes, T : int
+        Of the program.
+
+    Raises
+    ------
+    ProgramError
+        When onnx is not installed.
+    """
+    onnx = _onnx()
+    helper, numpy_helper = onnx.helper, onnx.numpy_helper
+    nodes, constants = [], []
+    for number, operation in enumerate(network.operations, start=1):
+        inputs = [_name(i) for i in operation.of]
+        for key, array in _arrays(operation, len(input_shape)).items():
+            constants.append(numpy_helper.from_array(array.astype(np.float32), f"{number}/{key}"))
+            inputs.append(f"{number}/{key}")
+        for kind, taken, given, attributes in _nodes(operation, inputs, _name(number)):
+            nodes.append(helper.make_node(kind, taken, [given], **attributes))
+    nodes[-1].output[0] = "scores"
+    real = onnx.TensorProto.FLOAT
+    graph = helper.make_graph(
+        nodes, "policy",
+        [helper.make_tensor_value_info("image", real, ["n", *input_shape])],
+        [helper.make_tensor_value_info("scores", real, ["n", len(network.choices)])],
+        constants,
+    )  # fmt: skip
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="seenn-deploy"
+    )
+    model.ir_version = IR_VERSION
+    about = {
+        "choices": list(network.choices), "T": T, "classes": classes,
+        "input_shape": list(input_shape), "layers": layer_sizes(network, input_shape),
+    }  # fmt: skip
+    helper.set_model_props(model, {METADATA: json.dumps(about)})
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def _name(value: int) -> str:
+    return f"value{value}" if value else "image"
+
+
+def _arrays(operation: Operation, axes: int) -> dict[str, Array]:
+    """Constants in the order in which ONNX takes them."""
+    order = ("weight", "bias", "scale", "shift")
+    found = {k: np.asarray(operation.arrays[k]) for k in order if k in operation.arrays}
+    if operation.kind == "affine":
+        return {k: v.reshape(-1, *[1] * (axes - 1)) for k, v in found.items()}
+    return found
+
+
+Node = tuple[str, list[str], str, dict[str, Any]]
+
+
+def _nodes(operation: Operation, inputs: list[str], output: str) -> list[Node]:
+    """The ONNX nodes (kind, inputs, output, attributes) of one operation."""
+    options = operation.options
+    if operation.kind == "conv2d":
+        pad, stride = options.get("padding", 0), options.get("stride", 1)
+        how = {"pads": [pad] * 4, "strides": [stride] * 2, "group": options.get("groups", 1)}
+        return [("Conv", inputs, output, how)]
+    if operation.kind == "dense":
+        flat = f"{output}/flat"
+        first: Node = ("Flatten", inputs[:1], flat, {"axis": 1})
+        return [first, ("Gemm", [flat, *inputs[1:]], output, {"transB": 1})]
+    if operation.kind == "affine":
+        x, scale, shift = inputs
+        scaled = f"{output}/scaled"
+        return [("Mul", [x, scale], scaled, {}), ("Add", [scaled, shift], output, {})]
+    if operation.kind == "average":
+        kernel = options.get("kernel", 0)
+        if not kernel:
+            return [("GlobalAveragePool", inputs, output, {})]
+        how = {"kernel_shape": [kernel] * 2, "strides": [kernel] * 2}
+        return [("AveragePool", inputs, output, how)]
+    return [({"relu": "Relu", "add": "Add"}[operation.kind], inputs, output, {})]
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+def from_onnx(path: str | Path) -> PolicyNetwork:
+    """The description of a policy file that `to_onnx` wrote.
+
+    Raises
+    ------
+    ProgramError
+        When onnx is not installed, or the file has an operator that a policy network does not.
+    """
+    onnx, rule = _onnx(), Policy(path)
+    graph = onnx.load(str(path)).graph
+    constants = {c.name: onnx.numpy_helper.to_array(c) for c in graph.initializer}
+    number, operations = {"image": 0}, list[Operation]()
+    for node in graph.node:
+        attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        given = [constants[i] for i in node.input if i in constants]
+        of = tuple(number[i] for i in node.input if i in number)
+        found = _operation(node.op_type, of, given, attributes)
+        if found is None and node.op_type != "Flatten":
+            raise ProgramError(f"{path}: a policy network has no operator {node.op_type}")
+        if found is not None:
+            operations.append(found)
+        number[node.output[0]] = len(operations) if found is not None else of[0]
+    return PolicyNetwork(tuple(operations), rule.choices)
+
+
+def _operation(
+    kind: str, of: tuple[int, ...], given: list[Array], attributes: Mapping[str, Any]
+) -> Operation | None:
+    """One ONNX node as an operation; None where there is none. The reverse of `_nodes`."""
+    if kind in ("Conv", "Gemm"):
+        arrays = dict(zip(("weight", "bias"), given, strict=False))
+        options = _conv_options(attributes) if kind == "Conv" else {}
+        return Operation("conv2d" if kind == "Conv" else "dense", of, arrays, options)
+    if kind in ("Mul", "Add") and given:
+        values, neutral = given[0].ravel(), np.full(given[0].size, float(kind == "Add"), np.float32)
+        scale, shift = (values, neutral) if kind == "Mul" else (neutral, values)
+        return Operation("affine", of, {"scale": scale, "shift": shift})
+    if kind in ("Add", "Relu"):
+        return Operation(kind.lower(), of)
+    kernel = {"GlobalAveragePool": 0, "AveragePool": attributes.get("kernel_shape", [0])[0]}
+    return Operation("average", of, {}, {"kernel": int(kernel[kind])}) if kind in kernel else None
+
+
+def _conv_options(attributes: Mapping[str, Any]) -> dict[str, int]:
+    stride, padding = attributes["strides"][0], attributes["pads"][0]
+    return {"stride": int(stride), "padding": int(padding), "groups": int(attributes["group"])}
+
+
+# --- sizes ---------------------------------------------------------------------------------------
+
+
+def layer_sizes(network: PolicyNetwork, input_shape: Shape) -> list[tuple[int, int, int]]:
+    """(weights, neurons, dense MACs) of each convolution and dense layer.
+
+    Padding counts, as papers count it; biases, residual adds and pooling do not.
+    """
+    shapes, sizes = [tuple(input_shape)], []
+    for operation in network.operations:
+        shape = shapes[operation.of[0]]
+        weight = np.asarray(operation.arrays.get("weight", 0))
+        options = operation.options
+        if operation.kind == "conv2d":
+            stride, padding = ((options.get(k, d),) * 2 for k, d in (("stride", 1), ("padding", 0)))
+            conv = Conv2d(weight, stride, padding, groups=options.get("groups", 1))
+            macs, shape = conv.dense_macs(shape), conv.out_shape(shape)
+        elif operation.kind == "dense":
+            macs, shape = int(weight.size), weight.shape[:1]
+        elif operation.kind == "average":
+            kernel = options.get("kernel", 0)
+            shape = (shape[0], *(n // kernel if kernel else 1 for n in shape[1:]))
+        shapes.append(shape)
+        if operation.kind in ("conv2d", "dense"):
+            sizes.append((int(weight.size), prod(shape), macs))
+    return sizes
+
+
+def _onnx() -> Any:
+    try:
+        import onnx
+    except ImportError:
+        raise ProgramError(
+            "policy networks are ONNX files, which need onnx; pip install 'seenn-deploy[onnx]'"
+        ) from None
+    return onnx
+
+
+__all__ = ["from_onnx", "layer_sizes", "to_onnx"]

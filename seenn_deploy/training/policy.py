@@ -1,0 +1,193 @@
+"""SEENN-II: a policy network learns from the rewards of every timestep (arXiv 2304.01230, 3.3).
+
+An action is a number of timesteps k. It is worth 2^-k when the network is right at k, and -beta
+when it is wrong. The paper samples actions; here the network's logits are known at every step, so
+the reward of every action is too, and the expectation over actions and its gradient are exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from seenn_deploy.errors import ProgramError
+from seenn_deploy.graph import batch_norm
+from seenn_deploy.models.layers import PerStep, StepBatchNorm
+from seenn_deploy.models.resnet import BasicBlock, ResNet, resnets
+from seenn_deploy.policy_network import Operation, PolicyNetwork
+from seenn_deploy.training.data import Normalization
+
+
+def rewards(logits: Tensor, labels: Tensor, choices: Sequence[int], beta: float) -> Tensor:
+    """What each action is worth for each sample.
+
+    Parameters
+    ----------
+    logits : Tensor (N, T, M)
+        Accumulated over steps 1..t, as a run's.
+    labels : int64 Tensor (N,)
+    choices : K timesteps
+    beta : float
+        Cost of a wrong answer.
+
+    Returns
+    -------
+    float32 Tensor (N, K)
+        2^-k where the answer at k is right, -beta elsewhere.
+    """
+    at = torch.tensor(list(choices))
+    right = logits[:, at - 1].argmax(dim=2) == labels[:, None]
+    return torch.where(right, 2.0 ** -at.float(), torch.tensor(-float(beta)))
+
+
+def expected_reward(scores: Tensor, worth: Tensor) -> Tensor:
+    """``mean_x sum_k softmax(scores)_k R_k(x)``: what a policy earns, over its own randomness.
+
+    Its gradient is what REINFORCE estimates, without the noise of sampled actions.
+
+    Parameters
+    ----------
+    scores, worth : Tensors (N, K)
+    """
+    return (scores.softmax(dim=1) * worth).sum(dim=1).mean()
+
+
+def joint_loss(
+    scores: Tensor,
+    logits: Tensor,
+    labels: Tensor,
+    choices: Sequence[int],
+    beta: float,
+    weight: float = 1.0,
+) -> Tensor:
+    """Loss of policy and spiking network trained together.
+
+    The policy maximises its expected reward; the network minimises the cross-entropy at the steps
+    that the policy picks, ``weight sum_k p_k CE(z[k] / k, y)`` with p held fixed.
+
+    Parameters
+    ----------
+    scores : Tensor (N, K)
+    logits : Tensor (N, T, M)
+        Of each timestep, not accumulated.
+    labels : int64 Tensor (N,)
+    choices : K timesteps
+    beta, weight : float
+    """
+    z = logits.cumsum(dim=1)
+    worth = rewards(z.detach(), labels, choices, beta).to(scores)
+    at = torch.tensor(list(choices), device=logits.device)
+    mean = z[:, at - 1] / at[:, None]
+    entropy = functional.cross_entropy(
+        mean.flatten(0, 1), labels.repeat_interleave(len(at)), reduction="none"
+    ).view(len(labels), -1)
+    picked = scores.detach().softmax(dim=1)
+    return weight * (picked * entropy).sum(dim=1).mean() - expected_reward(scores, worth)
+
+
+class PolicyModel(nn.Module):
+    """SEENN's policy network: ResNet-8 with ReLU, 16-32-64 channels, a score a choice.
+
+    Parameters
+    ----------
+    choices : K timesteps
+    in_channels : int
+    normalization : Normalization
+        Applied first, so that the network takes what the program takes.
+    channels : one number a stage, optional
+    """
+
+    def __init__(
+        self,
+        choices: Sequence[int],
+        in_channels: int = 3,
+        normalization: Normalization | None = None,
+        channels: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        if not choices or min(choices) < 1:
+            raise ProgramError(f"policy choices {tuple(choices)}: give numbers of timesteps from 1")
+        row, blocks = resnets()["resnet8"]
+        self.choices = tuple(choices)
+        self.normalization = normalization or Normalization()
+        self.net = ResNet(
+            tuple(channels or row), blocks, len(choices), in_channels, 1, neuron=nn.ReLU
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Scores (N, K) of images (N, C, H, W)."""
+        current = self.net.conv1(self.normalization.apply(images))
+        return torch.as_tensor(self.net.fc1(self.net.features(current)))
+
+
+def describe(model: PolicyModel) -> PolicyNetwork:
+    """The network as plain arrays: batch norms folded in float64, ready for ONNX and for Lava."""
+    net, found = model.net, _Description()
+    last = 0
+    if model.normalization.mean is not None and model.normalization.std is not None:
+        mean, std = (np.asarray(v, np.float64) for v in vars(model.normalization).values())
+        last = found.add("affine", (0,), {"scale": 1 / std, "shift": -mean / std})
+    last = found.relu(found.conv(last, net.conv1, net.bn))
+    for stage in net.rows:
+        for block in cast(nn.Sequential, stage):
+            last = _describe_block(found, last, cast(BasicBlock, block))
+    last = found.add("average", (last,), {})
+    linear = cast(nn.Linear, net.fc1.module)
+    found.add("dense", (last,), {"weight": _array(linear.weight), "bias": _array(linear.bias)})
+    return PolicyNetwork(tuple(found.operations), model.choices)
+
+
+def _describe_block(found: _Description, x: int, block: BasicBlock) -> int:
+    inner = found.relu(found.conv(x, _conv(block.conv1), block.bn1))
+    main, shortcut = found.conv(inner, _conv(block.conv2), block.bn2), x
+    if hasattr(block, "downsample"):
+        _, conv, norm = block.downsample
+        if block.stride > 1:
+            shortcut = found.add("average", (x,), {}, {"kernel": block.stride})
+        shortcut = found.conv(shortcut, _conv(cast(PerStep, conv)), cast(StepBatchNorm, norm))
+    return found.relu(found.add("add", (main, shortcut), {}))
+
+
+class _Description:
+    """Operations as they are put one after the other; every method returns a result's number."""
+
+    def __init__(self) -> None:
+        self.operations: list[Operation] = []
+
+    def add(
+        self,
+        kind: str,
+        of: tuple[int, ...],
+        arrays: dict[str, NDArray[np.float64]],
+        options: dict[str, int] | None = None,
+    ) -> int:
+        self.operations.append(Operation(kind, of, arrays, options or {}))
+        return len(self.operations)
+
+    def relu(self, x: int) -> int:
+        return self.add("relu", (x,), {})
+
+    def conv(self, x: int, conv: nn.Conv2d, norm: StepBatchNorm) -> int:
+        bn = norm.bn
+        if bn.running_mean is None or bn.running_var is None:
+            raise ProgramError("a batch norm without running statistics cannot be folded")
+        parts = (bn.weight, bn.bias, bn.running_mean, bn.running_var)
+        gamma, beta, mean, var = (_array(part) for part in parts)
+        affine = batch_norm(gamma, beta, mean, var, bn.eps)
+        weight = _array(conv.weight) * affine.scale[:, None, None, None]
+        options = {"stride": int(conv.stride[0]), "padding": int(conv.padding[0])}
+        return self.add("conv2d", (x,), {"weight": weight, "bias": affine.shift}, options)
+
+
+def _conv(step: PerStep) -> nn.Conv2d:
+    return cast(nn.Conv2d, step.module)
+
+
+def _array(tensor: Tensor) -> NDArray[np.float64]:
+    return np.asarray(tensor.detach().double().cpu().numpy(), np.float64)

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import seenn_deploy as sd
+from seenn_deploy import policy_onnx
+from seenn_deploy.errors import ProgramError
+from seenn_deploy.exits.policy import Policy
+from seenn_deploy.training.policy import PolicyModel, describe
+from tests import checkpoints
+
+SHAPE, T, N = (3, 16, 16), 4, 24
+
+
+def write_policy(folder: Path, **changes: Any) -> Path:
+    """A random policy that picks several of its choices."""
+    torch.manual_seed(11)
+    model = PolicyModel(changes.pop("choices", (1, 2, 4)), changes.get("shape", SHAPE)[0])
+    for _ in range(3):
+        model.train()(torch.rand(16, *changes.get("shape", SHAPE)) ** 3)
+    with torch.no_grad():  # no choice is better than another on average
+        model.net.fc1.module.bias -= model.eval()(
+            torch.rand(64, *changes.get("shape", SHAPE)) ** 3
+        ).mean(dim=0)
+    about = {"input_shape": SHAPE, "classes": 10, "T": T}
+    about |= {"input_shape" if k == "shape" else k: v for k, v in changes.items()}
+    path = folder / "trained.onnx"
+    path.write_bytes(policy_onnx.to_onnx(describe(model.eval()), **about))
+    return path
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory: pytest.TempPathFactory) -> sd.SpikingGraph:
+    path = tmp_path_factory.mktemp("policy") / "model.pth"
+    torch.save(checkpoints.resnet(1, (1, 1, 1), size=16), path)
+    return sd.import_model(path, T=T, input_size=16)
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return np.random.default_rng(5).random((N, *SHAPE)).astype(np.float32) ** 3
+
+
+def test_samples_stop_where_the_policy_says(
+    tmp_path: Path, graph: sd.SpikingGraph, images: np.ndarray
+) -> None:
+    rule = Policy(write_policy(tmp_path))
+    chosen = rule.steps(list(images))
+    assert len(set(chosen)) > 1 and set(chosen) <= {1, 2, 4}
+    program = sd.compile(graph, rule)
+    run = sd.simulate(program, images)
+    np.testing.assert_array_equal(run.exit_step, chosen)
+    full = sd.simulate(program, images, full_trace=True, threads=1, slots=3)
+    np.testing.assert_array_equal(full.exit_step, chosen)
+    np.testing.assert_array_equal(full.exit_logits, run.exit_logits)
+    assert not run.counts.ac[chosen == 1][:, :, 1:].any()
+
+
+def test_an_image_s_choice_does_not_depend_on_its_neighbours(
+    tmp_path: Path, images: np.ndarray
+) -> None:
+    rule = Policy(write_policy(tmp_path))
+    one_by_one = [int(rule.steps([image])[0]) for image in images]
+    assert rule.steps(list(images)).tolist() == one_by_one
+
+
+def test_a_program_carries_its_policy(
+    tmp_path: Path, graph: sd.SpikingGraph, images: np.ndarray
+) -> None:
+    path = write_policy(tmp_path)
+    program = sd.compile(graph, Policy(path), schedule="pipelined")
+    program.save(tmp_path / "build")
+    content = path.read_bytes()
+    path.unlink()
+    loaded = sd.Program.load(tmp_path / "build")
+    assert (tmp_path / "build" / "policy.onnx").read_bytes() == content
+    assert loaded.exit_rule.to_dict() == program.exit_rule.to_dict()
+    assert loaded.fingerprint == program.fingerprint
+    expected = loaded.exit_rule.steps(list(images))
+    np.testing.assert_array_equal(sd.simulate(loaded, images).exit_step, expected)
+    loaded.save(tmp_path / "build")  # over the folder that holds the network it carries
+    again = sd.Program.load(tmp_path / "build")
+    np.testing.assert_array_equal(sd.simulate(again, images).exit_step, expected)
+
+
+def test_its_energy_is_in_every_report(
+    tmp_path: Path, graph: sd.SpikingGraph, images: np.ndarray
+) -> None:
+    rule = Policy(write_policy(tmp_path))
+    run = sd.simulate(sd.compile(graph, rule), images, out=tmp_path / "run")
+    macs = sum(m for _, _, m in policy_onnx.layer_sizes(policy_onnx.from_onnx(rule.onnx), SHAPE))
+    for found in (run, sd.RunResult.load(tmp_path / "run")):
+        summary = found.summary()
+        assert summary["policy_mac"] == macs == rule.dense_macs
+        assert summary["policy_energy_uJ_per_sample"] == pytest.approx(macs * 4.6e-6)
+        assert summary["total_energy_uJ_per_sample"] == pytest.approx(
+            summary["energy_uJ_per_sample"] + macs * 4.6e-6
+        )
+    without = sd.simulate(sd.compile(graph), images).summary()
+    assert without["policy_mac"] == 0
+    assert without["total_energy_uJ_per_sample"] == without["energy_uJ_per_sample"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"T": 5}, "5 timesteps, the program runs 4"),
+        ({"classes": 7}, "for classes, 7, the program for 10"),
+        ({"shape": (3, 8, 8)}, r"images of shape \(3, 8, 8\), the program for \(3, 16, 16\)"),
+    ],
+)
+def test_a_policy_for_another_program_is_refused(
+    tmp_path: Path, graph: sd.SpikingGraph, changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ProgramError, match=words):
+        sd.compile(graph, Policy(write_policy(tmp_path, **changes)))
+
+
+def test_event_programs_have_no_policy(tmp_path: Path) -> None:
+    small = tuple(c // 16 for c in checkpoints.VGGSNN_CHANNELS)
+    torch.save(checkpoints.vggsnn(small, 3, size=16), tmp_path / "events.pth")
+    events = sd.import_model(tmp_path / "events.pth", T=T)
+    with pytest.raises(ProgramError, match="takes events"):
+        sd.compile(events, Policy(write_policy(tmp_path)))
+
+
+def test_an_altered_policy_is_noticed(
+    tmp_path: Path, graph: sd.SpikingGraph, images: np.ndarray
+) -> None:
+    program = sd.compile(graph, Policy(write_policy(tmp_path)))
+    program.save(tmp_path / "build")
+    with open(tmp_path / "build" / "policy.onnx", "ab") as file:
+        file.write(b"x")
+    with pytest.raises(ProgramError, match=r"policy\.onnx: the checksum differs"):
+        sd.Program.load(tmp_path / "build")
+    (tmp_path / "build" / "policy.onnx").unlink()
+    with pytest.raises(ProgramError, match=r"policy\.onnx: missing"):
+        sd.Program.load(tmp_path / "build")
+    with open(tmp_path / "trained.onnx", "ab") as file:
+        file.write(b"x")
+    with pytest.raises(ProgramError, match="altered"):
+        program.save(tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_files_that_are_no_policy(tmp_path: Path) -> None:
+    import onnx
+
+    with pytest.raises(ValueError, match="cannot be read"):
+        Policy(tmp_path / "none.onnx")
+    (tmp_path / "junk.onnx").write_bytes(b"junk")
+    with pytest.raises(ValueError, match="not an ONNX network"):
+        Policy(tmp_path / "junk.onnx")
+    stored = onnx.load(write_policy(tmp_path))
+    del stored.metadata_props[:]
+    onnx.save(stored, tmp_path / "plain.onnx")
+    with pytest.raises(ValueError, match="not a policy network of seenn train policy"):
+        Policy(tmp_path / "plain.onnx")
+
+
+def test_choices_lie_within_T(tmp_path: Path) -> None:
+    stored = Policy(write_policy(tmp_path)).to_dict()
+    json.dumps(stored)
+    assert sd.exits.from_dict(stored).to_dict() == stored  # nothing is read: the bundle needs that
+    with pytest.raises(ValueError, match=r"must lie in 1..T = 3"):
+        sd.exits.from_dict(stored | {"T": 3})
