@@ -21,6 +21,7 @@ _NAMES = {
     "SpikingGraph": "graph",
     "calibrate": "calibration",
     "compile": "compiler.pipeline",
+    "convert": "conversion",
     "import_model": "frontends",
     "inspect": "inspection",
     "run": "targets.lava.device",
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from seenn_deploy import costs, exits, metrics
     from seenn_deploy.calibration import calibrate
     from seenn_deploy.compiler.pipeline import compile
+    from seenn_deploy.conversion import convert
     from seenn_deploy.errors import SeennError
     from seenn_deploy.frontends import import_model
     from seenn_deploy.graph import SpikingGraph
@@ -54,6 +56,7 @@ __all__ = [
     "SpikingGraph",
     "calibrate",
     "compile",
+    "convert",
     "costs",
     "exits",
     "import_model",

@@ -93,9 +93,6 @@ _FOLDER = click.argument("build", type=click.Path(path_type=Path))
 _JSON = click.option(
     "--json", "json_file", type=click.Path(path_type=Path), help="Write the figures to this file."
 )
-_DEVICE_COMMAND = click.option(
-    "--device-command", help="Runs the device instead, e.g. over ssh; see seenn verify --help."
-)
 _MEAN_STD = _together(
     click.option(
         "--mean", callback=_numbers, help="Normalisation, one number a channel: 0.5,0.5,.."
@@ -151,11 +148,11 @@ _DATA = _together(
 @click.option("--precision", default="float32", show_default=True)
 @click.option("--schedule", default="speculative", show_default=True,
               help="pipelined, speculative or gated.")  # fmt: skip
-@click.option("-T", "--timesteps", "T", type=int, default=4, show_default=True)
-@click.option("--tau", type=float, default=0.5, show_default=True, help="Leak of the LIF neurons.")
-@click.option("--threshold", "v_threshold", type=float, default=1.0, show_default=True)
-@click.option("--comparison", type=click.Choice([">", ">="]), default=">", show_default=True,
-              help="'>=' for networks trained with dspike=True.")  # fmt: skip
+@click.option("-T", "--timesteps", "T", type=int, help="Default: 4, of converted networks 16.")
+@click.option("--tau", type=float, help="Leak of the LIF neurons; default: 0.5.")
+@click.option("--threshold", "v_threshold", type=float, help="Of the LIF neurons; default: 1.")
+@click.option("--comparison", type=click.Choice([">", ">="]),
+              help="'>=' for networks trained with dspike=True; default: '>'.")  # fmt: skip
 @click.option("--input-size", callback=_size, help="HEIGHTxWIDTH; 32x32, or from the classifier.")
 @click.option("--coding", type=click.Choice(["direct", "events"]), help="By architecture.")
 @_MEAN_STD
@@ -173,8 +170,9 @@ def compile_command(
     """Compile a trained checkpoint into a program, and for a target.
 
     MODEL is a state_dict saved by SEENN's training script (.pth, .pt) or the same as .safetensors;
-    ResNet, VGG and VGGSNN are recognised from their tensors. What the file cannot say has SEENN's
-    defaults: T, leak, threshold, CIFAR-10's mean and std for three channels.
+    ResNet, VGG, VGGSNN and the networks of its conversion code are recognised from their tensors.
+    What the file cannot say has SEENN's defaults: T, leak, threshold, CIFAR-10's mean and std for
+    three channels.
 
     \b
     Examples:
@@ -186,9 +184,57 @@ def compile_command(
     from seenn_deploy.folders import check_ours
 
     check_ours(out)
-    graph = sd.import_model(model, normalize=not no_normalize, **options)
+    graph = sd.import_model(model, **_given(no_normalize, options))
     program = sd.compile(
         graph, rule or sd.exits.Confidence(0.9), precision=precision, schedule=schedule
+    )
+    program.save(out, targets=target)
+    _print_compiled(program, out, target)
+
+
+@seenn.command("convert")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Output folder.")
+@click.option("--target", multiple=True, help="Also write this target's bundle: lava.")
+@_RULE
+@click.option("--precision", default="float32", show_default=True)
+@click.option("--schedule", default="speculative", show_default=True,
+              help="pipelined, speculative or gated.")  # fmt: skip
+@click.option("-T", "--timesteps", "T", type=int, help="Default: 16.")
+@click.option("--calibrate", "calibration", type=click.Path(path_type=Path),
+              help="Images for the thresholds of an ONNX model; 128 are used.")  # fmt: skip
+@click.option("--percentile", type=float,
+              help="Threshold: this percentile of activations; default: 99.9.")  # fmt: skip
+@click.option("--input-size", callback=_size, help="HEIGHTxWIDTH of a checkpoint's images; 32x32.")
+@_MEAN_STD
+@click.option("--no-normalize", is_flag=True, help="The program takes normalised input as it is.")
+def convert_command(
+    model: Path,
+    out: Path,
+    target: tuple[str, ...],
+    rule: ExitRule | None,
+    precision: str,
+    schedule: Any,
+    no_normalize: bool,
+    **options: Any,
+) -> None:
+    """Convert a trained ANN into a spiking program of IF neurons.
+
+    MODEL is a state_dict of SEENN's conversion code (QCFS activations with learned thresholds), or
+    an ONNX file with Relu or Clip activations.
+
+    \b
+    Examples:
+      seenn convert qcfs_resnet20.pth -T 16 --exit confidence --alpha 0.99 -o build/
+      seenn convert ann.onnx --calibrate train.npz --mean 0.5,0.5,0.5 --std 0.2,0.2,0.2 -o build/
+    """
+    import seenn_deploy as sd
+    from seenn_deploy.folders import check_ours
+
+    check_ours(out)
+    rule = rule or sd.exits.Confidence(0.9)
+    program = sd.convert(
+        model, rule, precision=precision, schedule=schedule, **_given(no_normalize, options)
     )
     program.save(out, targets=target)
     _print_compiled(program, out, target)
@@ -390,7 +436,6 @@ def setup_lava_command(python: str | None) -> None:
 @_DATA
 @click.option("--device", default="lava", show_default=True)
 @click.option("--full-trace", is_flag=True, help="Run every sample to T.")
-@_DEVICE_COMMAND
 @click.option("--timeout", type=float, help="Seconds until the device is given up.")
 @_JSON
 def run_command(
@@ -401,7 +446,6 @@ def run_command(
     std: tuple[float, ...] | None,
     device: str,
     full_trace: bool,
-    device_command: str | None,
     timeout: float | None,
     json_file: Path | None,
 ) -> None:
@@ -418,13 +462,7 @@ def run_command(
     images = _images(program, data, limit, mean, std)
     with reports.progress(f"running on {device}", len(images)) as advance:
         result = sd.run(
-            build,
-            images,
-            device=device,
-            full_trace=full_trace,
-            timeout=timeout,
-            command=device_command,
-            progress=advance,
+            build, images, device=device, full_trace=full_trace, timeout=timeout, progress=advance
         )
     summary = result.summary()
     reports.console().print(reports.facts_table(reports.device_rows(summary)))
@@ -436,14 +474,7 @@ def run_command(
 @_DATA
 @click.option("--device", default="lava", show_default=True)
 @click.option("--full-trace", is_flag=True, help="Compare every step to T, also after the exit.")
-@_DEVICE_COMMAND
 @click.option("--timeout", type=float, help="Seconds until the device is given up.")
-@click.option(
-    "--report",
-    "report_file",
-    type=click.Path(path_type=Path),
-    help="Write what is printed to this file.",
-)
 @_JSON
 def verify_command(
     build: Path,
@@ -453,21 +484,14 @@ def verify_command(
     std: tuple[float, ...] | None,
     device: str,
     full_trace: bool,
-    device_command: str | None,
     timeout: float | None,
-    report_file: Path | None,
     json_file: Path | None,
 ) -> None:
     """Compare a device with the simulator, spike for spike. Exit code 1 where they differ.
 
-    With --device-command the device is whatever runs there: it gets a tar with the bundle, the
-    images and request.json on its standard input and answers with a tar of arrays.
-
     \b
-    Examples:
+    Example:
       seenn verify build/ --device lava --data images.npz --limit 2
-      seenn verify build/ --data images.npz --report verify.txt --device-command \\
-        "ssh host 'd=$(mktemp -d); tar -xf - -C $d && python3.10 $d/bundle/answer.py'"
     """
     import seenn_deploy as sd
     from seenn_deploy import reports
@@ -477,12 +501,10 @@ def verify_command(
     with reports.progress(f"running on {device}", len(images)) as advance:
         report = sd.verify(
             program, images, device=device, bundle=build / device, full_trace=full_trace,
-            timeout=timeout, command=device_command, progress=advance,
+            timeout=timeout, progress=advance,
         )  # fmt: skip
     for part in reports.verify_tables(report):
         reports.console().print(part)
-    if report_file is not None:
-        reports.write_text(report_file, reports.verify_tables(report))
     _write_json(json_file, report.summary())
     if not report.ok:
         raise SystemExit(1)
@@ -549,6 +571,12 @@ def _images(
     return for_program(program, data, mean=mean, std=std, limit=limit)
 
 
+def _given(no_normalize: bool, options: dict[str, Any]) -> dict[str, Any]:
+    """What was said on the command line; the rest has the frontend's defaults."""
+    given = {name: value for name, value in options.items() if value is not None}
+    return given | {"normalize": False} if no_normalize else given
+
+
 def _print_compiled(program: Program, out: Path, targets: tuple[str, ...]) -> None:
     from seenn_deploy import reports
 
@@ -557,10 +585,18 @@ def _print_compiled(program: Program, out: Path, targets: tuple[str, ...]) -> No
     rows = [
         ("network", f"{provenance.get('family', '')} from {provenance.get('source', '')}"),
         ("assumed", assumed),
+        *_converted(provenance),
         ("exit rule", reports.rule_text(program.exit_rule.to_dict())),
         ("written", ", ".join([f"{out}/", *(f"{out / target}/" for target in targets)])),
     ]
     reports.console().print(reports.facts_table(rows))
+
+
+def _converted(provenance: dict[str, Any]) -> list[tuple[str, str]]:
+    if "conversion" not in provenance:
+        return []
+    v = provenance["conversion"]["thresholds"].values()
+    return [("converted", f"{len(v)} activations, thresholds {min(v):.4g} to {max(v):.4g}")]
 
 
 def _short(value: Any) -> str:

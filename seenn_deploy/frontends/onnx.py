@@ -87,8 +87,8 @@ def read(
     loose = [n.name for n in ann.order if isinstance(n, Population) and np.isinf(n.v_threshold)]
     if loose and calibration is None:
         raise ModelError(
-            f"{path}: Relu {loose[0]!r} has no threshold; give calibration images (--calibrate), "
-            "some of the training set"
+            f"{path}: Relu {loose[0]!r} has no threshold; give calibration images, some of the "
+            "training set (seenn convert --calibrate)"
         )
     if loose:
         ann = with_thresholds(ann, _images(ann, calibration), percentile)

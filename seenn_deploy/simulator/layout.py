@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import prod
 from typing import Any, TypeAlias
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -22,6 +24,7 @@ from seenn_deploy.graph import (
     Shape,
     Source,
     Sparse,
+    SpikingGraph,
 )
 from seenn_deploy.program import Program
 from seenn_deploy.simulator import kernels
@@ -111,8 +114,22 @@ class Layer:
     current: Any
 
 
+_READY: WeakKeyDictionary[SpikingGraph, dict[Any, tuple[Layer, ...]]] = WeakKeyDictionary()
+
+
 def lay_out(program: Program) -> tuple[Layer, ...]:
-    """Every population and the readout in topological order, ready to run."""
+    """Every population and the readout in topological order, ready to run.
+
+    Programs that differ in their exit rule alone share one layout, for as long as they live.
+    """
+    ready = _READY.setdefault(program.graph, {})
+    key = program.precision, program.input_range
+    if key not in ready:
+        ready[key] = _lay_out(program)
+    return ready[key]
+
+
+def _lay_out(program: Program) -> tuple[Layer, ...]:
     graph = program.graph
     index = {node.name: i for i, node in enumerate(graph.order)}
     return tuple(_layer(program, node, index) for node in graph.layers)
@@ -278,28 +295,24 @@ def _conv_runs(conv: Conv2d, shape_in: Shape, shape_out: Shape) -> Runs:
     Neighbouring columns of the input meet neighbouring taps of the kernel, so without horizontal
     dilation a kernel row is one run; with it every tap is a run of its own.
     """
+    return _runs(shape_in, shape_out[1:], conv.weight.shape[2:], conv.stride, conv.padding,
+                 conv.dilation)  # fmt: skip
+
+
+@lru_cache(maxsize=64)  # layers of one network share few geometries
+def _runs(
+    shape_in: Shape, size_out: Shape, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape
+) -> Runs:
     channels, height, width = shape_in
-    k_h, k_w = conv.weight.shape[2:]
-    run_ptr, runs = [0], []
-    per_run = k_w if conv.dilation[1] == 1 else 1
-    for y in range(shape_out[1]):
-        for x in range(shape_out[2]):
-            for ky in range(k_h):
-                row = y * conv.stride[0] - conv.padding[0] + ky * conv.dilation[0]
-                if not 0 <= row < height:
-                    continue
-                for kx in range(0, k_w, per_run):
-                    left = x * conv.stride[1] - conv.padding[1] + kx * conv.dilation[1]
-                    start, stop = max(left, 0), min(left + per_run, width)
-                    if start < stop:
-                        pixel = row * width + start
-                        tap = ky * k_w + kx + start - left
-                        runs.append((pixel, pixel + stop - start, (tap - pixel) * channels))
-            run_ptr.append(len(runs))
-    first, last, base = np.array(runs, np.int32).reshape(-1, 3).T
-    return (
-        np.array(run_ptr, np.int32),
-        np.ascontiguousarray(first),
-        np.ascontiguousarray(last),
-        np.ascontiguousarray(base),
-    )
+    per_run = kernel[1] if dilation[1] == 1 else 1
+    y, x, ky, kx = np.ogrid[: size_out[0], : size_out[1], : kernel[0], : kernel[1] : per_run]
+    row = y * stride[0] - padding[0] + ky * dilation[0]
+    left = x * stride[1] - padding[1] + kx * dilation[1]
+    start, stop = np.maximum(left, 0), np.minimum(left + per_run, width)
+    exists = (row >= 0) & (row < height) & (start < stop)
+    first = row * width + start
+    base = (ky * kernel[1] + kx + start - left - first) * channels
+    run_ptr = np.concatenate(([0], np.cumsum(exists.sum(axis=(2, 3)))))
+    parts = (np.broadcast_to(a, exists.shape)[exists] for a in (first, first + stop - start, base))
+    first, last, base = (np.ascontiguousarray(a, dtype=np.int32) for a in parts)
+    return run_ptr.astype(np.int32), first, last, base
