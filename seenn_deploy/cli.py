@@ -93,6 +93,9 @@ _FOLDER = click.argument("build", type=click.Path(path_type=Path))
 _JSON = click.option(
     "--json", "json_file", type=click.Path(path_type=Path), help="Write the figures to this file."
 )
+_DEVICE_COMMAND = click.option(
+    "--device-command", help="Runs the device instead, e.g. over ssh; see seenn verify --help."
+)
 _MEAN_STD = _together(
     click.option(
         "--mean", callback=_numbers, help="Normalisation, one number a channel: 0.5,0.5,.."
@@ -436,6 +439,7 @@ def setup_lava_command(python: str | None) -> None:
 @_DATA
 @click.option("--device", default="lava", show_default=True)
 @click.option("--full-trace", is_flag=True, help="Run every sample to T.")
+@_DEVICE_COMMAND
 @click.option("--timeout", type=float, help="Seconds until the device is given up.")
 @_JSON
 def run_command(
@@ -446,6 +450,7 @@ def run_command(
     std: tuple[float, ...] | None,
     device: str,
     full_trace: bool,
+    device_command: str | None,
     timeout: float | None,
     json_file: Path | None,
 ) -> None:
@@ -462,7 +467,13 @@ def run_command(
     images = _images(program, data, limit, mean, std)
     with reports.progress(f"running on {device}", len(images)) as advance:
         result = sd.run(
-            build, images, device=device, full_trace=full_trace, timeout=timeout, progress=advance
+            build,
+            images,
+            device=device,
+            full_trace=full_trace,
+            timeout=timeout,
+            command=device_command,
+            progress=advance,
         )
     summary = result.summary()
     reports.console().print(reports.facts_table(reports.device_rows(summary)))
@@ -474,7 +485,14 @@ def run_command(
 @_DATA
 @click.option("--device", default="lava", show_default=True)
 @click.option("--full-trace", is_flag=True, help="Compare every step to T, also after the exit.")
+@_DEVICE_COMMAND
 @click.option("--timeout", type=float, help="Seconds until the device is given up.")
+@click.option(
+    "--report",
+    "report_file",
+    type=click.Path(path_type=Path),
+    help="Write what is printed to this file.",
+)
 @_JSON
 def verify_command(
     build: Path,
@@ -484,14 +502,21 @@ def verify_command(
     std: tuple[float, ...] | None,
     device: str,
     full_trace: bool,
+    device_command: str | None,
     timeout: float | None,
+    report_file: Path | None,
     json_file: Path | None,
 ) -> None:
     """Compare a device with the simulator, spike for spike. Exit code 1 where they differ.
 
+    With --device-command the device is whatever runs there: it gets a tar with the bundle, the
+    images and request.json on its standard input and answers with a tar of arrays.
+
     \b
-    Example:
+    Examples:
       seenn verify build/ --device lava --data images.npz --limit 2
+      seenn verify build/ --data images.npz --report verify.txt --device-command \\
+        "ssh host 'd=$(mktemp -d); tar -xf - -C $d && python3.10 $d/bundle/answer.py'"
     """
     import seenn_deploy as sd
     from seenn_deploy import reports
@@ -501,10 +526,12 @@ def verify_command(
     with reports.progress(f"running on {device}", len(images)) as advance:
         report = sd.verify(
             program, images, device=device, bundle=build / device, full_trace=full_trace,
-            timeout=timeout, progress=advance,
+            timeout=timeout, command=device_command, progress=advance,
         )  # fmt: skip
     for part in reports.verify_tables(report):
         reports.console().print(part)
+    if report_file is not None:
+        reports.write_text(report_file, reports.verify_tables(report))
     _write_json(json_file, report.summary())
     if not report.ok:
         raise SystemExit(1)
