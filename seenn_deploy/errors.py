@@ -19,3 +19,7 @@ class ProgramError(SeennError):
 
 class DeviceError(SeennError):
     """A device that is missing, of the wrong version, or that failed while running."""
+
+
+class TrainingError(SeennError):
+    """A training run that cannot go on: its loss or weights are no longer finite."""

@@ -235,7 +235,7 @@ class Normalization:
 
 
 def batches(
-    data: DataSet, size: int, generator: torch.Generator, augment: Augment, rows: Tensor | None
+    data: DataSet, size: int, generator: torch.Generator, augment: Augment
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """One epoch in random order.
 
@@ -247,16 +247,13 @@ def batches(
     generator : torch.Generator
         Decides order, crops and flips.
     augment : 'crop-flip', 'crop' or 'none'
-    rows : int64 Tensor, optional
-        Only these samples.
 
     Yields
     ------
     float32 Tensor (n, ...), int64 Tensor (n,), int64 Tensor (n,)
         Samples, pixels in 0..1; labels; numbers of the samples.
     """
-    rows = torch.arange(len(data)) if rows is None else rows
-    order = rows[torch.randperm(len(rows), generator=generator)]
+    order = torch.randperm(len(data), generator=generator)
     for picked in torch.split(order, size):
         if len(picked) < 2:
             continue

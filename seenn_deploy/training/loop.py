@@ -1,0 +1,277 @@
+"""The training loop: SGD with momentum and a cosine schedule, resumable, written epoch by epoch.
+
+A run's folder holds what the compiler takes (``model.pth``, ``policy.onnx``), and beside it
+``state.pt`` to go on from, ``log.jsonl`` with a line an epoch, ``train.json`` that says what it is.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from math import cos, pi
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seenn_deploy import folders
+from seenn_deploy.errors import DataError, ProgramError, TrainingError
+from seenn_deploy.training.data import AUGMENTS, Augment, DataSet, batches
+
+STATE, LOG, ABOUT = "state.pt", "log.jsonl", "train.json"
+FORMAT, VERSION = "seenn-deploy training", 1
+Log = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train.
+
+    Parameters
+    ----------
+    epochs, batch_size : int
+    lr : float
+        At the start; it falls to 0 along half a cosine over all steps.
+    momentum, weight_decay : float
+    seed : int
+        Of weights, order and augmentation; the same seed gives the same weights on one machine.
+    device : 'cpu' or 'cuda'
+    bf16 : bool
+        Forward and backward in bfloat16 where torch's autocast does so; weights stay float32.
+    augment : 'crop-flip', 'crop' or 'none'
+    """
+
+    epochs: int = 10
+    batch_size: int = 128
+    lr: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    seed: int = 0
+    device: str = "cpu"
+    bf16: bool = False
+    augment: Augment = "crop-flip"
+
+    def __post_init__(self) -> None:
+        for name, low in (("epochs", 1), ("batch_size", 2)):
+            if getattr(self, name) < low:
+                raise DataError(f"{name} = {getattr(self, name)}; it must be at least {low}")
+        if not self.lr > 0:
+            raise DataError(f"lr = {self.lr}; it must be above 0")
+        if self.augment not in AUGMENTS:
+            raise DataError(f"augment {self.augment!r}: there is {', '.join(AUGMENTS)}")
+        if self.device.startswith("cuda") and not torch.cuda.is_available():
+            raise DataError(f"device {self.device!r}: torch finds no CUDA device; use cpu")
+
+    def rate(self, done: float) -> float:
+        """Learning rate after a share `done` of all steps."""
+        return self.lr * 0.5 * (1 + cos(pi * done))
+
+
+class Task(ABC):
+    """What is trained, on what loss, and what is written for the compiler.
+
+    Parameters
+    ----------
+    about : dict
+        JSON values that have to agree for a run to go on: architecture, data, loss.
+    network : nn.Module
+        Everything with weights.
+    """
+
+    about: dict[str, Any]
+    network: nn.Module
+
+    @abstractmethod
+    def loss(self, samples: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
+        """Of a batch on the device; `rows` (on the CPU) are its samples' numbers."""
+
+    @abstractmethod
+    def test(self) -> dict[str, Any]:
+        """Figures on held-out samples, none without any."""
+
+    @abstractmethod
+    def files(self) -> dict[str, bytes]:
+        """What goes into the folder for the compiler, by file name."""
+
+
+def fit(
+    task: Task,
+    data: DataSet,
+    recipe: Recipe,
+    out: str | Path,
+    resume: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> Log:
+    """Train until the last epoch; go on with a run that was cut off.
+
+    Parameters
+    ----------
+    task : Task
+    data : DataSet
+    recipe : Recipe
+    out : str or Path
+        The run's folder.
+    resume : bool
+        Go on after the last epoch that the folder holds.
+    progress : callable, optional
+        Called with the number of samples that were just used.
+
+    Returns
+    -------
+    list of dict
+        One an epoch: epoch (from 1), loss, lr, seconds, and the figures of ``task.test``.
+
+    Raises
+    ------
+    ProgramError
+        When the folder holds something else, or a run of another task or recipe.
+    TrainingError
+        When the loss or a weight is no longer finite; the last good checkpoint is kept.
+    """
+    out = Path(out)
+    about = {"task": task.about, "recipe": asdict(recipe), "samples": len(data)}
+    optimizer = torch.optim.SGD(
+        task.network.to(recipe.device).parameters(),
+        recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay,
+    )  # fmt: skip
+    log = _begin(out, about, resume, task.network, optimizer)
+    if progress and log:
+        progress(len(log) * len(data))
+    for epoch in range(len(log), recipe.epochs):
+        started = time.perf_counter()
+        loss = _epoch(task, data, recipe, optimizer, epoch, progress, out)
+        log.append({
+            "epoch": epoch + 1, "loss": loss, "lr": recipe.rate(epoch / recipe.epochs),
+            "seconds": round(time.perf_counter() - started, 2), **task.test(),
+        })  # fmt: skip
+        _check_finite(task.network, epoch, out)
+        _save(out, about, task, optimizer, log)
+    return log
+
+
+def _epoch(
+    task: Task,
+    data: DataSet,
+    recipe: Recipe,
+    optimizer: torch.optim.Optimizer,
+    epoch: int,
+    progress: Callable[[int], None] | None,
+    out: Path,
+) -> float:
+    """One pass over the data; returns the mean loss of a sample."""
+    task.network.train()
+    # order and augmentation depend on seed and epoch alone, so a resumed run meets the same batches
+    generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + epoch)
+    total, seen = 0.0, 0
+    for samples, labels, rows in batches(data, recipe.batch_size, generator, recipe.augment):
+        rate = recipe.rate((epoch + seen / len(data)) / recipe.epochs)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        with torch.autocast(torch.device(recipe.device).type, torch.bfloat16, recipe.bf16):
+            loss = task.loss(samples.to(recipe.device), labels.to(recipe.device), rows)
+        if not torch.isfinite(loss):
+            raise _diverged(f"the loss became {float(loss)}", epoch, out)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        total, seen = total + float(loss.detach()) * len(rows), seen + len(rows)
+        if progress:
+            progress(len(rows))
+    return total / max(seen, 1)
+
+
+def _check_finite(network: nn.Module, epoch: int, out: Path) -> None:
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise _diverged(f"{name} is no longer finite", epoch, out)
+
+
+def _diverged(what: str, epoch: int, out: Path) -> TrainingError:
+    kept = f"the checkpoint of epoch {epoch} is kept in {out}" if epoch else "nothing was written"
+    return TrainingError(f"{what} in epoch {epoch + 1}; {kept}; lower the learning rate (--lr)")
+
+
+# --- a run's folder ------------------------------------------------------------------------------
+
+
+def _begin(
+    out: Path,
+    about: dict[str, Any],
+    resume: bool,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+) -> Log:
+    """Make sure of the folder; bring network and optimiser to where it stands."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return []
+    stored = _read_about(out)
+    if not resume:
+        raise ProgramError(f"{out}: holds a training run; add --resume to go on, or name another")
+    _check_same(out, stored, json.loads(json.dumps(about)))
+    try:
+        state = torch.load(out / STATE, map_location="cpu", weights_only=True)
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        log: Log = json.loads(state["log"])
+    except Exception as error:  # torch raises many kinds for a damaged file
+        first = str(error).split("\n", maxsplit=1)[0]
+        raise ProgramError(f"{out / STATE}: cannot be resumed ({first})") from None
+    return log
+
+
+def _read_about(out: Path) -> dict[str, Any]:
+    try:
+        stored: dict[str, Any] = json.loads((out / ABOUT).read_text())
+        found = stored["format"], stored["version"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ProgramError(f"{out}: exists and holds no training run; name another") from None
+    if found != (FORMAT, VERSION):
+        raise ProgramError(f"{out}: format {found[0]!r} version {found[1]}; train again")
+    return stored
+
+
+def _check_same(out: Path, stored: dict[str, Any], about: dict[str, Any]) -> None:
+    for part in ("task", "recipe"):
+        for name, value in about[part].items():
+            if stored[part].get(name) != value:
+                raise ProgramError(
+                    f"{out}: is a run with {name} {stored[part].get(name)}, not {value}; "
+                    "go on with the same options, or name another folder"
+                )
+    if stored["samples"] != about["samples"]:
+        raise ProgramError(
+            f"{out}: is a run on {stored['samples']} samples, not {about['samples']}"
+        )
+
+
+def _save(
+    out: Path, about: dict[str, Any], task: Task, optimizer: torch.optim.Optimizer, log: Log
+) -> None:
+    """Write every file whole; the state last, so that it never runs ahead of the others."""
+    out.mkdir(parents=True, exist_ok=True)
+    folders.write_json(out / ABOUT, {"format": FORMAT, "version": VERSION, **about})
+    for name, content in task.files().items():
+        folders.write_file(out / name, content)
+    folders.write_file(out / LOG, "".join(json.dumps(line) + "\n" for line in log))
+    state = {
+        "network": task.network.state_dict(), "optimizer": optimizer.state_dict(),
+        "log": json.dumps(log),
+    }  # fmt: skip
+    folders.write_file(out / STATE, as_bytes(state))
+
+
+def as_bytes(state: dict[str, Any]) -> bytes:
+    """What ``torch.save`` writes."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
+def cpu_state(network: nn.Module) -> dict[str, Tensor]:
+    """A state_dict as SEENN's training script saves it, on the CPU."""
+    return {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}

@@ -1,0 +1,474 @@
+"""What can be trained: a spiking network, a policy for a program, or both together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from seenn_deploy import models, policy_onnx
+from seenn_deploy.errors import DataError, ModelError, ProgramError
+from seenn_deploy.exits.fixed import Fixed
+from seenn_deploy.exits.policy import FILE as POLICY
+from seenn_deploy.input_spec import PIXELS
+from seenn_deploy.metrics import accuracy_by_step
+from seenn_deploy.program import Program
+from seenn_deploy.simulator.engine import simulate
+from seenn_deploy.training.data import DataSet, Kind, Normalization, find_kind, load
+from seenn_deploy.training.loop import Log, Recipe, Task, as_bytes, cpu_state, fit
+from seenn_deploy.training.policy import (
+    PolicyModel,
+    describe,
+    expected_reward,
+    joint_loss,
+    rewards,
+)
+from seenn_deploy.training.tet import tet_loss
+
+MODEL, POLICY_WEIGHTS = "model.pth", "policy.pth"
+Progress = Callable[[int], None] | None
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A spiking network that `seenn_deploy.models.build` makes.
+
+    Parameters
+    ----------
+    model : str
+    width, T : as of ``build``
+    tau, v_threshold, surrogate, gamma : of its LIF neurons
+    init : path, optional
+        Start from these weights: a state_dict of the same network.
+    """
+
+    model: str = "resnet19"
+    width: float = 1.0
+    T: int = 4
+    tau: float = 0.5
+    v_threshold: float = 1.0
+    surrogate: str = "triangle"
+    gamma: float | None = None
+    init: str | None = None
+
+    def build(self, kind: Kind, classes: int, seed: int) -> nn.Module:
+        """The network for a data set.
+
+        Raises
+        ------
+        ModelError
+            When it does not exist, or `init` does not fit it.
+        """
+        torch.manual_seed(seed)
+        neuron = {k: getattr(self, k) for k in ("tau", "v_threshold", "surrogate", "gamma")}
+        size = kind.shape[1]
+        if kind.shape[2] != size and self.model.startswith("vggsnn"):
+            raise ModelError(f"{self.model} takes square frames, the data is {kind.shape}")
+        net = models.build(self.model, classes, kind.shape[0], self.width, self.T, size, **neuron)
+        if self.init is not None:
+            load_weights(net, self.init)
+        return net
+
+    def about(self, kind: Kind, classes: int) -> dict[str, Any]:
+        """What has to agree on resuming."""
+        return {**vars(self), "classes": classes, "input_shape": list(kind.shape)}
+
+
+def load_weights(network: nn.Module, path: str | Path) -> None:
+    """Load a state_dict that has to fit.
+
+    Raises
+    ------
+    ModelError
+        When the file is none, or of another architecture.
+    """
+    from seenn_deploy.checkpoint import read_state_dict
+
+    state = {k: torch.from_numpy(np.array(v)) for k, v in read_state_dict(Path(path)).items()}
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        first = " ".join(str(error).split()[:24])
+        raise ModelError(f"{path}: of another architecture ({first} ..)") from None
+
+
+# --- SEENN-I: a spiking network ------------------------------------------------------------------
+
+
+class SpikingTask(Task):
+    """Temporal efficient training of a spiking network."""
+
+    def __init__(
+        self,
+        net: nn.Module,
+        about: dict[str, Any],
+        normalization: Normalization,
+        test: DataSet | None,
+        weight: float,
+        mean: float,
+    ) -> None:
+        self.network, self.about, self.normalization = net, about, normalization
+        self.held_out, self.weight, self.mean = test, weight, mean
+
+    def loss(self, samples: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
+        logits = self.network(self.normalization.apply(samples))
+        return tet_loss(logits.float(), labels, self.weight, self.mean)
+
+    def test(self) -> dict[str, Any]:
+        if self.held_out is None:
+            return {}
+        z = accumulated(self.network, self.normalization, self.held_out)
+        found = accuracy_by_step(z.numpy(), self.held_out.labels.numpy())
+        return {"accuracy_by_step": [round(float(a), 6) for a in found]}
+
+    def files(self) -> dict[str, bytes]:
+        return {MODEL: as_bytes(cpu_state(self.network))}
+
+
+def accumulated(net: nn.Module, normalization: Normalization, data: DataSet) -> Tensor:
+    """Accumulated logits (N, T, M) of all samples, in evaluation mode, on the CPU."""
+    device = next(net.parameters()).device
+    net.eval()
+    with torch.no_grad():
+        parts = [
+            net(normalization.apply(data.as_float(part).to(device))).float().cumsum(dim=1).cpu()
+            for part in torch.split(data.samples, 128)
+        ]
+    return torch.cat(parts)
+
+
+def train_snn(
+    data: str | Path,
+    out: str | Path,
+    architecture: Architecture,
+    recipe: Recipe,
+    *,
+    test: str | Path | None = None,
+    classes: int | None = None,
+    tet_weight: float = 1e-3,
+    tet_mean: float = 1.0,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    limit: int | None = None,
+    test_limit: int | None = None,
+    resume: bool = False,
+    progress: Progress = None,
+) -> Log:
+    """Train a spiking network for SEENN-I.
+
+    Parameters
+    ----------
+    data, test : str or Path
+        Training and held-out samples; see :func:`seenn_deploy.training.data.load`.
+    out : str or Path
+        The run's folder: ``model.pth`` there goes straight into ``seenn-compile``.
+    architecture : Architecture
+    recipe : Recipe
+    classes : int, optional
+        By default one more than the largest label.
+    tet_weight, tet_mean : float
+        Of :func:`~seenn_deploy.training.tet.tet_loss`.
+    mean, std : one number a channel, optional
+        Normalisation of pixels; CIFAR-10's for 3 channels, as ``seenn-compile`` takes it.
+    limit, test_limit : int, optional
+        Only the first samples.
+    resume : bool
+    progress : callable, optional
+        Called with the number of samples just used.
+
+    Returns
+    -------
+    list of dict
+        One an epoch; ``accuracy_by_step`` on `test`.
+
+    Raises
+    ------
+    DataError, ModelError, ProgramError, TrainingError
+    """
+    train, held_out = _load_both(data, test, architecture.T, classes, limit, test_limit)
+    classes = classes or train.classes
+    normalization = Normalization.of(train.kind, mean, std)
+    net = architecture.build(train.kind, classes, recipe.seed)
+    about = {
+        "what": "snn", **architecture.about(train.kind, classes), "data": train.name,
+        "tet_weight": tet_weight, "tet_mean": tet_mean, "mean": normalization.mean,
+        "std": normalization.std,
+    }  # fmt: skip
+    task = SpikingTask(net, about, normalization, held_out, tet_weight, tet_mean)
+    return fit(task, train, recipe, out, resume, progress)
+
+
+def _load_both(
+    data: str | Path,
+    test: str | Path | None,
+    T: int,
+    classes: int | None,
+    limit: int | None,
+    test_limit: int | None,
+) -> tuple[DataSet, DataSet | None]:
+    train = load(data, T, classes=classes, limit=limit)
+    if test is None:
+        return train, None
+    known = classes or train.classes
+    return train, load(test, T, kind=train.kind, classes=known, limit=test_limit)
+
+
+# --- SEENN-II: a policy for a program ------------------------------------------------------------
+
+
+class PolicyTask(Task):
+    """A policy network learns from what each action is worth, the spiking network being fixed."""
+
+    def __init__(
+        self,
+        policy: PolicyModel,
+        about: dict[str, Any],
+        shape: tuple[int, ...],
+        program: tuple[int, int],
+        beta: float,
+        train: tuple[Tensor, Tensor],
+        test: tuple[DataSet, Tensor] | None,
+    ) -> None:
+        self.network, self.policy, self.about = policy, policy, about
+        self.shape, (self.classes, self.T), self.beta = shape, program, beta
+        self.worth = rewards(*train, policy.choices, beta)
+        self.held_out = test
+
+    def loss(self, samples: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
+        return -expected_reward(self.policy(samples).float(), self.worth[rows].to(samples.device))
+
+    def test(self) -> dict[str, Any]:
+        if self.held_out is None:
+            return {}
+        data, z = self.held_out
+        return policy_figures(self.policy, data, z, self.beta)
+
+    def files(self) -> dict[str, bytes]:
+        onnx = policy_onnx.to_onnx(describe(self.policy), self.shape, self.classes, self.T)
+        return {POLICY: onnx, POLICY_WEIGHTS: as_bytes(cpu_state(self.policy.net))}
+
+
+def policy_figures(policy: PolicyModel, data: DataSet, z: Tensor, beta: float) -> dict[str, Any]:
+    """Accuracy, mean timesteps and reward where every sample takes its best-scored action."""
+    device = next(policy.parameters()).device
+    policy.eval()
+    with torch.no_grad():
+        parts = [
+            policy(data.as_float(part).to(device)).float().cpu()
+            for part in torch.split(data.samples, 256)
+        ]
+    action = torch.cat(parts).argmax(dim=1, keepdim=True)
+    worth = rewards(z, data.labels, policy.choices, beta).gather(1, action)
+    k = torch.tensor(policy.choices)[action]
+    return {
+        "accuracy": _accuracy(z, k, data),
+        "mean_exit_step": float(k.float().mean()),
+        "reward": float(worth.mean()),
+    }
+
+
+def _accuracy(z: Tensor, k: Tensor, data: DataSet) -> float:
+    picked = z.gather(1, (k - 1)[:, :, None].expand(-1, -1, z.shape[2]))[:, 0]
+    return float((picked.argmax(dim=1) == data.labels).float().mean())
+
+
+def train_policy(
+    program: Program,
+    data: str | Path,
+    out: str | Path,
+    recipe: Recipe,
+    *,
+    beta: float = 1.0,
+    choices: Sequence[int] | None = None,
+    test: str | Path | None = None,
+    limit: int | None = None,
+    test_limit: int | None = None,
+    threads: int | None = None,
+    resume: bool = False,
+    progress: Progress = None,
+) -> Log:
+    """Train a policy network for a program, whose weights stay as they are.
+
+    The program's logits are computed once, by the simulator, on the samples as they are;
+    augmentation changes only what the policy sees.
+
+    Parameters
+    ----------
+    program : Program
+        Direct coding.
+    data, test : str or Path
+        Training and held-out images.
+    out : str or Path
+        The run's folder: ``policy.onnx`` there is what ``exits.Policy`` takes.
+    recipe : Recipe
+    beta : float
+        Cost of a wrong answer: the larger, the more timesteps.
+    choices : timesteps, optional
+        What the policy chooses from; 1..T by default.
+    limit, test_limit, threads : int, optional
+        Of samples; of the simulator.
+    resume, progress : as of `train_snn`
+
+    Returns
+    -------
+    list of dict
+        One an epoch; ``accuracy``, ``mean_exit_step`` and ``reward`` on `test`.
+
+    Raises
+    ------
+    DataError, ProgramError, TrainingError
+    """
+    choices = _checked_choices(choices, program.T)
+    shape, classes = program.graph.source.shape, program.graph.readout.shape[0]
+    kind = _kind_for(program, Path(data))
+    train = load(data, program.T, kind=kind, classes=classes, limit=limit)
+    held_out = load(test, program.T, kind=kind, classes=classes, limit=test_limit) if test else None
+    torch.manual_seed(recipe.seed)
+    policy = PolicyModel(choices, shape[0], _normalization(program))
+    about = {
+        "what": "policy", "choices": list(choices), "beta": beta, "T": program.T,
+        "classes": classes, "input_shape": list(shape), "program": program.fingerprint,
+        "data": train.name,
+    }  # fmt: skip
+    z = known_logits(program, train, threads)
+    tested = (held_out, known_logits(program, held_out, threads)) if held_out else None
+    task = PolicyTask(policy, about, shape, (classes, program.T), beta, (z, train.labels), tested)
+    return fit(task, train, recipe, out, resume, progress)
+
+
+def known_logits(program: Program, data: DataSet, threads: int | None = None) -> Tensor:
+    """Accumulated logits (N, T, M) of a program at every timestep, from the simulator."""
+    run = simulate(program.with_exit(Fixed()), data.program_input(), threads=threads)
+    return torch.from_numpy(run.logits)
+
+
+def _checked_choices(choices: Sequence[int] | None, T: int) -> tuple[int, ...]:
+    found = tuple(choices or range(1, T + 1))
+    if sorted(set(found)) != list(found) or found[0] < 1 or found[-1] > T:
+        raise ProgramError(f"choices {found}: give ascending timesteps between 1 and T = {T}")
+    return found
+
+
+def _kind_for(program: Program, data: Path) -> Kind:
+    source = program.graph.source
+    if source.coding != "direct":
+        raise ProgramError(
+            "a policy network sees the image before the network starts, this program takes events "
+            "step by step"
+        )
+    kind = find_kind(data)
+    if kind.pixels and program.input_range != PIXELS:
+        raise DataError(
+            f"{data}: holds pixels, but normalisation is not part of this program; compile it "
+            "without --no-normalize"
+        )
+    return Kind(source.shape, "direct", kind.pixels)
+
+
+def _normalization(program: Program) -> Normalization:
+    """What the program does to pixels first, the policy does too."""
+    assumed = program.graph.provenance.get("assumed", {})
+    if program.input_range != PIXELS or assumed.get("mean") is None:
+        return Normalization()
+    return Normalization(tuple(assumed["mean"]), tuple(assumed["std"]))
+
+
+# --- both together -------------------------------------------------------------------------------
+
+
+class JointTask(PolicyTask):
+    """Spiking network and policy learn together, after the policy's first training."""
+
+    def __init__(
+        self,
+        net: nn.Module,
+        policy: PolicyModel,
+        about: dict[str, Any],
+        train: DataSet,
+        test: DataSet | None,
+        beta: float,
+        weight: float,
+    ) -> None:
+        self.net, self.policy, self.about = net, policy, about
+        self.network = nn.ModuleDict({"snn": net, "policy": policy})
+        self.shape, self.classes, self.T = train.kind.shape, about["classes"], about["T"]
+        self.beta, self.weight, self.data = beta, weight, test
+
+    def loss(self, samples: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
+        logits = self.net(self.policy.normalization.apply(samples)).float()
+        scores = self.policy(samples).float()
+        return joint_loss(scores, logits, labels, self.policy.choices, self.beta, self.weight)
+
+    def test(self) -> dict[str, Any]:
+        if self.data is None:
+            return {}
+        z = accumulated(self.net, self.policy.normalization, self.data)
+        found = accuracy_by_step(z.numpy(), self.data.labels.numpy())
+        figures = policy_figures(self.policy, self.data, z, self.beta)
+        return {"accuracy_by_step": [round(float(a), 6) for a in found], **figures}
+
+    def files(self) -> dict[str, bytes]:
+        return {MODEL: as_bytes(cpu_state(self.net)), **super().files()}
+
+
+def train_joint(
+    data: str | Path,
+    out: str | Path,
+    architecture: Architecture,
+    recipe: Recipe,
+    *,
+    beta: float = 1.0,
+    weight: float = 1.0,
+    choices: Sequence[int] | None = None,
+    policy_init: str | Path | None = None,
+    test: str | Path | None = None,
+    classes: int | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    limit: int | None = None,
+    test_limit: int | None = None,
+    resume: bool = False,
+    progress: Progress = None,
+) -> Log:
+    """Train a spiking network and its policy together.
+
+    Parameters
+    ----------
+    data, out, architecture, recipe, test, classes, mean, std, limit, test_limit, resume, progress
+        As of `train_snn`; ``architecture.init`` is usually a trained network.
+    beta, choices
+        As of `train_policy`.
+    weight : float
+        Of the cross-entropy, see :func:`~seenn_deploy.training.policy.joint_loss`.
+    policy_init : path, optional
+        ``policy.pth`` of `train_policy`.
+
+    Raises
+    ------
+    DataError, ModelError, ProgramError, TrainingError
+    """
+    train, held_out = _load_both(data, test, architecture.T, classes, limit, test_limit)
+    if train.kind.coding != "direct":
+        raise DataError(f"{data}: a policy network takes images, this holds events")
+    classes = classes or train.classes
+    choices = _checked_choices(choices, architecture.T)
+    net = architecture.build(train.kind, classes, recipe.seed)
+    normalization = Normalization.of(train.kind, mean, std)
+    policy = PolicyModel(choices, train.kind.shape[0], normalization)
+    if policy_init is not None:
+        load_weights(policy.net, policy_init)
+    about = {
+        "what": "joint", **architecture.about(train.kind, classes), "choices": list(choices),
+        "beta": beta, "weight": weight, "data": train.name, "mean": normalization.mean,
+        "std": normalization.std,
+    }  # fmt: skip
+    task = JointTask(net, policy, about, train, held_out, beta, weight)
+    return fit(task, train, recipe, out, resume, progress)
+
+
+__all__ = ["Architecture", "train_joint", "train_policy", "train_snn"]
