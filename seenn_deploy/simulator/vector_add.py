@@ -101,9 +101,7 @@ def _add_runs(  # type: ignore[no-untyped-def]
     return choose
 
 
-def _make(width: int, chains: int, graded: bool) -> Any:
-    """The intrinsic for one width; `chains` partial sums hide the latency of short vectors."""
-
+def _make(width: int, graded: bool) -> Any:
     @intrinsic
     def add(
         typingctx: Any, current: Any, at: Any, weight: Any, weight_at: Any, idx: Any, val: Any,
@@ -117,7 +115,7 @@ def _make(width: int, chains: int, graded: bool) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             arrays = (0, 2, 4, 5, 6, 7, 8, 9)
             data = {i: array_data(context, builder, signature, args, i) for i in arrays}
-            _AddRuns(builder, data, args, width, graded).emit(chains)
+            _AddRuns(builder, data, args, width, graded).emit()
             return context.get_dummy_value()
 
         return signature, codegen
@@ -136,49 +134,32 @@ class _AddRuns:
         self.idx, self.val, self.ptr = data[4], data[5], data[6]
         self.first, self.last, self.base = data[7], data[8], data[9]
         self.runs = args[10], args[11]
+        self.sum = alloca(builder, self.lanes.kind)
 
-    def emit(self, chains: int) -> None:
-        builder, lanes = self.builder, self.lanes
-        sums = [alloca(builder, lanes.kind) for _ in range(chains)]
-        builder.store(lanes.load(self.target), sums[0])
-        for part in sums[1:]:
-            builder.store(lanes.zero(), part)
-        with counting(builder, *self.runs) as (k, _):
-            self._one_run(k, sums)
-        total = builder.load(sums[0])
-        for part in sums[1:]:
-            total = lanes.add(total, builder.load(part))
-        lanes.store(total, self.target)
+    def emit(self) -> None:
+        self.builder.store(self.lanes.load(self.target), self.sum)
+        with counting(self.builder, *self.runs) as (k, _):
+            base = self._at(self.base, k)
+            start = self._at(self.ptr, self._at(self.first, k))
+            stop = self._at(self.ptr, self._at(self.last, k))
+            with counting(self.builder, start, stop) as (e, _):
+                self._add_row(e, base)
+        self.lanes.store(self.builder.load(self.sum), self.target)
 
-    def _one_run(self, k: Any, sums: list[Any]) -> None:
-        builder = self.builder
-        base = self._at(self.base, k)
-        start = self._at(self.ptr, self._at(self.first, k))
-        stop = self._at(self.ptr, self._at(self.last, k))
-        left_over = builder.srem(builder.sub(stop, start), integer(len(sums)))
-        whole = builder.sub(stop, left_over)
-        with counting(builder, start, whole, len(sums)) as (e, _):
-            for j, part in enumerate(sums):
-                self._add_row(builder.add(e, integer(j)), base, part)
-        if len(sums) > 1:
-            with counting(builder, whole, stop) as (e, _):
-                self._add_row(e, base, sums[0])
-
-    def _add_row(self, e: Any, base: Any, part: Any) -> None:
+    def _add_row(self, e: Any, base: Any) -> None:
         builder, lanes = self.builder, self.lanes
         row = builder.add(self._at(self.idx, e), base)
         weights = lanes.load(lanes.at(self.weight, builder.mul(row, integer(lanes.width))))
+        total = builder.load(self.sum)
         if self.graded:
             value = lanes.spread(builder.load(builder.gep(self.val, [e])))
-            total = lanes.multiply_add(value, weights, builder.load(part))
+            builder.store(lanes.multiply_add(value, weights, total), self.sum)
         else:
-            total = lanes.add(builder.load(part), weights)
-        builder.store(total, part)
+            builder.store(lanes.add(total, weights), self.sum)
 
     def _at(self, array: Any, i: Any) -> Any:
         return self.builder.sext(self.builder.load(self.builder.gep(array, [i])), I64)
 
 
-_binary_64, _graded_64 = _make(64, 1, False), _make(64, 1, True)
-_binary_32, _graded_32 = _make(32, 1, False), _make(32, 1, True)
-_binary_16, _graded_16 = _make(16, 4, False), _make(16, 4, True)
+_binary_64, _binary_32, _binary_16 = (_make(width, False) for width in (64, 32, 16))
+_graded_64, _graded_32, _graded_16 = (_make(width, True) for width in (64, 32, 16))
