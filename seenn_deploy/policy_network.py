@@ -26,7 +26,7 @@ class Operation:
     ========  ==================================================  ==============================
     conv2d    weight (C_out, C_in / groups, K_h, K_w), bias       stride, padding: int; groups
     dense     weight (M, N), bias (M,), over the flattened input
-    affine    scale (C,), shift (C,)
+    affine    scale, shift: numbers or (C, 1, 1)
     relu
     add
     average                                                       kernel: int; 0 for all there is
@@ -146,16 +146,11 @@ def _dense(operation: Operation, x: Array) -> Array:
 
 def _biased(operation: Operation, x: Array, axes: int) -> Array:
     bias = operation.arrays.get("bias")
-    return x if bias is None else x + _channels(bias, axes)
-
-
-def _channels(values: Array, axes: int) -> Array:
-    return np.asarray(values, np.float64).reshape(-1, *[1] * axes)[None]
+    return x if bias is None else x + np.asarray(bias, np.float64).reshape(-1, *[1] * axes)
 
 
 def _affine(operation: Operation, x: Array) -> Array:
-    axes = x.ndim - 2
-    scale, shift = (_channels(operation.arrays[k], axes) for k in ("scale", "shift"))
+    scale, shift = (np.asarray(operation.arrays[k], np.float64) for k in ("scale", "shift"))
     return np.asarray(x * scale + shift)
 
 

@@ -28,9 +28,8 @@ from seenn_deploy.graph import (
     Sparse,
     SpikingGraph,
 )
-from seenn_deploy.policy_network import PolicyNetwork
 from seenn_deploy.program import Program
-from seenn_deploy.targets.lava import ranges
+from seenn_deploy.targets.lava import policy, ranges
 
 FORMAT, VERSION = "seenn-deploy lava bundle", 2
 TAGS = {"float32": "floating_pt", "int8": "fixed_pt"}
@@ -39,7 +38,7 @@ SOURCES = Path(__file__).parent / "bundle"
 LARGEST = 127  # Lava's Conv keeps kernel, stride, padding, dilation and groups in 8 signed bits
 
 
-def write(program: Program, folder: Path, policy: PolicyNetwork | None = None) -> None:
+def write(program: Program, folder: Path) -> None:
     """Write the bundle of a program into an existing, empty folder.
 
     Parameters
@@ -48,37 +47,31 @@ def write(program: Program, folder: Path, policy: PolicyNetwork | None = None) -
         Of float32 or int8 precision.
     folder : Path
         Where to write; the caller gives it its final name.
-    policy : PolicyNetwork, optional
-        Runs before each sample and gives it its number of timesteps; with the pipelined schedule
-        the samples follow each other without a gap.
 
     Raises
     ------
     ProgramError
         For a precision that the Lava target has no processes for, a value that Lava's integers
-        cannot hold, or a policy that chooses more timesteps than the program has.
+        cannot hold, or a policy network with operators that the pre-stage does not run.
     """
-    _check(program, policy)
+    _check(program)
     arrays: dict[str, Array] = {}
     spec = _spec(program, arrays)
-    spec["policy"], more = policy.to_arrays() if policy else (None, {})
+    network = policy.lower(program.exit_rule)
+    spec["policy"], more = network.to_arrays() if network else (None, {})
     _write_arrays(folder / WEIGHTS, arrays | more)
     spec["sha256"] = {WEIGHTS: folders.sha256(folder / WEIGHTS)}
     folders.write_json(folder / "network.json", spec)
     _copy_sources(folder)
 
 
-def _check(program: Program, policy: PolicyNetwork | None) -> None:
+def _check(program: Program) -> None:
     if program.precision not in TAGS:
         raise ProgramError(
             f"precision {program.precision!r}: the Lava target runs {', '.join(TAGS)}"
         )
     if program.precision == "int8":
         ranges.check(program)
-    if policy and max(policy.choices) > program.T:
-        raise ProgramError(
-            f"the policy chooses up to {max(policy.choices)} timesteps, the program has {program.T}"
-        )
 
 
 def _write_arrays(path: Path, arrays: dict[str, Array]) -> None:
