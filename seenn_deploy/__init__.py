@@ -22,6 +22,7 @@ _NAMES = {
     "calibrate": "calibration",
     "compile": "compiler.pipeline",
     "convert": "conversion",
+    "evaluate": "evaluation",
     "import_model": "frontends",
     "inspect": "inspection",
     "run": "targets.lava.device",
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from seenn_deploy.compiler.pipeline import compile
     from seenn_deploy.conversion import convert
     from seenn_deploy.errors import SeennError
+    from seenn_deploy.evaluation import evaluate
     from seenn_deploy.frontends import import_model
     from seenn_deploy.graph import SpikingGraph
     from seenn_deploy.inspection import inspect
@@ -58,6 +60,7 @@ __all__ = [
     "compile",
     "convert",
     "costs",
+    "evaluate",
     "exits",
     "import_model",
     "inspect",

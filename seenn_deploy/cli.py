@@ -18,6 +18,7 @@ import click
 
 from seenn_deploy import __version__
 from seenn_deploy.errors import SeennError
+from seenn_deploy.training.commands import train
 
 if TYPE_CHECKING:
     from seenn_deploy.data import ImageSet
@@ -111,6 +112,8 @@ _RULE_OPTIONS = _together(
                  help="Margin of the logits to exceed: one number, or one a timestep with commas."),
     click.option("--exit-file", type=click.Path(path_type=Path),
                  help="Exit rule from a file of `seenn calibrate` or `seenn sweep`."),
+    click.option("--policy", type=click.Path(path_type=Path),
+                 help="SEENN-II: the policy.onnx of `seenn train policy`."),
 )  # fmt: skip
 
 
@@ -120,10 +123,10 @@ def _RULE(function: F) -> F:
     @wraps(function)
     def command(
         exit_name: str | None, exit_file: Path | None, alpha: float | None, theta: float | None,
-        beta: tuple[float, ...] | None, **options: Any,
+        beta: tuple[float, ...] | None, policy: Path | None, **options: Any,
     ) -> Any:  # fmt: skip
         one_beta = beta[0] if beta and len(beta) == 1 else beta
-        numbers = {"alpha": alpha, "theta": theta, "beta": one_beta}
+        numbers = {"alpha": alpha, "theta": theta, "beta": one_beta, "policy": policy}
         given = {name: value for name, value in numbers.items() if value is not None}
         return function(rule=_rule(exit_name, exit_file, given), **options)
 
@@ -376,6 +379,46 @@ def sweep_command(
     _write_json(json_file, report.summary())
 
 
+@seenn.command("evaluate")
+@_FOLDER
+@_DATA
+@click.option("--thresholds", callback=_numbers, default="0.5,0.6,0.7,0.8,0.9,0.95,0.99,0.999",
+              show_default=True, help="Of SEENN-I's confidence.")  # fmt: skip
+@click.option("--cost", default="paper", show_default=True, help="Cost model, or a file with one.")
+@click.option("--threads", type=click.IntRange(min=1), help="Default: all cores.")
+@_JSON
+def evaluate_command(
+    build: Path,
+    data: Path,
+    limit: int | None,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+    thresholds: tuple[float, ...],
+    cost: str,
+    threads: int | None,
+    json_file: Path | None,
+) -> None:
+    """SEENN's table: accuracy at every t, earliest timesteps, SEENN-I, and SEENN-II with a policy.
+
+    \b
+    Example:
+      seenn evaluate build/ --data images.npz --thresholds 0.8,0.9,0.99
+    """
+    import seenn_deploy as sd
+    from seenn_deploy import costs, reports
+
+    program = _program(build, None)
+    costs.load(cost)
+    images = _images(program, data, limit, mean, std)
+    with reports.progress("simulating", len(images)) as advance:
+        found = sd.evaluate(
+            program, images, thresholds=thresholds, cost=cost, threads=threads, progress=advance
+        )
+    for part in reports.evaluation_tables(found):
+        reports.console().print(part, "")
+    _write_json(json_file, found.summary())
+
+
 @seenn.command("calibrate")
 @_FOLDER
 @_DATA
@@ -537,10 +580,13 @@ def verify_command(
         raise SystemExit(1)
 
 
+seenn.add_command(train)
+
+
 # --- what the commands share ---------------------------------------------------------------------
 
 
-_RULE_OF = {"alpha": "confidence", "theta": "entropy", "beta": "margin"}
+_RULE_OF = {"alpha": "confidence", "theta": "entropy", "beta": "margin", "policy": "policy"}
 
 
 def _rule(name: str | None, file: Path | None, numbers: dict[str, Any]) -> ExitRule | None:
@@ -562,6 +608,8 @@ def _rule(name: str | None, file: Path | None, numbers: dict[str, Any]) -> ExitR
             "exit rule conformal needs calibrated numbers: seenn calibrate BUILD --data SPLIT "
             "--rule conformal -o rule.json, then --exit-file rule.json"
         )
+    if name == "policy":
+        numbers = {"onnx": numbers["policy"]} if numbers else {}
     try:
         return exits.from_dict({"rule": name, **numbers})
     except ValueError as error:

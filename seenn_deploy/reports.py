@@ -17,6 +17,7 @@ from seenn_deploy.inspection import LayerInfo
 from seenn_deploy.program import Program
 
 if TYPE_CHECKING:
+    from seenn_deploy.evaluation import Evaluation, Point
     from seenn_deploy.exits import ExitRule
     from seenn_deploy.simulator.result import RunResult
     from seenn_deploy.sweeps.report import Choice, Estimate, Figures, SweepReport
@@ -316,3 +317,67 @@ def calibration_rows(rule: ExitRule, run: RunResult) -> Iterator[tuple[str, str]
     if early.any():
         yield "of these right", f"{100 * run.correct[early].mean():.2f} % (on the split itself)"
     yield "mean exit step", f"{run.exit_step.mean():.3f} of {T}"
+
+
+def evaluation_tables(found: Evaluation) -> Iterator[Table]:
+    """SEENN's table: every way to stop, then what the paper states."""
+    yield facts_table([
+        ("samples", f"{found.samples:,}"),
+        ("earliest timesteps", f"AET {found.aet:.4f}, empirical {found.empirical_aet:.4f}"),
+    ])  # fmt: skip
+    points = [*found.fixed, *found.seenn_1, *([found.seenn_2] if found.seenn_2 else [])]
+    yield _point_table([(_point_name(p), p) for p in points], found.cost)
+    if found.equal is not None:
+        yield _point_table(
+            [(f"{_point_name(found.equal)}: as accurate as SEENN-II", found.equal)], found.cost
+        )
+    yield _published_table(found)
+
+
+def _point_name(point: Point) -> str:
+    names = {"fixed": f"fixed t={point.parameter:.0f}", "SEENN-II": "SEENN-II"}
+    return names.get(point.rule, f"SEENN-I alpha={point.parameter:.4g}")
+
+
+def _point_table(rows: Iterable[tuple[str, Point]], cost: str) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False, title_justify="left")
+    table.add_column("", no_wrap=True)
+    for name in ("accuracy", "mean steps", "SNN uJ", "policy uJ", "total uJ"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, p in rows:
+        energies = (p.energy, p.policy_energy, p.total_energy)
+        table.add_row(
+            name,
+            f"{100 * p.accuracy:.2f} %",
+            f"{p.mean_exit_step:.3f}",
+            *("-" if e is None else f"{1e6 * e:.3f}" for e in energies),
+        )
+    return table
+
+
+def _published_table(found: Evaluation) -> Table:
+    """What the paper states, beside what was found here."""
+    from seenn_deploy.evaluation import PUBLISHED
+
+    second, T = found.seenn_2, len(found.accuracy_by_step)
+    ours = {
+        "accuracy": second.accuracy if second else None,
+        "mean_exit_step": second.mean_exit_step if second else None,
+        "aet": found.aet,
+        "empirical_aet": found.empirical_aet,
+    }
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("published", no_wrap=True)
+    for name in ("accuracy", "mean steps", "AET", "empirical AET"):
+        table.add_column(name, justify="right", no_wrap=True)
+    rows = [(f"this program, T={T}", ours)]
+    rows = [(p.what, {k: getattr(p, k) for k in ours}) for p in PUBLISHED] + rows
+    for what, figures in rows:
+        share = figures["accuracy"]
+        others = [figures[k] for k in ("mean_exit_step", "aet", "empirical_aet")]
+        table.add_row(
+            what,
+            "-" if share is None else f"{100 * share:.2f} %",
+            *("-" if v is None else f"{v:.4f}" for v in others),
+        )
+    return table

@@ -1,0 +1,249 @@
+"""SEENN's evaluation: accuracy at every t, earliest timesteps, SEENN-I and SEENN-II in one table.
+
+Everything comes from one run to T: a threshold only decides which of its steps count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from seenn_deploy import metrics
+from seenn_deploy.data import ImageSet, for_program
+from seenn_deploy.errors import DataError
+from seenn_deploy.exits.confidence import Confidence
+from seenn_deploy.exits.policy import Policy
+from seenn_deploy.graph import Array
+from seenn_deploy.program import Program
+from seenn_deploy.simulator.engine import simulate
+from seenn_deploy.simulator.result import RunResult
+
+THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999)
+
+
+@dataclass(frozen=True)
+class Published:
+    """A figure that the paper states.
+
+    Parameters
+    ----------
+    what : str
+    accuracy : float, optional
+        Share of right answers.
+    mean_exit_step, aet, empirical_aet : float, optional
+    source : str
+    """
+
+    what: str
+    accuracy: float | None = None
+    mean_exit_step: float | None = None
+    aet: float | None = None
+    empirical_aet: float | None = None
+    source: str = "arXiv 2304.01230"
+
+
+# only what could be read at its source; the paper's own tables hold more
+PUBLISHED = (
+    Published(
+        "ResNet-19 (128-256-512), CIFAR-10, T=4: SEENN-II", 0.961, 1.08,
+        source="arXiv 2304.01230, abstract",
+    ),
+    Published(
+        "ResNet-19 (128-256-512), CIFAR-10, T=4: earliest timesteps", aet=1.1309,
+        empirical_aet=1.1188, source="arXiv 2304.01230, section 3",
+    ),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Point:
+    """One way to stop, over all samples.
+
+    Parameters
+    ----------
+    rule : str
+        'fixed', 'SEENN-I' or 'SEENN-II'.
+    parameter : float
+        t, alpha, or 0.
+    accuracy, mean_exit_step : float
+    energy, policy_energy : float, optional
+        Joules a sample: of the spiking network, and of the policy network (0 without one); None
+        where the cost model prices no ANN.
+    total_energy : float, optional
+        Both together.
+    """
+
+    rule: str
+    parameter: float
+    accuracy: float
+    mean_exit_step: float
+    energy: float
+    policy_energy: float | None
+    total_energy: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What `evaluate` found.
+
+    Parameters
+    ----------
+    samples : int
+    cost : str
+    accuracy_by_step : float64 array (T,)
+    aet, empirical_aet : float
+    fixed, seenn_1 : tuple of Point
+        Running to t for each t; confidence at each threshold.
+    seenn_2 : Point, optional
+        Of a program with a policy network.
+    equal : Point, optional
+        SEENN-I at the threshold that is as accurate as SEENN-II for the least energy; None without
+        a policy, or where no threshold is.
+    """
+
+    samples: int
+    cost: str
+    accuracy_by_step: Array
+    aet: float
+    empirical_aet: float
+    fixed: tuple[Point, ...]
+    seenn_1: tuple[Point, ...]
+    seenn_2: Point | None
+    equal: Point | None
+
+    def summary(self) -> dict[str, Any]:
+        """The figures as JSON values; energies in microjoules."""
+        return {
+            "samples": self.samples,
+            "cost_model": self.cost,
+            "accuracy_by_step": [float(a) for a in self.accuracy_by_step],
+            "aet": self.aet,
+            "empirical_aet": self.empirical_aet,
+            "fixed": [_stored(p) for p in self.fixed],
+            "seenn_1": [_stored(p) for p in self.seenn_1],
+            "seenn_2": self.seenn_2 and _stored(self.seenn_2),
+            "seenn_1_as_accurate_as_seenn_2": self.equal and _stored(self.equal),
+            "published": [asdict(p) for p in PUBLISHED],
+        }
+
+
+def evaluate(
+    program: Program,
+    images: ImageSet | str | Path | ArrayLike,
+    labels: ArrayLike | None = None,
+    *,
+    thresholds: Sequence[float] = THRESHOLDS,
+    cost: str | Path = "paper",
+    threads: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Accuracy at every t, AET, empirical AET, SEENN-I at thresholds, SEENN-II with a policy.
+
+    Parameters
+    ----------
+    program : Program
+        With an exit rule ``Policy``, SEENN-II is evaluated too.
+    images, labels
+        As of ``simulate``; labels are needed.
+    thresholds : sequence of float in (0, 1]
+        Of SEENN-I's confidence.
+    cost : str or Path
+        Name of a cost model, or a file with one.
+    threads : int, optional
+    progress : callable, optional
+        Called with the number of samples that just finished.
+
+    Raises
+    ------
+    DataError
+        For data without labels, thresholds out of range, an unknown cost model.
+    """
+    rules = [_confidence(alpha) for alpha in thresholds]
+    data = for_program(program, images, labels)
+    if data.labels is None:
+        raise DataError(f"{data.name}: no labels; an evaluation needs y, or class folders")
+    run = simulate(program, data, full_trace=True, threads=threads, progress=progress)
+    correct = metrics.correct_by_step(run.logits, data.labels)
+    table = _Table(correct, run.energy_by_step(cost), _policy_energy(run, cost))
+    steps = range(1, program.T + 1)
+    second = _seenn_2(program, run, table)
+    return Evaluation(
+        len(data),
+        str(cost),
+        correct.mean(axis=0),
+        metrics.aet(correct),
+        metrics.empirical_aet(correct),
+        tuple(table.point("fixed", t, np.full(len(data), t)) for t in steps),
+        tuple(table.point("SEENN-I", r.alpha, exit_steps(r, run.logits)) for r in rules),
+        second,
+        None if second is None else _as_accurate(table, run.logits, second.accuracy),
+    )
+
+
+def exit_steps(rule: Confidence, logits: Array) -> Array:
+    """Where the rule stops each sample of a run to T, int64 (N,); logits (N, T, M)."""
+    t = np.broadcast_to(np.arange(1, logits.shape[1] + 1), logits.shape[:2])
+    stops = rule.stops(logits, t)
+    stops[:, -1] = True
+    return np.asarray(stops.argmax(axis=1) + 1)
+
+
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """Of every sample, had it stopped at t: right or not, and energy in joules, arrays (N, T)."""
+
+    correct: Array
+    energy: Array
+    policy_energy: float | None
+
+    def point(self, rule: str, parameter: float, step: Array, policy: bool = False) -> Point:
+        rows = np.arange(len(step)), step - 1
+        energy, extra = float(self.energy[rows].mean()), self.policy_energy if policy else 0.0
+        total = None if extra is None else energy + extra
+        accuracy, mean_step = float(self.correct[rows].mean()), float(step.mean())
+        return Point(rule, float(parameter), accuracy, mean_step, energy, extra, total)
+
+
+def _seenn_2(program: Program, run: RunResult, table: _Table) -> Point | None:
+    if not isinstance(program.exit_rule, Policy):
+        return None
+    return table.point("SEENN-II", 0.0, run.exit_step, policy=True)
+
+
+def _policy_energy(run: RunResult, cost: str | Path) -> float | None:
+    return run.compare(cost).policy_energy
+
+
+def _as_accurate(table: _Table, logits: Array, accuracy: float) -> Point | None:
+    """SEENN-I at the cheapest of all thresholds that reaches an accuracy."""
+    steps = np.arange(1, logits.shape[1])
+    scores = np.sort(Confidence().score(logits[:, :-1], steps).ravel())
+    picked = np.unique(scores[np.linspace(0, len(scores) - 1, 1000).astype(int)])
+    found = [
+        table.point("SEENN-I", alpha, exit_steps(Confidence(float(alpha)), logits))
+        for alpha in np.append(picked[picked > 0], 1.0)
+    ]
+    enough = [p for p in found if p.accuracy >= accuracy]
+    return min(enough, key=lambda p: p.energy, default=None)
+
+
+def _confidence(alpha: float) -> Confidence:
+    try:
+        return Confidence(alpha)
+    except ValueError as error:
+        raise DataError(str(error)) from None
+
+
+def _stored(point: Point) -> dict[str, Any]:
+    names = ("energy", "policy_energy", "total_energy")
+    values = asdict(point)
+    micro = {f"{n}_uJ": None if values[n] is None else values[n] * 1e6 for n in names}
+    return {k: v for k, v in values.items() if k not in names} | micro
+
+
+__all__ = ["PUBLISHED", "THRESHOLDS", "Evaluation", "Point", "Published", "evaluate", "exit_steps"]

@@ -1,0 +1,230 @@
+"""``seenn train``: options in, one training function, a line an epoch. torch is imported inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from seenn_deploy.training.loop import Log, Recipe
+    from seenn_deploy.training.tasks import Architecture
+
+F = TypeVar("F", bound=Callable[..., Any])
+_PATH = click.Path(path_type=Path)
+
+
+def _numbers(kind: type[float]) -> Callable[..., tuple[float, ...] | None]:
+    def parse(_: click.Context, __: click.Parameter, text: str | None) -> tuple[float, ...] | None:
+        if text is None:
+            return None
+        try:
+            return tuple(kind(part) for part in text.split(","))
+        except ValueError:
+            raise click.BadParameter(f"{text!r}: give numbers with commas") from None
+
+    return parse
+
+
+def _together(*options: Callable[[F], F]) -> Callable[[F], F]:
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+_RUN = _together(
+    click.option("--data", required=True, type=_PATH,
+                 help="Samples: .npz (images, frames, event recordings) or class folders."),
+    click.option("--test", type=_PATH, help="Held-out samples, tried after every epoch."),
+    click.option("-o", "--out", required=True, type=_PATH, help="Folder of the run."),
+    click.option("--limit", type=click.IntRange(min=1), help="Only the first samples of --data."),
+    click.option("--test-limit", type=click.IntRange(min=1), help="The same for --test."),
+    click.option("--epochs", type=int, default=10, show_default=True),
+    click.option("--batch-size", type=int, default=128, show_default=True),
+    click.option("--lr", type=float, default=0.05, show_default=True,
+                 help="At the start; falls along a cosine to 0."),
+    click.option("--momentum", type=float, default=0.9, show_default=True),
+    click.option("--weight-decay", type=float, default=5e-4, show_default=True),
+    click.option("--seed", type=int, default=0, show_default=True),
+    click.option("--device", default="cpu", show_default=True, help="cpu or cuda."),
+    click.option("--bf16", is_flag=True, help="Compute in bfloat16; weights stay float32."),
+    click.option("--augment", type=click.Choice(["crop-flip", "crop", "none"]),
+                 default="crop-flip", show_default=True),
+    click.option("--resume", is_flag=True, help="Go on with a run that was cut off."),
+    click.option("--plot", type=click.Path(path_type=Path), help="Draw the log into this PNG."),
+)  # fmt: skip
+_NETWORK = _together(
+    click.option("--model", default="resnet19", show_default=True,
+                 help="resnet8/18/19/20/34, sew-resnet34, vgg16, vggsnn, vggsnn-woap."),
+    click.option("--width", type=float, default=1.0, show_default=True,
+                 help="Times the paper's channels; 0.125 is SEENN's width_mult=1."),
+    click.option("-T", "--timesteps", "T", type=int, default=4, show_default=True),
+    click.option("--tau", type=float, default=0.5, show_default=True),
+    click.option("--threshold", "v_threshold", type=float, default=1.0, show_default=True),
+    click.option("--surrogate", type=click.Choice(["triangle", "dspike"]), default="triangle",
+                 show_default=True, help="dspike networks compile with --comparison '>='."),
+    click.option("--gamma", type=float, help="Of the surrogate.  [default: 1; 3 for dspike]"),
+    click.option("--init", help="Start from these weights."),
+    click.option("--classes", type=click.IntRange(min=2), help="Default: from the labels."),
+    click.option("--mean", callback=_numbers(float), help="Normalisation, one number a channel."),
+    click.option("--std", callback=_numbers(float), help="Belongs to --mean."),
+)  # fmt: skip
+_CHOICES = _together(
+    click.option("--beta", type=float, default=1.0, show_default=True,
+                 help="Cost of a wrong answer: the larger, the more timesteps."),
+    click.option("--choices", callback=_numbers(int),
+                 help="Timesteps to choose from, with commas.  [default: 1,..,T]"),
+)  # fmt: skip
+
+
+@click.group()
+def train() -> None:
+    """Train a spiking network (SEENN-I), a policy network for it (SEENN-II), or both together.
+
+    \b
+    Examples:
+      seenn train snn --model resnet19 --data train.npz --test test.npz -o run/
+      seenn-compile run/model.pth -o build/
+      seenn train policy build/ --data train.npz --beta 3 -o policy/
+      seenn-compile run/model.pth --policy policy/policy.onnx -o build2/
+    """
+
+
+@train.command("snn")
+@_RUN
+@_NETWORK
+@click.option("--tet-weight", type=float, default=1e-3, show_default=True,
+              help="Of the term that keeps logits near --tet-mean; lambda of TET.")  # fmt: skip
+@click.option("--tet-mean", type=float, default=1.0, show_default=True)
+def snn_command(plot: Path | None, out: Path, **options: Any) -> None:
+    """Train a spiking network with the TET loss; OUT/model.pth goes into seenn-compile.
+
+    \b
+    Example:
+      seenn train snn --model resnet19 --width 0.125 -T 4 --data train.npz --epochs 6 -o run/
+    """
+    from seenn_deploy.training.tasks import train_snn
+
+    network, recipe = _architecture(options), _recipe(options)
+    with _progress(recipe, options) as advance:
+        log = train_snn(options.pop("data"), out, network, recipe, progress=advance, **options)
+    _report(log, out, plot)
+    click.echo(f"compile it: seenn-compile {out / 'model.pth'} {_flags(out)} -o build/")
+
+
+@train.command("policy")
+@click.argument("build", type=_PATH)
+@_RUN
+@_CHOICES
+@click.option("--threads", type=click.IntRange(min=1), help="Of the simulator.")
+def policy_command(build: Path, plot: Path | None, out: Path, **options: Any) -> None:
+    """Train a policy network for the program in BUILD, whose weights stay as they are.
+
+    \b
+    Example:
+      seenn train policy build/ --data train.npz --test test.npz --beta 3 --epochs 3 -o policy/
+    """
+    from seenn_deploy.program import Program
+    from seenn_deploy.training.tasks import train_policy
+
+    program, recipe = Program.load(build), _recipe(options)
+    with _progress(recipe, options) as advance:
+        log = train_policy(program, options.pop("data"), out, recipe, progress=advance, **options)
+    _report(log, out, plot)
+    click.echo(f"compile with it: seenn-compile MODEL --policy {out / 'policy.onnx'} -o build/")
+
+
+@train.command("joint")
+@_RUN
+@_NETWORK
+@_CHOICES
+@click.option("--weight", type=float, default=1.0, show_default=True,
+              help="Of the cross-entropy beside the reward.")  # fmt: skip
+@click.option("--policy-init", type=_PATH, help="policy.pth of `seenn train policy`.")
+def joint_command(plot: Path | None, out: Path, **options: Any) -> None:
+    """Train a spiking network and its policy network together.
+
+    \b
+    Example:
+      seenn train joint --init run/model.pth --policy-init policy/policy.pth --data train.npz -o j/
+    """
+    from seenn_deploy.training.tasks import train_joint
+
+    network, recipe = _architecture(options), _recipe(options)
+    with _progress(recipe, options) as advance:
+        log = train_joint(options.pop("data"), out, network, recipe, progress=advance, **options)
+    _report(log, out, plot)
+    click.echo(
+        f"compile it: seenn-compile {out / 'model.pth'} {_flags(out)} "
+        f"--policy {out / 'policy.onnx'} -o build/"
+    )
+
+
+def _architecture(options: dict[str, Any]) -> Architecture:
+    from dataclasses import fields
+
+    from seenn_deploy.training.tasks import Architecture
+
+    return Architecture(**{f.name: options.pop(f.name) for f in fields(Architecture)})
+
+
+def _recipe(options: dict[str, Any]) -> Recipe:
+    from dataclasses import fields
+
+    from seenn_deploy.training.loop import Recipe
+
+    return Recipe(**{f.name: options.pop(f.name) for f in fields(Recipe)})
+
+
+@contextmanager
+def _progress(recipe: Recipe, options: dict[str, Any]) -> Iterator[Callable[[int], None]]:
+    """A bar over all epochs, once the number of samples is known to the first report."""
+    from seenn_deploy import reports
+
+    samples = options["limit"] or _samples(options["data"])
+    with reports.progress("training", recipe.epochs * samples) as advance:
+        yield advance
+
+
+def _samples(data: Path) -> int:
+    """How many samples a data set has, from its headers; 0 where only reading it would tell."""
+    from seenn_deploy.image_sources import NpzMember, npz_keys
+
+    if data.suffix.lower() != ".npz" or not data.is_file():
+        return sum(1 for _ in data.glob("*/*")) if data.is_dir() else 0
+    found = [key for key in ("labels", "y") if key in npz_keys(data)]
+    return NpzMember.open(data, found[0]).shape[0] if found else 0
+
+
+def _report(log: Log, out: Path, plot: Path | None) -> None:
+    from seenn_deploy import reports
+    from seenn_deploy.training.plot import draw, table
+
+    reports.console().print(table(log))
+    if plot is not None:
+        draw(log, plot)
+        click.echo(f"plot: {plot}")
+
+
+def _flags(out: Path) -> str:
+    """What seenn-compile has to be told, because the checkpoint cannot say it."""
+    import json
+
+    task = json.loads((out / "train.json").read_text())["task"]
+    height, width = task["input_shape"][1:]
+    flags = [f"-T {task['T']}", f"--input-size {height}x{width}"]
+    if task["surrogate"] == "dspike":
+        flags.append("--comparison '>='")
+    flags += [f"--tau {task['tau']}"] if task["tau"] != 0.5 else []
+    flags += [f"--threshold {task['v_threshold']}"] if task["v_threshold"] != 1 else []
+    if task["mean"] is None and task["input_shape"][0] == 3:
+        flags.append("--no-normalize")
+    if task["mean"] is not None:
+        flags += [f"--{k} {','.join(map(str, task[k]))}" for k in ("mean", "std")]
+    return " ".join(flags)

@@ -1,0 +1,70 @@
+"""A training log as a table and as a picture. Needs no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+Log = list[dict[str, Any]]
+
+
+def table(log: Log) -> Table:
+    """One line an epoch."""
+    found = Table(box=None, header_style="bold", pad_edge=False)
+    names = [name for name in log[-1] if name != "lr"]
+    for name in names:
+        found.add_column(name.replace("_", " "), justify="right", no_wrap=True)
+    for line in log:
+        found.add_row(*(_text(line[name]) for name in names))
+    return found
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(f"{100 * x:.2f}" for x in value) + " %"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def draw(log: Log, path: Path) -> None:
+    """Loss, and what was measured on held-out samples, over epochs, into a PNG file.
+
+    Parameters
+    ----------
+    log : list of dict
+        As ``fit`` returns it, or the lines of a run's ``log.jsonl``.
+    path : Path
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)  # no pyplot: no window system, no global state
+    left, right = figure.subplots(1, 2)
+    epochs = [line["epoch"] for line in log]
+    left.plot(epochs, [line["loss"] for line in log], color="#0072b2")
+    left.set_xlabel("epoch")
+    left.set_ylabel("loss")
+    for name, values in _curves(log).items():
+        right.plot(epochs, values, label=name)
+    right.set_xlabel("epoch")
+    if _curves(log):
+        right.legend(frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, format="png")
+
+
+def _curves(log: Log) -> dict[str, list[float]]:
+    """Held-out figures by name; accuracy at every t is one curve each, at most eight."""
+    curves: dict[str, list[float]] = {}
+    for name, last in log[-1].items():
+        if name in ("epoch", "loss", "lr", "seconds"):
+            continue
+        if isinstance(last, list):
+            shown = range(0, len(last), -(-len(last) // 8))
+            for t in {*shown, len(last) - 1}:
+                curves[f"accuracy at t={t + 1}"] = [line[name][t] for line in log]
+        else:
+            curves[name.replace("_", " ")] = [line[name] for line in log]
+    return curves
