@@ -68,6 +68,14 @@ class Net:
         self.projections += [Projection(pre, name, maps) for pre, maps in inputs]
 
 
+def default_normalization(classes: int) -> Normalization:
+    """What SEENN's conversion code trains colour images with: ImageNet's, CIFAR-100's, CIFAR-10's.
+
+    By the number of classes, 1000, 100, or any other.
+    """
+    return {100: CIFAR100, 1000: IMAGENET}.get(classes, CIFAR10)
+
+
 def linear(tensors: Tensors, name: str, features: int | None) -> Dense:
     """The tensors of an ``nn.Linear``; None takes any number of features."""
     weight = tensors.take(f"{name}.weight", (None, features))

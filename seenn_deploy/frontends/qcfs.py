@@ -15,15 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from seenn_deploy.building import (
-    CIFAR10,
-    CIFAR100,
-    IMAGENET,
-    Net,
-    count,
-    linear,
-    normalize_input,
-)
+from seenn_deploy.building import Net, count, default_normalization, linear, normalize_input
 from seenn_deploy.checkpoint import Tensors, read_state_dict
 from seenn_deploy.conversion import spiking
 from seenn_deploy.errors import ModelError
@@ -39,7 +31,6 @@ from seenn_deploy.graph import (
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
 NETWORKS = "SEENN's converted (QCFS) ResNet or VGG"
-NORMALIZATION = {10: CIFAR10, 100: CIFAR100, 1000: IMAGENET}  # SEENN's data, by its classes
 _STEM, _VGG = "conv1.0.weight", "layer1.0.weight"
 
 
@@ -73,8 +64,9 @@ def build(
     input_size : int or (height, width), optional
         224 for ImageNet's 1000 classes, otherwise 32.
     mean, std : one number a channel, optional
-        Normalisation the network was trained with; by the number of classes that of CIFAR-10,
-        CIFAR-100 or ImageNet. It becomes part of the program, which then takes pixels in 0..1.
+        Normalisation the network was trained with; for three channels ImageNet's with 1000 classes,
+        CIFAR-100's with 100, otherwise CIFAR-10's. It becomes part of the program, which then takes
+        pixels in 0..1.
     normalize : bool
         False: the program takes inputs as they are, already normalised.
 
@@ -103,7 +95,7 @@ def build_ann(
     net = (_resnet if resnet else _vgg)(tensors, size or (default, default))
     family = f"SEENN's converted {'ResNet' if resnet else 'VGG'}"
     tensors.check_all_used(family)
-    used = normalize_input(net, mean, std, normalize, NORMALIZATION.get(classes))
+    used = normalize_input(net, mean, std, normalize, default_normalization(classes))
     provenance = {
         "source": tensors.path.name,
         "frontend": "qcfs",

@@ -1,148 +1,145 @@
-"""Training an ANN with QCFS activations, to be converted (arXiv 2303.04347, SEENN's train_ann)."""
+"""Training an ANN with QCFS activations, to be converted (arXiv 2303.04347; SEENN's train_ann)."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from io import BytesIO
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seenn_deploy.errors import ModelError
-from seenn_deploy.folders import write_file, write_json
+from seenn_deploy.building import default_normalization
+from seenn_deploy.errors import DataError
 from seenn_deploy.models import qcfs
-from seenn_deploy.training.data import DataSet, Normalization, batches
+from seenn_deploy.training.data import DataSet, Kind, Normalization, load
+from seenn_deploy.training.loop import Log, Recipe, Task, as_bytes, cpu_state, fit
+
+MODEL = "model.pth"
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """What decides a training run, beside its data.
+class AnnArchitecture:
+    """A network that `seenn_deploy.models.qcfs.build` makes.
 
     Parameters
     ----------
     model : str
-        Of :func:`seenn_deploy.models.qcfs.build`.
     width : float
     levels : int
-        L of every activation.
-    epochs, batch, seed : int
-    lr, momentum, weight_decay : float
-        Of SGD; the rate falls to 0 along a cosine, step by step.
-    augment : 'crop-flip', 'crop' or 'none'
+        L of every activation; the converted network equals the ANN best at T >= L.
     """
 
     model: str = "resnet20"
     width: float = 1.0
     levels: int = 8
-    epochs: int = 10
-    batch: int = 128
-    seed: int = 0
-    lr: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    augment: Literal["crop-flip", "crop", "none"] = "crop-flip"
 
 
-@dataclass(frozen=True)
-class Epoch:
-    """One line of the log: mean training loss, accuracy on the test set, seconds."""
+class AnnTask(Task):
+    """Cross-entropy of an ANN."""
 
-    epoch: int
-    loss: float
-    accuracy: float
-    seconds: float
+    def __init__(
+        self,
+        net: nn.Module,
+        about: dict[str, Any],
+        normalization: Normalization,
+        test: DataSet | None,
+    ) -> None:
+        self.network, self.about, self.normalization = net, about, normalization
+        self.held_out = test
+
+    def loss(self, samples: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
+        logits = self.network(self.normalization.apply(samples))
+        return functional.cross_entropy(logits.float(), labels)
+
+    def test(self) -> dict[str, Any]:
+        """The ANN's accuracy; what the converted network has is for the simulator to say."""
+        if self.held_out is None:
+            return {}
+        device = next(self.network.parameters()).device
+        self.network.eval()
+        right = 0
+        with torch.no_grad():
+            for rows in torch.arange(len(self.held_out)).tensor_split(
+                len(self.held_out) // 256 + 1
+            ):
+                x = self.held_out.as_float(self.held_out.samples[rows]).to(device)
+                found = self.network(self.normalization.apply(x)).argmax(dim=1).cpu()
+                right += int((found == self.held_out.labels[rows]).sum())
+        return {"accuracy": round(right / len(self.held_out), 6)}
+
+    def files(self) -> dict[str, bytes]:
+        return {MODEL: as_bytes(cpu_state(self.network))}
 
 
-def train(
+def train_ann(
+    data: str | Path,
+    out: str | Path,
+    architecture: AnnArchitecture,
     recipe: Recipe,
-    train_set: DataSet,
-    test_set: DataSet,
-    out: Path,
-    progress: Callable[[Epoch], None] | None = None,
-) -> list[Epoch]:
-    """Train an ANN and write it after every epoch, for ``seenn convert``.
+    *,
+    test: str | Path | None = None,
+    classes: int | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    limit: int | None = None,
+    test_limit: int | None = None,
+    resume: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> Log:
+    """Train an ANN with QCFS activations.
 
     Parameters
     ----------
+    data, test : str or Path
+        Labelled images; see :func:`seenn_deploy.training.data.load`.
+    out : str or Path
+        The run's folder: ``model.pth`` there goes straight into ``seenn convert``.
+    architecture : AnnArchitecture
     recipe : Recipe
-    train_set, test_set : DataSet
-        Images of :func:`seenn_deploy.training.data.load`.
-    out : Path
-        The state_dict; the log and the recipe go beside it, as ``.json``.
+    classes : int, optional
+        By default one more than the largest label.
+    mean, std : one number a channel, optional
+        Normalisation of pixels; by default what ``seenn convert`` takes for this many classes.
+    limit, test_limit : int, optional
+        Only the first samples.
+    resume : bool
     progress : callable, optional
-        Called with each line of the log.
+        Called with the number of samples just used.
+
+    Returns
+    -------
+    list of dict
+        One an epoch; ``accuracy`` on `test`.
 
     Raises
     ------
-    ModelError
-        When the loss is NaN or infinite; `out` then holds the last good epoch.
+    DataError, ModelError, ProgramError, TrainingError
     """
+    train = load(data, 1, classes=classes, limit=limit)
+    if train.kind.coding != "direct":
+        raise DataError(f"{data}: an ANN takes images, this holds events")
+    held_out = load(test, 1, kind=train.kind, classes=classes, limit=test_limit) if test else None
+    classes = classes or train.classes
+    normalization = _normalization(train.kind, classes, mean, std)
+    channels, height, width = train.kind.shape
     torch.manual_seed(recipe.seed)
-    generator = torch.Generator().manual_seed(recipe.seed)
-    classes = int(train_set.labels.max()) + 1
-    channels, height, _ = train_set.kind.shape
-    model = qcfs.build(recipe.model, classes, channels, recipe.width, recipe.levels, height)
-    normal = Normalization.of(train_set.kind)
-    optimizer, schedule = _optimizer(recipe, model, len(train_set))
-    log: list[Epoch] = []
-    for number in range(1, recipe.epochs + 1):
-        start, losses = time.perf_counter(), []
-        model.train()
-        for x, labels, _ in batches(train_set, recipe.batch, generator, recipe.augment, None):
-            losses.append(_step(model, normal.apply(x), labels, optimizer))
-            schedule.step()
-            if not torch.isfinite(losses[-1]):
-                raise ModelError(_diverged(out, number, len(losses), log))
-        loss = float(torch.stack(losses).mean())
-        right = accuracy(model, test_set, normal)
-        log.append(Epoch(number, loss, right, time.perf_counter() - start))
-        _save(out, model, recipe, log)
-        if progress:
-            progress(log[-1])
-    return log
-
-
-def accuracy(model: nn.Module, data: DataSet, normal: Normalization, size: int = 500) -> float:
-    """Share of samples that the ANN has right."""
-    model.eval()
-    right = 0
-    with torch.no_grad():
-        for rows in torch.arange(len(data)).split(size):
-            logits = model(normal.apply(data.as_float(data.samples[rows])))
-            right += int((logits.argmax(dim=1) == data.labels[rows]).sum())
-    return right / len(data)
-
-
-def _optimizer(recipe: Recipe, model: nn.Module, samples: int) -> tuple[Any, Any]:
-    optimizer = torch.optim.SGD(
-        model.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay
+    net = qcfs.build(
+        architecture.model, classes, channels, architecture.width, architecture.levels, height
     )
-    steps = recipe.epochs * -(-samples // recipe.batch)
-    return optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    about = {
+        "what": "ann", **vars(architecture), "classes": classes,
+        "input_shape": [channels, height, width], "data": train.name, "mean": normalization.mean,
+        "std": normalization.std,
+    }  # fmt: skip
+    return fit(AnnTask(net, about, normalization, held_out), train, recipe, out, resume, progress)
 
 
-def _step(model: nn.Module, x: Tensor, labels: Tensor, optimizer: Any) -> Tensor:
-    """One batch; its loss before the step."""
-    loss = functional.cross_entropy(model(x), labels)
-    optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-    return loss.detach()
-
-
-def _diverged(out: Path, epoch: int, step: int, log: list[Epoch]) -> str:
-    kept = f"{out} holds epoch {len(log)}" if log else "nothing was written"
-    return f"the loss is not finite at step {step} of epoch {epoch}; {kept}; lower the rate (lr)"
-
-
-def _save(out: Path, model: nn.Module, recipe: Recipe, log: list[Epoch]) -> None:
-    content = BytesIO()
-    torch.save(model.state_dict(), content)
-    write_file(out, content.getvalue())
-    lines = [asdict(line) for line in log]
-    write_json(out.with_suffix(".json"), {"recipe": asdict(recipe), "log": lines})
+def _normalization(
+    kind: Kind, classes: int, mean: Sequence[float] | None, std: Sequence[float] | None
+) -> Normalization:
+    if mean is None and std is None and kind.pixels and kind.shape[0] == 3:
+        mean, std = default_normalization(classes)
+    return Normalization.of(kind, mean, std)

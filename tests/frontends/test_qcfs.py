@@ -160,9 +160,11 @@ def test_normalization_by_the_number_of_classes(
     )
 
 
-def test_other_classes_have_no_normalization(tmp_path: Path) -> None:
+def test_other_classes_and_channels(tmp_path: Path) -> None:
     state = checkpoints_qcfs.resnet((2, 2), (1, 1), classes=7)
-    assert import_model(saved(tmp_path, state)).provenance["assumed"]["mean"] is None
+    assert import_model(saved(tmp_path, state)).provenance["assumed"]["mean"][0] == 0.4914
+    grey = checkpoints_qcfs.resnet((2, 2), (1, 1), 1)
+    assert import_model(saved(tmp_path, grey)).provenance["assumed"]["mean"] is None
 
 
 def test_safetensors_and_data_parallel_names(tmp_path: Path) -> None:

@@ -1,0 +1,66 @@
+"""The ANN recipe: it learns, resumes, stops where it diverges, and its file converts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import seenn_deploy as sd
+from seenn_deploy.errors import DataError, ModelError, TrainingError
+from seenn_deploy.metrics import accuracy_by_step
+from seenn_deploy.training.loop import Recipe
+from seenn_deploy.training.qcfs import AnnArchitecture, train_ann
+
+SMALL = AnnArchitecture("resnet8", 0.25, levels=4)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of pixels, bright above or below."""
+    rng = np.random.default_rng(0)
+    y = np.arange(96) % 2
+    x = rng.integers(0, 100, (96, 8, 8, 3))
+    x[y == 0, :4] += 120
+    x[y == 1, 4:] += 120
+    path = tmp_path_factory.mktemp("data") / "train.npz"
+    np.savez(path, x=x.astype(np.uint8), y=y)
+    return path
+
+
+def test_it_learns_and_converts(tmp_path: Path, data: Path) -> None:
+    recipe = Recipe(epochs=4, batch_size=16, augment="none")
+    log = train_ann(data, tmp_path / "run", SMALL, recipe, test=data)
+    assert log[-1]["loss"] < log[0]["loss"]
+    assert log[-1]["accuracy"] > 0.9
+    program = sd.convert(tmp_path / "run" / "model.pth", T=16, input_size=8)
+    assert program.input_range == (0, 1)
+    with np.load(data) as stored:
+        run = sd.simulate(program, str(data))
+        accuracy = accuracy_by_step(run.logits, stored["y"])
+    assert accuracy[-1] > 0.9
+
+
+def test_the_same_seed_gives_the_same_weights_and_resuming_too(tmp_path: Path, data: Path) -> None:
+    recipe = Recipe(epochs=2, batch_size=32, seed=3)
+    train_ann(data, tmp_path / "a", SMALL, recipe)
+    train_ann(data, tmp_path / "b", SMALL, recipe)
+    a, b = (torch.load(tmp_path / n / "model.pth", weights_only=True) for n in "ab")
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    assert len(train_ann(data, tmp_path / "a", SMALL, recipe, resume=True)) == 2
+
+
+def test_divergence_stops_the_run(tmp_path: Path, data: Path) -> None:
+    with pytest.raises(TrainingError, match=r"lower the learning rate"):
+        train_ann(data, tmp_path / "run", SMALL, Recipe(epochs=3, batch_size=16, lr=1e12))
+
+
+def test_bad_input(tmp_path: Path, data: Path) -> None:
+    with pytest.raises(ModelError, match="does not exist"):
+        train_ann(data, tmp_path / "run", AnnArchitecture("resnet19"), Recipe())
+    events = tmp_path / "events.npz"
+    np.savez(events, x=np.zeros((4, 1, 2, 8, 8), np.float32), y=np.arange(4))
+    with pytest.raises(DataError, match="an ANN takes images"):
+        train_ann(events, tmp_path / "run", SMALL, Recipe())
