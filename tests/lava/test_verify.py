@@ -16,7 +16,7 @@ from seenn_deploy.replay import apply, potentials
 from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.targets import write
 from seenn_deploy.targets.lava.device import DeviceRun
-from seenn_deploy.verify import VerifyReport, _Comparison, verify
+from seenn_deploy.verification import VerifyReport, _Comparison, verify
 from tests import naive
 from tests.lava import graphs
 

@@ -181,7 +181,7 @@ def run(
             found = interpreter.find() if python is None else interpreter.check(python, "given")
             arrays = _here(bundle, found.python, work, request, *limits)
         else:
-            arrays = _there(bundle, shlex.split(command), work, request, *limits)
+            arrays = _there(bundle, _split(command), work, request, *limits)
     spec = json.loads((bundle / "network.json").read_text())
     return _checked(arrays, spec, request, len(images), labels)
 
@@ -216,6 +216,16 @@ def _environment(work: Path) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
     threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
     return {**kept, **threads, "PYTHONPYCACHEPREFIX": str(work / "pycache")}
+
+
+def _split(command: str) -> list[str]:
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise DeviceError(f"the device cannot be started: {error} in {command!r}") from None
+    if not words:
+        raise DeviceError("the device cannot be started: the command is empty")
+    return words
 
 
 def _there(
@@ -381,7 +391,7 @@ def _start(
             errors="replace",
             start_new_session=True,
         )
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise DeviceError(f"the device cannot be started: {error}") from None
     said = process.stderr if pipes else process.stdout
     assert said is not None
