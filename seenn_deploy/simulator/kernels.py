@@ -21,6 +21,10 @@ from seenn_deploy.simulator.vector_add import add_runs
 from seenn_deploy.simulator.vector_dense import PIXELS, multiply_rows
 from seenn_deploy.simulator.vector_fire import LANES, count_bits, fire, fire_integer, lowest_bit
 
+# numba caches compiled kernels by the content of this file alone; what is inlined here from the
+# vector files has to show in it, or a changed vector file would go on running as it was.
+INLINED = "0360143464bb"
+
 F = TypeVar("F", bound=Callable[..., None])
 
 

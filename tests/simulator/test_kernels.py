@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -63,6 +66,13 @@ def naive_currents(conv: Conv2d, frame: np.ndarray) -> np.ndarray:
     source, target, weight = naive.synapses(conv, frame.shape, shape_out)
     np.add.at(current, target, weight * frame.reshape(-1)[source])
     return current.reshape(shape_out)
+
+
+def test_kernels_say_what_they_inline() -> None:
+    """A change of a vector file must change kernels.py, which numba's cache goes by."""
+    sources = sorted(Path(kernels.__file__).parent.glob("vector*.py"))
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
+    assert digest == kernels.INLINED, f'set INLINED = "{digest}" in kernels.py'
 
 
 @given(convolutions(st.integers(1, 70)), st.sampled_from([0.0, 0.05, 0.5, 1.0]), st.booleans())
