@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from seenn_deploy.graph import Population
 from seenn_deploy.program import Program
 from seenn_deploy.targets import write
 from seenn_deploy.targets.lava.device import DeviceRun, run
+from seenn_deploy.verification import wrong_latencies
 from tests import naive_integer, random_graphs
 from tests.lava import graphs, integer_graphs
 
@@ -42,11 +44,16 @@ def assert_equals_oracle(
     return trace
 
 
-@pytest.mark.parametrize(("coding", "extreme"), [("direct", True), ("events", False)])
-def test_every_kind_of_synapse_and_neuron(tmp_path: Path, coding: str, extreme: bool) -> None:
+@pytest.mark.parametrize(
+    ("coding", "extreme", "schedule"),
+    [("direct", True, "speculative"), ("events", False, "gated"), ("events", True, "pipelined")],
+)
+def test_every_kind_of_synapse_and_neuron(
+    tmp_path: Path, coding: str, extreme: bool, schedule: Any
+) -> None:
     rng = np.random.default_rng(7)
     graph = integer_graphs.integers(graphs.everything(coding), rng, extreme)
-    program = integer_graphs.program(graph)
+    program = integer_graphs.program(graph).with_schedule(schedule)
     images = 2 * graphs.images(graph, 3) - 1
     ran = on_lava(program, tmp_path, images, full_trace=True)
     trace = assert_equals_oracle(ran, program, images)
@@ -55,7 +62,7 @@ def test_every_kind_of_synapse_and_neuron(tmp_path: Path, coding: str, extreme: 
         assert trace.clipped > 0
     rates = [spikes.mean() for spikes in ran.spikes.values()]
     assert sum(0 < rate < 1 for rate in rates) >= 5, "the neurons prove nothing"
-    assert (ran.hardware_steps == program.T + program.graph.depth["logits"]).all()
+    assert wrong_latencies(program, ran, full_trace=True) == 0
 
 
 @settings(max_examples=5, derandomize=True, phases=[Phase.generate])
