@@ -166,6 +166,34 @@ def joint_command(plot: Path | None, out: Path, **options: Any) -> None:
     )
 
 
+@train.command("ann")
+@_RUN
+@click.option("--model", default="resnet20", show_default=True,
+              help="resnet8/18/20/34 or vgg16.")  # fmt: skip
+@click.option("--width", type=float, default=1.0, show_default=True, help="Times 16-32-64 ..")
+@click.option("--levels", type=click.IntRange(min=1), default=8, show_default=True,
+              help="Of every QCFS activation; convert to T of about as many steps.")  # fmt: skip
+@click.option("--classes", type=click.IntRange(min=2), help="Default: from the labels.")
+@click.option("--mean", callback=_numbers(float), help="Normalisation, one number a channel.")
+@click.option("--std", callback=_numbers(float), help="Belongs to --mean.")
+def ann_command(plot: Path | None, out: Path, **options: Any) -> None:
+    """Train an ANN with QCFS activations; OUT/model.pth goes into seenn convert.
+
+    \b
+    Example:
+      seenn train ann --model resnet20 --data train.npz --test test.npz --lr 0.1 -o ann/
+      seenn convert ann/model.pth -T 16 -o build/
+    """
+    from seenn_deploy.training.qcfs import AnnArchitecture, train_ann
+
+    network = AnnArchitecture(options.pop("model"), options.pop("width"), options.pop("levels"))
+    recipe = _recipe(options)
+    with _progress(recipe, options) as advance:
+        log = train_ann(options.pop("data"), out, network, recipe, progress=advance, **options)
+    _report(log, out, plot)
+    click.echo(f"convert it: seenn convert {out / 'model.pth'} {_image_flags(out)} -o build/")
+
+
 def _architecture(options: dict[str, Any]) -> Architecture:
     from dataclasses import fields
 
@@ -210,6 +238,19 @@ def _report(log: Log, out: Path, plot: Path | None) -> None:
     if plot is not None:
         draw(log, plot)
         click.echo(f"plot: {plot}")
+
+
+def _image_flags(out: Path) -> str:
+    """Image size and normalisation, which no checkpoint says."""
+    import json
+
+    task = json.loads((out / "train.json").read_text())["task"]
+    flags = ["--input-size {}x{}".format(*task["input_shape"][1:])]
+    if task["mean"] is None and task["input_shape"][0] == 3:
+        flags.append("--no-normalize")
+    if task["mean"] is not None:
+        flags += [f"--{k} {','.join(map(str, task[k]))}" for k in ("mean", "std")]
+    return " ".join(flags)
 
 
 def _flags(out: Path) -> str:

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
 import seenn_deploy as sd
+from seenn_deploy.cli import seenn
 from seenn_deploy.errors import DataError, ModelError, TrainingError
 from seenn_deploy.metrics import accuracy_by_step
 from seenn_deploy.training.loop import Recipe
@@ -50,6 +52,19 @@ def test_the_same_seed_gives_the_same_weights_and_resuming_too(tmp_path: Path, d
     a, b = (torch.load(tmp_path / n / "model.pth", weights_only=True) for n in "ab")
     assert all(torch.equal(a[k], b[k]) for k in a)
     assert len(train_ann(data, tmp_path / "a", SMALL, recipe, resume=True)) == 2
+
+
+def test_the_command_and_what_it_tells_to_do_next(tmp_path: Path, data: Path) -> None:
+    args = ["train", "ann", "--model", "resnet8", "--width", "0.25", "--epochs", "1"]
+    args += ["--data", str(data), "--test", str(data), "-o", str(tmp_path / "run")]
+    done = CliRunner().invoke(seenn, args)
+    assert done.exit_code == 0, done.output
+    assert "accuracy" in done.output
+    (line,) = (line for line in done.output.splitlines() if line.startswith("convert it: seenn "))
+    next_args = line.removeprefix("convert it: seenn ").split()[:-1]
+    done = CliRunner().invoke(seenn, [*next_args, str(tmp_path / "build")])
+    assert done.exit_code == 0, done.output
+    assert sd.Program.load(tmp_path / "build").graph.source.shape == (3, 8, 8)
 
 
 def test_divergence_stops_the_run(tmp_path: Path, data: Path) -> None:
