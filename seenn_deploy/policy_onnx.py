@@ -44,7 +44,7 @@ def to_onnx(network: PolicyNetwork, input_shape: Shape, classes: int, T: int) ->
     nodes, constants = [], []
     for number, operation in enumerate(network.operations, start=1):
         inputs = [_name(i) for i in operation.of]
-        for key, array in _arrays(operation, len(input_shape)).items():
+        for key, array in _arrays(operation).items():
             constants.append(numpy_helper.from_array(array.astype(np.float32), f"{number}/{key}"))
             inputs.append(f"{number}/{key}")
         for kind, taken, given, attributes in _nodes(operation, inputs, _name(number)):
@@ -74,13 +74,10 @@ def _name(value: int) -> str:
     return f"value{value}" if value else "image"
 
 
-def _arrays(operation: Operation, axes: int) -> dict[str, Array]:
+def _arrays(operation: Operation) -> dict[str, Array]:
     """Constants in the order in which ONNX takes them."""
     order = ("weight", "bias", "scale", "shift")
-    found = {k: np.asarray(operation.arrays[k]) for k in order if k in operation.arrays}
-    if operation.kind == "affine":
-        return {k: v.reshape(-1, *[1] * (axes - 1)) for k, v in found.items()}
-    return found
+    return {k: np.asarray(operation.arrays[k]) for k in order if k in operation.arrays}
 
 
 Node = tuple[str, list[str], str, dict[str, Any]]
@@ -147,8 +144,9 @@ def _operation(
         options = _conv_options(attributes) if kind == "Conv" else {}
         return Operation("conv2d" if kind == "Conv" else "dense", of, arrays, options)
     if kind in ("Mul", "Add") and given:
-        values, neutral = given[0].ravel(), np.full(given[0].size, float(kind == "Add"), np.float32)
-        scale, shift = (values, neutral) if kind == "Mul" else (neutral, values)
+        scale, shift = (
+            (given[0], 0.0 * given[0]) if kind == "Mul" else (1 + 0.0 * given[0], given[0])
+        )
         return Operation("affine", of, {"scale": scale, "shift": shift})
     if kind in ("Add", "Relu"):
         return Operation(kind.lower(), of)

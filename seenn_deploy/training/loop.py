@@ -175,7 +175,7 @@ def _epoch(
         with torch.autocast(torch.device(recipe.device).type, torch.bfloat16, recipe.bf16):
             loss = task.loss(samples.to(recipe.device), labels.to(recipe.device), rows)
         if not torch.isfinite(loss):
-            raise _diverged(f"the loss became {float(loss)}", epoch, out)
+            raise _diverged(f"the loss became {float(loss.detach())}", epoch, out)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -131,7 +131,8 @@ def describe(model: PolicyModel) -> PolicyNetwork:
     net, found = model.net, _Description()
     last = 0
     if model.normalization.mean is not None and model.normalization.std is not None:
-        mean, std = (np.asarray(v, np.float64) for v in vars(model.normalization).values())
+        both = (model.normalization.mean, model.normalization.std)
+        mean, std = (np.asarray(v, np.float64)[:, None, None] for v in both)
         last = found.add("affine", (0,), {"scale": 1 / std, "shift": -mean / std})
     last = found.relu(found.conv(last, net.conv1, net.bn))
     for stage in net.rows:

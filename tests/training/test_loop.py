@@ -1,0 +1,336 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import seenn_deploy as sd
+from seenn_deploy import models
+from seenn_deploy.errors import DataError, ModelError, ProgramError, SeennError, TrainingError
+from seenn_deploy.exits.policy import Policy
+from seenn_deploy.training import loop
+from seenn_deploy.training.data import Normalization, augmented, batches, find_kind, load
+from seenn_deploy.training.loop import Recipe
+from seenn_deploy.training.tasks import Architecture, train_joint, train_policy, train_snn
+from tests.test_events import recordings
+
+TINY = Architecture("resnet8", width=0.25, T=2)
+RECIPE = Recipe(epochs=3, batch_size=16, lr=0.05, seed=3)
+
+
+def shapes(folder: Path, n: int = 96, seed: int = 0, **changes: Any) -> Path:
+    """Two classes of 8x8 pictures: bright above, or bright below."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 2, n)
+    x = rng.integers(0, 120, (n, 8, 8, 3))
+    for image, label in zip(x, y, strict=True):
+        image[4 * label : 4 * label + 4] += 100
+    arrays = {"x": x.astype(np.uint8), "y": y} | changes
+    path = folder / f"shapes{seed}.npz"
+    np.savez(path, **arrays)
+    return path
+
+
+def weights(folder: Path, name: str = "model.pth") -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = torch.load(folder / name, weights_only=True)
+    return found
+
+
+def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def program_of(checkpoint: Path, rule: Any = None, T: int = 2) -> sd.Program:
+    return sd.compile(sd.import_model(checkpoint, T=T, input_size=8), rule)
+
+
+# --- SEENN-I -------------------------------------------------------------------------------------
+
+
+def test_a_tiny_run_learns_and_what_it_writes_compiles(tmp_path: Path) -> None:
+    test = shapes(tmp_path, 64, seed=1)
+    log = train_snn(
+        shapes(tmp_path), tmp_path / "run", TINY, replace(RECIPE, epochs=6, augment="none"),
+        test=test,
+    )  # fmt: skip
+    assert log[-1]["loss"] < 0.5 * log[0]["loss"]
+    assert log[-1]["accuracy_by_step"][-1] > 0.9
+    assert [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    run = sd.simulate(program_of(tmp_path / "run/model.pth"), test, full_trace=True)
+    np.testing.assert_allclose(
+        run.accuracy_by_step(), log[-1]["accuracy_by_step"], rtol=0, atol=0.02
+    )
+
+
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = shapes(tmp_path)
+    train_snn(data, tmp_path / "whole", TINY, RECIPE)
+
+    def cut(task: Any, *args: Any) -> None:
+        written(task, *args)
+        if len(args[-1]) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        written = loop._save
+        patch.setattr(loop, "_save", cut)
+        with pytest.raises(KeyboardInterrupt):
+            train_snn(data, tmp_path / "cut", TINY, RECIPE)
+    assert not equal(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    seen: list[int] = []
+    log = train_snn(data, tmp_path / "cut", TINY, RECIPE, resume=True, progress=seen.append)
+    assert equal(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    assert len(log) == 3 and sum(seen) == 3 * 96
+    assert train_snn(data, tmp_path / "cut", TINY, RECIPE, resume=True) == log  # nothing left to do
+
+
+def test_seeds_decide_the_weights(tmp_path: Path) -> None:
+    data, short = shapes(tmp_path), replace(RECIPE, epochs=1)
+    for name, recipe in (("a", short), ("b", short), ("c", replace(short, seed=4))):
+        train_snn(data, tmp_path / name, TINY, recipe)
+    assert equal(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    assert not equal(weights(tmp_path / "a"), weights(tmp_path / "c"))
+
+
+def test_bf16_trains_float32_weights(tmp_path: Path) -> None:
+    log = train_snn(shapes(tmp_path), tmp_path / "run", TINY, replace(RECIPE, epochs=2, bf16=True))
+    assert log[1]["loss"] < log[0]["loss"]
+    state = weights(tmp_path / "run")
+    assert all(v.dtype == torch.float32 for v in state.values() if v.is_floating_point())
+
+
+def test_a_loss_that_diverges_stops_the_run_and_keeps_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = shapes(tmp_path)
+    with pytest.raises(TrainingError, match="epoch 1; nothing was written; lower the learning"):
+        train_snn(data, tmp_path / "at once", TINY, replace(RECIPE, lr=1e30))
+    assert not (tmp_path / "at once").exists()
+    train_snn(data, tmp_path / "one", TINY, replace(RECIPE, epochs=1))
+    monkeypatch.setattr(Recipe, "rate", lambda self, done: 0.05 if done < 1 / 3 else float("nan"))
+    with pytest.raises(TrainingError, match="epoch 2; the checkpoint of epoch 1 is kept"):
+        train_snn(data, tmp_path / "later", TINY, RECIPE)
+    kept = weights(tmp_path / "later")
+    assert all(torch.isfinite(v).all() for v in kept.values())
+    program_of(tmp_path / "later/model.pth")
+
+
+def test_event_recordings_train_a_network_that_compiles(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    n, per = 12, 40
+    arrays = {k: rng.integers(0, 16, n * per).astype(np.uint8) for k in ("x", "y")}
+    arrays["x"][-1] = arrays["y"][-1] = 15
+    data = recordings(
+        tmp_path, **arrays, p=rng.integers(0, 2, n * per), t_us=np.tile(np.arange(per), n),
+        offsets=np.arange(n + 1) * per, labels=np.arange(n) % 3,
+    )  # fmt: skip
+    net = Architecture("vggsnn", width=1 / 16, T=3)
+    log = train_snn(data, tmp_path / "run", net, replace(RECIPE, epochs=1, augment="crop"))
+    assert np.isfinite(log[0]["loss"])
+    program = sd.compile(sd.import_model(tmp_path / "run/model.pth", T=3))
+    assert program.graph.source.shape == (2, 16, 16)
+    assert sd.simulate(program, data).summary()["accuracy"] is not None
+
+
+# --- SEENN-II ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a trained network in ``snn`` and data in ``shapes0.npz``."""
+    folder = tmp_path_factory.mktemp("trained")
+    train_snn(shapes(folder), folder / "snn", TINY, replace(RECIPE, epochs=2, augment="none"))
+    return folder
+
+
+def test_a_policy_follows_beta_and_runs_with_its_program(trained: Path, tmp_path: Path) -> None:
+    program, data = program_of(trained / "snn/model.pth"), trained / "shapes0.npz"
+    for beta in (0.0, 3.0):
+        log = train_policy(
+            program, data, tmp_path / f"{beta}", RECIPE, beta=beta, test=data, test_limit=32
+        )
+        assert {"accuracy", "mean_exit_step", "reward"} <= log[-1].keys()
+    rule = Policy(tmp_path / "0.0" / "policy.onnx")
+    assert (rule.T, rule.classes, rule.input_shape, rule.choices) == (2, 2, (3, 8, 8), (1, 2))
+    run = sd.simulate(program.with_exit(rule), data)
+    assert run.exit_step.mean() == 1  # a wrong answer costs nothing: why wait
+    assert run.summary()["policy_mac"] == rule.dense_macs > 0
+
+
+def test_the_policy_s_figures_are_those_of_the_simulator(trained: Path, tmp_path: Path) -> None:
+    program, data = program_of(trained / "snn/model.pth"), trained / "shapes0.npz"
+    log = train_policy(program, data, tmp_path / "p", RECIPE, beta=0.6, test=data)
+    run = sd.simulate(program.with_exit(Policy(tmp_path / "p/policy.onnx")), data)
+    assert run.summary()["accuracy"] == pytest.approx(log[-1]["accuracy"])
+    assert run.exit_step.mean() == pytest.approx(log[-1]["mean_exit_step"])
+
+
+def test_joint_training_writes_a_program_and_its_policy(trained: Path, tmp_path: Path) -> None:
+    data, out = trained / "shapes0.npz", tmp_path / "joint"
+    net = replace(TINY, init=str(trained / "snn/model.pth"))
+    log = train_joint(data, out, net, replace(RECIPE, lr=0.01, augment="none"), beta=0.5, test=data)
+    assert log[-1]["loss"] < log[0]["loss"]
+    program = program_of(out / "model.pth", Policy(out / "policy.onnx"))
+    run = sd.simulate(program, data)
+    assert run.summary()["accuracy"] == pytest.approx(log[-1]["accuracy"], abs=0.03)
+    again = train_joint(
+        data, tmp_path / "more", net, replace(RECIPE, epochs=1),
+        policy_init=out / "policy.pth", choices=(1, 2),
+    )  # fmt: skip
+    assert len(again) == 1
+
+
+# --- data ----------------------------------------------------------------------------------------
+
+
+def test_pixels_stay_what_they_were_and_folders_are_read(tmp_path: Path) -> None:
+    path = shapes(tmp_path)
+    data = load(path, 2)
+    with np.load(path) as stored:
+        np.testing.assert_array_equal(data.samples.numpy(), stored["x"].transpose(0, 3, 1, 2))
+        for label in (0, 1):
+            (tmp_path / "pictures" / f"class{label}").mkdir(parents=True)
+            for i in np.flatnonzero(stored["y"] == label)[:3]:
+                Image.fromarray(stored["x"][i]).save(tmp_path / f"pictures/class{label}/{i}.png")
+    assert load(tmp_path / "pictures", 2).samples.shape == (6, 3, 8, 8)
+    assert find_kind(tmp_path / "pictures") == find_kind(path)
+
+
+def test_crops_and_flips_move_pixels_and_nothing_else() -> None:
+    samples = torch.arange(1, 201, dtype=torch.uint8).view(2, 1, 10, 10)
+    many = samples.repeat(50, 1, 1, 1)
+    random = torch.Generator().manual_seed(0)
+    moved = augmented(many, "crop", random)
+    assert moved.dtype == torch.uint8 and moved.shape == many.shape
+    for before, after in zip(many[:, 0], moved[:, 0], strict=True):
+        values = after[after > 0]
+        r, c = divmod(int(after.flatten().nonzero()[0]), 10)
+        first = int(before.flatten()[0])
+        at = int(after[r, c]) - first
+        dy, dx = at // 10 - r, at % 10 - c
+        assert abs(dy) <= 4 and abs(dx) <= 4
+        assert len(values) == (10 - abs(dy)) * (10 - abs(dx))
+    flipped = augmented(many, "crop-flip", random)
+    rises = (flipped[:, 0, 4, 5].int() - flipped[:, 0, 4, 4].int()).sign()
+    assert set(rises.tolist()) == {1, -1}
+    assert torch.equal(augmented(many, "none", random), many)
+
+
+def test_batches_meet_every_sample_once(tmp_path: Path) -> None:
+    data = load(shapes(tmp_path), 2)
+    random = torch.Generator().manual_seed(0)
+    rows = torch.cat([rows for _, _, rows in batches(data, 20, random, "crop-flip")])
+    assert sorted(rows.tolist()) == list(range(96)) and rows.tolist() != list(range(96))
+
+
+def test_normalization_is_what_the_compiler_assumes(tmp_path: Path) -> None:
+    kind = find_kind(shapes(tmp_path))
+    assert Normalization.of(kind).mean == (0.4914, 0.4822, 0.4465)
+    assert Normalization.of(replace(kind, pixels=False)) == Normalization()
+
+
+# --- bad input -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "words"),
+    [
+        ({"y": np.zeros(96, int)}, {}, "all 96 labels are 0; training needs two classes"),
+        ({"y": np.arange(96) % 3}, {"classes": 2}, "is 2; this program has 0..1"),
+        ({"y": np.full(96, -1)}, {}, "is -1"),
+        ({"x": np.zeros((96, 8, 8), np.uint8)}, {}, "expected"),
+        ({"x": np.zeros((95, 8, 8, 3), np.uint8)}, {}, "96"),
+    ],
+)
+def test_data_that_cannot_be_trained_on(
+    tmp_path: Path, changes: dict[str, Any], options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(DataError, match=words):
+        train_snn(shapes(tmp_path, **changes), tmp_path / "run", TINY, RECIPE, **options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_images_of_mixed_size_and_data_without_labels(tmp_path: Path) -> None:
+    for name, size in (("a", 8), ("b", 9)):
+        (tmp_path / "mixed" / name).mkdir(parents=True)
+        Image.new("RGB", (size, size)).save(tmp_path / "mixed" / name / "1.png")
+    with pytest.raises(DataError, match="is 9x9"):
+        load(tmp_path / "mixed", 2)
+    np.savez(tmp_path / "bare.npz", x=np.zeros((4, 8, 8, 3), np.uint8))
+    with pytest.raises(DataError, match="no labels to train on"):
+        load(tmp_path / "bare.npz", 2)
+    for missing in ("none.npz", "none"):
+        with pytest.raises(DataError, match="training data comes as"):
+            load(tmp_path / missing, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"epochs": 0}, "epochs = 0"),
+        ({"batch_size": 1}, "batch_size = 1"),
+        ({"lr": 0}, "lr = 0"),
+        ({"augment": "mixup"}, "crop-flip, crop, none"),
+        ({"device": "cuda"}, "no CUDA device"),
+    ],
+)
+def test_recipes_that_make_no_sense(options: dict[str, Any], words: str) -> None:
+    if options.get("device") == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(DataError, match=words):
+        Recipe(**options)
+
+
+def test_resuming_something_else_is_refused(trained: Path, tmp_path: Path) -> None:
+    data, done = trained / "shapes0.npz", trained / "snn"
+    same = replace(RECIPE, epochs=2, augment="none")
+    for changed, recipe, resume, words in (
+        (TINY, same, False, "add --resume"),
+        (replace(TINY, width=0.5), same, True, "is a run with width 0.25, not 0.5"),
+        (replace(TINY, model="resnet20"), same, True, "is a run with model resnet8, not resnet20"),
+        (replace(TINY, T=3), same, True, "is a run with T 2, not 3"),
+        (TINY, replace(same, lr=0.1), True, "is a run with lr 0.05, not 0.1"),
+    ):
+        with pytest.raises(ProgramError, match=words):
+            train_snn(data, done, changed, recipe, resume=resume)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes/mine.txt").write_text("x")
+    with pytest.raises(ProgramError, match="holds no training run"):
+        train_snn(data, tmp_path / "notes", TINY, RECIPE)
+
+
+def test_a_damaged_state_cannot_be_resumed(trained: Path, tmp_path: Path) -> None:
+    short = replace(RECIPE, epochs=1)
+    train_snn(trained / "shapes0.npz", tmp_path / "run", TINY, short)
+    (tmp_path / "run/state.pt").write_bytes(b"cut")
+    with pytest.raises(ProgramError, match=r"state\.pt: cannot be resumed"):
+        train_snn(trained / "shapes0.npz", tmp_path / "run", TINY, short, resume=True)
+
+
+def test_weights_of_another_architecture_are_refused(trained: Path, tmp_path: Path) -> None:
+    torch.save(models.build("resnet20", 2, width=0.25).state_dict(), tmp_path / "other.pth")
+    net = replace(TINY, init=str(tmp_path / "other.pth"))
+    with pytest.raises(ModelError, match=r"other\.pth: of another architecture"):
+        train_snn(trained / "shapes0.npz", tmp_path / "run", net, RECIPE)
+
+
+def test_policies_need_a_program_that_shows_images(trained: Path, tmp_path: Path) -> None:
+    data = trained / "shapes0.npz"
+    plain = sd.compile(
+        sd.import_model(trained / "snn/model.pth", T=2, input_size=8, normalize=False)
+    )
+    cases: list[tuple[sd.Program, dict[str, Any], str]] = [
+        (plain, {}, "normalisation is not part of this program"),
+        (program_of(trained / "snn/model.pth"), {"choices": (1, 3)}, "between 1 and T = 2"),
+    ]
+    for program, options, words in cases:
+        with pytest.raises(SeennError, match=words):
+            train_policy(program, data, tmp_path / "run", RECIPE, **options)
