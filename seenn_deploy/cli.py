@@ -23,6 +23,8 @@ from seenn_deploy.training.commands import train
 if TYPE_CHECKING:
     from seenn_deploy.data import ImageSet
     from seenn_deploy.exits import ExitRule
+    from seenn_deploy.graph import SpikingGraph
+    from seenn_deploy.precision_report import PrecisionReport
     from seenn_deploy.program import Program
     from seenn_deploy.simulator.result import RunResult
 
@@ -163,6 +165,8 @@ _DATA = _together(
 @click.option("--coding", type=click.Choice(["direct", "events"]), help="By architecture.")
 @_MEAN_STD
 @click.option("--no-normalize", is_flag=True, help="The program takes normalised input as it is.")
+@click.option("--calibration", type=click.Path(path_type=Path),
+              help="Images on which int8 is compared with float32, layer by layer.")  # fmt: skip
 def compile_command(
     model: Path,
     out: Path,
@@ -171,6 +175,7 @@ def compile_command(
     precision: str,
     schedule: Any,
     no_normalize: bool,
+    calibration: Path | None,
     **options: Any,
 ) -> None:
     """Compile a trained checkpoint into a program, and for a target.
@@ -185,17 +190,22 @@ def compile_command(
       seenn-compile model.pth -o build/
       seenn-compile model.pth --target lava --exit confidence --alpha 0.9 -o build/
       seenn-compile dspike.pth --comparison '>=' -T 2 -o build/
+      seenn-compile model.pth --precision int8 --calibration images.npz --target lava -o build/
     """
     import seenn_deploy as sd
     from seenn_deploy.folders import check_ours
 
     check_ours(out)
+    if calibration and precision == "float32":
+        raise SeennError("--calibration compares int8 with float32; add --precision int8")
     graph = sd.import_model(model, **_given(no_normalize, options))
     program = sd.compile(
         graph, rule or sd.exits.Confidence(0.9), precision=precision, schedule=schedule
     )
+    changes = _compare_with_float(graph, program, calibration) if calibration else None
     program.save(out, targets=target)
     _print_compiled(program, out, target)
+    _print_quantized(program, changes)
 
 
 @seenn.command("convert")
@@ -665,6 +675,25 @@ def _print_compiled(program: Program, out: Path, targets: tuple[str, ...]) -> No
         ("written", ", ".join([f"{out}/", *(f"{out / target}/" for target in targets)])),
     ]
     reports.console().print(reports.facts_table(rows))
+
+
+def _compare_with_float(graph: SpikingGraph, program: Program, images: Path) -> PrecisionReport:
+    import seenn_deploy as sd
+    from seenn_deploy import reports
+    from seenn_deploy.data import for_program
+    from seenn_deploy.precision_report import compare_precisions
+
+    reference = sd.compile(graph, program.exit_rule, schedule=program.schedule)
+    with reports.console(stderr=True).status("comparing int8 with float32"):
+        return compare_precisions(reference, program, for_program(reference, images))
+
+
+def _print_quantized(program: Program, changes: PrecisionReport | None) -> None:
+    from seenn_deploy import reports
+
+    if program.precision != "float32":
+        for part in reports.quantized_tables(program, changes):
+            reports.console().print(part)
 
 
 def _converted(provenance: dict[str, Any]) -> list[tuple[str, str]]:

@@ -20,6 +20,7 @@ from safetensors.numpy import load_file, save
 
 from seenn_deploy import exits, folders, schedules
 from seenn_deploy.errors import ModelError, ProgramError
+from seenn_deploy.exits.integer import IntegerRule, lower
 from seenn_deploy.exits.policy import FILE as POLICY
 from seenn_deploy.exits.policy import Policy
 from seenn_deploy.graph import (
@@ -73,6 +74,8 @@ class Program:
     def __post_init__(self) -> None:
         _check_rule(self)
         schedules.check(self.schedule, self.exit_rule)
+        if self.precision != "float32":
+            self.integer_rule()
 
     @property
     def T(self) -> int:
@@ -98,6 +101,19 @@ class Program:
             digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
             digest.update(array.data)
         return digest.hexdigest()[:16]
+
+    def integer_rule(self) -> IntegerRule:
+        """The exit rule in the arithmetic of an integer program.
+
+        Raises
+        ------
+        ProgramError
+            For a rule that has no integer form.
+        """
+        try:
+            return lower(self.exit_rule, self.logit_scale, self.T)
+        except ValueError as error:
+            raise ProgramError(str(error)) from None
 
     def with_exit(self, rule: exits.ExitRule) -> Program:
         """The same program under another exit rule.
@@ -208,7 +224,6 @@ def _check_rule(program: Program) -> None:
             f"exit rule {name} was calibrated for program {rule.program}, this is program "
             f"{program.fingerprint}; calibrate it again"
         )
-
 
     if isinstance(rule, Policy):
         _check_policy(program, rule)

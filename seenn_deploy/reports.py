@@ -19,6 +19,7 @@ from seenn_deploy.program import Program
 if TYPE_CHECKING:
     from seenn_deploy.evaluation import Evaluation, Point
     from seenn_deploy.exits import ExitRule
+    from seenn_deploy.precision_report import PrecisionReport
     from seenn_deploy.simulator.result import RunResult
     from seenn_deploy.sweeps.report import Choice, Estimate, Figures, SweepReport
     from seenn_deploy.verify_report import VerifyReport
@@ -175,6 +176,51 @@ def histogram_text(histogram: Mapping[str, int]) -> str:
     """Exits at each step with their share."""
     total = max(sum(histogram.values()), 1)
     return "   ".join(f"t={t}: {n} ({100 * n / total:.1f} %)" for t, n in histogram.items())
+
+
+def quantized_tables(program: Program, changes: PrecisionReport | None) -> Iterator[Table]:
+    """Scales and rounding by layer and, of a comparison on images, what they changed."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("layer", no_wrap=True)
+    headings = ("scale", "threshold", "largest w", "clipped w", "rounding", "headroom bits")
+    for name in (*headings, *(("spikes changed",) if changes else ())):
+        table.add_column(name, justify="right", no_wrap=True)
+    for layer in program.provenance["quantized"]:
+        share = changes.spikes_changed.get(layer["name"]) if changes else None
+        table.add_row(
+            layer["name"],
+            f"{layer['scale']:.6g}",
+            str(layer["threshold"] or "-"),
+            str(layer["largest_weight"]),
+            str(layer["clipped_weights"]),
+            f"{100 * layer['worst_rounding']:.2f} %",
+            f"{layer['headroom_bits']:.1f}",
+            *(("-" if share is None else f"{100 * share:.3f} %",) if changes else ()),
+        )
+    yield table
+    yield facts_table(_quantized_rows(program, changes))
+
+
+def _quantized_rows(program: Program, changes: PrecisionReport | None) -> Iterator[tuple[str, str]]:
+    open_layers = [
+        x["name"] for x in program.provenance["quantized"] if not x["headroom_bits"] >= 0
+    ]
+    yield "", ""
+    yield (
+        "overflow",
+        (
+            f"cannot be excluded in {', '.join(open_layers)}; simulate counts it"
+            if open_layers
+            else "proven impossible in every layer, for any input in range"
+        ),
+    )
+    if changes:
+        saturated = sum(changes.saturated.values())
+        yield "compared on", f"{changes.samples:,} images, every timestep to T"
+        yield "wrapped or saturated", f"{saturated:,}"
+        yield "predictions changed", str(changes.predictions_changed)
+        yield "exit steps changed", str(changes.exits_changed)
+        yield "decisions near the table's limit", str(changes.near_threshold)
 
 
 def device_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

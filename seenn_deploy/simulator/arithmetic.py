@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from seenn_deploy.graph import Array, Population, Source
 from seenn_deploy.program import Program
 from seenn_deploy.simulator import kernels
 from seenn_deploy.simulator.layout import Layer, pixels_and_channels
+
+Stopping: TypeAlias = Callable[[Array, Array], Array]
 
 
 class Arithmetic(ABC):
@@ -23,6 +26,10 @@ class Arithmetic(ABC):
     @abstractmethod
     def frames(self, source: Source, images: list[Array]) -> Array:
         """Input values (n, C, P) as the source sends them."""
+
+    @abstractmethod
+    def stopping(self, program: Program) -> Stopping:
+        """Where the program's exit rule says stop, of logits z (n, M) and timesteps t (n,)."""
 
     @abstractmethod
     def fire(
@@ -47,6 +54,10 @@ class Float32(Arithmetic):
         """The images as they are."""
         pixels, channels = pixels_and_channels(source.shape)
         return np.stack(images).astype(np.float32, copy=False).reshape(-1, channels, pixels)
+
+    def stopping(self, program: Program) -> Stopping:
+        """The rule itself."""
+        return program.exit_rule.stops
 
     def fire(
         self,
@@ -78,6 +89,10 @@ class Integer(Arithmetic):
         pixels, channels = pixels_and_channels(source.shape)
         scaled = np.rint((np.stack(images).astype(np.float64) - source.offset) * source.scale)
         return scaled.astype(np.int32).reshape(-1, channels, pixels)
+
+    def stopping(self, program: Program) -> Stopping:
+        """The rule on integer logits, as an exit controller decides it."""
+        return program.integer_rule().stops
 
     def fire(
         self,

@@ -206,6 +206,7 @@ class _Worker:
         self.program, self.layers, self.result, self.feed = program, layers, result, feed
         self.source = graph.source
         self.arithmetic = kind = arithmetic.of(program)
+        self.stops = kind.stopping(program)
         self.events = [
             _Events.empty(slots, n.shape, isinstance(n, Source), kind.value) for n in graph.order
         ]
@@ -355,7 +356,7 @@ class _Worker:
         if result.spikes:
             self._record(slots)
         last = t == self.program.T
-        due = self.program.exit_rule.stops(logits, t) | (t >= self.until[slots])
+        due = self.stops(self.z[slots], t) | (t >= self.until[slots])
         stops = due & (result.exit_step[samples] == 0)
         result.exit_step[samples[stops]] = t[stops]
         gone = last if self.feed.full_trace else stops

@@ -1,0 +1,94 @@
+"""What integer arithmetic changed: spikes by layer, decisions, and what wrapped or saturated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from seenn_deploy.data import ImageSet, for_program
+from seenn_deploy.errors import ProgramError
+from seenn_deploy.graph import Array, Population
+from seenn_deploy.program import Program
+from seenn_deploy.simulator.engine import simulate
+
+BATCH = 50  # images whose recorded spikes are held at a time
+
+
+@dataclass(frozen=True, eq=False)
+class PrecisionReport:
+    """A float program and its integer form on the same N images, all T timesteps.
+
+    Parameters
+    ----------
+    samples : int
+    spikes_changed : dict
+        By population: share of its neuron-steps in which one of the two spikes alone.
+    saturated : dict
+        By layer: wrapped currents and clipped potentials of the integer program.
+    predictions_changed, exits_changed : int
+        Of the N samples, at their exits.
+    near_threshold : int
+        Decisions on logits so near the confidence limit that the table of exponentials may decide
+        otherwise than the exponential itself.
+    """
+
+    samples: int
+    spikes_changed: dict[str, float]
+    saturated: dict[str, int]
+    predictions_changed: int
+    exits_changed: int
+    near_threshold: int
+
+    def summary(self) -> dict[str, Any]:
+        """The report as JSON values."""
+        return {
+            "calibration_samples": self.samples,
+            "spikes_changed": self.spikes_changed,
+            "saturated": self.saturated,
+            "predictions_changed": self.predictions_changed,
+            "exits_changed": self.exits_changed,
+            "near_threshold": self.near_threshold,
+        }
+
+
+def compare_precisions(
+    program: Program, integer: Program, images: Array | ImageSet
+) -> PrecisionReport:
+    """Run both forms of a program and say where they differ.
+
+    Parameters
+    ----------
+    program, integer : Program
+        A float program and what ``to_integers`` made of it.
+    images : array (N, C, H, W) or ImageSet
+
+    Raises
+    ------
+    ProgramError
+        When `integer` is no integer program.
+    """
+    if integer.precision == "float32":
+        raise ProgramError("the second program is not an integer program")
+    data = for_program(program, images)
+    layers = program.graph.layers
+    changed = {p.name: 0 for p in layers if isinstance(p, Population)}
+    saturated = {layer.name: 0 for layer in layers}
+    predictions = exits = near = 0
+    for batch in data.batches(BATCH):
+        a, b = (simulate(p, batch, record=True, full_trace=True) for p in (program, integer))
+        for name in changed:
+            changed[name] += int(np.count_nonzero(a.spikes[name] != b.spikes[name]))
+        for number, layer in enumerate(layers):
+            saturated[layer.name] += int(b.counts.saturated[:, number].sum())
+        predictions += int(np.count_nonzero(a.prediction != b.prediction))
+        exits += int(np.count_nonzero(a.exit_step != b.exit_step))
+        assert b.integer_logits is not None
+        steps = np.broadcast_to(np.arange(1, program.T + 1), b.integer_logits.shape[:2])
+        near += int(np.count_nonzero(integer.integer_rule().near(b.integer_logits, steps)))
+    shares = {
+        name: count / (len(data) * program.T * int(np.prod(program.graph.node(name).shape)))
+        for name, count in changed.items()
+    }
+    return PrecisionReport(len(data), shares, saturated, predictions, exits, near)
