@@ -538,6 +538,7 @@ def run_command(
 @_DATA
 @click.option("--device", default="lava", show_default=True)
 @click.option("--full-trace", is_flag=True, help="Compare every step to T, also after the exit.")
+@click.option("--schedule", help="pipelined, speculative or gated; default: the bundle's own.")
 @_DEVICE_COMMAND
 @click.option("--timeout", type=float, help="Seconds until the device is given up.")
 @click.option(
@@ -555,6 +556,7 @@ def verify_command(
     std: tuple[float, ...] | None,
     device: str,
     full_trace: bool,
+    schedule: Any,
     device_command: str | None,
     timeout: float | None,
     report_file: Path | None,
@@ -575,11 +577,12 @@ def verify_command(
     from seenn_deploy import reports
 
     program = _program(build, None)
+    program = program.with_schedule(schedule) if schedule else program
     images = _images(program, data, limit, mean, std)
     with reports.progress(f"running on {device}", len(images)) as advance:
         report = sd.verify(
-            program, images, device=device, bundle=build / device, full_trace=full_trace,
-            timeout=timeout, command=device_command, progress=advance,
+            program, images, device=device, bundle=None if schedule else build / device,
+            full_trace=full_trace, timeout=timeout, command=device_command, progress=advance,
         )  # fmt: skip
     for part in reports.verify_tables(report):
         reports.console().print(part)

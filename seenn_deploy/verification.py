@@ -226,7 +226,9 @@ class _Comparison:
         """
         here, there = int(self.simulated.exit_step[n]), int(self.ran.exit_step[n])
         t = np.arange(1, there + 1)
-        stops = self.rule.stops(self.ran.logits[n, :there], t) | (t == self.graph.T)
+        known = self.rule.to_dict()["rule"] in schedules.KNOWN_BEFORE
+        last = here if known else self.graph.T
+        stops = self.rule.stops(self.ran.logits[n, :there], t) | (t == last)
         obeys = bool(stops[-1]) and not stops[:-1].any()
         if obeys and (here == there or affected):
             return []
