@@ -27,11 +27,15 @@ def read_state_dict(path: Path) -> dict[str, Array]:
 
 def _read_safetensors(path: Path) -> dict[str, Array]:
     try:
-        return _without_prefix(load_file(path))
+        arrays = load_file(path)
     except (SafetensorError, OSError, KeyError) as error:
         raise ModelError(f"{path}: not a safetensors file ({error})") from None
     except TypeError as error:  # bfloat16, which numpy does not have
         raise ModelError(f"{path}: {error}; save the tensors as float32") from None
+    for name, array in arrays.items():
+        if array.dtype.kind not in "fiub":  # bfloat16 again, where ml_dtypes is installed
+            raise ModelError(f"{path}: {name!r} is {array.dtype}; save the tensors as float32")
+    return _without_prefix(arrays)
 
 
 def _read_torch(path: Path) -> dict[str, Array]:
