@@ -50,11 +50,11 @@ class Published:
 # only what could be read at its source; the paper's own tables hold more
 PUBLISHED = (
     Published(
-        "ResNet-19 (128-256-512), CIFAR-10, T=4: SEENN-II", 0.961, 1.08,
+        "ResNet-19, CIFAR-10, T=4: SEENN-II", 0.961, 1.08,
         source="arXiv 2304.01230, abstract",
     ),
     Published(
-        "ResNet-19 (128-256-512), CIFAR-10, T=4: earliest timesteps", aet=1.1309,
+        "ResNet-19, CIFAR-10, T=4: earliest timesteps", aet=1.1309,
         empirical_aet=1.1188, source="arXiv 2304.01230, section 3",
     ),
 )  # fmt: skip

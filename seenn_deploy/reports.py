@@ -102,9 +102,13 @@ def layer_table(program: Program, layers: list[LayerInfo]) -> Table:
     return table
 
 
+# what identifies a program or a policy network, not what a user chose
+_UNSHOWN = ("rule", "program", "onnx", "T", "classes", "input_shape", "layers", "sha256")
+
+
 def rule_text(rule: Mapping[str, Any]) -> str:
     """An exit rule as ``confidence(alpha=0.9)``."""
-    shown = {k: _plain(v) for k, v in rule.items() if k not in ("rule", "program")}
+    shown = {k: _plain(v) for k, v in rule.items() if k not in _UNSHOWN}
     parameters = ", ".join(f"{k}={v}" for k, v in shown.items())
     return f"{rule['rule']}({parameters})" if parameters else str(rule["rule"])
 

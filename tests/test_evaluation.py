@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import seenn_deploy as sd
+from seenn_deploy import metrics, policy_onnx
+from seenn_deploy.errors import DataError
+from seenn_deploy.exits.policy import Policy
+from seenn_deploy.training.policy import PolicyModel, describe
+from tests import checkpoints
+
+SHAPE, T, N = (3, 16, 16), 4, 40
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> sd.Program:
+    """With a policy of random weights."""
+    folder = tmp_path_factory.mktemp("evaluation")
+    torch.save(checkpoints.resnet(1, (1, 1, 1), size=16), folder / "model.pth")
+    torch.manual_seed(4)
+    model = PolicyModel((1, 2, 3, 4), channels=(2, 3, 4))
+    model.train()(torch.rand(32, *SHAPE))
+    with torch.no_grad():
+        model.net.fc1.module.bias -= model.eval()(torch.rand(64, *SHAPE)).mean(dim=0)
+    onnx = policy_onnx.to_onnx(describe(model), SHAPE, 10, T)
+    (folder / "policy.onnx").write_bytes(onnx)
+    graph = sd.import_model(folder / "model.pth", T=T, input_size=16)
+    return sd.compile(graph, Policy(folder / "policy.onnx"))
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return np.random.default_rng(1).random((N, *SHAPE)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def labels(program: sd.Program, images: np.ndarray) -> np.ndarray:
+    """What the network says at T, for half of the images."""
+    run = sd.simulate(program.with_exit(sd.exits.Fixed()), images)
+    random = np.random.default_rng(2)
+    return np.where(random.random(N) < 0.5, run.prediction, random.integers(0, 10, N))
+
+
+def test_every_point_is_what_a_run_of_its_rule_gives(
+    program: sd.Program, images: np.ndarray, labels: np.ndarray
+) -> None:
+    found = sd.evaluate(program, images, labels, thresholds=(0.3, 0.6))
+    rules = [sd.exits.Confidence(0.3), sd.exits.Confidence(0.6), program.exit_rule]
+    assert found.seenn_2 is not None
+    for rule, point in zip(rules, [*found.seenn_1, found.seenn_2], strict=True):
+        summary = sd.simulate(program.with_exit(rule), images, labels).summary()
+        assert point.accuracy == pytest.approx(summary["accuracy"])
+        assert point.mean_exit_step == pytest.approx(summary["mean_exit_step"])
+        assert 1e6 * point.energy == pytest.approx(summary["energy_uJ_per_sample"])
+        assert 1e6 * point.total_energy == pytest.approx(summary["total_energy_uJ_per_sample"])
+    assert {p.mean_exit_step for p in found.seenn_1} > {1.0} or found.seenn_2.policy_energy > 0
+
+
+def test_figures_by_step(program: sd.Program, images: np.ndarray, labels: np.ndarray) -> None:
+    found = sd.evaluate(program, images, labels)
+    run = sd.simulate(program, images, labels, full_trace=True)
+    correct = metrics.correct_by_step(run.logits, labels)
+    np.testing.assert_array_equal(found.accuracy_by_step, correct.mean(axis=0))
+    assert (found.aet, found.empirical_aet) == (
+        metrics.aet(correct),
+        metrics.empirical_aet(correct),
+    )
+    assert [p.accuracy for p in found.fixed] == list(found.accuracy_by_step)
+    assert [p.mean_exit_step for p in found.fixed] == [1, 2, 3, 4]
+
+
+def test_seenn_1_as_accurate_as_seenn_2_is_at_least_that(
+    program: sd.Program, images: np.ndarray, labels: np.ndarray
+) -> None:
+    found = sd.evaluate(program, images, labels)
+    assert found.equal is not None and found.seenn_2 is not None
+    assert found.equal.accuracy >= found.seenn_2.accuracy
+    cheaper = sd.evaluate(
+        program, images, labels, thresholds=tuple(np.linspace(0.02, 1, 50))
+    ).seenn_1
+    enough = [p.energy for p in cheaper if p.accuracy >= found.seenn_2.accuracy]
+    assert found.equal.energy <= min(enough) + 1e-15
+
+
+def test_without_a_policy_there_is_no_seenn_2(
+    program: sd.Program, images: np.ndarray, labels: np.ndarray
+) -> None:
+    summary = sd.evaluate(program.with_exit(sd.exits.Fixed()), images, labels).summary()
+    assert summary["seenn_2"] is None and summary["seenn_1_as_accurate_as_seenn_2"] is None
+    assert summary["published"][1]["aet"] == 1.1309
+    assert summary["published"][1]["empirical_aet"] == 1.1188
+
+
+def test_refusals(program: sd.Program, images: np.ndarray, labels: np.ndarray) -> None:
+    with pytest.raises(DataError, match="no labels"):
+        sd.evaluate(program, images)
+    with pytest.raises(DataError, match=r"alpha = 1\.5"):
+        sd.evaluate(program, images, labels, thresholds=(1.5,))
+
+
+def test_tables_fit_a_terminal(
+    program: sd.Program, images: np.ndarray, labels: np.ndarray, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from rich.console import Console
+
+    from seenn_deploy import reports
+
+    console = Console(width=reports.WIDTH)
+    for part in reports.evaluation_tables(sd.evaluate(program, images, labels)):
+        console.print(part)
+    text = capsys.readouterr().out
+    for expected in ("fixed t=4", "SEENN-I alpha=0.9", "SEENN-II", "AET", "1.1309", "96.10 %"):
+        assert expected in text
+    assert "…" not in text and max(map(len, text.splitlines())) <= reports.WIDTH
+
+
+def test_the_example_of_the_paper(tmp_path: Path) -> None:
+    correct = np.array([[False, True, False, True]])
+    assert metrics.empirical_aet(correct) == 2
+    assert metrics.aet(correct) == 3
