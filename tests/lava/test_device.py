@@ -38,9 +38,9 @@ def endless(tmp_path: Path) -> Path:
 
 def test_time_up_ends_every_process(endless: Path) -> None:
     began = time.monotonic()
-    with pytest.raises(DeviceError, match=r"more than 6 s; it said:\nstarted in"):
-        run(endless, graphs.images(graphs.small(), 1), timeout=6)
-    assert time.monotonic() - began < 20
+    with pytest.raises(DeviceError, match=r"more than 15 s; it said:\nstarted in"):
+        run(endless, graphs.images(graphs.small(), 1), timeout=15)
+    assert time.monotonic() - began < 35
     assert alive(endless) == []
 
 
