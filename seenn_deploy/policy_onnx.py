@@ -1,22 +1,20 @@
-"""Policy networks as ONNX files: written from a description, and read back into one.
+"""Policy networks as ONNX files, written from a description.
 
 A file says in its metadata for which T, classes and input shape it was trained and how large its
 layers are; :class:`seenn_deploy.exits.policy.Policy` reads that. Writing needs ``onnx``, running
-only ``onnxruntime``, and the Lava bundle neither: it gets the description.
+only ``onnxruntime``, and the Lava bundle neither: there it is a description again.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from seenn_deploy.errors import ProgramError
-from seenn_deploy.exits.policy import METADATA, Policy
+from seenn_deploy.exits.policy import METADATA
 from seenn_deploy.graph import Array, Conv2d, Shape
 from seenn_deploy.policy_network import Operation, PolicyNetwork
 
@@ -107,58 +105,6 @@ def _nodes(operation: Operation, inputs: list[str], output: str) -> list[Node]:
     return [({"relu": "Relu", "add": "Add"}[operation.kind], inputs, output, {})]
 
 
-# --- reading -------------------------------------------------------------------------------------
-
-
-def from_onnx(path: str | Path) -> PolicyNetwork:
-    """The description of a policy file that `to_onnx` wrote.
-
-    Raises
-    ------
-    ProgramError
-        When onnx is not installed, or the file has an operator that a policy network does not.
-    """
-    onnx, rule = _onnx(), Policy(path)
-    graph = onnx.load(str(path)).graph
-    constants = {c.name: onnx.numpy_helper.to_array(c) for c in graph.initializer}
-    number, operations = {"image": 0}, list[Operation]()
-    for node in graph.node:
-        attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-        given = [constants[i] for i in node.input if i in constants]
-        of = tuple(number[i] for i in node.input if i in number)
-        found = _operation(node.op_type, of, given, attributes)
-        if found is None and node.op_type != "Flatten":
-            raise ProgramError(f"{path}: a policy network has no operator {node.op_type}")
-        if found is not None:
-            operations.append(found)
-        number[node.output[0]] = len(operations) if found is not None else of[0]
-    return PolicyNetwork(tuple(operations), rule.choices)
-
-
-def _operation(
-    kind: str, of: tuple[int, ...], given: list[Array], attributes: Mapping[str, Any]
-) -> Operation | None:
-    """One ONNX node as an operation; None where there is none. The reverse of `_nodes`."""
-    if kind in ("Conv", "Gemm"):
-        arrays = dict(zip(("weight", "bias"), given, strict=False))
-        options = _conv_options(attributes) if kind == "Conv" else {}
-        return Operation("conv2d" if kind == "Conv" else "dense", of, arrays, options)
-    if kind in ("Mul", "Add") and given:
-        scale, shift = (
-            (given[0], 0.0 * given[0]) if kind == "Mul" else (1 + 0.0 * given[0], given[0])
-        )
-        return Operation("affine", of, {"scale": scale, "shift": shift})
-    if kind in ("Add", "Relu"):
-        return Operation(kind.lower(), of)
-    kernel = {"GlobalAveragePool": 0, "AveragePool": attributes.get("kernel_shape", [0])[0]}
-    return Operation("average", of, {}, {"kernel": int(kernel[kind])}) if kind in kernel else None
-
-
-def _conv_options(attributes: Mapping[str, Any]) -> dict[str, int]:
-    stride, padding = attributes["strides"][0], attributes["pads"][0]
-    return {"stride": int(stride), "padding": int(padding), "groups": int(attributes["group"])}
-
-
 # --- sizes ---------------------------------------------------------------------------------------
 
 
@@ -197,4 +143,4 @@ def _onnx() -> Any:
     return onnx
 
 
-__all__ = ["from_onnx", "layer_sizes", "to_onnx"]
+__all__ = ["layer_sizes", "to_onnx"]

@@ -12,6 +12,7 @@ import seenn_deploy as sd
 from seenn_deploy import policy_onnx
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits.policy import Policy
+from seenn_deploy.policy_network import PolicyNetwork
 from seenn_deploy.training.policy import PolicyModel, describe
 from tests import checkpoints
 
@@ -20,19 +21,23 @@ SHAPE, T, N = (3, 16, 16), 4, 24
 
 def write_policy(folder: Path, **changes: Any) -> Path:
     """A random policy that picks several of its choices."""
+    about = {"input_shape": SHAPE, "classes": 10, "T": T}
+    about |= {"input_shape" if k == "shape" else k: v for k, v in changes.items() if k != "choices"}
+    path = folder / "trained.onnx"
+    path.write_bytes(policy_onnx.to_onnx(described(**changes), **about))
+    return path
+
+
+def described(**changes: Any) -> PolicyNetwork:
     torch.manual_seed(11)
-    model = PolicyModel(changes.pop("choices", (1, 2, 4)), changes.get("shape", SHAPE)[0])
+    model = PolicyModel(changes.get("choices", (1, 2, 4)), changes.get("shape", SHAPE)[0])
     for _ in range(3):
         model.train()(torch.rand(16, *changes.get("shape", SHAPE)) ** 3)
     with torch.no_grad():  # no choice is better than another on average
         model.net.fc1.module.bias -= model.eval()(
             torch.rand(64, *changes.get("shape", SHAPE)) ** 3
         ).mean(dim=0)
-    about = {"input_shape": SHAPE, "classes": 10, "T": T}
-    about |= {"input_shape" if k == "shape" else k: v for k, v in changes.items()}
-    path = folder / "trained.onnx"
-    path.write_bytes(policy_onnx.to_onnx(describe(model.eval()), **about))
-    return path
+    return describe(model.eval())
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +99,7 @@ def test_its_energy_is_in_every_report(
 ) -> None:
     rule = Policy(write_policy(tmp_path))
     run = sd.simulate(sd.compile(graph, rule), images, out=tmp_path / "run")
-    macs = sum(m for _, _, m in policy_onnx.layer_sizes(policy_onnx.from_onnx(rule.onnx), SHAPE))
+    macs = sum(m for _, _, m in policy_onnx.layer_sizes(described(), SHAPE))
     for found in (run, sd.RunResult.load(tmp_path / "run")):
         summary = found.summary()
         assert summary["policy_mac"] == macs == rule.dense_macs
