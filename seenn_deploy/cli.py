@@ -315,8 +315,7 @@ def simulate_command(
     import seenn_deploy as sd
     from seenn_deploy import costs, reports, schedules
 
-    if resume and out is None:
-        raise SeennError("--resume goes on with a run folder; name it with --out")
+    _check_resume(resume, out, "--out")
     program = _program(build, rule)
     program = program.with_schedule(schedule) if schedule else program
     costs.load(cost)
@@ -349,6 +348,9 @@ def simulate_command(
 @click.option("--threads", type=click.IntRange(min=1), help="Default: all cores.")
 @click.option("--out", type=click.Path(path_type=Path),
               help="Folder for sweep.json, sweep.csv, sweep.png and rule.json.")  # fmt: skip
+@click.option("--run", "run_folder", type=click.Path(path_type=Path),
+              help="Keep the run itself here, written as it comes.")  # fmt: skip
+@click.option("--resume", is_flag=True, help="Go on with, or use, the run in --run.")
 @_JSON
 def sweep_command(
     build: Path,
@@ -358,6 +360,8 @@ def sweep_command(
     std: tuple[float, ...] | None,
     threads: int | None,
     out: Path | None,
+    run_folder: Path | None,
+    resume: bool,
     json_file: Path | None,
     **options: Any,
 ) -> None:
@@ -368,6 +372,7 @@ def sweep_command(
       seenn sweep build/ --data images.npz --out sweep/
       seenn sweep build/ --data images.npz --keep-accuracy 1
       seenn sweep build/ --data images.npz --energy-budget 20uJ --schedule gated
+      seenn sweep build/ --data images.npz --run run/ --resume
     """
     import seenn_deploy as sd
     from seenn_deploy import reports
@@ -376,7 +381,8 @@ def sweep_command(
     program = _program(build, None)
     images = _images(program, data, limit, mean, std)
     _check_sweep(program, images, out, options)
-    run = _full_run(program, images, threads)
+    _check_resume(resume, run_folder, "--run")
+    run = _full_run(program, images, threads, run_folder, resume)
     report = sd.sweep(run, program, **options)
     if out is not None:
         report.save(out)
@@ -739,12 +745,26 @@ def _check_sweep(
     sweep.check(program, len(images), **wanted)
 
 
-def _full_run(program: Program, images: ImageSet, threads: int | None) -> RunResult:
+def _check_resume(resume: bool, folder: Path | None, option: str) -> None:
+    if resume and folder is None:
+        raise SeennError(f"--resume goes on with a run folder; name it with {option}")
+
+
+def _full_run(
+    program: Program,
+    images: ImageSet,
+    threads: int | None,
+    out: Path | None = None,
+    resume: bool = False,
+) -> RunResult:
     import seenn_deploy as sd
     from seenn_deploy import reports
 
     with reports.progress("simulating", len(images)) as advance:
-        return sd.simulate(program, images, full_trace=True, threads=threads, progress=advance)
+        return sd.simulate(
+            program, images, full_trace=True, threads=threads, progress=advance, out=out,
+            resume=resume,
+        )  # fmt: skip
 
 
 def _write_json(path: Path | None, value: dict[str, Any]) -> None:

@@ -116,7 +116,7 @@ def _empty_result(program: Program, data: ImageSet, record: bool) -> RunResult:
     populations = [p for p in graph.layers if isinstance(p, Population)] if record else []
     integer = program.precision != "float32"
     return RunResult(
-        np.full((n, T, graph.readout.shape[0]), np.nan, np.float32),
+        np.full((n, T, graph.readout.shape[0]), np.nan),
         np.zeros(n, np.int64),
         [layer.name for layer in graph.layers],
         Counts.zeros(n, len(graph.layers), T),

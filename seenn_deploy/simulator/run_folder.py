@@ -23,7 +23,7 @@ from seenn_deploy.graph import Array
 from seenn_deploy.program import Program
 from seenn_deploy.simulator.result import Counts, RunResult
 
-FORMAT, VERSION, MANIFEST = "seenn-deploy run", 1, "run.json"
+FORMAT, VERSION, MANIFEST = "seenn-deploy run", 2, "run.json"
 
 
 def begin(
@@ -108,7 +108,7 @@ def _create(folder: Path, program: Program, data: ImageSet, described: dict[str,
     layers = [layer.name for layer in graph.layers]
     sizes = LayerSizes.of(graph)
     with folders.new_folder(folder) as work:
-        _new(work, "logits", np.float32, n, T, graph.readout.shape[0])[:] = np.nan
+        _new(work, "logits", np.float64, n, T, graph.readout.shape[0])[:] = np.nan
         _new(work, "exit_step", np.int64, n)
         _new(work, "finished", np.bool_, n)
         for field in fields(Counts):

@@ -60,7 +60,7 @@ def check_full_trace(example: Example, first_layer: Any) -> None:
         assert run.spikes[name].dtype == np.bool_
         np.testing.assert_array_equal(run.spikes[name], want.outputs[name] != 0, err_msg=name)
     np.testing.assert_array_equal(run.logits, want.logits)
-    assert run.logits.dtype == np.float32
+    assert run.logits.dtype == np.float64
     assert_counts(run, want.counts, want.layers)
     np.testing.assert_array_equal(run.exit_step, program.T)
 
