@@ -73,7 +73,8 @@ class RunResult:
     Parameters
     ----------
     logits : float64 (N, T, M)
-        Accumulated over steps 1..t, in the precision that exits are decided in; NaN after a sample's exit unless run with ``full_trace``.
+        Accumulated over steps 1..t, in the precision that exits are decided in; NaN after a
+        sample's exit unless run with ``full_trace``.
     exit_step : int64 (N,)
         From 1.
     layers : list of L names
