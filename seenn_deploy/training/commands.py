@@ -80,6 +80,8 @@ _CHOICES = _together(
                  help="Cost of a wrong answer: the larger, the more timesteps."),
     click.option("--choices", callback=_numbers(int),
                  help="Timesteps to choose from, with commas.  [default: 1,..,T]"),
+    click.option("--policy-width", type=float, default=1.0, show_default=True,
+                 help="Times the policy network's 16-32-64 channels."),
 )  # fmt: skip
 
 

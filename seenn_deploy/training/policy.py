@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.graph import batch_norm
-from seenn_deploy.models.layers import PerStep, StepBatchNorm
+from seenn_deploy.models.layers import PerStep, StepBatchNorm, scaled
 from seenn_deploy.models.resnet import BasicBlock, ResNet, resnets
 from seenn_deploy.policy_network import Operation, PolicyNetwork
 from seenn_deploy.training.data import Normalization
@@ -101,6 +101,9 @@ class PolicyModel(nn.Module):
     normalization : Normalization
         Applied first, so that the network takes what the program takes.
     channels : one number a stage, optional
+    width : float
+        Times the channels. The paper's policy is small beside its 128-256-512 network; beside a
+        small network only a small policy pays.
     """
 
     def __init__(
@@ -109,15 +112,23 @@ class PolicyModel(nn.Module):
         in_channels: int = 3,
         normalization: Normalization | None = None,
         channels: Sequence[int] | None = None,
+        width: float = 1.0,
     ) -> None:
         super().__init__()
+        if width <= 0:
+            raise ProgramError(f"policy width = {width}; it must be above 0")
         if not choices or min(choices) < 1:
             raise ProgramError(f"policy choices {tuple(choices)}: give numbers of timesteps from 1")
         row, blocks = resnets()["resnet8"]
         self.choices = tuple(choices)
         self.normalization = normalization or Normalization()
         self.net = ResNet(
-            tuple(channels or row), blocks, len(choices), in_channels, 1, neuron=nn.ReLU
+            [scaled(c, width) for c in channels or row],
+            blocks,
+            len(choices),
+            in_channels,
+            1,
+            neuron=nn.ReLU,
         )
 
     def forward(self, images: Tensor) -> Tensor:

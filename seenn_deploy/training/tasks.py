@@ -285,6 +285,7 @@ def train_policy(
     *,
     beta: float = 1.0,
     choices: Sequence[int] | None = None,
+    policy_width: float = 1.0,
     test: str | Path | None = None,
     limit: int | None = None,
     test_limit: int | None = None,
@@ -310,6 +311,8 @@ def train_policy(
         Cost of a wrong answer: the larger, the more timesteps.
     choices : timesteps, optional
         What the policy chooses from; 1..T by default.
+    policy_width : float
+        Times the policy network's 16-32-64 channels.
     limit, test_limit, threads : int, optional
         Of samples; of the simulator.
     resume, progress : as of `train_snn`
@@ -329,10 +332,10 @@ def train_policy(
     train = load(data, program.T, kind=kind, classes=classes, limit=limit)
     held_out = load(test, program.T, kind=kind, classes=classes, limit=test_limit) if test else None
     torch.manual_seed(recipe.seed)
-    policy = PolicyModel(choices, shape[0], _normalization(program))
+    policy = PolicyModel(choices, shape[0], _normalization(program), width=policy_width)
     about = {
-        "what": "policy", "choices": list(choices), "beta": beta, "T": program.T,
-        "classes": classes, "input_shape": list(shape), "program": program.fingerprint,
+        "what": "policy", "choices": list(choices), "beta": beta, "policy_width": policy_width,
+        "T": program.T, "classes": classes, "input_shape": list(shape), "program": program.fingerprint,
         "data": train.name,
     }  # fmt: skip
     z = known_logits(program, train, threads)
@@ -425,6 +428,7 @@ def train_joint(
     beta: float = 1.0,
     weight: float = 1.0,
     choices: Sequence[int] | None = None,
+    policy_width: float = 1.0,
     policy_init: str | Path | None = None,
     test: str | Path | None = None,
     classes: int | None = None,
@@ -441,7 +445,7 @@ def train_joint(
     ----------
     data, out, architecture, recipe, test, classes, mean, std, limit, test_limit, resume, progress
         As of `train_snn`; ``architecture.init`` is usually a trained network.
-    beta, choices
+    beta, choices, policy_width
         As of `train_policy`.
     weight : float
         Of the cross-entropy, see :func:`~seenn_deploy.training.policy.joint_loss`.
@@ -459,13 +463,13 @@ def train_joint(
     choices = _checked_choices(choices, architecture.T)
     net = architecture.build(train.kind, classes, recipe.seed)
     normalization = Normalization.of(train.kind, mean, std)
-    policy = PolicyModel(choices, train.kind.shape[0], normalization)
+    policy = PolicyModel(choices, train.kind.shape[0], normalization, width=policy_width)
     if policy_init is not None:
         load_weights(policy.net, policy_init)
     about = {
         "what": "joint", **architecture.about(train.kind, classes), "choices": list(choices),
-        "beta": beta, "weight": weight, "data": train.name, "mean": normalization.mean,
-        "std": normalization.std,
+        "beta": beta, "policy_width": policy_width, "weight": weight,
+        "data": train.name, "mean": normalization.mean, "std": normalization.std,
     }  # fmt: skip
     task = JointTask(net, policy, about, train, held_out, beta, weight)
     return fit(task, train, recipe, out, resume, progress)

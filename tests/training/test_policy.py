@@ -137,7 +137,22 @@ def test_its_macs_are_the_paper_s_share_of_resnet19() -> None:
     assert len(sizes) == 1 + 2 * 3 + 2 + 1
 
 
+def test_a_narrow_policy_costs_about_the_square_of_its_width() -> None:
+    whole, narrow = (
+        sum(
+            macs
+            for _, _, macs in policy_onnx.layer_sizes(
+                describe(PolicyModel((1, 2), width=width).eval()), (3, 32, 32)
+            )
+        )
+        for width in (1.0, 0.25)
+    )
+    assert whole / 16 < narrow < whole / 12
+
+
 def test_choices_are_checked() -> None:
+    with pytest.raises(ProgramError, match="width = 0"):
+        PolicyModel((1, 2), width=0)
     for choices in ((), (0, 1)):
         with pytest.raises(ProgramError, match="choices"):
             PolicyModel(choices)
