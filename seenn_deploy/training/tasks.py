@@ -335,8 +335,8 @@ def train_policy(
     policy = PolicyModel(choices, shape[0], _normalization(program), width=policy_width)
     about = {
         "what": "policy", "choices": list(choices), "beta": beta, "policy_width": policy_width,
-        "T": program.T, "classes": classes, "input_shape": list(shape), "program": program.fingerprint,
-        "data": train.name,
+        "T": program.T, "classes": classes, "input_shape": list(shape),
+        "program": program.fingerprint, "data": train.name,
     }  # fmt: skip
     z = known_logits(program, train, threads)
     tested = (held_out, known_logits(program, held_out, threads)) if held_out else None
