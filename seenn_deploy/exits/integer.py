@@ -12,7 +12,8 @@ at most half a unit, the best class's own by nothing, so r is off by at most
 
 and the decision is the float rule's unless r lies within e of r* = 1 / alpha - 1. As raising the
 best logit by g divides r by exp(g), that is a *gap* ``ln(r* / r)`` within ``-ln(1 - e / r*)``:
-``gap`` and ``bound`` say both, in real logit units.
+``gap`` and ``bound`` say both, in real logit units. Logits so fine that the table would exceed 2^20
+entries are looked up without their lowest bits, which widens the bound by half of what they hold.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil, floor, inf, log, log1p
+from math import ceil, floor, inf, log, log1p, log2
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +71,7 @@ def lower(rule: ExitRule, scale: float, T: int) -> IntegerRule:
     Raises
     ------
     ValueError
-        For a rule that has no integer form, or a scale that no table can hold.
+        For a rule that has no integer form, or a scale that is no positive number.
     """
     if not 0 < scale < inf:
         raise ValueError(f"logit scale {scale} lies outside (0, inf)")
@@ -79,13 +80,24 @@ def lower(rule: ExitRule, scale: float, T: int) -> IntegerRule:
         return Never()
     if isinstance(rule, Confidence):
         scales = tuple(scale / t if rule.mean else scale for t in range(1, T + 1))
-        return ByTable(rule.alpha, scales, tuple(table(s) for s in sorted(set(scales))))
+        shift = _shift(min(scales))
+        tables = tuple(table(s * 2**shift) for s in sorted(set(scales)))
+        return ByTable(rule.alpha, scales, tables, shift)
     if isinstance(rule, Margin):
         return ByMargin(tuple(rule.threshold(np.arange(1, T + 1)).tolist()), scale)
     raise ValueError(
         f"exit rule {name!r} has no integer form; an integer program takes confidence, margin, "
         "fixed or policy"
     )
+
+
+def _shift(scale: float) -> int:
+    """Low bits of a difference to round away, so that a table stays within its limit."""
+    return max(0, ceil(log2(_entries(scale) / LONGEST)))
+
+
+def _entries(scale: float) -> int:
+    return floor((BITS + 1) * log(2) / scale) + 1
 
 
 def table(scale: float) -> Integers:
@@ -96,7 +108,7 @@ def table(scale: float) -> Integers:
     ValueError
         When that takes more than 2^20 entries.
     """
-    length = floor((BITS + 1) * log(2) / scale) + 1
+    length = _entries(scale)
     if length > LONGEST:
         raise ValueError(
             f"logit scale {scale:g} needs a table of {length} exponentials, the limit is {LONGEST}"
@@ -130,11 +142,14 @@ class ByTable(IntegerRule):
         Of the logits at each timestep: all equal, or divided by t for the mean over steps.
     tables : tuple of int64 arrays
         One for each different scale, in their ascending order.
+    shift : int
+        Differences are rounded to multiples of ``2^shift`` before they are looked up.
     """
 
     alpha: float
     scales: tuple[float, ...]
     tables: tuple[Integers, ...]
+    shift: int = 0
 
     @property
     def limit(self) -> int:
@@ -146,7 +161,7 @@ class ByTable(IntegerRule):
         z = np.asarray(z, np.int64)
         at = np.broadcast_to(t, z.shape[:-1])
         stops = np.zeros(z.shape[:-1], np.bool_)
-        below = z.max(axis=-1, keepdims=True) - z
+        below = (z.max(axis=-1, keepdims=True) - z + (1 << self.shift >> 1)) >> self.shift
         distinct = sorted(set(self.scales))
         for step in np.unique(at):
             found = self.tables[distinct.index(self.scales[step - 1])]
@@ -167,7 +182,8 @@ class ByTable(IntegerRule):
         if not needed:
             return 0.0  # neither ever stops
         share = (classes - 1) / 2 ** (BITS + 1) / needed
-        rounding = 1e-12  # of the float rule's own exponentials and sums
+        looked_up = (1 << self.shift >> 1) * max(self.scales)  # differences rounded by the shift
+        rounding = 1e-12 + looked_up  # 1e-12: the float rule's own exponentials and sums
         return rounding - log1p(-share) if share < 1 else inf
 
 

@@ -58,6 +58,22 @@ def test_the_bound_holds_where_logits_are_made_to_meet_it() -> None:
     assert lowered.bound(10) < 3e-6
 
 
+@pytest.mark.parametrize("mean", [False, True])
+def test_logits_too_fine_for_a_table_are_looked_up_coarsely(mean: bool) -> None:
+    scale, rule = 3e-7, Confidence(0.9, mean=mean)
+    lowered = integer.lower(rule, scale, T)
+    assert max(map(len, lowered.tables)) <= integer.LONGEST
+    rng = np.random.default_rng(1)
+    z = np.rint(rng.normal(size=(4000, T, 3)) / scale).astype(np.int64)
+    z[..., 0] += round(2.2 / scale)
+    t = np.broadcast_to(np.arange(1, T + 1), z.shape[:2])
+    stops = lowered.stops(z, t)
+    assert 0.1 < stops.mean() < 0.9
+    differs = stops != rule.stops(z * scale, t)
+    assert not (differs & ~lowered.near(z, t)).any()
+    assert lowered.bound(3) < 2e-5
+
+
 def test_gap_is_how_much_the_best_logit_has_too_much() -> None:
     lowered = integer.lower(Confidence(0.8), 0.5, T)
     z = np.array([[7, 3, 1], [2, 2, 0]])
@@ -89,7 +105,7 @@ def test_what_has_no_integer_form_is_refused() -> None:
         with pytest.raises(ValueError, match="has no integer form; an integer program takes"):
             integer.lower(rule, 1.0, T)
     with pytest.raises(ValueError, match="needs a table of 17328680 exponentials"):
-        integer.lower(Confidence(0.9), 1e-6, T)
+        integer.table(1e-6)
     with pytest.raises(ValueError, match="logit scale 0 lies outside"):
         integer.lower(Confidence(0.9), 0, T)
     assert "integer" not in exits.names()
