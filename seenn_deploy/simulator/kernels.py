@@ -340,6 +340,9 @@ def count_synapses(
         if len(fan_out) == pixels and not val.shape[1]:
             for p in range(pixels):
                 n_ac += (ptr[b, p + 1] - ptr[b, p]) * fan_out[p]
+        elif len(fan_out) != pixels and not val.shape[1]:
+            for e in range(ptr[b, pixels]):
+                n_ac += fan_out[idx[b, e]]
         else:
             per_channel = len(fan_out) != pixels
             for p in range(pixels):
