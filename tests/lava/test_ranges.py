@@ -143,7 +143,7 @@ def test_rules_and_scales_that_have_no_integers(tmp_path: Path) -> None:
     graph = integer_graphs.small()
     with pytest.raises(ProgramError, match="exit rule 'entropy' has no integer form"):
         write("lava", integer_graphs.program(graph, Entropy(0.5)), tmp_path)
-    with pytest.raises(ProgramError, match="logit scale 0.0 lies outside"):
+    with pytest.raises(ProgramError, match=r"logit scale 0\.0 lies outside"):
         write("lava", integer_graphs.program(graph, Confidence(0.5), 0.0), tmp_path)
 
 
