@@ -88,7 +88,10 @@ class Layer:
 
     def ours(self) -> None:
         self.current[:] = 0
-        list(self.pool.map(self._part, self.parts))
+        if len(self.parts) == 1:
+            self._part(self.parts[0])
+        else:
+            list(self.pool.map(self._part, self.parts))
 
     def _part(self, slots: np.ndarray) -> None:
         events = self.ptr, self.idx, self.val
