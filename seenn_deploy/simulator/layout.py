@@ -33,6 +33,8 @@ from seenn_deploy.simulator.vector_add import WIDTHS
 # Share of spiking neurons above which adding row by row is slower. Rows of 8-bit weights are so
 # short that it pays nearly to the end.
 DENSE_FROM = {"f": 0.4, "i": 0.9}
+DENSE_FROM_LARGE = 0.28  # where one block of rows leaves the second-level cache
+CACHE_BYTES = 1 << 20
 WRAP = 1 << 23  # of a convolution's 24-bit result, design section 6
 
 Accumulate: TypeAlias = Callable[[Array, Array, Array, Array, Array], None]
@@ -218,7 +220,7 @@ def _conv(conv: Conv2d, shape_in: Shape, shape_out: Shape) -> Accumulate:
     weight = _blocks(rows.reshape(-1, conv.weight.shape[0]))
     sizes = conv.weight.shape[2:], conv.stride, conv.padding, conv.dilation
     shapes = shape_in, shape_out[1:]
-    crowded = DENSE_FROM[conv.weight.dtype.kind] * prod(shape_in)
+    crowded = _dense_from(weight) * prod(shape_in)
 
     def accumulate(slots: Array, ptr: Array, idx: Array, val: Array, current: Array) -> None:
         dense = ptr[slots, -1] > crowded
@@ -227,6 +229,12 @@ def _conv(conv: Conv2d, shape_in: Shape, shape_out: Shape) -> Accumulate:
             kernels.convolve_dense(slots[dense], ptr, idx, val, *shapes, *sizes, weight, current)
 
     return accumulate
+
+
+def _dense_from(weight: Array) -> float:
+    """Share of spiking neurons from which the dense kernel is the faster one."""
+    kind = weight.dtype.kind
+    return DENSE_FROM_LARGE if kind == "f" and weight[0].nbytes > CACHE_BYTES else DENSE_FROM[kind]
 
 
 def _grouped(conv: Conv2d, runs: Runs, rows: Array, channels: int) -> Accumulate:
