@@ -41,7 +41,7 @@ pytest: $(READY) $(LAVA_READY)  ## tests alone (WORKERS=2, PYTEST_ARGS=...)
 nojit: $(READY)  ## kernel tests as plain Python: what numba compiles must also be right unjitted
 	NUMBA_DISABLE_JIT=1 $(BIN)/pytest -m nojit -n $(WORKERS)
 
-bench: $(TOOLS_READY)  ## every table of benchmarks/
+bench: $(TOOLS_READY) $(LAVA_READY)  ## every table of benchmarks/
 	@set -e; for table in benchmarks/[a-z]*.py; do echo "== $$table"; $(BIN)/python "$$table"; done
 
 bench-tools: $(TOOLS_READY)
