@@ -45,14 +45,20 @@ def source_values(source: Source, input_range: tuple[float, float]) -> Interval 
 
 
 def current(synapses: Synapses, values: Interval) -> Interval:
-    """All that one target neuron can receive from source neurons that send `values` or nothing.
+    """All that one target neuron can receive from source neurons that send `values` or nothing."""
+    low, high = extremes(synapses, values.low, values.high)
+    return Interval(int(low), int(high))
+
+
+def extremes(synapses: Synapses, low: float, high: float) -> tuple[float, float]:
+    """Least and most that one target neuron can receive of sources that send low..high or nothing.
 
     A neuron at the border of an image meets only a part of the kernel, which this covers too.
     """
     weight = synapses.weight.astype(np.float64)
-    ends = np.stack((weight * values.low, weight * values.high, np.zeros_like(weight)))
-    low, high = _by_target(synapses, ends.min(axis=0)), _by_target(synapses, ends.max(axis=0))
-    return Interval(int(low.min()), int(high.max()))
+    ends = np.stack((weight * low, weight * high, np.zeros_like(weight)))
+    least, most = _by_target(synapses, ends.min(axis=0)), _by_target(synapses, ends.max(axis=0))
+    return float(least.min()), float(most.max())
 
 
 def _by_target(synapses: Synapses, sent: Array) -> Array:

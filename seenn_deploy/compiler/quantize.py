@@ -21,7 +21,7 @@ from math import floor, inf
 
 import numpy as np
 
-from seenn_deploy.compiler.bounds import Interval, layer_current, source_values
+from seenn_deploy.compiler.bounds import Interval, extremes, layer_current, source_values
 from seenn_deploy.compiler.fold_affine import response
 from seenn_deploy.errors import ModelError
 from seenn_deploy.graph import (
@@ -242,17 +242,12 @@ def _headroom_limit(
     low = high = 0.0
     for edge in graph.into(node.name):
         analog = isinstance(graph.node(edge.pre), Source)
-        ends = np.multiply.outer(input_range if analog else (0.0, 1.0), edge.synapses.weight)
-        low += float(_by_channel(np.minimum(ends, 0).min(axis=0)).min())
-        high += float(_by_channel(np.maximum(ends, 0).max(axis=0)).max())
+        least, most = extremes(edge.synapses, *(input_range if analog else (0.0, 1.0)))
+        low, high = low + least, high + most
     if isinstance(node, Readout):
         return STATE / max(-low, high, 1e-30)
     reach = _potentials(node, (low, high), graph.T)
     return STATE / (1 << SHIFT) / max(reach, -low, high)
-
-
-def _by_channel(sent: Array) -> Array:
-    return sent.reshape(len(sent), -1).sum(axis=1) if sent.ndim > 1 else sent
 
 
 # --- what no input can exceed ---------------------------------------------------------------------

@@ -176,6 +176,21 @@ def test_what_has_no_integer_form_is_named(change, message) -> None:
         quantize(graph, PIXELS)
 
 
+def test_sparse_synapses_of_the_image_leave_room_for_their_sum() -> None:
+    """64 pixels meet in one neuron: no single weight shows how large its current can get."""
+    indptr, targets = np.arange(65), np.zeros(64, np.int32)
+    graph = SpikingGraph(
+        [Source("in", (1, 8, 8)), Population("a", (1,)), Readout("out", (2,))],
+        [
+            Projection("in", "a", (Sparse(indptr, targets, np.full(64, 3.0), (1,)),)),
+            Projection("a", "out", (Dense(np.ones((2, 1))),)),
+        ],
+        T=2,
+    )
+    _, _, layers = quantize(graph, PIXELS)
+    assert all(layer.proven for layer in layers)
+
+
 def test_an_input_without_limits_is_refused() -> None:
     graph = sd.import_model("examples/seenn_resnet19_w1_T4_c10.pth", normalize=False)
     with pytest.raises(ModelError, match="needs an input with limits"):
