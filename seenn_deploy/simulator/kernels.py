@@ -354,13 +354,3 @@ def count_synapses(
                         n_ac += synapses
         ac[b] += n_ac
         mac[b] += n_mac
-
-
-@_jit
-def count_graded(slots: Array, ptr: Array, val: Array, graded: Array) -> None:
-    """Number of each slot's events whose value is neither 1 nor -1."""
-    for b in slots:
-        n = 0
-        for e in range(ptr[b, -1]):
-            n += (val[b, e] != 1) & (val[b, e] != -1)
-        graded[b] = n
