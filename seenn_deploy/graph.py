@@ -245,6 +245,11 @@ class Source:
     scale, offset : float
         Of integer programs alone: the network sees ``rint(scale * (x - offset))``, taken in
         float64, as int32.
+    step_us : float
+        Of event recordings: microseconds a timestep; 0 cuts each recording into T equal parts.
+    counts_events : bool
+        Of event recordings: a value is the number of events in a timestep; else 1 where there
+        was any.
     """
 
     name: str
@@ -252,21 +257,31 @@ class Source:
     coding: Literal["direct", "events"] = "direct"
     scale: float = 1.0
     offset: float = 0.0
+    step_us: float = 0.0
+    counts_events: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Population:
     """Leaky integrate-and-fire neurons with common parameters (design, section 2).
 
-    ``v'[t] = tau v[t-1] + a[t];  s[t] = v'[t] > v_threshold;``
-    ``v[t] = 0`` where it spiked (hard reset) or ``v' - v_threshold s`` (soft reset).
+    ``u[t] = tau_syn u[t-1] + a[t] + bias`` with ``u[0] = 0``; ``v'[t] = tau v[t-1] + u[t]``;
+    ``s[t] = v'[t] > v_threshold``; ``v[t] = 0`` where it spiked (hard reset) or
+    ``v' - reset_by s`` (soft reset).
 
     Parameters
     ----------
     shape : (C, H, W) or (N,)
+    tau : float
+        Share of the membrane potential that a timestep leaves.
+    reset_by : float, optional
+        What a soft reset subtracts; the threshold by default. A reset that comes after the next
+        leak, as snnTorch's, subtracts ``v_threshold / tau``.
     bias : array of `shape`, of shape (C, 1, 1), or ()
         Added to the input current at every timestep.
     comparison : '>' or '>='
+    tau_syn : float
+        Share of the synaptic current that a timestep leaves; 0: currents last one timestep.
     """
 
     name: str
@@ -277,19 +292,45 @@ class Population:
     reset: Literal["hard", "soft"] = "hard"
     comparison: Literal[">", ">="] = ">"
     bias: Array = field(default_factory=lambda: np.zeros((), np.float32))
+    tau_syn: float = 0.0
+    reset_by: float | None = None
+
+    @property
+    def subtracted(self) -> float:
+        """What a soft reset takes away."""
+        return self.v_threshold if self.reset_by is None else self.reset_by
+
+
+@dataclass(frozen=True, eq=False)
+class Sum:
+    """Spikes added to spikes within the timestep, as in SEW-ResNet: graded spikes 0, 1, 2, ..
+
+    No neuron and no weight: every projection into it is an identity of weight 1 without lag, from
+    a population or another sum, and costs no synapse stage on hardware.
+    """
+
+    name: str
+    shape: Shape
 
 
 @dataclass(frozen=True, eq=False)
 class Readout:
-    """Logits: at every timestep ``W s[t] + bias`` is added to z, without leak or threshold."""
+    """Logits: ``z[t] = tau z[t-1] + W s[t] + bias``, without threshold.
+
+    Parameters
+    ----------
+    tau : float
+        1 sums over timesteps (design, section 2); below 1 it is a leaky integrator.
+    """
 
     name: str
     shape: Shape
     bias: Array = field(default_factory=lambda: np.zeros((), np.float32))
+    tau: float = 1.0
 
 
-Node: TypeAlias = Source | Population | Readout
-Target: TypeAlias = Population | Readout
+Node: TypeAlias = Source | Population | Sum | Readout
+Target: TypeAlias = Population | Sum | Readout
 
 
 @dataclass(frozen=True, eq=False)
@@ -303,6 +344,10 @@ class Projection:
         Exactly one synapse map after compilation.
     delay : int
         Extra steps on hardware so that all paths meet (``balance_delays``); none in simulation.
+        Negative only where a lag makes up for it.
+    lag : int
+        Timesteps that spikes take to arrive: at t, `post` receives what `pre` sent at t - lag,
+        nothing before t = lag + 1. A recurrent connection has 1; in a loop at least one is needed.
     dense_macs : int, optional
         Of the layer as it was trained, before pools were folded into it; filled in by the graph.
     """
@@ -312,6 +357,7 @@ class Projection:
     maps: tuple[LinearMap, ...]
     delay: int = 0
     dense_macs: int = -1
+    lag: int = 0
 
     @property
     def synapses(self) -> Synapses:
@@ -327,7 +373,7 @@ class SpikingGraph:
 
     Parameters
     ----------
-    nodes : iterable of Source, Population, Readout
+    nodes : iterable of Source, Population, Sum, Readout
         Exactly one source and one readout.
     projections : iterable of Projection
     T : int
@@ -368,9 +414,9 @@ class SpikingGraph:
 
     @cached_property
     def order(self) -> tuple[Node, ...]:
-        """All nodes, every one after the nodes that feed it; ties in the order they were added."""
+        """All nodes, each after those that feed it, feedback left out; ties as they were added."""
         position = {name: i for i, name in enumerate(self.nx)}
-        names = nx.lexicographical_topological_sort(self.nx, key=position.__getitem__)
+        names = nx.lexicographical_topological_sort(self._forward, key=position.__getitem__)
         return tuple(self.node(name) for name in names)
 
     @property
@@ -383,7 +429,7 @@ class SpikingGraph:
 
     @property
     def layers(self) -> tuple[Target, ...]:
-        """Populations and the readout in topological order: what counts are kept for."""
+        """Populations, sums and the readout in topological order: what counts are kept for."""
         return tuple(n for n in self.order if not isinstance(n, Source))
 
     def into(self, name: str) -> list[Projection]:
@@ -396,12 +442,38 @@ class SpikingGraph:
             yield from self.into(node.name)
 
     @cached_property
+    def _forward(self) -> Any:
+        """All projections but feedback: those that lag and lie on a loop."""
+        forward = nx.MultiDiGraph()
+        forward.add_nodes_from(self.nx)
+        part = {
+            n: i for i, found in enumerate(nx.strongly_connected_components(self.nx)) for n in found
+        }
+        for pre, post, edge in self.nx.edges(data="projection"):
+            if not edge.lag or part[pre] != part[post]:
+                forward.add_edge(pre, post, projection=edge)
+        return forward
+
+    @cached_property
     def depth(self) -> dict[str, int]:
         """Synapse stages on the longest path from the source to each node, by name."""
         depth: dict[str, int] = {}
         for node in self.order:
-            depth[node.name] = max((depth[e.pre] + 1 for e in self.into(node.name)), default=0)
+            before = self._forward.in_edges(node.name, data="projection")
+            depth[node.name] = max((depth[pre] + self.stages(e) for pre, _, e in before), default=0)
         return depth
+
+    def stages(self, edge: Projection) -> int:
+        """Synapse stages of a projection: 1, or 0 into a sum."""
+        return 0 if isinstance(self.node(edge.post), Sum) else 1
+
+    @cached_property
+    def lag(self) -> dict[str, int]:
+        """By name, how many timesteps back a node's spikes are still needed."""
+        lag = dict.fromkeys(self.nx, 0)
+        for edge in self.projections:
+            lag[edge.pre] = max(lag[edge.pre], edge.lag)
+        return lag
 
     def replace(
         self, nodes: Iterable[Node] | None = None, projections: Iterable[Projection] | None = None
@@ -415,6 +487,9 @@ class SpikingGraph:
         )
 
     def _checked(self, edge: Projection) -> Projection:
+        _check_lag(edge, self.node(edge.pre))
+        if isinstance(self.node(edge.post), Sum):
+            _check_summand(edge, self.node(edge.pre))
         shape, macs = self.node(edge.pre).shape, 0
         for step in edge.maps:
             try:
@@ -435,14 +510,18 @@ class SpikingGraph:
             found = [n.name for n in self._nodes() if isinstance(n, kind)]
             if len(found) != 1:
                 raise ModelError(f"a graph needs exactly one {kind.__name__}; found {found}")
-        if not nx.is_directed_acyclic_graph(self.nx):
-            cycle = [u for u, *_ in nx.find_cycle(self.nx)]
+        at_once = nx.MultiDiGraph(e[:2] for e in self.nx.edges(data="projection") if not e[2].lag)
+        if not nx.is_directed_acyclic_graph(at_once):
+            cycle = [u for u, *_ in nx.find_cycle(at_once)]
+            raise ModelError(f"cycle without delay: {' -> '.join(cycle)}")
+        if not nx.is_directed_acyclic_graph(self._forward):
+            cycle = [u for u, *_ in nx.find_cycle(self._forward)]
             raise ModelError(f"cycle without delay: {' -> '.join(cycle)}")
         for node in self._nodes():
             if not isinstance(node, Source):
-                if not self.nx.in_degree(node.name):
+                if not self._forward.in_degree(node.name):
                     raise ModelError(f"{node.name} has no input")
-                _check_bias(node)
+                _check_parameters(node)
             if not isinstance(node, Readout) and not self.nx.out_degree(node.name):
                 raise ModelError(f"{node.name} feeds nothing")
 
@@ -450,7 +529,32 @@ class SpikingGraph:
         return (self.node(name) for name in self.nx)
 
 
-def _check_bias(node: Target) -> None:
+def _check_lag(edge: Projection, pre: Node) -> None:
+    name = f"{edge.pre} -> {edge.post}"
+    if edge.lag < 0:
+        raise ModelError(f"{name}: a lag of {edge.lag} timesteps; it must be at least 0")
+    if edge.lag and isinstance(pre, Source) and pre.coding == "direct":
+        raise ModelError(f"{name}: a lag of {edge.lag} on an image, which is there from t = 1 on")
+
+
+def _check_summand(edge: Projection, pre: Node) -> None:
+    name = f"{edge.pre} -> {edge.post}"
+    plain = all(isinstance(m, Identity) and m.weight == 1 for m in edge.maps)
+    if not plain or edge.lag or not isinstance(pre, Population | Sum):
+        raise ModelError(f"{name}: a sum takes spikes as they are, without weight or lag")
+
+
+def _check_parameters(node: Target) -> None:
+    if isinstance(node, Sum):
+        return
+    for name in ("tau", "tau_syn"):
+        value = getattr(node, name, 0.0)
+        if not 0 <= value <= 1:
+            raise ModelError(f"{node.name}: {name} = {value} lies outside [0, 1]")
+    _check_bias(node)
+
+
+def _check_bias(node: Population | Readout) -> None:
     try:
         fits = np.broadcast_shapes(node.bias.shape, node.shape) == node.shape
     except ValueError:

@@ -35,12 +35,13 @@ from seenn_deploy.graph import (
     Source,
     Sparse,
     SpikingGraph,
+    Sum,
     Synapses,
 )
 from seenn_deploy.schedules import SCHEDULES
 
 VERSION = 1
-_NODES = {"source": Source, "population": Population, "readout": Readout}
+_NODES = {"source": Source, "population": Population, "sum": Sum, "readout": Readout}
 _SYNAPSES = {"conv2d": Conv2d, "dense": Dense, "sparse": Sparse, "identity": Identity}
 WEIGHTS = "weights.safetensors"
 
@@ -323,7 +324,7 @@ def _node_from_dict(stored: dict[str, Any], arrays: dict[str, Array]) -> Node:
     values = dict(stored)
     cls = _NODES[values.pop("kind")]
     values["shape"] = tuple(values["shape"])
-    if cls is not Source:
+    if cls in (Population, Readout):
         values["bias"] = arrays[f"{values['name']}/bias"]
     node: Node = cls(**values)
     return node
@@ -347,6 +348,7 @@ def _edge_to_dict(edge: Projection, number: int, arrays: dict[str, Array]) -> di
         "kind": kind,
         "delay": edge.delay,
         "dense_macs": edge.dense_macs,
+        "lag": edge.lag,
         **values,
     }
 
@@ -354,6 +356,7 @@ def _edge_to_dict(edge: Projection, number: int, arrays: dict[str, Array]) -> di
 def _edge_from_dict(stored: dict[str, Any], arrays: dict[str, Array]) -> Projection:
     values = dict(stored)
     ends = {k: values.pop(k) for k in ("pre", "post", "delay", "dense_macs")}
+    ends["lag"] = values.pop("lag", 0)
     key, cls = values.pop("key"), _SYNAPSES[values.pop("kind")]
     lists = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     found = {name: arrays[f"{key}/{name}"] for name in _ARRAYS if f"{key}/{name}" in arrays}

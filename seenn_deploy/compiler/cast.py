@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 
 from seenn_deploy.errors import ModelError
-from seenn_deploy.graph import Array, Projection, Source, SpikingGraph
+from seenn_deploy.graph import Array, Projection, Source, SpikingGraph, Sum
 
 
 def apply(graph: SpikingGraph) -> SpikingGraph:
     """Round every weight and bias to float32."""
     return graph.replace(
         [
-            n if isinstance(n, Source) else replace(n, bias=_float32(n.name, n.bias))
+            n if isinstance(n, Source | Sum) else replace(n, bias=_float32(n.name, n.bias))
             for n in graph.order
         ],
         [_cast_edge(e) for e in graph.projections],

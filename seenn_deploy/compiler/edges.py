@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from seenn_deploy.graph import Array, LinearMap, Node, Shape, Source, SpikingGraph
+from seenn_deploy.graph import Array, LinearMap, Node, Shape, Source, SpikingGraph, Sum
 
 Maps: TypeAlias = tuple[LinearMap, ...]
 Rule: TypeAlias = Callable[[Maps, Shape], tuple[Maps, Array | None]]
@@ -29,7 +29,7 @@ def rewrite(graph: SpikingGraph, rule: Rule) -> SpikingGraph:
 
 
 def _add_bias(node: Node, extra: dict[str, Array]) -> Node:
-    if isinstance(node, Source) or node.name not in extra:
+    if isinstance(node, Source | Sum) or node.name not in extra:
         return node
     bias = node.bias.astype(np.float64) + extra[node.name]
     return replace(node, bias=bias)
