@@ -1,0 +1,104 @@
+"""What an import or export kept, changed or could not take: one line a thing, in words and JSON.
+
+A frontend or target tells a :class:`LossReport` what it meets. Faithful: the same arithmetic, or
+rounding alone. Approximated: another function, and `by` says how far off. Refused: an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NoReturn
+
+from seenn_deploy.errors import ModelError
+
+Status = Literal["faithful", "approximated", "refused"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a source holds.
+
+    Parameters
+    ----------
+    where : str
+        Node or layer, as its source names it.
+    what : str
+        What was done with it.
+    status : 'faithful', 'approximated' or 'refused'
+    by : str
+        How far off an approximation is.
+    """
+
+    where: str
+    what: str
+    status: Status = "faithful"
+    by: str = ""
+
+
+class RefusedError(ModelError):
+    """An import or export that cannot be done; its `report` has what was found until then."""
+
+    def __init__(self, message: str, report: LossReport) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+class LossReport:
+    """Findings, as they are made.
+
+    Parameters
+    ----------
+    subject : str
+        What is imported or exported: a file's name, or a module's class.
+    """
+
+    def __init__(self, subject: str, findings: Iterable[Finding] = ()) -> None:
+        self.subject, self.findings = subject, list(findings)
+
+    def faithful(self, where: str, what: str) -> None:
+        """Note what was taken as it is."""
+        self.findings.append(Finding(where, what))
+
+    def approximated(self, where: str, what: str, by: str) -> None:
+        """Note what was replaced by something near it."""
+        self.findings.append(Finding(where, what, "approximated", by))
+
+    def refuse(self, where: str, what: str, remedy: str) -> NoReturn:
+        """Note what cannot be taken, and stop.
+
+        Raises
+        ------
+        RefusedError
+        """
+        self.findings.append(Finding(where, what, "refused"))
+        raise RefusedError(f"{self.subject}: {where}: {what}; {remedy}", self)
+
+    def check(self, strict: bool) -> None:
+        """Refuse approximations where `strict`.
+
+        Raises
+        ------
+        RefusedError
+        """
+        changed = [f for f in self.findings if f.status == "approximated"]
+        if strict and changed:
+            first = changed[0]
+            raise RefusedError(
+                f"{self.subject}: {first.where}: {first.what} ({first.by}); strict takes no "
+                f"approximation, of which there {_are(len(changed))}",
+                self,
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {"subject": self.subject, "findings": [asdict(f) for f in self.findings]}
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> LossReport:
+        """The inverse of `to_dict`."""
+        return cls(stored["subject"], [Finding(**f) for f in stored["findings"]])
+
+
+def _are(count: int) -> str:
+    return "is 1" if count == 1 else f"are {count}"
