@@ -6,6 +6,9 @@ A frontend module is found by its file name and imported when a file is opened. 
 - if it reads state_dicts, whose suffix says nothing about the network: ``NETWORKS``, the networks
   it knows in words, ``accepts(tensors) -> bool``, and ``build(tensors, **options)``, which
   `read` calls.
+
+Live torch modules come in through ``torch.read(module, example_input, **options)``. A frontend
+keeps its :class:`LossReport` as ``graph.provenance["report"]``.
 """
 
 from __future__ import annotations
@@ -15,25 +18,40 @@ from importlib import import_module
 from inspect import signature
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seenn_deploy.checkpoint import Tensors, read_state_dict
 from seenn_deploy.errors import ModelError
 from seenn_deploy.graph import SpikingGraph
+from seenn_deploy.loss_report import LossReport
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
-def import_model(path: str | Path, **options: Any) -> SpikingGraph:
+def import_model(
+    source: str | Path | nn.Module,
+    example_input: Tensor | None = None,
+    *,
+    strict: bool = False,
+    **options: Any,
+) -> SpikingGraph:
     """Read a trained network.
 
     Parameters
     ----------
-    path : str or Path
+    source : str, Path or torch module
         ``.pth``, ``.pt`` or ``.safetensors``: a state_dict as SEENN's training scripts save it,
         directly trained or converted. ``.onnx``: an ANN, whose thresholds are in it (Clip) or come
-        from calibration images (Relu).
+        from calibration images (Relu). ``.nir``: a graph of the Neuromorphic Intermediate
+        Representation. A live module with spiking layers of SEENN, SpikingJelly, snnTorch or Norse.
+    example_input : Tensor, optional
+        What a live module takes; needed there, and only there.
+    strict : bool
+        Refuse what can only be approximated.
     **options
-        What the file cannot say; see the frontend, e.g. :func:`seenn_deploy.frontends.seenn.build`
-        or :func:`seenn_deploy.frontends.qcfs.build`.
+        What the source cannot say; see the frontend, e.g. :func:`seenn_deploy.frontends.seenn.build`
+        or :func:`seenn_deploy.frontends.torch.read`.
 
     Raises
     ------
@@ -41,7 +59,30 @@ def import_model(path: str | Path, **options: Any) -> SpikingGraph:
         When the file is missing, unsafe, damaged, or of a network that is not known, or when its
         frontend does not know an option.
     """
-    path = Path(path)
+    if isinstance(source, str | Path):
+        if example_input is not None:
+            raise ModelError(f"{source}: example_input is for live modules, a file needs none")
+        graph = _from_file(Path(source), options)
+    else:
+        graph = _from_module(source, example_input, options)
+    if "report" in graph.provenance:
+        LossReport.from_dict(graph.provenance["report"]).check(strict)
+    return graph
+
+
+def _from_module(module: Any, example_input: Any, options: dict[str, Any]) -> SpikingGraph:
+    name = type(module).__name__
+    if not hasattr(module, "state_dict"):
+        raise ModelError(f"{name}: neither a path nor a torch module")
+    if example_input is None:
+        raise ModelError(f"{name}: a live module needs example_input, a tensor that it takes")
+    read = import_module(f"{__name__}.torch").read
+    _check_options(read, name, options, 2)
+    graph: SpikingGraph = read(module, example_input, **options)
+    return graph
+
+
+def _from_file(path: Path, options: dict[str, Any]) -> SpikingGraph:
     if not path.is_file():
         raise ModelError(f"{path}: no such file")
     modules = [import_module(f"{__name__}.{m.name}") for m in iter_modules(__path__)]
@@ -69,12 +110,19 @@ def _from_state_dict(path: Path, modules: list[Any], options: dict[str, Any]) ->
 def _call(
     function: Callable[..., SpikingGraph], given: Any, path: Path, options: dict[str, Any]
 ) -> SpikingGraph:
-    _, *known = signature(function).parameters
-    unknown = [name for name in options if name not in known]
+    _check_options(function, str(path), options, 1)
+    return function(given, **options)
+
+
+def _check_options(
+    function: Callable[..., SpikingGraph], name: str, options: dict[str, Any], given: int
+) -> None:
+    """Refuse options that `function` has no parameter for, after its first `given` ones."""
+    known = list(signature(function).parameters)[given:]
+    unknown = [option for option in options if option not in known]
     if unknown:
         frontend = function.__module__.rsplit(".", 1)[-1]
         raise ModelError(
-            f"{path}: option {unknown[0]!r} means nothing for this network (frontend {frontend}; "
+            f"{name}: option {unknown[0]!r} means nothing for this network (frontend {frontend}; "
             f"it knows {', '.join(known)})"
         )
-    return function(given, **options)
