@@ -50,8 +50,8 @@ def import_model(
     strict : bool
         Refuse what can only be approximated.
     **options
-        What the source cannot say; see the frontend, e.g. :func:`seenn_deploy.frontends.seenn.build`
-        or :func:`seenn_deploy.frontends.torch.read`.
+        What the source cannot say; see the frontend, e.g.
+        :func:`seenn_deploy.frontends.seenn.build` or :func:`seenn_deploy.frontends.torch.read`.
 
     Raises
     ------
