@@ -90,6 +90,34 @@ def count(tensors: Tensors, pattern: str, start: int = 0) -> int:
     return n
 
 
+def bin_recordings(net: Net, step_us: float, counts_events: bool) -> dict[str, Any]:
+    """Say how event recordings become frames (:mod:`seenn_deploy.events`).
+
+    Returns
+    -------
+    dict
+        For the provenance; empty for direct coding, which has no events.
+
+    Raises
+    ------
+    ModelError
+    """
+    if net.source.coding == "direct":
+        if step_us or counts_events:
+            raise ModelError(
+                "step_us and counts_events are for event recordings, this network takes images; "
+                "leave them out, or say coding='events'"
+            )
+        return {}
+    if not (np.isfinite(step_us) and step_us >= 0):
+        raise ModelError(
+            f"step_us = {step_us}: give microseconds a timestep, or 0 for T equal parts"
+        )
+    net.source = replace(net.source, step_us=float(step_us), counts_events=counts_events)
+    net.nodes[0] = net.source
+    return {"step_us": net.source.step_us, "counts_events": counts_events}
+
+
 def normalize_input(
     net: Net,
     mean: Sequence[float] | None,

@@ -163,6 +163,11 @@ _DATA = _together(
               help="'>=' for networks trained with dspike=True; default: '>'.")  # fmt: skip
 @click.option("--input-size", callback=_size, help="HEIGHTxWIDTH; 32x32, or from the classifier.")
 @click.option("--coding", type=click.Choice(["direct", "events"]), help="By architecture.")
+@click.option("--step-us", type=float,
+              help="Event recordings: microseconds a timestep; what comes after the T-th is not "
+              "seen. Default: T equal parts.")  # fmt: skip
+@click.option("--count-events", "counts_events", is_flag=True,
+              help="Event recordings: values are numbers of events, not 0 and 1.")  # fmt: skip
 @_MEAN_STD
 @click.option("--no-normalize", is_flag=True, help="The program takes normalised input as it is.")
 @click.option("--calibration", type=click.Path(path_type=Path),
@@ -190,6 +195,7 @@ def compile_command(
       seenn-compile model.pth -o build/
       seenn-compile model.pth --target lava --exit confidence --alpha 0.9 -o build/
       seenn-compile dspike.pth --comparison '>=' -T 2 -o build/
+      seenn-compile events.nir -T 300 --step-us 1000 --count-events -o build/
       seenn-compile model.pth --precision int8 --calibration images.npz --target lava -o build/
     """
     import seenn_deploy as sd
@@ -667,7 +673,7 @@ def _images(
 
 def _given(no_normalize: bool, options: dict[str, Any]) -> dict[str, Any]:
     """What was said on the command line; the rest has the frontend's defaults."""
-    given = {name: value for name, value in options.items() if value is not None}
+    given = {name: v for name, v in options.items() if v is not None and v is not False}
     return given | {"normalize": False} if no_normalize else given
 
 

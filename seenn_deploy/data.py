@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from seenn_deploy.errors import DataError
-from seenn_deploy.events import EventRecordings, is_recording
+from seenn_deploy.events import Binning, EventRecordings, is_recording
 from seenn_deploy.graph import Shape
 from seenn_deploy.image_sources import (
     IMAGE_SUFFIXES,
@@ -130,6 +130,8 @@ def open_images(
     std: Sequence[float] | None = None,
     limit: int | None = None,
     classes: int | None = None,
+    step_us: float = 0.0,
+    counts_events: bool = False,
 ) -> ImageSet:
     """Open a file or folder of images (formats: see the module).
 
@@ -143,13 +145,19 @@ def open_images(
         Only the first `limit` images; of a folder that is the first classes.
     classes : int, optional
         Labels must be below it.
+    step_us : float
+        Microseconds a timestep, of event recordings: events behind the T-th step are not seen.
+        0 cuts each recording into T equal parts.
+    counts_events : bool
+        Of event recordings: a value is the number of events; else 1 where there was any.
 
     Raises
     ------
     DataError
         When the data does not fit, is damaged or is empty.
     """
-    spec = InputSpec(tuple(shape), coding, T, input_range, _tuple(mean), _tuple(std))
+    binning = Binning(step_us, counts_events)
+    spec = InputSpec(tuple(shape), coding, T, input_range, _tuple(mean), _tuple(std), binning)
     return _open(Path(path), spec, limit, classes)
 
 
@@ -202,7 +210,7 @@ def for_program(
     Parameters
     ----------
     program : Program
-        Gives shape, coding, T, range and the number of classes.
+        Gives shape, coding, T, range, the number of classes and how recordings are binned.
     images : ImageSet, path, or array
         As of :func:`open_images` or :func:`from_array`.
     labels : int array (N,), optional
@@ -218,9 +226,11 @@ def for_program(
         When they do not fit the program.
     """
     source, classes = program.graph.source, program.graph.readout.shape[0]
+    binning = Binning(source.step_us, source.counts_events)
     spec = InputSpec(
-        source.shape, source.coding, program.T, program.input_range, _tuple(mean), _tuple(std)
-    )
+        source.shape, source.coding, program.T, program.input_range, _tuple(mean), _tuple(std),
+        binning,
+    )  # fmt: skip
     if not isinstance(images, ImageSet | str | Path):
         return _wrap(images, labels, spec, limit, classes)
     if isinstance(images, ImageSet):
@@ -271,7 +281,9 @@ def _narrowed(images: ImageSet, limit: int | None, classes: int | None) -> Image
 def _same_input(images: ImageSet, spec: InputSpec) -> ImageSet:
     """`images`, if they were opened for a program with the same input."""
     mean, std = (images.spec.mean, images.spec.std) if spec.mean is None else (spec.mean, spec.std)
-    if images.spec != replace(spec, mean=mean, std=std):
+    recorded = isinstance(images.source, EventRecordings)
+    binning = spec.binning if recorded else images.spec.binning  # frames are binned already
+    if images.spec != replace(spec, mean=mean, std=std, binning=binning):
         raise DataError(
             f"{images.name}: opened for another program ({images.spec}, this one takes {spec}); "
             "open it again for this one"
@@ -308,7 +320,7 @@ def _open_npz(path: Path, spec: InputSpec, limit: int | None, classes: int | Non
 
 def _npz_source(path: Path, keys: list[str], spec: InputSpec) -> ImageSource:
     if is_recording(keys):
-        return EventRecordings(path, spec.T, spec.shape)
+        return EventRecordings(path, spec.T, spec.shape, spec.binning)
     if "x" in keys:
         return NpzMember.open(path, "x")
     if {"jpeg", "offsets"} <= set(keys):

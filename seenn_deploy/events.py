@@ -3,6 +3,12 @@
 An ``.npz`` with the events of all recordings after one another: ``x``, ``y`` (pixels), ``p``
 (polarity 0 or 1), ``t_us`` (microseconds, ascending within a recording), ``offsets`` (N + 1) and
 ``labels``: the layout of N-MNIST (Orchard et al. 2015) without its 40-bit packing.
+
+A recording begins with its first event, whatever its clock says then: recordings cut out of a
+longer one keep their clock, N-MNIST's start up to 8 ms behind zero, and Tonic's ``ToFrame`` begins
+there too. With :attr:`Binning.step_us`, frame k holds the events from ``k step_us`` to just before
+``(k + 1) step_us`` after it; **events beyond T frames are not seen**, and a recording shorter than
+that ends in empty frames. Without, T equal parts reach from the first event to the last.
 """
 
 from __future__ import annotations
@@ -10,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +33,45 @@ def is_recording(keys: Sequence[str]) -> bool:
     return {*KEYS, "offsets"} <= set(keys)
 
 
-def bin_events(
-    x: Array, y: Array, p: Array, t_us: Array, T: int, size: tuple[int, int]
-) -> NDArray[np.uint8]:
-    """One recording as T frames of two channels, 1 where at least one event fell.
+@dataclass(frozen=True)
+class Binning:
+    """How a recording becomes frames (see the module).
 
-    Frame k holds the k-th of T equal parts of the time from the first event to the last.
+    Parameters
+    ----------
+    step_us : float
+        Microseconds a frame; 0 cuts each recording into equal parts.
+    counts : bool
+        A value is the number of events, nothing clipped; else 1 where there was any.
+
+    Raises
+    ------
+    DataError
+    """
+
+    step_us: float = 0.0
+    counts: bool = False
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.step_us) and self.step_us >= 0):
+            raise DataError(
+                f"step_us = {self.step_us}: give microseconds a timestep, or 0 for equal parts"
+            )
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the frames: a count has no limit of 255."""
+        return np.dtype(np.int32 if self.counts else np.uint8)
+
+
+EQUAL_PARTS = Binning()
+
+
+def bin_events(
+    x: Array, y: Array, p: Array, t_us: Array, T: int, size: tuple[int, int],
+    binning: Binning = EQUAL_PARTS,
+) -> Array:  # fmt: skip
+    """One recording as T frames of two channels.
 
     Parameters
     ----------
@@ -41,10 +81,11 @@ def bin_events(
         Frames.
     size : (int, int)
         Height and width.
+    binning : Binning
 
     Returns
     -------
-    uint8 array (T, 2, H, W)
+    array (T, 2, H, W) of ``binning.dtype``
         All zero for a recording without events.
 
     Raises
@@ -52,7 +93,7 @@ def bin_events(
     DataError
         When an event lies outside the frame, or its polarity is neither 0 nor 1.
     """
-    frames = np.zeros((T, 2, *size), np.uint8)
+    frames = np.zeros((T, 2, *size), binning.dtype)
     if not len(x):
         return frames
     for name, values, limit in (("x", x, size[1]), ("y", y, size[0]), ("p", p, 2)):
@@ -60,10 +101,22 @@ def bin_events(
         if low < 0 or high >= limit:
             bad = low if low < 0 else high
             raise DataError(f"an event has {name} = {bad}; it must lie in 0..{limit - 1}")
-    since = t_us.astype(np.int64) - int(t_us.min())
-    part = np.minimum(since * T // max(int(since.max()), 1), T - 1)
-    frames[part, p, y, x] = 1
+    part = _frame_of(t_us, T, binning.step_us)
+    seen = part < T
+    at = part[seen], p[seen], y[seen], x[seen]
+    if binning.counts:
+        np.add.at(frames, at, 1)
+    else:
+        frames[at] = 1
     return frames
+
+
+def _frame_of(t_us: Array, T: int, step_us: float) -> NDArray[np.int64]:
+    """The frame that each event falls into; T and more for events behind the last."""
+    since = t_us.astype(np.int64) - int(t_us.min())
+    if not step_us:
+        return np.minimum(since * T // max(int(since.max()), 1), T - 1)
+    return np.minimum(np.floor_divide(since, step_us), T).astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,13 +129,13 @@ class EventRecordings:
     T : int
         Frames a recording.
     sample : (2, H, W)
+    binning : Binning
     """
 
     path: Path
     T: int
     sample: Shape
-
-    dtype = np.dtype(np.uint8)
+    binning: Binning = EQUAL_PARTS
 
     def __post_init__(self) -> None:
         if self.sample[0] != 2:
@@ -121,6 +174,10 @@ class EventRecordings:
         return (len(self.offsets) - 1, self.T, *self.sample)
 
     @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.binning.dtype
+
+    @property
     def name(self) -> str:
         return str(self.path)
 
@@ -128,13 +185,13 @@ class EventRecordings:
         return f"{self.path}: recording {i}"
 
     def blocks(self, start: int, stop: int, size: int) -> Iterator[Array]:
-        """Recordings `start` to `stop` as uint8 (n, T, 2, H, W), at most `size` at a time."""
-        edges = self.offsets[start : stop + 1]
+        """Recordings `start` to `stop` as (n, T, 2, H, W), at most `size` at a time."""
+        edges, size_of = self.offsets[start : stop + 1], (self.sample[1], self.sample[2])
         streams = [NpzMember.open(self.path, key).pieces(edges) for key in KEYS]
         block: list[Array] = []
         for i, (x, y, p, t_us) in enumerate(zip(*streams, strict=True), start):
             try:
-                block.append(bin_events(x, y, p, t_us, self.T, (self.sample[1], self.sample[2])))
+                block.append(bin_events(x, y, p, t_us, self.T, size_of, self.binning))
             except DataError as error:
                 raise DataError(f"{self.where(i)}: {error}") from None
             if len(block) == size:

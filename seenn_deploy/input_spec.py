@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seenn_deploy.errors import DataError
+from seenn_deploy.events import EQUAL_PARTS, Binning
 from seenn_deploy.graph import Array, Shape
 from seenn_deploy.image_sources import ImageSource
 
@@ -37,6 +38,8 @@ class InputSpec:
         Limits of a value, both allowed; 0..1 says that normalisation is part of the program.
     mean, std : one number a channel, optional
         ``(pixel - mean) / std`` is applied to uint8 pixels, after the division by 255.
+    binning : Binning
+        Of event recordings: events behind the T-th step are not seen.
 
     Raises
     ------
@@ -50,6 +53,7 @@ class InputSpec:
     input_range: Range = ANY_VALUE
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
+    binning: Binning = EQUAL_PARTS
 
     def __post_init__(self) -> None:
         if len(self.shape) != 3:

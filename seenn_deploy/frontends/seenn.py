@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from seenn_deploy.building import CIFAR10, Net, count, linear, normalize_input
+from seenn_deploy.building import CIFAR10, Net, bin_recordings, count, linear, normalize_input
 from seenn_deploy.checkpoint import Tensors, read_state_dict
 from seenn_deploy.errors import ModelError
 from seenn_deploy.graph import (
@@ -54,6 +54,8 @@ def build(
     std: Sequence[float] | None = None,
     normalize: bool = True,
     coding: Literal["direct", "events"] | None = None,
+    step_us: float = 0.0,
+    counts_events: bool = False,
 ) -> SpikingGraph:
     """The graph of a state_dict that SEENN's training script saved.
 
@@ -75,6 +77,11 @@ def build(
         False: the program takes inputs as they are, already normalised.
     coding : 'direct' or 'events', optional
         'events' for VGGSNN, 'direct' for the others.
+    step_us : float
+        Of event recordings: microseconds a timestep, what comes after the T-th is not seen; 0 cuts
+        each into T equal parts.
+    counts_events : bool
+        The network was trained on numbers of events; else on 1 where there was any.
 
     Raises
     ------
@@ -97,6 +104,7 @@ def build(
     net = builder(tensors, neuron, size, coding)
     tensors.check_all_used(family)
     used = normalize_input(net, mean, std, normalize, CIFAR10)
+    used |= bin_recordings(net, step_us, counts_events)
     provenance = {
         "source": tensors.path.name,
         "frontend": "seenn",
