@@ -38,6 +38,7 @@ from seenn_deploy.graph import (
     Population,
     Projection,
     SpikingGraph,
+    Sum,
 )
 from seenn_deploy.replay import apply
 
@@ -120,6 +121,7 @@ def forward(
     values = {graph.source.name: np.asarray(images, np.float64)}
     waiting = Counter(edge.pre for edge in graph.projections)
     for node in graph.layers:
+        assert not isinstance(node, Sum)  # frontends of ANNs make none
         z = np.broadcast_to(node.bias.astype(np.float64), (len(images), *node.shape))
         for edge in graph.into(node.name):
             z = z + apply(edge.synapses, values[edge.pre])

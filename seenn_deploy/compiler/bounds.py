@@ -13,6 +13,7 @@ from seenn_deploy.graph import (
     Source,
     Sparse,
     SpikingGraph,
+    Sum,
     Synapses,
 )
 
@@ -71,13 +72,28 @@ def _by_target(synapses: Synapses, sent: Array) -> Array:
     return np.asarray(sent.reshape(len(sent), -1).sum(axis=1))
 
 
+def sent(graph: SpikingGraph, name: str, input_values: Interval | None) -> Interval | None:
+    """What a node can send; None if unlimited."""
+    node = graph.node(name)
+    if isinstance(node, Source):
+        return input_values
+    if not isinstance(node, Sum):
+        return SPIKE
+    total = Interval(0, 0)
+    for edge in graph.into(name):
+        values = sent(graph, edge.pre, input_values)
+        assert values is not None  # no source feeds a sum
+        total += values
+    return total
+
+
 def layer_current(
     graph: SpikingGraph, into: list[Projection], input_values: Interval | None
 ) -> Interval | None:
     """The current of a layer's neurons, all edges summed, bias left out; None if unlimited."""
     total = Interval(0, 0)
     for edge in into:
-        values = input_values if isinstance(graph.node(edge.pre), Source) else SPIKE
+        values = sent(graph, edge.pre, input_values)
         if values is None:
             return None
         total += current(edge.synapses, values)

@@ -9,7 +9,8 @@ One scale S a layer: its currents are integers that count 1/S. Rules:
 3. Weights are ``round(S w)``; those of dense and sparse synapses even, which is all that Lava keeps
    of weights with mixed signs. A shortcut of weight 1.0 becomes S, rounded.
 4. Potentials and biases count 1/(64 S); biases are a mantissa of 13 bits times a power of 2.
-5. Where no proof is possible, the layer says so, and the simulator counts what wraps or saturates.
+5. Leaks are rounded to multiples of 1/4096.
+6. Where no proof is possible, the layer says so, and the simulator counts what wraps or saturates.
 
 Ranges: Lava 0.10.0 ``fixed_pt`` models (design, section 6); Davies et al., IEEE Micro 2018.
 """
@@ -21,7 +22,7 @@ from math import floor, inf
 
 import numpy as np
 
-from seenn_deploy.compiler.bounds import Interval, extremes, layer_current, source_values
+from seenn_deploy.compiler.bounds import Interval, extremes, layer_current, sent, source_values
 from seenn_deploy.compiler.fold_affine import response
 from seenn_deploy.errors import ModelError
 from seenn_deploy.graph import (
@@ -35,9 +36,12 @@ from seenn_deploy.graph import (
     Readout,
     Source,
     SpikingGraph,
+    Sum,
     Synapses,
+    Target,
 )
 
+UNITY = 4096  # of a leak
 SHIFT = 6  # a current is shifted left by 6 before it joins the potential
 STATE = (1 << 23) - 1
 THRESHOLD = (1 << 17) - 1
@@ -68,6 +72,8 @@ class LayerScale:
     headroom_bits : float
         Bits left between the largest current or potential there can be and 24; negative where a
         wrap or saturation cannot be excluded, NaN where the input has no limits.
+    leak_rounding : float
+        Largest change of a leak.
     """
 
     name: str
@@ -78,6 +84,7 @@ class LayerScale:
     worst_rounding: float
     bias_exponent: int
     headroom_bits: float
+    leak_rounding: float = 0.0
 
     @property
     def proven(self) -> bool:
@@ -109,7 +116,7 @@ def quantize(
     Raises
     ------
     ModelError
-        When a layer fits into no scale, or its leak is no multiple of 1/4096.
+        When a layer fits into no scale.
     """
     scale = _source_scale(graph.source, input_range)
     graph = _centered(graph, input_range)
@@ -119,6 +126,10 @@ def quantize(
     input_range = (input_range[0] - source.offset, input_range[1] - source.offset)
     for node in graph.layers:
         into = graph.into(node.name)
+        if isinstance(node, Sum):  # adds whole numbers already
+            nodes.append(node)
+            edges += into
+            continue
         scale = _scale(graph, node, into, source, input_range)
         lowered = [_edge(e, scale / source.scale if e.pre == source.name else scale) for e in into]
         after = _node(node, scale)
@@ -149,9 +160,14 @@ def _centered(graph: SpikingGraph, input_range: tuple[float, float]) -> SpikingG
         if edge.pre == source.name and isinstance(edge.synapses, Conv2d | Dense):
             extra[edge.post] = extra.get(edge.post, 0.0) + response(edge.synapses, middle)
     return graph.replace(
-        [replace(source, offset=float(offset))]
-        + [replace(n, bias=n.bias + extra[n.name]) if n.name in extra else n for n in graph.layers]
+        [replace(source, offset=float(offset)), *(_shifted(n, extra) for n in graph.layers)]
     )
+
+
+def _shifted(node: Target, extra: dict[str, Array]) -> Target:
+    if isinstance(node, Sum) or node.name not in extra:
+        return node
+    return replace(node, bias=node.bias + extra[node.name])
 
 
 def _source_scale(source: Source, input_range: tuple[float, float]) -> float:
@@ -188,7 +204,7 @@ def _scale(
     )
     if isinstance(node, Readout):
         return limit
-    limit = min(limit, THRESHOLD / node.v_threshold)
+    limit = min(limit, THRESHOLD / max(node.v_threshold, node.subtracted))
     threshold = floor(limit * node.v_threshold)
     if threshold < 1:
         raise ModelError(
@@ -241,8 +257,9 @@ def _headroom_limit(
         return inf
     low = high = 0.0
     for edge in graph.into(node.name):
-        analog = isinstance(graph.node(edge.pre), Source)
-        least, most = extremes(edge.synapses, *(input_range if analog else (0.0, 1.0)))
+        values = sent(graph, edge.pre, None)
+        limits = input_range if values is None else (values.low, values.high)
+        least, most = extremes(edge.synapses, *limits)
         low, high = low + least, high + most
     if isinstance(node, Readout):
         return STATE / max(-low, high, 1e-30)
@@ -258,12 +275,14 @@ def _potentials(node: Population, current: tuple[float, float], T: int) -> float
     bias = np.asarray(node.bias, np.float64)
     lowest, highest = current[0] + float(bias.min()), current[1] + float(bias.max())
     low = high = float(node.v_init)
-    reach = 0.0
+    falling = rising = reach = 0.0  # synaptic currents
+    taken = node.subtracted if node.reset == "soft" else node.v_threshold
     for _step in range(T):
-        low, before = node.tau * low + lowest, node.tau * high + highest
-        reach = max(reach, -low, before)
-        high = max(node.v_threshold, before - node.v_threshold if node.reset == "soft" else 0.0)
-        low = min(low, 0.0)
+        falling, rising = node.tau_syn * falling + lowest, node.tau_syn * rising + highest
+        low, before = node.tau * low + falling, node.tau * high + rising
+        reach = max(reach, -low, before, -falling, rising)
+        high = max(node.v_threshold, before - taken if node.reset == "soft" else 0.0)
+        low = min(low, node.v_threshold - taken)
     return reach
 
 
@@ -273,7 +292,8 @@ def _headroom(node: Population | Readout, found: Interval | None, T: int) -> flo
         return float("nan")
     if isinstance(node, Readout):
         return float(np.log2(STATE / max(found.size, 1)))
-    at_v = replace(node, v_threshold=int(node.v_threshold) << SHIFT)
+    by = None if node.reset_by is None else int(node.reset_by) << SHIFT
+    at_v = replace(node, v_threshold=int(node.v_threshold) << SHIFT, reset_by=by)
     ends = (float(found.low << SHIFT), float(found.high << SHIFT))
     reach = max(_potentials(at_v, ends, T), float(found.size << SHIFT), 1.0)
     return float(np.log2(STATE / reach))
@@ -294,18 +314,25 @@ def _edge(edge: Projection, scale: float) -> Projection:
 def _node(node: Population | Readout, scale: float) -> Population | Readout:
     bias = np.asarray(node.bias, np.float64)
     if isinstance(node, Readout):
-        return replace(node, bias=np.rint(bias * scale).astype(np.int32))
-    if abs(node.tau * 4096 - round(node.tau * 4096)) > 1e-9:
-        raise ModelError(f"{node.name}: leak {node.tau} is no multiple of 1/4096")
+        whole = np.rint(bias * scale).astype(np.int32)
+        return replace(node, bias=whole, tau=_fraction(node.tau))
     fine = bias * scale * (1 << SHIFT)
     exponent = _exponent(fine)
     mantissa = np.clip(np.rint(fine / (1 << exponent)), -MANTISSA, MANTISSA)
     return replace(
         node,
+        tau=_fraction(node.tau),
+        tau_syn=_fraction(node.tau_syn),
+        reset_by=None if node.reset_by is None else round(node.reset_by * scale),
         v_threshold=round(node.v_threshold * scale),
         v_init=round(node.v_init * scale * (1 << SHIFT)),
         bias=(mantissa.astype(np.int64) << exponent).astype(np.int32),
     )
+
+
+def _fraction(decay: float) -> float:
+    """A leak in the steps of 1/4096 that Lava's neurons have."""
+    return round(decay * UNITY) / UNITY
 
 
 def _exponent(bias: Array) -> int:
@@ -342,4 +369,9 @@ def _describe(
         worst / (node.v_threshold if isinstance(node, Population) else 1.0),
         _exponent(np.asarray(node.bias) * scale * (1 << SHIFT)) if population else 0,
         headroom,
+        max(abs(_leak(node, name) - _leak(after, name)) for name in ("tau", "tau_syn")),
     )
+
+
+def _leak(node: Population | Readout, name: str) -> float:
+    return float(getattr(node, name, 0.0))

@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from seenn_deploy.errors import DataError
-from seenn_deploy.graph import Array, SpikingGraph
+from seenn_deploy.graph import Array, Projection, SpikingGraph, Sum, Target
 
 COUNTS = (
     "ac",
@@ -67,8 +67,8 @@ class LayerSizes:
         """The sizes of a compiled graph's layers."""
         into = [graph.into(layer.name) for layer in graph.layers]
         return cls(
-            np.array([sum(e.synapses.weight.size for e in edges) for edges in into], np.int64),
-            np.array([int(np.prod(layer.shape)) for layer in graph.layers], np.int64),
+            np.array([sum(_stored(graph, e) for e in edges) for edges in into], np.int64),
+            np.array([_potentials(layer) for layer in graph.layers], np.int64),
             np.array([sum(e.dense_macs for e in edges) for edges in into], np.int64),
         )
 
@@ -77,6 +77,15 @@ class LayerSizes:
         """Of the policy network in a stored exit rule (``ExitRule.to_dict``), if it has one."""
         layers = rule.get("layers")
         return cls(*np.array(layers, np.int64).T) if layers else None
+
+
+def _stored(graph: SpikingGraph, edge: Projection) -> int:
+    """Weights of a projection; a sum needs none."""
+    return 0 if isinstance(graph.node(edge.post), Sum) else int(edge.synapses.weight.size)
+
+
+def _potentials(layer: Target) -> int:
+    return 0 if isinstance(layer, Sum) else int(np.prod(layer.shape))
 
 
 @dataclass(frozen=True)

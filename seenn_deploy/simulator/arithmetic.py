@@ -4,16 +4,40 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from seenn_deploy.graph import Array, Population, Source
+from seenn_deploy.graph import Array, Population, Readout, Source
 from seenn_deploy.program import Program
 from seenn_deploy.simulator import kernels
 from seenn_deploy.simulator.layout import Layer, pixels_and_channels
 
 Stopping: TypeAlias = Callable[[Array, Array], Array]
+UNITY = 4096  # of a decay
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """What the neurons of a population remember, (slots, P, C_pad).
+
+    Parameters
+    ----------
+    v : array
+        Membrane potentials.
+    u : array, optional
+        Synaptic currents, of populations that have any.
+    """
+
+    v: Array
+    u: Array | None = None
+
+    def begin(self, slots: Array, v_init: float) -> None:
+        """A sample begins in each of `slots`."""
+        self.v[slots] = v_init
+        if self.u is not None:
+            self.u[slots] = 0
 
 
 class Arithmetic(ABC):
@@ -37,12 +61,16 @@ class Arithmetic(ABC):
         slots: Array,
         layer: Layer,
         current: Array,
-        v: Array,
+        state: State,
         events: tuple[Array, Array],
         active: Array,
         saturated: Array,
     ) -> None:
         """One timestep of a population; arguments as of ``kernels.integrate_and_fire``."""
+
+    @abstractmethod
+    def add_logits(self, slots: Array, layer: Layer, current: Array, z: Array) -> None:
+        """One timestep of the readout; arguments as of ``kernels.integrate_logits``."""
 
 
 class Float32(Arithmetic):
@@ -64,19 +92,27 @@ class Float32(Arithmetic):
         slots: Array,
         layer: Layer,
         current: Array,
-        v: Array,
+        state: State,
         events: tuple[Array, Array],
         active: Array,
         saturated: Array,
     ) -> None:
         """Nothing saturates."""
-        node = layer.node
+        node, bias = layer.node, layer.bias
         assert isinstance(node, Population)
+        if state.u is not None:
+            kernels.filter_current(slots, current, bias, state.u, np.float32(node.tau_syn))
+            bias = np.zeros_like(bias)
         kernels.integrate_and_fire(
-            slots, current, layer.bias, v, pixels_and_channels(node.shape)[1],
-            np.float32(node.tau), np.float32(node.v_threshold),
+            slots, current, bias, state.v, pixels_and_channels(node.shape)[1],
+            np.float32(node.tau), np.float32(node.v_threshold), np.float32(node.subtracted),
             node.comparison == ">=", node.reset == "soft", *events, active,
         )  # fmt: skip
+
+    def add_logits(self, slots: Array, layer: Layer, current: Array, z: Array) -> None:
+        """In double precision."""
+        assert isinstance(layer.node, Readout)
+        kernels.integrate_logits(slots, current, layer.bias, float(layer.node.tau), z)
 
 
 class Integer(Arithmetic):
@@ -99,7 +135,7 @@ class Integer(Arithmetic):
         slots: Array,
         layer: Layer,
         current: Array,
-        v: Array,
+        state: State,
         events: tuple[Array, Array],
         active: Array,
         saturated: Array,
@@ -107,11 +143,31 @@ class Integer(Arithmetic):
         """Wrapped currents and saturated potentials are counted."""
         node = layer.node
         assert isinstance(node, Population)
-        kernels.integrate_and_fire_integer(
-            slots, current, layer.bias, v, pixels_and_channels(node.shape)[1],
-            np.int32(round(4096 * node.tau)), np.int32(int(node.v_threshold) << 6),
-            node.comparison == ">=", node.reset == "soft", *events, active, saturated,
+        channels = pixels_and_channels(node.shape)[1]
+        keep, threshold, subtracted = (
+            np.int32(x)
+            for x in (
+                round(UNITY * node.tau), int(node.v_threshold) << 6, int(node.subtracted) << 6,
+            )
         )  # fmt: skip
+        at_threshold, soft = node.comparison == ">=", node.reset == "soft"
+        if state.u is None:
+            kernels.integrate_and_fire_integer(
+                slots, current, layer.bias, state.v, channels, keep, threshold, subtracted,
+                at_threshold, soft, *events, active, saturated,
+            )  # fmt: skip
+        else:
+            kernels.filter_and_fire_integer(
+                slots, current, layer.bias, state.u, state.v, channels,
+                round(UNITY * node.tau_syn), int(keep), int(threshold), int(subtracted),
+                at_threshold, soft, *events, active, saturated,
+            )  # fmt: skip
+
+    def add_logits(self, slots: Array, layer: Layer, current: Array, z: Array) -> None:
+        """A decay is rounded toward zero."""
+        assert isinstance(layer.node, Readout)
+        keep = round(UNITY * layer.node.tau)
+        kernels.integrate_logits_integer(slots, current, layer.bias, keep, z)
 
 
 def of(program: Program) -> Arithmetic:

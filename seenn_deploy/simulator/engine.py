@@ -16,9 +16,10 @@ import numpy as np
 from seenn_deploy.costs import LayerSizes
 from seenn_deploy.data import ImageSet, for_program
 from seenn_deploy.errors import DataError
-from seenn_deploy.graph import Array, Population, Readout, Source
+from seenn_deploy.graph import Array, Population, Readout, Source, Sum
 from seenn_deploy.program import Program
 from seenn_deploy.simulator import arithmetic, kernels, run_folder
+from seenn_deploy.simulator.arithmetic import State
 from seenn_deploy.simulator.layout import (
     Edge,
     Layer,
@@ -207,12 +208,16 @@ class _Worker:
         self.source = graph.source
         self.arithmetic = kind = arithmetic.of(program)
         self.stops = kind.stopping(program)
-        self.events = [
-            _Events.empty(slots, n.shape, isinstance(n, Source), kind.value) for n in graph.order
+        self.sent = [
+            [
+                _Events.empty(slots, n.shape, isinstance(n, Source | Sum), kind.value)
+                for _ in range(1 + graph.lag[n.name])
+            ]
+            for n in graph.order
         ]
         self.current = self._scratch(slots)
-        self.v = {
-            layer.index: np.zeros(self.current[layer.index].shape, kind.potential)
+        self.state = {
+            layer.index: self._state(layer.node, self.current[layer.index].shape)
             for layer in layers
             if isinstance(layer.node, Population)
         }
@@ -227,6 +232,10 @@ class _Worker:
         self.sample = np.full(slots, -1)
         self.t, self.until = np.zeros(slots, np.int64), np.full(slots, program.T)
         self.frames: list[Array] = [np.empty(0)] * slots
+
+    def _state(self, node: Population, shape: tuple[int, ...]) -> State:
+        kind = self.arithmetic.potential
+        return State(np.zeros(shape, kind), np.zeros(shape, kind) if node.tau_syn else None)
 
     def _scratch(self, slots: int) -> dict[int, Array]:
         """Currents live within one layer's turn, so all layers share one stretch of memory."""
@@ -267,7 +276,10 @@ class _Worker:
         self.until[slots] = self.program.T if chosen is None else chosen
         for layer in self.layers:
             if isinstance(layer.node, Population):
-                self.v[layer.index][slots] = layer.node.v_init
+                self.state[layer.index].begin(slots, layer.node.v_init)
+        for history in self.sent:
+            for events in history[1:]:
+                events.ptr[slots] = 0  # nothing was sent before the first timestep
         if self.source.coding == "direct":
             self._load(slots, [image for _, image in taken])
             self._compute_replay(slots)
@@ -275,7 +287,7 @@ class _Worker:
     def _load(self, slots: Array, frames: list[Array]) -> None:
         """Turn one frame a slot into the source's events."""
         values = self.arithmetic.frames(self.source, frames)
-        events = self.events[0]
+        events = self.sent[0][0]
         kernels.load_frame(slots, values, values.shape[1], events.ptr, events.idx, events.val)
 
     def _compute_replay(self, slots: Array) -> None:
@@ -295,6 +307,8 @@ class _Worker:
         self.t[slots] += 1
         for _, array in self.counts.items():
             array[:, slots] = 0
+        for history in self.sent:
+            history.insert(0, history.pop())  # the oldest is written anew
         if self.source.coding == "events":
             frames = [self.frames[b][self.t[b] - 1] for b in slots]
             self._load(slots, frames)
@@ -310,11 +324,15 @@ class _Worker:
         self._add_image_counts(slots)
 
     def _send(self, slots: Array, edge: Edge, current: Array) -> None:
-        events = self.events[edge.pre]
+        events = self.sent[edge.pre][edge.lag]
         edge.accumulate(slots, events.ptr, events.idx, events.val, current)
 
     def _count(self, slots: Array, number: int, edge: Edge, counts: Counts) -> None:
-        events = self.events[edge.pre]
+        events = self.sent[edge.pre][edge.lag]
+        if edge.added:
+            counts.ac[number, slots] += events.ptr[slots, -1]
+            counts.ac_effective[number, slots] += events.ptr[slots, -1]
+            return
         seen = slots, events.ptr, events.idx, events.val, edge.analog
         effective = counts.ac_effective[number], counts.mac_effective[number]
         kernels.count_synapses(*seen, edge.fan_out, counts.ac[number], counts.mac[number])
@@ -323,16 +341,24 @@ class _Worker:
     def _update(self, slots: Array, number: int, layer: Layer, current: Array) -> None:
         """Neurons (or logits) take up their current; what they did is counted."""
         self.counts.bias_adds[number, slots] = layer.bias_adds
-        node = layer.node
+        node, events = layer.node, self.sent[layer.index][0]
         if isinstance(node, Readout):
-            kernels.integrate_logits(slots, current, layer.bias, self.z)
-            return
-        events, active = self.events[layer.index], self.counts.updates_active
+            self.arithmetic.add_logits(slots, layer, current, self.z)
+        elif isinstance(node, Sum):
+            channels, graded = pixels_and_channels(node.shape)[1], self.counts.graded[number]
+            kernels.send_sums(slots, current, channels, events.ptr, events.idx, events.val, graded)
+            self.counts.spikes[number, slots] = events.ptr[slots, -1]
+        else:
+            self._fire(slots, number, layer, current)
+
+    def _fire(self, slots: Array, number: int, layer: Layer, current: Array) -> None:
+        """One timestep of a population."""
+        events, state = self.sent[layer.index][0], self.state[layer.index]
+        active, cut = self.counts.updates_active[number], self.counts.saturated[number]
         sent = events.ptr, events.idx
-        cut = self.counts.saturated[number]
-        self.arithmetic.fire(slots, layer, current, self.v[layer.index], sent, active[number], cut)
+        self.arithmetic.fire(slots, layer, current, state, sent, active, cut)
         fired = events.ptr[slots, -1]
-        self.counts.updates_inactive[number, slots] = prod(node.shape) - active[number, slots]
+        self.counts.updates_inactive[number, slots] = prod(layer.node.shape) - active[slots]
         self.counts.spikes[number, slots] = fired
         self.counts.resets[number, slots] = fired
 
@@ -372,11 +398,11 @@ class _Worker:
                     self._record_one(b, layer, layer.node)
 
     def _record_one(self, b: int, layer: Layer, node: Population) -> None:
-        events, place = self.events[layer.index], (self.sample[b], self.t[b] - 1)
+        events, place = self.sent[layer.index][0], (self.sample[b], self.t[b] - 1)
         fired = np.zeros(prod(node.shape), np.bool_)
         fired[events.idx[b, : events.ptr[b, -1]]] = True
         size = pixels_and_channels(node.shape)
         self.result.spikes[node.name][place] = from_grid(fired.reshape(size), node.shape)
         if self.result.v:
-            potential = self.v[layer.index][b, :, : size[1]]
+            potential = self.state[layer.index].v[b, :, : size[1]]
             self.result.v[node.name][place] = from_grid(potential, node.shape)

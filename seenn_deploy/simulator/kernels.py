@@ -19,13 +19,20 @@ import numpy as np
 from seenn_deploy.graph import Array, Shape
 from seenn_deploy.simulator.vector_add import add_runs
 from seenn_deploy.simulator.vector_dense import PIXELS, multiply_rows
-from seenn_deploy.simulator.vector_fire import LANES, count_bits, fire, fire_integer, lowest_bit
+from seenn_deploy.simulator.vector_fire import (
+    LANES,
+    STATE_LIMIT,
+    count_bits,
+    fire,
+    fire_integer,
+    lowest_bit,
+)
 
 # numba caches compiled kernels by the content of this file alone; what is inlined here from the
 # vector files has to show in it, or a changed vector file would go on running as it was.
-INLINED = "0360143464bb"
+INLINED = "377c66fef600"
 
-F = TypeVar("F", bound=Callable[..., None])
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _jit(kernel: F) -> F:
@@ -206,6 +213,7 @@ def integrate_and_fire(
     channels: int,
     tau: Any,
     threshold: Any,
+    subtracted: Any,
     at_threshold: bool,
     soft: bool,
     ptr: Array,
@@ -215,7 +223,7 @@ def integrate_and_fire(
     """One timestep of a population; clears `current` for the next.
 
     ``v' = tau v + (current + bias)``, spike where v' > threshold (or >= with `at_threshold`), then
-    0 (hard) or v' - threshold (soft). `bias` is (P, C_pad) or (1, C_pad), `v` (slots, P, C_pad).
+    0 (hard) or v' - subtracted (soft). `bias` is (P, C_pad) or (1, C_pad), `v` (slots, P, C_pad).
     `active[b]` receives the number of neurons with a potential or a current other than 0.
     """
     pixels, padded = v.shape[1], v.shape[2]
@@ -230,7 +238,7 @@ def integrate_and_fire(
                 at = (b * pixels + p) * padded + c
                 bits = fire(
                     flat_v, flat_current, at, flat_bias, row + c,
-                    tau, threshold, at_threshold, soft,
+                    tau, threshold, subtracted, at_threshold, soft,
                 )  # fmt: skip
                 real = (1 << min(channels - c, LANES)) - 1  # the rest is padding
                 busy += count_bits((bits >> LANES) & real)
@@ -252,6 +260,7 @@ def integrate_and_fire_integer(
     channels: int,
     keep: Any,
     threshold: Any,
+    subtracted: Any,
     at_threshold: bool,
     soft: bool,
     ptr: Array,
@@ -275,7 +284,7 @@ def integrate_and_fire_integer(
                 at = (b * pixels + p) * padded + c
                 bits = fire_integer(
                     flat_v, flat_current, at, flat_bias, row + c,
-                    keep, threshold, at_threshold, soft,
+                    keep, threshold, subtracted, at_threshold, soft,
                 )  # fmt: skip
                 real = (1 << min(channels - c, LANES)) - 1  # the rest is padding
                 busy += count_bits((bits >> LANES) & real)
@@ -291,11 +300,119 @@ def integrate_and_fire_integer(
 
 
 @_jit
-def integrate_logits(slots: Array, current: Array, bias: Array, z: Array) -> None:
-    """One timestep of the readout; clears `current` for the next."""
+def filter_current(slots: Array, current: Array, bias: Array, u: Array, tau: Any) -> None:
+    """Synaptic currents ``u = tau u + (current + bias)``, which become the `current`."""
+    for b in slots:
+        for p in range(u.shape[1]):
+            row = p if bias.shape[0] > 1 else 0
+            for c in range(u.shape[2]):
+                u[b, p, c] = tau * u[b, p, c] + (current[b, p, c] + bias[row, c])
+                current[b, p, c] = u[b, p, c]
+
+
+@_jit
+def filter_and_fire_integer(
+    slots: Array,
+    current: Array,
+    bias: Array,
+    u: Array,
+    v: Array,
+    channels: int,
+    keep_current: int,
+    keep: int,
+    threshold: int,
+    subtracted: int,
+    at_threshold: bool,
+    soft: bool,
+    ptr: Array,
+    idx: Array,
+    active: Array,
+    saturated: Array,
+) -> None:
+    """One timestep of integer neurons with a synaptic current; clears `current` for the next.
+
+    With t0 rounding toward zero and both states saturating at 24 bits:
+    ``u = t0(u keep_current / 4096) + wrapped(current << 6) + bias``,
+    ``v' = t0(v keep / 4096) + u``; then as `integrate_and_fire_integer`.
+    """
+    for b in slots:
+        n, busy, cut = 0, 0, 0
+        for p in range(v.shape[1]):
+            ptr[b, p] = n
+            row = p if bias.shape[0] > 1 else 0
+            for c in range(channels):
+                a = np.int64(current[b, p, c])
+                current[b, p, c] = 0
+                arrived = (a << 6) + (1 << 31)
+                arrived = arrived - (arrived >> 32 << 32) - (1 << 31)
+                if arrived > STATE_LIMIT:
+                    arrived -= 2 * STATE_LIMIT
+                elif arrived <= -STATE_LIMIT:
+                    arrived += 2 * STATE_LIMIT
+                before, old = np.int64(u[b, p, c]), np.int64(v[b, p, c])
+                flowing = _toward_zero(before * keep_current) + arrived + bias[row, c]
+                kept = min(max(flowing, 1 - STATE_LIMIT), STATE_LIMIT - 1)
+                free = _toward_zero(old * keep) + kept
+                new = min(max(free, 1 - STATE_LIMIT), STATE_LIMIT - 1)
+                busy += kept != 0 or old != 0
+                cut += arrived != a << 6 or flowing != kept or free != new
+                if new > threshold or (at_threshold and new == threshold):
+                    idx[b, n] = p * channels + c
+                    n += 1
+                    new = new - subtracted if soft else np.int64(0)
+                u[b, p, c], v[b, p, c] = kept, new
+        ptr[b, v.shape[1]] = n
+        active[b] = busy
+        saturated[b] = cut
+
+
+@_jit
+def _toward_zero(x: Any) -> Any:
+    """``x / 4096``, rounded toward zero."""
+    return x >> 12 if x >= 0 else -(-x >> 12)
+
+
+@_jit
+def send_sums(
+    slots: Array, current: Array, channels: int, ptr: Array, idx: Array, val: Array, graded: Array
+) -> None:
+    """What was added up leaves as events with values; clears `current` for the next timestep.
+
+    `graded[b]` receives the number of values other than 1 and -1.
+    """
+    for b in slots:
+        n, large = 0, 0
+        for p in range(current.shape[1]):
+            ptr[b, p] = n
+            for c in range(channels):
+                value = current[b, p, c]
+                if value != 0:
+                    idx[b, n] = p * channels + c
+                    val[b, n] = value
+                    n += 1
+                    large += value not in (1, -1)
+                    current[b, p, c] = 0
+        ptr[b, current.shape[1]] = n
+        graded[b] = large
+
+
+@_jit
+def integrate_logits(slots: Array, current: Array, bias: Array, tau: Any, z: Array) -> None:
+    """One timestep of the readout, ``z = tau z + (current + bias)``; clears `current`."""
     for b in slots:
         for m in range(z.shape[1]):
-            z[b, m] += current[b, 0, m] + bias[0, m]
+            z[b, m] = tau * z[b, m] + (current[b, 0, m] + bias[0, m])
+            current[b, 0, m] = 0
+
+
+@_jit
+def integrate_logits_integer(
+    slots: Array, current: Array, bias: Array, keep: int, z: Array
+) -> None:
+    """As `integrate_logits`; z decays by ``keep / 4096``, rounded toward zero."""
+    for b in slots:
+        for m in range(z.shape[1]):
+            z[b, m] = _toward_zero(z[b, m] * keep) + (current[b, 0, m] + bias[0, m])
             current[b, 0, m] = 0
 
 

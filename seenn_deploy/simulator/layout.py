@@ -12,19 +12,18 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from seenn_deploy.compiler import bounds
-from seenn_deploy.compiler.bounds import SPIKE
 from seenn_deploy.graph import (
     Array,
     Conv2d,
     Dense,
     Identity,
-    Population,
     Projection,
-    Readout,
     Shape,
     Source,
     Sparse,
     SpikingGraph,
+    Sum,
+    Target,
 )
 from seenn_deploy.program import Program
 from seenn_deploy.simulator import kernels
@@ -84,6 +83,10 @@ class Edge:
         Existing and nonzero synapses of each source neuron.
     analog : bool
         Its source is an image: every element costs multiply-accumulates.
+    added : bool
+        It ends in a sum: every event costs one accumulate, whatever its value.
+    lag : int
+        Timesteps between sending and arriving.
     """
 
     pre: int
@@ -91,11 +94,13 @@ class Edge:
     fan_out: Array
     effective: Array
     analog: bool
+    added: bool
+    lag: int
 
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A population or the readout, ready to run.
+    """A population, a sum or the readout, ready to run.
 
     Parameters
     ----------
@@ -108,7 +113,7 @@ class Layer:
         Of its currents: float32, or the narrowest integer that holds all it can receive.
     """
 
-    node: Population | Readout
+    node: Target
     index: int
     edges: tuple[Edge, ...]
     bias: Array
@@ -120,7 +125,7 @@ _READY: WeakKeyDictionary[SpikingGraph, dict[Any, tuple[Layer, ...]]] = WeakKeyD
 
 
 def lay_out(program: Program) -> tuple[Layer, ...]:
-    """Every population and the readout in topological order, ready to run.
+    """Every population, sum and the readout in topological order, ready to run.
 
     Programs that differ in their exit rule alone share one layout, for as long as they live.
     """
@@ -137,14 +142,15 @@ def _lay_out(program: Program) -> tuple[Layer, ...]:
     return tuple(_layer(program, node, index) for node in graph.layers)
 
 
-def _layer(program: Program, node: Population | Readout, index: dict[str, int]) -> Layer:
+def _layer(program: Program, node: Target, index: dict[str, int]) -> Layer:
     graph, kind = program.graph, _current_type(program, node.name)
+    bias = np.zeros((), np.int32) if isinstance(node, Sum) else node.bias
     return Layer(
         node,
         index[node.name],
         tuple(_edge(program, e, index[e.pre], kind) for e in graph.into(node.name)),
-        _bias(node).astype(np.float32 if kind is np.float32 else np.int32),
-        int(np.count_nonzero(np.broadcast_to(node.bias, node.shape))),
+        _bias(bias, node.shape).astype(np.float32 if kind is np.float32 else np.int32),
+        int(np.count_nonzero(np.broadcast_to(bias, node.shape))),
         kind,
     )
 
@@ -157,13 +163,13 @@ def _current_type(program: Program, name: str) -> Any:
     return np.int16 if found and found.size < 1 << 15 else np.int32
 
 
-def _bias(node: Population | Readout) -> Array:
+def _bias(bias: Array, shape: Shape) -> Array:
     """(P, C_pad), or (1, C_pad) where all pixels have the same."""
-    channels = node.shape[0]
-    if node.bias.size == 1 or (len(node.shape) == 3 and node.bias.shape[-2:] == (1, 1)):
-        grid = np.broadcast_to(node.bias.reshape(-1), (channels,))[None]
+    channels = shape[0]
+    if bias.size == 1 or (len(shape) == 3 and bias.shape[-2:] == (1, 1)):
+        grid = np.broadcast_to(bias.reshape(-1), (channels,))[None]
     else:
-        grid = to_grid(np.broadcast_to(node.bias, node.shape), node.shape)
+        grid = to_grid(np.broadcast_to(bias, shape), shape)
     return np.ascontiguousarray(np.pad(grid, ((0, 0), (0, padded(channels) - channels))))
 
 
@@ -176,12 +182,13 @@ def _edge(program: Program, edge: Projection, pre: int, current: Any) -> Edge:
     weight = _narrow(synapses.weight, current)
     accumulate = build(replace(synapses, weight=weight), source.shape, post.shape)
     if isinstance(synapses, Conv2d) and program.precision != "float32":
-        from_image = isinstance(source, Source)
-        values = bounds.source_values(graph.source, program.input_range) if from_image else SPIKE
+        inputs = bounds.source_values(graph.source, program.input_range)
+        values = bounds.sent(graph, source.name, inputs)
         if values is None or bounds.current(synapses, values).size >= WRAP:
             accumulate = _wrapping(accumulate)
     analog = isinstance(source, Source) and source.coding == "direct"
-    return Edge(pre, accumulate, fan_out, effective, analog)
+    added = isinstance(post, Sum)
+    return Edge(pre, accumulate, fan_out, effective, analog, added, edge.lag)
 
 
 def _narrow(weight: Array, current: Any) -> Array:

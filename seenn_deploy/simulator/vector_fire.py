@@ -29,13 +29,14 @@ def fire(
     bias_at: int,
     tau: Any,
     threshold: Any,
+    subtracted: Any,
     at_threshold: bool,
     soft: bool,
 ) -> int:
     """Update neurons ``at:at + 16`` and clear their currents.
 
     ``a = current + bias;  v' = tau v + a``; a spike where v' > threshold (>= with `at_threshold`),
-    then v = 0, or v' - threshold with `soft`.
+    then v = 0, or v' - subtracted with `soft`.
 
     Parameters
     ----------
@@ -43,7 +44,7 @@ def fire(
     at : int
     bias : float32 array, flat
     bias_at : int
-    tau, threshold : float32
+    tau, threshold, subtracted : float32
 
     Returns
     -------
@@ -60,7 +61,7 @@ def fire(
             bits |= 1 << i
         if a != 0 or old != 0:
             bits |= 1 << (LANES + i)
-        kept = new - threshold if soft else new * 0
+        kept = new - subtracted if soft else new * 0
         v[at + i] = kept if spike else new
         current[at + i] = 0
     return bits
@@ -68,9 +69,11 @@ def fire(
 
 # numba compares the two signatures, annotations included, so these have none
 @overload(fire, jit_options={"forceinline": True})
-def _fire(v, current, at, bias, bias_at, tau, threshold, at_threshold, soft):  # type: ignore[no-untyped-def]
-    def call(v, current, at, bias, bias_at, tau, threshold, at_threshold, soft):  # type: ignore[no-untyped-def]
-        return _fire_lanes(v, current, at, bias, bias_at, tau, threshold, at_threshold, soft)
+def _fire(v, current, at, bias, bias_at, tau, threshold, subtracted, at_threshold, soft):  # type: ignore[no-untyped-def]
+    def call(v, current, at, bias, bias_at, tau, threshold, subtracted, at_threshold, soft):  # type: ignore[no-untyped-def]
+        return _fire_lanes(
+            v, current, at, bias, bias_at, tau, threshold, subtracted, at_threshold, soft
+        )
 
     return call
 
@@ -78,10 +81,10 @@ def _fire(v, current, at, bias, bias_at, tau, threshold, at_threshold, soft):  #
 @intrinsic
 def _fire_lanes(
     typingctx: Any, v: Any, current: Any, at: Any, bias: Any, bias_at: Any,
-    tau: Any, threshold: Any, at_threshold: Any, soft: Any,
+    tau: Any, threshold: Any, subtracted: Any, at_threshold: Any, soft: Any,
 ) -> Any:  # fmt: skip
     size, flag = types.intp, types.boolean
-    signature = types.int64(v, current, size, bias, size, tau, threshold, flag, flag)
+    signature = types.int64(v, current, size, bias, size, tau, threshold, subtracted, flag, flag)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         lanes = Lanes(builder, ir.FloatType(), LANES)
@@ -94,8 +97,9 @@ def _fire_lanes(
         old = lanes.load(v_at)
         new = builder.fadd(builder.fmul(lanes.spread(args[5]), old), a)
         over, reached = (builder.fcmp_ordered(op, new, limit) for op in (">", ">="))
-        spike = builder.select(_flag(builder, args[7]), reached, over)
-        kept = builder.select(_flag(builder, args[8]), builder.fsub(new, limit), lanes.zero())
+        spike = builder.select(_flag(builder, args[8]), reached, over)
+        rest = builder.fsub(new, lanes.spread(args[7]))
+        kept = builder.select(_flag(builder, args[9]), rest, lanes.zero())
         lanes.store(builder.select(spike, kept, new), v_at)
         lanes.store(lanes.zero(), current_at)
         busy = (builder.fcmp_unordered("!=", x, lanes.zero()) for x in (a, old))
@@ -115,6 +119,7 @@ def fire_integer(
     bias_at: int,
     keep: int,
     threshold: int,
+    subtracted: int,
     at_threshold: bool,
     soft: bool,
 ) -> int:
@@ -131,7 +136,7 @@ def fire_integer(
     at, bias_at : int
     keep : int32
         ``4096 tau``.
-    threshold : int32
+    threshold, subtracted : int32
         At the scale of v.
 
     Returns
@@ -153,16 +158,16 @@ def fire_integer(
         bits |= (1 << i) * int(spike)
         bits |= (1 << (LANES + i)) * int(u + int(bias[bias_at + i]) != 0 or old != 0)
         bits |= (1 << (2 * LANES + i)) * int(new != free or u != a << 6)
-        v[at + i] = ((new - int(threshold)) if soft else 0) if spike else new
+        v[at + i] = ((new - int(subtracted)) if soft else 0) if spike else new
         current[at + i] = 0
     return bits
 
 
 @overload(fire_integer, jit_options={"forceinline": True})
-def _fire_integer(v, current, at, bias, bias_at, keep, threshold, at_threshold, soft):  # type: ignore[no-untyped-def]
-    def call(v, current, at, bias, bias_at, keep, threshold, at_threshold, soft):  # type: ignore[no-untyped-def]
+def _fire_integer(v, current, at, bias, bias_at, keep, threshold, subtracted, at_threshold, soft):  # type: ignore[no-untyped-def]
+    def call(v, current, at, bias, bias_at, keep, threshold, subtracted, at_threshold, soft):  # type: ignore[no-untyped-def]
         return _fire_integer_lanes(
-            v, current, at, bias, bias_at, keep, threshold, at_threshold, soft
+            v, current, at, bias, bias_at, keep, threshold, subtracted, at_threshold, soft
         )
 
     return call
@@ -171,10 +176,10 @@ def _fire_integer(v, current, at, bias, bias_at, keep, threshold, at_threshold, 
 @intrinsic
 def _fire_integer_lanes(
     typingctx: Any, v: Any, current: Any, at: Any, bias: Any, bias_at: Any,
-    keep: Any, threshold: Any, at_threshold: Any, soft: Any,
+    keep: Any, threshold: Any, subtracted: Any, at_threshold: Any, soft: Any,
 ) -> Any:  # fmt: skip
-    size, flag = types.intp, types.boolean
-    signature = types.int64(v, current, size, bias, size, types.int32, types.int32, flag, flag)
+    size, flag, word = types.intp, types.boolean, types.int32
+    signature = types.int64(v, current, size, bias, size, word, word, word, flag, flag)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         lanes = Lanes(builder, ir.IntType(32), LANES)
@@ -188,8 +193,9 @@ def _fire_integer_lanes(
         new = lanes.clamp(free, 1 - STATE_LIMIT, STATE_LIMIT - 1)
         limit = lanes.spread(args[6])
         over, reached = (builder.icmp_signed(op, new, limit) for op in (">", ">="))
-        spike = builder.select(_flag(builder, args[7]), reached, over)
-        kept = builder.select(_flag(builder, args[8]), builder.sub(new, limit), lanes.zero())
+        spike = builder.select(_flag(builder, args[8]), reached, over)
+        rest = builder.sub(new, lanes.spread(args[7]))
+        kept = builder.select(_flag(builder, args[9]), rest, lanes.zero())
         lanes.store(builder.select(spike, kept, new), v_at)
         narrow = ir.VectorType(current_at.type.pointee.element, LANES)
         lanes.store(ir.Constant(narrow, None), current_at)
