@@ -124,7 +124,16 @@ def snn_command(plot: Path | None, out: Path, **options: Any) -> None:
 @click.argument("build", type=_PATH)
 @_RUN
 @_CHOICES
-@click.option("--threads", type=click.IntRange(min=1), help="Of the simulator.")
+@click.option(
+    "--entropy",
+    "entropy_weight",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    help="Of the choice's entropy beside the reward, e.g. 0.1: keeps "
+    "the choice from settling on one timestep early.",
+)
+@click.option("--threads", type=click.IntRange(min=1), help="Of the simulator.")  # fmt: skip
 def policy_command(build: Path, plot: Path | None, out: Path, **options: Any) -> None:
     """Train a policy network for the program in BUILD, whose weights stay as they are.
 

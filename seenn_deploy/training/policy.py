@@ -58,6 +58,20 @@ def expected_reward(scores: Tensor, worth: Tensor) -> Tensor:
     return (scores.softmax(dim=1) * worth).sum(dim=1).mean()
 
 
+def entropy(scores: Tensor) -> Tensor:
+    """Mean entropy of the choice in nats: what ``--entropy`` pays for staying undecided.
+
+    Maximising ``reward + weight entropy`` ends in softmax(R / weight), not in a saturated softmax
+    without a gradient; the best-scored action stays that of the largest reward.
+
+    Parameters
+    ----------
+    scores : Tensor (N, K)
+    """
+    log_p = scores.log_softmax(dim=1)
+    return -(log_p.exp() * log_p).sum(dim=1).mean()
+
+
 def joint_loss(
     scores: Tensor,
     logits: Tensor,

@@ -24,6 +24,7 @@ from seenn_deploy.training.loop import Log, Recipe, Task, as_bytes, cpu_state, f
 from seenn_deploy.training.policy import (
     PolicyModel,
     describe,
+    entropy,
     expected_reward,
     joint_loss,
     rewards,
@@ -233,14 +234,18 @@ class PolicyTask(Task):
         beta: float,
         train: tuple[Tensor, Tensor],
         test: tuple[DataSet, Tensor] | None,
+        entropy_weight: float = 0.0,
     ) -> None:
         self.network, self.policy, self.about = policy, policy, about
+        self.entropy_weight = entropy_weight
         self.shape, (self.classes, self.T), self.beta = shape, program, beta
         self.worth = rewards(*train, policy.choices, beta)
         self.held_out = test
 
     def loss(self, samples: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
-        return -expected_reward(self.policy(samples).float(), self.worth[rows].to(samples.device))
+        scores = self.policy(samples).float()
+        reward = expected_reward(scores, self.worth[rows].to(samples.device))
+        return -reward - self.entropy_weight * entropy(scores)
 
     def test(self) -> dict[str, Any]:
         if self.held_out is None:
@@ -286,6 +291,7 @@ def train_policy(
     beta: float = 1.0,
     choices: Sequence[int] | None = None,
     policy_width: float = 1.0,
+    entropy_weight: float = 0.0,
     test: str | Path | None = None,
     limit: int | None = None,
     test_limit: int | None = None,
@@ -313,6 +319,8 @@ def train_policy(
         What the policy chooses from; 1..T by default.
     policy_width : float
         Times the policy network's 16-32-64 channels.
+    entropy_weight : float
+        Of the choice's entropy beside the reward; 0 leaves it out.
     limit, test_limit, threads : int, optional
         Of samples; of the simulator.
     resume, progress : as of `train_snn`
@@ -326,6 +334,8 @@ def train_policy(
     ------
     DataError, ProgramError, TrainingError
     """
+    if not entropy_weight >= 0:
+        raise ProgramError(f"entropy = {entropy_weight}; it must be 0 or above")
     choices = _checked_choices(choices, program.T)
     shape, classes = program.graph.source.shape, program.graph.readout.shape[0]
     kind = _kind_for(program, Path(data))
@@ -335,12 +345,14 @@ def train_policy(
     policy = PolicyModel(choices, shape[0], _normalization(program), width=policy_width)
     about = {
         "what": "policy", "choices": list(choices), "beta": beta, "policy_width": policy_width,
-        "T": program.T, "classes": classes, "input_shape": list(shape),
+        "entropy": entropy_weight, "T": program.T, "classes": classes, "input_shape": list(shape),
         "program": program.fingerprint, "data": train.name,
     }  # fmt: skip
     z = known_logits(program, train, threads)
     tested = (held_out, known_logits(program, held_out, threads)) if held_out else None
-    task = PolicyTask(policy, about, shape, (classes, program.T), beta, (z, train.labels), tested)
+    task = PolicyTask(
+        policy, about, shape, (classes, program.T), beta, (z, train.labels), tested, entropy_weight
+    )
     return fit(task, train, recipe, out, resume, progress)
 
 

@@ -165,6 +165,21 @@ def test_a_policy_follows_beta_and_runs_with_its_program(trained: Path, tmp_path
     assert run.summary()["policy_mac"] == rule.dense_macs > 0
 
 
+def test_the_entropy_of_a_policy_is_part_of_its_run(trained: Path, tmp_path: Path) -> None:
+    program, data = program_of(trained / "snn/model.pth"), trained / "shapes0.npz"
+    logs = [
+        train_policy(program, data, tmp_path / f"{weight}", RECIPE, beta=0.6, entropy_weight=weight)
+        for weight in (0.0, 5.0)
+    ]
+    assert logs[1][-1]["loss"] < logs[0][-1]["loss"] - 5 * 0.5  # of at most ln 2 nats
+    with pytest.raises(ProgramError, match=r"entropy 5\.0, not 1"):
+        train_policy(
+            program, data, tmp_path / "5.0", RECIPE, beta=0.6, entropy_weight=1, resume=True
+        )
+    with pytest.raises(ProgramError, match="entropy = -1"):
+        train_policy(program, data, tmp_path / "x", RECIPE, entropy_weight=-1)
+
+
 def test_the_policy_s_figures_are_those_of_the_simulator(trained: Path, tmp_path: Path) -> None:
     program, data = program_of(trained / "snn/model.pth"), trained / "shapes0.npz"
     log = train_policy(program, data, tmp_path / "p", RECIPE, beta=0.6, test=data)

@@ -17,6 +17,7 @@ from seenn_deploy.training.data import Normalization
 from seenn_deploy.training.policy import (
     PolicyModel,
     describe,
+    entropy,
     expected_reward,
     joint_loss,
     rewards,
@@ -68,6 +69,22 @@ def test_the_closed_form_gradient_is_what_sampled_actions_estimate() -> None:
     error = samples.std(dim=1) / draws**0.5
     assert ((samples.mean(dim=1) - exact).abs() <= 5 * error + 1e-12).all()
     assert exact.abs().max() > 0
+
+
+def test_entropy_by_hand() -> None:
+    scores = torch.tensor([[0.0, 0.0], [float(np.log(3)), 0.0], [200.0, 0.0]])
+    by_hand = np.log(2) - (0.75 * np.log(0.75) + 0.25 * np.log(0.25))
+    assert entropy(scores).item() == pytest.approx(by_hand / 3)
+
+
+def test_with_entropy_the_best_scores_are_the_rewards_over_its_weight() -> None:
+    worth = torch.tensor([[0.5, -1.0, 0.125]])
+    scores = torch.zeros(1, 3, requires_grad=True)
+    for _ in range(400):
+        loss = -expected_reward(scores, worth) - 0.5 * entropy(scores)
+        (gradient,) = torch.autograd.grad(loss, scores)
+        scores = (scores - 2 * gradient).detach().requires_grad_()
+    torch.testing.assert_close(scores.softmax(1), (worth / 0.5).softmax(1), atol=1e-3, rtol=0)
 
 
 def test_joint_loss_by_its_definition() -> None:
