@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from io import StringIO
+from math import floor, log10
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -386,7 +387,13 @@ def evaluation_tables(found: Evaluation) -> Iterator[Table]:
 
 def _point_name(point: Point) -> str:
     names = {"fixed": f"fixed t={point.parameter:.0f}", "SEENN-II": "SEENN-II"}
-    return names.get(point.rule, f"SEENN-I alpha={point.parameter:.4g}")
+    return names.get(point.rule, f"SEENN-I alpha={_confidence(point.parameter)}")
+
+
+def _confidence(alpha: float) -> str:
+    """Four digits, and near 1 two of the distance to it: 0.99999 is not 1."""
+    digits = 2 - floor(log10(1 - alpha)) if 0.999 < alpha < 1 else 4
+    return f"{alpha:.{digits}g}"
 
 
 def _point_table(rows: Iterable[tuple[str, Point]], cost: str) -> Table:

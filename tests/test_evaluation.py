@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -110,11 +111,16 @@ def test_tables_fit_a_terminal(
     from seenn_deploy import reports
 
     console = Console(width=reports.WIDTH)
-    for part in reports.evaluation_tables(sd.evaluate(program, images, labels)):
+    near_one = (0.9, 0.99999, float(np.nextafter(1, 0)), 1.0)
+    for part in reports.evaluation_tables(
+        sd.evaluate(program, images, labels, thresholds=near_one)
+    ):
         console.print(part)
     text = capsys.readouterr().out
     for expected in ("fixed t=4", "SEENN-I alpha=0.9", "SEENN-II", "AET", "1.1309", "96.10 %"):
         assert expected in text
+    shown = re.findall(r"SEENN-I alpha=(\S+)", text)[:4]
+    assert shown == ["0.9", "0.99999", "0.999999999999999889", "1"]
     assert "…" not in text and max(map(len, text.splitlines())) <= reports.WIDTH
 
 
