@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import wraps
 from pathlib import Path
@@ -18,6 +19,7 @@ import click
 
 from seenn_deploy import __version__
 from seenn_deploy.errors import SeennError
+from seenn_deploy.loss_report import LossReport, RefusedError
 from seenn_deploy.training.commands import train
 
 if TYPE_CHECKING:
@@ -172,6 +174,9 @@ _DATA = _together(
 @click.option("--no-normalize", is_flag=True, help="The program takes normalised input as it is.")
 @click.option("--calibration", type=click.Path(path_type=Path),
               help="Images on which int8 is compared with float32, layer by layer.")  # fmt: skip
+@click.option("--strict", is_flag=True,
+              help="Refuse what import or target can only approximate.")  # fmt: skip
+@_JSON
 def compile_command(
     model: Path,
     out: Path,
@@ -181,6 +186,8 @@ def compile_command(
     schedule: Any,
     no_normalize: bool,
     calibration: Path | None,
+    strict: bool,
+    json_file: Path | None,
     **options: Any,
 ) -> None:
     """Compile a trained checkpoint into a program, and for a target.
@@ -204,14 +211,16 @@ def compile_command(
     check_ours(out)
     if calibration and precision == "float32":
         raise SeennError("--calibration compares int8 with float32; add --precision int8")
-    graph = sd.import_model(model, **_given(no_normalize, options))
-    program = sd.compile(
-        graph, rule or sd.exits.Confidence(0.9), precision=precision, schedule=schedule
-    )
+    rule = rule or sd.exits.Confidence(0.9)
+    with _refusal_into(json_file):
+        graph = sd.import_model(model, strict=strict, **_given(no_normalize, options))
+    program = sd.compile(graph, rule, precision=precision, schedule=schedule)
     changes = _compare_with_float(graph, program, calibration) if calibration else None
-    program.save(out, targets=target)
+    with _refusal_into(json_file, program):
+        program.save(out, targets=target, strict=strict)
     _print_compiled(program, out, target)
     _print_quantized(program, changes)
+    _write_json(json_file, _compiled_summary(program, _export_reports(out, target)))
 
 
 @seenn.command("convert")
@@ -230,6 +239,9 @@ def compile_command(
 @click.option("--input-size", callback=_size, help="HEIGHTxWIDTH of a checkpoint's images; 32x32.")
 @_MEAN_STD
 @click.option("--no-normalize", is_flag=True, help="The program takes normalised input as it is.")
+@click.option("--strict", is_flag=True,
+              help="Refuse what import or target can only approximate.")  # fmt: skip
+@_JSON
 def convert_command(
     model: Path,
     out: Path,
@@ -238,6 +250,8 @@ def convert_command(
     precision: str,
     schedule: Any,
     no_normalize: bool,
+    strict: bool,
+    json_file: Path | None,
     **options: Any,
 ) -> None:
     """Convert a trained ANN into a spiking program of IF neurons.
@@ -255,11 +269,15 @@ def convert_command(
 
     check_ours(out)
     rule = rule or sd.exits.Confidence(0.9)
-    program = sd.convert(
-        model, rule, precision=precision, schedule=schedule, **_given(no_normalize, options)
-    )
-    program.save(out, targets=target)
+    given = _given(no_normalize, options)
+    with _refusal_into(json_file):
+        program = sd.convert(
+            model, rule, precision=precision, schedule=schedule, strict=strict, **given
+        )
+    with _refusal_into(json_file, program):
+        program.save(out, targets=target, strict=strict)
     _print_compiled(program, out, target)
+    _write_json(json_file, _compiled_summary(program, _export_reports(out, target)))
 
 
 @seenn.command("inspect")
@@ -690,6 +708,63 @@ def _print_compiled(program: Program, out: Path, targets: tuple[str, ...]) -> No
         ("written", ", ".join([f"{out}/", *(f"{out / target}/" for target in targets)])),
     ]
     reports.console().print(reports.facts_table(rows))
+    if "report" in provenance:
+        _print_report("import", LossReport.from_dict(provenance["report"]))
+    for target, report in _export_reports(out, targets).items():
+        _print_report(f"export to {target}", report)
+
+
+def _print_report(what: str, report: LossReport) -> None:
+    from seenn_deploy import reports
+    from seenn_deploy.loss_table import loss_table
+
+    reports.console().print(f"\n[bold]{what}[/bold]", loss_table(report), sep="\n")
+
+
+def _export_reports(out: Path, targets: tuple[str, ...]) -> dict[str, LossReport]:
+    """What the targets said about what they wrote, by target."""
+    from seenn_deploy.targets import report
+
+    found = {target: report(out / target) for target in targets}
+    return {target: r for target, r in found.items() if r is not None}
+
+
+def _compiled_summary(program: Program, exports: dict[str, LossReport]) -> dict[str, Any]:
+    """The figures of a compiled program, for ``--json``."""
+    provenance = program.graph.provenance
+    found = {"import": provenance.get("report")}
+    if exports:
+        found["export"] = {target: report.to_dict() for target, report in exports.items()}
+    return {
+        "program": program.fingerprint,
+        "network": provenance.get("family", ""),
+        "source": provenance.get("source", ""),
+        "assumed": provenance.get("assumed", {}),
+        "exit_rule": program.exit_rule.to_dict(),
+        "schedule": program.schedule,
+        "precision": program.precision,
+        "T": program.T,
+        "layers": len(program.graph.layers),
+        "depth": program.graph.depth[program.graph.readout.name],
+        "report": found,
+    }
+
+
+@contextmanager
+def _refusal_into(json_file: Path | None, program: Program | None = None) -> Iterator[None]:
+    """Write what was found until a refusal, then let the error pass.
+
+    An import is refused before there is a `program`, an export afterwards.
+    """
+    try:
+        yield
+    except RefusedError as error:
+        if program is None:
+            summary: dict[str, Any] = {"report": {"import": error.report.to_dict()}}
+        else:
+            summary = _compiled_summary(program, {error.target: error.report})
+        _write_json(json_file, {"refused": str(error), **summary})
+        raise
 
 
 def _compare_with_float(graph: SpikingGraph, program: Program, images: Path) -> PrecisionReport:

@@ -37,7 +37,12 @@ class Finding:
 
 
 class RefusedError(ModelError):
-    """An import or export that cannot be done; its `report` has what was found until then."""
+    """An import or export that cannot be done; its `report` has what was found until then.
+
+    `target` is the name of the target, of an export.
+    """
+
+    target = ""
 
     def __init__(self, message: str, report: LossReport) -> None:
         super().__init__(message)

@@ -130,7 +130,7 @@ class Program:
         """The same program under another schedule."""
         return replace(self, schedule=schedule)
 
-    def save(self, out: str | Path, targets: Sequence[str] = ()) -> None:
+    def save(self, out: str | Path, targets: Sequence[str] = (), strict: bool = False) -> None:
         """Write the program's folder, whole or not at all.
 
         Parameters
@@ -138,6 +138,8 @@ class Program:
         out : str or Path
         targets : names
             Targets whose bundles go into subfolders of the same name, e.g. ``["lava"]``.
+        strict : bool
+            Refuse what a target can only approximate.
 
         Raises
         ------
@@ -150,7 +152,7 @@ class Program:
             self.write(work)
             for target in targets:
                 (work / target).mkdir()
-                write(target, self, work / target)
+                write(target, self, work / target, strict)
 
     def write(self, folder: Path) -> None:
         """Write the program's files into `folder`."""

@@ -45,7 +45,9 @@ from seenn_deploy.graph import (
     SpikingGraph,
     batch_norm,
 )
+from seenn_deploy.import_report import conversion_error, reported
 from seenn_deploy.input_spec import ANY_VALUE, PIXELS
+from seenn_deploy.loss_report import Finding, LossReport, RefusedError
 from seenn_deploy.onnx_file import OnnxModel, OnnxNode, read_onnx
 
 SUFFIXES = (".onnx",)
@@ -92,7 +94,9 @@ def read(
         )
     if loose:
         ann = with_thresholds(ann, _images(ann, calibration), percentile)
-    return spiking(ann)
+    graph = spiking(ann)
+    return reported(graph, {n.name: _change(n, loose, percentile, T) for n in graph.layers
+                            if isinstance(n, Population)})  # fmt: skip
 
 
 def read_ann(
@@ -106,7 +110,9 @@ def read_ann(
     try:
         net = _Lowering(model).net
     except ModelError as error:
-        raise ModelError(f"{path}: {error}") from None
+        where, _, what = str(error).partition(": ")
+        report = LossReport(path.name, [Finding(where, what, "refused")])
+        raise RefusedError(f"{path}: {error}", report) from None
     used = normalize_input(net, mean, std, normalize=True)
     provenance = {
         "source": path.name,
@@ -115,6 +121,14 @@ def read_ann(
         "assumed": {"T": T, "input_shape": list(net.source.shape), **used},
     }
     return SpikingGraph(net.nodes, net.projections, T, provenance)
+
+
+def _change(node: Population, loose: list[str], percentile: float, T: int) -> tuple[str, str]:
+    """What stands for an activation, and how far off it is."""
+    if node.name not in loose:
+        return "Clip: an integrate-and-fire neuron", conversion_error(T)
+    clipped = f"{100 - percentile:.3g} % of the calibration's activations are clipped; "
+    return "Relu: an integrate-and-fire neuron", clipped + conversion_error(T)
 
 
 def _images(ann: SpikingGraph, given: Any) -> Array:

@@ -28,6 +28,7 @@ from seenn_deploy.graph import (
     Source,
     SpikingGraph,
 )
+from seenn_deploy.import_report import conversion_error, reported
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
 NETWORKS = "SEENN's converted (QCFS) ResNet or VGG"
@@ -74,7 +75,10 @@ def build(
     ------
     ModelError
     """
-    return spiking(build_ann(tensors, T, input_size, mean, std, normalize))
+    graph = spiking(build_ann(tensors, T, input_size, mean, std, normalize))
+    change = "QCFS activation: an integrate-and-fire neuron", conversion_error(T)
+    activations = [n.name for n in graph.layers if isinstance(n, Population)]
+    return reported(graph, dict.fromkeys(activations, change))
 
 
 def build_ann(

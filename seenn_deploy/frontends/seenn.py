@@ -26,6 +26,7 @@ from seenn_deploy.graph import (
     Source,
     SpikingGraph,
 )
+from seenn_deploy.import_report import reported
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
 NETWORKS = "SEENN's ResNet, VGG or VGGSNN"
@@ -119,7 +120,7 @@ def build(
             **used,
         },
     }
-    return SpikingGraph(net.nodes, net.projections, T, provenance)
+    return reported(SpikingGraph(net.nodes, net.projections, T, provenance))
 
 
 def _family(tensors: Tensors) -> tuple[Any, str] | None:

@@ -1,0 +1,89 @@
+"""Loss reports of imports, put together from the graph that a frontend made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isfinite
+
+from seenn_deploy.graph import (
+    AvgPool2d,
+    Conv2d,
+    Dense,
+    Identity,
+    LinearMap,
+    Population,
+    Readout,
+    Sparse,
+    SpikingGraph,
+    Sum,
+    Target,
+)
+from seenn_deploy.loss_report import LossReport
+
+_NAMES: dict[type, str] = {Dense: "linear", Sparse: "sparse", Identity: "identity"}
+
+
+def reported(
+    graph: SpikingGraph, changed: Mapping[str, tuple[str, str]] | None = None
+) -> SpikingGraph:
+    """`graph` with its loss report in the provenance: a line a layer, and what was assumed.
+
+    Parameters
+    ----------
+    graph : SpikingGraph
+        As a frontend made it; its provenance has ``source`` and ``assumed``.
+    changed : mapping of layer to (what, by), optional
+        Layers that are approximated: what stands for what, and how far off it is.
+    """
+    report = LossReport(str(graph.provenance["source"]))
+    for name, value in graph.provenance.get("assumed", {}).items():
+        report.faithful("assumed", f"{name} = {value}, where the file says nothing else")
+    for node in graph.layers:
+        if changed and node.name in changed:
+            report.approximated(node.name, *changed[node.name])
+        else:
+            report.faithful(node.name, layer_text(graph, node))
+    provenance = graph.provenance | {"report": report.to_dict()}
+    return SpikingGraph(graph.order, graph.projections, graph.T, provenance)
+
+
+def conversion_error(T: int) -> str:
+    """How far an integrate-and-fire neuron is off the activation that it stands for."""
+    return (
+        f"at most 1/{2 * T} of the threshold where currents are steady, more where spikes come "
+        "unevenly; less with a larger T"
+    )
+
+
+def layer_text(graph: SpikingGraph, node: Target) -> str:
+    """A layer in words: the maps of its inputs, then its neurons."""
+    inputs = [", ".join(map(_map_text, edge.maps)) for edge in graph.into(node.name)]
+    return f"{' + '.join(inputs)}; {neuron_text(node)}"
+
+
+def neuron_text(node: Target) -> str:
+    """Neurons, a sum or a readout in words: LIF, tau 0.5, V 1, hard reset."""
+    if isinstance(node, Sum):
+        return "spikes added"
+    if isinstance(node, Readout):
+        return "summed" if node.tau == 1 else f"leaky, tau {node.tau:.6g}"
+    return ", ".join(_neuron_parts(node))
+
+
+def _neuron_parts(node: Population) -> list[str]:
+    parts = ["IF" if node.tau == 1 else f"LIF, tau {node.tau:.6g}"]
+    parts += [f"synaptic current {node.tau_syn:.6g}"] if node.tau_syn else []
+    parts += [f"V {node.v_threshold:.6g}"] if isfinite(node.v_threshold) else []
+    parts += [f"from {node.v_init:.6g}"] if node.v_init else []
+    changed = node.reset == "soft" and node.subtracted != node.v_threshold
+    parts += [f"{node.reset} reset" + (f" by {node.subtracted:.6g}" if changed else "")]
+    return parts + ([node.comparison] if node.comparison != ">" else [])
+
+
+def _map_text(step: LinearMap) -> str:
+    if isinstance(step, Conv2d):
+        k_h, k_w = step.weight.shape[2:]
+        return f"{k_h}x{k_w} convolution"
+    if isinstance(step, AvgPool2d):
+        return f"{step.kernel[0]}x{step.kernel[1]} average pool"
+    return _NAMES.get(type(step), "scale and shift")

@@ -1,0 +1,42 @@
+"""Loss reports as tables for a terminal: approximations one by one, the rest counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.markup import escape
+from rich.table import Table
+
+from seenn_deploy.loss_report import Finding, LossReport
+
+_MOST = 3  # places named where the same was done in many
+
+
+def loss_table(report: LossReport) -> Table:
+    """Status, where, what and by how much; all faithful findings in one line."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("status", no_wrap=True)
+    for name in ("where", "what", "by how much"):
+        table.add_column(name, overflow="fold")
+    for row in _rows(report):
+        table.add_row(*map(escape, row))
+    return table
+
+
+def _rows(report: LossReport) -> Iterator[tuple[str, str, str, str]]:
+    kept = [f for f in report.findings if f.status == "faithful"]
+    if kept:
+        assumed = sum(f.where == "assumed" for f in kept)
+        text = "the same arithmetic" + (f"; {assumed} of them assumed" if assumed else "")
+        yield "faithful", f"{len(kept)} findings", text, "rounding at most"
+    groups: dict[tuple[str, str, str], list[Finding]] = {}
+    for finding in report.findings:
+        if finding.status != "faithful":
+            groups.setdefault((finding.status, finding.what, finding.by), []).append(finding)
+    for (status, what, by), found in groups.items():
+        yield status, _places([f.where for f in found]), what, by
+
+
+def _places(names: list[str]) -> str:
+    left = len(names) - _MOST
+    return ", ".join(names[:_MOST]) + (f", .. ({left} more)" if left > 0 else "")
