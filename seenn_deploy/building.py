@@ -13,6 +13,7 @@ from seenn_deploy.errors import ModelError
 from seenn_deploy.graph import (
     Affine,
     Dense,
+    Identity,
     LinearMap,
     Node,
     Population,
@@ -20,6 +21,7 @@ from seenn_deploy.graph import (
     Readout,
     Shape,
     Source,
+    Sum,
 )
 
 Input: TypeAlias = tuple[str, tuple[LinearMap, ...]]
@@ -60,6 +62,12 @@ class Net:
         shape = self.shape(*inputs[0])
         self.nodes.append(replace(self.neuron, name=name, shape=shape, **neuron))
         self.projections += [Projection(pre, name, maps) for pre, maps in inputs]
+        return name
+
+    def add(self, name: str, *sources: str) -> str:
+        """Add a sum of the spikes of populations or other sums, all of one shape."""
+        self.nodes.append(Sum(name, self.shape(sources[0])))
+        self.projections += [Projection(pre, name, (Identity(),)) for pre in sources]
         return name
 
     def read_out(self, name: str, *inputs: Input) -> None:

@@ -1,12 +1,15 @@
-"""SEENN's own checkpoints: ResNet-19, VGG, VGGSNN and VGGSNNwoAP, recognised from keys and shapes.
+"""SEENN's checkpoints: ResNet-19, SEW-ResNet, VGG, VGGSNN, VGGSNNwoAP, known by keys and shapes.
 
-Populations carry the names of SEENN's modules. The networks are those of
-github.com/Intelligent-Computing-Lab-Yale/SEENN (arXiv 2304.01230).
+Populations carry the names of SEENN's modules, the sum of spikes behind a SEW block that of the
+block. The networks are those of github.com/Intelligent-Computing-Lab-Yale/SEENN (arXiv 2304.01230),
+SEW-ResNet as :mod:`seenn_deploy.models` has it (arXiv 2102.04159).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from math import isqrt
 from pathlib import Path
 from typing import Any, Literal
@@ -29,7 +32,7 @@ from seenn_deploy.graph import (
 from seenn_deploy.import_report import reported
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
-NETWORKS = "SEENN's ResNet, VGG or VGGSNN"
+NETWORKS = "SEENN's ResNet, SEW-ResNet, VGG or VGGSNN"
 VGGSNN_LAYERS = (0, 1, 3, 4, 6, 7, 9, 10)  # the gaps are average pools, one more follows the last
 WOAP_LAYERS = tuple(range(8))  # every second convolution has stride 2
 
@@ -125,7 +128,9 @@ def build(
 
 def _family(tensors: Tensors) -> tuple[Any, str] | None:
     if "conv1.weight" in tensors and "layer1.0.conv1.module.weight" in tensors:
-        return _resnet, "SEENN's ResNet"
+        return partial(_resnet, _BASIC), "SEENN's ResNet"
+    if "conv1.weight" in tensors and f"layer1.0.{_SEW.first}.weight" in tensors:
+        return partial(_resnet, _SEW), "SEW-ResNet"
     if "features.0.fwd.module.0.weight" in tensors:
         return _vggsnn, "SEENN's VGGSNN"
     if "features.0.module.weight" in tensors:
@@ -133,23 +138,26 @@ def _family(tensors: Tensors) -> tuple[Any, str] | None:
     return None
 
 
-def _resnet(tensors: Tensors, neuron: Population, size: tuple[int, int] | None, coding: Any) -> Net:
-    """``PreActBasicBlock``: the shortcut adds spikes to the current of the block's second LIF."""
+def _resnet(
+    kind: _Blocks, tensors: Tensors, neuron: Population, size: tuple[int, int] | None, coding: Any
+) -> Net:
+    """Stem, stages ``layer1``, ``layer2``, .. (all but the first halve the image), classifier."""
     weight = tensors.take("conv1.weight", (None, None, 3, 3))
     net = Net(Source("input", (weight.shape[1], *(size or (32, 32))), coding or "direct"), neuron)
     stem = Conv2d(weight, padding=(1, 1))
     last = net.spike("spike", ("input", (stem, _td_batch_norm(tensors, "bn", len(weight)))))
-    for stage in range(1, 1 + count(tensors, "layer{}.0.conv1.module.weight", 1)):
-        for block in range(count(tensors, f"layer{stage}.{{}}.conv1.module.weight")):
+    for stage in range(1, 1 + count(tensors, f"layer{{}}.0.{kind.first}.weight", 1)):
+        for block in range(count(tensors, f"layer{stage}.{{}}.{kind.first}.weight")):
             stride = 2 if block == 0 and stage > 1 else 1
-            last = _block(tensors, net, f"layer{stage}.{block}", last, stride)
+            last = kind.build(tensors, net, f"layer{stage}.{block}", last, stride)
     channels, *area = net.shape(last)
     pool = AvgPool2d((area[0], area[1]))
     net.read_out("fc1", (last, (pool, linear(tensors, "fc1.module", channels))))
     return net
 
 
-def _block(tensors: Tensors, net: Net, name: str, last: str, stride: int) -> str:
+def _basic_block(tensors: Tensors, net: Net, name: str, last: str, stride: int) -> str:
+    """``PreActBasicBlock``: the shortcut adds spikes to the current of the block's second LIF."""
     c_in = net.shape(last)[0]
     first = tensors.take(f"{name}.conv1.module.weight", (None, c_in, 3, 3))
     c_out = len(first)
@@ -166,6 +174,42 @@ def _block(tensors: Tensors, net: Net, name: str, last: str, stride: int) -> str
         shortcut = (*pool, Conv2d(weight), norm)
     main = Conv2d(second, padding=(1, 1)), _td_batch_norm(tensors, f"{name}.bn2", c_out)
     return net.spike(f"{name}.spike2", (inner, main), (last, shortcut))
+
+
+def _sew_block(tensors: Tensors, net: Net, name: str, last: str, stride: int) -> str:
+    """The block's spikes and those of its shortcut are added: graded spikes 0, 1, 2, .."""
+    c_in = net.shape(last)[0]
+    first = _conv_norm(tensors, f"{name}.main.0.module", c_in, 3, stride)
+    inner = net.spike(f"{name}.main.1", (last, first))
+    c_out = net.shape(inner)[0]
+    second = _conv_norm(tensors, f"{name}.main.2.module", c_out, 3, 1)
+    main, shortcut = net.spike(f"{name}.main.3", (inner, second)), last
+    if stride != 1 or c_in != c_out:
+        down = _conv_norm(tensors, f"{name}.shortcut.0.module", c_in, 1, stride)
+        shortcut = net.spike(f"{name}.shortcut.1", (last, down))
+    return net.add(name, main, shortcut)
+
+
+def _conv_norm(
+    tensors: Tensors, name: str, c_in: int, kernel: int, stride: int
+) -> tuple[LinearMap, ...]:
+    """``name.0`` and ``name.1``: a convolution without bias, and its batch norm."""
+    weight = tensors.take(f"{name}.0.weight", (None, c_in, kernel, kernel))
+    pad = kernel // 2
+    conv = Conv2d(weight, stride=(stride, stride), padding=(pad, pad))
+    return conv, tensors.take_batch_norm(f"{name}.1", len(weight))
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """A kind of ResNet block: the name of its first convolution, and what lowers it."""
+
+    first: str
+    build: Callable[[Tensors, Net, str, str, int], str]
+
+
+_BASIC = _Blocks("conv1.module", _basic_block)
+_SEW = _Blocks("main.0.module.0", _sew_block)
 
 
 def _vgg(tensors: Tensors, neuron: Population, size: tuple[int, int] | None, coding: Any) -> Net:

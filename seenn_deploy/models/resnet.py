@@ -59,8 +59,8 @@ class BasicBlock(nn.Module):
 class SEWBlock(nn.Module):
     """Spike-element-wise block: the shortcut's spikes are added to the block's (Fang et al. 2021).
 
-    Its output counts 0, 1, 2, ..: graded spikes. The compiler has no such sum yet; the tensors
-    have names of their own so that no frontend takes them for a `BasicBlock`.
+    Its output counts 0, 1, 2, ..: graded spikes, a ``Sum`` of the compiled graph. The tensors have
+    names of their own, by which the frontend tells it from a `BasicBlock`.
     """
 
     def __init__(self, c_in: int, c_out: int, stride: int, neuron: Neuron) -> None:
