@@ -1,0 +1,580 @@
+"""Files of the Neuromorphic Intermediate Representation (NIR), and the sidecars of our exports.
+
+=====================  ============================================================================
+IF, LIF, CubaLIF       populations (`seenn_deploy.nir_neurons`)
+Threshold              a population without memory
+I, LI, CubaLI          the readout, before the Output alone; the logits are the potentials
+Output                 otherwise: the logits are the sum of what arrives over time
+Affine, Linear         synapses, as Conv1d and Conv2d
+Scale                  goes into the weights before or behind it
+SumPool2d, AvgPool2d   folded; overlapping or padded windows are convolutions
+Flatten                nothing, or another shape
+Delay                  a lag in whole timesteps
+NIRGraph               inlined, its nodes under dotted names
+=====================  ============================================================================
+
+Edges that meet are added. An edge that closes a loop takes one timestep, unless the loop has a
+Delay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+from pathlib import Path
+from typing import Any, Literal
+
+import networkx as nx
+import numpy as np
+
+from seenn_deploy.building import Net, bin_recordings, normalize_input
+from seenn_deploy.errors import ModelError
+from seenn_deploy.graph import (
+    Array,
+    AvgPool2d,
+    Conv2d,
+    Dense,
+    Pair,
+    Population,
+    Projection,
+    Readout,
+    Shape,
+    Source,
+    SpikingGraph,
+)
+from seenn_deploy.loss_report import LossReport, RefusedError
+from seenn_deploy.nir_file import NirModel, NirNode, as_shape, feedback, read_nir, read_sidecar
+from seenn_deploy.nir_neurons import (
+    INTEGRATORS,
+    SPIKING,
+    Discretisation,
+    Integration,
+    Neuron,
+    Reset,
+    infer_dt,
+)
+from seenn_deploy.nir_sidecar import restore
+from seenn_deploy.nir_values import Term, Value, finished, grid_of, total
+
+SUFFIXES = (".nir",)
+DEFAULT_T = 16
+LARGEST = 1 << 28  # elements of a layer: more is a damaged file
+
+
+def read(
+    path: Path,
+    T: int | None = None,
+    dt: float | None = None,
+    integration: Integration | None = None,
+    reset: Reset | None = None,
+    coding: Literal["direct", "events"] | None = None,
+    step_us: float | None = None,
+    counts_events: bool | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> SpikingGraph:
+    """The graph of a NIR file.
+
+    Parameters
+    ----------
+    path : Path
+        Beside it, ``NAME.nir.json`` is the sidecar of an export of ours, which then says everything
+        below.
+    T : int, optional
+        Timesteps; 16 without a sidecar.
+    dt : float, optional
+        A timestep in the file's unit of time. By default the one for which R dt / tau is 1 in every
+        neuron, if there is one.
+    integration : 'euler' or 'exact', optional
+        ``euler`` by default, as in the tools that write NIR files.
+    reset : 'hard' or 'soft', optional
+        ``hard`` by default, which is what NIR's equations say; networks trained with a reset by
+        subtraction are stored alike.
+    coding : 'direct' or 'events', optional
+        'events' by default: a NIR network takes a signal in time.
+    step_us, counts_events
+        Of event recordings, see :func:`seenn_deploy.building.bin_recordings`.
+    mean, std : one number a channel, optional
+        Normalisation of images in 0..1 that becomes part of the program.
+
+    Raises
+    ------
+    ModelError
+        When the file is damaged; RefusedError when it holds what has no form here.
+    """
+    report = LossReport(str(path))
+    stored = read_sidecar(path)
+    model = read_nir(path, report)
+    if stored is not None:
+        told = {
+            "dt": dt,
+            "integration": integration,
+            "reset": reset,
+            "coding": coding,
+            "mean": mean,
+            "std": std,
+        }
+        _check_untold(path, told)
+        return restore(path, model, stored, report, T, step_us, counts_events)
+    _check_options(path, dt, integration, reset, coding)
+    dt = infer_dt(model.nodes.values(), report) if dt is None else float(dt)
+    rules = Discretisation(dt, integration or "euler", reset or "hard", report)
+    try:
+        net = _Lowering(model, rules, coding or "events").net
+        used = normalize_input(net, mean, std, normalize=True)
+        used |= bin_recordings(net, step_us or 0.0, bool(counts_events))
+        T = DEFAULT_T if T is None else T
+        assumed = {
+            "T": T,
+            "dt": dt,
+            "integration": rules.integration,
+            "reset": rules.reset,
+            "coding": net.source.coding,
+            "input_shape": list(net.source.shape),
+            **used,
+        }
+        provenance = {
+            "source": path.name,
+            "frontend": "nir",
+            "family": "NIR",
+            "assumed": assumed,
+            "report": report.to_dict(),
+        }
+        return SpikingGraph(net.nodes, net.projections, T, provenance)
+    except RefusedError:
+        raise
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
+
+
+def _check_untold(path: Path, told: dict[str, Any]) -> None:
+    for name, value in told.items():
+        if value is not None:
+            raise ModelError(
+                f"{path}: {name} = {value!r}, but its sidecar {path.name}.json says what it is; "
+                "leave the option out, or move the sidecar away"
+            )
+
+
+def _check_options(
+    path: Path, dt: float | None, integration: str | None, reset: str | None, coding: str | None
+) -> None:
+    if dt is not None and not (np.isfinite(dt) and dt > 0):
+        raise ModelError(f"{path}: dt = {dt}: must be a positive number")
+    for name, value, allowed in (
+        ("integration", integration, ("euler", "exact")),
+        ("reset", reset, ("hard", "soft")),
+        ("coding", coding, ("direct", "events")),
+    ):
+        if value is not None and value not in allowed:
+            raise ModelError(f"{path}: {name} {value!r}: there is {' and '.join(allowed)}")
+
+
+# --- the graph -----------------------------------------------------------------------------------
+
+
+class _Lowering:
+    """One NIR node after the other; `net` is what comes of them."""
+
+    def __init__(self, model: NirModel, rules: Discretisation, coding: Any) -> None:
+        self.model, self.rules, self.report = model, rules, rules.report
+        self._check_kinds()
+        self.steps = {n.name: self._steps(n) for n in model.nodes.values() if n.kind == "Delay"}
+        self.late = self._implicit_lags()
+        shape = self._input_shape()
+        source = (*shape, 1, 1) if len(shape) == 1 else grid_of(shape)
+        self.net = Net(Source(model.input, source, coding), Population("", ()))
+        self.shapes = {model.input: shape}
+        self._find_shapes()
+        self.values = {model.input: Value((Term(model.input, source),), shape)}
+        for node in model.nodes.values():
+            if node.kind in SPIKING:
+                shape = self.shapes[node.name]
+                self.values[node.name] = Value((Term(node.name, grid_of(shape)),), shape)
+        for name in self._linear_order():
+            self._take(model.nodes[name])
+        self._populate()
+        self._read_out()
+
+    def _check_kinds(self) -> None:
+        known = (*SPIKING, *INTEGRATORS, *_LINEAR, "Input", "Output")
+        for node in self.model.nodes.values():
+            if node.kind not in known:
+                self.report.refuse(
+                    node.where,
+                    "this node is not supported",
+                    f"there are {', '.join(sorted(known))}",
+                )
+            if node.kind in INTEGRATORS:
+                after = [b for a, b in self.model.edges if a == node.name]
+                if after != [self.model.output] or len(self.model.before(after[0])) != 1:
+                    self.report.refuse(
+                        node.where,
+                        "has no threshold and is not the readout",
+                        "only one, right before the Output, can be taken",
+                    )
+
+    def _input_shape(self) -> Shape:
+        node = self.model.nodes[self.model.input]
+        shape = as_shape(node.values["shape"]) if node.values["shape"] is not None else ()
+        if not 1 <= len(shape) <= 3 or min(shape) < 1:
+            self.report.refuse(
+                node.where, f"has shape {shape}", "(N,), (C, L) or (C, H, W) is needed"
+            )
+        return shape
+
+    # --- time ---
+
+    def _steps(self, node: NirNode) -> int:
+        """A delay in timesteps."""
+        delays = np.ravel(np.asarray(node.values["delay"], np.float64)) / self.rules.dt
+        exact = float(delays[0]) if delays.size else 0.0
+        if not np.all(np.isfinite(delays)) or np.any(delays < 0):
+            self.report.refuse(node.where, "is negative, NaN or infinite", "export it again")
+        if not np.allclose(delays, exact, rtol=1e-6, atol=1e-6):
+            self.report.refuse(node.where, "differs from neuron to neuron", "split it into several")
+        whole = round(exact)
+        if abs(exact - whole) > 1e-4:
+            self.report.approximated(
+                node.where, f"became {whole} timesteps", f"{abs(exact - whole):.3g} of a timestep"
+            )
+        else:
+            self.report.faithful(node.where, f"{whole} timesteps")
+        return whole
+
+    def _implicit_lags(self) -> set[tuple[str, str]]:
+        """The edges that close a loop without a Delay: what they carry arrives a timestep later."""
+        edges, nodes = self.model.edges, self.model.nodes
+        waiting = {name for name, steps in self.steps.items() if steps}
+        at_once = [e for e in edges if e[1] not in waiting]
+        instant = [e for e in at_once if nodes[e[0]].kind not in ("IF", "LIF", "CubaLIF")]
+        linear = [e for e in edges if nodes[e[0]].kind not in SPIKING]
+        for part, lacks in ((instant, "cycle without delay"), (linear, "cycle without neurons")):
+            if not nx.is_directed_acyclic_graph(graph := nx.DiGraph(part)):
+                loop = [a for a, _ in nx.find_cycle(graph)]
+                self.report.refuse(
+                    nodes[loop[0]].where,
+                    f"{lacks}: {_arrows(loop)}",
+                    "a loop needs neurons, and a neuron with memory or a Delay",
+                )
+        start = self.model.input
+        found = set(feedback([*at_once, *((start, name) for name in waiting)], start))
+        for a, b in sorted(found):
+            self.report.faithful(f"edge {a!r} -> {b!r}", "closes a loop: one timestep later")
+        return found
+
+    # --- shapes ---
+
+    def _find_shapes(self) -> None:
+        """Of every node, along the edges from the input."""
+        closing = set(feedback(self.model.edges, self.model.input))
+        forward = nx.DiGraph(e for e in self.model.edges if e not in closing)
+        reached = {self.model.input, *nx.descendants(forward, self.model.input)}
+        for name, node in self.model.nodes.items():
+            if name not in reached:
+                self.report.refuse(
+                    node.where, "is not reached from the Input", "add the missing edge"
+                )
+        order = list(nx.lexicographical_topological_sort(forward))
+        for name in order:
+            if name != self.model.input:
+                before = next(a for a in self.model.before(name) if (a, name) not in closing)
+                self.shapes[name] = self._shape(self.model.nodes[name], self.shapes[before])
+        for name in order:
+            self._check_inputs(self.model.nodes[name])
+
+    def _shape(self, node: NirNode, taken: Shape) -> Shape:
+        """What a node gives for what it takes."""
+        if node.kind in SPIKING + INTEGRATORS:
+            own = self.rules.shape(node)
+            return taken if own is None else own
+        if node.kind in ("Output", "Relay"):
+            return taken
+        try:
+            shape = _LINEAR[node.kind](self, node, Value((), taken)).shape
+        except ModelError as error:
+            self._refuse(node, error)
+        if prod(shape) > LARGEST:
+            self.report.refuse(node.where, f"gives shape {shape}", "that is too large")
+        return shape
+
+    def _check_inputs(self, node: NirNode) -> None:
+        """All that meets in a node has one shape; neurons and Output give what they take."""
+        before = [(a, self.shapes[a]) for a in self.model.before(node.name)]
+        own = node.kind in SPIKING + INTEGRATORS
+        wanted = self.shapes[node.name] if own else before[0][1] if before else ()
+        declared = node.values.get("shape") if node.kind in ("Output", "Relay") else None
+        if declared is not None:
+            wanted = as_shape(declared)
+        for name, shape in before:
+            if shape != wanted:
+                self.report.refuse(
+                    node.where,
+                    f"takes shape {wanted}, {name!r} gives {shape}",
+                    "make the shapes agree",
+                )
+
+    def _refuse(self, node: NirNode, error: ModelError) -> Any:
+        if isinstance(error, RefusedError):
+            raise error
+        self.report.refuse(node.where, str(error), "make the layers agree")
+
+    # --- values ---
+
+    def _linear_order(self) -> list[str]:
+        skipped = (*SPIKING, "Input")
+        part = nx.DiGraph(e for e in self.model.edges if self.model.nodes[e[0]].kind not in skipped)
+        part.add_nodes_from(n.name for n in self.model.nodes.values())
+        return [
+            name
+            for name in nx.lexicographical_topological_sort(part)
+            if self.model.nodes[name].kind in _LINEAR
+        ]
+
+    def into(self, node: NirNode) -> Value:
+        """What arrives at a node."""
+        parts = []
+        for name in self.model.before(node.name):
+            value = self.values[name]
+            parts.append(value.delayed(1) if (name, node.name) in self.late else value)
+        return total(parts)
+
+    def _take(self, node: NirNode) -> None:
+        try:
+            self.values[node.name] = _LINEAR[node.kind](self, node, self.into(node))
+        except ModelError as error:
+            self._refuse(node, error)
+        if node.kind not in ("Relay", "Delay"):
+            self.report.faithful(node.where, _LINEAR_TEXT.get(node.kind, "synapses"))
+
+    def _populate(self) -> None:
+        """Populations, and what goes into them."""
+        for name in self.shapes:
+            node = self.model.nodes[name]
+            if node.kind in SPIKING:
+                neuron, grid = self.rules.neuron(node), grid_of(self.shapes[name])
+                value = self._charged(node, neuron)
+                self.net.nodes.append(
+                    Population(
+                        name,
+                        grid,
+                        neuron.tau,
+                        neuron.v_threshold,
+                        neuron.v_init,
+                        self.rules.reset,
+                        bias=_small(value.bias, grid),
+                        tau_syn=neuron.tau_syn,
+                    )
+                )
+                self._connect(name, grid, value)
+                self.report.faithful(node.where, _described(neuron))
+
+    def _charged(self, node: NirNode, neuron: Neuron) -> Value:
+        """What arrives at a neuron, in units of its potential."""
+        shape = self.shapes[node.name]
+        gain, rest = (_fitting(a, shape) for a in (neuron.gain, neuron.bias))
+        value = self.into(node)
+        if np.any(gain != 1):
+            value = value.scaled(gain)
+        return value.biased(np.array(np.broadcast_to(rest, shape)))
+
+    def _connect(self, name: str, grid: Shape, value: Value) -> None:
+        for term in value.terms:
+            try:
+                maps = finished(term, grid)
+            except ModelError as error:
+                self._refuse(self.model.nodes[name], error)
+            self.net.projections.append(Projection(term.pre, name, maps, lag=term.lag))
+
+    def _read_out(self) -> None:
+        output = self.model.nodes[self.model.output]
+        last = self.model.nodes[self.model.before(output.name)[0]]
+        tau, node, what = 1.0, output, "the logits are the sum over the timesteps"
+        if last.kind in INTEGRATORS:
+            node, neuron = last, self.rules.neuron(last)
+            if neuron.tau_syn:
+                self.report.refuse(last.where, "has a synaptic current", "take LI, or tau_syn = dt")
+            tau, value = neuron.tau, self._charged(last, neuron)
+            what = f"the readout: the logits are its potentials, leak {tau:.6g}"
+        else:
+            value = self.into(output)
+        shape = (prod(self.shapes[node.name]),)
+        self.net.nodes.append(Readout(output.name, shape, _small(value.bias, shape), tau))
+        self._connect(output.name, shape, value)
+        self.report.faithful(node.where, what)
+
+
+def _arrows(loop: list[str]) -> str:
+    return " -> ".join([*loop, loop[0]])
+
+
+def _described(neuron: Neuron) -> str:
+    gain = neuron.gain.ravel()
+    times = f"{gain[0]:.6g}" if np.all(gain == gain[0]) else f"{gain.min():.6g} to {gain.max():.6g}"
+    syn = f", current leak {neuron.tau_syn:.6g}" if neuron.tau_syn else ""
+    return f"leak {neuron.tau:.6g}{syn}, threshold {neuron.v_threshold:g}, inputs times {times}"
+
+
+def _fitting(values: Array, shape: Shape) -> Array:
+    """One number, or one a neuron."""
+    return values.reshape(()) if values.size == 1 else np.asarray(np.broadcast_to(values, shape))
+
+
+def _small(bias: Array | None, grid: Shape) -> Array:
+    """A bias in its smallest shape: (), (C, 1, 1) or one a neuron."""
+    if bias is None or not np.any(bias):
+        return np.zeros((), np.float32)
+    full = bias.reshape(grid)
+    rows = full.reshape(grid[0], -1)
+    if len(grid) == 1 or np.any(rows != rows[:, :1]):
+        return full
+    return np.array(rows[:, 0]).reshape(-1, *[1] * (len(grid) - 1))
+
+
+# --- linear nodes --------------------------------------------------------------------------------
+# Each takes (lowering, node, value); a value without terms asks for the shape alone.
+
+
+def _finite(node: NirNode, name: str) -> Array:
+    found = node.values.get(name)
+    if not (
+        isinstance(found, np.ndarray) and found.dtype.kind in "fiu" and np.all(np.isfinite(found))
+    ):
+        raise ModelError(f"{name} holds no numbers, NaN or infinity")
+    return found if found.dtype == np.float32 else found.astype(np.float64)
+
+
+def _matrix(_: _Lowering, node: NirNode, value: Value) -> Value:
+    weight = _finite(node, "weight")
+    if weight.ndim != 2 or value.shape != weight.shape[1:]:
+        raise ModelError(
+            f"weights {weight.shape} do not take shape {value.shape}" + _flatten_hint(value.shape)
+        )
+    after = value.through(Dense(weight), weight.shape[:1])
+    if node.kind == "Linear":
+        return after
+    bias = _finite(node, "bias").ravel()
+    if len(bias) != len(weight):
+        raise ModelError(f"a bias of {len(bias)} for {len(weight)} neurons")
+    return after.biased(bias)
+
+
+def _flatten_hint(shape: Shape) -> str:
+    return "; Flatten counts from 0, without the batch" if len(shape) > 1 else ""
+
+
+def _scale(_: _Lowering, node: NirNode, value: Value) -> Value:
+    scale = _finite(node, "scale")
+    if scale.size != 1 and scale.shape != value.shape:
+        raise ModelError(f"scales shape {scale.shape}, receives {value.shape}")
+    return value.scaled(_fitting(scale.astype(np.float64), value.shape))
+
+
+def _conv(_: _Lowering, node: NirNode, value: Value) -> Value:
+    weight, flat = _finite(node, "weight"), node.kind == "Conv1d"
+    if weight.ndim != (3 if flat else 4):
+        raise ModelError(f"weights of shape {weight.shape}")
+    declared = node.values.get("input_shape")
+    if declared is not None and as_shape(declared) != value.shape[1:]:
+        raise ModelError(f"takes size {as_shape(declared)}, receives shape {value.shape}")
+    if len(value.shape) != (2 if flat else 3):
+        raise ModelError(f"cannot take shape {value.shape}")
+    size = 1 if flat else 2
+    stride, dilation = (_sizes(node, name, size, 1) for name in ("stride", "dilation"))
+    padding = _padding(node, weight.shape[2:], stride, dilation)
+    groups = int(np.ravel(node.values["groups"])[0])
+    if groups < 1 or len(weight) % groups:
+        raise ModelError(f"{groups} groups of {len(weight)} channels")
+    if flat:
+        weight = weight[:, :, None]
+        stride, padding, dilation = (1, *stride), (0, *padding), (1, *dilation)
+    conv = Conv2d(weight, _pair(stride), _pair(padding), _pair(dilation), groups)
+    shape = conv.out_shape(grid_of(value.shape))
+    after = value.through(conv, (shape[0], shape[2]) if flat else shape)
+    bias = node.values.get("bias")
+    if bias is None or not np.any(bias):
+        return after
+    bias = _finite(node, "bias").ravel()
+    if len(bias) not in (1, len(weight)):
+        raise ModelError(f"a bias of {len(bias)} for {len(weight)} channels")
+    return after.biased(np.broadcast_to(bias, len(weight)))
+
+
+def _padding(node: NirNode, kernel: Shape, stride: Shape, dilation: Shape) -> Shape:
+    given = node.values["padding"]
+    if not isinstance(given, str):
+        return _sizes(node, "padding", len(kernel), 0)
+    if given == "valid":
+        return (0,) * len(kernel)
+    reach = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+    if given != "same" or set(stride) != {1} or any(r % 2 for r in reach):
+        raise ModelError(f"padding {given!r} is asymmetric here; pad both sides alike")
+    return tuple(r // 2 for r in reach)
+
+
+def _sizes(node: NirNode, name: str, size: int, least: int) -> Shape:
+    found = np.ravel(node.values[name])
+    found = np.repeat(found, size) if len(found) == 1 else found
+    if found.dtype.kind not in "iu" and not np.all(found == np.floor(found)):
+        raise ModelError(f"{name} = {found.tolist()}: whole numbers are needed")
+    if len(found) != size or found.min() < least or found.max() > 1 << 20:
+        raise ModelError(f"{name} = {found.tolist()}: {size} numbers from {least} on are needed")
+    return as_shape(found)
+
+
+def _pair(values: Shape) -> Pair:
+    return values[0], values[1]
+
+
+def _pool(_: _Lowering, node: NirNode, value: Value) -> Value:
+    kernel, stride = (_pair(_sizes(node, name, 2, 1)) for name in ("kernel_size", "stride"))
+    padding = _pair(_sizes(node, "padding", 2, 0))
+    if len(value.shape) != 3:
+        raise ModelError(f"pools (C, H, W), receives shape {value.shape}")
+    step: AvgPool2d | Conv2d = AvgPool2d(kernel)
+    if stride != kernel or padding != (0, 0):
+        channels = value.shape[0]
+        weight = np.full((channels, 1, *kernel), 1 / prod(kernel))
+        step = Conv2d(weight, stride, padding, groups=channels)
+    after = value.through(step, step.out_shape(value.shape))
+    return after.scaled(np.asarray(float(prod(kernel)))) if node.kind == "SumPool2d" else after
+
+
+def _flatten(_: _Lowering, node: NirNode, value: Value) -> Value:
+    rank = len(value.shape)
+    start, end = (int(np.ravel(node.values[name])[0]) for name in ("start_dim", "end_dim"))
+    start, end = (d + rank if d < 0 else d for d in (start, end))
+    if not 0 <= start <= end < rank:
+        raise ModelError(f"flattens dimensions {start} to {end} of shape {value.shape}")
+    joined = prod(value.shape[start : end + 1])
+    return value.flattened((*value.shape[:start], joined, *value.shape[end + 1 :]))
+
+
+def _delay(net: _Lowering, node: NirNode, value: Value) -> Value:
+    if value.bias is not None and net.steps[node.name]:
+        raise ModelError("delays a bias; put the Delay before the layer that has it")
+    return value.delayed(net.steps[node.name])
+
+
+def _relay(_: _Lowering, __: NirNode, value: Value) -> Value:
+    return value
+
+
+_LINEAR: dict[str, Callable[[_Lowering, NirNode, Value], Value]] = {
+    "Affine": _matrix,
+    "AvgPool2d": _pool,
+    "Conv1d": _conv,
+    "Conv2d": _conv,
+    "Delay": _delay,
+    "Flatten": _flatten,
+    "Linear": _matrix,
+    "Relay": _relay,
+    "Scale": _scale,
+    "SumPool2d": _pool,
+}
+_LINEAR_TEXT = {
+    "AvgPool2d": "folded into synapses",
+    "SumPool2d": "folded into synapses",
+    "Flatten": "another shape, in C order",
+    "Scale": "goes into the weights",
+}

@@ -1,0 +1,284 @@
+"""NIR files as plain Python: nodes with their arrays, edges, sub-graphs inlined; and the sidecar.
+
+A sidecar, ``network.nir.json`` beside ``network.nir``, holds what NIR has no place for. Nothing of
+the ``nir`` package is left behind :func:`read_nir`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seenn_deploy.errors import ModelError
+from seenn_deploy.folders import sha256
+from seenn_deploy.graph import Array, Shape
+from seenn_deploy.loss_report import LossReport
+
+FORMAT = "seenn-deploy NIR sidecar"
+VERSION = 1
+INSTALL = "pip install 'seenn-deploy[nir]'"
+
+
+@dataclass(frozen=True, eq=False)
+class NirNode:
+    """One node.
+
+    Parameters
+    ----------
+    kind : str
+        ``LIF``, ``Conv2d``, ..; ``Relay`` stands for the Input or Output of a sub-graph.
+    name : str
+        Sub-graphs are in it, with dots.
+    values : dict
+        Arrays (float64, int64 or as stored), numbers and strings by the name of the parameter.
+    metadata : dict
+    """
+
+    kind: str
+    name: str
+    values: dict[str, Any]
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def where(self) -> str:
+        """Kind and name, as errors print them."""
+        return f"{self.kind} node {self.name!r}"
+
+
+@dataclass(frozen=True, eq=False)
+class NirModel:
+    """A graph without sub-graphs.
+
+    Parameters
+    ----------
+    nodes : dict of NirNode
+    edges : tuple of (str, str)
+    input, output : str
+    """
+
+    nodes: dict[str, NirNode]
+    edges: tuple[tuple[str, str], ...]
+    input: str
+    output: str
+
+    def before(self, name: str) -> list[str]:
+        """The nodes with an edge into `name`."""
+        return [a for a, b in self.edges if b == name]
+
+
+def import_nir(path: Path) -> Any:
+    """The nir package.
+
+    Raises
+    ------
+    ModelError
+        When it is not installed.
+    """
+    try:
+        import nir
+    except ImportError:
+        raise ModelError(f"{path}: NIR needs the nir package; {INSTALL}") from None
+    return nir
+
+
+def read_nir(path: Path, report: LossReport) -> NirModel:
+    """Read a file and check its structure.
+
+    Raises
+    ------
+    ModelError
+        When nir is not installed, or the file is damaged; `RefusedError` when an edge leads
+        nowhere, is there twice, or inputs and outputs are not one each.
+    """
+    graph = _load(path)
+    nodes, edges = dict[str, NirNode](), list[tuple[str, str]]()
+    _inline(graph, "", nodes, edges, report)
+    _check_edges(nodes, edges, report)
+    ends = {
+        kind: [n.name for n in nodes.values() if n.kind == kind] for kind in ("Input", "Output")
+    }
+    for kind, found in ends.items():
+        if len(found) != 1:
+            names = ", ".join(map(repr, found)) or "none"
+            report.refuse("graph", f"has {len(found)} {kind} nodes ({names})", "one is needed")
+    model = NirModel(nodes, tuple(edges), ends["Input"][0], ends["Output"][0])
+    _check_connected(model, report)
+    return model
+
+
+def _load(path: Path) -> Any:
+    nir = import_nir(path)
+    try:
+        graph = nir.read(path, type_check=False)
+    except Exception as error:  # h5py, nir and numpy raise many kinds: a damaged or strange file
+        text = str(error) or type(error).__name__
+        raise ModelError(f"{path}: not a readable NIR file ({' '.join(text.split())})") from None
+    if not isinstance(graph, nir.NIRGraph):
+        raise ModelError(f"{path}: holds a {type(graph).__name__} node; a graph is expected")
+    return graph
+
+
+def _inline(
+    graph: Any,
+    prefix: str,
+    nodes: dict[str, NirNode],
+    edges: list[tuple[str, str]],
+    report: LossReport,
+) -> None:
+    """Add the nodes and edges of `graph`, and of the graphs in it, under dotted names."""
+    ports = dict[str, tuple[str, str]]()
+    for name, node in graph.nodes.items():
+        full = f"{prefix}{name}"
+        if hasattr(node, "nodes"):
+            _inline(node, f"{full}.", nodes, edges, report)
+            ports[name] = _ports(node, full, report)
+            report.faithful(f"NIRGraph node {full!r}", "inlined")
+        else:
+            nodes[full] = _plain(full, node, bool(prefix))
+    for a, b in graph.edges:
+        pre = ports[a][1] if a in ports else f"{prefix}{a}"
+        post = ports[b][0] if b in ports else f"{prefix}{b}"
+        edges.append((pre, post))
+
+
+def _ports(graph: Any, name: str, report: LossReport) -> tuple[str, str]:
+    """Where edges to and from a sub-graph end."""
+    found = []
+    for kind in ("Input", "Output"):
+        names = [k for k, n in graph.nodes.items() if type(n).__name__ == kind]
+        if len(names) != 1:
+            report.refuse(
+                f"NIRGraph node {name!r}",
+                f"has {len(names)} {kind} nodes",
+                "a sub-graph needs one, so that edges say where they end",
+            )
+        found.append(f"{name}.{names[0]}")
+    return found[0], found[1]
+
+
+def _plain(name: str, node: Any, inner: bool) -> NirNode:
+    kind = type(node).__name__
+    left_out = ("input_type", "output_type", "metadata")
+    values = {f.name: getattr(node, f.name) for f in fields(node) if f.name not in left_out}
+    if kind in ("Input", "Output"):
+        values["shape"] = _shape(node.input_type if kind == "Input" else node.output_type)
+    if inner and kind in ("Input", "Output"):
+        kind = "Relay"
+    metadata = node.metadata if isinstance(node.metadata, dict) else {}
+    return NirNode(kind, name, {k: _value(v) for k, v in values.items()}, metadata)
+
+
+def _shape(types: dict[str, Any]) -> Array | None:
+    (found,) = list(types.values()) or [None]
+    return None if found is None else np.atleast_1d(found)
+
+
+def _value(value: Any) -> Any:
+    """Numbers and lists as arrays; what is neither, as it is."""
+    if value is None or isinstance(value, str | bytes):
+        return value.decode(errors="replace") if isinstance(value, bytes) else value
+    return np.asarray(value)
+
+
+def _check_edges(
+    nodes: dict[str, NirNode], edges: Iterable[tuple[str, str]], report: LossReport
+) -> None:
+    known = ", ".join(sorted(nodes)[:20])
+    for (a, b), times in Counter(edges).items():
+        for end in (a, b):
+            if end not in nodes:
+                report.refuse(
+                    f"edge {a!r} -> {b!r}", f"there is no node {end!r}", f"the file has {known}"
+                )
+        if times > 1:
+            report.refuse(
+                f"edge {a!r} -> {b!r}",
+                f"is there {times} times",
+                "write it once; a Scale node makes it stronger",
+            )
+
+
+def _check_connected(model: NirModel, report: LossReport) -> None:
+    fed, feeding = {b for _, b in model.edges}, {a for a, _ in model.edges}
+    for node in model.nodes.values():
+        if node.kind != "Input" and node.name not in fed:
+            report.refuse(node.where, "has no input", "add the missing edge, or leave it out")
+        if node.kind != "Output" and node.name not in feeding:
+            report.refuse(node.where, "feeds nothing", "add the missing edge, or leave it out")
+    if model.input in fed:
+        report.refuse(f"Input node {model.input!r}", "has an edge into it", "leave that edge out")
+    if model.output in feeding:
+        report.refuse(f"Output node {model.output!r}", "feeds a node", "leave that edge out")
+
+
+def as_shape(values: Any) -> Shape:
+    """An array of sizes as a tuple of int."""
+    return tuple(int(n) for n in np.atleast_1d(values))
+
+
+# --- the sidecar ---------------------------------------------------------------------------------
+
+
+def sidecar_path(path: Path) -> Path:
+    """``network.nir.json`` for ``network.nir``."""
+    return path.with_name(f"{path.name}.json")
+
+
+def read_sidecar(path: Path) -> dict[str, Any] | None:
+    """The sidecar of a NIR file, or None where there is none.
+
+    Raises
+    ------
+    ModelError
+        When it is damaged, of another version, or of another NIR file.
+    """
+    beside = sidecar_path(path)
+    if not beside.is_file():
+        return None
+    try:
+        stored: dict[str, Any] = json.loads(beside.read_text(encoding="utf-8"))
+        found = stored["format"], stored["version"], stored["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ModelError(f"{beside}: no sidecar of a NIR file; move it away") from None
+    if found[:2] != (FORMAT, VERSION):
+        raise ModelError(
+            f"{beside}: format {found[0]!r} version {found[1]}, this is {FORMAT!r} version "
+            f"{VERSION}; export again, or move it away"
+        )
+    if found[2] != sha256(path):
+        raise ModelError(
+            f"{beside}: was written for another {path.name} (its checksum differs); export again, "
+            "or move the sidecar away to read the file alone"
+        )
+    return stored
+
+
+def feedback(edges: Iterable[tuple[str, str]], start: str) -> Iterator[tuple[str, str]]:
+    """The edges that close a loop on the way from `start`: to a node that is being walked through.
+
+    Neighbours are visited by name, so the answer does not depend on the order of a file.
+    """
+    after: dict[str, list[str]] = {}
+    for a, b in sorted(set(edges), reverse=True):
+        after.setdefault(a, []).append(b)
+    on_path, done = {start}, set[str]()
+    stack = [(start, list(after.get(start, [])))]
+    while stack:
+        name, left = stack[-1]
+        if not left:
+            stack.pop()
+            on_path.discard(name)
+            done.add(name)
+            continue
+        following = left.pop()
+        if following in on_path:
+            yield name, following
+        elif following not in done:
+            on_path.add(following)
+            stack.append((following, list(after.get(following, []))))

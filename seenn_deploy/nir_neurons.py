@@ -1,0 +1,248 @@
+"""NIR's neurons in discrete time: what a timestep leaves, what an input adds.
+
+Forward Euler over a timestep dt, as snnTorch, SpikingJelly and Norse read NIR files:
+
+======  ==============================================================  =========================
+node    equation                                                        timestep
+======  ==============================================================  =========================
+IF, I   dv/dt = R I                                                     v += R dt I
+LIF,    tau dv/dt = (v_leak - v) + R I                                  v = (1 - d) v + d (v_leak
+LI                                                                      + R I), d = dt / tau
+Cuba-   the same, with tau_syn dI/dt = -I + w_in S                      I = (1 - e) I + e w_in S
+LIF                                                                     first, e = dt / tau_syn
+======  ==============================================================  =========================
+
+``exact`` takes d = 1 - exp(-dt / tau): right for an input that is constant during a timestep.
+Potentials are counted from v_reset, so that a hard reset goes to 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from seenn_deploy.graph import Array, Shape
+from seenn_deploy.loss_report import LossReport
+from seenn_deploy.nir_file import NirNode
+
+SPIKING = ("IF", "LIF", "CubaLIF", "Threshold")
+INTEGRATORS = ("I", "LI", "CubaLI")
+CLOSE = 1e-6  # files hold float32: gains, taus and delays this close to each other are equal
+Integration = Literal["euler", "exact"]
+Reset = Literal["hard", "soft"]
+
+
+@dataclass(frozen=True, eq=False)
+class Neuron:
+    """Parameters of a population or readout, and what its inputs are multiplied by.
+
+    Parameters
+    ----------
+    tau, tau_syn, v_threshold, v_init : float
+    gain : float64 array, () or one a neuron
+    bias : float64 array, () or one a neuron
+    """
+
+    tau: float
+    gain: Array
+    bias: Array
+    tau_syn: float = 0.0
+    v_threshold: float = 1.0
+    v_init: float = 0.0
+
+
+def infer_dt(nodes: Iterable[NirNode], report: LossReport) -> float:
+    """The timestep in which every input moves the potential by exactly itself, R dt / tau = 1.
+
+    So snnTorch and SpikingJelly write their files, and Sinabs its IF neurons.
+
+    Raises
+    ------
+    RefusedError
+        When neurons disagree, or nothing would be left of any potential.
+    """
+    found = [(n, _unit_steps(n)) for n in nodes if n.kind in SPIKING + INTEGRATORS]
+    steps = np.concatenate([np.ravel(s) for _, s in found] or [np.ones(0)])
+    if not len(steps):
+        return 1.0
+    dt = float(f"{steps.flat[0]:.6g}")
+    agree = np.all(np.isfinite(steps)) and dt > 0 and np.allclose(steps, dt, rtol=1e-5, atol=0)
+    taus = [
+        np.ravel(n.values[key]) for n, _ in found for key in ("tau", "tau_mem") if key in n.values
+    ]
+    leaky = [n for n, _ in found if n.kind not in ("IF", "I")]
+    vanishing = (
+        leaky
+        and len(leaky) == len(found)
+        and bool(taus)
+        and np.concatenate(taus).max() <= dt * 1.00001
+    )
+    if not agree or vanishing:
+        where = leaky[0].where if leaky else found[0][0].where
+        report.refuse(
+            where,
+            "has constants from which no timestep follows",
+            "give dt in the file's unit of time (--dt 0.001)",
+        )
+    return dt
+
+
+def _unit_steps(node: NirNode) -> Array:
+    """The timesteps for which the gains of a node are 1."""
+    v = {k: np.asarray(x, np.float64) for k, x in node.values.items() if k != "v_reset"}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if node.kind in ("IF", "I"):
+            return np.atleast_1d(1 / v["r"])
+        if node.kind in ("LIF", "LI"):
+            return np.atleast_1d(v["tau"] / v["r"])
+        if node.kind == "Threshold":
+            return np.ones(0)
+        return np.stack(
+            [np.atleast_1d(v["tau_mem"] / v["r"]), np.atleast_1d(v["tau_syn"] / v["w_in"])]
+        )
+
+
+class Discretisation:
+    """How neurons become difference equations.
+
+    Parameters
+    ----------
+    dt : float
+    integration : 'euler' or 'exact'
+    reset : 'hard' or 'soft'
+    report : LossReport
+    """
+
+    def __init__(self, dt: float, integration: Integration, reset: Reset, report: LossReport):
+        self.dt, self.integration, self.reset, self.report = dt, integration, reset, report
+
+    def neuron(self, node: NirNode) -> Neuron:
+        """Any node of `SPIKING` or `INTEGRATORS`.
+
+        Raises
+        ------
+        RefusedError
+        """
+        self._check(node)
+        if node.kind == "Threshold":
+            found = Neuron(0.0, np.ones(()), np.zeros(()))
+            return self._spiking(node, found, _array(node, "threshold"), np.zeros(()))
+        reset = _array(node, "v_reset") if node.kind in SPIKING else np.zeros(())
+        if self.reset == "soft" and np.any(reset):
+            self.report.refuse(
+                node.where,
+                "has a v_reset other than 0, which a soft reset ignores",
+                "import it with reset='hard'",
+            )
+        found = self._integrating(node, reset)
+        if node.kind in INTEGRATORS:
+            return found
+        return self._spiking(node, found, _array(node, "v_threshold"), reset)
+
+    def shape(self, node: NirNode) -> Shape | None:
+        """The shape that the parameters say; None where they are scalars for any number."""
+        known = {"Threshold": "threshold"}.get(node.kind, "r")
+        shape = np.shape(node.values[known])
+        return shape if np.prod(shape, dtype=int) != 1 or len(shape) > 1 else None
+
+    def _check(self, node: NirNode) -> None:
+        for name, value in node.values.items():
+            if not (isinstance(value, np.ndarray) and value.dtype.kind in "fiub"):
+                self.report.refuse(node.where, f"{name} holds no numbers", "export it again")
+            if not np.all(np.isfinite(value)):
+                self.report.refuse(node.where, f"{name} holds NaN or infinity", "export it again")
+
+    def _integrating(self, node: NirNode, reset: Array) -> Neuron:
+        """Without threshold; potentials counted from `reset`."""
+        if node.kind in ("IF", "I"):
+            return Neuron(1.0, _snapped(_array(node, "r") * self.dt), np.zeros(()))
+        tau_name = "tau" if node.kind in ("LIF", "LI") else "tau_mem"
+        taken = self._share(node, tau_name)
+        gain = _array(node, "r") * taken
+        rest = (_array(node, "v_leak") - reset) * taken
+        tau_syn = 0.0
+        if node.kind in ("CubaLIF", "CubaLI"):
+            entering = self._share(node, "tau_syn")
+            gain, tau_syn = gain * _array(node, "w_in") * entering, _left(entering)
+            if tau_syn and np.any(rest):
+                self.report.refuse(
+                    node.where,
+                    "has a v_leak other than its v_reset",
+                    "put it into the bias of the layer before",
+                )
+        return Neuron(_left(taken), _snapped(gain), rest, tau_syn)
+
+    def _share(self, node: NirNode, name: str) -> float:
+        """The share of a state that a timestep replaces: dt / tau, or 1 - exp(-dt / tau)."""
+        taus = np.ravel(_array(node, name))
+        tau = float(taus[0])
+        if not np.allclose(taus, tau, rtol=CLOSE, atol=0):
+            self.report.refuse(
+                node.where,
+                f"{name} differs from neuron to neuron ({taus.min():g} to {taus.max():g})",
+                "split it into one node for each value",
+            )
+        if tau <= 0:
+            self.report.refuse(node.where, f"{name} = {tau:g}", "it must be positive")
+        if self.integration == "exact":
+            return float(-np.expm1(-self.dt / tau))
+        if self.dt / tau > 1 + CLOSE:
+            self.report.refuse(
+                node.where,
+                f"{name} = {tau:g} is shorter than a timestep of "
+                f"{self.dt:g}, which forward Euler cannot take",
+                "give a smaller dt, or integration='exact'",
+            )
+        return min(self.dt / tau, 1.0)
+
+    def _spiking(self, node: NirNode, neuron: Neuron, threshold: Array, reset: Array) -> Neuron:
+        """One threshold for all neurons: those with another have their inputs scaled."""
+        height = np.atleast_1d(threshold - (0 if self.reset == "soft" else reset))
+        common = float(_most_common(height))
+        start = -reset if self.reset == "hard" else np.zeros(())
+        gain, bias = neuron.gain, neuron.bias
+        if np.any(height != common):
+            if height.min() <= 0:
+                self.report.refuse(
+                    node.where,
+                    "has thresholds that differ and are not positive",
+                    "give it positive thresholds",
+                )
+            scale = (common / height).reshape(np.shape(threshold - reset))
+            gain, bias, start = gain * scale, bias * scale, start * scale
+            self.report.faithful(
+                node.where,
+                f"thresholds {height.min():g} to {height.max():g} "
+                f"became {common:g}: inputs scaled, up to rounding",
+            )
+        v_init = float(np.ravel(start)[0])
+        if not np.allclose(start, v_init):
+            self.report.refuse(
+                node.where, "v_reset differs from neuron to neuron", "give it one v_reset"
+            )
+        return Neuron(neuron.tau, gain, bias, neuron.tau_syn, common, v_init + 0.0)
+
+
+def _array(node: NirNode, name: str) -> Array:
+    return np.asarray(node.values[name], np.float64)
+
+
+def _left(taken: float) -> float:
+    """What a share leaves; 0 where nothing but rounding is left."""
+    left = 1 - taken
+    return 0.0 if left < 1e-12 else left
+
+
+def _snapped(gain: Any) -> Array:
+    """Gains that are 1 but for the rounding of float32 constants."""
+    gain = np.asarray(gain, np.float64)
+    close = np.where(np.abs(gain - 1) < CLOSE, 1.0, gain)
+    return np.asarray(close.flat[0] if close.size and np.all(close == close.flat[0]) else close)
+
+
+def _most_common(values: Array) -> Array:
+    found, times = np.unique(values, return_counts=True)
+    return np.asarray(found[np.argmax(times)])

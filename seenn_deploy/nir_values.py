@@ -1,0 +1,302 @@
+"""What flows along the edges of a NIR graph between two neurons: sums of linear maps, and a bias.
+
+A spiking graph has one layer of synapses between two populations. NIR allows any number of linear
+nodes there: scales go into weights, two matrices become their product, and whatever else follows
+each other becomes an explicit list of synapses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from math import prod
+
+import numpy as np
+
+from seenn_deploy.compiler.fold_affine import response
+from seenn_deploy.compiler.synapse_list import by_source, conv_synapses, dense_synapses
+from seenn_deploy.errors import ModelError
+from seenn_deploy.graph import (
+    Affine,
+    Array,
+    AvgPool2d,
+    Conv2d,
+    Dense,
+    Identity,
+    LinearMap,
+    Shape,
+    Sparse,
+)
+
+MOST_SYNAPSES = 20_000_000  # of an explicit list
+MOST_TERMS = 1000
+Listed = tuple[Array, Array, Array]
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """What one population or the source contributes.
+
+    Parameters
+    ----------
+    pre : str
+    shape : Shape
+        Of `pre`.
+    lag : int
+    maps : tuple of linear maps
+        Average pools, then at most one layer of synapses.
+    scale : float64 array
+        What comes behind them: (), or one a neuron.
+    """
+
+    pre: str
+    shape: Shape
+    lag: int = 0
+    maps: tuple[LinearMap, ...] = ()
+    scale: Array = field(default_factory=lambda: np.ones(()))
+
+    @property
+    def grid(self) -> Shape:
+        """The shape behind the maps."""
+        shape = self.shape
+        for step in self.maps:
+            shape = step.out_shape(shape)
+        return shape
+
+    @property
+    def has_synapses(self) -> bool:
+        """Is there more than pools."""
+        return any(not isinstance(m, AvgPool2d) for m in self.maps)
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """A sum of terms.
+
+    Parameters
+    ----------
+    terms : tuple of Term
+    shape : Shape
+        As NIR sees it.
+    bias : float64 array of `shape`, optional
+    """
+
+    terms: tuple[Term, ...]
+    shape: Shape
+    bias: Array | None = None
+
+    def delayed(self, lag: int) -> Value:
+        """The same, `lag` timesteps later."""
+        return replace(self, terms=tuple(replace(t, lag=t.lag + lag) for t in self.terms))
+
+    def scaled(self, scale: Array) -> Value:
+        """The same times `scale`, one number or one a neuron."""
+        if scale.ndim and scale.shape != self.shape:
+            scale = np.broadcast_to(scale, self.shape)
+        terms = tuple(replace(t, scale=_product(t.scale, scale)) for t in self.terms)
+        return replace(self, terms=terms, bias=None if self.bias is None else self.bias * scale)
+
+    def biased(self, bias: Array) -> Value:
+        """The same plus `bias`, which fits the shape from the left."""
+        if not np.any(bias):
+            return self
+        full = bias.astype(np.float64).reshape(*bias.shape, *[1] * (len(self.shape) - bias.ndim))
+        return replace(
+            self, bias=(0 if self.bias is None else self.bias) + np.broadcast_to(full, self.shape)
+        )
+
+    def flattened(self, shape: Shape) -> Value:
+        """The same in another shape, in C order."""
+        terms = tuple(
+            replace(t, scale=t.scale.reshape(shape) if t.scale.ndim else t.scale)
+            for t in self.terms
+        )
+        return Value(terms, shape, None if self.bias is None else self.bias.reshape(shape))
+
+    def through(self, step: Conv2d | Dense | AvgPool2d, shape: Shape) -> Value:
+        """Behind one more linear map over :func:`grid_of` its shape; `shape` is the new one."""
+        before = grid_of(self.shape)
+        bias = None
+        if self.bias is not None:
+            bias = _response(step, self.bias.reshape(before)).reshape(shape)
+        return Value(tuple(_behind(t, step, before) for t in self.terms), shape, bias)
+
+
+def total(values: list[Value]) -> Value:
+    """The sum of values of one shape.
+
+    Raises
+    ------
+    ModelError
+        When there are too many terms.
+    """
+    terms = tuple(t for v in values for t in v.terms)
+    if len(terms) > MOST_TERMS:
+        raise ModelError(f"is a sum of {len(terms)} paths; at most {MOST_TERMS} can be taken")
+    biases = [v.bias for v in values if v.bias is not None]
+    return Value(terms, values[0].shape, sum(biases[1:], biases[0]) if biases else None)
+
+
+def grid_of(shape: Shape) -> Shape:
+    """The shape of a population for a shape in NIR: (N,) or (C, H, W)."""
+    if len(shape) == 2:
+        return (shape[0], 1, shape[1])
+    return shape if len(shape) in (1, 3) else (prod(shape),)
+
+
+def finished(term: Term, shape: Shape) -> tuple[LinearMap, ...]:
+    """The maps of a projection into a population of `shape`."""
+    grid = term.grid
+    rows = _by_channel(term.scale, grid)
+    if grid == shape and rows is not None:
+        return _scaled_rows(term, rows)
+    return (_compressed(_term_list(term), prod(term.shape), shape),)
+
+
+# --- one more map --------------------------------------------------------------------------------
+
+
+def _product(a: Array, b: Array) -> Array:
+    return np.asarray(np.multiply(a, b, dtype=np.float64))
+
+
+def _behind(term: Term, step: Conv2d | Dense | AvgPool2d, before: Shape) -> Term:
+    columns = _by_channel(term.scale, before)
+    fits = isinstance(step, Dense) or (term.grid == before and columns is not None)
+    if fits and not term.has_synapses:
+        return _first(term, step, columns)
+    last = term.maps[-1] if term.maps else None
+    if isinstance(step, Dense) and isinstance(last, Dense):
+        rows = np.broadcast_to(term.scale.ravel(), len(last.weight))[:, None]
+        product = step.weight.astype(np.float64) @ (last.weight * rows)
+        return replace(term, maps=(*term.maps[:-1], Dense(product)), scale=np.ones(()))
+    after = _list(step, before)
+    joined = _join(_term_list(term), after)
+    listed = _compressed(joined, prod(term.shape), step.out_shape(before))
+    return replace(term, maps=(listed,), scale=np.ones(()))
+
+
+def _first(term: Term, step: Conv2d | Dense | AvgPool2d, columns: Array | None) -> Term:
+    """The first layer of synapses, or one more pool."""
+    if isinstance(step, AvgPool2d):
+        kept = (
+            term.scale
+            if not term.scale.ndim or columns is None
+            else _pooled_scale(term, step, columns)
+        )
+        if term.maps and isinstance(pool := term.maps[-1], AvgPool2d):
+            kernel = (pool.kernel[0] * step.kernel[0], pool.kernel[1] * step.kernel[1])
+            return replace(term, maps=(*term.maps[:-1], AvgPool2d(kernel)), scale=kept)
+        return replace(term, maps=(*term.maps, step), scale=kept)
+    if np.any(term.scale != 1):
+        step = _scaled_columns(step, term.scale, columns)
+    return replace(term, maps=(*term.maps, step), scale=np.ones(()))
+
+
+def _pooled_scale(term: Term, pool: AvgPool2d, columns: Array) -> Array:
+    shape = pool.out_shape(term.grid)
+    return np.array(np.broadcast_to(columns[:, None, None], shape))
+
+
+def _scaled_columns(step: Conv2d | Dense, scale: Array, columns: Array | None) -> Conv2d | Dense:
+    weight = step.weight.astype(np.float64)
+    if isinstance(step, Dense):
+        return Dense(weight * scale.ravel())
+    assert columns is not None
+    c_out, c_group = weight.shape[:2]
+    group = np.arange(c_out) // (c_out // step.groups)
+    channel = group[:, None] * c_group + np.arange(c_group)
+    return replace(step, weight=weight * columns[channel][:, :, None, None])
+
+
+def _by_channel(scale: Array, grid: Shape) -> Array | None:
+    """One number a channel, or None where they differ within one."""
+    if not scale.ndim:
+        return np.full(grid[0], float(scale))
+    rows = scale.reshape(grid[0], -1)
+    return None if np.any(rows != rows[:, :1]) else np.array(rows[:, 0])
+
+
+def _scaled_rows(term: Term, rows: Array) -> tuple[LinearMap, ...]:
+    if not np.any(rows != 1):
+        return term.maps or (Identity(),)
+    if not term.maps and not np.any(rows != rows[0]):
+        return (Identity(np.asarray(rows[0])),)
+    if not term.has_synapses:
+        return (*term.maps, Affine(rows, np.zeros_like(rows)))
+    last = term.maps[-1]
+    if isinstance(last, Sparse):
+        channel = np.unravel_index(last.targets, last.shape_out)[0]
+        scaled: LinearMap = replace(last, weight=last.weight * rows[channel])
+    else:
+        assert isinstance(last, Conv2d | Dense)
+        weight = last.weight * rows.reshape(-1, *[1] * (last.weight.ndim - 1))
+        scaled = replace(last, weight=weight)
+    return (*term.maps[:-1], scaled)
+
+
+def _response(step: Conv2d | Dense | AvgPool2d, x: Array) -> Array:
+    if not isinstance(step, AvgPool2d):
+        return response(step, x)
+    c, height, width = step.out_shape(x.shape)
+    k_h, k_w = step.kernel
+    cut = x[:, : height * k_h, : width * k_w].reshape(c, height, k_h, width, k_w)
+    return np.asarray(cut.mean(axis=(2, 4)))
+
+
+# --- explicit lists ------------------------------------------------------------------------------
+
+
+def _list(step: LinearMap, shape: Shape) -> Listed:
+    """All synapses of a map: (source, target, weight)."""
+    _check_size(step.dense_macs(shape))
+    if isinstance(step, AvgPool2d):
+        weight = np.full((shape[0], 1, *step.kernel), 1 / prod(step.kernel))
+        return conv_synapses(Conv2d(weight, stride=step.kernel, groups=shape[0]), shape)
+    if isinstance(step, Conv2d):
+        return conv_synapses(step, shape)
+    if isinstance(step, Dense):
+        return dense_synapses(step)
+    assert isinstance(step, Sparse)
+    source = np.repeat(np.arange(len(step.indptr) - 1), np.diff(step.indptr))
+    return source, step.targets.astype(np.int64), step.weight
+
+
+def _term_list(term: Term) -> Listed:
+    size, shape = prod(term.shape), term.shape
+    every = np.arange(size)
+    found: Listed = every, every, np.ones(size)
+    for step in term.maps:
+        found = _join(found, _list(step, shape))
+        shape = step.out_shape(shape)
+    source, target, weight = found
+    return source, target, weight * np.broadcast_to(term.scale.ravel(), prod(shape))[target]
+
+
+def _join(first: Listed, second: Listed) -> Listed:
+    """The synapses of two layers in a row, those between the same neurons added up."""
+    order = np.argsort(second[0], kind="stable")
+    source, target, weight = (a[order] for a in second)
+    begin = np.searchsorted(source, first[1])
+    times = np.searchsorted(source, first[1], side="right") - begin
+    _check_size(int(times.sum()))
+    at = np.repeat(begin - np.concatenate(([0], np.cumsum(times)[:-1])), times) + np.arange(
+        times.sum()
+    )
+    pairs = np.stack((np.repeat(first[0], times), target[at]))
+    product = np.repeat(first[2].astype(np.float64), times) * weight[at]
+    found, where = np.unique(pairs, axis=1, return_inverse=True)
+    added = np.bincount(where.ravel(), weights=product, minlength=found.shape[1])
+    return found[0], found[1], added
+
+
+def _compressed(listed: Listed, size: int, shape: Shape) -> Sparse:
+    source, target, weight = listed
+    return by_source(source, target, weight, size, shape)
+
+
+def _check_size(synapses: int) -> None:
+    if synapses > MOST_SYNAPSES:
+        raise ModelError(
+            f"two linear layers in a row make {synapses:,} synapses; merge them, or put "
+            "neurons between"
+        )

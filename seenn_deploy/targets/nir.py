@@ -1,0 +1,440 @@
+"""A program as ``network.nir``, its sidecar ``network.nir.json``, and what the export changed.
+
+=====================  ============================================================================
+tau, no tau_syn        LIF(tau = dt / (1 - tau), r = tau / dt); tau 1: IF(r = 1 / dt)
+tau_syn                CubaLIF
+bias                   of the convolution or matrix before; else ``v_leak``
+Sparse                 the matrix; between images two convolutions
+Sum                    edges that meet
+lag                    Delay, or an edge that closes a loop
+leaky readout          LI
+=====================  ============================================================================
+
+The timestep is 1 in networks of IF neurons alone, and 0.0001 in others, which is what snnTorch and
+SpikingJelly assume. What has no place in NIR is in the sidecar (`seenn_deploy.nir_sidecar`).
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from dataclasses import replace
+from itertools import pairwise
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seenn_deploy.exits.policy import FILE, Policy
+from seenn_deploy.folders import write_json
+from seenn_deploy.graph import (
+    Array,
+    Conv2d,
+    Dense,
+    Identity,
+    Node,
+    Population,
+    Projection,
+    Readout,
+    Shape,
+    Source,
+    Sparse,
+    SpikingGraph,
+    Sum,
+)
+from seenn_deploy.loss_report import LossReport
+from seenn_deploy.nir_file import feedback, import_nir, sidecar_path
+from seenn_deploy.nir_sidecar import Place, arrays_of, describe, edge_keys
+from seenn_deploy.program import Program
+
+NETWORK = "network.nir"
+REPORT = "report.json"
+LEAKY_DT, PLAIN_DT = 1e-4, 1.0
+FOREVER = float(1 << 30)  # timesteps of a time constant that stands for none
+MOST = 1 << 25  # elements of a matrix
+
+
+def write(program: Program, folder: Path) -> None:
+    """Write the NIR file, the sidecar and ``report.json`` into an existing, empty folder.
+
+    Raises
+    ------
+    RefusedError
+        When something has no form in NIR.
+    ModelError
+        When the nir package is not installed.
+    """
+    report = LossReport("nir")
+    if program.precision != "float32":
+        report.refuse(
+            "program",
+            f"is {program.precision}, and NIR holds networks of real numbers",
+            "export the float32 program; int8 is made from it again",
+        )
+    path = folder / NETWORK
+    nir = import_nir(path)
+    writer = _Writer(nir, program.graph, report)
+    nir.write(path, nir.NIRGraph(writer.nodes, sorted(writer.edges), type_check=False))
+    if isinstance(program.exit_rule, Policy):
+        shutil.copyfile(program.exit_rule.onnx, folder / FILE)
+        program = program.with_exit(replace(program.exit_rule, onnx=FILE))
+    _report_program(program, report)
+    write_json(sidecar_path(path), describe(program, writer.dt, writer.places, report, path))
+    write_json(folder / REPORT, report.to_dict())
+
+
+def _report_program(program: Program, report: LossReport) -> None:
+    rule = type(program.exit_rule).__name__.lower()
+    report.faithful("exit rule", f"{rule}: in the sidecar alone")
+    low, high = program.input_range
+    if np.isfinite(low) or np.isfinite(high):
+        report.faithful("input", f"takes {low:g} to {high:g}: normalisation is part of the weights")
+
+
+class _Writer:
+    """NIR nodes and edges as they are made; `places` says where each array of the graph is."""
+
+    def __init__(self, nir: Any, graph: SpikingGraph, report: LossReport) -> None:
+        self.nir, self.graph, self.report = nir, graph, report
+        self.nodes: dict[str, Any] = {}
+        self.edges: set[tuple[str, str]] = set()
+        self.places: dict[str, Place] = {}
+        self.dt = PLAIN_DT if all(_integrates(n) for n in graph.order) else LEAKY_DT
+        self.tall = _tall(graph)
+        self.at_once = _plain_feedback(graph)
+        self.arrays = arrays_of(graph)
+        self.keys = dict(zip(map(id, graph.projections), edge_keys(graph), strict=True))
+        self.names: dict[str, str] = {}
+        self.input = self._add("input", nir.Input({"input": np.array(self.shape(graph.source))}))
+        self.names[graph.source.name] = self.input
+        self._add_neurons()
+        for node in graph.layers:
+            if not isinstance(node, Sum):
+                self._add_synapses(node)
+        self._keep_the_rest()
+
+    def shape(self, node: Node) -> Shape:
+        """In NIR: populations that feed images are images themselves."""
+        return (*node.shape, 1, 1) if node.name in self.tall else node.shape
+
+    def _add(self, name: str, node: Any) -> str:
+        """Under a name that HDF5 and torch take, and that is not there yet."""
+        clean = "".join(c if c.isalnum() or c in "_-" else "_" for c in name).strip("_") or "node"
+        number, found = 1, clean
+        while found in self.nodes:
+            number, found = number + 1, f"{clean}_{number}"
+        self.nodes[found] = node
+        return found
+
+    def _link(self, pre: str, post: str) -> None:
+        """An edge; where there is one already, one more through a Scale of 1."""
+        if (pre, post) in self.edges:
+            shape = _out_shape(self.nodes[pre])
+            scale = self._add(f"{pre}_again", self.nir.Scale(np.ones(shape, np.float32)))
+            self.edges.add((pre, scale))
+            pre = scale
+        self.edges.add((pre, post))
+
+    # --- neurons ---
+
+    def _add_neurons(self) -> None:
+        for node in self.graph.layers:
+            if isinstance(node, Population):
+                hosted = self._host(node) is not None or not np.any(node.bias)
+                self.names[node.name] = self._add(node.name, self._neuron(node, hosted))
+                self._report_neuron(node)
+        readout = self.graph.readout
+        output = self._add("output", self.nir.Output({"output": np.array(readout.shape)}))
+        self.names[readout.name] = output
+        if readout.tau < 1:
+            name = self._add(readout.name, self._integrator(readout))
+            self.names[readout.name] = name
+            self.edges.add((name, output))
+        else:
+            self.report.faithful(readout.name, "sum the output over the timesteps for the logits")
+
+    def _neuron(self, node: Population, hosted: bool) -> Any:
+        shape = self.shape(node)
+        common = {"v_threshold": np.full(shape, node.v_threshold), "v_reset": np.zeros(shape)}
+        if _integrates(node) and hosted:
+            return self.nir.IF(r=np.full(shape, 1 / self.dt), **common)
+        tau, left = self._constant(node, node.tau)
+        leak = np.zeros(shape) if hosted else self._leak(node, shape) / left
+        r = np.full(shape, tau / self.dt)
+        if not node.tau_syn:
+            return self.nir.LIF(tau=np.full(shape, tau), r=r, v_leak=leak, **common)
+        tau_syn, entering = self._constant(node, node.tau_syn)
+        if not hosted:
+            self.report.approximated(
+                node.name,
+                "a bias before its synaptic current became v_leak",
+                "right when the current has settled",
+            )
+        return self.nir.CubaLIF(
+            tau_syn=np.full(shape, tau_syn),
+            tau_mem=np.full(shape, tau),
+            r=r,
+            v_leak=leak / entering,
+            w_in=np.full(shape, tau_syn / self.dt),
+            **common,
+        )
+
+    def _leak(self, node: Population, shape: Shape) -> Array:
+        return np.broadcast_to(node.bias.astype(np.float64), node.shape).reshape(shape)
+
+    def _constant(self, node: Population | Readout, left: float) -> tuple[float, float]:
+        """The time constant that leaves `left` in a timestep, and the share that it takes."""
+        if left < 1:
+            return self.dt / (1 - left), 1 - left
+        self.report.approximated(
+            node.name,
+            "what never leaks has a very long time constant",
+            f"2^-{int(np.log2(FOREVER))} of it a timestep",
+        )
+        return FOREVER * self.dt, 1 / FOREVER
+
+    def _integrator(self, node: Readout) -> Any:
+        tau, _ = self._constant(node, node.tau)
+        full = np.ones(node.shape)
+        return self.nir.LI(tau=full * tau, r=full * (tau / self.dt), v_leak=full * 0)
+
+    def _report_neuron(self, node: Population) -> None:
+        self.report.faithful(
+            node.name,
+            f"{type(self.nodes[self.names[node.name]]).__name__}, leak "
+            f"{node.tau:g}, threshold {node.v_threshold:g}",
+        )
+        if node.reset == "soft":
+            self.report.approximated(
+                node.name,
+                f"a soft reset by {node.subtracted:g}",
+                "readers without the sidecar reset to 0",
+            )
+        if node.comparison == ">=":
+            self.report.approximated(
+                node.name,
+                "spikes at its threshold",
+                "readers without the sidecar want more than it",
+            )
+        if node.v_init:
+            self.report.approximated(
+                node.name, f"starts at {node.v_init:g}", "readers without the sidecar start at 0"
+            )
+
+    # --- synapses ---
+
+    def _host(self, node: Population | Readout) -> Projection | None:
+        """The projection whose NIR node can hold the bias."""
+        rows = np.broadcast_to(node.bias, node.shape).reshape(node.shape[0], -1)
+        by_channel = not np.any(rows != rows[:, :1])
+        for edge in self.graph.into(node.name):
+            small = not isinstance(edge.synapses, Identity) or len(node.shape) == 1
+            if small and by_channel:
+                return edge
+        return None
+
+    def _add_synapses(self, node: Population | Readout) -> None:
+        host = self._host(node) if np.any(node.bias) else None
+        for edge in self.graph.into(node.name):
+            bias = None
+            if edge is host:
+                bias = np.broadcast_to(node.bias, node.shape).reshape(node.shape[0], -1)[:, 0]
+            self._add_projection(edge, None if bias is None else np.array(bias))
+
+    def _add_projection(self, edge: Projection, bias: Array | None) -> None:
+        pre, post = self.graph.node(edge.pre), self.graph.node(edge.post)
+        chain, shape = [], self.shape(pre)
+        if edge.lag and id(edge) not in self.at_once:
+            chain.append(("delay", self.nir.Delay(np.full(shape, edge.lag * self.dt))))
+        chain += self._map(edge, shape, self.shape(post), bias)
+        names = [self._add(f"{edge.pre}_{edge.post}_{kind}", node) for kind, node in chain]
+        names.append(self.names[edge.post])
+        for name, times in self._ends(pre).items():
+            self._link(name if times == 1 else self._stronger(name, times), names[0])
+        for a, b in pairwise(names):
+            self._link(a, b)
+        if len(names) > 1:
+            self._place(f"{self.keys[id(edge)]}/weight", names[-2], edge)
+
+    def _ends(self, node: Node) -> Counter[str]:
+        """The NIR nodes that send what a node of the graph sends."""
+        if not isinstance(node, Sum):
+            return Counter([self.names[node.name]])
+        return sum(
+            (self._ends(self.graph.node(e.pre)) for e in self.graph.into(node.name)), Counter()
+        )
+
+    def _stronger(self, name: str, times: int) -> str:
+        shape = _out_shape(self.nodes[name])
+        scale = self._add(f"{name}_{times}x", self.nir.Scale(np.full(shape, times, np.float32)))
+        self._link(name, scale)
+        return scale
+
+    def _map(self, edge: Projection, taken: Shape, given: Shape, bias: Array | None) -> list[Any]:
+        """The nodes of one layer of synapses, each with a word for its name."""
+        step, pre = edge.synapses, self.graph.node(edge.pre).shape
+        if isinstance(step, Conv2d):
+            return [("conv", self._conv(edge, step, taken, bias))]
+        if isinstance(step, Identity) and taken == given and bias is None:
+            weight = np.full(taken, step.weight, np.float32)
+            return [] if step.weight == 1 else [("scale", self.nir.Scale(weight))]
+        matrix = self._matrix(edge, step, prod(pre), prod(given))
+        if len(given) == 1:
+            flat = [("flatten", self._flatten(taken))] if len(taken) > 1 else []
+            return [*flat, ("linear", self._linear(matrix, bias))]
+        return self._image_maps(edge, matrix, taken, given, bias)
+
+    def _flatten(self, shape: Shape) -> Any:
+        return self.nir.Flatten({"input": np.array(shape)}, start_dim=0, end_dim=-1)
+
+    def _linear(self, matrix: Array, bias: Array | None) -> Any:
+        return self.nir.Linear(matrix) if bias is None else self.nir.Affine(matrix, bias)
+
+    def _matrix(self, edge: Projection, step: Any, n_in: int, n_out: int) -> Array:
+        if n_in * n_out > MOST:
+            self.report.refuse(
+                f"{edge.pre} -> {edge.post}",
+                f"{type(step).__name__} of {n_in} to {n_out} neurons: NIR has no "
+                "list of synapses, and the matrix would be too large",
+                "use a convolution or a smaller layer",
+            )
+        if isinstance(step, Dense):
+            return step.weight
+        if isinstance(step, Identity):
+            return np.eye(n_out, n_in, dtype=np.float32) * step.weight
+        assert isinstance(step, Sparse)
+        self.report.faithful(f"{edge.pre} -> {edge.post}", "a list of synapses became a matrix")
+        matrix = np.zeros((n_out, n_in), np.float32)
+        source = np.repeat(np.arange(n_in), np.diff(step.indptr))
+        np.add.at(matrix, (step.targets, source), step.weight)
+        return matrix
+
+    def _image_maps(
+        self, edge: Projection, matrix: Array, taken: Shape, given: Shape, bias: Array | None
+    ) -> list[Any]:
+        """Any map between images: all neurons as channels, and those as an image again."""
+        name = f"{edge.pre} -> {edge.post}"
+        if given[1:] == (1, 1):
+            conv = Conv2d(matrix.reshape(len(matrix), *taken))
+            return [("conv", self._conv(edge, conv, taken, bias))]
+        size, (channels, height, width) = prod(taken), given
+        if size * size > MOST:
+            self.report.refuse(
+                name,
+                f"{size} neurons as channels of a convolution are too many",
+                "use a smaller layer",
+            )
+        apart = Conv2d(np.eye(size, dtype=np.float32).reshape(size, *taken))
+        spread = matrix.reshape(*given, size)[:, ::-1, ::-1].transpose(0, 3, 1, 2)
+        together = Conv2d(np.ascontiguousarray(spread), padding=(height - 1, width - 1))
+        assert together.out_shape((size, 1, 1)) == (channels, height, width)
+        return [
+            ("apart", self._conv(edge, apart, taken, None)),
+            ("conv", self._conv(edge, together, (size, 1, 1), bias)),
+        ]
+
+    def _conv(self, edge: Projection, conv: Conv2d, shape: Shape, bias: Array | None) -> Any:
+        conv = _squared(_ungrouped(conv))
+        name = f"{edge.pre} -> {edge.post}"
+        k_h, k_w = conv.weight.shape[2:]
+        if k_h != k_w:
+            self.report.faithful(
+                name,
+                f"a {k_h}x{k_w} kernel: nir 1.0.8 mistakes its output "
+                "shape, read the file with type_check=False",
+            )
+        return self.nir.Conv2d(
+            input_shape=shape[1:],
+            weight=conv.weight,
+            stride=conv.stride,
+            padding=conv.padding,
+            dilation=conv.dilation,
+            groups=1,
+            bias=np.zeros(len(conv.weight), np.float32) if bias is None else bias,
+        )
+
+    # --- where arrays are ---
+
+    def _place(self, key: str, name: str, edge: Projection) -> None:
+        """A weight that lies in the node as it is."""
+        weight = getattr(self.nodes[name], "weight", None)
+        own = edge.synapses.weight
+        if weight is not None and weight.shape == own.shape and weight.dtype == own.dtype:
+            self.places[key] = (name, "", list(own.shape))
+
+    def _keep_the_rest(self) -> None:
+        """What no node holds as it is goes into the metadata of the input."""
+        kept: dict[str, Array] = {}
+        for key, array in self.arrays.items():
+            if key not in self.places:
+                where = f"seenn_{len(kept)}"
+                kept[where] = array.ravel() if array.size else np.zeros(1, array.dtype)
+                self.places[key] = (self.input, where, list(array.shape))
+        self.nodes[self.input].metadata = kept
+
+
+def _integrates(node: Node) -> bool:
+    """Without any leak, as IF neurons and sums."""
+    return isinstance(node, Source | Sum) or (node.tau == 1 and not getattr(node, "tau_syn", 0))
+
+
+def _out_shape(node: Any) -> Shape:
+    (found,) = node.output_type.values()
+    return tuple(int(n) for n in found)
+
+
+def _tall(graph: SpikingGraph) -> set[str]:
+    """Vectors that must be written (N, 1, 1), for NIR has no way from (N,) to an image."""
+    tall: set[str] = set()
+    flat = {n.name for n in graph.order if len(n.shape) == 1 and not isinstance(n, Readout)}
+    while True:
+        more = set()
+        for e in graph.projections:
+            if e.pre in flat and (e.post in tall or len(graph.node(e.post).shape) > 1):
+                more.add(e.pre)
+            if e.post in flat and e.pre in tall and isinstance(graph.node(e.post), Sum):
+                more.add(e.post)
+        if more <= tall:
+            return tall
+        tall |= more
+
+
+def _plain_feedback(graph: SpikingGraph) -> set[int]:
+    """Projections with a lag of 1 that a reader finds out by itself: they close a loop."""
+    edges, start = list(graph.projections), graph.source.name
+    plain = {id(e) for e in edges if e.lag == 1}
+    while True:
+        walked = [e for e in edges if not e.lag or id(e) in plain]
+        waiting = [(start, e.post) for e in edges if e.lag and id(e) not in plain]
+        late = set(feedback([*((e.pre, e.post) for e in walked), *waiting], start))
+        closing = {id(e) for e in walked if (e.pre, e.post) in late}
+        if not closing <= plain:
+            return set()
+        if closing == plain:
+            return plain
+        plain = closing
+
+
+def _ungrouped(conv: Conv2d) -> Conv2d:
+    """One group, with zeros: most readers know no other."""
+    if conv.groups == 1:
+        return conv
+    c_out, c_group, *kernel = conv.weight.shape
+    weight = np.zeros((c_out, c_group * conv.groups, *kernel), conv.weight.dtype)
+    for i, row in enumerate(conv.weight):
+        start = i // (c_out // conv.groups) * c_group
+        weight[i, start : start + c_group] = row
+    return replace(conv, weight=weight, groups=1)
+
+
+def _squared(conv: Conv2d) -> Conv2d:
+    """A square kernel with a border of zeros, where that needs no half pixels."""
+    sides = conv.weight.shape[2:]
+    extra = [max(sides) - k for k in sides]
+    if any(e % 2 for e in extra):
+        return conv
+    half = [e // 2 for e in extra]
+    weight = np.pad(conv.weight, ((0, 0), (0, 0), *((h, h) for h in half)))
+    p, d = conv.padding, conv.dilation
+    return replace(conv, weight=weight, padding=(p[0] + half[0] * d[0], p[1] + half[1] * d[1]))
