@@ -26,6 +26,12 @@ def program(graph: SpikingGraph, rule: ExitRule | None = None) -> Program:
     return Program(balance_delays.apply(graph), rule or Fixed())
 
 
+def in_time(program_: Program) -> Program:
+    """On a schedule that any feedback keeps up with."""
+    lags = any(e.lag for e in program_.graph.projections)
+    return program_.with_schedule("gated") if lags else program_
+
+
 def edge(pre: str, post: str, synapses: Any) -> Projection:
     return Projection(pre, post, (synapses,))
 

@@ -21,6 +21,7 @@ from seenn_deploy.graph import (
     Source,
     Sparse,
     SpikingGraph,
+    Sum,
 )
 from seenn_deploy.program import Program
 from tests.lava import graphs
@@ -40,9 +41,10 @@ def program(
 def integers(graph: SpikingGraph, rng: Rng, extreme: bool = False) -> SpikingGraph:
     """A float graph's structure with random integers; `extreme`: as large as Lava holds."""
     into = {n.name: max(1, sum(_fan_in(e) for e in graph.into(n.name))) for n in graph.layers}
+    sums = {n.name for n in graph.order if isinstance(n, Sum)}
     return graph.replace(
         [_node(n, into.get(n.name, 1), rng, extreme) for n in graph.order],
-        [_edge(e, rng, extreme) for e in graph.projections],
+        [e if e.post in sums else _edge(e, rng, extreme) for e in graph.projections],
     )
 
 
@@ -52,16 +54,24 @@ def _fan_in(edge: Projection) -> int:
 
 
 def _node(node: Node, fan_in: int, rng: Rng, extreme: bool) -> Node:
+    if isinstance(node, Sum):
+        return node
     if isinstance(node, Source):
         # messages up to 2^13 (2 in, times the scale): convolutions wrap at 24 bits, shifts at 24
         scale = float(rng.choice([4096.0, 1000.5])) if extreme else 100.0
         return replace(node, scale=scale, offset=float(rng.choice([0.0, 0.25])))
     if isinstance(node, Readout):
-        return replace(node, bias=rng.integers(-100, 100, node.bias.shape).astype(np.int32))
+        tau = node.tau if node.tau == 1 else int(rng.integers(4096)) / 4096
+        bias = rng.integers(-100, 100, node.bias.shape).astype(np.int32)
+        return replace(node, bias=bias, tau=tau)
     exponent = int(rng.integers(0, 8)) if extreme else int(rng.integers(0, 3))
     bias = rng.integers(-(2**12), 2**12, node.bias.shape) << exponent
     largest = LIMIT if extreme else 64 * 100
     sizes = [100.0, 3000.0, 131071.0, 0.0] if extreme else [50.0, 60 * np.sqrt(fan_in)]
+    if node.tau_syn:
+        node = replace(node, tau_syn=int(rng.choice([1, 1000, 2048, 4095, 4096])) / 4096)
+    if node.reset_by is not None:
+        node = replace(node, reset_by=float(int(rng.choice([*sizes, 0.0, 131071.0]))))
     return replace(
         node,
         tau=int(rng.choice([0, 1, 1000, 2048, 4095, 4096])) / 4096,

@@ -56,7 +56,7 @@ def test_every_kind_of_synapse_and_neuron(tmp_path: Path, coding: str) -> None:
 def test_random_graphs(
     tmp_path_factory: pytest.TempPathFactory, example: random_graphs.Example
 ) -> None:
-    program = graphs.program(example.graph)
+    program = graphs.in_time(graphs.program(example.graph))
     ran = on_lava(program, tmp_path_factory.mktemp("bundle"), example.images, full_trace=True)
     assert_equals_oracle(ran, program.graph, example.images)
 

@@ -74,7 +74,7 @@ def test_random_graphs(
     extreme: bool,
 ) -> None:
     graph = integer_graphs.integers(example.graph, np.random.default_rng(seed), extreme)
-    program = integer_graphs.program(graph)
+    program = graphs.in_time(integer_graphs.program(graph))
     ran = on_lava(program, tmp_path_factory.mktemp("bundle"), example.images, full_trace=True)
     assert_equals_oracle(ran, program, example.images)
 

@@ -1,5 +1,6 @@
 """What Lava's integers cannot hold is refused: layer, value, limit, in one line."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,17 @@ from hypothesis import strategies as st
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.entropy import Entropy
-from seenn_deploy.graph import Conv2d, Dense, Identity, Population, Sparse, SpikingGraph
+from seenn_deploy.graph import (
+    Conv2d,
+    Dense,
+    Identity,
+    Population,
+    Readout,
+    Source,
+    Sparse,
+    SpikingGraph,
+    Sum,
+)
 from seenn_deploy.program import Program
 from seenn_deploy.targets import write
 from seenn_deploy.targets.lava import ranges
@@ -71,7 +82,11 @@ BIAS = np.zeros((3, 1, 1), np.int32)
         (node("first", v_threshold=12.5), "first: threshold 12.5: .*whole numbers"),
         (node("first", v_init=8388608.0), "first: initial potential 8.38861e.06: .* to 8388607"),
         (node("first", tau=0.3), "first: tau 0.3: Lava's fixed_pt holds multiples of 1/4096"),
-        (node("first", tau=1.5), "first: tau 1.5: "),
+        (node("first", tau_syn=0.3), "first: tau_syn 0.3: .* multiples of 1/4096 from 0 to 1"),
+        (node("logits", tau=0.3), "logits: tau 0.3: .* multiples of 1/4096 from 0 to 1"),
+        (node("first", reset_by=12.5), "first: reset_by 12.5: .*whole numbers"),
+        (node("first", reset_by=131072.0), "first: reset_by 131072: .* from 0 to 131071"),
+        (node("first", reset_by=-1.0), "first: reset_by -1: "),
         (node("first", bias=BIAS + 4097), "first: bias 4097: .* mantissa of -4096 to 4095"),
         (node("first", bias=BIAS + (4096 << 7)), "first: bias 524288: "),
         (node("first", bias=BIAS + 0.5), "first: bias 0.5: .* whole numbers"),
@@ -104,6 +119,24 @@ def test_an_identity_is_a_matrix_of_one_sign(tmp_path: Path) -> None:
     wide = integer_graphs.program(SpikingGraph(nodes, edges, 4))
     with pytest.raises(ProgramError, match=r"first -> again: weight -256: .* -255 to 0"):
         write("lava", wide, tmp_path)
+
+
+def doubling(times: int) -> SpikingGraph:
+    """Sums of a sum and itself, behind one neuron."""
+    names = ["cell", *(f"sum{i}" for i in range(times))]
+    nodes = [Sum(name, (1,)) for name in names[1:]]
+    pairs = itertools.pairwise(names)
+    edges = [graphs.edge(a, b, Identity()) for a, b in pairs for _ in range(2)]
+    first = graphs.edge("input", "cell", Dense(np.ones((1, 1), np.int16)))
+    last = graphs.edge(names[-1], "logits", Dense(np.ones((1, 1), np.int16)))
+    ends = [Source("input", (1,)), Population("cell", (1,)), Readout("logits", (1,))]
+    return SpikingGraph([*ends, *nodes], [first, *edges, last], 1)
+
+
+def test_graded_spikes_fit_24_bits(tmp_path: Path) -> None:
+    write("lava", integer_graphs.program(doubling(22)), tmp_path)
+    with pytest.raises(ProgramError, match=r"sum22: sums up to 8.38861e.06: .* 24 bits, 8388607"):
+        write("lava", integer_graphs.program(doubling(23)), tmp_path)
 
 
 def test_sums_before_the_wrap_fit_32_bits(tmp_path: Path) -> None:

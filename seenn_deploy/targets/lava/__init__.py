@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from seenn_deploy import exits, folders, policy_network
+from seenn_deploy import exits, folders, policy_network, schedules
 from seenn_deploy.compiler.synapse_list import by_source, conv_synapses
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.graph import (
@@ -27,11 +27,12 @@ from seenn_deploy.graph import (
     Source,
     Sparse,
     SpikingGraph,
+    Sum,
 )
 from seenn_deploy.program import Program
 from seenn_deploy.targets.lava import policy, ranges
 
-FORMAT, VERSION = "seenn-deploy lava bundle", 2
+FORMAT, VERSION = "seenn-deploy lava bundle", 3
 TAGS = {"float32": "floating_pt", "int8": "fixed_pt"}
 WEIGHTS = "weights.npz"
 SOURCES = Path(__file__).parent / "bundle"
@@ -52,7 +53,8 @@ def write(program: Program, folder: Path) -> None:
     ------
     ProgramError
         For a precision that the Lava target has no processes for, a value that Lava's integers
-        cannot hold, or a policy network with operators that the pre-stage does not run.
+        cannot hold, feedback that comes back too late for the schedule, or a policy network with
+        operators that the pre-stage does not run.
     """
     _check(program)
     arrays: dict[str, Array] = {}
@@ -72,6 +74,29 @@ def _check(program: Program) -> None:
         )
     if program.precision == "int8":
         ranges.check(program)
+    for edge in program.graph.projections:
+        waiting_steps(program, edge)
+
+
+def waiting_steps(program: Program, edge: Projection) -> int:
+    """Hardware steps that an edge's messages wait: its delay, and its lag in steps.
+
+    From one timestep to the next it is one step, on a gated schedule a run through the network.
+
+    Raises
+    ------
+    ProgramError
+        Where feedback takes longer than its lag.
+    """
+    timestep = schedules.depth(program) + 1 if program.schedule == "gated" else 1
+    steps = edge.delay + edge.lag * timestep
+    if steps < 0:
+        raise ProgramError(
+            f"{edge.pre} -> {edge.post}: feedback with a lag of {edge.lag} comes back "
+            f"{-steps} hardware steps too late on a {program.schedule} schedule; "
+            "use --schedule gated"
+        )
+    return steps
 
 
 def _write_arrays(path: Path, arrays: dict[str, Array]) -> None:
@@ -101,7 +126,7 @@ def _spec(program: Program, arrays: dict[str, Array]) -> dict[str, Any]:
         "nodes": [
             _node(n, graph.depth[n.name], arrays, program.precision == "int8") for n in graph.order
         ],
-        "edges": [_edge(e, i, arrays) for i, e in enumerate(graph.projections)],
+        "edges": [_edge(program, e, i, arrays) for i, e in enumerate(graph.projections)],
     }
 
 
@@ -130,30 +155,43 @@ def _node(node: Node, depth: int, arrays: dict[str, Array], integers: bool) -> d
     if isinstance(node, Source):
         inputs = {"coding": node.coding, "scale": node.scale, "offset": node.offset}
         return {**common, "kind": "source", **inputs}
+    if isinstance(node, Sum):
+        return {**common, "kind": "sum"}
     key = f"{node.name}/bias"
-    if not isinstance(node, Population):
-        arrays[key] = node.bias.astype(np.int32) if integers else node.bias
-        return {**common, "kind": "readout", "bias": key}
-    parameters = ("tau", "v_threshold", "v_init", "reset", "comparison")
-    values = {name: getattr(node, name) for name in parameters}
-    arrays[key], exponent = node.bias, 0
-    if integers:
-        arrays[key], exponent = ranges.bias_parts(node)
-        whole = {name: int(values[name]) for name in ("v_threshold", "v_init")}
-        values.update(whole, dv=ranges.dv(node))
-    return {**common, "kind": "population", **values, "bias": key, "bias_exp": exponent}
+    if isinstance(node, Population):
+        arrays[key], exponent = ranges.bias_parts(node) if integers else (node.bias, 0)
+        values = _whole_neurons(node) if integers else _neurons(node)
+        return {**common, "kind": "population", **values, "bias": key, "bias_exp": exponent}
+    arrays[key] = node.bias.astype(np.int32) if integers else node.bias
+    tau = ranges.share(node.tau) if integers else node.tau
+    return {**common, "kind": "readout", "tau": tau, "bias": key}
+
+
+def _neurons(node: Population) -> dict[str, Any]:
+    parameters = ("tau", "tau_syn", "v_threshold", "v_init", "reset", "comparison")
+    return {**{name: getattr(node, name) for name in parameters}, "reset_by": node.subtracted}
+
+
+def _whole_neurons(node: Population) -> dict[str, Any]:
+    """The parameters as Lava's integers; the leak of currents in 4096ths, of potentials as dv."""
+    values = _neurons(node)
+    whole = {name: int(values[name]) for name in ("v_threshold", "v_init", "reset_by")}
+    return {**values, **whole, "dv": ranges.dv(node), "tau_syn": ranges.share(node.tau_syn)}
 
 
 _KINDS = {Conv2d: "conv2d", Dense: "dense", Sparse: "sparse", Identity: "identity"}
 
 
-def _edge(edge: Projection, number: int, arrays: dict[str, Array]) -> dict[str, Any]:
+def _edge(
+    program: Program, edge: Projection, number: int, arrays: dict[str, Array]
+) -> dict[str, Any]:
     synapses = edge.synapses
     stored: dict[str, Any] = {
         "pre": edge.pre,
         "post": edge.post,
         "kind": _KINDS[type(synapses)],
-        "delay": edge.delay,
+        "delay": waiting_steps(program, edge),
+        "lag": edge.lag,
         "split": isinstance(synapses, Sparse) and ranges.needs_split(synapses),
     }
     for name in ("stride", "padding", "dilation", "groups"):

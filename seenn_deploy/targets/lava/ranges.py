@@ -22,6 +22,8 @@ from seenn_deploy.graph import (
     Readout,
     Source,
     Sparse,
+    SpikingGraph,
+    Sum,
 )
 from seenn_deploy.program import Program
 
@@ -41,7 +43,7 @@ def check(program: Program) -> None:
     for node in graph.layers:
         if isinstance(node, Population):
             _check_neurons(node)
-        else:
+        elif isinstance(node, Readout):
             _check_readout(node)
     for edge in graph.projections:
         _check_weights(edge)
@@ -51,7 +53,12 @@ def check(program: Program) -> None:
 
 def dv(node: Population) -> int:
     """The leak as Lava counts it, 4096 (1 - tau)."""
-    return UNITY - round(UNITY * node.tau)
+    return UNITY - share(node.tau)
+
+
+def share(tau: float) -> int:
+    """What a timestep leaves of a state, in 4096ths."""
+    return round(UNITY * tau)
 
 
 def bias_parts(node: Population) -> tuple[Array, int]:
@@ -92,11 +99,11 @@ def _largest(source: Source, limits: tuple[float, float]) -> float:
 
 
 def _check_neurons(node: Population) -> None:
-    leak = UNITY * node.tau
-    if not (0 <= leak <= UNITY and leak == round(leak)):
-        _fail(f"{node.name}: tau {node.tau}", f"multiples of 1/{UNITY} from 0 to 1")
+    _check_leak(node, "tau", node.tau)
+    _check_leak(node, "tau_syn", node.tau_syn)
     for name, value, low, high in (
         ("threshold", node.v_threshold, 0, THRESHOLD),
+        ("reset_by", node.subtracted, 0, THRESHOLD),
         ("initial potential", node.v_init, -STATE, STATE),
     ):
         if value != int(value) or not low <= value <= high:
@@ -104,7 +111,14 @@ def _check_neurons(node: Population) -> None:
     bias_parts(node)
 
 
+def _check_leak(node: Population | Readout, name: str, tau: float) -> None:
+    leak = UNITY * tau
+    if not (0 <= leak <= UNITY and leak == round(leak)):
+        _fail(f"{node.name}: {name} {tau}", f"multiples of 1/{UNITY} from 0 to 1")
+
+
 def _check_readout(node: Readout) -> None:
+    _check_leak(node, "tau", node.tau)
     bias = _integers(f"{node.name}: bias", node.bias)
     if not _within(bias, -BITS_32, BITS_32):
         _fail(f"{node.name}: bias {np.abs(bias).max()}", f"32 bits, {BITS_32}")
@@ -158,13 +172,33 @@ def _in_range(name: str, values: Array, low: int, high: int) -> None:
 
 def _check_sums(program: Program) -> None:
     """Sums that Lava's convolution takes in float64 and casts must fit 32 bits before they wrap."""
+    largest = messages(program)
+    for edge in program.graph.projections:
+        sent = largest[edge.pre]
+        if isfinite(sent) and most(edge) * round(sent) > BITS_32:
+            total = most(edge) * round(sent)
+            _fail(f"{edge.pre} -> {edge.post}: sums up to {total}", f"32 bits, {BITS_32}")
+
+
+def messages(program: Program) -> dict[str, float]:
+    """The largest magnitude that each node sends; infinity where the input has no limits."""
     graph = program.graph
-    largest = _largest(graph.source, program.input_range)
-    for edge in graph.projections:
-        if edge.pre == graph.source.name and isfinite(largest):
-            total = most(edge) * round(largest)
-            if total > BITS_32:
-                _fail(f"{edge.pre} -> {edge.post}: sums up to {total}", f"32 bits, {BITS_32}")
+    largest: dict[str, float] = {}
+    for node in graph.order:
+        if isinstance(node, Source):
+            largest[node.name] = _largest(node, program.input_range)
+        elif isinstance(node, Sum):
+            largest[node.name] = _total(graph, node, largest)
+        else:
+            largest[node.name] = 1.0
+    return largest
+
+
+def _total(graph: SpikingGraph, node: Sum, largest: dict[str, float]) -> float:
+    total = sum(largest[edge.pre] for edge in graph.into(node.name))
+    if total > STATE:
+        _fail(f"{node.name}: sums up to {total:g}", f"messages of 24 bits, {STATE}")
+    return total
 
 
 def most(edge: Projection) -> int:
@@ -179,10 +213,7 @@ def most(edge: Projection) -> int:
 
 def check_without_wrap(edge: Projection, program: Program) -> None:
     """Raise ProgramError where a convolution's sums may wrap at 24 bits, which no list does."""
-    graph = program.graph
-    from_source = edge.pre == graph.source.name
-    largest = _largest(graph.source, program.input_range) if from_source else 1.0
-    total = most(edge) * largest
+    total = most(edge) * messages(program)[edge.pre]
     if total > STATE:
         _fail(f"{edge.pre} -> {edge.post}: sums up to {total:g} in a list", f"24 bits, {STATE}")
 

@@ -20,7 +20,9 @@ from lava.proc.sparse.process import Sparse
 from policy_network import PolicyNetwork
 from processes.delay import Delay
 from processes.exit_controller import ExitController
+from processes.graded_add import GradedAdd
 from processes.image_source import ImageSource
+from processes.lag_gate import LagGate
 from processes.policy_source import PolicySource
 from processes.reset_lif import ResetLIF
 from scipy.sparse import csr_matrix, identity
@@ -85,7 +87,10 @@ class Builder:
 
     def build(self) -> Network:
         """All processes, connected."""
-        make = {"source": self._source, "population": self._neurons, "readout": self._controller}
+        make = {
+            "source": self._source, "population": self._neurons, "sum": self._sum,
+            "readout": self._controller,
+        }  # fmt: skip
         for node in self.spec["nodes"]:
             self.processes[node["name"]] = make[node["kind"]](node)
         self._connect_synapses()
@@ -137,6 +142,7 @@ class Builder:
             rule=rule,
             samples=len(self.frames),
             timesteps=self.spec["T"],
+            tau=node["tau"],
             full_trace=self.options.full_trace,
             drain=self.options.drain,
             file=str(self._file("seen")),
@@ -153,9 +159,12 @@ class Builder:
             bias_exp=node["bias_exp"],
             holds=self.spec["schedule"] == "gated",
             name=node["name"],
-            **{k: node[k] for k in ("v_init", "reset", "comparison")},
+            **{k: node[k] for k in ("v_init", "tau_syn", "reset", "reset_by", "comparison")},
             **{k: str(v[node["name"]]) if v else None for k, v in files.items()},
         )
+
+    def _sum(self, node: dict[str, Any]) -> GradedAdd:
+        return GradedAdd(shape=_turned_shape(tuple(node["shape"])), name=node["name"])
 
     def _bias(self, node: dict[str, Any]) -> np.ndarray:
         bias = np.broadcast_to(self.arrays[node["bias"]], node["shape"])
@@ -165,19 +174,36 @@ class Builder:
 
     def _connect_synapses(self) -> None:
         delayed: dict[tuple[str, int], Delay] = {}
+        gates: dict[tuple[str, int], LagGate] = {}
         for edge in self.spec["edges"]:
             pre, post = self.processes[edge["pre"]], self.processes[edge["post"]]
             if edge["delay"]:
                 pre = _delay(pre, edge, delayed)
+            if isinstance(post, GradedAdd):
+                pre.s_out.connect(post.s_in)
+                continue
+            if edge["lag"]:
+                post = self._gate(post, edge, gates)
             for synapses in self._synapses(edge):
                 _link(pre.s_out, synapses.s_in)
                 _link(synapses.a_out, post.a_in)
+
+    def _gate(
+        self, post: AbstractProcess, edge: dict[str, Any], gates: dict[tuple[str, int], LagGate]
+    ) -> LagGate:
+        """What `post` gets an edge's currents through; edges of equal lag share one."""
+        key = edge["post"], edge["lag"]
+        if key not in gates:
+            gates[key] = LagGate(shape=post.a_in.shape, lag=edge["lag"])
+            gates[key].a_out.connect(post.a_in)
+            self._wave_from(edge["post"]).token_out.connect(gates[key].token_in)
+        return gates[key]
 
     def _synapses(self, edge: dict[str, Any]) -> list[AbstractProcess]:
         """One process, or two where Lava's matrices cannot hold both signs."""
         shapes = tuple(tuple(self.nodes[edge[end]]["shape"]) for end in ("pre", "post"))
         weight = self.arrays[edge["weight"]].astype(np.int32 if self.fixed else float)
-        graded = self.nodes[edge["pre"]]["kind"] == "source"
+        graded = self.nodes[edge["pre"]]["kind"] in ("source", "sum")
         common = {
             "num_message_bits": GRADED_BITS if graded else 0,
             "name": f"{edge['pre']} -> {edge['post']}",
@@ -195,13 +221,22 @@ class Builder:
         return [Sparse(weights=csr_matrix(part), **common) for part in parts]
 
     def _connect_tokens(self) -> None:
-        """Each layer gets the token from a node one stage before it, where its wave comes from."""
         for node in self.spec["nodes"]:
-            if node["kind"] == "source":
-                continue
-            before = [e["pre"] for e in self.spec["edges"] if e["post"] == node["name"]]
-            last = max(before, key=lambda name: self.nodes[name]["depth"])
-            self.processes[last].token_out.connect(self.processes[node["name"]].token_in)
+            if node["kind"] in ("population", "readout"):
+                before = self._wave_from(node["name"])
+                before.token_out.connect(self.processes[node["name"]].token_in)
+
+    def _wave_from(self, name: str) -> AbstractProcess:
+        """The node one stage before another: its wave and its token come from there.
+
+        A sum has no token and no stage: the deepest population that it adds stands for it.
+        """
+        node = self.nodes[name]
+        depth = node["depth"] - (node["kind"] != "sum")
+        before = (e["pre"] for e in self.spec["edges"] if e["post"] == name)
+        found = next(pre for pre in before if self.nodes[pre]["depth"] == depth)
+        is_sum = self.nodes[found]["kind"] == "sum"
+        return self._wave_from(found) if is_sum else self.processes[found]
 
 
 # --- arrays the way Lava wants them --------------------------------------------------------------

@@ -12,7 +12,7 @@ from processes.waves import TOKEN, VERDICT
 
 
 class ExitController(AbstractProcess):
-    """``z += a + bias`` at every wave, from 0 at a sample's first; then the exit rule.
+    """``z = tau z + a + bias`` at every wave, from 0 at a sample's first; then the exit rule.
 
     One step later the verdict leaves through ``verdict_out``: the sample, its timestep, whether it
     has stopped, and the class with the largest logit. A sample stops where the rule says so, or
@@ -27,6 +27,8 @@ class ExitController(AbstractProcess):
     samples : int
     timesteps : int
         Of a sample at most.
+    tau : number
+        Share of the logits that a wave leaves, 1 by default; in fixed point 4096 times it.
     full_trace : bool
         All `timesteps` come, also after the exit.
     drain : bool
@@ -43,6 +45,7 @@ class ExitController(AbstractProcess):
         rule: Any,
         samples: int,
         timesteps: int,
+        tau: float | None = None,
         full_trace: bool = False,
         drain: bool = False,
         file: str | None = None,
@@ -53,6 +56,7 @@ class ExitController(AbstractProcess):
             rule=rule,
             samples=samples,
             timesteps=timesteps,
+            tau=tau,
             full_trace=full_trace,
             drain=drain,
             file=file,

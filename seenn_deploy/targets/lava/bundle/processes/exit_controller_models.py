@@ -26,7 +26,7 @@ class Controlling(PyLoihiProcessModel):
         super().__init__(proc_params)
         self.rule, self.samples = proc_params["rule"], proc_params["samples"]
         self.full, self.drain = proc_params["full_trace"], proc_params["drain"]
-        self.timesteps = proc_params["timesteps"]
+        self.timesteps, self.tau = proc_params["timesteps"], proc_params["tau"]
         self.z = np.zeros(proc_params["shape"], self.kind)
         self.entry = seen(self.z.size, self.kind)
         self.record = Recorder(proc_params["file"])
@@ -51,8 +51,14 @@ class Controlling(PyLoihiProcessModel):
         if t == 1:
             self.z[:] = 0
             self.exit = 0
+        elif self.tau is not None:
+            self._leak()
         self.z += current
         self.z += self.bias
+
+    def _leak(self) -> None:
+        """Keep the share `tau` of the logits."""
+        raise NotImplementedError
 
     def _judge(self, t: int, last: int, sample: int) -> None:
         if not self.exit and (t == last or self.rule.stops(self.z, np.array(t))):
@@ -82,6 +88,9 @@ class PyExitControllerFloat(Controlling):
     bias: np.ndarray = LavaPyType(np.ndarray, float)
     done: np.ndarray = LavaPyType(np.ndarray, np.int32)
 
+    def _leak(self) -> None:
+        self.z *= self.tau
+
 
 @implements(proc=ExitController, protocol=LoihiProtocol)
 @requires(CPU)
@@ -95,3 +104,7 @@ class PyExitControllerFixed(Controlling):
     verdict_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
     bias: np.ndarray = LavaPyType(np.ndarray, np.int32)
     done: np.ndarray = LavaPyType(np.ndarray, np.int32)
+
+    def _leak(self) -> None:
+        """Rounds toward zero, as the neurons' leaks do."""
+        self.z[:] = np.sign(self.z) * (np.abs(self.z) * self.tau >> 12)

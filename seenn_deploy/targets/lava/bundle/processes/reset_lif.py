@@ -12,14 +12,14 @@ from processes.waves import TOKEN
 
 
 class ResetLIF(LIF):
-    """Lava's LIF without current memory, with either reset, a reset token, and able to hold.
+    """Lava's LIF with either reset, a synaptic current, a reset token, and able to hold.
 
-    ``v'[t] = tau v[t-1] + a[t] + bias``; a spike where v' exceeds the threshold; then
-    ``v = 0`` (hard) or ``v = v' - threshold`` (soft) where it spiked.
+    ``u[t] = tau_syn u[t-1] + a[t] + bias``; ``v'[t] = tau v[t-1] + u[t]``; a spike where v' exceeds
+    the threshold; then ``v = 0`` (hard) or ``v = v' - reset_by`` (soft) where it spiked.
 
-    The token of a sample's first wave sets v to `v_init` before that step's input is added. Tokens
-    leave one step later, so they travel as fast as the spikes through the synapses: every layer
-    starts afresh exactly when its sample's first current arrives.
+    The token of a sample's first wave sets v to `v_init` and u to 0 before that step's input is
+    added. Tokens leave one step later, so they travel as fast as the spikes through the synapses:
+    every layer starts afresh exactly when its sample's first current arrives.
 
     Parameters
     ----------
@@ -29,7 +29,11 @@ class ResetLIF(LIF):
         As Lava's LIF takes them: in floating point 1 - tau, the threshold, the bias and 0; in fixed
         point 4096 (1 - tau), the threshold, mantissas and an exponent.
     v_init : number
+    tau_syn : number
+        In fixed point 4096 times it. Lava's own `du` would leave the bias out of u.
     reset : 'hard' or 'soft'
+    reset_by : number, optional
+        What a soft reset subtracts, at the threshold's scale; the threshold by default.
     comparison : '>' or '>='
     holds : bool
         Nothing changes and nothing spikes in a step without a wave.
@@ -47,6 +51,8 @@ class ResetLIF(LIF):
         v_init: float,
         bias: Any,
         bias_exp: int = 0,
+        tau_syn: float = 0,
+        reset_by: float | None = None,
         reset: str = "hard",
         comparison: str = ">",
         holds: bool = False,
@@ -63,6 +69,8 @@ class ResetLIF(LIF):
             bias_exp=bias_exp,
             name=name,
             v_init=v_init,
+            tau_syn=tau_syn,
+            reset_by=vth if reset_by is None else reset_by,
             reset=reset,
             comparison=comparison,
             holds=holds,

@@ -17,11 +17,15 @@ from processes.waves import Recorder, T
 
 
 class Waves:
-    """What both models add to Lava's: tokens, holding, either reset, recording."""
+    """What both models add to Lava's: tokens, holding, either reset, recording.
+
+    Without `tau_syn` Lava's own equations run, its current emptied before each step.
+    """
 
     def set_up(self, proc_params: Any) -> None:
         """Take the parameters that are no Vars."""
-        self.soft = proc_params["reset"] == "soft"
+        self.soft, self.reset_by = proc_params["reset"] == "soft", proc_params["reset_by"]
+        self.tau_syn = proc_params["tau_syn"]
         self.inclusive = proc_params["comparison"] == ">="
         self.v_init, self.holds = proc_params["v_init"], proc_params["holds"]
         self.spikes = Recorder(proc_params["spike_file"])
@@ -33,10 +37,10 @@ class Waves:
         self.token = self.token_in.recv()
         if self.token[T] == 1:
             self.v[:] = self.v_init
+            self.u[:] = 0
         if self.holds and not self.token[T]:
             self._hold()
         else:
-            self.u[:] = 0  # no current memory
             super().run_spk()
         self.spikes.write(np.packbits(self.s_out_buff))
         self.voltage.write(self.v)
@@ -46,18 +50,31 @@ class Waves:
         self.s_out_buff = np.zeros(self.v.shape, bool)
         self.s_out.send(self.s_out_buff)
 
-    def threshold(self) -> Any:
-        """At the scale of v."""
+    def subthr_dynamics(self, activation_in: np.ndarray) -> None:
+        """Currents and potentials before the reset."""
+        if self.tau_syn:
+            self.integrate(activation_in)
+        else:
+            self.u[:] = 0
+            super().subthr_dynamics(activation_in)
+
+    def integrate(self, activation_in: np.ndarray) -> None:
+        """`subthr_dynamics` with a synaptic current."""
+        raise NotImplementedError
+
+    def scaled(self, value: Any) -> Any:
+        """What is given at the threshold's scale, at that of v."""
         raise NotImplementedError
 
     def spiking_activation(self) -> np.ndarray:
         """Which neurons spike."""
-        return self.v >= self.threshold() if self.inclusive else self.v > self.threshold()
+        threshold = self.scaled(self.vth)
+        return self.v >= threshold if self.inclusive else self.v > threshold
 
     def reset_voltage(self, spike_vector: np.ndarray) -> None:
         """Hard or soft reset of those that spiked."""
         if self.soft:
-            self.v[spike_vector] -= self.threshold()
+            self.v[spike_vector] -= self.scaled(self.reset_by)
         else:
             self.v[spike_vector] = 0
 
@@ -78,15 +95,19 @@ class PyResetLIFFloat(Waves, AbstractPyLifModelFloat):
         super().__init__(proc_params)
         self.set_up(proc_params)
 
-    def threshold(self) -> Any:
-        return self.vth
+    def scaled(self, value: Any) -> Any:
+        return value
+
+    def integrate(self, activation_in: np.ndarray) -> None:
+        self.u[:] = self.tau_syn * self.u + activation_in + self.bias_mant
+        self.v[:] = self.v * (1 - self.dv) + self.u
 
 
 @implements(proc=ResetLIF, protocol=LoihiProtocol)
 @requires(CPU)
 @tag("fixed_pt")
 class PyResetLIFFixed(Waves, AbstractPyLifModelFixed):
-    """ResetLIF in Loihi's integers: v in 24 bits saturates, currents wrap once."""
+    """ResetLIF in Loihi's integers: u and v in 24 bits saturate, currents wrap once."""
 
     a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
     s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=24)
@@ -100,8 +121,26 @@ class PyResetLIFFixed(Waves, AbstractPyLifModelFixed):
         self.set_up(proc_params)
 
     def scale_threshold(self) -> None:
-        """Nothing: `threshold` does."""
+        """Nothing: `scaled` does."""
         self.isthrscaled = True
 
-    def threshold(self) -> Any:
-        return np.left_shift(self.vth, self.vth_shift)
+    def scaled(self, value: Any) -> Any:
+        return np.left_shift(value, self.vth_shift)
+
+    def integrate(self, activation_in: np.ndarray) -> None:
+        limit = self.max_uv_val - 1
+        u = self._kept(self.u, self.tau_syn) + self._wrapped(activation_in) + self.effective_bias
+        self.u[:] = np.clip(u, -limit, limit)
+        v = self._kept(self.v, self.decay_unity - self.dv) + self.u
+        self.v[:] = np.clip(v, -limit, limit)
+
+    def _kept(self, state: np.ndarray, share: Any) -> np.ndarray:
+        """The share, in 4096ths, of a state that a timestep leaves, rounded toward zero."""
+        product = np.int64(state) * share
+        return np.sign(product) * np.right_shift(np.abs(product), self.decay_shift)
+
+    def _wrapped(self, activation_in: np.ndarray) -> np.ndarray:
+        """Input at the scale of v, wrapped once into 24 bits as Lava's LIF does."""
+        current, span = np.left_shift(activation_in, self.act_shift), 2 * self.max_uv_val
+        over, under = current > self.max_uv_val, current <= -self.max_uv_val
+        return np.where(over, current - span, np.where(under, current + span, current))

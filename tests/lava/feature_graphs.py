@@ -1,0 +1,108 @@
+"""Graphs with graded sums, lags, synaptic currents, other resets and a leaky readout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from seenn_deploy.graph import (
+    Conv2d,
+    Identity,
+    Population,
+    Projection,
+    Readout,
+    Shape,
+    Source,
+    SpikingGraph,
+    Sum,
+)
+from tests.lava.graphs import edge
+from tests.random_graphs import dense, exact_weights, sparse
+
+Rng = np.random.Generator
+SHAPE = (3, 4, 3)
+
+
+def everything(coding: Any = "direct", T: int = 5, seed: int = 0) -> SpikingGraph:
+    """All at once; every loop closes in time on any schedule."""
+    rng = np.random.default_rng(seed)
+    nodes = [
+        Source("input", (2, 4, 3), coding, counts_events=coding == "events"),
+        Population("a", SHAPE, v_threshold=0.5, bias=exact_weights(rng, (3, 1, 1))),
+        neurons("b", SHAPE, reset="soft", reset_by=0.75),
+        Sum("a+b", SHAPE),
+        neurons("c", SHAPE, tau_syn=0.5, bias=exact_weights(rng, SHAPE)),
+        Sum("a+b+c+a", SHAPE),
+        neurons("d", SHAPE, tau_syn=0.25, reset="soft", reset_by=0.25, comparison=">="),
+        neurons("e", (6,), tau_syn=1.0, tau=0.0, v_init=0.25),
+        Readout("logits", (4,), exact_weights(rng, (4,)), tau=0.75),
+    ]
+    edges = [
+        edge("input", "a", conv(rng, 2)),
+        lagged("a", "a", conv(rng, 3), 1),
+        edge("a", "b", conv(rng, 3)),
+        lagged("c", "b", Identity(np.float32(0.5).reshape(())), 2),
+        *adds("a+b", "a", "b"),
+        edge("a+b", "c", conv(rng, 3)),
+        *adds("a+b+c+a", "a+b", "c", "a"),
+        edge("a+b+c+a", "d", sparse(rng, SHAPE, SHAPE)),
+        lagged("a+b", "d", Identity(np.float32(0.25).reshape(())), 1),
+        edge("a+b", "e", dense(rng, SHAPE, 6)),
+        edge("d", "e", dense(rng, SHAPE, 6)),
+        lagged("e", "e", dense(rng, (6,), 6), 2),
+        edge("e", "logits", dense(rng, (6,), 4)),
+        edge("a+b+c+a", "logits", dense(rng, SHAPE, 4)),
+        lagged("a", "logits", dense(rng, SHAPE, 4), 1),
+    ]
+    if coding == "events":
+        edges.append(lagged("input", "d", sparse(rng, (2, 4, 3), SHAPE), 2))
+    return SpikingGraph(nodes, edges, T)
+
+
+def long_loop(T: int = 4) -> SpikingGraph:
+    """A loop through three layers and a sum whose spikes come back one timestep later."""
+    rng = np.random.default_rng(3)
+    nodes = [
+        Source("input", (2, 4, 3), "events", counts_events=True),
+        neurons("first", SHAPE, tau_syn=0.5),
+        neurons("second", SHAPE),
+        neurons("last", SHAPE, v_threshold=0.25),
+        Sum("both", SHAPE),
+        Readout("logits", (4,), tau=0.5),
+    ]
+    edges = [
+        edge("input", "first", conv(rng, 2)),
+        edge("first", "second", conv(rng, 3)),
+        edge("second", "last", conv(rng, 3)),
+        lagged("last", "first", conv(rng, 3), 1),
+        lagged("last", "last", Identity(np.float32(0.25).reshape(())), 1),
+        *adds("both", "second", "last"),
+        edge("both", "logits", dense(rng, SHAPE, 4)),
+    ]
+    return SpikingGraph(nodes, edges, T)
+
+
+def neurons(name: str, shape: Shape, **parameters: Any) -> Population:
+    return Population(name, shape, **{"v_threshold": 0.5, **parameters})
+
+
+def conv(rng: Rng, channels: int) -> Conv2d:
+    return Conv2d(exact_weights(rng, (3, channels, 3, 3)), padding=(1, 1))
+
+
+def lagged(pre: str, post: str, synapses: Any, lag: int) -> Projection:
+    return Projection(pre, post, (synapses,), lag=lag)
+
+
+def adds(name: str, *parts: str) -> list[Projection]:
+    """What goes into a sum."""
+    return [edge(part, name, Identity()) for part in parts]
+
+
+def counts(graph: SpikingGraph, n: int, seed: int = 1) -> np.ndarray:
+    """Inputs that fit a graph: of events how many there were, of images quarters."""
+    rng = np.random.default_rng(seed)
+    if graph.source.coding == "events":
+        return rng.choice([0, 0, 0, 1, 2, 5], (n, graph.T, *graph.source.shape)).astype(np.float32)
+    return rng.integers(0, 5, (n, *graph.source.shape)).astype(np.float32) / 4
