@@ -286,6 +286,8 @@ def convert_command(
 def inspect_command(build: Path, json_file: Path | None) -> None:
     """Print one line a layer: synapses, shapes, neurons, dense MACs, depth.
 
+    Synapses that take timesteps are marked t-1, t-2, ..; those that close a loop also say so.
+
     \b
     Example:
       seenn inspect build/
@@ -295,7 +297,8 @@ def inspect_command(build: Path, json_file: Path | None) -> None:
 
     program = sd.Program.load(build)
     layers = sd.inspect(program)
-    reports.console().print(reports.layer_table(program, layers))
+    reports.console().print(reports.layer_table(program, layers), "")
+    reports.console().print(reports.facts_table(reports.neuron_rows(layers)))
     _write_json(json_file, {"layers": [asdict(layer) for layer in layers]})
 
 

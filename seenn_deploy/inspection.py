@@ -5,7 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from seenn_deploy.graph import Conv2d, Dense, Identity, Population, Shape, SpikingGraph, Synapses
+import networkx as nx
+
+from seenn_deploy.graph import (
+    Conv2d,
+    Dense,
+    Identity,
+    Population,
+    Projection,
+    Shape,
+    Source,
+    SpikingGraph,
+    Sum,
+    Synapses,
+)
+from seenn_deploy.import_report import neuron_text
 from seenn_deploy.program import Program
 
 
@@ -16,17 +30,20 @@ class LayerInfo:
     Parameters
     ----------
     name, kind : str
-        The kind names the synapses that feed the layer.
+        The kind names the synapses that feed the layer, with the timesteps that they take where
+        they take any, and which of them close a loop.
     shape_in, shape_out : tuple of int
         Of the main input (the first) and of the layer.
     neurons : int
-        0 for the readout.
+        0 for the readout and for sums of spikes.
     synapses : int
-        Existing ones; zero padding is none.
+        Existing ones; zero padding is none, and a sum has none.
     dense_macs : int
         Of the trained layer as an ANN, a timestep, before pools were folded.
     depth : int
         Synapse stages from the source: hardware steps until its first spike.
+    neuron : str
+        Its neurons in words.
     """
 
     name: str
@@ -37,6 +54,7 @@ class LayerInfo:
     synapses: int
     dense_macs: int
     depth: int
+    neuron: str = ""
 
 
 def inspect(program: Program) -> list[LayerInfo]:
@@ -46,20 +64,33 @@ def inspect(program: Program) -> list[LayerInfo]:
 
 def _describe(graph: SpikingGraph, name: str) -> LayerInfo:
     node, edges = graph.node(name), graph.into(name)
+    assert not isinstance(node, Source)
     sources = [graph.node(edge.pre).shape for edge in edges]
+    added = isinstance(node, Sum)
     return LayerInfo(
         name,
-        " + ".join(_kind(edge.synapses) for edge in edges),
+        f"sum of {len(edges)}" if added else " + ".join(_edge(graph, edge) for edge in edges),
         sources[0],
         node.shape,
         prod(node.shape) if isinstance(node, Population) else 0,
-        sum(
-            int(edge.synapses.fan_out(shape).sum())
-            for edge, shape in zip(edges, sources, strict=True)
-        ),
+        0 if added else sum(map(_synapses, edges, sources)),
         sum(edge.dense_macs for edge in edges),
         graph.depth[name],
+        neuron_text(node),
     )
+
+
+def _synapses(edge: Projection, shape: Shape) -> int:
+    return int(edge.synapses.fan_out(shape).sum())
+
+
+def _edge(graph: SpikingGraph, edge: Projection) -> str:
+    """The synapses of an edge, and its lag: ``dense t-1``, or ``dense t-1 loop``."""
+    kind = _kind(edge.synapses)
+    if not edge.lag:
+        return kind
+    loop = " loop" if nx.has_path(graph.nx, edge.post, edge.pre) else ""
+    return f"{kind} t-{edge.lag}{loop}"
 
 
 def _kind(synapses: Synapses) -> str:

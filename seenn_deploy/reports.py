@@ -103,6 +103,23 @@ def layer_table(program: Program, layers: list[LayerInfo]) -> Table:
     return table
 
 
+def neuron_rows(layers: list[LayerInfo], most: int = 4) -> Iterator[tuple[str, str]]:
+    """Lines below the layers: each kind of neuron with the layers that have it."""
+    kinds: dict[str, list[str]] = {}
+    for layer in layers:
+        if layer.neurons:
+            kinds.setdefault(layer.neuron, []).append(layer.name)
+    rows = list(kinds.items())
+    for kind, names in rows if len(rows) <= most else rows[: most - 1]:
+        yield kind, "all layers" if len(rows) == 1 else _some(names)
+    if len(rows) > most:
+        yield f"{len(rows) - most + 1} more kinds", "see --json"
+
+
+def _some(names: list[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (f", .. ({len(names) - most} more)" if names[most:] else "")
+
+
 # what identifies a program or a policy network, not what a user chose
 _UNSHOWN = ("rule", "program", "onnx", "T", "classes", "input_shape", "layers", "sha256")
 
