@@ -2,7 +2,8 @@
 
 =============================  ==================================================================
 Conv, Gemm, MatMul             synapses; two-dimensional convolutions, symmetric padding
-BatchNormalization             folded, as is Add of a constant
+BatchNormalization             folded, exactly
+Add, Sub, Mul, Div             of one constant a channel: folded, as input normalisation is
 Add                            of two branches: both feed the next neuron
 Relu                           threshold from calibration images (`seenn_deploy.conversion`)
 Clip                           from 0 to a maximum, which is the threshold
@@ -352,27 +353,43 @@ def _whole(node: OnnxNode, value: _Value) -> AvgPool2d:
 
 
 def _add(net: _Lowering, node: OnnxNode) -> _Value:
-    constant = next((at for at in (0, 1) if node.inputs[at] in net.constants), None)
-    if constant is not None:
-        value = net.value(node, 1 - constant)
-        shift = _per_channel(node, net.weight(node, constant), value.shape)
-        return _apply(net, node, Affine(np.ones(len(shift)), shift), value)
+    if any(name in net.constants for name in node.inputs):
+        return _with_constant(net, node)
     first, second = net.value(node, 0), net.value(node, 1)
     if first.shape != second.shape:
         raise node.error(f"adds shapes {first.shape} and {second.shape}; they must be equal")
     return _Value((*first.terms, *second.terms), first.shape)
 
 
+def _with_constant(net: _Lowering, node: OnnxNode) -> _Value:
+    """Add, Sub, Mul or Div of a constant, one number a channel: normalisation, as a rule."""
+    at = next((i for i in (0, 1) if node.inputs[i] in net.constants), None)
+    if at is None:
+        raise node.error("of two tensors that depend on the image; only Add joins branches")
+    value = net.value(node, 1 - at)
+    c = _per_channel(node, net.weight(node, at), value.shape)
+    one, nothing = np.ones_like(c), np.zeros_like(c)
+    if node.op == "Add":
+        return _apply(net, node, Affine(one, c), value)
+    if node.op == "Sub":
+        return _apply(net, node, Affine(one, -c) if at == 1 else Affine(-one, c), value)
+    if node.op == "Mul":
+        return _apply(net, node, Affine(c, nothing), value)
+    if at == 0:
+        raise node.error("divides by what depends on the image")
+    if np.any(c == 0):
+        raise node.error("divides by 0")
+    return _apply(net, node, Affine(1 / c, nothing), value)
+
+
 def _per_channel(node: OnnxNode, constant: Array, shape: Shape) -> Array:
     try:
         full = np.broadcast_to(constant.astype(np.float64), (1, *shape))[0]
     except ValueError:
-        raise node.error(f"adds a constant of shape {constant.shape} to {shape}") from None
+        raise node.error(f"its constant of shape {constant.shape} does not fit {shape}") from None
     rows = full.reshape(shape[0], -1)
     if np.any(rows != rows[:, :1]):
-        raise node.error(
-            "adds a constant that differs within a channel; one a channel is supported"
-        )
+        raise node.error("its constant differs within a channel; one a channel is supported")
     return np.array(rows[:, 0])
 
 
@@ -435,13 +452,16 @@ _OPERATORS: dict[str, Callable[[_Lowering, OnnxNode], _Value]] = {
     "BatchNormalization": _batch_norm,
     "Clip": _clip,
     "Conv": _conv,
+    "Div": _with_constant,
     "Dropout": _dropout,
     "Flatten": _flatten,
     "Gemm": _gemm,
     "GlobalAveragePool": _global_average_pool,
     "Identity": _nothing,
     "MatMul": _matmul,
+    "Mul": _with_constant,
     "ReduceMean": _reduce_mean,
     "Relu": _relu,
     "Reshape": _reshape,
+    "Sub": _with_constant,
 }

@@ -20,6 +20,7 @@ from seenn_deploy.errors import DataError, ModelError, SeennError
 from seenn_deploy.frontends import import_model
 from seenn_deploy.frontends.onnx import read_ann
 from seenn_deploy.graph import Identity, Population
+from seenn_deploy.loss_report import RefusedError
 from seenn_deploy.simulator.engine import simulate
 from tests import checkpoints, naive
 
@@ -128,7 +129,22 @@ def preactivation(folder: Path) -> Path:
     return m.save(folder, out, (1, 3, 8, 8))
 
 
-MODELS = {"resnet": resnet, "vgg": vgg, "preactivation": preactivation}
+def normalised(folder: Path) -> Path:
+    """(x / 255 - mean) / std at the input, behind it 1 - x and 2 x, a shift behind the neurons."""
+    m = Maker(3)
+    row = np.float32([0.4, 0.5, 0.6]).reshape(3, 1, 1)
+    x = m.op("Div", ["image", m.const("pixel", np.float32(255))])
+    x = m.op("Sub", [x, m.const("mean", row[None] / 255)])
+    x = m.op("Div", [x, m.const("std", np.float32([1 / 250, 1 / 200, 1 / 260]).reshape(3, 1, 1))])
+    x = m.op("Relu", [m.conv(x, 3, 4)])
+    x = m.op("Sub", [m.const("one", np.float32(1)), x])
+    y = m.op("Mul", [m.const("two", np.float32([2])), m.op("Relu", [m.conv(x, 4, 4)])])
+    y = m.op("Sub", [y, m.const("s", m.rng.normal(0, 0.3, (1, 4, 1, 1)).astype(np.float32))])
+    x = m.op("Relu", [m.conv(m.op("Add", [y, m.norm(x, 4)]), 4, 5)])
+    return m.save(folder, m.gemm(m.op("Flatten", [x]), 320, 6))
+
+
+MODELS = {"resnet": resnet, "vgg": vgg, "preactivation": preactivation, "normalised": normalised}
 
 
 def run_onnx(path: Path, images: np.ndarray) -> np.ndarray:
@@ -230,6 +246,23 @@ BAD: dict[str, tuple[Any, str]] = {
         lambda m: classifier(m, m.op("Sigmoid", [m.conv("image", 3, 4)])),
         "Sigmoid node '/net/sigmoid1': this operator is not supported (there are Add, AveragePool,",
     ),
+    "a quotient of the image": (
+        lambda m: classifier(m, m.op("Div", [m.const("c", np.float32(1)), "image"])),
+        "Div node '/net/div0': divides by what depends on the image",
+    ),
+    "a division by zero": (
+        lambda m: classifier(m, m.op("Div", ["image", m.const("c", np.float32([[[0.5]], [[0]],
+                                                                               [[1]]]))])),
+        "Div node '/net/div0': divides by 0",
+    ),
+    "a product of branches": (
+        lambda m: classifier(m, m.op("Mul", ["image", "image"])),
+        "Mul node '/net/mul0': of two tensors that depend on the image; only Add joins",
+    ),
+    "one number a pixel": (
+        lambda m: classifier(m, m.op("Sub", ["image", m.const("c", np.arange(8, dtype="f"))])),
+        "Sub node '/net/sub0': its constant differs within a channel",
+    ),
     "max pool": (
         lambda m: classifier(
             m, m.op("MaxPool", [m.op("Relu", [m.conv("image", 3, 4)])], kernel_shape=[2, 2])
@@ -322,11 +355,32 @@ def test_what_has_no_spiking_form_is_named(tmp_path: Path, name: str) -> None:
     assert words in error(path)
 
 
+def test_a_refusal_brings_its_report(tmp_path: Path) -> None:
+    m = Maker()
+    path = m.save(tmp_path, BAD["max pool"][0](m))
+    with pytest.raises(RefusedError) as caught:
+        import_model(path)
+    (finding,) = caught.value.report.findings
+    assert (finding.where, finding.status) == ("MaxPool node '/net/maxpool2'", "refused")
+    assert finding.what.startswith("this operator is not supported")
+
+
+def test_activations_are_approximated(tmp_path: Path) -> None:
+    graph = import_model(resnet(tmp_path), calibration=checkpoints.images((4, 3, 8, 8)))
+    changed = [f for f in graph.provenance["report"]["findings"] if f["status"] == "approximated"]
+    assert [f["where"] for f in changed] == list(graph.provenance["conversion"]["thresholds"])
+    assert {f["what"].split(":")[0] for f in changed} == {"Relu", "Clip"}
+    assert {f["by"].startswith("0.1 % of") for f in changed if "Relu" in f["what"]} == {True}
+
+
 @pytest.mark.parametrize(
     ("shape", "words"),
     [
-        (("N", 3, "height", "width"), "dynamic shape ['N', 3, 'height', 'width']; export it with"),
-        (("N", 3, None, 8), "dynamic shape ['N', 3, '?', 8]"),
+        (
+            ("N", 3, "height", "width"),
+            "input 'image' has dynamic shape ['N', 3, 'height', 'width']; export it with",
+        ),
+        (("N", 3, None, 8), "dynamic shape ['N', 3, '?', 8]; export it with fixed"),
         (("N", 192), "(N, C, H, W) is expected"),
     ],
 )
