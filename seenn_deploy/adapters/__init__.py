@@ -1,0 +1,140 @@
+"""Spiking layers of other frameworks, told as neurons of ours: one small file a framework.
+
+An adapter is found by its file name. It has ``matches(layer) -> bool`` and
+``describe(layer) -> Neuron``, which raises :class:`UnsupportedError` for a layer of its framework
+whose dynamics :class:`~seenn_deploy.graph.Population` does not have. Adapters import no framework:
+they look at the names of a layer's classes and at its attributes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib import import_module
+from math import isfinite
+from pkgutil import iter_modules
+from typing import Any, Literal
+
+
+class UnsupportedError(Exception):
+    """What a spiking layer does that no population can, in words."""
+
+
+@dataclass(frozen=True)
+class Neuron:
+    """A spiking layer: ``v' = tau v + gain x + shift``, and what follows as in a population.
+
+    Parameters
+    ----------
+    tau, v_threshold, v_init, reset, reset_by, comparison, tau_syn
+        As of :class:`~seenn_deploy.graph.Population`.
+    gain : float
+        Factor of the input current.
+    shift : float
+        Added at every timestep.
+    sends : float
+        Value of a spike.
+    time_axis : int, optional
+        The axis of its input that is time; None for a layer that takes one timestep a call.
+    batch_axis : int
+        Of input with a time axis.
+    states : int
+        How many states it returns behind its spikes, and takes at the next call.
+    forgets : bool
+        A call without states begins a new sample.
+    reads_out : bool
+        Its potential is never reset: as an output of the module, it is a leaky readout.
+    recurrent : module, optional
+        What maps its spikes of the timestep before to a current of its own.
+    exact : bool
+        Its potentials are summed in our order: rounding is the same as well.
+    formula : str
+        What it computes, for the report.
+    approximations : tuple of (what, by)
+        Where a population differs.
+    """
+
+    tau: float
+    v_threshold: float
+    v_init: float = 0.0
+    reset: Literal["hard", "soft"] = "hard"
+    reset_by: float | None = None
+    comparison: Literal[">", ">="] = ">"
+    tau_syn: float = 0.0
+    gain: float = 1.0
+    shift: float = 0.0
+    sends: float = 1.0
+    time_axis: int | None = None
+    batch_axis: int = 0
+    states: int = 0
+    forgets: bool = False
+    reads_out: bool = False
+    recurrent: Any = None
+    exact: bool = True
+    formula: str = ""
+    approximations: tuple[tuple[str, str], ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        for name in ("tau", "tau_syn"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise UnsupportedError(f"{name} = {value:g} lies outside [0, 1]")
+        if not (isfinite(self.v_threshold) and self.v_threshold > 0):
+            raise UnsupportedError(
+                f"threshold {self.v_threshold:g} above the resting potential: it must be positive"
+            )
+
+    def measured_from(self, potential: float) -> Neuron:
+        """The same neuron with potentials counted from `potential`, so that it resets to 0."""
+        if not potential:
+            return self
+        return replace(
+            self,
+            v_threshold=self.v_threshold - potential,
+            v_init=self.v_init - potential,
+            shift=self.shift - (1 - self.tau) * potential,
+        )
+
+
+@cache
+def _adapters() -> tuple[Any, ...]:
+    return tuple(import_module(f"{__name__}.{m.name}") for m in iter_modules(__path__))
+
+
+def adapter_of(layer: Any) -> Any | None:
+    """The adapter that knows a layer's framework, None if the layer is no spiking one."""
+    return next((a for a in _adapters() if a.matches(layer)), None)
+
+
+def from_package(layer: Any, package: str, *classes: str) -> bool:
+    """Is a layer of one of these classes, or of a subclass, by their names alone."""
+    return any(
+        c.__name__ in classes and c.__module__.split(".")[0] == package for c in type(layer).__mro__
+    )
+
+
+def scalar(value: Any, name: str) -> float:
+    """One number; neurons of a population share their parameters."""
+    import torch
+
+    values = torch.as_tensor(value, dtype=torch.float64).detach().reshape(-1)
+    if not len(values) or not bool((values == values[0]).all()):
+        raise UnsupportedError(
+            f"{name} differs from neuron to neuron; neurons of a layer share one value"
+        )
+    return float(values[0])
+
+
+def comparison_of(spike: Callable[[Any], Any]) -> Literal[">", ">="]:
+    """What a spike function does at the threshold itself, found by asking it."""
+    import torch
+
+    with torch.no_grad():
+        below, at, above = (float(v) for v in spike(torch.tensor([-1.0, 0.0, 1.0])))
+    if (below, above) != (0.0, 1.0) or at not in (0.0, 1.0):
+        raise UnsupportedError(
+            f"its spike function gives {below:g}, {at:g} and {above:g} below, at and above the "
+            "threshold; spikes are 0 and 1"
+        )
+    return ">=" if at else ">"

@@ -1,0 +1,64 @@
+"""Norse's ``LIF``, ``LIFBox`` and ``IAF``, as layers over (T, N, ..) and as cells.
+
+With a = dt ``tau_mem_inv``, b = dt ``tau_syn_inv``::
+
+    i' = i + x;  v' = v + a (v_leak - v + i');  i = (1 - b) i'        LIF
+    v' = v + a (x + v_leak - v)                                       LIFBox
+    v' = v + x                                                        IAF
+    s = v' > v_th;  v = v_reset where it spiked
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from seenn_deploy.adapters import Neuron, UnsupportedError, from_package, scalar
+
+KNOWN = ("LIF", "LIFCell", "LIFBoxCell", "IAF", "IAFCell")
+_FAMILY = ("SNN", "SNNCell", "SNNRecurrent", "SNNRecurrentCell")
+
+
+def matches(layer: Any) -> bool:
+    """Is it a neuron of Norse, one of ours to know or not."""
+    return from_package(layer, "norse", *_FAMILY)
+
+
+def describe(layer: Any) -> Neuron:
+    """The layer as a neuron."""
+    kind, p = type(layer).__name__, layer.p
+    if kind not in KNOWN or not from_package(layer, "norse", kind):
+        raise UnsupportedError(f"of Norse's neurons, {', '.join(KNOWN)} are supported")
+    if getattr(layer, "record_states", False):
+        raise UnsupportedError("record_states=True; leave it out")
+    reset_method = getattr(p, "reset_method", None)
+    if reset_method is not None and reset_method.__name__ != "reset_value":
+        raise UnsupportedError(f"reset method {reset_method.__name__}; use reset_value")
+    neuron = _integrating(kind, p, layer.dt)
+    if neuron.tau_syn and neuron.shift:
+        raise UnsupportedError("v_leak differs from v_reset, beside a synaptic current")
+    return neuron
+
+
+def _integrating(kind: str, p: Any, dt: float) -> Neuron:
+    whole = kind.startswith("IAF")
+    share = 0.0 if whole else dt * scalar(p.tau_mem_inv, "tau_mem_inv")
+    leak, reset = (
+        0.0 if whole else scalar(p.v_leak, "v_leak"),
+        scalar(p.v_reset, "v_reset"),
+    )
+    current = 1 - dt * scalar(p.tau_syn_inv, "tau_syn_inv") if hasattr(p, "tau_syn_inv") else 0.0
+    neuron = Neuron(
+        tau=1 - share,
+        v_threshold=scalar(p.v_th, "v_th"),
+        v_init=reset if whole else leak,
+        tau_syn=current,
+        gain=1.0 if whole else share,
+        time_axis=None if kind.endswith("Cell") else 0,
+        batch_axis=1,
+        states=1,
+        forgets=True,
+        exact=whole,
+        formula="v' = v + x" if whole else "v' = v + dt tau_mem_inv (v_leak - v + i)",
+    )
+    return replace(neuron.measured_from(reset), shift=share * (leak - reset))

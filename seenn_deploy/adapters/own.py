@@ -1,0 +1,23 @@
+"""Our own ``LIF`` (:mod:`seenn_deploy.models.neurons`): ``v' = tau v + x`` over (N, T, ..)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from seenn_deploy.adapters import Neuron, from_package
+
+
+def matches(layer: Any) -> bool:
+    """Is it our LIF."""
+    return from_package(layer, "seenn_deploy", "LIF")
+
+
+def describe(layer: Any) -> Neuron:
+    """The layer as a neuron."""
+    return Neuron(
+        tau=layer.tau,
+        v_threshold=layer.v_threshold,
+        comparison=">=" if layer.surrogate == "dspike" else ">",
+        time_axis=1,
+        formula="v' = tau v + x, v = (1 - s) v'",
+    )

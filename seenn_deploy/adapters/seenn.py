@@ -1,0 +1,32 @@
+"""SEENN's ``LIFSpike`` and ``PLIF`` by their attributes, as other code based on TET has them too.
+
+``v' = tau v + x;  s = act(v' - thresh);  v = (1 - s) v'`` over input (N, T, ..).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from seenn_deploy.adapters import Neuron, UnsupportedError, comparison_of, scalar
+
+
+def matches(layer: Any) -> bool:
+    """Has it SEENN's attributes."""
+    return all(hasattr(layer, name) for name in ("thresh", "tau", "act", "gama"))
+
+
+def describe(layer: Any) -> Neuron:
+    """The layer as a neuron."""
+    import torch
+
+    if hasattr(layer, "get_lifp"):
+        raise UnsupportedError("its leak depends on the input (SEENN's DynamicLIF)")
+    learned = isinstance(layer.tau, torch.Tensor)
+    tau = torch.sigmoid(layer.tau.detach()) if learned else layer.tau
+    return Neuron(
+        tau=scalar(tau, "tau"),
+        v_threshold=scalar(layer.thresh, "thresh"),
+        comparison=comparison_of(lambda x: layer.act(x, layer.gama)),
+        time_axis=1,
+        formula="v' = tau v + x, v = (1 - s) v'",
+    )

@@ -1,0 +1,92 @@
+"""snnTorch's ``Leaky``, ``RLeaky`` and ``Synaptic``.
+
+With r[t] = s[t-1], the reset that comes one timestep late::
+
+    mem[t] = beta mem[t-1] + x[t] - threshold r[t]      'subtract'
+    mem[t] = beta (1 - r[t]) mem[t-1] + x[t]            'zero', of Leaky alone
+    s[t] = mem[t] > threshold
+
+So 'zero' is a hard reset, and 'subtract' a soft reset by threshold / beta, before the next leak.
+``Synaptic`` adds syn[t] = alpha syn[t-1] + x[t] in place of x[t], ``RLeaky`` a current from its own
+spikes of the timestep before. Their 'zero' also drops the current of the timestep that resets.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from seenn_deploy.adapters import Neuron, UnsupportedError, comparison_of, from_package, scalar
+
+KNOWN = ("Leaky", "RLeaky", "Synaptic")
+
+
+def matches(layer: Any) -> bool:
+    """Is it a neuron of snnTorch, one of ours to know or not."""
+    return from_package(layer, "snntorch", "SpikingNeuron", "SLSTM", "SConv2dLSTM", "StateLeaky")
+
+
+def describe(layer: Any) -> Neuron:
+    """The layer as a neuron."""
+    kind = type(layer).__name__
+    if kind not in KNOWN or not from_package(layer, "snntorch", kind):
+        raise UnsupportedError(f"of snnTorch's neurons, {', '.join(KNOWN)} are supported")
+    for option in ("inhibition", "state_quant"):
+        if getattr(layer, option):
+            raise UnsupportedError(f"{option} is not supported; leave it out")
+    beta, threshold = _leak(layer.beta, "beta"), scalar(layer.threshold, "threshold")
+    mechanism = layer.reset_mechanism
+    if mechanism == "zero" and kind != "Leaky":
+        raise UnsupportedError(
+            "reset_mechanism='zero' drops the input of the timestep that resets; use 'subtract'"
+        )
+    late = getattr(layer, "reset_delay", True)
+    return Neuron(
+        tau=beta,
+        v_threshold=threshold,
+        reset="hard" if mechanism == "zero" else "soft",
+        reset_by=_subtracted(mechanism, beta, threshold, late),
+        comparison=comparison_of(layer.spike_grad),
+        tau_syn=_leak(layer.alpha, "alpha") if kind == "Synaptic" else 0.0,
+        sends=scalar(layer.graded_spikes_factor, "graded_spikes_factor"),
+        states=_states(layer, kind),
+        reads_out=mechanism == "none",
+        recurrent=layer.recurrent if kind == "RLeaky" else None,
+        exact=mechanism == "zero",
+        formula=f"mem = beta mem + x, reset {mechanism!r}{', one timestep late' if late else ''}",
+        approximations=_approximations(mechanism, late),
+    )
+
+
+def _leak(value: Any, name: str) -> float:
+    return min(max(scalar(value, name), 0.0), 1.0)
+
+
+def _subtracted(mechanism: str, beta: float, threshold: float, late: bool) -> float | None:
+    """What a soft reset takes away at once."""
+    if mechanism == "zero":
+        return None
+    if mechanism == "none":
+        return 0.0
+    if not late:
+        return threshold
+    if not beta:
+        raise UnsupportedError("reset_mechanism='subtract' with beta = 0; use 'zero'")
+    return threshold / beta
+
+
+def _states(layer: Any, kind: str) -> int:
+    """States behind the spikes: none where the layer keeps them to itself."""
+    if layer.init_hidden and not layer.output:
+        return 0
+    return 2 if kind == "Synaptic" else 1
+
+
+def _approximations(mechanism: str, late: bool) -> tuple[tuple[str, str], ...]:
+    if late or mechanism != "subtract":
+        return ()
+    return (
+        (
+            "reset_delay=False as a soft reset",
+            "differs after potentials beyond twice the threshold, which snnTorch resets twice",
+        ),
+    )

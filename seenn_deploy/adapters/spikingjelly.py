@@ -1,0 +1,67 @@
+"""SpikingJelly's ``IFNode``, ``LIFNode`` and ``ParametricLIFNode``, single-step and multi-step.
+
+With r = ``v_reset`` (0 for a soft reset), q = 1 / ``tau``, or sigmoid(w) of a ParametricLIFNode::
+
+    v' = v + (x - (v - r)) q     decay_input        s = surrogate(v' - v_threshold), at 0 as well
+    v' = v - (v - r) q + x       otherwise          v = r where it spiked, or v' - v_threshold s
+
+Potentials are counted from r. SpikingJelly rounds the leak in these orders, a population as
+``(1 - q) v + q x``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from seenn_deploy.adapters import Neuron, UnsupportedError, comparison_of, from_package, scalar
+
+KNOWN = ("IFNode", "LIFNode", "ParametricLIFNode")
+_FAMILY = ("BaseNode", "SimpleBaseNode", "NonSpikingBaseNode", "ActivationAwareIFNode", "PSN")
+
+
+def matches(layer: Any) -> bool:
+    """Is it a neuron of SpikingJelly, one of ours to know or not."""
+    return from_package(layer, "spikingjelly", *_FAMILY, *KNOWN)
+
+
+def describe(layer: Any) -> Neuron:
+    """The layer as a neuron."""
+    kind = type(layer).__name__
+    if kind not in KNOWN or not from_package(layer, "spikingjelly", kind):
+        raise UnsupportedError(f"of SpikingJelly's neurons, {', '.join(KNOWN)} are supported")
+    if kind != "IFNode" and not hasattr(layer, "decay_input"):
+        raise UnsupportedError("it has no decay_input; SpikingJelly 0.0.0.0.14 or later is needed")
+    decay, formula = _decay(layer, kind)
+    hard = layer.v_reset is not None
+    neuron = Neuron(
+        tau=1 - decay,
+        v_threshold=scalar(layer.v_threshold, "v_threshold"),
+        v_init=_start(layer),
+        reset="hard" if hard else "soft",
+        comparison=comparison_of(layer.surrogate_function),
+        gain=decay if decay and layer.decay_input else 1.0,
+        shift=decay * layer.v_reset if hard else 0.0,
+        time_axis=0 if getattr(layer, "step_mode", "s") == "m" else None,
+        batch_axis=1,
+        exact=not decay,
+        formula=formula,
+    )
+    return neuron.measured_from(layer.v_reset or 0.0)
+
+
+def _decay(layer: Any, kind: str) -> tuple[float, str]:
+    """The share of the potential that a timestep takes away, and the charging equation."""
+    if kind == "IFNode":
+        return 0.0, "v' = v + x"
+    formula = "v' = v + (x - v) / tau" if layer.decay_input else "v' = v - v / tau + x"
+    if kind == "LIFNode":
+        return 1 / scalar(layer.tau, "tau"), formula
+    return scalar(layer.w.detach().sigmoid(), "w"), formula.replace("/ tau", "sigmoid(w)")
+
+
+def _start(layer: Any) -> float:
+    """The potential before the first timestep: as set, or what a reset gives."""
+    v = layer.v
+    if not isinstance(v, float | int):
+        v = layer.v_reset or 0.0
+    return float(v)

@@ -1,0 +1,157 @@
+"""Live torch modules, through ``torch.export``, with spiking layers of any known framework.
+
+Each spiking layer is one opaque operator while the module is exported, so that no time loop is
+unrolled inside it. ``seenn_deploy.adapters`` says what the layers are,
+``seenn_deploy.torch_import`` reads the rest. See docs/torch.md for what is understood.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from seenn_deploy.building import Net, normalize_input
+from seenn_deploy.graph import Population, Source, SpikingGraph
+from seenn_deploy.loss_report import LossReport
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from seenn_deploy.torch_import.values import Atom
+    from seenn_deploy.torch_import.walk import Walk
+
+SUFFIXES: tuple[str, ...] = ()
+
+Coding = Literal["direct", "events"]
+
+
+def read(
+    module: nn.Module,
+    example_input: Tensor,
+    T: int | None = None,
+    coding: Coding | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> SpikingGraph:
+    """The graph of a module.
+
+    Parameters
+    ----------
+    module : torch module
+        It is copied; its own state stays as it is.
+    example_input : Tensor
+        A batch that the module takes: images, or frames with a time axis where the layers have it.
+    T : int, optional
+        Timesteps; needed where the module itself does one. Elsewhere the module's own, by default.
+    coding : 'direct' or 'events', optional
+        Of a module that does one timestep: is it the same image at each ('direct', the default) or
+        a frame of its own. Elsewhere it is found.
+    mean, std : one number a channel, optional
+        ``(x - mean) / std`` before the module, to become part of the program.
+
+    Raises
+    ------
+    ModelError
+        Where the module does what a graph cannot hold: with the operator or layer, and the line.
+    """
+    from seenn_deploy.torch_import.assembly import Assembly
+    from seenn_deploy.torch_import.layers import several_samples, with_opaque_layers
+    from seenn_deploy.torch_import.tracing import export
+    from seenn_deploy.torch_import.walk import Walk
+
+    report = LossReport(type(module).__name__)
+    opaque, layers = with_opaque_layers(module, report)
+    if not layers:
+        report.refuse(
+            "module", "no spiking layer in it", "docs/torch.md names those that are known"
+        )
+    walk = Walk(export(opaque, several_samples(example_input, layers), report), layers, report)
+    outputs = walk.outputs()
+    source = _source(walk, coding)
+    nodes, projections = Assembly(walk, source.shape).graph(outputs)
+    net = Net(source, Population("", ()))
+    net.nodes += nodes
+    net.projections += projections
+    used = normalize_input(net, mean, std, True)
+    steps = _timesteps(walk, T)
+    provenance = {
+        "source": type(module).__name__,
+        "frontend": "torch",
+        "assumed": {
+            "T": steps,
+            "coding": source.coding,
+            "input_shape": list(source.shape),
+            **used,
+        },
+        "report": report.to_dict(),
+    }
+    return SpikingGraph(net.nodes, net.projections, steps, provenance)
+
+
+def _source(walk: Walk, coding: Coding | None) -> Source:
+    """The input's features; with frames of its own at each timestep, if it has a time axis."""
+    from seenn_deploy.torch_import.values import SOURCE, image_shape
+
+    timed = [a for a in walk.input if a.role == "time"]
+    lead = [a for a in walk.input if a.role in (None, "batch")]
+    if len(timed) > 1 or len(lead) != 1:
+        walk.report.refuse(
+            SOURCE,
+            f"which of its axes {[a.size for a in walk.input]} are batch, time and features is "
+            "not clear",
+            "give (N, ..) images, or frames with one time axis that a layer or a loop goes over",
+        )
+    shape = image_shape(tuple(a.size for a in walk.input if a.role == "feature"))
+    found: Coding = "events" if timed else "direct"
+    if coding not in (None, "direct", "events"):
+        walk.report.refuse(SOURCE, f"coding {coding!r}", "there is 'direct' and 'events'")
+    if coding is not None and coding != found and (timed or not _does_one_step(walk)):
+        walk.report.refuse(SOURCE, f"coding {coding!r}", f"this module's input is {found!r}")
+    return Source(SOURCE, shape, coding or found)
+
+
+def _does_one_step(walk: Walk) -> bool:
+    return not _stream_lengths(walk) and max(map(len, walk.calls)) == 1
+
+
+def _timesteps(walk: Walk, T: int | None) -> int:
+    """T as asked, or the module's own."""
+    own = _own_timesteps(walk)
+    if T is None and own is None:
+        walk.report.refuse("T", "the module does one timestep", "say how many: T=4")
+    if T is not None and own is not None and own != T:
+        walk.report.faithful("T", f"{T} as asked; the module itself does {own}")
+    return int(T if T is not None else own or 1)
+
+
+def _own_timesteps(walk: Walk) -> int | None:
+    found = _stream_lengths(walk)
+    calls = {len(c) for c in walk.calls if c} if not found else set()
+    if len(found | calls) > 1:
+        walk.report.refuse(
+            "T", f"layers do {sorted(found | calls)} timesteps", "all layers take part in each"
+        )
+    if found:
+        return found.pop()
+    (count,) = calls or {1}
+    given = [a.size for a in walk.input if a.role == "time"]
+    if given and given[0] != count:
+        walk.report.refuse(
+            "T", f"the input has {given[0]} timesteps, the module takes {count}", "take all of them"
+        )
+    return None if count == 1 and not given else count
+
+
+def _stream_lengths(walk: Walk) -> set[int]:
+    """Timesteps of the layers that take whole streams."""
+    axes = [
+        calls[0].axes[layer.neuron.time_axis]
+        for layer, calls in zip(walk.layers, walk.calls, strict=True)
+        if calls and layer.neuron and layer.neuron.time_axis is not None
+    ]
+    return {_only(axis).size for axis in axes}
+
+
+def _only(axis: tuple[Atom, ...]) -> Atom:
+    (atom,) = axis
+    return atom

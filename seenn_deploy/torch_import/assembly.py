@@ -1,0 +1,363 @@
+"""Nodes and projections of a graph, from what a walk found about every layer.
+
+A module that calls its layers once a timestep must do the same at each of them: the k-th input of a
+layer is the first one, k steps on. What it takes from j steps before is a projection with lag j.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from seenn_deploy.adapters import Neuron
+from seenn_deploy.graph import (
+    Affine,
+    Array,
+    Conv2d,
+    Dense,
+    Identity,
+    LinearMap,
+    Node,
+    Population,
+    Projection,
+    Readout,
+    Shape,
+    Sum,
+)
+from seenn_deploy.torch_import.layers import Layer
+from seenn_deploy.torch_import.maps import Maps, constant_of
+from seenn_deploy.torch_import.values import SOURCE, Constant, Potential, Signal, Term, Value
+from seenn_deploy.torch_import.walk import Walk
+
+_MOST_CLASSES = 4096  # of spikes that are the output, seen flattened
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """A node and what ends in it: terms with the timesteps they lag."""
+
+    node: Node
+    inputs: tuple[tuple[Term, int], ...]
+
+
+class Assembly:
+    """All nodes that the output needs.
+
+    Parameters
+    ----------
+    walk : Walk
+        After its `outputs`.
+    source_shape : tuple of int
+    """
+
+    def __init__(self, walk: Walk, source_shape: Shape) -> None:
+        self.walk, self.report, self.maps = walk, walk.report, walk.graph.maps
+        self._shapes: dict[str, Shape] = {SOURCE: source_shape}
+        self._layers = {layer.name: i for i, layer in enumerate(walk.layers)}
+        self._pools = {name: (term, shape) for name, term, shape in walk.graph.pools.values()}
+        self._sums = {name: summands for summands, name in walk.graph.sums.items()}
+        self._placed: dict[str, Placed] = {}
+
+    def graph(self, outputs: list[Value]) -> tuple[list[Node], list[Projection]]:
+        """Nodes, without the source, and projections.
+
+        Raises
+        ------
+        RefusedError
+        """
+        last = self._readout(outputs)
+        for term, _ in last.inputs:
+            self._place(term.origin)
+        self._say_what_is_left_out()
+        placed = [*_without_plain_sums(list(self._placed.values())), last]
+        nodes = [p.node for p in placed]
+        return nodes, [edge for p in placed for edge in self._edges(p)]
+
+    # --- nodes -----------------------------------------------------------------------------------
+
+    def _place(self, name: str) -> None:
+        """Put a node after all that feed it without lag."""
+        pending = [name]
+        while pending:
+            name = pending[-1]
+            if name == SOURCE or name in self._placed:
+                pending.pop()
+                continue
+            inputs = self._inputs(name)
+            missing = [t.origin for t, lag in inputs if not lag and not self._known(t.origin)]
+            if missing:
+                pending += missing
+                continue
+            pending.pop()
+            self._placed[name] = Placed(self._node(name), inputs)
+            pending += [t.origin for t, lag in inputs if lag]
+
+    def _known(self, name: str) -> bool:
+        return name == SOURCE or name in self._placed
+
+    def _inputs(self, name: str) -> tuple[tuple[Term, int], ...]:
+        if name in self._pools:
+            return ((self._pools[name][0], 0),)
+        if name in self._sums:
+            return tuple((Term(origin), 0) for origin in self._sums[name])
+        return self._inputs_of_layer(self._layers[name])
+
+    def _node(self, name: str) -> Node:
+        shape = self._shape(name)
+        if name in self._sums:
+            return Sum(name, shape)
+        if name in self._pools:
+            self.report.faithful(name, "maximum of spikes: a neuron that spikes when any does")
+            return Population(name, shape, tau=0.0, v_threshold=0.5)
+        layer = self.walk.layers[self._layers[name]]
+        assert layer.neuron is not None
+        self._describe(layer, layer.neuron)
+        return _population(name, shape, layer.neuron)
+
+    def _shape(self, name: str) -> Shape:
+        if name not in self._shapes:
+            self._shapes[name] = self._shape_of(name)
+        return self._shapes[name]
+
+    def _shape_of(self, name: str) -> Shape:
+        if name in self._pools:
+            return self._pools[name][1]
+        if name in self._sums:
+            return self._shape(self._sums[name][0])
+        shape = self.walk.calls[self._layers[name]][0].shape
+        assert shape is not None
+        return shape
+
+    def _describe(self, layer: Layer, neuron: Neuron) -> None:
+        rounding = "the same operations" if neuron.exact else "rounded in another order"
+        self.report.faithful(layer.name, f"{layer.kind}: {neuron.formula}; {rounding}")
+        for what, by in neuron.approximations:
+            self.report.approximated(layer.name, what, by)
+
+    def _say_what_is_left_out(self) -> None:
+        for layer, calls in zip(self.walk.layers, self.walk.calls, strict=True):
+            if layer.name not in self._placed and not (layer.neuron and layer.neuron.reads_out):
+                why = "does not reach the output" if calls else "is not called"
+                self.report.faithful(layer.name, f"left out: it {why}")
+
+    # --- what ends in a layer --------------------------------------------------------------------
+
+    def _inputs_of_layer(self, number: int) -> tuple[tuple[Term, int], ...]:
+        """Terms of the last call, which has all lags; the others must be the same, earlier."""
+        calls = self.walk.calls[number]
+        last = len(calls) - 1
+        inputs = tuple((t, 0 if t.step is None else last - t.step) for t in calls[last].terms)
+        constant = self._constant([t for t, _ in inputs])
+        for k, call in enumerate(calls[:-1]):
+            expected = [self._key(t, lag) for t, lag in inputs if lag <= k]
+            found = [self._key(t, 0 if t.step is None else k - t.step) for t in call.terms]
+            same = sorted(found) == sorted(expected)
+            if not same or not _close(self._constant(list(call.terms)), constant):
+                self.report.refuse(
+                    self.walk.layers[number].name,
+                    f"its input at timestep {k + 1} is made in another way than at {last + 1}",
+                    "a graph does the same at every timestep",
+                )
+        return inputs
+
+    def _key(self, term: Term, lag: int) -> tuple[str, tuple[int, ...], int]:
+        bare = [self.maps.without_constants(m) for m in term.maps]
+        return (term.origin, tuple(id(m) for m in bare if not _does_nothing(m)), lag)
+
+    def _constant(self, terms: list[Term]) -> Array:
+        """What a sum of terms gives when nothing spikes."""
+        total = np.zeros(())
+        for term in terms:
+            total = total + constant_of(term.maps, self._shape(term.origin))
+        return total
+
+    # --- the readout -----------------------------------------------------------------------------
+
+    def _readout(self, outputs: list[Value]) -> Placed:
+        chosen = next((o for o in outputs if self._can_be_read(o)), None)
+        if chosen is None:
+            self.report.refuse(
+                "output",
+                "neither spikes nor currents"
+                if not any(isinstance(o, Potential) for o in outputs)
+                else "potentials of neurons that reset",
+                "return the last layer's spikes or currents first",
+            )
+        if sum(not isinstance(o, Constant) for o in outputs) > 1:
+            self.report.faithful("output", "only the first is read out, the others are recordings")
+        name = self.walk.readout_name
+        if isinstance(chosen, Potential):
+            return self._leaky_readout(name, chosen)
+        return self._summing_readout(name, chosen)
+
+    def _can_be_read(self, output: Value) -> bool:
+        if isinstance(output, Potential):
+            neuron = self.walk.layers[output.layer].neuron
+            return neuron is not None and neuron.reads_out
+        return isinstance(output, Signal)
+
+    def _leaky_readout(self, name: str, potential: Potential) -> Placed:
+        """A layer that is never reset, read by its potential."""
+        layer = self.walk.layers[potential.layer]
+        neuron, calls = layer.neuron, self.walk.calls[potential.layer]
+        assert neuron is not None
+        if neuron.tau_syn or potential.step not in (None, len(calls) - 1):
+            self.report.refuse(
+                layer.name, "this potential as output", "read the last one, of a layer without syn"
+            )
+        terms = self._inputs_of_layer(potential.layer)
+        inputs = tuple((self._scaled(t, neuron.gain), lag) for t, lag in terms)
+        self.report.faithful(layer.name, f"{layer.kind}: leaky readout, tau {neuron.tau:g}")
+        shape = self._logits(calls[-1])
+        return Placed(Readout(layer.name, shape, np.asarray(neuron.shift), neuron.tau), inputs)
+
+    def _summing_readout(self, name: str, signal: Signal) -> Placed:
+        if signal.times or signal.summed is not None or self._steps() == 1:
+            terms, constant = [replace(t, step=None) for t in signal.terms], np.zeros(())
+            if signal.summed is not None and signal.summed.factor != 1:
+                self.report.faithful(
+                    name, "mean over time: logits are the sum, T times the module's output"
+                )
+        else:
+            terms, constant = self._unrolled_sum(signal)
+        shape = self._logits(signal)
+        terms = [self._seen_flat(t, shape) for t in terms]
+        if len({t.origin for t in terms} & {SOURCE}):
+            self.report.refuse(name, "the input reaches the output without a spike", "add neurons")
+        return Placed(Readout(name, shape, constant), tuple((t, 0) for t in terms))
+
+    def _steps(self) -> int:
+        """Calls of the layers that take one timestep each; 1 if there are none."""
+        return max((len(c) for c in self.walk.calls), default=1)
+
+    def _unrolled_sum(self, signal: Signal) -> tuple[list[Term], Array]:
+        """Each term of one timestep, where a sum takes all timesteps alike."""
+        groups = defaultdict(list)
+        for term in signal.terms:
+            groups[self._key(term, 0)[:2]].append(term)
+        T = self._steps()
+        steps = [sorted(t.step for t in g if t.step is not None) for g in groups.values()]
+        if any(found != list(range(T)) for found in steps):
+            found = sorted({step + 1 for group in steps for step in group})
+            self.report.refuse(
+                "output",
+                f"it takes timesteps {found} of {T}",
+                "logits are sums over all timesteps: return a sum, a mean or a stack",
+            )
+        constant = self._constant(list(signal.terms)) / T
+        bare = [
+            replace(g[0], maps=tuple(self.maps.without_constants(m) for m in g[0].maps), step=None)
+            for g in groups.values()
+        ]
+        self.report.faithful("output", f"a sum over the module's {T} timesteps")
+        return bare, np.ravel(constant) if constant.ndim else constant
+
+    def _logits(self, signal: Signal) -> Shape:
+        shape = signal.shape or ()
+        features = int(np.prod(shape))
+        behind_time = len(signal.axes) - len(signal.times) - 1
+        if behind_time > 1 and len([n for n in shape if n > 1]) > 1:
+            self.report.refuse(
+                "output", f"it has features of shape {shape}", "one number a class is needed"
+            )
+        return (features,)
+
+    def _seen_flat(self, term: Term, shape: Shape) -> Term:
+        """A term that ends in a vector, whatever axes it has."""
+        found = self._shape(term.origin)
+        for step in term.maps:
+            found = step.out_shape(found)
+        if found == shape:
+            return term
+        if (term.maps and isinstance(term.maps[-1], Conv2d)) or shape[0] > _MOST_CLASSES:
+            self.report.refuse("output", f"a map of shape {found}", "end with a linear layer")
+        flat = Dense(np.eye(shape[0], dtype=np.float32))
+        return replace(term, maps=(*term.maps, flat))
+
+    # --- projections -----------------------------------------------------------------------------
+
+    def _edges(self, placed: Placed) -> Iterator[Projection]:
+        name = placed.node.name
+        gain = self._gain(name)
+        for term, lag in placed.inputs:
+            maps = _with_weights(self._scaled(term, gain).maps, self._shape(term.origin))
+            macs = 0 if name in self._pools else term.macs
+            yield Projection(term.origin, name, maps, lag=lag, dense_macs=macs)
+
+    def _gain(self, name: str) -> float:
+        if name not in self._layers or name not in self._placed:
+            return 1.0
+        neuron = self.walk.layers[self._layers[name]].neuron
+        return neuron.gain if neuron else 1.0
+
+    def _scaled(self, term: Term, gain: float) -> Term:
+        if gain == 1:
+            return term
+        channels = self._channels(term)
+        scale = self.maps.affine(np.full(channels, gain), np.zeros(channels))
+        return replace(term, maps=self.maps.appended(term.maps, scale))
+
+    def _channels(self, term: Term) -> int:
+        shape = self._shape(term.origin)
+        for step in term.maps:
+            shape = step.out_shape(shape)
+        return shape[0]
+
+
+def _without_plain_sums(placed: list[Placed]) -> list[Placed]:
+    """Sums that only ever meet as currents: their summands end in the populations themselves."""
+    for sum_ in [p for p in placed if isinstance(p.node, Sum)]:
+        name = sum_.node.name
+        users = [p for p in placed if any(t.origin == name for t, _ in p.inputs)]
+        if users and all(_takes_plainly(p, name) for p in users):
+            placed = [_inlined(p, sum_) for p in placed if p is not sum_]
+    return placed
+
+
+def _takes_plainly(placed: Placed, name: str) -> bool:
+    """Is `name` nothing but a current to a population."""
+    plain = all(not t.maps for t, _ in placed.inputs if t.origin == name)
+    return plain and isinstance(placed.node, Population)
+
+
+def _inlined(placed: Placed, sum_: Placed) -> Placed:
+    inputs: list[tuple[Term, int]] = []
+    for term, lag in placed.inputs:
+        whole = term.origin == sum_.node.name
+        inputs += [(t, lag) for t, _ in sum_.inputs] if whole else [(term, lag)]
+    return Placed(placed.node, tuple(inputs))
+
+
+def _with_weights(maps: Maps, shape: Shape) -> Maps:
+    """A chain that is more than scales: one factor is an identity's weight, others a diagonal."""
+    scales = [m for m in maps if isinstance(m, Affine)]
+    if len(scales) < len(maps) or (scales and len(shape) == 3 and not _uniform(scales)):
+        return maps
+    scale, shift = np.ones(shape[0]), np.zeros(shape[0])
+    for step in scales:
+        scale, shift = scale * step.scale, shift * step.scale + step.shift
+    if _uniform(scales):
+        return (Identity(np.asarray(scale[0], np.float32)),)
+    return (Dense(np.diag(scale), shift),)
+
+
+def _uniform(scales: list[Affine]) -> bool:
+    return all(not s.shift.any() and (s.scale == s.scale[0]).all() for s in scales)
+
+
+def _population(name: str, shape: Shape, neuron: Neuron) -> Population:
+    return Population(
+        name, shape, neuron.tau, neuron.v_threshold, neuron.v_init, neuron.reset, neuron.comparison,
+        np.asarray(neuron.shift), neuron.tau_syn, neuron.reset_by,
+    )  # fmt: skip
+
+
+def _does_nothing(step: LinearMap) -> bool:
+    return isinstance(step, Affine) and bool((step.scale == 1).all() and not step.shift.any())
+
+
+def _close(a: Array, b: Array) -> bool:
+    return bool(np.allclose(a, b, rtol=1e-6, atol=1e-9))

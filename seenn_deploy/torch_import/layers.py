@@ -1,0 +1,124 @@
+"""A copy of a module in which every spiking layer is one operator, opaque to ``torch.export``."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seenn_deploy.adapters import Neuron, UnsupportedError, adapter_of
+from seenn_deploy.loss_report import LossReport
+
+
+@torch.library.custom_op("seenn_deploy::spiking", mutates_args=())
+def spiking(x: Tensor, states: Sequence[Tensor], layer: int) -> tuple[Tensor, Tensor]:
+    """Spikes and a token for the state of layer number `layer`; traced, never run."""
+    return torch.zeros_like(x), torch.zeros_like(x)
+
+
+@spiking.register_fake
+def _(x: Tensor, states: Sequence[Tensor], layer: int) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(x), torch.empty_like(x)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A spiking layer of the user's module.
+
+    Parameters
+    ----------
+    name : str
+        Path in the module.
+    kind : str
+        Name of its class.
+    neuron : Neuron, optional
+        None where it is not supported.
+    refusal : str
+        Why not.
+    """
+
+    name: str
+    kind: str
+    neuron: Neuron | None
+    refusal: str = ""
+
+
+class OpaqueLayer(nn.Module):
+    """What stands in for a spiking layer: same arguments, same number of results."""
+
+    def __init__(self, number: int, layer: Layer) -> None:
+        super().__init__()
+        self.number = number
+        neuron = layer.neuron
+        self.states = neuron.states if neuron else 0
+        self.recurrent: nn.Module | None = neuron.recurrent if neuron else None
+
+    def forward(self, x: Tensor, *states: Any, **named: Any) -> Any:
+        given = [s for s in (*states, *named.values()) if isinstance(s, Tensor)]
+        if self.recurrent is not None:
+            own = given.pop(0) if given else torch.zeros(0)
+            x = x + self.recurrent(own if own.numel() else torch.zeros_like(x))
+        spikes, token = torch.ops.seenn_deploy.spiking(x, given, self.number)
+        return (spikes, *[token] * self.states) if self.states else spikes
+
+    def reset(self) -> None:
+        """SpikingJelly's way to begin a sample: nothing is kept here."""
+
+    def reset_mem(self) -> Any:
+        """SnnTorch's states before the first timestep."""
+        count = self.states + (self.recurrent is not None)
+        empty = tuple(torch.zeros(0) for _ in range(max(count, 1)))
+        return empty[0] if len(empty) == 1 else empty
+
+    init_leaky = init_rleaky = init_synaptic = reset_mem
+    reset_hidden = detach_hidden = reset
+
+
+def with_opaque_layers(module: nn.Module, report: LossReport) -> tuple[nn.Module, list[Layer]]:
+    """A copy in evaluation mode with opaque layers, and what these stand for.
+
+    Raises
+    ------
+    RefusedError
+        When the module cannot be copied.
+    """
+    layers, stand_ins = list[Layer](), dict[int, Any]()
+    for name, part in module.named_modules():
+        if adapter_of(part) is not None and not _inside(name, layers):
+            layers.append(_described(name or type(part).__name__, part))
+            stand_ins[id(part)] = OpaqueLayer(len(layers) - 1, layers[-1])
+    try:
+        return copy.deepcopy(module, stand_ins).eval(), layers
+    except Exception as error:  # whatever the user's attributes raise
+        report.refuse(
+            "module",
+            f"cannot be copied ({type(error).__name__}: {str(error).splitlines()[0]})",
+            "detach tensors that it keeps besides its parameters, and reset its layers",
+        )
+
+
+def several_samples(example_input: Tensor, layers: list[Layer]) -> Tensor:
+    """The example with more than one sample, so that its batch is not taken for another axis."""
+    streams = [x.neuron.batch_axis for x in layers if x.neuron and x.neuron.time_axis is not None]
+    at = streams[0] if streams and example_input.ndim == 5 else 0
+    if not streams and example_input.ndim == 5 and example_input.shape[0] > 1:
+        at = 1  # a loop over frames, time first
+    if example_input.ndim < 2 or example_input.shape[at] != 1:
+        return example_input
+    return torch.cat((example_input, example_input), dim=at)
+
+
+def _inside(name: str, layers: list[Layer]) -> bool:
+    return any(name.startswith(f"{layer.name}.") for layer in layers)
+
+
+def _described(name: str, part: Any) -> Layer:
+    kind = type(part).__name__
+    try:
+        return Layer(name, kind, adapter_of(part).describe(part))  # type: ignore[union-attr]
+    except UnsupportedError as error:
+        return Layer(name, kind, None, str(error))

@@ -1,0 +1,157 @@
+"""Linear maps of the traced module: made once each, put behind each other, and their constants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from hashlib import blake2b
+from typing import Any, TypeAlias, TypeVar, cast
+
+import numpy as np
+
+from seenn_deploy.compiler.fold_affine import response
+from seenn_deploy.graph import (
+    Affine,
+    Array,
+    AvgPool2d,
+    Conv2d,
+    Dense,
+    Identity,
+    LinearMap,
+    Shape,
+)
+from seenn_deploy.torch_import.values import NotSupportedError
+
+Maps: TypeAlias = tuple[LinearMap, ...]
+Made = TypeVar("Made", bound=LinearMap)
+
+
+class MapStore:
+    """Linear maps by what they are made of: the same weights give the same object."""
+
+    def __init__(self) -> None:
+        self._made: dict[Any, LinearMap] = {}
+        self._prints: dict[int, tuple[Any, bytes]] = {}
+
+    def conv(self, weight: Any, bias: Any, **settings: Any) -> Conv2d:
+        key = ("conv", self._print(weight), self._print(bias), *settings.items())
+        return self._once(key, lambda: Conv2d(_array(weight), bias=_optional(bias), **settings))
+
+    def dense(self, weight: Any, bias: Any) -> LinearMap:
+        key = ("dense", self._print(weight), self._print(bias))
+        return self._once(key, lambda: Dense(_array(weight), _optional(bias)))
+
+    def affine(self, scale: Array, shift: Array) -> LinearMap:
+        key = ("affine", scale.tobytes(), shift.tobytes())
+        return self._once(key, lambda: Affine(scale, shift))
+
+    def pool(self, kernel: tuple[int, int]) -> LinearMap:
+        return self._once(("pool", kernel), lambda: AvgPool2d(kernel))
+
+    def without_constants(self, step: LinearMap) -> LinearMap:
+        """The map with its bias or shift taken away."""
+        if isinstance(step, Conv2d | Dense) and step.bias is not None:
+            return self._once(("bare", id(step)), lambda: replace(step, bias=None))
+        if isinstance(step, Affine) and step.shift.any():
+            return self.affine(step.scale, np.zeros_like(step.shift))
+        return step
+
+    def rescaled_bias(self, step: LinearMap, factor: float) -> LinearMap:
+        """The map with its bias or shift times `factor`."""
+        if isinstance(step, Conv2d | Dense) and step.bias is not None:
+            bias = step.bias * factor
+            return self._once(("bias", id(step), factor), lambda: replace(step, bias=bias))
+        if isinstance(step, Affine):
+            return self.affine(step.scale, step.shift * factor)
+        return step
+
+    def appended(self, maps: Maps, step: LinearMap) -> Maps:
+        """A chain with one map more, such that the compiler can fold it."""
+        if isinstance(step, Affine):
+            return self._with_affine(maps, step)
+        if isinstance(step, AvgPool2d):
+            return self._with_pool(maps, step)
+        if any(isinstance(m, Conv2d | Dense) for m in maps):
+            raise NotSupportedError(
+                "two layers with weights follow each other without neurons between",
+                "merge them into one, or put a spiking layer between",
+            )
+        return (*maps, step)
+
+    def _with_affine(self, maps: Maps, step: Affine) -> Maps:
+        """Scales per channel go in front of pools, which average what is scaled alike."""
+        at = len(maps)
+        while at and isinstance(maps[at - 1], AvgPool2d):
+            at -= 1
+        return (*maps[:at], step, *maps[at:])
+
+    def _with_pool(self, maps: Maps, step: AvgPool2d) -> Maps:
+        """Pools join the pool or the convolution before them."""
+        at = next((i for i, m in enumerate(maps) if isinstance(m, AvgPool2d | Conv2d)), None)
+        if at is None:
+            return (*maps, step)
+        before = maps[at]
+        if isinstance(before, AvgPool2d):
+            kernel = (before.kernel[0] * step.kernel[0], before.kernel[1] * step.kernel[1])
+            return (*maps[:at], self.pool(kernel), *maps[at + 1 :])
+        assert isinstance(before, Conv2d)
+        key = ("pooled", id(before), step.kernel)
+        return (*maps[:at], self._once(key, lambda: pooled(before, step)), *maps[at + 1 :])
+
+    def _once(self, key: Any, make: Callable[[], Made]) -> Made:
+        if key not in self._made:
+            self._made[key] = make()
+        return cast(Made, self._made[key])
+
+    def _print(self, tensor: Any) -> bytes:
+        if tensor is None:
+            return b""
+        if id(tensor) not in self._prints:
+            values = _array(tensor)
+            digest = blake2b(values.tobytes(), digest_size=16).digest()
+            self._prints[id(tensor)] = (tensor, digest + repr(values.shape).encode())
+        return self._prints[id(tensor)][1]
+
+
+def pooled(conv: Conv2d, pool: AvgPool2d) -> Conv2d:
+    """A convolution and the average pool behind it as one: its kernel, summed over the window.
+
+    A pool of k behind a stride of s moves by s k, and its window sees the kernel shifted by
+    0, s, .. s (k - 1).
+    """
+    if conv.dilation != (1, 1):
+        raise NotSupportedError(
+            "an average pool behind a dilated convolution", "put the pool behind the neurons"
+        )
+    c_out, c_in, k_h, k_w = conv.weight.shape
+    (s_h, s_w), (p_h, p_w) = conv.stride, pool.kernel
+    wide = np.zeros((c_out, c_in, k_h + s_h * (p_h - 1), k_w + s_w * (p_w - 1)))
+    for y in range(p_h):
+        for x in range(p_w):
+            wide[:, :, y * s_h : y * s_h + k_h, x * s_w : x * s_w + k_w] += conv.weight
+    return replace(conv, weight=wide / (p_h * p_w), stride=(s_h * p_h, s_w * p_w))
+
+
+def constant_of(maps: Maps, in_shape: Shape) -> Array:
+    """What a chain gives for an input of zeros, broadcastable to its output."""
+    x = np.zeros(())
+    for step in maps:
+        ones = [1] * (len(step.out_shape(in_shape)) - 1)
+        if isinstance(step, Conv2d | Dense):
+            x = response(step, np.broadcast_to(x, in_shape)) if x.any() else np.zeros(())
+            if step.bias is not None:
+                x = x + step.bias.astype(np.float64).reshape(-1, *ones)
+        elif isinstance(step, Affine):
+            x = x * step.scale.reshape(-1, *ones) + step.shift.reshape(-1, *ones)
+        elif isinstance(step, Identity):
+            x = x * float(step.weight)
+        in_shape = step.out_shape(in_shape)
+    return x
+
+
+def _array(tensor: Any) -> Array:
+    return np.ascontiguousarray(tensor.detach().cpu().numpy())
+
+
+def _optional(tensor: Any) -> Array | None:
+    return None if tensor is None else _array(tensor)

@@ -1,0 +1,100 @@
+"""``torch.export`` with errors in one line, and where in the user's code a node comes from."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sysconfig
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seenn_deploy.loss_report import LossReport
+
+_LIBRARIES = tuple(str(Path(p).parent) for p in (torch.__file__, __file__))
+_STANDARD = sysconfig.get_paths()["stdlib"]
+_FRAMEWORKS = ("spikingjelly", "snntorch", "norse")
+_FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
+_DATA_DEPENDENT = ("data-dependent", "DataDependent", "dynamic control flow")
+
+
+def export(module: nn.Module, example_input: Tensor, report: LossReport) -> Any:
+    """The exported program, functional, of high-level operators.
+
+    Raises
+    ------
+    RefusedError
+        Where it cannot be traced, with the user's line.
+    """
+    try:
+        with torch.no_grad(), _quiet():
+            program = torch.export.export(module, (example_input,), strict=False)
+            return program.run_decompositions({})
+    except Exception as error:  # whatever the user's code and torch raise while tracing
+        where = _line_of_error(error)
+        text = f"{type(error).__name__}: {error}"
+        if any(word in text for word in _DATA_DEPENDENT):
+            report.refuse(
+                where,
+                "data-dependent control flow: which operations run depends on values",
+                "a graph holds one course of events; take the condition out",
+            )
+        first = next((line for line in str(error).splitlines() if line.strip()), "")
+        report.refuse(
+            where,
+            f"cannot be traced ({type(error).__name__}: {first.strip()})",
+            "the module must run on the example input through torch.export",
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """torch.export logs what we say in our own words."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _line_of_error(error: Exception) -> str:
+    frames = [(f.filename, f.lineno or 0) for f in traceback.extract_tb(error.__traceback__)]
+    return _place(frames) or "in its forward"
+
+
+def place_of(node: Any) -> str:
+    """The user's line that a node comes from: ``model.py:12``, and the module's path."""
+    stack = node.meta.get("stack_trace") or ""
+    frames = [(m["file"], int(m["line"])) for m in _FRAME.finditer(stack)]
+    place, path = _place(frames), module_path(node)
+    return " at ".join(part for part in (path, place) if part) or node.name
+
+
+def module_path(node: Any) -> str:
+    """Path of the innermost module that a node belongs to, '' for the module itself."""
+    stack = node.meta.get("nn_module_stack") or {}
+    paths = [entry[0] for entry in stack.values()]
+    return str(paths[-1]) if paths else ""
+
+
+def _place(frames: list[tuple[str, int]]) -> str:
+    """The innermost frame of the user's own code; else of a framework's; else none."""
+    own = [f for f in frames if not f[0].startswith((*_LIBRARIES, "<")) and not _standard(f[0])]
+    user = [f for f in own if not any(f"/{name}/" in f[0] for name in _FRAMEWORKS)]
+    if not (user or own):
+        return ""
+    file, line = (user or own)[-1]
+    return f"{Path(file).name}:{line}"
+
+
+def _standard(file: str) -> bool:
+    return file.startswith(_STANDARD) and "site-packages" not in file

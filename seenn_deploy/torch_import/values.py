@@ -1,0 +1,225 @@
+"""What a tensor of the traced module stands for: spikes and currents, seen through axes.
+
+A tensor's axes are made of *atoms*: one a batch, a time, or a feature axis. Reshaping regroups
+atoms and never breaks one, so that (N, T, C, H, W) flattened to (N T, C, H, W) stays known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from math import prod
+from typing import Any, Literal, TypeAlias
+
+from seenn_deploy.graph import LinearMap, Shape
+
+Role: TypeAlias = Literal["batch", "time", "feature"]
+SOURCE = "input"
+
+
+class NotSupportedError(Exception):
+    """What an operator does that no graph can, and a remedy; the walk adds where."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what)
+        self.what, self.remedy = what, remedy
+
+
+@dataclass(eq=False)
+class Atom:
+    """An axis that is never split. Its role may only be found where it is used.
+
+    Parameters
+    ----------
+    size : int
+    role : 'batch', 'time' or 'feature', optional
+    of_input : bool
+        An axis of the module's input.
+    """
+
+    size: int
+    role: Role | None = None
+    of_input: bool = False
+
+    def become(self, role: Role) -> None:
+        """Take a role, for good."""
+        if self.role not in (None, role):
+            raise NotSupportedError(
+                f"an axis of {self.size} is used both as {self.role} and as {role}",
+                "keep batch, time and features on axes of their own",
+            )
+        self.role = role
+
+
+@dataclass(frozen=True)
+class Summed:
+    """A sum over time, times a factor: 1 / steps for a mean."""
+
+    factor: float
+    steps: int
+
+
+Axes: TypeAlias = tuple[tuple[Atom, ...], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """Linear maps of what one node sends.
+
+    Parameters
+    ----------
+    origin : str
+    maps : tuple of linear maps
+        Equal maps are the same object.
+    step : int, optional
+        Of a module that calls its layers once a timestep: which one, from 0. None for a whole
+        stream, and for an image.
+    macs : int
+        Multiply-accumulates of the maps as they were trained.
+    """
+
+    origin: str
+    maps: tuple[LinearMap, ...] = ()
+    step: int | None = None
+    macs: int = 0
+
+    @property
+    def spikes(self) -> bool:
+        """Is it a node's output itself."""
+        return self.origin != SOURCE and not self.maps
+
+
+@dataclass(frozen=True, eq=False)
+class Signal:
+    """A sum of terms.
+
+    Parameters
+    ----------
+    axes : atoms of each axis
+    features : tuple of atoms
+        Those of one sample at one timestep, in C order; of the bare input, all that may be.
+    shape : tuple of int, optional
+        Of the features in the graph; None for the bare input, where it is not known yet.
+    terms : tuple of Term
+    summed : Summed, optional
+        What a sum over time left.
+    """
+
+    axes: Axes
+    features: tuple[Atom, ...]
+    shape: Shape | None
+    terms: tuple[Term, ...]
+    summed: Summed | None = None
+
+    @property
+    def sizes(self) -> Shape:
+        return tuple(prod(a.size for a in axis) for axis in self.axes)
+
+    @property
+    def spikes(self) -> bool:
+        """Is it the output of one node."""
+        return len(self.terms) == 1 and self.terms[0].spikes and self.summed is None
+
+    @property
+    def times(self) -> list[Atom]:
+        """Atoms that are known to be time."""
+        return [a for axis in self.axes for a in axis if a.role == "time"]
+
+
+@dataclass(frozen=True, eq=False)
+class Constant:
+    """A tensor that depends on no input."""
+
+    tensor: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Potential:
+    """A layer's state: to be handed to its next call, or recorded.
+
+    Parameters
+    ----------
+    layer : int
+    step : int, optional
+        None where all timesteps are stacked.
+    """
+
+    layer: int
+    step: int | None
+    sizes: Shape = field(default=())
+
+
+Value: TypeAlias = Any  # Signal, Constant, Potential, a tuple of them, or a number
+
+
+def regrouped(axes: Axes, sizes: Shape) -> Axes:
+    """The atoms of `axes`, in order, on axes of other sizes."""
+    atoms = [a for axis in axes for a in axis]
+    found: list[tuple[Atom, ...]] = []
+    for i, size in enumerate(sizes):
+        taken: list[Atom] = []
+        if size == 1 and atoms and atoms[0].size == 1:
+            taken.append(atoms.pop(0))
+        while prod(a.size for a in taken) < size and atoms:
+            taken.append(atoms.pop(0))
+        if prod(a.size for a in taken) != size:
+            raise NotSupportedError(
+                f"a reshape to {sizes} cuts through an axis of {taken[-1].size}"
+                if taken
+                else f"a reshape to {sizes}",
+                "views may merge and split axes only where batch, time and features meet",
+            )
+        ones_follow = i + 1 < len(sizes) and sizes[i + 1] == 1
+        while size > 1 and atoms and atoms[0].size == 1 and not ones_follow:
+            taken.append(atoms.pop(0))
+        found.append(tuple(taken))
+    return tuple(found)
+
+
+def feature_shape(signal: Signal, count: int) -> Shape:
+    """Sizes of the last `count` axes, once they are known to hold the features in C order."""
+    inside = [a for axis in signal.axes[len(signal.axes) - count :] for a in axis]
+    outside = [a for axis in signal.axes[: len(signal.axes) - count] for a in axis]
+    for atom in inside:
+        atom.become("feature")
+    order = [a for a in signal.features if a in inside and a.size > 1]
+    if [a for a in inside if a.size > 1] != order:
+        raise NotSupportedError(
+            "the features lie in another order than they were made in",
+            "leave out the permute, or apply it to the weights",
+        )
+    if any(a.role == "feature" and a.size > 1 for a in outside):
+        raise NotSupportedError(
+            f"only the last {count} axes are taken as features, there are more",
+            "a layer sees all features of a sample",
+        )
+    return signal.sizes[len(signal.axes) - count :]
+
+
+def known(signal: Signal, count: int) -> Signal:
+    """The signal with its shape in the graph, which for the bare input is found here."""
+    view = feature_shape(signal, count)
+    if signal.shape is not None:
+        return signal
+    atoms = tuple(a for axis in signal.axes[len(signal.axes) - count :] for a in axis)
+    return replace(signal, shape=image_shape(tuple(a.size for a in atoms) or view))
+
+
+def image_shape(sizes: Shape) -> Shape:
+    """Three axes for the source: (F,) is (F, 1, 1), (C, L) is (C, 1, L)."""
+    if len(sizes) == 1:
+        return (sizes[0], 1, 1)
+    return (sizes[0], 1, sizes[1]) if len(sizes) == 2 else sizes
+
+
+def trailing(signal: Signal) -> int:
+    """How many axes hold features; for the bare input, what such an input usually has."""
+    if signal.shape is None:
+        marked = [i for i, axis in enumerate(signal.axes) if any(a.role == "feature" for a in axis)]
+        usual = {2: 1, 4: 3, 5: 3}.get(len(signal.axes), 1)
+        return len(signal.axes) - marked[0] if marked else usual
+    mine = set(map(id, signal.features))
+    first = next(
+        (i for i, axis in enumerate(signal.axes) if any(id(a) in mine for a in axis)),
+        len(signal.axes),
+    )
+    return len(signal.axes) - first

@@ -1,0 +1,263 @@
+"""An exported module, node by node: every tensor becomes a signal, a constant or a potential."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from seenn_deploy.adapters import Neuron
+from seenn_deploy.errors import ModelError
+from seenn_deploy.loss_report import LossReport, RefusedError
+from seenn_deploy.torch_import.layers import Layer
+from seenn_deploy.torch_import.operations import OPERATIONS, Graph
+from seenn_deploy.torch_import.tracing import module_path, place_of
+from seenn_deploy.torch_import.values import (
+    SOURCE,
+    Atom,
+    Constant,
+    NotSupportedError,
+    Potential,
+    Signal,
+    Term,
+    Value,
+    known,
+)
+
+_SPIKING = "seenn_deploy.spiking.default"
+_MADE_LIKE = ("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full")
+
+
+class Walk:
+    """What a module does to its input.
+
+    Parameters
+    ----------
+    program : ExportedProgram
+    layers : list of Layer
+        What the opaque operators stand for.
+    report : LossReport
+
+    Attributes
+    ----------
+    calls : list of lists of Signal
+        By layer, its input at each call.
+    input : tuple of Atom
+        The axes of the module's input.
+    graph : Graph
+        Sums and pools of spikes.
+    """
+
+    def __init__(self, program: Any, layers: list[Layer], report: LossReport) -> None:
+        self.program, self.layers, self.report = program, layers, report
+        self.graph = Graph(layer.name for layer in layers)
+        self.calls: list[list[Signal]] = [[] for _ in layers]
+        self.input: tuple[Atom, ...] = ()
+        self._values: dict[str, Value] = {}
+
+    def outputs(self) -> list[Value]:
+        """Read all nodes; what the module returns.
+
+        Raises
+        ------
+        RefusedError
+            With the user's line.
+        """
+        self._place_inputs()
+        for node in self.program.graph.nodes:
+            if node.op == "call_function":
+                self._values[node.name] = self._read(node)
+        (result,) = (n for n in self.program.graph.nodes if n.op == "output")
+        return [self._value(arg) for arg in result.args[0]]
+
+    @property
+    def readout_name(self) -> str:
+        """Path of the last module with weights, if no spiking layer comes behind it."""
+        (result,) = (n for n in self.program.graph.nodes if n.op == "output")
+        queue = [arg for arg in result.args[0] if hasattr(arg, "op")][:1]
+        for node in queue:
+            name = str(node.target)
+            if name == _SPIKING:
+                break
+            if any(kind in name for kind in ("linear", "conv", "addmm", "mm.")):
+                path = module_path(node).removesuffix(".module")
+                return self.graph.name(path or "readout")
+            queue += [n for n in node.all_input_nodes if n not in queue]
+        return self.graph.name("readout")
+
+    def _place_inputs(self) -> None:
+        signature = self.program.graph_signature
+        stored = {**self.program.state_dict, **self.program.constants}
+        for spec in signature.input_specs:
+            if spec.target is not None:
+                self._values[spec.arg.name] = Constant(stored[spec.target].detach())
+        (name,) = signature.user_inputs
+        (node,) = (n for n in self.program.graph.nodes if n.name == name)
+        self.input = tuple(Atom(int(n), of_input=True) for n in node.meta["val"].shape)
+        axes = tuple((a,) for a in self.input)
+        self._values[name] = Signal(axes, self.input, None, (Term(SOURCE),))
+
+    def _read(self, node: Any) -> Value:
+        args = tuple(self._value(a) for a in node.args)
+        named = {k: self._value(v) for k, v in node.kwargs.items()}
+        self.graph.here = module_path(node)
+        try:
+            return self._result(node, args, named)
+        except NotSupportedError as error:
+            self.report.refuse(place_of(node), error.what, error.remedy)
+        except RefusedError:
+            raise
+        except ModelError as error:
+            self.report.refuse(place_of(node), str(error), "the graph cannot hold it")
+
+    def _result(self, node: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Value:
+        name = str(node.target)
+        if node.target is operator.getitem:
+            return args[0][args[1]]
+        if name == _SPIKING:
+            return self._spiking(node, *args)
+        short = name.removeprefix("aten.")
+        if short.startswith(("_assert", "sym_")):
+            return None
+        if short.split(".")[0] in _MADE_LIKE:
+            args = (_empty_like(args[0], node.args[0]), *args[1:])
+        if not any(isinstance(a, Signal | Potential) for a in _flat((args, named))):
+            return _evaluated(node.target, args, named)
+        if short not in OPERATIONS:
+            raise NotSupportedError(
+                f"operator {name} is not supported",
+                "linear layers, batch norm, pools, sums and reshapes are",
+            )
+        try:
+            return OPERATIONS[short](self.graph, *args, **named)
+        except TypeError as error:
+            raise NotSupportedError(f"operator {name}: {error}", "use its plain form") from None
+
+    def _value(self, arg: Any) -> Any:
+        if isinstance(arg, list | tuple):
+            return [self._value(a) for a in arg]
+        return self._values.get(arg.name) if isinstance(arg, torch.fx.Node) else arg
+
+    # --- spiking layers --------------------------------------------------------------------------
+
+    def _spiking(self, node: Any, x: Value, states: list[Value], number: int) -> Value:
+        """Note a layer's input; its spikes, and the token of its state."""
+        layer, earlier = self.layers[number], self.calls[number]
+        if layer.neuron is None:
+            self.report.refuse(
+                f"{layer.name} ({layer.kind}) {place_of(node)}",
+                f"this neuron is not supported: {layer.refusal}",
+                "see docs/torch.md for the neurons that are",
+            )
+        if not isinstance(x, Signal) or x.summed is not None:
+            raise NotSupportedError(
+                f"{layer.name} is given what is no current of one timestep", "give it currents"
+            )
+        self._check_states(layer, layer.neuron, states, len(earlier), number)
+        if layer.neuron.time_axis is None:
+            step, signal = len(earlier), _one_step(x, layer.name)
+        else:
+            step, signal = None, _whole_stream(x, layer.name, layer.neuron, bool(earlier))
+        earlier.append(signal)
+        spikes = self._sent(layer.neuron, signal, Term(layer.name, (), step))
+        return spikes, Potential(number, step, signal.sizes)
+
+    def _sent(self, neuron: Neuron, signal: Signal, term: Term) -> Signal:
+        atoms = tuple(a for axis in signal.axes for a in axis if a.role == "feature")
+        spikes = replace(signal, terms=(term,), features=atoms)
+        if neuron.sends == 1:
+            return spikes
+        product: Signal = OPERATIONS["mul.Tensor"](self.graph, spikes, neuron.sends)
+        return product
+
+    def _check_states(
+        self, layer: Layer, neuron: Neuron, states: list[Value], k: int, number: int
+    ) -> None:
+        fresh = all(isinstance(s, Constant) and not bool(s.tensor.any()) for s in states)
+        carried = all(
+            isinstance(s, Potential) and (s.layer, s.step) == (number, k - 1) for s in states
+        )
+        if k == 0 and not fresh:
+            raise NotSupportedError(
+                f"{layer.name} starts from a state that is not zero", "start from zeros"
+            )
+        if k > 0 and (not carried or (neuron.forgets and not states)):
+            raise NotSupportedError(
+                f"call {k + 1} of {layer.name} does not go on from the state of call {k}",
+                "hand each timestep's state on to the next, and run one sample a forward",
+            )
+
+
+def _one_step(x: Signal, name: str) -> Signal:
+    if x.times:
+        raise NotSupportedError(
+            f"{name} takes one timestep a call, it is given a stream",
+            "loop over timesteps, or use its multi-step mode",
+        )
+    _one_batch_axis(x, 0, name)
+    return known(x, len(x.axes) - 1)
+
+
+def _whole_stream(x: Signal, name: str, neuron: Neuron, again: bool) -> Signal:
+    assert neuron.time_axis is not None
+    if again:
+        raise NotSupportedError(
+            f"{name} is called twice on whole streams", "use a layer for each place"
+        )
+    if len(x.axes) < 3 or len(x.axes[neuron.time_axis]) != 1:
+        raise NotSupportedError(
+            f"{name} needs time as axis {neuron.time_axis} of its input, found sizes {x.sizes}",
+            "split batch and time before it",
+        )
+    x.axes[neuron.time_axis][0].become("time")
+    _one_batch_axis(x, neuron.batch_axis, name)
+    if any(t.step is not None for t in x.terms):
+        raise NotSupportedError(f"{name} is given single timesteps", "give it the stack of all")
+    return known(x, len(x.axes) - 2)
+
+
+def _one_batch_axis(x: Signal, at: int, name: str) -> None:
+    if len(x.axes) <= at or len(x.axes[at]) != 1:
+        raise NotSupportedError(
+            f"{name} needs the batch as axis {at} of its input, found sizes {x.sizes}",
+            "give it samples apart from timesteps",
+        )
+    x.axes[at][0].become("batch")
+
+
+def _flat(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return _flat(list(value.values()))
+    if isinstance(value, list | tuple):
+        return [v for part in value for v in _flat(part)]
+    return [value]
+
+
+def _empty_like(value: Value, node: Any) -> Value:
+    """A tensor of a signal's shape, for what is made from shapes alone."""
+    if isinstance(value, Signal | Potential):
+        return Constant(torch.zeros(node.meta["val"].shape, dtype=node.meta["val"].dtype))
+    return value
+
+
+def _evaluated(target: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Value:
+    """An operator on constants alone, run."""
+    with torch.no_grad():
+        result = target(*_bare(args), **_bare(named))
+    return _boxed(result)
+
+
+def _bare(value: Any) -> Any:
+    if isinstance(value, Constant):
+        return value.tensor
+    if isinstance(value, dict):
+        return {k: _bare(v) for k, v in value.items()}
+    return type(value)(_bare(v) for v in value) if isinstance(value, list | tuple) else value
+
+
+def _boxed(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return Constant(value)
+    return tuple(_boxed(v) for v in value) if isinstance(value, list | tuple) else value
