@@ -280,6 +280,7 @@ class _Lowering:
             if name != self.model.input:
                 before = next(a for a in self.model.before(name) if (a, name) not in closing)
                 self.shapes[name] = self._shape(self.model.nodes[name], self.shapes[before])
+                self._check_inputs(self.model.nodes[name])
         for name in order:
             self._check_inputs(self.model.nodes[name])
 
@@ -300,7 +301,7 @@ class _Lowering:
 
     def _check_inputs(self, node: NirNode) -> None:
         """All that meets in a node has one shape; neurons and Output give what they take."""
-        before = [(a, self.shapes[a]) for a in self.model.before(node.name)]
+        before = [(a, self.shapes[a]) for a in self.model.before(node.name) if a in self.shapes]
         own = node.kind in SPIKING + INTEGRATORS
         wanted = self.shapes[node.name] if own else before[0][1] if before else ()
         declared = node.values.get("shape") if node.kind in ("Output", "Relay") else None

@@ -1,0 +1,377 @@
+"""NIR files made here with the nir package; `naive_nir` says what they compute."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("nir")
+import nir
+
+from seenn_deploy.compiler.pipeline import compile
+from seenn_deploy.errors import ModelError, SeennError
+from seenn_deploy.frontends import import_model
+from seenn_deploy.graph import Identity, Population
+from seenn_deploy.simulator.engine import simulate
+from tests.frontends import naive_nir
+
+SHARED = Path(__file__).parents[3] / "shared"
+SINABS = SHARED / "models" / "nir" / "cnn_sinabs.nir"
+NMNIST = SHARED / "data" / "nmnist_small" / "test.npz"
+STEPS = 12
+
+
+class Maker:
+    """A NIR graph, node by node; weights are multiples of 1/64."""
+
+    def __init__(self, shape: Any = (2, 6, 6), seed: int = 0) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.nodes: dict[str, Any] = {"input": nir.Input({"input": np.array(shape)})}
+        self.edges: list[tuple[str, str]] = []
+        self.shape = tuple(shape)
+
+    def add(self, name: str, node: Any, *before: str) -> str:
+        self.nodes[name] = node
+        self.edges += [(b, name) for b in before]
+        return name
+
+    def weight(self, *shape: int) -> np.ndarray:
+        return (self.rng.integers(-32, 48, shape) / 64).astype(np.float32)
+
+    def conv(self, name: str, before: str, c_in: int, c_out: int, k: int = 3, **more: Any) -> str:
+        given = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
+        given |= {"bias": np.zeros(c_out, np.float32)} | more
+        weight = self.weight(c_out, c_in // given["groups"], k, k)
+        return self.add(name, nir.Conv2d(input_shape=(6, 6), weight=weight, **given), before)
+
+    def linear(self, name: str, before: str, n: int, m: int, bias: bool = False) -> str:
+        weight = self.weight(m, n)
+        node = nir.Affine(weight, self.weight(m)) if bias else nir.Linear(weight)
+        return self.add(name, node, before)
+
+    def finish(self, before: str, size: int) -> Any:
+        self.add("output", nir.Output({"output": np.array([size])}), before)
+        return nir.NIRGraph(self.nodes, self.edges, type_check=False)
+
+    def frames(self, steps: int = STEPS, count: int = 2) -> np.ndarray:
+        return (self.rng.random((count, steps, *self.shape)) < 0.4).astype(np.float32)
+
+
+def lif(shape: Any, tau: float = 2e-4, r: float = 2.0, **more: Any) -> Any:
+    given = {"v_leak": 0.0, "v_threshold": 1.0, "v_reset": 0.0} | more
+    return nir.LIF(tau=np.full(shape, tau), r=np.full(shape, r),
+                   **{k: np.full(shape, 1.0) * v for k, v in given.items()})  # fmt: skip
+
+
+def if_(shape: Any, r: float = 1.0, **more: Any) -> Any:
+    given = {"v_threshold": 1.0, "v_reset": 0.0} | more
+    return nir.IF(r=np.full(shape, r), **{k: np.full(shape, 1.0) * v for k, v in given.items()})
+
+
+def cuba(shape: Any, **more: Any) -> Any:
+    given = {"tau_syn": 4e-4, "tau_mem": 2e-4, "r": 2.0, "v_leak": 0.0, "v_threshold": 1.0}
+    return nir.CubaLIF(**{k: np.full(shape, v) for k, v in (given | {"w_in": 4.0} | more).items()})
+
+
+def write(graph: Any, folder: Path) -> Path:
+    nir.write(folder / "net.nir", graph)
+    return folder / "net.nir"
+
+
+def check(graph: Any, made: Maker, folder: Path, dt: float, summed: bool = True, **how: Any) -> Any:
+    """Import, simulate and compare with the naive run."""
+    x = made.frames()
+    shape = x.shape[2:] if x.ndim > 3 else (*x.shape[2:], *[1] * (5 - x.ndim))
+    if x.ndim == 4:
+        shape = (x.shape[2], 1, x.shape[3])
+    imported = import_model(write(graph, folder), T=STEPS, dt=dt, **how)
+    run = simulate(compile(imported), x.reshape(*x.shape[:2], *shape), threads=1)
+    exact, soft = how.get("integration") == "exact", how.get("reset") == "soft"
+    flows = np.stack([naive_nir.run(graph, sample, dt, exact, soft) for sample in x])
+    expected = np.cumsum(flows, axis=1) if summed else flows
+    assert np.any(expected)
+    np.testing.assert_allclose(run.logits, expected, atol=1e-4)
+    return imported
+
+
+# --- what nodes mean -----------------------------------------------------------------------------
+
+
+def test_seenns_neuron_is_a_lif_with_twice_the_timestep(tmp_path: Path) -> None:
+    made = Maker((5,))
+    made.linear("fc", "input", 5, 8)
+    made.add("lif", lif(8), "fc")
+    made.linear("out", "lif", 8, 3, bias=True)
+    graph = check(made.finish("out", 3), made, tmp_path, 1e-4)
+    population = graph.node("lif")
+    assert (population.tau, population.v_threshold, population.reset) == (0.5, 1.0, "hard")
+    assert np.array_equal(graph.into("lif")[0].synapses.weight, made.nodes["fc"].weight)
+
+
+@pytest.mark.parametrize("integration", ["euler", "exact"])
+@pytest.mark.parametrize("reset", ["hard", "soft"])
+@pytest.mark.parametrize("kind", ["lif", "if", "cuba"])
+def test_neurons(tmp_path: Path, integration: str, reset: str, kind: str) -> None:
+    made = Maker((5,), seed=3)
+    made.linear("fc", "input", 5, 8, bias=True)
+    uneven = np.array([1, 2, 4, 2, 1, 1, 1, 2])
+    made.add("n", {
+        "lif": lif(8, 3e-4, 2.5, v_leak=0.1 * uneven, v_threshold=0.3 * uneven),
+        "if": if_(8, 5e3, v_threshold=0.5 * uneven),
+        "cuba": cuba(8, r=1.7, v_threshold=0.4),
+    }[kind], "fc")  # fmt: skip
+    made.linear("out", "n", 8, 3)
+    check(made.finish("out", 3), made, tmp_path, 1e-4, integration=integration, reset=reset)
+
+
+def test_reset_to_another_potential(tmp_path: Path) -> None:
+    made = Maker((5,), seed=1)
+    made.linear("fc", "input", 5, 8)
+    made.add("n", lif(8, v_reset=-0.25, v_leak=-0.125, v_threshold=0.5), "fc")
+    check(made.finish("n", 8), made, tmp_path, 1e-4)
+
+
+def test_convolutions_pools_and_scales(tmp_path: Path) -> None:
+    made = Maker()
+    made.conv("c1", "input", 2, 4, bias=np.full(4, 0.125, np.float32))
+    made.add("n1", lif((4, 6, 6)), "c1")
+    made.add("pool", nir.SumPool2d(np.array([2, 2]), np.array([2, 2]), np.array([0, 0])), "n1")
+    made.add("s", nir.Scale(np.full((4, 3, 3), 0.5) * np.arange(1, 5)[:, None, None]), "pool")
+    made.add("c2", nir.Conv2d((3, 3), made.weight(4, 2, 3, 3), 1, 1, 1, 2, np.zeros(4)), "s")
+    made.add("n2", lif((4, 3, 3)), "c2")
+    made.add("avg", nir.AvgPool2d(np.array([2, 2]), np.array([1, 1]), np.array([1, 1])), "n2")
+    made.add("flat", nir.Flatten({"input": np.array([4, 4, 4])}, 0, -1), "avg")
+    made.linear("out", "flat", 64, 3)
+    check(made.finish("out", 3), made, tmp_path, 1e-4)
+
+
+def test_layers_in_a_row(tmp_path: Path) -> None:
+    """A pool behind a convolution, a scale a neuron, two matrices."""
+    made = Maker(seed=2)
+    made.conv("c1", "input", 2, 3)
+    made.add("pool", nir.SumPool2d(np.array([2, 2]), np.array([2, 2]), np.array([0, 0])), "c1")
+    made.add("s", nir.Scale(made.weight(3, 3, 3) + 1), "pool")
+    made.add("n1", lif((3, 3, 3)), "s")
+    made.add("s2", nir.Scale(made.weight(3, 3, 3) + 1), "n1")
+    made.add("flat", nir.Flatten({"input": np.array([3, 3, 3])}, 0, -1), "s2")
+    made.linear("a", "flat", 27, 9, bias=True)
+    made.linear("b", "a", 9, 4, bias=True)
+    check(made.finish("b", 4), made, tmp_path, 1e-4)
+
+
+def test_one_dimension(tmp_path: Path) -> None:
+    made = Maker((3, 16))
+    made.add("c", nir.Conv1d(16, made.weight(4, 3, 5), 2, 2, 1, 1, np.zeros(4)), "input")
+    made.add("n", if_((4, 8)), "c")
+    made.add("flat", nir.Flatten({"input": np.array([4, 8])}, 0, -1), "n")
+    made.linear("out", "flat", 32, 3)
+    check(made.finish("out", 3), made, tmp_path, 1.0)
+
+
+def test_recurrence_delay_and_threshold(tmp_path: Path) -> None:
+    made = Maker((5,), seed=4)
+    made.linear("fc", "input", 5, 8)
+    made.add("n", cuba(8, v_threshold=0.5), "fc", "rec")
+    made.linear("rec", "n", 8, 8, bias=True)
+    made.add("late", nir.Delay(np.full(8, 2e-4)), "n")
+    made.add("step", nir.Threshold(np.full(8, 0.5)), "late")
+    made.linear("out", "step", 8, 3)
+    graph = check(made.finish("out", 3), made, tmp_path, 1e-4)
+    assert [e.lag for e in graph.into("n")] == [0, 1] and graph.into("step")[0].lag == 2
+
+
+def test_the_readout_may_leak(tmp_path: Path) -> None:
+    made = Maker((5,), seed=5)
+    made.linear("fc", "input", 5, 8)
+    made.add("n", lif(8), "fc")
+    made.linear("out", "n", 8, 3, bias=True)
+    made.add("li", nir.LI(np.full(3, 4e-4), np.full(3, 1.5), np.array([0.0, 0.5, 1])), "out")
+    graph = check(made.finish("li", 3), made, tmp_path, 1e-4, summed=False)
+    assert graph.readout.tau == 0.75
+
+
+def test_spikes_as_the_output_are_summed(tmp_path: Path) -> None:
+    made = Maker((5,))
+    made.linear("fc", "input", 5, 8)
+    made.add("n", if_(8), "fc")
+    graph = check(made.finish("n", 8), made, tmp_path, 1.0)
+    assert isinstance(graph.into("output")[0].maps[0], Identity)
+
+
+def test_sub_graphs_are_inlined(tmp_path: Path) -> None:
+    inner = Maker((8,))
+    inner.add("lif", lif(8), "input", "rec")
+    inner.linear("rec", "lif", 8, 8)
+    made = Maker((5,), seed=6)
+    made.linear("fc", "input", 5, 8)
+    made.add("net", inner.finish("lif", 8), "fc")
+    made.linear("out", "net", 8, 3)
+    graph = import_model(write(made.finish("out", 3), tmp_path), T=4)
+    assert [n.name for n in graph.order if isinstance(n, Population)] == ["net.lif"]
+    assert sorted(e.lag for e in graph.into("net.lif")) == [0, 1]
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 10_000), st.sampled_from(["lif", "if", "cuba"]), st.booleans(), st.booleans())
+def test_random_networks(
+    tmp_path_factory: Any, seed: int, kind: str, loop: bool, skip: bool
+) -> None:
+    made = Maker(seed=seed)
+    neuron = {"lif": lif, "if": lambda s: if_(s, 1e4), "cuba": cuba}[kind]
+    made.conv("c1", "input", 2, 3, bias=made.weight(3))
+    made.add("n1", neuron((3, 6, 6)), "c1")
+    made.conv("c2", "n1", 3, 3)
+    made.add("n2", neuron((3, 6, 6)), "c2", *["n1"] * skip)
+    if loop:
+        made.conv("back", "n2", 3, 3)
+        made.edges.append(("back", "n1"))
+    made.add("flat", nir.Flatten({"input": np.array([3, 6, 6])}, 0, -1), "n2")
+    made.linear("out", "flat", 108, 3)
+    check(made.finish("out", 3), made, tmp_path_factory.mktemp("nir"), 1e-4)
+
+
+# --- the timestep --------------------------------------------------------------------------------
+
+
+def single(node: Any) -> Any:
+    made = Maker((5,))
+    made.linear("fc", "input", 5, 8)
+    made.add("n", node, "fc")
+    return made.finish("n", 8)
+
+
+@pytest.mark.parametrize(
+    ("node", "dt"),
+    [(if_(8), 1.0), (if_(8, 1e4), 1e-4), (lif(8), 1e-4), (cuba(8), 1e-4),
+     (lif(8, np.float32(1e-3 / 0.3), np.float32(1 / 0.3)), 1e-3)],
+)  # fmt: skip
+def test_the_timestep_follows_from_the_constants(tmp_path: Path, node: Any, dt: float) -> None:
+    graph = import_model(write(single(node), tmp_path), T=4)
+    assert graph.provenance["assumed"]["dt"] == pytest.approx(dt)
+
+
+def test_or_must_be_told(tmp_path: Path) -> None:
+    path = write(single(lif(8, 2.5e-3, 1.0)), tmp_path)
+    with pytest.raises(ModelError, match=r"LIF node 'n'.*give dt"):
+        import_model(path, T=4)
+    assert import_model(path, T=4, dt=1e-3).node("n").tau == pytest.approx(0.6)
+
+
+# --- bad input -----------------------------------------------------------------------------------
+
+
+def _broken() -> dict[str, tuple[Any, str]]:
+    def graph(change: Any) -> Any:
+        made = Maker((5,))
+        made.linear("fc", "input", 5, 8)
+        made.add("n", lif(8), "fc")
+        made.linear("out", "n", 8, 3)
+        found = made.finish("out", 3)
+        change(found)
+        return found
+
+    def put(name: str, node: Any) -> Any:
+        return lambda g: g.nodes.update({name: node})
+
+    def loop(g: Any) -> None:
+        g.nodes |= {"a": nir.Linear(np.eye(8)), "b": nir.Linear(np.eye(8))}
+        g.edges += [("fc", "a"), ("a", "b"), ("b", "a"), ("b", "n")]
+
+    cases = {
+        "missing edge": (lambda g: g.edges.remove(("fc", "n")), "'fc'.*feeds nothing"),
+        "no input": (lambda g: g.edges.remove(("input", "fc")), "'fc'.*no input"),
+        "unknown node": (lambda g: g.edges.append(("n", "nowhere")), "no node 'nowhere'"),
+        "twice": (lambda g: g.edges.append(("fc", "n")), "'fc' -> 'n': is there 2 times"),
+        "cycle": (loop, "'a'.*cycle without delay: a -> b -> a"),
+        "shape": (put("fc", nir.Linear(np.ones((8, 4)))), "Linear node 'fc'.*do not take shape"),
+        "neurons": (put("n", lif(7)), "LIF node 'n'.*takes shape"),
+        "output": (put("output", nir.Output({"output": np.array([4])})), "'output'.*takes shape"),
+        "nan": (put("n", lif(8, v_leak=np.nan)), "'n'.*v_leak holds NaN"),
+        "weight": (put("fc", nir.Linear(np.full((8, 5), np.nan))), "'fc'.*NaN"),
+        "taus": (put("n", lif(8, np.arange(2, 10) * 1e-4)), "'n'.*tau differs from neuron"),
+        "fast": (put("n", lif(8, 5e-5)), "'n'.*shorter than a timestep"),
+        "inner readout": (put("n", nir.LI(np.ones(8), np.ones(8), np.zeros(8))), "'n'.*readout"),
+        "nothing": (put("n", nir.CubaLI(*[np.ones(8)] * 4)), "'n'.*readout"),
+        "delay": (put("fc", nir.Delay(np.full(5, -1.0))), "Delay node 'fc'.*negative"),
+    }
+    return {name: (graph(change), text) for name, (change, text) in cases.items()}
+
+
+@pytest.mark.parametrize("name", list(_broken()))
+def test_broken_graphs_name_the_node(tmp_path: Path, name: str) -> None:
+    graph, text = _broken()[name]
+    with pytest.raises(ModelError, match=text) as error:
+        import_model(write(graph, tmp_path), T=4, dt=1e-4)
+    assert "\n" not in str(error.value) and "net.nir" in str(error.value)
+
+
+def test_the_command_line_says_it_in_one_line(tmp_path: Path) -> None:
+    path = write(_broken()["shape"][0], tmp_path)
+    run = subprocess.run(
+        [sys.executable, "-m", "seenn_deploy", "compile", str(path), "-o", str(tmp_path / "out")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 2 and run.stderr.count("\n") == 1 and "'fc'" in run.stderr
+
+
+@pytest.mark.parametrize("damage", ["truncated", "text", "empty", "other"])
+def test_damaged_files(tmp_path: Path, damage: str) -> None:
+    path = write(single(if_(8)), tmp_path)
+    content = path.read_bytes()
+    if damage == "other":
+        import h5py
+
+        with h5py.File(path, "w") as file:
+            file["x"] = 1
+    else:
+        path.write_bytes(
+            {"truncated": content[: len(content) // 2], "text": b"no", "empty": b""}[damage]
+        )
+    with pytest.raises(ModelError, match="not a readable NIR file") as error:
+        import_model(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_delayed_bias_is_refused(tmp_path: Path) -> None:
+    made = Maker((5,))
+    made.linear("fc", "input", 5, 8, bias=True)
+    made.add("late", nir.Delay(np.full(8, 3.0)), "fc")
+    made.add("n", if_(8), "late")
+    with pytest.raises(ModelError, match=r"Delay node 'late'.*bias"):
+        import_model(write(made.finish("n", 8), tmp_path))
+
+
+def test_a_delay_is_rounded_and_said(tmp_path: Path) -> None:
+    made = Maker((5,))
+    made.add("late", nir.Delay(np.full(5, 2.3)), "input")
+    made.linear("fc", "late", 5, 8)
+    made.add("n", if_(8), "fc")
+    path = write(made.finish("n", 8), tmp_path)
+    graph = import_model(path)
+    assert graph.into("n")[0].lag == 2
+    with pytest.raises(SeennError, match=r"'late'.*0\.3 of a timestep"):
+        import_model(path, strict=True)
+
+
+# --- the published network -----------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not SINABS.is_file(), reason="the shared network is not there")
+def test_the_network_of_the_nir_paper() -> None:
+    """100 of 100 recordings right with reset to zero; with subtraction 98 where time starts at 0.
+
+    And 97 where it starts at the first event of a recording.
+    """
+    labels = np.load(NMNIST)["labels"]
+    for reset, right in (("hard", {100}), ("soft", {97, 98})):
+        graph = import_model(SINABS, T=300, step_us=1000.0, counts_events=True, reset=reset)
+        run = simulate(compile(graph), NMNIST, threads=2)
+        assert int(np.sum(run.prediction == labels)) in right
+        assert run.counts.ac.sum() > 0 and run.energy().mean() > 0
