@@ -16,10 +16,12 @@ from seenn_deploy.graph import (
     Dense,
     Identity,
     Population,
+    Projection,
+    Readout,
     Sparse,
     SpikingGraph,
+    Sum,
     Synapses,
-    Target,
 )
 
 UNIT = 2.0**-24  # largest relative error of one float32 rounding
@@ -48,8 +50,9 @@ def potentials(
 
     With u = 2^-24, a current summed from n inputs in float32 is off by at most (n + 2) u sum|w x|
     (products, sums and the bias rounded). It adds to what the potential already was off, times
-    tau, and to 3 u (|tau v| + |v'|) for the leak, its product and the sum. A hard reset forgets;
-    a soft one adds u (|v' - V| + V). Comparing adds u V for a threshold that float32 cannot hold.
+    tau, and to 3 u (|tau v| + |v'|) for the leak, its product and the sum; a synaptic current
+    leaks alike before. A hard reset forgets; a soft one that subtracts R adds u (|v' - R| + R).
+    Comparing adds u V for a threshold that float32 cannot hold. Logits are kept in float64.
 
     Parameters
     ----------
@@ -60,26 +63,26 @@ def potentials(
     image : array (C, H, W), for event coding (T, C, H, W)
         The sample.
     spikes : dict of bool (T, *shape)
-        Of every population that feeds `name`, and of itself.
+        Of every population that feeds `name`, through sums too, and of itself.
     """
     node = graph.node(name)
-    assert isinstance(node, Target)
+    assert isinstance(node, Population | Readout)
     current, bound = _current(graph, node, image, spikes)
     if isinstance(node, Population):
-        return _leak(node, current, bound, spikes[name])
-    value = np.cumsum(current, axis=0)
-    return Potentials(value, np.cumsum(bound, axis=0) + 2 * UNIT * np.abs(value))
+        return _leak(node, *_filtered(node, current, bound), spikes[name])
+    value, bound = _decaying(node.tau, current), _decaying(node.tau, bound)
+    return Potentials(value, bound + 2 * UNIT * np.abs(value))
 
 
 def _current(
-    graph: SpikingGraph, node: Target, image: Array, spikes: dict[str, Array]
+    graph: SpikingGraph, node: Population | Readout, image: Array, spikes: dict[str, Array]
 ) -> tuple[Array, Array]:
     """Input currents with their bias, float64 (T, *shape), and the bound on their rounding."""
     bias = node.bias.astype(np.float64)
     value = np.zeros((graph.T, *node.shape)) + bias
     size, terms = np.abs(value), np.ones_like(value)
     for edge in graph.into(node.name):
-        x = _sent(graph, edge.pre, image, spikes)
+        x = _arriving(graph, edge, image, spikes)
         synapses, ones = edge.synapses, np.asarray(edge.synapses.weight != 0, np.float64)
         value += apply(synapses, x)
         size += apply(replace(synapses, weight=np.abs(synapses.weight)), np.abs(x))
@@ -87,11 +90,42 @@ def _current(
     return value, (terms + 2) * UNIT * size
 
 
+def _arriving(
+    graph: SpikingGraph, edge: Projection, image: Array, spikes: dict[str, Array]
+) -> Array:
+    """What a connection carries, float64 (T, *shape): as many timesteps late as it lags."""
+    x = _sent(graph, edge.pre, image, spikes)
+    late = np.zeros_like(x)
+    late[edge.lag :] = x[: max(0, len(x) - edge.lag)]
+    return late
+
+
 def _sent(graph: SpikingGraph, name: str, image: Array, spikes: dict[str, Array]) -> Array:
+    if isinstance(graph.node(name), Sum):
+        parts = [_sent(graph, edge.pre, image, spikes) for edge in graph.into(name)]
+        return np.asarray(np.sum(parts, axis=0))
     if name != graph.source.name:
         return spikes[name].astype(np.float64)
     frames = image if graph.source.coding == "events" else np.stack([image] * graph.T)
     return frames.astype(np.float64)
+
+
+def _decaying(tau: float, added: Array) -> Array:
+    """A state over time, from 0: the share `tau` of the one before, and what is added."""
+    state = np.zeros_like(added)
+    for t in range(len(added)):
+        state[t] = added[t] + (tau * state[t - 1] if t else 0)
+    return state
+
+
+def _filtered(node: Population, current: Array, rounding: Array) -> tuple[Array, Array]:
+    """Synaptic currents, and how far off float32 has them."""
+    if not node.tau_syn:
+        return current, rounding
+    u = _decaying(node.tau_syn, current)
+    kept = np.concatenate((np.zeros_like(u[:1]), node.tau_syn * u[:-1]))
+    off = _decaying(node.tau_syn, rounding + 3 * UNIT * (np.abs(kept) + np.abs(u)))
+    return u, off
 
 
 def _leak(node: Population, current: Array, rounding: Array, spikes: Array) -> Potentials:
@@ -105,8 +139,8 @@ def _leak(node: Population, current: Array, rounding: Array, spikes: Array) -> P
         if node.reset == "hard":
             v, off = np.where(spikes[t], 0, value[t]), np.where(spikes[t], 0, bound[t])
         else:
-            v = value[t] - node.v_threshold * spikes[t]
-            off = bound[t] + UNIT * (np.abs(v) + node.v_threshold) * spikes[t]
+            v = value[t] - node.subtracted * spikes[t]
+            off = bound[t] + UNIT * (np.abs(v) + abs(node.subtracted)) * spikes[t]
     return Potentials(value, bound + UNIT * abs(node.v_threshold))
 
 
