@@ -24,6 +24,7 @@ from seenn_deploy.graph import (
     Source,
     Sparse,
     SpikingGraph,
+    Sum,
 )
 
 COUNTS = (
@@ -169,8 +170,8 @@ def run(
 ) -> Trace:
     """Run a compiled graph on a batch for T steps: every synapse of every nonzero element.
 
-    Layers are taken one after the other, all samples and steps of a layer together; a network
-    without feedback allows it and one synapse table at a time fits into memory.
+    Layers are taken one after the other, all samples and steps of a layer together, so that one
+    synapse table at a time is in memory; layers on a loop take their steps together.
 
     Parameters
     ----------
@@ -190,21 +191,58 @@ def run(
     trace.outputs[order[0]] = (
         np.repeat(images[:, None], T, axis=1) if source.coding == "direct" else images[:, :T]
     )
-    for at, name in enumerate(trace.layers):
-        node = nodes[name]
-        a = np.zeros((len(images), T, math.prod(node.shape)), dtype)
-        for pre, _, edge in graph.nx.in_edges(name, data="projection"):
-            table = _BySource.of(edge.maps[0], nodes[pre].shape, node.shape, dtype)
-            _drive(trace, table, nodes[pre], a, at=at, first_layer=first_layer)
-        a = a.reshape(len(images), T, *node.shape) + np.asarray(node.bias, dtype)
-        trace.currents[name] = a
-        biased = int(np.count_nonzero(np.broadcast_to(node.bias, node.shape)))
-        trace.counts["bias_adds"][:, at] = biased
-        if isinstance(node, Readout):
-            trace.logits = np.cumsum(a, axis=1, dtype=dtype)
-        else:
-            _neurons(trace, node, at, None if forced is None else forced[name])
+    for together in loops(graph, trace.layers):
+        layers = [
+            _Layer(
+                nodes[name],
+                _tables(graph, nodes, name, dtype),
+                trace,
+                trace.layers.index(name),
+                len(images),
+                T,
+                dtype,
+            )
+            for name in together
+        ]
+        for t in range(T):
+            for layer in layers:
+                layer.receive(t, first_layer)
+                layer.update(t, None if forced is None else forced.get(layer.node.name))
     return trace
+
+
+def _tables(graph: SpikingGraph, nodes: dict[str, Any], name: str, dtype: Any) -> list[Any]:
+    """(source node, lag, synapses) of every edge into a node."""
+    return [
+        (
+            nodes[pre],
+            edge.lag,
+            _BySource.of(edge.maps[0], nodes[pre].shape, nodes[name].shape, dtype),
+        )
+        for pre, _, edge in graph.nx.in_edges(name, data="projection")
+    ]
+
+
+def loops(graph: SpikingGraph, layers: list[str]) -> list[list[str]]:
+    """The layers in their order, those of one loop in one list."""
+    reach = {name: _reachable(graph, name) for name in layers}
+    found: list[list[str]] = []
+    for name in layers:
+        mine = [n for n in layers if n == name or (n in reach[name] and name in reach[n])]
+        if mine not in found:
+            found.append(mine)
+    return found
+
+
+def _reachable(graph: SpikingGraph, name: str) -> set[str]:
+    seen: set[str] = set()
+    waiting = [name]
+    while waiting:
+        for _, post in graph.nx.out_edges(waiting.pop()):
+            if post not in seen:
+                seen.add(post)
+                waiting.append(post)
+    return seen
 
 
 def layer_order(graph: SpikingGraph) -> list[str]:
@@ -212,58 +250,111 @@ def layer_order(graph: SpikingGraph) -> list[str]:
     waiting = list(graph.nx.nodes)
     done: list[str] = []
     while waiting:
-        ready = [n for n in waiting if all(p in done for p, _ in graph.nx.in_edges(n))]
+        ready = [n for n in waiting if all(p in done for p in _before(graph, n))]
         done.append(ready[0])
         waiting.remove(ready[0])
     return done
 
 
-def _drive(
-    trace: Trace, table: _BySource, pre: Any, a: np.ndarray, *, at: int, first_layer: str
-) -> None:
-    """Add one edge's currents to `a`, synapse by synapse, and count."""
-    analog = isinstance(pre, Source) and pre.coding == "direct"
-    n_samples, T = a.shape[:2]
-    for n in range(n_samples):
-        for t in range(T):
-            x = trace.outputs[pre.name][n, t].ravel()
-            counted = not analog or first_layer == "every_step" or t == 0
-            for i in np.flatnonzero(x):
-                mine = slice(table.start[i], table.start[i + 1])
-                weights = table.weight[mine]
-                np.add.at(a[n, t], table.target[mine], weights * x[i])
-                if counted:
-                    kind = "mac" if analog or x[i] not in (1, -1) else "ac"
-                    trace.counts[kind][n, at, t] += len(weights)
-                    trace.counts[kind + "_effective"][n, at, t] += np.count_nonzero(weights)
+def _before(graph: SpikingGraph, name: str) -> list[str]:
+    """What feeds a node, but not through a lag from a node that it feeds itself."""
+    edges = graph.nx.in_edges(name, data="projection")
+    ahead = _reachable(graph, name)
+    return [pre for pre, _, edge in edges if not (edge.lag and (pre == name or pre in ahead))]
 
 
-def _neurons(trace: Trace, node: Population, at: int, forced: np.ndarray | None) -> None:
-    """The LIF equations, step by step."""
-    a = trace.currents[node.name]
-    before, after, spikes = np.zeros_like(a), np.zeros_like(a), np.zeros_like(a)
-    real = a.dtype.type
-    tau, threshold = real(node.tau), real(node.v_threshold)
-    for n in range(a.shape[0]):
-        v = np.full(node.shape, node.v_init, a.dtype)
-        for t in range(a.shape[1]):
-            active = (v != 0) | (a[n, t] != 0)
-            v_pre = tau * v + a[n, t]
-            if forced is not None:
-                s = np.asarray(forced[n, t]).astype(a.dtype)
-            elif node.comparison == ">":
-                s = (v_pre > threshold).astype(a.dtype)
-            else:
-                s = (v_pre >= threshold).astype(a.dtype)
-            v = np.where(s != 0, real(0), v_pre) if node.reset == "hard" else v_pre - threshold * s
-            before[n, t], after[n, t], spikes[n, t] = v_pre, v, s
-            trace.counts["updates_active"][n, at, t] = np.count_nonzero(active)
-            trace.counts["updates_inactive"][n, at, t] = np.count_nonzero(~active)
-            trace.counts["resets"][n, at, t] = np.count_nonzero(s)
-            trace.counts["spikes"][n, at, t] = np.count_nonzero(s)
-            trace.counts["graded"][n, at, t] = np.count_nonzero((s != 0) & (np.abs(s) != 1))
-    trace.before_reset[node.name], trace.membrane[node.name] = before, after
-    trace.outputs[node.name] = spikes
+class _Layer:
+    """One layer of a run, step by step."""
+
+    def __init__(
+        self, node: Any, edges: list[Any], trace: Trace, at: int, n_samples: int, T: int, dtype: Any
+    ) -> None:
+        self.node, self.trace, self.at, self.real = node, trace, at, np.dtype(dtype).type
+        self.edges = edges
+        self.a = np.zeros((n_samples, T, *node.shape), dtype)
+        trace.currents[node.name] = self.a
+        self.bias = np.zeros((), dtype) if isinstance(node, Sum) else np.asarray(node.bias, dtype)
+        biased = int(np.count_nonzero(np.broadcast_to(self.bias, node.shape)))
+        trace.counts["bias_adds"][:, at] = biased
+        if isinstance(node, Readout):
+            trace.logits = np.zeros_like(self.a)
+        else:
+            trace.outputs[node.name] = np.zeros_like(self.a)
+        if isinstance(node, Population):
+            trace.before_reset[node.name] = np.zeros_like(self.a)
+            trace.membrane[node.name] = np.zeros_like(self.a)
+            self.v = np.full((n_samples, *node.shape), node.v_init, dtype)
+            self.u = np.zeros_like(self.v)
+
+    def receive(self, t: int, first_layer: str) -> None:
+        """The currents of a step, synapse by synapse, counted."""
+        for pre, lag, table in self.edges:
+            if t - lag < 0:
+                continue
+            for n in range(len(self.a)):
+                x = self.trace.outputs[pre.name][n, t - lag].ravel()
+                self._receive(n, t, pre, x, table, first_layer)
+        self.a[:, t] = self.a[:, t] + self.bias
+
+    def _receive(
+        self, n: int, t: int, pre: Any, x: np.ndarray, table: _BySource, first_layer: str
+    ) -> None:
+        analog = isinstance(pre, Source) and pre.coding == "direct"
+        counted = not analog or first_layer == "every_step" or t == 0
+        flat = self.a[n, t].reshape(-1)
+        for i in np.flatnonzero(x):
+            mine = slice(table.start[i], table.start[i + 1])
+            weights = table.weight[mine]
+            np.add.at(flat, table.target[mine], weights * x[i])
+            if counted:
+                multiplied = (analog or x[i] not in (1, -1)) and not isinstance(self.node, Sum)
+                kind = "mac" if multiplied else "ac"
+                self.trace.counts[kind][n, self.at, t] += len(weights)
+                self.trace.counts[kind + "_effective"][n, self.at, t] += np.count_nonzero(weights)
+
+    def update(self, t: int, forced: np.ndarray | None) -> None:
+        """What the layer does with its currents."""
+        node, trace = self.node, self.trace
+        if isinstance(node, Readout):
+            before = trace.logits[:, t - 1] if t else np.zeros_like(self.a[:, 0])
+            trace.logits[:, t] = self.real(node.tau) * before + self.a[:, t]
+        elif isinstance(node, Sum):
+            trace.outputs[node.name][:, t] = self.a[:, t]
+        else:
+            self._neurons(t, forced)
+        if not isinstance(node, Readout):
+            self._count_sent(t)
+
+    def _neurons(self, t: int, forced: np.ndarray | None) -> None:
+        """The LIF equations."""
+        node, trace = self.node, self.trace
+        self.u = self.real(node.tau_syn) * self.u + self.a[:, t]
+        active = (self.v != 0) | (self.u != 0)
+        v_pre = self.real(node.tau) * self.v + self.u
+        threshold = self.real(node.v_threshold)
+        if forced is not None:
+            s = np.asarray(forced[:, t]).astype(self.a.dtype)
+        elif node.comparison == ">":
+            s = (v_pre > threshold).astype(self.a.dtype)
+        else:
+            s = (v_pre >= threshold).astype(self.a.dtype)
+        taken = threshold if node.reset_by is None else self.real(node.reset_by)
+        hard = node.reset == "hard"
+        self.v = np.where(s != 0, self.real(0), v_pre) if hard else v_pre - taken * s
+        trace.before_reset[node.name][:, t] = v_pre
+        trace.membrane[node.name][:, t] = self.v
+        trace.outputs[node.name][:, t] = s
+        each = tuple(range(1, s.ndim))
+        trace.counts["updates_active"][:, self.at, t] = np.count_nonzero(active, axis=each)
+        trace.counts["updates_inactive"][:, self.at, t] = np.count_nonzero(~active, axis=each)
+        trace.counts["resets"][:, self.at, t] = np.count_nonzero(s, axis=each)
+
+    def _count_sent(self, t: int) -> None:
+        s = self.trace.outputs[self.node.name][:, t]
+        each = tuple(range(1, s.ndim))
+        graded = (s != 0) & (np.abs(s) != 1)
+        self.trace.counts["spikes"][:, self.at, t] = np.count_nonzero(s, axis=each)
+        self.trace.counts["graded"][:, self.at, t] = np.count_nonzero(graded, axis=each)
 
 
 def until_exit(counts: dict[str, np.ndarray], exit_step: np.ndarray) -> dict[str, np.ndarray]:
@@ -351,17 +442,13 @@ def run_chain(graph: SpikingGraph, image: np.ndarray, T: int | None = None) -> T
     direct = nodes[order[0]].coding == "direct"
     trace.outputs[order[0]] = np.stack([image if direct else image[t] for t in range(T)])[None]
     for at, name in enumerate(trace.layers):
+        layer = _Layer(nodes[name], [], trace, at, 1, T, np.float64)
         edges = list(graph.nx.in_edges(name, data="projection"))
-        a = [
-            sum(chain(edge.maps, trace.outputs[pre][0, t]) for pre, _, edge in edges)
-            + nodes[name].bias.astype(np.float64)
-            for t in range(T)
-        ]
-        trace.currents[name] = np.stack(a)[None]
-        if isinstance(nodes[name], Readout):
-            trace.logits = np.cumsum(trace.currents[name], axis=1)
-        else:
-            _neurons(trace, nodes[name], at, None)
+        for t in range(T):
+            layer.a[0, t] = layer.bias + sum(
+                chain(edge.maps, trace.outputs[pre][0, t]) for pre, _, edge in edges
+            )
+            layer.update(t, None)
     return trace
 
 

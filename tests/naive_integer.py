@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from seenn_deploy.graph import Conv2d, Population, Readout, SpikingGraph
+from seenn_deploy.graph import Conv2d, Population, Readout, SpikingGraph, Sum
 from tests import naive
 
 LIMIT = 2**23
@@ -46,32 +47,57 @@ def run(graph: SpikingGraph, images: np.ndarray, T: int | None = None) -> Trace:
     )
     for name in trace.layers:
         node = nodes[name]
-        a = np.zeros((len(images), T, *node.shape), np.int64)
-        for pre, _, edge in graph.nx.in_edges(name, data="projection"):
-            table = naive.synapses(edge.maps[0], nodes[pre].shape, node.shape)
-            sums = _sums(table, trace.outputs[pre], node.shape)
-            if isinstance(edge.maps[0], Conv2d):
-                trace.wrapped += int((sums != wrap24(sums)).sum())
-                sums = wrap24(sums)
-            a = wrap32(a + wrap32(sums))
-        trace.currents[name] = a
-        if isinstance(node, Readout):
-            trace.logits = np.cumsum(a + node.bias.astype(np.int64), axis=1)
-        else:
-            _neurons(trace, node)
+        shape = (len(images), T, *node.shape)
+        trace.currents[name] = np.zeros(shape, np.int64)
+        trace.outputs[name] = np.zeros(shape, np.int64)
+        if isinstance(node, Population):
+            trace.before_reset[name] = np.zeros(shape, np.int64)
+            trace.membrane[name] = np.zeros(shape, np.int64)
+    for together in naive.loops(graph, trace.layers):
+        tables = {name: _tables(graph, nodes, name) for name in together}
+        states = {name: _State.of(nodes[name], len(images)) for name in together}
+        for t in range(T):
+            for name in together:
+                a = _current(trace, tables[name], nodes[name], t)
+                trace.currents[name][:, t] = a
+                _update(trace, nodes[name], states[name], a, t)
     return trace
+
+
+def _tables(graph: SpikingGraph, nodes: dict[str, Any], name: str) -> list[Any]:
+    """(source, lag, is it a convolution, synapses) of every edge into a node."""
+    return [
+        (
+            pre,
+            edge.lag,
+            isinstance(edge.maps[0], Conv2d),
+            naive.synapses(edge.maps[0], nodes[pre].shape, nodes[name].shape),
+        )
+        for pre, _, edge in graph.nx.in_edges(name, data="projection")
+    ]
+
+
+def _current(trace: Trace, tables: list[Any], node: Any, t: int) -> np.ndarray:
+    a = np.zeros((len(trace.currents[node.name]), *node.shape), np.int64)
+    for pre, lag, convolves, table in tables:
+        if t - lag < 0:
+            continue
+        sums = _sums(table, trace.outputs[pre][:, t - lag], node.shape)
+        if convolves:
+            trace.wrapped += int((sums != wrap24(sums)).sum())
+            sums = wrap24(sums)
+        a = wrap32(a + wrap32(sums))
+    return a
 
 
 def _sums(
     table: tuple[np.ndarray, np.ndarray, np.ndarray], x: np.ndarray, shape: tuple[int, ...]
 ) -> np.ndarray:
     source, target, weight = table
-    sums = np.zeros((*x.shape[:2], math.prod(shape)), np.int64)
-    for n in range(x.shape[0]):
-        for t in range(x.shape[1]):
-            sent = x[n, t].ravel()[source] * weight.astype(np.int64)
-            np.add.at(sums[n, t], target, sent)
-    return sums.reshape(*x.shape[:2], *shape)
+    sums = np.zeros((len(x), math.prod(shape)), np.int64)
+    for n in range(len(x)):
+        np.add.at(sums[n], target, x[n].ravel()[source] * weight.astype(np.int64))
+    return sums.reshape(len(x), *shape)
 
 
 def wrap32(x: np.ndarray) -> np.ndarray:
@@ -95,25 +121,55 @@ def toward_zero(x: np.ndarray, bits: int) -> np.ndarray:
     return np.where(x < 0, -(-x // 2**bits), x // 2**bits)
 
 
-def _neurons(trace: Trace, node: Population) -> None:
-    a = trace.currents[node.name]
-    before, after, spikes = np.zeros_like(a), np.zeros_like(a), np.zeros_like(a)
-    keep, threshold = round(4096 * node.tau), int(node.v_threshold) * 64
-    bias = node.bias.astype(np.int64)
-    for n in range(a.shape[0]):
-        v = np.full(node.shape, int(node.v_init), np.int64)
-        for t in range(a.shape[1]):
-            u = shifted(a[n, t])
-            trace.wrapped += int((u != a[n, t] * 64).sum())
-            free = toward_zero(v * keep, 12) + u + bias
-            v = np.minimum(np.maximum(free, -(LIMIT - 1)), LIMIT - 1)
-            trace.clipped += int((v != free).sum())
-            before[n, t] = v
-            s = v >= threshold if node.comparison == ">=" else v > threshold
-            v = np.where(s, 0, v) if node.reset == "hard" else v - threshold * s
-            after[n, t], spikes[n, t] = v, s
-    trace.before_reset[node.name], trace.membrane[node.name] = before, after
-    trace.outputs[node.name] = spikes
+@dataclass
+class _State:
+    """Of one layer, (N, *shape)."""
+
+    v: np.ndarray
+    u: np.ndarray
+
+    @classmethod
+    def of(cls, node: Any, n: int) -> _State:
+        v = int(node.v_init) if isinstance(node, Population) else 0
+        return cls(np.full((n, *node.shape), v, np.int64), np.zeros((n, *node.shape), np.int64))
+
+
+def _update(trace: Trace, node: Any, state: _State, a: np.ndarray, t: int) -> None:
+    if isinstance(node, Readout):
+        kept = toward_zero(state.v * round(4096 * node.tau), 12)
+        state.v = kept + a + node.bias.astype(np.int64)
+        if not trace.logits.size:
+            trace.logits = np.zeros_like(trace.currents[node.name])
+        trace.logits[:, t] = state.v
+    elif isinstance(node, Sum):
+        trace.outputs[node.name][:, t] = a
+    else:
+        _neurons(trace, node, state, a, t)
+
+
+def _neurons(trace: Trace, node: Population, state: _State, a: np.ndarray, t: int) -> None:
+    arrived = shifted(a)
+    trace.wrapped += int((arrived != a * 64).sum())
+    u = arrived + node.bias.astype(np.int64)
+    if node.tau_syn:
+        free = toward_zero(state.u * round(4096 * node.tau_syn), 12) + u
+        u = state.u = saturated(free)
+        trace.clipped += int((u != free).sum())
+    free = toward_zero(state.v * round(4096 * node.tau), 12) + u
+    v = saturated(free)
+    trace.clipped += int((v != free).sum())
+    threshold = int(node.v_threshold) * 64
+    taken = threshold if node.reset_by is None else int(node.reset_by) * 64
+    s = v >= threshold if node.comparison == ">=" else v > threshold
+    state.v = np.where(s, 0, v) if node.reset == "hard" else v - taken * s
+    trace.before_reset[node.name][:, t] = v
+    trace.membrane[node.name][:, t] = state.v
+    trace.outputs[node.name][:, t] = s
+
+
+def saturated(x: np.ndarray) -> np.ndarray:
+    """Clipped to 24 bits."""
+    return np.minimum(np.maximum(x, -(LIMIT - 1)), LIMIT - 1)
 
 
 def exit_step(z: np.ndarray, alpha: float, scale: float) -> int:

@@ -27,6 +27,7 @@ from seenn_deploy.graph import (
     Source,
     Sparse,
     SpikingGraph,
+    Sum,
 )
 
 Rng = np.random.Generator
@@ -176,7 +177,10 @@ class Example:
 
 @st.composite
 def examples(draw: st.DrawFn, largest: int = 6, populations: int = 3, samples: int = 3) -> Example:
-    """A random compiled graph: shortcuts, both codings and resets, every kind of synapse."""
+    """A random compiled graph: shortcuts, both codings and resets, every kind of synapse.
+
+    Among them sums of spikes, lags, feedback, synaptic currents and leaky readouts.
+    """
     T = draw(st.integers(1, 4))
     coding = draw(st.sampled_from(["direct", "events"]))
     nodes: list[Any] = [Source("input", draw(image_shapes(largest)), coding)]
@@ -188,16 +192,41 @@ def examples(draw: st.DrawFn, largest: int = 6, populations: int = 3, samples: i
         edges.append(Projection(nodes[-1].name, node.name, (main,)))
         if draw(st.booleans()):
             pre = draw(st.sampled_from(nodes))
-            edges.append(Projection(pre.name, node.name, (draw(shortcuts(pre.shape, shape)),)))
+            lag = draw(lags(pre))
+            shortcut = draw(shortcuts(pre.shape, shape))
+            edges.append(Projection(pre.name, node.name, (shortcut,), lag=lag))
         nodes.append(node)
+        if draw(st.integers(0, 3)) == 0:
+            edges += draw(feedback([n for n in nodes if isinstance(n, Population)]))
+        if draw(st.integers(0, 3)) == 0:
+            nodes.append(Sum(f"s{k}", shape))
+            alike = [n for n in nodes[1:-1] if n.shape == shape]
+            edges += [Projection(n.name, f"s{k}", (Identity(),)) for n in alike]
     rng, outs = draw(rngs()), draw(st.integers(1, 4))
-    nodes.append(Readout("readout", (outs,), exact_weights(rng, (outs,))))
+    tau = draw(st.sampled_from([1.0, 1.0, 0.5]))
+    nodes.append(Readout("readout", (outs,), exact_weights(rng, (outs,)), tau))
     ends = draw(st.lists(st.sampled_from(nodes[:-2]), max_size=1)) if len(nodes) > 2 else []
     for pre in [nodes[-2], *ends]:
         edges.append(Projection(pre.name, "readout", (dense(rng, pre.shape, outs),)))
     shape = nodes[0].shape if coding == "direct" else (T, *nodes[0].shape)
     count = draw(st.integers(1, samples))
     return Example(SpikingGraph(nodes, edges, T), inputs(rng, (count, *shape)))
+
+
+@st.composite
+def lags(draw: st.DrawFn, pre: Any) -> int:
+    """Timesteps between sending and arriving: none from an image."""
+    if isinstance(pre, Source) and pre.coding == "direct":
+        return 0
+    return draw(st.sampled_from([0, 0, 1, 2]))
+
+
+@st.composite
+def feedback(draw: st.DrawFn, populations: list[Population]) -> list[Projection]:
+    """A connection from the last population back to itself or one before it."""
+    pre, post = populations[-1], draw(st.sampled_from(populations))
+    back = draw(shortcuts(pre.shape, post.shape))
+    return [Projection(pre.name, post.name, (back,), lag=draw(st.integers(1, 2)))]
 
 
 @st.composite
@@ -213,6 +242,8 @@ def neurons(draw: st.DrawFn, name: str, shape: Shape) -> Population:
         reset=draw(st.sampled_from(["hard", "soft"])),
         comparison=draw(st.sampled_from([">", ">="])),
         bias=exact_weights(rng, draw(st.sampled_from(biases)), zeros=0.5),
+        tau_syn=draw(st.sampled_from([0.0, 0.0, 0.25, 0.5])),
+        reset_by=draw(st.sampled_from([None, None, 0.5, 1.5])),
     )
 
 

@@ -278,7 +278,7 @@ class _Worker:
             if isinstance(layer.node, Population):
                 self.state[layer.index].begin(slots, layer.node.v_init)
         for history in self.sent:
-            for events in history[1:]:
+            for events in history if len(history) > 1 else ():
                 events.ptr[slots] = 0  # nothing was sent before the first timestep
         if self.source.coding == "direct":
             self._load(slots, [image for _, image in taken])

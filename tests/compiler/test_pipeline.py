@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import networkx as nx
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -22,6 +23,7 @@ from seenn_deploy.graph import (
     Readout,
     Source,
     SpikingGraph,
+    Sum,
 )
 from tests import random_graphs
 
@@ -44,14 +46,19 @@ def with_shortcut() -> SpikingGraph:
 
 
 def path_lengths(graph: SpikingGraph) -> dict[str, set[int]]:
-    """By node: stages plus delays of every path from the source, walked one by one."""
+    """By node: stages plus delays of every path from the source, walked one by one.
+
+    Feedback is left out: it leads to an earlier timestep's end, not to a longer path.
+    """
     lengths: dict[str, set[int]] = {}
     stack = [(graph.source.name, 0)]
     while stack:
         name, length = stack.pop()
         lengths.setdefault(name, set()).add(length)
         for _, post, edge in graph.nx.out_edges(name, data="projection"):
-            stack.append((post, length + 1 + edge.delay))
+            stage = 0 if isinstance(graph.node(post), Sum) else 1
+            if not (edge.lag and nx.has_path(graph.nx, post, name)):
+                stack.append((post, length + stage + edge.delay))
     return lengths
 
 

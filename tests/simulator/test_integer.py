@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import seenn_deploy as sd
-from seenn_deploy.graph import Conv2d, Identity, Population, Source, SpikingGraph
+from seenn_deploy.graph import Conv2d, Identity, Population, Source, SpikingGraph, Sum
 from tests import naive_integer, random_graphs
 
 FULL = {"record": True, "full_trace": True}
@@ -20,17 +20,24 @@ FULL = {"record": True, "full_trace": True}
 def to_integers(graph: SpikingGraph, gain: int, rng: np.random.Generator) -> SpikingGraph:
     """The same structure with integer arrays; a large `gain` lets currents wrap and states clip."""
     nodes = [_integer_node(node, gain, rng) for node in graph.order]
-    return graph.replace(nodes, [_integer_edge(e, gain) for e in graph.projections])
+    sums = {node.name for node in nodes if isinstance(node, Sum)}
+    edges = [e if e.post in sums else _integer_edge(e, gain) for e in graph.projections]
+    return graph.replace(nodes, edges)
 
 
 def _integer_node(node: Any, gain: int, rng: np.random.Generator) -> Any:
     if isinstance(node, Source):
         return replace(node, scale=float(rng.choice([1, 4, 255])), offset=float(rng.integers(2)))
+    if isinstance(node, Sum):
+        return node
+    tau = float(rng.choice([0, 0.5, 1, 1234 / 4096]))
     if not isinstance(node, Population):
-        return replace(node, bias=rng.integers(-100, 100, node.bias.shape).astype(np.int32))
+        bias = rng.integers(-100, 100, node.bias.shape).astype(np.int32)
+        return replace(node, bias=bias, tau=tau)
     return replace(
         node,
-        tau=float(rng.choice([0, 0.5, 1, 1234 / 4096])),
+        tau=tau,
+        reset_by=None if node.reset_by is None else int(rng.integers(1, 64 * min(gain, 2000))),
         v_threshold=int(rng.integers(1, 64 * min(gain, 2000))),
         v_init=int(rng.integers(-(2**12), 2**12)),
         bias=rng.integers(-4095, 4096, node.bias.shape).astype(np.int32) * min(gain, 128),
