@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,44 @@ def long_loop(T: int = 4) -> SpikingGraph:
     return SpikingGraph(nodes, edges, T)
 
 
+def shuffled(seed: int, T: int = 4) -> SpikingGraph:
+    """A random chain of layers with random sums, lags and loops among them."""
+    rng = np.random.default_rng(seed)
+    coding: Any = rng.choice(["direct", "events"])
+    nodes: list[Any] = [Source("input", (2, 4, 3), coding, counts_events=coding == "events")]
+    edges: list[Projection] = []
+    cells: list[str] = []
+    for k in range(int(rng.integers(2, 5))):
+        name, before = f"p{k}", nodes[-1]
+        nodes.append(_drawn(rng, name))
+        edges.append(edge(before.name, name, conv(rng, before.shape[0])))
+        cells.append(name)
+        if rng.random() < 0.7:
+            back = str(rng.choice(cells))
+            edges.append(lagged(name, back, sparse(rng, SHAPE, SHAPE), int(rng.integers(1, 4))))
+        if coding == "events" and rng.random() < 0.3:
+            edges.append(lagged("input", name, sparse(rng, (2, 4, 3), SHAPE), 1))
+        if k and rng.random() < 0.6:
+            edges += adds(f"s{k}", *(n.name for n in nodes[1:] if rng.random() < 0.5), name)
+            nodes.append(Sum(f"s{k}", SHAPE))
+    nodes.append(Readout("logits", (4,), tau=float(rng.choice([1.0, 0.5]))))
+    edges.append(edge(nodes[-2].name, "logits", dense(rng, SHAPE, 4)))
+    edges.append(lagged(str(rng.choice(cells)), "logits", dense(rng, SHAPE, 4), 1))
+    return SpikingGraph(nodes, edges, T)
+
+
+def _drawn(rng: Rng, name: str) -> Population:
+    return neurons(
+        name,
+        SHAPE,
+        tau=float(rng.choice([0.0, 0.5, 1.0])),
+        tau_syn=float(rng.choice([0.0, 0.25, 0.5])),
+        reset=str(rng.choice(["hard", "soft"])),
+        reset_by=[None, 0.25, 1.5][int(rng.integers(3))],
+        comparison=str(rng.choice([">", ">="])),
+    )
+
+
 def neurons(name: str, shape: Shape, **parameters: Any) -> Population:
     return Population(name, shape, **{"v_threshold": 0.5, **parameters})
 
@@ -98,6 +137,24 @@ def lagged(pre: str, post: str, synapses: Any, lag: int) -> Projection:
 def adds(name: str, *parts: str) -> list[Projection]:
     """What goes into a sum."""
     return [edge(part, name, Identity()) for part in parts]
+
+
+def rough(graph: SpikingGraph, seed: int = 3) -> SpikingGraph:
+    """With weights, and leaks of neurons that have one, that no sum of float32 is exact with."""
+    rng = np.random.default_rng(seed)
+    sums = {n.name for n in graph.order if isinstance(n, Sum)}
+    nodes = [
+        replace(n, tau=0.3, tau_syn=0.7 * n.tau_syn) if isinstance(n, Population) else n
+        for n in graph.order
+    ]
+    edges = [e if e.post in sums else _rough(rng, e) for e in graph.projections]
+    return graph.replace(nodes, edges)
+
+
+def _rough(rng: Rng, projection: Projection) -> Projection:
+    weight = projection.synapses.weight
+    drawn = np.asarray(rng.normal(0, 0.3, weight.shape), np.float32)
+    return replace(projection, maps=(replace(projection.synapses, weight=drawn),))
 
 
 def counts(graph: SpikingGraph, n: int, seed: int = 1) -> np.ndarray:

@@ -27,9 +27,9 @@ def program(graph: SpikingGraph, rule: ExitRule | None = None) -> Program:
 
 
 def in_time(program_: Program) -> Program:
-    """On a schedule that any feedback keeps up with."""
-    lags = any(e.lag for e in program_.graph.projections)
-    return program_.with_schedule("gated") if lags else program_
+    """On a schedule that its feedback keeps up with."""
+    late = any(e.delay + e.lag < 0 for e in program_.graph.projections)
+    return program_.with_schedule("gated") if late else program_
 
 
 def edge(pre: str, post: str, synapses: Any) -> Projection:

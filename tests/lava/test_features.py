@@ -5,16 +5,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits import integer
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.fixed import Fixed
-from seenn_deploy.graph import SpikingGraph
+from seenn_deploy.graph import Population, SpikingGraph
 from seenn_deploy.program import Program
+from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.targets import write
 from seenn_deploy.targets.lava.device import DeviceRun, run
-from seenn_deploy.verification import wrong_latencies
+from seenn_deploy.verification import _Comparison, verify, wrong_latencies
 from tests.lava import feature_graphs, graphs, integer_graphs, oracle, policies
 
 
@@ -113,3 +116,38 @@ def test_long_feedback_runs_gated(tmp_path: Path, precision: str) -> None:
     images = feature_graphs.counts(program.graph, 6)
     program = telling(program, images)
     assert_equals_oracle(on_lava(program, tmp_path, images), program, images)
+
+
+@pytest.mark.parametrize("schedule", ["speculative", "gated"])
+def test_verified_with_weights_that_round(schedule: Any) -> None:
+    program = made(feature_graphs.rough(feature_graphs.everything("events")), "float32")
+    images = feature_graphs.counts(program.graph, 6)
+    program = telling(program, images).with_schedule(schedule)
+    report = verify(program, images, timeout=180)
+    assert report.ok, report.first_differences
+    assert report.wrong_logits == report.wrong_latencies == 0
+
+
+@settings(max_examples=6, derandomize=True, phases=[Phase.generate])
+@given(seed=st.integers(0, 99), precision=st.sampled_from(["float32", "int8"]))
+def test_verified_random_graphs(seed: int, precision: str) -> None:
+    graph = feature_graphs.shuffled(seed)
+    program = graphs.in_time(made(graph, precision, Confidence(0.9), seed))
+    report = verify(program, feature_graphs.counts(graph, 4, seed), timeout=180)
+    assert report.exact, report.first_differences
+
+
+def test_a_spike_that_no_past_explains_is_a_mismatch() -> None:
+    """The replay looks through sums, lags and synaptic currents: a doctored device is found."""
+    program = made(feature_graphs.everything("events"), "float32", Fixed())
+    images = feature_graphs.counts(program.graph, 2)
+    simulated = simulate(program, images, record=True, full_trace=True)
+    populations = [n.name for n in program.graph.layers if isinstance(n, Population)]
+    for name in populations:
+        spikes = {k: s.copy() for k, s in simulated.spikes.items()}
+        spikes[name][1, 3].flat[2] ^= True
+        device = DeviceRun(simulated.logits, simulated.exit_step, simulated.exit_step + 4, spikes)
+        report = _Comparison(program, images, simulated, device, True).report("lava", 0.0)
+        (first,) = report.first_differences
+        assert (first.sample, first.step, first.layer, first.kind) == (1, 4, name, "mismatch")
+        assert not report.ok

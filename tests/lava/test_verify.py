@@ -1,7 +1,6 @@
 """Verification: agreement, proven ties and their consequences, and everything that is neither."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 
 from seenn_deploy import folders
 from seenn_deploy.exits.confidence import Confidence
-from seenn_deploy.graph import Dense, Population, Readout, Source, SpikingGraph
+from seenn_deploy.graph import Dense, Population, Readout, Source, SpikingGraph, Sum
 from seenn_deploy.program import Program
 from seenn_deploy.replay import apply, potentials
 from seenn_deploy.simulator.engine import simulate
@@ -18,7 +17,7 @@ from seenn_deploy.targets import write
 from seenn_deploy.targets.lava.device import DeviceRun
 from seenn_deploy.verification import VerifyReport, _Comparison, verify
 from tests import naive
-from tests.lava import graphs
+from tests.lava import feature_graphs, graphs
 
 
 def test_equal_on_lava() -> None:
@@ -180,45 +179,42 @@ def test_an_exit_on_the_rules_threshold_is_a_tie() -> None:
 # --- the replay it rests on ----------------------------------------------------------------------
 
 
+GRAPHS = [graphs.everything, feature_graphs.everything]
+
+
+@pytest.mark.parametrize("make", GRAPHS)
 @pytest.mark.parametrize("coding", ["direct", "events"])
-def test_the_replay_is_the_oracles(coding: str) -> None:
-    graph = graphs.program(graphs.everything(coding)).graph
+def test_the_replay_is_the_oracles(coding: str, make: Any) -> None:
+    graph = graphs.program(make(coding)).graph
     images = graphs.images(graph, 2)
     trace = naive.run(graph, images)
     for n in range(2):
         spikes = {name: s[n] > 0 for name, s in trace.outputs.items() if name != "input"}
         for node in graph.layers:
+            if isinstance(node, Sum):
+                continue
             found = potentials(graph, node.name, images[n], spikes)
             expected = trace.before_reset.get(node.name, trace.logits)[n]
             assert np.array_equal(found.value, expected), node.name
             assert (found.bound > 0).all()
-            assert found.bound.max() < 1e-4
+            assert found.bound.max() < 3e-4
 
 
-def test_float32_stays_within_the_bound() -> None:
-    graph = graphs.small()
-    rng = np.random.default_rng(3)
-    edges = [
-        replace(e, maps=(replace(e.synapses, weight=_rough(rng, e.synapses.weight)),))
-        for e in graph.projections
-    ]
-    graph = graphs.program(graph.replace(projections=edges)).graph
-    images = rng.random((6, *graph.source.shape), np.float32)
+@pytest.mark.parametrize("make", [graphs.small, feature_graphs.everything])
+def test_float32_stays_within_the_bound(make: Any) -> None:
+    graph = graphs.program(feature_graphs.rough(make())).graph
+    images = np.random.default_rng(3).random((6, *graph.source.shape), np.float32)
     exact = naive.run(graph, images)
     rough = naive.run(graph, images, forced=exact.outputs, dtype=np.float32)
     for n in range(6):
         spikes = {name: s[n] > 0 for name, s in exact.outputs.items() if name != "input"}
-        for name in ("first", "second"):
+        for name in rough.before_reset:
             bound = potentials(graph, name, images[n], spikes).bound
             off = np.abs(
                 rough.before_reset[name][n].astype(np.float64) - exact.before_reset[name][n]
             )
             assert (off <= bound).all()
             assert off.max() > 0
-
-
-def _rough(rng: np.random.Generator, weight: np.ndarray) -> np.ndarray:
-    return rng.normal(0, 0.3, weight.shape).astype(np.float32)
 
 
 def test_synapses_in_float64() -> None:

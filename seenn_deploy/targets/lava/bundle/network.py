@@ -180,7 +180,7 @@ class Builder:
             if edge["delay"]:
                 pre = _delay(pre, edge, delayed)
             if isinstance(post, GradedAdd):
-                pre.s_out.connect(post.s_in)
+                _add(pre, post)
                 continue
             if edge["lag"]:
                 post = self._gate(post, edge, gates)
@@ -268,6 +268,15 @@ def _delay(
         delayed[key] = Delay(shape=pre.s_out.shape, steps=edge["delay"])
         pre.s_out.connect(delayed[key].s_in)
     return delayed[key]
+
+
+def _add(pre: AbstractProcess, post: GradedAdd) -> None:
+    """Lava connects two ports once: what is added again comes through a process between."""
+    if post.s_in in pre.s_out.out_connections:
+        relay = GradedAdd(shape=pre.s_out.shape)
+        pre.s_out.connect(relay.s_in)
+        pre = relay
+    pre.s_out.connect(post.s_in)
 
 
 def _link(out: Any, into: Any) -> None:
