@@ -38,7 +38,9 @@ def _size(node: Any) -> list[int]:
     return [int(n) for n in node.output_type["output"]]
 
 
-def _step(node: Any, x: Any, s: Any, dt: float, exact: bool, soft: bool) -> Any:
+def _step(  # noqa: PLR0911
+    node: Any, x: Any, s: Any, dt: float, exact: bool, soft: bool
+) -> Any:
     share = (lambda tau: 1 - np.exp(-dt / tau)) if exact else (lambda tau: dt / tau)
     match type(node).__name__:
         case "Affine":

@@ -83,3 +83,131 @@ def _leaks(node: Any) -> bool:
     return isinstance(node, Population | Readout) and (
         node.tau < 1 or getattr(node, "tau_syn", 0) > 0
     )
+
+
+# --- what the sidecar keeps ----------------------------------------------------------------------
+
+
+def network(tau: float = 0.5, tau_syn: float = 0.0, T: int = 10, **neuron: Any) -> SpikingGraph:
+    rng = np.random.default_rng(0)
+
+    def weight(*shape: int) -> np.ndarray:
+        return (rng.integers(-32, 64, shape) / 64).astype(np.float32)
+
+    bias = weight(4, 1, 1) / 8
+    nodes = [
+        Source("input", (2, 6, 6), "events"),
+        Population("a", (4, 6, 6), tau, bias=bias, tau_syn=tau_syn, **neuron),
+        Population("b", (8,), tau, tau_syn=tau_syn, **neuron),
+        Readout("logits", (3,), weight(3)),
+    ]
+    edges = [
+        Projection("input", "a", (Conv2d(weight(4, 2, 3, 3), padding=(1, 1)),)),
+        Projection("a", "b", (Dense(weight(8, 144) / 4),)),
+        Projection("b", "logits", (Dense(weight(3, 8)),)),
+    ]
+    return SpikingGraph(nodes, edges, T)
+
+
+def frames(seed: int = 1) -> np.ndarray:
+    return (np.random.default_rng(seed).random((1, 10, 2, 6, 6)) < 0.3).astype(np.float32)
+
+
+def test_the_sidecar_has_what_nir_has_no_place_for(tmp_path: Path) -> None:
+    graph = network(reset="soft", v_init=0.5, comparison=">=")
+    program = compile(graph, Confidence(0.8))
+    path = export(program, tmp_path)
+    again = import_model(path)
+    assert again.provenance["exit_rule"] == program.exit_rule.to_dict()
+    assert compile(again).fingerprint == program.fingerprint
+    changed = findings(tmp_path, "approximated")
+    for name in ("a", "b"):
+        assert f"{name}: a soft reset by 1" in changed
+        assert f"{name}: starts at 0.5" in changed and f"{name}: spikes at its threshold" in changed
+
+
+def test_recordings_may_be_binned_anew(tmp_path: Path) -> None:
+    path = export(compile(network()), tmp_path)
+    graph = import_model(path, T=30, step_us=1000.0, counts_events=True)
+    assert (graph.T, graph.source.step_us, graph.source.counts_events) == (30, 1000.0, True)
+    with pytest.raises(ModelError, match=r"dt = 0.1, but its sidecar"):
+        import_model(path, dt=0.1)
+
+
+@pytest.mark.parametrize("damage", ["checksum", "json", "version", "node"])
+def test_a_sidecar_that_does_not_fit(tmp_path: Path, damage: str) -> None:
+    path = export(compile(network()), tmp_path)
+    beside = tmp_path / "network.nir.json"
+    stored = json.loads(beside.read_text())
+    if damage == "checksum":
+        nir.write(path, nir.read(path))
+    elif damage == "node":
+        stored["arrays"] = {key: ["gone", "", [1]] for key in stored["arrays"]}
+    elif damage == "version":
+        stored["version"] = 99
+    if damage != "checksum":
+        beside.write_text("{" if damage == "json" else json.dumps(stored))
+    with pytest.raises(ModelError, match=r"network\.nir\.json: ") as error:
+        import_model(path)
+    assert "\n" not in str(error.value)
+
+
+def test_integers_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SeennError, match=r"int8.*float32"):
+        export(compile(network(), precision="int8"), tmp_path)
+
+
+def test_sums_meet(tmp_path: Path) -> None:
+    """A sum has no node: its summands lead to what it feeds, twice where they are in it twice."""
+    graph = network()
+    nodes = [*graph.order[:3], Population("c", (8,)), Sum("s", (8,)), Sum("s2", (8,))]
+    edges = [*list(graph.projections)[:2], Projection("b", "c", (Identity(),))]
+    edges += [Projection(n, "s", (Identity(),)) for n in ("b", "c")]
+    edges += [Projection(n, "s2", (Identity(),)) for n in ("s", "b")]
+    edges += [Projection("s2", "logits", (Dense(np.ones((3, 8), np.float32)),))]
+    program = compile(SpikingGraph([*nodes, graph.readout], edges, 10))
+    path = export(program, tmp_path)
+    assert compile(import_model(path)).fingerprint == program.fingerprint
+    (tmp_path / "network.nir.json").unlink()
+    alone = simulate(compile(import_model(path, T=10)), frames(), threads=1)
+    expected = simulate(program, frames(), threads=1)
+    np.testing.assert_allclose(alone.logits, expected.logits, atol=1e-5)
+
+
+def test_a_saved_program_has_the_folder(tmp_path: Path) -> None:
+    compile(network()).save(tmp_path / "build", targets=["nir"])
+    assert {p.name for p in (tmp_path / "build" / "nir").iterdir()} == {
+        "network.nir", "network.nir.json", "report.json",
+    }  # fmt: skip
+
+
+# --- what others make of it ----------------------------------------------------------------------
+
+
+def others(path: Path, reader: Any, **options: Any) -> np.ndarray:
+    """Outputs of a torch module that nirtorch made, summed over time."""
+    torch = pytest.importorskip("torch")
+    module = reader(nir.read(path), **options)
+    state, found = {}, []
+    for frame in frames()[0]:
+        arguments = (state,) if state else ()
+        out, state = module(torch.tensor(frame[None]), *arguments)
+        found.append(out.detach().numpy().reshape(-1))
+    return np.cumsum(found, axis=0)
+
+
+@pytest.mark.parametrize(("tau", "tau_syn"), [(0.5, 0.0), (0.9, 0.0), (0.5, 0.5)])
+def test_snntorch_gives_the_same(tmp_path: Path, tau: float, tau_syn: float) -> None:
+    reader = pytest.importorskip("snntorch.import_nir").import_from_nir
+    program = compile(network(tau, tau_syn))
+    found = others(export(program, tmp_path), reader)
+    np.testing.assert_allclose(found, simulate(program, frames(), threads=1).logits[0], atol=1e-5)
+
+
+@pytest.mark.parametrize(("tau", "tau_syn"), [(0.5, 0.0), (0.9, 0.0), (0.5, 0.5), (1.0, 0.0)])
+def test_spikingjelly_gives_the_same(tmp_path: Path, tau: float, tau_syn: float) -> None:
+    exchange = pytest.importorskip("spikingjelly.activation_based.nir_exchange")
+    program = compile(network(tau, tau_syn))
+    path = export(program, tmp_path)
+    found = others(path, exchange.import_from_nir, dt=1.0 if tau == 1 else 1e-4)
+    np.testing.assert_allclose(found, simulate(program, frames(), threads=1).logits[0], atol=1e-5)
