@@ -153,7 +153,7 @@ _DATA = _together(
 @seenn.command("compile")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Output folder.")
-@click.option("--target", multiple=True, help="Also write this target's bundle: lava.")
+@click.option("--target", multiple=True, help="Also write what this target takes: lava, nir.")
 @_RULE
 @click.option("--precision", default="float32", show_default=True)
 @click.option("--schedule", default="speculative", show_default=True,
@@ -163,6 +163,18 @@ _DATA = _together(
 @click.option("--threshold", "v_threshold", type=float, help="Of the LIF neurons; default: 1.")
 @click.option("--comparison", type=click.Choice([">", ">="]),
               help="'>=' for networks trained with dspike=True; default: '>'.")  # fmt: skip
+@click.option(
+    "--dt",
+    type=float,
+    help="NIR: a timestep in the file's unit of time; by default where R dt / tau is 1.",
+)
+@click.option(
+    "--integration",
+    type=click.Choice(["euler", "exact"]),
+    help="NIR: how its differential equations become timesteps; default: euler.",
+)
+@click.option("--reset", type=click.Choice(["hard", "soft"]),
+              help="NIR: the file cannot say; default: hard, to zero.")  # fmt: skip
 @click.option("--input-size", callback=_size, help="HEIGHTxWIDTH; 32x32, or from the classifier.")
 @click.option("--coding", type=click.Choice(["direct", "events"]), help="By architecture.")
 @click.option("--step-us", type=float,
@@ -194,6 +206,7 @@ def compile_command(
 
     MODEL is a state_dict saved by SEENN's training script (.pth, .pt) or the same as .safetensors;
     ResNet, VGG, VGGSNN and the networks of its conversion code are recognised from their tensors.
+    Or a graph of the Neuromorphic Intermediate Representation (.nir).
     What the file cannot say has SEENN's defaults: T, leak, threshold, CIFAR-10's mean and std for
     three channels.
 
@@ -226,7 +239,7 @@ def compile_command(
 @seenn.command("convert")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Output folder.")
-@click.option("--target", multiple=True, help="Also write this target's bundle: lava.")
+@click.option("--target", multiple=True, help="Also write what this target takes: lava, nir.")
 @_RULE
 @click.option("--precision", default="float32", show_default=True)
 @click.option("--schedule", default="speculative", show_default=True,

@@ -9,6 +9,7 @@ from math import floor, log10
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from seenn_deploy.verify_report import VerifyReport
 
 WIDTH = 100
+MOST_STEPS = 20  # exits are listed step by step up to here
 
 
 def console(stderr: bool = False) -> Console:
@@ -195,8 +197,13 @@ def _schedule_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def histogram_text(histogram: Mapping[str, int]) -> str:
-    """Exits at each step with their share."""
+    """Exits at each step with their share; of many steps the quartiles."""
     total = max(sum(histogram.values()), 1)
+    if len(histogram) > MOST_STEPS:
+        steps = np.repeat([int(t) for t in histogram], list(histogram.values()))
+        names = ("first", "a quarter by", "half by", "three quarters by", "last")
+        marks = np.quantile(steps, (0, 0.25, 0.5, 0.75, 1), method="inverted_cdf")
+        return "   ".join(f"{name} t={t}" for name, t in zip(names, marks, strict=True))
     return "   ".join(f"t={t}: {n} ({100 * n / total:.1f} %)" for t, n in histogram.items())
 
 
