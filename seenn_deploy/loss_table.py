@@ -28,7 +28,7 @@ def _rows(report: LossReport) -> Iterator[tuple[str, str, str, str]]:
     if kept:
         assumed = sum(f.where == "assumed" for f in kept)
         text = "the same arithmetic" + (f"; {assumed} of them assumed" if assumed else "")
-        yield "faithful", f"{len(kept)} findings", text, "rounding at most"
+        yield "faithful", f"{len(kept)} finding" + "s" * (len(kept) > 1), text, "rounding at most"
     groups: dict[tuple[str, str, str], list[Finding]] = {}
     for finding in report.findings:
         if finding.status != "faithful":
