@@ -105,6 +105,21 @@ def _unit_steps(node: NirNode) -> Array:
         )
 
 
+def check_numbers(nodes: Iterable[NirNode], report: LossReport) -> None:
+    """Refuse parameters of neurons that are no finite numbers.
+
+    Raises
+    ------
+    RefusedError
+    """
+    for node in nodes:
+        for name, value in node.values.items() if node.kind in SPIKING + INTEGRATORS else ():
+            if not (isinstance(value, np.ndarray) and value.dtype.kind in "fiub"):
+                report.refuse(node.where, f"{name} holds no numbers", "export it again")
+            if not np.all(np.isfinite(value)):
+                report.refuse(node.where, f"{name} holds NaN or infinity", "export it again")
+
+
 class Discretisation:
     """How neurons become difference equations.
 
@@ -126,7 +141,6 @@ class Discretisation:
         ------
         RefusedError
         """
-        self._check(node)
         if node.kind == "Threshold":
             found = Neuron(0.0, np.ones(()), np.zeros(()))
             return self._spiking(node, found, _array(node, "threshold"), np.zeros(()))
@@ -147,13 +161,6 @@ class Discretisation:
         known = {"Threshold": "threshold"}.get(node.kind, "r")
         shape = np.shape(node.values[known])
         return shape if np.prod(shape, dtype=int) != 1 or len(shape) > 1 else None
-
-    def _check(self, node: NirNode) -> None:
-        for name, value in node.values.items():
-            if not (isinstance(value, np.ndarray) and value.dtype.kind in "fiub"):
-                self.report.refuse(node.where, f"{name} holds no numbers", "export it again")
-            if not np.all(np.isfinite(value)):
-                self.report.refuse(node.where, f"{name} holds NaN or infinity", "export it again")
 
     def _integrating(self, node: NirNode, reset: Array) -> Neuron:
         """Without threshold; potentials counted from `reset`."""

@@ -51,6 +51,7 @@ from seenn_deploy.nir_neurons import (
     Integration,
     Neuron,
     Reset,
+    check_numbers,
     infer_dt,
 )
 from seenn_deploy.nir_sidecar import restore
@@ -117,6 +118,7 @@ def read(
         _check_untold(path, told)
         return restore(path, model, stored, report, T, step_us, counts_events)
     _check_options(path, dt, integration, reset, coding)
+    check_numbers(model.nodes.values(), report)
     dt = infer_dt(model.nodes.values(), report) if dt is None else float(dt)
     rules = Discretisation(dt, integration or "euler", reset or "hard", report)
     try:
@@ -145,6 +147,9 @@ def read(
         raise
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
+    except (ValueError, TypeError, KeyError, IndexError, OverflowError, MemoryError) as error:
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ModelError(f"{path}: holds what no NIR node does ({text}); export it again") from None
 
 
 def _check_untold(path: Path, told: dict[str, Any]) -> None:
@@ -288,15 +293,16 @@ class _Lowering:
         """What a node gives for what it takes."""
         if node.kind in SPIKING + INTEGRATORS:
             own = self.rules.shape(node)
-            return taken if own is None else own
-        if node.kind in ("Output", "Relay"):
-            return taken
-        try:
-            shape = _LINEAR[node.kind](self, node, Value((), taken)).shape
-        except ModelError as error:
-            self._refuse(node, error)
-        if prod(shape) > LARGEST:
-            self.report.refuse(node.where, f"gives shape {shape}", "that is too large")
+            shape = taken if own is None else own
+        elif node.kind in ("Output", "Relay"):
+            shape = taken
+        else:
+            try:
+                shape = _LINEAR[node.kind](self, node, Value((), taken)).shape
+            except ModelError as error:
+                self._refuse(node, error)
+        if not 1 <= prod(shape) <= LARGEST:
+            self.report.refuse(node.where, f"gives shape {shape}", "1 to 2^28 neurons can be taken")
         return shape
 
     def _check_inputs(self, node: NirNode) -> None:
