@@ -49,7 +49,7 @@ def write_text(path: Path, parts: Iterable[Any]) -> None:
 
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Any]:
-    """A progress bar on stderr, shown once a run takes longer than two seconds.
+    """A progress bar on a terminal, shown once a run takes longer than two seconds.
 
     Yields a function that takes the number of samples just finished.
     """
@@ -65,7 +65,8 @@ def progress(what: str, total: int) -> Iterator[Any]:
 
     def advance(samples: int) -> None:
         bar.advance(task, samples)
-        if (bar.tasks[0].elapsed or 0) > 2 and not bar.live.is_started:
+        late = (bar.tasks[0].elapsed or 0) > 2
+        if late and bar.console.is_terminal and not bar.live.is_started:
             bar.start()
 
     bar.start_task(task)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from seenn_deploy import cli, exits
+from seenn_deploy.cli import options
 from seenn_deploy.program import Program
 from tests.test_program import program
 
@@ -156,4 +157,4 @@ def test_bad_input_is_one_line(seenn: Seenn, arguments: tuple[str, ...], words: 
      ("2nJ", 2e-9), ("4pJ", 4e-12)],
 )  # fmt: skip
 def test_energies(text: str, joules: float) -> None:
-    assert cli._joules(None, None, text) == pytest.approx(joules)  # type: ignore[arg-type]
+    assert options.joules(None, None, text) == pytest.approx(joules)  # type: ignore[arg-type]

@@ -1,0 +1,71 @@
+"""The command line: arguments in, one function call, a table out; a file a group of commands.
+
+Heavy imports happen inside the commands, so that ``seenn --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from seenn_deploy import __version__
+from seenn_deploy.cli.choosing import calibrate_command, sweep_command
+from seenn_deploy.cli.compiling import compile_command, convert_command, inspect_command
+from seenn_deploy.cli.devices import run_command, setup_lava_command, verify_command
+from seenn_deploy.cli.measuring import evaluate_command, simulate_command
+from seenn_deploy.errors import SeennError
+from seenn_deploy.training.commands import train
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(__version__, prog_name="seenn")
+def seenn() -> None:
+    """Compile, simulate and deploy early-exit spiking networks (SEENN).
+
+    \b
+    Examples:
+      seenn compile model.pth --target lava -o build/
+      seenn inspect build/
+      seenn simulate build/ --data images.npz
+      seenn sweep build/ --data images.npz --keep-accuracy 0.5 --out sweep/
+      seenn verify build/ --device lava --data images.npz --limit 2
+    """
+
+
+for _command in (
+    compile_command, convert_command, inspect_command, simulate_command, sweep_command,
+    evaluate_command, calibrate_command, setup_lava_command, run_command, verify_command, train,
+):  # fmt: skip
+    seenn.add_command(_command)
+
+
+def main() -> None:
+    """The ``seenn`` command."""
+    _run(seenn)
+
+
+def compile_main() -> None:
+    """The ``seenn-compile`` command, which is ``seenn compile``."""
+    _run(compile_command)
+
+
+def _run(command: click.Command) -> None:
+    """Errors that a user can act on are one line and exit code 2."""
+    try:
+        code = command.main(standalone_mode=False)
+    except SeennError as error:
+        _fail(str(error))
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "seenn"
+        _fail(f"{error.format_message()} (see {where} --help)")
+    except click.Abort:
+        _fail("interrupted", 130)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int = 2) -> None:
+    click.echo("error: " + " ".join(message.split("\n")), err=True)
+    sys.exit(code)

@@ -1,0 +1,149 @@
+"""``seenn sweep`` and ``calibrate``: when to stop."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from seenn_deploy.cli.options import DATA, FOLDER, JSON, joules
+from seenn_deploy.cli.shared import (
+    check_resume,
+    full_run,
+    load_program,
+    need_labels,
+    open_data,
+    write_json,
+)
+
+if TYPE_CHECKING:
+    from seenn_deploy.data import ImageSet
+    from seenn_deploy.program import Program
+
+
+@click.command("sweep")
+@FOLDER
+@DATA
+@click.option("--rules", default="confidence,entropy,margin,conformal", show_default=True)
+@click.option("--thresholds", type=int, default=1000, show_default=True, help="At most, a rule.")
+@click.option("--keep-accuracy", type=float,
+              help="Cheapest threshold at most so many points below running to T.  [default: 0.5, "
+              "without --energy-budget]")  # fmt: skip
+@click.option("--energy-budget", callback=joules,
+              help="Most accurate threshold within this energy a sample: 20uJ.")  # fmt: skip
+@click.option("--cost", default="paper", show_default=True, help="Cost model, or a file with one.")
+@click.option("--schedule", help="speculative or gated; default: the program's own.")
+@click.option("--split", type=float, default=0.5, show_default=True,
+              help="Share of the images to choose on; the others are reported.")  # fmt: skip
+@click.option("--seed", type=int, default=0, show_default=True, help="Of split and bootstrap.")
+@click.option("--threads", type=click.IntRange(min=1), help="Default: all cores.")
+@click.option("--out", type=click.Path(path_type=Path),
+              help="Folder for sweep.json, sweep.csv, sweep.png and rule.json.")  # fmt: skip
+@click.option("--run", "run_folder", type=click.Path(path_type=Path),
+              help="Keep the run itself here, written as it comes.")  # fmt: skip
+@click.option("--resume", is_flag=True, help="Go on with, or use, the run in --run.")
+@JSON
+def sweep_command(
+    build: Path,
+    data: Path,
+    limit: int | None,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+    threads: int | None,
+    out: Path | None,
+    run_folder: Path | None,
+    resume: bool,
+    json_file: Path | None,
+    **options: Any,
+) -> None:
+    """Every threshold of every exit rule from one run; the one to use for an accuracy or energy.
+
+    \b
+    Examples:
+      seenn sweep build/ --data images.npz --out sweep/
+      seenn sweep build/ --data images.npz --keep-accuracy 1
+      seenn sweep build/ --data images.npz --energy-budget 20uJ --schedule gated
+      seenn sweep build/ --data images.npz --run run/ --resume
+    """
+    import seenn_deploy as sd
+    from seenn_deploy import reports
+    from seenn_deploy.sweeps.report import RULE
+
+    program = load_program(build, None)
+    images = open_data(program, data, limit, mean, std)
+    _check_sweep(program, images, out, options)
+    check_resume(resume, run_folder, "--run")
+    run = full_run(program, images, threads, run_folder, resume)
+    report = sd.sweep(run, program, **options)
+    if out is not None:
+        report.save(out)
+    console = reports.console()
+    console.print(reports.facts_table(reports.sweep_rows(report)), "")
+    console.print(reports.sweep_table(report), "")
+    model = program.graph.provenance.get("source", "MODEL")
+    notes = reports.sweep_notes(report, model, str(out / RULE) if out else "")
+    console.print(reports.facts_table(notes))
+    write_json(json_file, report.summary())
+
+
+@click.command("calibrate")
+@FOLDER
+@DATA
+@click.option("--rule", required=True, help="confidence, entropy, margin or conformal.")
+@click.option("--level", type=float, default=0.9, show_default=True,
+              help="Share of the early exits that shall be right.")  # fmt: skip
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path),
+              help="File for the rule, for --exit-file.")  # fmt: skip
+@click.option("--threads", type=click.IntRange(min=1), help="Default: all cores.")
+def calibrate_command(
+    build: Path,
+    data: Path,
+    limit: int | None,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+    rule: str,
+    level: float,
+    out: Path,
+    threads: int | None,
+) -> None:
+    """Fit an exit rule to labelled images that the network was not trained on.
+
+    \b
+    Example:
+      seenn calibrate build/ --data held_out.npz --rule conformal --level 0.9 -o rule.json
+      seenn simulate build/ --data test.npz --exit-file rule.json
+    """
+    import seenn_deploy as sd
+    from seenn_deploy import calibration, folders, reports
+
+    calibration.check(rule, level)
+    program = load_program(build, None)
+    images = open_data(program, data, limit, mean, std)
+    need_labels(images)
+    run = full_run(program, images, threads)
+    fitted = sd.calibrate(rule, run.logits, run.labels, level, program)
+    folders.write_json(out, fitted.to_dict())
+    split = replace(run, exit_step=fitted.exit_steps(run.logits))
+    rows = [*reports.calibration_rows(fitted, split), ("written", str(out))]
+    reports.console().print(reports.facts_table(rows))
+
+
+def _check_sweep(
+    program: Program, images: ImageSet, out: Path | None, options: dict[str, Any]
+) -> None:
+    """Complete the options, and refuse what a sweep would only refuse after the run."""
+    from seenn_deploy import costs
+    from seenn_deploy.folders import check_ours
+    from seenn_deploy.sweeps import report, sweep
+
+    options["rules"] = [name.strip() for name in options["rules"].split(",") if name.strip()]
+    if options["keep_accuracy"] is None and options["energy_budget"] is None:
+        options["keep_accuracy"] = 0.5
+    costs.load(options["cost"])
+    if out is not None:
+        check_ours(out, report.MANIFEST, report.FORMAT)
+    need_labels(images)
+    wanted = {k: v for k, v in options.items() if k not in ("cost", "seed")}
+    sweep.check(program, len(images), **wanted)

@@ -1,0 +1,299 @@
+"""``seenn compile``, ``convert`` and ``inspect``: from a network to a program, and what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from seenn_deploy.cli.options import FOLDER, JSON, MEAN_STD, size, with_rule
+from seenn_deploy.cli.shared import write_json
+from seenn_deploy.errors import SeennError
+from seenn_deploy.loss_report import LossReport, RefusedError
+
+if TYPE_CHECKING:
+    from seenn_deploy.exits import ExitRule
+    from seenn_deploy.graph import SpikingGraph
+    from seenn_deploy.precision_report import PrecisionReport
+    from seenn_deploy.program import Program
+
+
+@click.command("compile")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Output folder.")
+@click.option("--target", multiple=True, help="Also write what this target takes: lava, nir.")
+@with_rule
+@click.option("--precision", default="float32", show_default=True)
+@click.option("--schedule", default="speculative", show_default=True,
+              help="pipelined, speculative or gated.")  # fmt: skip
+@click.option("-T", "--timesteps", "T", type=int, help="Default: 4, of converted networks 16.")
+@click.option("--tau", type=float, help="Leak of the LIF neurons; default: 0.5.")
+@click.option("--threshold", "v_threshold", type=float, help="Of the LIF neurons; default: 1.")
+@click.option("--comparison", type=click.Choice([">", ">="]),
+              help="'>=' for networks trained with dspike=True; default: '>'.")  # fmt: skip
+@click.option(
+    "--dt",
+    type=float,
+    help="NIR: a timestep in the file's unit of time; by default where R dt / tau is 1.",
+)
+@click.option(
+    "--integration",
+    type=click.Choice(["euler", "exact"]),
+    help="NIR: how its differential equations become timesteps; default: euler.",
+)
+@click.option("--reset", type=click.Choice(["hard", "soft"]),
+              help="NIR: the file cannot say; default: hard, to zero.")  # fmt: skip
+@click.option("--input-size", callback=size, help="HEIGHTxWIDTH; 32x32, or from the classifier.")
+@click.option("--coding", type=click.Choice(["direct", "events"]), help="By architecture.")
+@click.option("--step-us", type=float,
+              help="Event recordings: microseconds a timestep; what comes after the T-th is not "
+              "seen. Default: T equal parts.")  # fmt: skip
+@click.option("--count-events", "counts_events", is_flag=True,
+              help="Event recordings: values are numbers of events, not 0 and 1.")  # fmt: skip
+@MEAN_STD
+@click.option("--no-normalize", is_flag=True, help="The program takes normalised input as it is.")
+@click.option("--calibration", type=click.Path(path_type=Path),
+              help="Images on which int8 is compared with float32, layer by layer.")  # fmt: skip
+@click.option("--strict", is_flag=True,
+              help="Refuse what import or target can only approximate.")  # fmt: skip
+@JSON
+def compile_command(
+    model: Path,
+    out: Path,
+    target: tuple[str, ...],
+    rule: ExitRule | None,
+    precision: str,
+    schedule: Any,
+    no_normalize: bool,
+    calibration: Path | None,
+    strict: bool,
+    json_file: Path | None,
+    **options: Any,
+) -> None:
+    """Compile a trained checkpoint into a program, and for a target.
+
+    MODEL is a state_dict saved by SEENN's training script (.pth, .pt) or the same as .safetensors;
+    ResNet, VGG, VGGSNN and the networks of its conversion code are recognised from their tensors.
+    Or a graph of the Neuromorphic Intermediate Representation (.nir).
+    What the file cannot say has SEENN's defaults: T, leak, threshold, CIFAR-10's mean and std for
+    three channels.
+
+    \b
+    Examples:
+      seenn-compile model.pth -o build/
+      seenn-compile model.pth --target lava --exit confidence --alpha 0.9 -o build/
+      seenn-compile dspike.pth --comparison '>=' -T 2 -o build/
+      seenn-compile events.nir -T 300 --step-us 1000 --count-events -o build/
+      seenn-compile model.pth --precision int8 --calibration images.npz --target lava -o build/
+    """
+    import seenn_deploy as sd
+    from seenn_deploy.folders import check_ours
+
+    check_ours(out)
+    if calibration and precision == "float32":
+        raise SeennError("--calibration compares int8 with float32; add --precision int8")
+    rule = rule or sd.exits.Confidence(0.9)
+    with _refusal_into(json_file):
+        graph = sd.import_model(model, strict=strict, **_given(no_normalize, options))
+    program = sd.compile(graph, rule, precision=precision, schedule=schedule)
+    changes = _compare_with_float(graph, program, calibration) if calibration else None
+    with _refusal_into(json_file, program):
+        program.save(out, targets=target, strict=strict)
+    _print_compiled(program, out, target)
+    _print_quantized(program, changes)
+    write_json(json_file, _compiled_summary(program, _export_reports(out, target)))
+
+
+@click.command("convert")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Output folder.")
+@click.option("--target", multiple=True, help="Also write what this target takes: lava, nir.")
+@with_rule
+@click.option("--precision", default="float32", show_default=True)
+@click.option("--schedule", default="speculative", show_default=True,
+              help="pipelined, speculative or gated.")  # fmt: skip
+@click.option("-T", "--timesteps", "T", type=int, help="Default: 16.")
+@click.option("--calibrate", "calibration", type=click.Path(path_type=Path),
+              help="Images for the thresholds of an ONNX model; 128 are used.")  # fmt: skip
+@click.option("--percentile", type=float,
+              help="Threshold: this percentile of activations; default: 99.9.")  # fmt: skip
+@click.option("--input-size", callback=size, help="HEIGHTxWIDTH of a checkpoint's images; 32x32.")
+@MEAN_STD
+@click.option("--no-normalize", is_flag=True, help="The program takes normalised input as it is.")
+@click.option("--strict", is_flag=True,
+              help="Refuse what import or target can only approximate.")  # fmt: skip
+@JSON
+def convert_command(
+    model: Path,
+    out: Path,
+    target: tuple[str, ...],
+    rule: ExitRule | None,
+    precision: str,
+    schedule: Any,
+    no_normalize: bool,
+    strict: bool,
+    json_file: Path | None,
+    **options: Any,
+) -> None:
+    """Convert a trained ANN into a spiking program of IF neurons.
+
+    MODEL is a state_dict of SEENN's conversion code (QCFS activations with learned thresholds), or
+    an ONNX file with Relu or Clip activations.
+
+    \b
+    Examples:
+      seenn convert qcfs_resnet20.pth -T 16 --exit confidence --alpha 0.99 -o build/
+      seenn convert ann.onnx --calibrate train.npz --mean 0.5,0.5,0.5 --std 0.2,0.2,0.2 -o build/
+    """
+    import seenn_deploy as sd
+    from seenn_deploy.folders import check_ours
+
+    check_ours(out)
+    rule = rule or sd.exits.Confidence(0.9)
+    given = _given(no_normalize, options)
+    with _refusal_into(json_file):
+        program = sd.convert(
+            model, rule, precision=precision, schedule=schedule, strict=strict, **given
+        )
+    with _refusal_into(json_file, program):
+        program.save(out, targets=target, strict=strict)
+    _print_compiled(program, out, target)
+    write_json(json_file, _compiled_summary(program, _export_reports(out, target)))
+
+
+@click.command("inspect")
+@FOLDER
+@JSON
+def inspect_command(build: Path, json_file: Path | None) -> None:
+    """Print one line a layer: synapses, shapes, neurons, dense MACs, depth.
+
+    Synapses that take timesteps are marked t-1, t-2, ..; those that close a loop also say so.
+
+    \b
+    Example:
+      seenn inspect build/
+    """
+    import seenn_deploy as sd
+    from seenn_deploy import reports
+
+    program = sd.Program.load(build)
+    layers = sd.inspect(program)
+    reports.console().print(reports.layer_table(program, layers), "")
+    reports.console().print(reports.facts_table(reports.neuron_rows(layers)))
+    write_json(json_file, {"layers": [asdict(layer) for layer in layers]})
+
+
+def _given(no_normalize: bool, options: dict[str, Any]) -> dict[str, Any]:
+    """What was said on the command line; the rest has the frontend's defaults."""
+    given = {name: v for name, v in options.items() if v is not None and v is not False}
+    return given | {"normalize": False} if no_normalize else given
+
+
+def _print_compiled(program: Program, out: Path, targets: tuple[str, ...]) -> None:
+    from seenn_deploy import reports
+
+    provenance = program.graph.provenance
+    assumed = ", ".join(f"{k}={_short(v)}" for k, v in provenance.get("assumed", {}).items())
+    rows = [
+        ("network", f"{provenance.get('family', '')} from {provenance.get('source', '')}"),
+        ("assumed", assumed),
+        *_converted(provenance),
+        ("exit rule", reports.rule_text(program.exit_rule.to_dict())),
+        ("written", ", ".join([f"{out}/", *(f"{out / target}/" for target in targets)])),
+    ]
+    reports.console().print(reports.facts_table(rows))
+    if "report" in provenance:
+        _print_report("import", LossReport.from_dict(provenance["report"]))
+    for target, report in _export_reports(out, targets).items():
+        _print_report(f"export to {target}", report)
+
+
+def _print_report(what: str, report: LossReport) -> None:
+    from seenn_deploy import reports
+    from seenn_deploy.loss_table import loss_table
+
+    reports.console().print(f"\n[bold]{what}[/bold]", loss_table(report), sep="\n")
+
+
+def _export_reports(out: Path, targets: tuple[str, ...]) -> dict[str, LossReport]:
+    """What the targets said about what they wrote, by target."""
+    from seenn_deploy.targets import report
+
+    found = {target: report(out / target) for target in targets}
+    return {target: r for target, r in found.items() if r is not None}
+
+
+def _compiled_summary(program: Program, exports: dict[str, LossReport]) -> dict[str, Any]:
+    """The figures of a compiled program, for ``--json``."""
+    provenance = program.graph.provenance
+    found = {"import": provenance.get("report")}
+    if exports:
+        found["export"] = {target: report.to_dict() for target, report in exports.items()}
+    return {
+        "program": program.fingerprint,
+        "network": provenance.get("family", ""),
+        "source": provenance.get("source", ""),
+        "assumed": provenance.get("assumed", {}),
+        "exit_rule": program.exit_rule.to_dict(),
+        "schedule": program.schedule,
+        "precision": program.precision,
+        "T": program.T,
+        "layers": len(program.graph.layers),
+        "depth": program.graph.depth[program.graph.readout.name],
+        "report": found,
+    }
+
+
+@contextmanager
+def _refusal_into(json_file: Path | None, program: Program | None = None) -> Iterator[None]:
+    """Write what was found until a refusal, then let the error pass.
+
+    An import is refused before there is a `program`, an export afterwards.
+    """
+    try:
+        yield
+    except RefusedError as error:
+        if program is None:
+            summary: dict[str, Any] = {"report": {"import": error.report.to_dict()}}
+        else:
+            summary = _compiled_summary(program, {error.target: error.report})
+        write_json(json_file, {"refused": str(error), **summary})
+        raise
+
+
+def _compare_with_float(graph: SpikingGraph, program: Program, images: Path) -> PrecisionReport:
+    import seenn_deploy as sd
+    from seenn_deploy import reports
+    from seenn_deploy.data import for_program
+    from seenn_deploy.precision_report import compare_precisions
+
+    reference = sd.compile(graph, program.exit_rule, schedule=program.schedule)
+    with reports.console(stderr=True).status("comparing int8 with float32"):
+        return compare_precisions(reference, program, for_program(reference, images))
+
+
+def _print_quantized(program: Program, changes: PrecisionReport | None) -> None:
+    from seenn_deploy import reports
+
+    if program.precision != "float32":
+        for part in reports.quantized_tables(program, changes):
+            reports.console().print(part)
+
+
+def _converted(provenance: dict[str, Any]) -> list[tuple[str, str]]:
+    if "conversion" not in provenance:
+        return []
+    v = provenance["conversion"]["thresholds"].values()
+    return [("converted", f"{len(v)} activations, thresholds {min(v):.4g} to {max(v):.4g}")]
+
+
+def _short(value: Any) -> str:
+    return (
+        "x".join(map(str, value))
+        if isinstance(value, list) and all(isinstance(v, int) for v in value)
+        else str(value)
+    )

@@ -1,0 +1,132 @@
+"""``seenn setup-lava``, ``run`` and ``verify``: the program on a device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from seenn_deploy.cli.options import DATA, DEVICE_COMMAND, FOLDER, JSON
+from seenn_deploy.cli.shared import load_program, open_data, write_json
+
+
+@click.command("setup-lava")
+@click.option("--python", help="A Python 3.10 to use; default: searched for.")
+def setup_lava_command(python: str | None) -> None:
+    """Make the Lava interpreter: an environment of its own with lava-nc 0.10.0.
+
+    \b
+    Example:
+      seenn setup-lava
+    """
+    import seenn_deploy as sd
+
+    found = sd.setup_lava(python=python, progress=lambda line: click.echo(line, err=True))
+    click.echo(f"lava-nc {found.lava_version} in {found.python} ({found.how})")
+
+
+@click.command("run")
+@FOLDER
+@DATA
+@click.option("--device", default="lava", show_default=True)
+@click.option("--full-trace", is_flag=True, help="Run every sample to T.")
+@DEVICE_COMMAND
+@click.option("--timeout", type=float, help="Seconds until the device is given up.")
+@JSON
+def run_command(
+    build: Path,
+    data: Path,
+    limit: int | None,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+    device: str,
+    full_trace: bool,
+    device_command: str | None,
+    timeout: float | None,
+    json_file: Path | None,
+) -> None:
+    """Run images on a device, with early exit.
+
+    \b
+    Example:
+      seenn run build/ --device lava --data images.npz --limit 4
+    """
+    import seenn_deploy as sd
+    from seenn_deploy import reports
+
+    program = load_program(build, None)
+    images = open_data(program, data, limit, mean, std)
+    with reports.progress(f"running on {device}", len(images)) as advance:
+        result = sd.run(
+            build,
+            images,
+            device=device,
+            full_trace=full_trace,
+            timeout=timeout,
+            command=device_command,
+            progress=advance,
+        )
+    summary = result.summary()
+    reports.console().print(reports.facts_table(reports.device_rows(summary)))
+    write_json(json_file, summary)
+
+
+@click.command("verify")
+@FOLDER
+@DATA
+@click.option("--device", default="lava", show_default=True)
+@click.option("--full-trace", is_flag=True, help="Compare every step to T, also after the exit.")
+@click.option("--schedule", help="pipelined, speculative or gated; default: the bundle's own.")
+@DEVICE_COMMAND
+@click.option("--timeout", type=float, help="Seconds until the device is given up.")
+@click.option(
+    "--report",
+    "report_file",
+    type=click.Path(path_type=Path),
+    help="Write what is printed to this file.",
+)
+@JSON
+def verify_command(
+    build: Path,
+    data: Path,
+    limit: int | None,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+    device: str,
+    full_trace: bool,
+    schedule: Any,
+    device_command: str | None,
+    timeout: float | None,
+    report_file: Path | None,
+    json_file: Path | None,
+) -> None:
+    """Compare a device with the simulator, spike for spike. Exit code 1 where they differ.
+
+    With --device-command the device is whatever runs there: it gets a tar with the bundle, the
+    images and request.json on its standard input and answers with a tar of arrays.
+
+    \b
+    Examples:
+      seenn verify build/ --device lava --data images.npz --limit 2
+      seenn verify build/ --data images.npz --report verify.txt --device-command \\
+        "ssh host 'd=$(mktemp -d); tar -xf - -C $d && python3.10 $d/bundle/answer.py'"
+    """
+    import seenn_deploy as sd
+    from seenn_deploy import reports
+
+    program = load_program(build, None)
+    program = program.with_schedule(schedule) if schedule else program
+    images = open_data(program, data, limit, mean, std)
+    with reports.progress(f"running on {device}", len(images)) as advance:
+        report = sd.verify(
+            program, images, device=device, bundle=None if schedule else build / device,
+            full_trace=full_trace, timeout=timeout, command=device_command, progress=advance,
+        )  # fmt: skip
+    for part in reports.verify_tables(report):
+        reports.console().print(part)
+    if report_file is not None:
+        reports.write_text(report_file, reports.verify_tables(report))
+    write_json(json_file, report.summary())
+    if not report.ok:
+        raise SystemExit(1)

@@ -1,0 +1,109 @@
+"""``seenn simulate`` and ``evaluate``: what a program costs, and how right it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from seenn_deploy.cli.options import DATA, FOLDER, JSON, numbers, with_rule
+from seenn_deploy.cli.shared import check_resume, load_program, open_data, write_json
+
+if TYPE_CHECKING:
+    from seenn_deploy.exits import ExitRule
+
+
+@click.command("simulate")
+@FOLDER
+@DATA
+@with_rule
+@click.option("--cost", default="paper", show_default=True, help="Cost model, or a file with one.")
+@click.option("--first-layer", type=click.Choice(["once", "every_step"]), default="once",
+              show_default=True, help="How often the image's MACs count.")  # fmt: skip
+@click.option("--schedule", help="pipelined, speculative or gated; default: the program's own.")
+@click.option("--full-trace", is_flag=True, help="Run every sample to T.")
+@click.option("--threads", type=click.IntRange(min=1), help="Default: all cores.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write results here as they come.")
+@click.option("--resume", is_flag=True, help="Go on with an --out folder that was cut off.")
+@JSON
+def simulate_command(
+    build: Path,
+    data: Path,
+    limit: int | None,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+    rule: ExitRule | None,
+    cost: str,
+    first_layer: Any,
+    schedule: Any,
+    full_trace: bool,
+    threads: int | None,
+    out: Path | None,
+    resume: bool,
+    json_file: Path | None,
+) -> None:
+    """Run images through the event-driven simulator: accuracy, exits, operations, energy.
+
+    \b
+    Examples:
+      seenn simulate build/ --data images.npz
+      seenn simulate build/ --data images/ --exit confidence --alpha 0.99 --json out.json
+      seenn simulate build/ --data images.npz --out run/ --resume
+    """
+    import seenn_deploy as sd
+    from seenn_deploy import costs, reports, schedules
+
+    check_resume(resume, out, "--out")
+    program = load_program(build, rule)
+    program = program.with_schedule(schedule) if schedule else program
+    costs.load(cost)
+    images = open_data(program, data, limit, mean, std)
+    with reports.progress("simulating", len(images)) as advance:
+        run = sd.simulate(
+            program, images, first_layer=first_layer, threads=threads, progress=advance,
+            full_trace=full_trace or schedule == "speculative", out=out, resume=resume,
+        )  # fmt: skip
+    summary = run.summary(cost) | schedules.summary(program, run, cost)
+    reports.console().print(reports.facts_table(reports.run_rows(summary)))
+    write_json(json_file, summary)
+
+
+@click.command("evaluate")
+@FOLDER
+@DATA
+@click.option("--thresholds", callback=numbers, default="0.5,0.6,0.7,0.8,0.9,0.95,0.99,0.999",
+              show_default=True, help="Of SEENN-I's confidence.")  # fmt: skip
+@click.option("--cost", default="paper", show_default=True, help="Cost model, or a file with one.")
+@click.option("--threads", type=click.IntRange(min=1), help="Default: all cores.")
+@JSON
+def evaluate_command(
+    build: Path,
+    data: Path,
+    limit: int | None,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+    thresholds: tuple[float, ...],
+    cost: str,
+    threads: int | None,
+    json_file: Path | None,
+) -> None:
+    """SEENN's table: accuracy at every t, earliest timesteps, SEENN-I, and SEENN-II with a policy.
+
+    \b
+    Example:
+      seenn evaluate build/ --data images.npz --thresholds 0.8,0.9,0.99
+    """
+    import seenn_deploy as sd
+    from seenn_deploy import costs, reports
+
+    program = load_program(build, None)
+    costs.load(cost)
+    images = open_data(program, data, limit, mean, std)
+    with reports.progress("simulating", len(images)) as advance:
+        found = sd.evaluate(
+            program, images, thresholds=thresholds, cost=cost, threads=threads, progress=advance
+        )
+    for part in reports.evaluation_tables(found):
+        reports.console().print(part, "")
+    write_json(json_file, found.summary())

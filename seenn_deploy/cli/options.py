@@ -1,0 +1,157 @@
+"""Options that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import click
+
+from seenn_deploy.errors import SeennError
+
+if TYPE_CHECKING:
+    from seenn_deploy.exits import ExitRule
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def numbers(_: click.Context, __: click.Parameter, text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r}: give numbers with commas, e.g. 0.49,0.48,0.45"
+        ) from None
+
+
+def size(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    try:
+        height, width = (int(n) for n in text.split("x")) if "x" in text else (int(text),) * 2
+    except ValueError:
+        raise click.BadParameter(f"{text!r}: give HEIGHTxWIDTH, e.g. 32x32") from None
+    return height, width
+
+
+def joules(_: click.Context, __: click.Parameter, text: str | None) -> float | None:
+    """An energy: 20uJ, 1.5 mJ, 3e-5 (joules)."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"\s*([0-9.eE+-]+)\s*([pnuµm]?)J?\s*", text)
+    factors = {"": 1.0, "m": 1e-3, "u": 1e-6, "µ": 1e-6, "n": 1e-9, "p": 1e-12}
+    try:
+        return float(found[1]) * factors[found[2]] if found else float("bad")
+    except ValueError:
+        raise click.BadParameter(f"{text!r}: give joules, e.g. 20uJ, 1.5mJ or 3e-5") from None
+
+
+def together(*options: Callable[[F], F]) -> Callable[[F], F]:
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+FOLDER = click.argument("build", type=click.Path(path_type=Path))
+JSON = click.option(
+    "--json", "json_file", type=click.Path(path_type=Path), help="Write the figures to this file."
+)
+DEVICE_COMMAND = click.option(
+    "--device-command", help="Runs the device instead, e.g. over ssh; see seenn verify --help."
+)
+MEAN_STD = together(
+    click.option(
+        "--mean", callback=numbers, help="Normalisation, one number a channel: 0.5,0.5,.."
+    ),
+    click.option("--std", callback=numbers, help="Belongs to --mean."),
+)
+_RULE_OPTIONS = together(
+    click.option("--exit", "exit_name",
+                 help="Exit rule: fixed, confidence, entropy, margin, conformal."),
+    click.option("--alpha", type=float, help="Confidence to exceed, in (0, 1]."),
+    click.option("--theta", type=float, help="1 - entropy / ln M to exceed, in [0, 1]."),
+    click.option("--beta", callback=numbers,
+                 help="Margin of the logits to exceed: one number, or one a timestep with commas."),
+    click.option("--exit-file", type=click.Path(path_type=Path),
+                 help="Exit rule from a file of `seenn calibrate` or `seenn sweep`."),
+    click.option("--policy", type=click.Path(path_type=Path),
+                 help="SEENN-II: the policy.onnx of `seenn train policy`."),
+)  # fmt: skip
+
+
+def with_rule(function: F) -> F:
+    """The options of an exit rule; the command gets the rule, or None without any, as `rule`."""
+
+    @wraps(function)
+    def command(
+        exit_name: str | None, exit_file: Path | None, alpha: float | None, theta: float | None,
+        beta: tuple[float, ...] | None, policy: Path | None, **options: Any,
+    ) -> Any:  # fmt: skip
+        one_beta = beta[0] if beta and len(beta) == 1 else beta
+        numbers = {"alpha": alpha, "theta": theta, "beta": one_beta, "policy": policy}
+        given = {name: value for name, value in numbers.items() if value is not None}
+        return function(rule=_rule(exit_name, exit_file, given), **options)
+
+    return _RULE_OPTIONS(cast(F, command))
+
+
+DATA = together(
+    click.option(
+        "--data", required=True, type=click.Path(path_type=Path),
+        help="Images: .npz with x (and y), .npy, or a folder with one subfolder a class.",
+    ),
+    click.option("--limit", type=click.IntRange(min=1), help="Only the first LIMIT images."),
+    MEAN_STD,
+)  # fmt: skip
+
+
+# --- exit rules ----------------------------------------------------------------------------------
+
+_RULE_OF = {"alpha": "confidence", "theta": "entropy", "beta": "margin", "policy": "policy"}
+
+
+def _rule(name: str | None, file: Path | None, numbers: dict[str, Any]) -> ExitRule | None:
+    """The exit rule that the options ask for, if they ask for one."""
+    from seenn_deploy import exits
+
+    if file is not None:
+        if name or numbers:
+            raise SeennError("--exit-file holds the whole exit rule; leave out --exit and numbers")
+        return _rule_from(file)
+    if name is None and not numbers:
+        return None
+    name = name or _RULE_OF[next(iter(numbers))]
+    for number in numbers:
+        if _RULE_OF[number] != name:
+            raise SeennError(f"--{number} belongs to exit rule {_RULE_OF[number]}, not to {name}")
+    if name == "conformal":
+        raise SeennError(
+            "exit rule conformal needs calibrated numbers: seenn calibrate BUILD --data SPLIT "
+            "--rule conformal -o rule.json, then --exit-file rule.json"
+        )
+    if name == "policy":
+        numbers = {"onnx": numbers["policy"]} if numbers else {}
+    try:
+        return exits.from_dict({"rule": name, **numbers})
+    except ValueError as error:
+        raise SeennError(str(error)) from None
+
+
+def _rule_from(file: Path) -> ExitRule:
+    from seenn_deploy import exits
+
+    try:
+        return exits.from_dict(json.loads(file.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise SeennError(f"{file}: {error.strerror}") from None
+    except (ValueError, TypeError) as error:
+        raise SeennError(f"{file}: not an exit rule ({error})") from None

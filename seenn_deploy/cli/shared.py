@@ -1,0 +1,73 @@
+"""What several commands do: open a program and its data, run all of it, write figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seenn_deploy.errors import SeennError
+
+if TYPE_CHECKING:
+    from seenn_deploy.data import ImageSet
+    from seenn_deploy.exits import ExitRule
+    from seenn_deploy.program import Program
+    from seenn_deploy.simulator.result import RunResult
+
+
+def load_program(build: Path, rule: ExitRule | None) -> Program:
+    """A program, under another exit rule if one was asked for."""
+    import seenn_deploy as sd
+
+    program = sd.Program.load(build)
+    return program.with_exit(rule) if rule else program
+
+
+def open_data(
+    program: Program,
+    data: Path,
+    limit: int | None,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+) -> ImageSet:
+    """What --data, --limit, --mean and --std say, checked for a program."""
+    from seenn_deploy.data import for_program
+
+    return for_program(program, data, mean=mean, std=std, limit=limit)
+
+
+def need_labels(images: ImageSet) -> None:
+    """Refuse images without labels before they are run."""
+    if images.labels is None:
+        raise SeennError("the images have no labels; give `y` in the .npz, or class folders")
+
+
+def check_resume(resume: bool, folder: Path | None, option: str) -> None:
+    """Refuse --resume without the folder, which `option` names."""
+    if resume and folder is None:
+        raise SeennError(f"--resume goes on with a run folder; name it with {option}")
+
+
+def full_run(
+    program: Program,
+    images: ImageSet,
+    threads: int | None,
+    out: Path | None = None,
+    resume: bool = False,
+) -> RunResult:
+    """Every image to T, with a progress bar."""
+    import seenn_deploy as sd
+    from seenn_deploy import reports
+
+    with reports.progress("simulating", len(images)) as advance:
+        return sd.simulate(
+            program, images, full_trace=True, threads=threads, progress=advance, out=out,
+            resume=resume,
+        )  # fmt: skip
+
+
+def write_json(path: Path | None, value: dict[str, Any]) -> None:
+    """Write --json, if it was given."""
+    from seenn_deploy import folders
+
+    if path is not None:
+        folders.write_json(path, value)
