@@ -13,7 +13,7 @@ from math import prod
 import numpy as np
 
 from seenn_deploy.compiler.fold_affine import response
-from seenn_deploy.compiler.synapse_list import by_source, conv_synapses, dense_synapses
+from seenn_deploy.compiler.synapse_list import by_source
 from seenn_deploy.errors import ModelError
 from seenn_deploy.graph import (
     Affine,
@@ -247,18 +247,34 @@ def _response(step: Conv2d | Dense | AvgPool2d, x: Array) -> Array:
 
 
 def _list(step: LinearMap, shape: Shape) -> Listed:
-    """All synapses of a map: (source, target, weight)."""
-    _check_size(step.dense_macs(shape))
+    """The synapses of a map that are not 0: (source, target, weight)."""
     if isinstance(step, AvgPool2d):
         weight = np.full((shape[0], 1, *step.kernel), 1 / prod(step.kernel))
-        return conv_synapses(Conv2d(weight, stride=step.kernel, groups=shape[0]), shape)
+        return _conv_list(Conv2d(weight, stride=step.kernel, groups=shape[0]), shape)
     if isinstance(step, Conv2d):
-        return conv_synapses(step, shape)
+        return _conv_list(step, shape)
     if isinstance(step, Dense):
-        return dense_synapses(step)
+        target, source = np.nonzero(step.weight)
+        return source, target, step.weight[target, source]
     assert isinstance(step, Sparse)
     source = np.repeat(np.arange(len(step.indptr) - 1), np.diff(step.indptr))
     return source, step.targets.astype(np.int64), step.weight
+
+
+def _conv_list(conv: Conv2d, shape: Shape) -> Listed:
+    c_out, height, width = conv.out_shape(shape)
+    taps = np.argwhere(conv.weight)[:, :, None, None]
+    _check_size(len(taps) * height * width)
+    o, i, k, m = (taps[:, n] for n in range(4))
+    y, x = np.arange(height)[:, None], np.arange(width)
+    row = y * conv.stride[0] - conv.padding[0] + k * conv.dilation[0]
+    col = x * conv.stride[1] - conv.padding[1] + m * conv.dilation[1]
+    channel = o // (c_out // conv.groups) * conv.weight.shape[1] + i
+    exists = (row >= 0) & (row < shape[1]) & (col >= 0) & (col < shape[2])
+    source = (channel * shape[1] + row) * shape[2] + col
+    target = (o * height + y) * width + x
+    weight = np.broadcast_to(conv.weight[conv.weight != 0][:, None, None], exists.shape)
+    return source[exists], np.broadcast_to(target, exists.shape)[exists], weight[exists]
 
 
 def _term_list(term: Term) -> Listed:
