@@ -2,8 +2,9 @@
 
 An adapter is found by its file name. It has ``matches(layer) -> bool`` and
 ``describe(layer) -> Neuron``, which raises :class:`UnsupportedError` for a layer of its framework
-whose dynamics :class:`~seenn_deploy.graph.Population` does not have. Adapters import no framework:
-they look at the names of a layer's classes and at its attributes.
+whose dynamics :class:`~seenn_deploy.graph.Population` does not have. Where layers return states
+behind their spikes, ``states(layer) -> int`` says how many. Adapters import no framework: they look
+at the names of a layer's classes and at its attributes.
 """
 
 from __future__ import annotations
@@ -39,8 +40,6 @@ class Neuron:
         The axis of its input that is time; None for a layer that takes one timestep a call.
     batch_axis : int
         Of input with a time axis.
-    states : int
-        How many states it returns behind its spikes, and takes at the next call.
     forgets : bool
         A call without states begins a new sample.
     reads_out : bool
@@ -67,7 +66,6 @@ class Neuron:
     sends: float = 1.0
     time_axis: int | None = None
     batch_axis: int = 0
-    states: int = 0
     forgets: bool = False
     reads_out: bool = False
     recurrent: Any = None

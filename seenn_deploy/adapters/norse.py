@@ -40,6 +40,11 @@ def describe(layer: Any) -> Neuron:
     return neuron
 
 
+def states(layer: Any) -> int:
+    """One: a tuple of what the neuron keeps."""
+    return 1
+
+
 def _integrating(kind: str, p: Any, dt: float) -> Neuron:
     whole = kind.startswith("IAF")
     share = 0.0 if whole else dt * scalar(p.tau_mem_inv, "tau_mem_inv")
@@ -56,7 +61,6 @@ def _integrating(kind: str, p: Any, dt: float) -> Neuron:
         gain=1.0 if whole else share,
         time_axis=None if kind.endswith("Cell") else 0,
         batch_axis=1,
-        states=1,
         forgets=True,
         exact=whole,
         formula="v' = v + x" if whole else "v' = v + dt tau_mem_inv (v_leak - v + i)",

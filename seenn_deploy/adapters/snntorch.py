@@ -48,13 +48,19 @@ def describe(layer: Any) -> Neuron:
         comparison=comparison_of(layer.spike_grad),
         tau_syn=_leak(layer.alpha, "alpha") if kind == "Synaptic" else 0.0,
         sends=scalar(layer.graded_spikes_factor, "graded_spikes_factor"),
-        states=_states(layer, kind),
         reads_out=mechanism == "none",
         recurrent=layer.recurrent if kind == "RLeaky" else None,
         exact=mechanism == "zero",
         formula=f"mem = beta mem + x, reset {mechanism!r}{', one timestep late' if late else ''}",
         approximations=_approximations(mechanism, late),
     )
+
+
+def states(layer: Any) -> int:
+    """States behind the spikes: none where the layer keeps them to itself."""
+    if layer.init_hidden and not layer.output:
+        return 0
+    return {"Synaptic": 2, "RSynaptic": 2, "Alpha": 3}.get(type(layer).__name__, 1)
 
 
 def _leak(value: Any, name: str) -> float:
@@ -72,13 +78,6 @@ def _subtracted(mechanism: str, beta: float, threshold: float, late: bool) -> fl
     if not beta:
         raise UnsupportedError("reset_mechanism='subtract' with beta = 0; use 'zero'")
     return threshold / beta
-
-
-def _states(layer: Any, kind: str) -> int:
-    """States behind the spikes: none where the layer keeps them to itself."""
-    if layer.init_hidden and not layer.output:
-        return 0
-    return 2 if kind == "Synaptic" else 1
 
 
 def _approximations(mechanism: str, late: bool) -> tuple[tuple[str, str], ...]:

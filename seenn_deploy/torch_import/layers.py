@@ -15,14 +15,25 @@ from seenn_deploy.loss_report import LossReport
 
 
 @torch.library.custom_op("seenn_deploy::spiking", mutates_args=())
-def spiking(x: Tensor, states: Sequence[Tensor], layer: int) -> tuple[Tensor, Tensor]:
-    """Spikes and a token for the state of layer number `layer`; traced, never run."""
-    return torch.zeros_like(x), torch.zeros_like(x)
+def spiking(x: Tensor, states: Sequence[Tensor], layer: int) -> Tensor:
+    """Spikes of layer number `layer`; traced, never run."""
+    return torch.zeros_like(x)
+
+
+@torch.library.custom_op("seenn_deploy::state", mutates_args=())
+def state(spikes: Tensor, layer: int) -> Tensor:
+    """What a layer's state is after these spikes, as a token to hand on; traced, never run."""
+    return torch.zeros_like(spikes)
 
 
 @spiking.register_fake
-def _(x: Tensor, states: Sequence[Tensor], layer: int) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(x), torch.empty_like(x)
+def _(x: Tensor, states: Sequence[Tensor], layer: int) -> Tensor:
+    return torch.empty_like(x)
+
+
+@state.register_fake
+def _(spikes: Tensor, layer: int) -> Tensor:
+    return torch.empty_like(spikes)
 
 
 @dataclass(frozen=True)
@@ -37,13 +48,16 @@ class Layer:
         Name of its class.
     neuron : Neuron, optional
         None where it is not supported.
+    states : int
+        How many it returns behind its spikes.
     refusal : str
-        Why not.
+        Why it is not supported.
     """
 
     name: str
     kind: str
     neuron: Neuron | None
+    states: int = 0
     refusal: str = ""
 
 
@@ -53,17 +67,18 @@ class OpaqueLayer(nn.Module):
     def __init__(self, number: int, layer: Layer) -> None:
         super().__init__()
         self.number = number
-        neuron = layer.neuron
-        self.states = neuron.states if neuron else 0
-        self.recurrent: nn.Module | None = neuron.recurrent if neuron else None
+        self.states = layer.states
+        self.recurrent: nn.Module | None = layer.neuron.recurrent if layer.neuron else None
 
     def forward(self, x: Tensor, *states: Any, **named: Any) -> Any:
         given = [s for s in (*states, *named.values()) if isinstance(s, Tensor)]
         if self.recurrent is not None:
             own = given.pop(0) if given else torch.zeros(0)
             x = x + self.recurrent(own if own.numel() else torch.zeros_like(x))
-        spikes, token = torch.ops.seenn_deploy.spiking(x, given, self.number)
-        return (spikes, *[token] * self.states) if self.states else spikes
+        spikes = torch.ops.seenn_deploy.spiking(x, given, self.number)
+        if not self.states:
+            return spikes
+        return (spikes, *[torch.ops.seenn_deploy.state(spikes, self.number)] * self.states)
 
     def reset(self) -> None:
         """SpikingJelly's way to begin a sample: nothing is kept here."""
@@ -117,8 +132,10 @@ def _inside(name: str, layers: list[Layer]) -> bool:
 
 
 def _described(name: str, part: Any) -> Layer:
-    kind = type(part).__name__
+    kind, adapter = type(part).__name__, adapter_of(part)
+    assert adapter is not None
+    states = adapter.states(part) if hasattr(adapter, "states") else 0
     try:
-        return Layer(name, kind, adapter_of(part).describe(part))  # type: ignore[union-attr]
+        return Layer(name, kind, adapter.describe(part), states)
     except UnsupportedError as error:
-        return Layer(name, kind, None, str(error))
+        return Layer(name, kind, None, states, str(error))

@@ -117,6 +117,14 @@ def matmul(graph: Graph, x: Value, weight: Value) -> Signal:
     return _mapped(graph, _signal(x), 1, graph.maps.dense(_tensor(weight).t(), None))
 
 
+@operation("_native_batch_norm_legit.no_stats", "instance_norm.default")
+def norm_of_batch(graph: Graph, *_: Any) -> Value:
+    """Statistics of the input itself are no linear map."""
+    raise NotSupportedError(
+        "batch norm without running statistics", "train it with track_running_stats=True"
+    )
+
+
 @operation("batch_norm.default", "_native_batch_norm_legit_no_training.default")
 def batch_norm(
     graph: Graph, x: Value, weight: Value, bias: Value, mean: Value, var: Value, *settings: Any
@@ -367,7 +375,7 @@ def cat(graph: Graph, parts: Sequence[Value], dim: int = 0) -> Value:
 def _recorded(parts: list[Potential]) -> Potential:
     if [p.step for p in parts] != list(range(len(parts))) or len({p.layer for p in parts}) > 1:
         raise NotSupportedError("potentials of several layers side by side", "leave them out")
-    return Potential(parts[0].layer, None, parts[0].sizes)
+    return Potential(parts[0].layer, None)
 
 
 def _stream_of(signals: list[Signal]) -> tuple[Term, ...]:
@@ -619,6 +627,8 @@ def _per_channel(constant: Any, signal: Signal, channels: int) -> Array:
 
 
 def _like(value: Any, factor: float = 1.0) -> Any:
+    if isinstance(value, Potential):
+        _signal(value)
     tensor = value.tensor if isinstance(value, Constant) else torch.as_tensor(value)
     return tensor.to(torch.float64) * factor
 

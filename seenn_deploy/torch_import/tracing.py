@@ -10,9 +10,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
+import torch.fx.proxy
 from torch import Tensor, nn
 
 from seenn_deploy.loss_report import LossReport
@@ -33,24 +34,28 @@ def export(module: nn.Module, example_input: Tensor, report: LossReport) -> Any:
         Where it cannot be traced, with the user's line.
     """
     try:
-        with torch.no_grad(), _quiet():
+        with torch.no_grad(), _quiet(), _whole_stacks():
             program = torch.export.export(module, (example_input,), strict=False)
             return program.run_decompositions({})
     except Exception as error:  # whatever the user's code and torch raise while tracing
-        where = _line_of_error(error)
-        text = f"{type(error).__name__}: {error}"
-        if any(word in text for word in _DATA_DEPENDENT):
-            report.refuse(
-                where,
-                "data-dependent control flow: which operations run depends on values",
-                "a graph holds one course of events; take the condition out",
-            )
-        first = next((line for line in str(error).splitlines() if line.strip()), "")
+        failure = error
+    _refuse(failure, report)
+
+
+def _refuse(error: Exception, report: LossReport) -> NoReturn:
+    where, text = _line_of_error(error), f"{type(error).__name__}: {error}"
+    if any(word in text for word in _DATA_DEPENDENT):
         report.refuse(
             where,
-            f"cannot be traced ({type(error).__name__}: {first.strip()})",
-            "the module must run on the example input through torch.export",
+            "data-dependent control flow: which operations run depends on values",
+            "a graph holds one course of events; take the condition out",
         )
+    first = next((line for line in str(error).splitlines() if line.strip()), "")
+    report.refuse(
+        where,
+        f"cannot be traced ({type(error).__name__}: {first.strip()})",
+        "the module must run on the example input through torch.export",
+    )
 
 
 @contextmanager
@@ -64,6 +69,31 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
+
+
+@contextmanager
+def _whole_stacks() -> Iterator[None]:
+    """Let nodes keep the lines of helper functions too, where torch's tracer has that hook.
+
+    Without it they have only those of functions named ``forward``.
+    """
+    tracer, hook = torch.fx.proxy.TracerBase, "_filter_traceback_frames"
+    before = getattr(tracer, hook, None)
+    if before is None:
+        yield
+        return
+    setattr(tracer, hook, _user_frames)
+    try:
+        yield
+    finally:
+        setattr(tracer, hook, before)
+
+
+def _user_frames(_: Any, stack: traceback.StackSummary) -> traceback.StackSummary:
+    names = [frame.name for frame in stack]
+    start = names.index("forward") if "forward" in names else len(names)
+    kept = [f for f in stack[start:] if not f.filename.startswith((*_LIBRARIES, "<"))]
+    return traceback.StackSummary.from_list(kept)
 
 
 def _line_of_error(error: Exception) -> str:

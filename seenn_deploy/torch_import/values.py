@@ -6,7 +6,7 @@ atoms and never breaks one, so that (N, T, C, H, W) flattened to (N T, C, H, W) 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, Literal, TypeAlias
 
@@ -145,7 +145,6 @@ class Potential:
 
     layer: int
     step: int | None
-    sizes: Shape = field(default=())
 
 
 Value: TypeAlias = Any  # Signal, Constant, Potential, a tuple of them, or a number

@@ -26,7 +26,7 @@ from seenn_deploy.torch_import.values import (
     known,
 )
 
-_SPIKING = "seenn_deploy.spiking.default"
+_SPIKING, _STATE = "seenn_deploy.spiking.default", "seenn_deploy.state.default"
 _MADE_LIKE = ("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full")
 
 
@@ -118,6 +118,8 @@ class Walk:
             return args[0][args[1]]
         if name == _SPIKING:
             return self._spiking(node, *args)
+        if name == _STATE:
+            return self._state(args[1])
         short = name.removeprefix("aten.")
         if short.startswith(("_assert", "sym_")):
             return None
@@ -143,7 +145,7 @@ class Walk:
     # --- spiking layers --------------------------------------------------------------------------
 
     def _spiking(self, node: Any, x: Value, states: list[Value], number: int) -> Value:
-        """Note a layer's input; its spikes, and the token of its state."""
+        """Note a layer's input; its spikes."""
         layer, earlier = self.layers[number], self.calls[number]
         if layer.neuron is None:
             self.report.refuse(
@@ -161,8 +163,13 @@ class Walk:
         else:
             step, signal = None, _whole_stream(x, layer.name, layer.neuron, bool(earlier))
         earlier.append(signal)
-        spikes = self._sent(layer.neuron, signal, Term(layer.name, (), step))
-        return spikes, Potential(number, step, signal.sizes)
+        return self._sent(layer.neuron, signal, Term(layer.name, (), step))
+
+    def _state(self, number: int) -> Potential:
+        """A layer's potential after its last call."""
+        neuron, calls = self.layers[number].neuron, self.calls[number]
+        whole = neuron is not None and neuron.time_axis is not None
+        return Potential(number, None if whole else len(calls) - 1)
 
     def _sent(self, neuron: Neuron, signal: Signal, term: Term) -> Signal:
         atoms = tuple(a for axis in signal.axes for a in axis if a.role == "feature")

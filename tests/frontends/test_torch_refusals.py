@@ -1,0 +1,211 @@
+"""What a graph cannot hold is refused in one line that names the node and the user's line."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable
+
+import pytest
+import snntorch
+import torch
+from spikingjelly.activation_based import neuron as sjn
+from torch import Tensor, nn
+from torch.nn import functional
+
+import seenn_deploy as sd
+from seenn_deploy.errors import ModelError
+
+Forward = Callable[["Net", Tensor], Tensor]
+
+
+class Net(nn.Module):
+    """One timestep; `body` is what each test does."""
+
+    def __init__(self, body: Forward, lif: nn.Module | None = None) -> None:
+        super().__init__()
+        self.body = body
+        self.conv = nn.Conv2d(2, 4, 3, padding=1)
+        self.conv2 = nn.Conv2d(4, 4, 3, padding=1)
+        self.lif = lif or sjn.IFNode()
+        self.lif2 = sjn.IFNode()
+        self.batch = nn.BatchNorm2d(4, track_running_stats=False)
+        self.fc = nn.Linear(4 * 36, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(self, x)
+
+
+def out(net: Net, spikes: Tensor) -> Tensor:
+    return net.fc(spikes.flatten(1))
+
+
+def branch(net: Net, x: Tensor) -> Tensor:
+    s = net.lif(net.conv(x))
+    if s.sum() > 3:
+        s = s * 2
+    return out(net, s)
+
+
+def sine(net: Net, x: Tensor) -> Tensor:
+    return out(net, net.lif(torch.sin(net.conv(x))))
+
+
+def item(net: Net, x: Tensor) -> Tensor:
+    return out(net, net.lif(net.conv(x) * x.max().item()))
+
+
+def max_of_currents(net: Net, x: Tensor) -> Tensor:
+    return net.lif2(functional.max_pool2d(net.conv(x), 2)).flatten(1)
+
+
+def overlapping_pool(net: Net, x: Tensor) -> Tensor:
+    return net.lif2(functional.avg_pool2d(net.lif(net.conv(x)), 3, 2)).flatten(1)
+
+
+def ceil_pool(net: Net, x: Tensor) -> Tensor:
+    return net.lif2(functional.avg_pool2d(net.lif(net.conv(x)), 4, ceil_mode=True)).flatten(1)
+
+
+def two_layers(net: Net, x: Tensor) -> Tensor:
+    return out(net, net.lif(net.conv2(net.conv(x))))
+
+
+def product(net: Net, x: Tensor) -> Tensor:
+    s = net.lif(net.conv(x))
+    return out(net, s * net.lif2(net.conv2(s)))
+
+
+def own_statistics(net: Net, x: Tensor) -> Tensor:
+    return out(net, net.lif(net.batch(net.conv(x))))
+
+
+def permuted(net: Net, x: Tensor) -> Tensor:
+    return net.fc(net.lif(net.conv(x)).permute(0, 2, 3, 1).flatten(1))
+
+
+def half(net: Net, x: Tensor) -> Tensor:
+    return net.lif2(net.lif(net.conv(x))[:, :2]).flatten(1)
+
+
+def per_pixel(net: Net, x: Tensor) -> Tensor:
+    return out(net, net.lif(net.conv(x) * torch.rand(6, 6)))
+
+
+def concatenated(net: Net, x: Tensor) -> Tensor:
+    s = net.lif(net.conv(x))
+    return net.lif2(torch.cat((s, s), dim=1)).flatten(1)
+
+
+@pytest.mark.parametrize(
+    ("body", "line", "says"),
+    [
+        (branch, 2, "data-dependent control flow"),
+        (sine, 1, "aten.sin.default is not supported"),
+        (item, 1, "aten"),
+        (max_of_currents, 1, "a maximum over values that are no spikes"),
+        (overlapping_pool, 1, "an average pool of kernel (3, 3), stride (2, 2)"),
+        (ceil_pool, 1, "ceil_mode"),
+        (two_layers, 1, "two layers with weights"),
+        (product, 2, "a product of two signals"),
+        (own_statistics, 1, "batch norm without running statistics"),
+        (permuted, 1, "features lie in another order"),
+        (half, 1, "a part of an axis"),
+        (per_pixel, 1, "within a channel"),
+        (concatenated, 2, "a concatenation"),
+    ],
+)
+def test_the_line_is_named(body: Forward, line: int, says: str, caplog: object) -> None:
+    with pytest.raises(ModelError) as caught:
+        sd.import_model(Net(body), torch.rand(2, 2, 6, 6), T=4)
+    message, at = str(caught.value), inspect.getsourcelines(body)[1] + line
+    assert "\n" not in message and says in message
+    assert f"test_torch_refusals.py:{at}" in message, message
+    assert logging.root.manager.disable == 0
+
+
+def plain(net: Net, x: Tensor) -> Tensor:
+    return out(net, net.lif(net.conv(x)))
+
+
+@pytest.mark.parametrize(
+    ("layer", "says"),
+    [
+        (sjn.EIFNode(), "of SpikingJelly's neurons, IFNode, LIFNode, ParametricLIFNode"),
+        (sjn.IFNode(v_threshold=0.2, v_reset=0.4), "threshold -0.2 above the resting potential"),
+        (snntorch.Lapicque(beta=0.5, init_hidden=True), "of snnTorch's neurons"),
+        (snntorch.Leaky(beta=0.5, init_hidden=True, inhibition=True), "inhibition"),
+        (snntorch.Leaky(beta=0.0, init_hidden=True), "beta = 0"),
+        (
+            snntorch.Leaky(beta=torch.rand(4), init_hidden=True),
+            "beta differs from neuron to neuron",
+        ),
+        (
+            snntorch.Synaptic(alpha=0.1, beta=0.5, init_hidden=True, reset_mechanism="zero"),
+            "drops the input",
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Inhibition")
+def test_unsupported_neurons(layer: nn.Module, says: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        sd.import_model(Net(plain, layer), torch.rand(2, 2, 6, 6), T=4)
+    message, at = str(caught.value), inspect.getsourcelines(plain)[1] + 1
+    assert f"lif ({type(layer).__name__})" in message and says in message
+    assert f"test_torch_refusals.py:{at}" in message and "\n" not in message
+
+
+class Loop(nn.Module):
+    """snnTorch over frames, with what each test changes."""
+
+    def __init__(self, change: str) -> None:
+        super().__init__()
+        self.change, self.fc = change, nn.Linear(8, 5)
+        self.lif = snntorch.Leaky(beta=0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mem, seen = self.lif.reset_mem(), []
+        if self.change == "start":
+            mem = torch.ones(len(x[0]), 5)
+        for t in range(3):
+            if self.change == "forget":
+                mem = self.lif.reset_mem()
+            current = self.fc(x[t]) if t != 1 or self.change != "other" else self.fc(x[t]) * 2
+            spk, mem = self.lif(current, mem)
+            seen.append(spk + mem if self.change == "potential" else spk)
+        return seen[-1] if self.change == "last" else torch.stack(seen)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("start", "starts from a state that is not zero"),
+        ("forget", "does not go on from the state of call 1"),
+        ("other", "lif: its input at timestep 2 is made in another way than at 3"),
+        ("potential", "a potential of a spiking layer in a computation"),
+        ("last", "it takes timesteps [3] of 3"),
+    ],
+)
+def test_timesteps_that_differ(change: str, says: str) -> None:
+    with pytest.raises(ModelError, match="Loop") as caught:
+        sd.import_model(Loop(change), torch.rand(3, 2, 8))
+    assert says in str(caught.value)
+
+
+def test_all_frames_are_taken() -> None:
+    with pytest.raises(ModelError, match="the input has 5 timesteps, the module takes 3"):
+        sd.import_model(Loop(""), torch.rand(5, 2, 8))
+    assert sd.import_model(Loop(""), torch.rand(3, 2, 8)).source.shape == (8, 1, 1)
+
+
+def test_what_is_no_spiking_module() -> None:
+    with pytest.raises(ModelError, match="no spiking layer in it"):
+        sd.import_model(nn.Linear(3, 2), torch.rand(2, 3))
+    with pytest.raises(ModelError, match="example_input"):
+        sd.import_model(nn.Linear(3, 2))
+    with pytest.raises(ModelError, match="coding 'direct'"):
+        sd.import_model(Loop(""), torch.rand(3, 2, 8), coding="direct")
+    with pytest.raises(ModelError, match="option 'tau'"):
+        sd.import_model(Loop(""), torch.rand(3, 2, 8), tau=2)
+    with pytest.raises(ModelError, match="cannot be traced"):
+        sd.import_model(Loop(""), torch.rand(3, 2, 9))
