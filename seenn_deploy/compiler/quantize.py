@@ -10,7 +10,10 @@ One scale S a layer: its currents are integers that count 1/S. Rules:
    of weights with mixed signs. A shortcut of weight 1.0 becomes S, rounded.
 4. Potentials and biases count 1/(64 S); biases are a mantissa of 13 bits times a power of 2.
 5. Leaks are rounded to multiples of 1/4096.
-6. Where no proof is possible, the layer says so, and the simulator counts what wraps or saturates.
+6. A layer that sees the image alone has the same current at every step. Its potential stays near
+   the threshold or runs away, and one that ran away spikes at every step, or at none, whether it
+   saturates or not: room for two steps is enough.
+7. Where no proof is possible, the layer says so, and the simulator counts what wraps or saturates.
 
 Ranges: Lava 0.10.0 ``fixed_pt`` models (design, section 6); Davies et al., IEEE Micro 2018.
 """
@@ -88,7 +91,7 @@ class LayerScale:
 
     @property
     def proven(self) -> bool:
-        """No input can make a current wrap or a potential saturate."""
+        """No input can make a current wrap, or a potential saturate to any effect."""
         return self.headroom_bits >= 0
 
 
@@ -137,7 +140,7 @@ def quantize(
         edges += lowered
         if isinstance(node, Readout):
             unit = 1 / scale
-        bits = _headroom(after, layer_current(graph, lowered, values), graph.T)
+        bits = _headroom(graph, after, layer_current(graph, lowered, values))
         scales.append(_describe(node, after, into, lowered, scale, source, bits))
     return graph.replace(nodes, edges), unit, tuple(scales)
 
@@ -263,7 +266,7 @@ def _headroom_limit(
         low, high = low + least, high + most
     if isinstance(node, Readout):
         return STATE / max(-low, high, 1e-30)
-    reach = _potentials(node, (low, high), graph.T)
+    reach = _potentials(node, (low, high), _growing_steps(graph, node))
     return STATE / (1 << SHIFT) / max(reach, -low, high)
 
 
@@ -286,7 +289,14 @@ def _potentials(node: Population, current: tuple[float, float], T: int) -> float
     return reach
 
 
-def _headroom(node: Population | Readout, found: Interval | None, T: int) -> float:
+def _growing_steps(graph: SpikingGraph, node: Population) -> int:
+    """Timesteps in which a potential must not saturate: rule 6."""
+    sources = [graph.node(edge.pre) for edge in graph.into(node.name)]
+    constant = all(isinstance(pre, Source) and pre.coding == "direct" for pre in sources)
+    return min(graph.T, 2) if constant and not node.tau_syn else graph.T
+
+
+def _headroom(graph: SpikingGraph, node: Population | Readout, found: Interval | None) -> float:
     """Bits between the largest integer a state can reach and its limit."""
     if found is None:
         return float("nan")
@@ -295,7 +305,8 @@ def _headroom(node: Population | Readout, found: Interval | None, T: int) -> flo
     by = None if node.reset_by is None else int(node.reset_by) << SHIFT
     at_v = replace(node, v_threshold=int(node.v_threshold) << SHIFT, reset_by=by)
     ends = (float(found.low << SHIFT), float(found.high << SHIFT))
-    reach = max(_potentials(at_v, ends, T), float(found.size << SHIFT), 1.0)
+    steps = _growing_steps(graph, node)
+    reach = max(_potentials(at_v, ends, steps), float(found.size << SHIFT), 1.0)
     return float(np.log2(STATE / reach))
 
 
