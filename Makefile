@@ -53,19 +53,20 @@ clean:  ## what runs and checks left behind
 distclean: clean  ## and both environments
 	rm -rf $(VENV) $(LAVA)
 
-# torch first and alone, exactly as pinned: no other request may ever choose a build of it
+# torch first and alone, exactly as pinned: no other request may ever choose a build of it;
+# SpikingJelly without its dependencies, which are torchvision, tensorboard and more
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v < (3, 14) else \
 	  "seenn-deploy needs Python 3.10 to 3.13, this is %d.%d: make PYTHON=python3.11" % v)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet -c constraints.txt "$$(grep '^torch==' constraints.txt)"
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --quiet --no-deps -c constraints.txt spikingjelly
 	touch $@
 
-# other tools' counters; --no-deps because SpikingJelly asks for torchvision, tensorboard and more
+# other tools' counters
 $(TOOLS_READY): $(READY)
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[bench]'
-	$(BIN)/pip install --quiet --no-deps spikingjelly==2.0.0
 	touch $@
 
 # setup-lava writes this file last
