@@ -96,9 +96,9 @@ def compile_command(
     check_ours(out)
     if calibration and precision == "float32":
         raise SeennError("--calibration compares int8 with float32; add --precision int8")
-    rule = rule or sd.exits.Confidence(0.9)
     with _refusal_into(json_file):
         graph = sd.import_model(model, strict=strict, **_given(no_normalize, options))
+    rule = rule or _rule_of(graph) or sd.exits.Confidence(0.9)
     program = sd.compile(graph, rule, precision=precision, schedule=schedule)
     changes = _compare_with_float(graph, program, calibration) if calibration else None
     with _refusal_into(json_file, program):
@@ -106,6 +106,16 @@ def compile_command(
     _print_compiled(program, out, target)
     _print_quantized(program, changes)
     write_json(json_file, _compiled_summary(program, _export_reports(out, target)))
+
+
+def _rule_of(graph: SpikingGraph) -> ExitRule | None:
+    """The exit rule that came with a network, as in the sidecar of a NIR file."""
+    from seenn_deploy import exits
+
+    stored = graph.provenance.get("exit_rule")
+    if not stored or "onnx" in stored:  # a policy network stays where its program is
+        return None
+    return exits.from_dict(stored)
 
 
 @click.command("convert")
