@@ -102,11 +102,14 @@ def _line_of_error(error: Exception) -> str:
 
 
 def place_of(node: Any) -> str:
-    """The user's line that a node comes from: ``model.py:12``, and the module's path."""
+    """The module and the user's line that a node comes from: ``layer1.conv at model.py:12``."""
+    return " at ".join(part for part in (module_path(node), line_of(node)) if part) or node.name
+
+
+def line_of(node: Any) -> str:
+    """The user's line that a node comes from, ``model.py:12``; '' where it is not known."""
     stack = node.meta.get("stack_trace") or ""
-    frames = [(m["file"], int(m["line"])) for m in _FRAME.finditer(stack)]
-    place, path = _place(frames), module_path(node)
-    return " at ".join(part for part in (path, place) if part) or node.name
+    return _place([(m["file"], int(m["line"])) for m in _FRAME.finditer(stack)])
 
 
 def module_path(node: Any) -> str:

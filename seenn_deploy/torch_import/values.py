@@ -200,7 +200,8 @@ def known(signal: Signal, count: int) -> Signal:
     if signal.shape is not None:
         return signal
     atoms = tuple(a for axis in signal.axes[len(signal.axes) - count :] for a in axis)
-    return replace(signal, shape=image_shape(tuple(a.size for a in atoms) or view))
+    shape = image_shape(tuple(a.size for a in atoms) or view)
+    return replace(signal, features=atoms, shape=shape)
 
 
 def image_shape(sizes: Shape) -> Shape:

@@ -13,7 +13,7 @@ from seenn_deploy.errors import ModelError
 from seenn_deploy.loss_report import LossReport, RefusedError
 from seenn_deploy.torch_import.layers import Layer
 from seenn_deploy.torch_import.operations import OPERATIONS, Graph
-from seenn_deploy.torch_import.tracing import module_path, place_of
+from seenn_deploy.torch_import.tracing import line_of, module_path, place_of
 from seenn_deploy.torch_import.values import (
     SOURCE,
     Atom,
@@ -149,7 +149,7 @@ class Walk:
         layer, earlier = self.layers[number], self.calls[number]
         if layer.neuron is None:
             self.report.refuse(
-                f"{layer.name} ({layer.kind}) {place_of(node)}",
+                f"{layer.name} ({layer.kind}) at {line_of(node)}",
                 f"this neuron is not supported: {layer.refusal}",
                 "see docs/torch.md for the neurons that are",
             )
@@ -213,6 +213,9 @@ def _whole_stream(x: Signal, name: str, neuron: Neuron, again: bool) -> Signal:
         raise NotSupportedError(
             f"{name} is called twice on whole streams", "use a layer for each place"
         )
+    if len(x.axes) > 2 and not x.axes[neuron.time_axis]:  # one timestep, unsqueezed
+        at = neuron.time_axis
+        x = replace(x, axes=(*x.axes[:at], (Atom(1),), *x.axes[at + 1 :]))
     if len(x.axes) < 3 or len(x.axes[neuron.time_axis]) != 1:
         raise NotSupportedError(
             f"{name} needs time as axis {neuron.time_axis} of its input, found sizes {x.sizes}",

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import snntorch
 import torch
 from torch import Tensor, nn
 
@@ -108,6 +109,45 @@ def test_modules_like_seenns(events: bool, at: bool) -> None:
     with torch.no_grad():
         logits = np.cumsum(net(x).numpy(), axis=1)
     assert np.abs(run.logits - logits).max() < 1e-5 or found.ties
+
+
+class Normalised(nn.Module):
+    """As SEENN's TensorNormalization in front, and a classifier behind the mean over time."""
+
+    def __init__(self, T: int) -> None:
+        super().__init__()
+        self.net = SmallVGG(T)
+        self.mean, self.std = torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.2, 0.2, 0.3])
+
+    def forward(self, x: Tensor) -> Tensor:
+        net = self.net
+        x = x.sub(self.mean[None, :, None, None]).div(self.std[None, :, None, None])
+        x = net.act2(net.two(net.act1(net.one(net.add_dim(x)))))
+        return net.classifier.module(net.pool(x).flatten(2).mean(1))
+
+
+@pytest.mark.parametrize("T", [1, 3])
+def test_normalisation_before_and_a_classifier_behind_the_mean(T: int) -> None:
+    net, x = lively(Normalised(T)), torch.rand(6, 3, 12, 12)
+    run = sd.simulate(sd.compile(sd.import_model(net, x[:1])), x.numpy(), full_trace=True)
+    with torch.no_grad():
+        assert np.abs(T * net(x).numpy() - run.logits[:, -1]).max() < 1e-4
+
+
+def test_one_dimension() -> None:
+    torch.manual_seed(0)
+    lif = snntorch.Leaky(beta=0.5, init_hidden=True, threshold=0.2)
+    net = nn.Sequential(
+        nn.Conv1d(2, 4, 3, padding="same"), nn.BatchNorm1d(4), lif, nn.Flatten(), nn.Linear(40, 3)
+    ).eval()
+    x = torch.rand(5, 2, 10)
+    graph = sd.import_model(net, x, T=3)
+    assert [n.shape for n in graph.order] == [(2, 1, 10), (4, 1, 10), (3,)]
+    run = sd.simulate(sd.compile(graph), x.numpy()[:, :, None], full_trace=True)
+    lif.reset_mem()
+    with torch.no_grad():
+        logits = np.cumsum([net(x).numpy() for _ in range(3)], axis=0)
+    assert np.abs(np.moveaxis(logits, 0, 1) - run.logits).max() < 1e-5
 
 
 def test_the_mean_over_time_is_reported() -> None:
