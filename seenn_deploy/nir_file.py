@@ -19,10 +19,11 @@ from seenn_deploy.errors import ModelError
 from seenn_deploy.folders import sha256
 from seenn_deploy.graph import Array, Shape
 from seenn_deploy.loss_report import LossReport
+from seenn_deploy.nir_hdf5 import Content, build, edges_of, load
 
 FORMAT = "seenn-deploy NIR sidecar"
 VERSION = 1
-INSTALL = "pip install 'seenn-deploy[nir]'"
+TYPES = ("input_type", "output_type", "metadata")
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,21 +73,6 @@ class NirModel:
         return [a for a, b in self.edges if b == name]
 
 
-def import_nir(path: Path) -> Any:
-    """The nir package.
-
-    Raises
-    ------
-    ModelError
-        When it is not installed.
-    """
-    try:
-        import nir
-    except ImportError:
-        raise ModelError(f"{path}: NIR needs the nir package; {INSTALL}") from None
-    return nir
-
-
 def read_nir(path: Path, report: LossReport) -> NirModel:
     """Read a file and check its structure.
 
@@ -96,9 +82,8 @@ def read_nir(path: Path, report: LossReport) -> NirModel:
         When nir is not installed, or the file is damaged; `RefusedError` when an edge leads
         nowhere, is there twice, or inputs and outputs are not one each.
     """
-    graph = _load(path)
     nodes, edges = dict[str, NirNode](), list[tuple[str, str]]()
-    _inline(graph, "", nodes, edges, report)
+    _inline(load(path), "", nodes, edges, report)
     _check_edges(nodes, edges, report)
     ends = {
         kind: [n.name for n in nodes.values() if n.kind == kind] for kind in ("Input", "Output")
@@ -112,20 +97,8 @@ def read_nir(path: Path, report: LossReport) -> NirModel:
     return model
 
 
-def _load(path: Path) -> Any:
-    nir = import_nir(path)
-    try:
-        graph = nir.read(path, type_check=False)
-    except Exception as error:  # h5py, nir and numpy raise many kinds: a damaged or strange file
-        text = str(error) or type(error).__name__
-        raise ModelError(f"{path}: not a readable NIR file ({' '.join(text.split())})") from None
-    if not isinstance(graph, nir.NIRGraph):
-        raise ModelError(f"{path}: holds a {type(graph).__name__} node; a graph is expected")
-    return graph
-
-
 def _inline(
-    graph: Any,
+    graph: Content,
     prefix: str,
     nodes: dict[str, NirNode],
     edges: list[tuple[str, str]],
@@ -133,25 +106,32 @@ def _inline(
 ) -> None:
     """Add the nodes and edges of `graph`, and of the graphs in it, under dotted names."""
     ports = dict[str, tuple[str, str]]()
-    for name, node in graph.nodes.items():
+    where = f"NIRGraph node {prefix[:-1]!r}" if prefix else "graph"
+    if not isinstance(graph.get("nodes"), dict):
+        report.refuse(where, "has no nodes", "export it again")
+    for name, node in graph["nodes"].items():
         full = f"{prefix}{name}"
-        if hasattr(node, "nodes"):
+        kind = node.get("type") if isinstance(node, dict) else None
+        if not isinstance(kind, str) or full in nodes:
+            what = "is there twice, in a sub-graph too" if kind else "has no type"
+            report.refuse(f"node {full!r}", what, "export it again")
+        if kind == "NIRGraph":
             _inline(node, f"{full}.", nodes, edges, report)
             ports[name] = _ports(node, full, report)
             report.faithful(f"NIRGraph node {full!r}", "inlined")
         else:
-            nodes[full] = _plain(full, node, bool(prefix))
-    for a, b in graph.edges:
+            nodes[full] = _plain(kind, full, node, bool(prefix), report)
+    for a, b in edges_of(graph, where, report):
         pre = ports[a][1] if a in ports else f"{prefix}{a}"
         post = ports[b][0] if b in ports else f"{prefix}{b}"
         edges.append((pre, post))
 
 
-def _ports(graph: Any, name: str, report: LossReport) -> tuple[str, str]:
+def _ports(graph: Content, name: str, report: LossReport) -> tuple[str, str]:
     """Where edges to and from a sub-graph end."""
     found = []
     for kind in ("Input", "Output"):
-        names = [k for k, n in graph.nodes.items() if type(n).__name__ == kind]
+        names = [k for k, n in graph["nodes"].items() if n["type"] == kind]
         if len(names) != 1:
             report.refuse(
                 f"NIRGraph node {name!r}",
@@ -162,21 +142,24 @@ def _ports(graph: Any, name: str, report: LossReport) -> tuple[str, str]:
     return found[0], found[1]
 
 
-def _plain(name: str, node: Any, inner: bool) -> NirNode:
-    kind = type(node).__name__
-    left_out = ("input_type", "output_type", "metadata")
-    values = {f.name: getattr(node, f.name) for f in fields(node) if f.name not in left_out}
+def _plain(kind: str, name: str, content: Content, inner: bool, report: LossReport) -> NirNode:
+    node = build(kind, name, content, report)
+    values = {f.name: _value(getattr(node, f.name)) for f in fields(node) if f.name not in TYPES}
     if kind in ("Input", "Output"):
-        values["shape"] = _shape(node.input_type if kind == "Input" else node.output_type)
-    if inner and kind in ("Input", "Output"):
-        kind = "Relay"
+        values["shape"] = _shape(kind, name, content.get("shape"), report)
     metadata = node.metadata if isinstance(node.metadata, dict) else {}
-    return NirNode(kind, name, {k: _value(v) for k, v in values.items()}, metadata)
+    return NirNode(
+        "Relay" if inner and kind in ("Input", "Output") else kind, name, values, metadata
+    )
 
 
-def _shape(types: dict[str, Any]) -> Array | None:
-    (found,) = list(types.values()) or [None]
-    return None if found is None else np.atleast_1d(found)
+def _shape(kind: str, name: str, given: Any, report: LossReport) -> Array | None:
+    if given is None:
+        return None
+    sizes = np.atleast_1d(given)
+    if sizes.dtype.kind not in "iuf" or not np.all(sizes == np.round(sizes)):
+        report.refuse(f"{kind} node {name!r}", "its shape is no list of sizes", "export it again")
+    return sizes
 
 
 def _value(value: Any) -> Any:

@@ -106,7 +106,7 @@ def _unit_steps(node: NirNode) -> Array:
 
 
 def check_numbers(nodes: Iterable[NirNode], report: LossReport) -> None:
-    """Refuse parameters of neurons that are no finite numbers.
+    """Refuse parameters of neurons that are no finite numbers, and time constants up to 0.
 
     Raises
     ------
@@ -118,6 +118,8 @@ def check_numbers(nodes: Iterable[NirNode], report: LossReport) -> None:
                 report.refuse(node.where, f"{name} holds no numbers", "export it again")
             if not np.all(np.isfinite(value)):
                 report.refuse(node.where, f"{name} holds NaN or infinity", "export it again")
+            if name.startswith("tau") and np.any(value <= 0):
+                report.refuse(node.where, f"{name} = {np.min(value):g}", "it must be positive")
 
 
 class Discretisation:
@@ -192,8 +194,6 @@ class Discretisation:
                 f"{name} differs from neuron to neuron ({taus.min():g} to {taus.max():g})",
                 "split it into one node for each value",
             )
-        if tau <= 0:
-            self.report.refuse(node.where, f"{name} = {tau:g}", "it must be positive")
         if self.integration == "exact":
             return float(-np.expm1(-self.dt / tau))
         if self.dt / tau > 1 + CLOSE:

@@ -183,7 +183,7 @@ class _Lowering:
 
     def __init__(self, model: NirModel, rules: Discretisation, coding: Any) -> None:
         self.model, self.rules, self.report = model, rules, rules.report
-        self._check_kinds()
+        self._check_integrators()
         self.steps = {n.name: self._steps(n) for n in model.nodes.values() if n.kind == "Delay"}
         self.late = self._implicit_lags()
         shape = self._input_shape()
@@ -201,15 +201,8 @@ class _Lowering:
         self._populate()
         self._read_out()
 
-    def _check_kinds(self) -> None:
-        known = (*SPIKING, *INTEGRATORS, *_LINEAR, "Input", "Output")
+    def _check_integrators(self) -> None:
         for node in self.model.nodes.values():
-            if node.kind not in known:
-                self.report.refuse(
-                    node.where,
-                    "this node is not supported",
-                    f"there are {', '.join(sorted(known))}",
-                )
             if node.kind in INTEGRATORS:
                 after = [b for a, b in self.model.edges if a == node.name]
                 if after != [self.model.output] or len(self.model.before(after[0])) != 1:

@@ -44,7 +44,8 @@ from seenn_deploy.graph import (
     Sum,
 )
 from seenn_deploy.loss_report import LossReport
-from seenn_deploy.nir_file import feedback, import_nir, sidecar_path
+from seenn_deploy.nir_file import feedback, sidecar_path
+from seenn_deploy.nir_hdf5 import import_nir
 from seenn_deploy.nir_sidecar import Place, arrays_of, describe, edge_keys
 from seenn_deploy.program import Program
 

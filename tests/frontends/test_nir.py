@@ -321,6 +321,81 @@ def test_the_command_line_says_it_in_one_line(tmp_path: Path) -> None:
     assert run.returncode == 2 and run.stderr.count("\n") == 1 and "'fc'" in run.stderr
 
 
+def _sub_graph(**more: str) -> Any:
+    """Of one LIF node; what `more` says has an edge as well."""
+    nodes = {"input": nir.Input({"input": np.array([8])}), "lif": lif(8),
+             "output": nir.Output({"output": np.array([8])})}  # fmt: skip
+    edges = [("input", "lif"), *(("lif", end) for end in more.values())]
+    return nir.NIRGraph(nodes, edges, type_check=False)
+
+
+@pytest.mark.parametrize(
+    ("key", "content", "text"),
+    [
+        ("nodes/n/tau", None, "LIF node 'n': has no tau"),
+        ("nodes/n/tau", np.ones(3), "LIF node 'n': .*same shape"),
+        ("nodes/n/tau", np.full(8, -1.0), "LIF node 'n': tau = -1; it must be positive"),
+        ("nodes/n/beta", 0.5, "LIF node 'n': .*'beta'"),
+        ("nodes/n/type", "Izhikevich", "Izhikevich node 'n': this node is not supported"),
+        ("nodes/n/type", None, "node 'n': has no type"),
+        ("nodes/n", 3, "node 'n': has no type"),
+        ("nodes/fc/weight", "text", "Linear node 'fc'"),
+        ("nodes/input/shape", np.array([5.5]), "Input node 'input': .*no list of sizes"),
+        ("nodes/input/shape", None, "Input node 'input': has shape"),
+        ("edges", np.arange(6), "its edges are no pairs"),
+        ("edges", None, "its edges are no pairs"),
+    ],
+)
+def test_damaged_nodes_are_named(tmp_path: Path, key: str, content: Any, text: str) -> None:
+    import h5py
+
+    path = write(single(lif(8)), tmp_path)
+    with h5py.File(path, "a") as file:
+        nodes = file["node"]
+        if key in nodes:
+            del nodes[key]
+        if content is not None:
+            nodes[key] = content
+    with pytest.raises(ModelError, match=text) as error:
+        import_model(path, T=4)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("inner", "text"),
+    [
+        (_sub_graph(), "LIF node 'n.lif': feeds nothing"),
+        (_sub_graph(end="output", other="gone"), "there is no node 'n.gone'"),
+        (nir.NIRGraph({"lif": lif(8)}, [], type_check=False), "'n': has 0 Input nodes"),
+    ],
+)
+def test_sub_graphs_are_taken_as_they_are(tmp_path: Path, inner: Any, text: str) -> None:
+    """nir itself would add an Input and an Output to those that lack them."""
+    with pytest.raises(ModelError, match=text):
+        import_model(write(single(inner), tmp_path), T=4)
+
+
+def test_what_older_files_lack(tmp_path: Path) -> None:
+    """The size in front of a convolution, v_reset, the shape of the output."""
+    import h5py
+
+    made = Maker()
+    made.conv("c", "input", 2, 3)
+    made.add("n", lif((3, 6, 6)), "c")
+    path = write(made.finish("n", 108), tmp_path)
+    with h5py.File(path, "a") as file:
+        for key in ("c/input_shape", "n/v_reset", "output/shape"):
+            del file["node/nodes"][key]
+    assert import_model(path, T=4).node("n").shape == (3, 6, 6)
+
+
+def test_a_name_that_is_there_twice(tmp_path: Path) -> None:
+    graph = single(_sub_graph(end="output"))
+    graph.nodes["n.lif"] = lif(8)
+    with pytest.raises(ModelError, match=r"'n\.lif'.*twice"):
+        import_model(write(graph, tmp_path), T=4)
+
+
 @pytest.mark.parametrize("damage", ["truncated", "text", "empty", "other"])
 def test_damaged_files(tmp_path: Path, damage: str) -> None:
     path = write(single(if_(8)), tmp_path)

@@ -1,0 +1,133 @@
+"""What a NIR file holds, as it lies there: a dict for each node.
+
+The nir package reads a file as a whole, and its errors do not say where; here each node is read and
+built by itself. Its type checks are left out: they mistake the shapes of some layers, and put nodes
+into sub-graphs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seenn_deploy.errors import ModelError
+from seenn_deploy.loss_report import LossReport
+
+INSTALL = "pip install 'seenn-deploy[nir]'"
+NODES = (
+    "Affine", "AvgPool2d", "Conv1d", "Conv2d", "CubaLI", "CubaLIF", "Delay", "Flatten", "I", "IF",
+    "Input", "LI", "LIF", "Linear", "Output", "Scale", "SumPool2d", "Threshold",
+)  # fmt: skip
+_MAY_LACK = {  # what follows from the nodes before
+    "Conv1d": ("input_shape",),
+    "Conv2d": ("input_shape",),
+    "Input": ("shape",),
+    "Output": ("shape",),
+}
+Content = dict[str, Any]
+
+
+def import_nir(path: Path) -> Any:
+    """The nir package.
+
+    Raises
+    ------
+    ModelError
+        When it is not installed.
+    """
+    try:
+        import nir
+    except ImportError:
+        raise ModelError(f"{path}: NIR needs the nir package; {INSTALL}") from None
+    return nir
+
+
+def load(path: Path) -> Content:
+    """The outermost graph of a file, with the ``nodes`` and ``edges`` in it.
+
+    Raises
+    ------
+    ModelError
+        When nir is not installed, or the file is damaged or no NIR file.
+    """
+    import_nir(path)
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            found = _contents(file["node"])
+    except Exception as error:  # h5py and numpy raise many kinds: a damaged or strange file
+        raise ModelError(f"{path}: not a readable NIR file ({_said(error)})") from None
+    if found.get("type") != "NIRGraph":
+        raise ModelError(f"{path}: holds a {found.get('type')} node; a graph is expected")
+    return found
+
+
+def _contents(group: Any) -> Content:
+    return {
+        k: _contents(item) if hasattr(item, "items") else _read(item) for k, item in group.items()
+    }
+
+
+def _read(dataset: Any) -> Any:
+    try:
+        return _text(dataset[()])
+    except OSError as error:
+        raise ModelError(f"{dataset.name}: {_said(error)}") from None
+
+
+def edges_of(graph: Content, where: str, report: LossReport) -> list[tuple[str, str]]:
+    """The edges of a graph.
+
+    Raises
+    ------
+    RefusedError
+        When they are no pairs of names.
+    """
+    pairs = np.asarray(graph.get("edges", "missing"))
+    if pairs.size == 0:
+        return []
+    ends = [_text(end) for end in pairs.ravel()]
+    if pairs.ndim != 2 or pairs.shape[1] != 2 or not all(isinstance(e, str) for e in ends):
+        report.refuse(where, "its edges are no pairs of names", "export it again")
+    return list(zip(ends[::2], ends[1::2], strict=True))
+
+
+def build(kind: str, name: str, content: Content, report: LossReport) -> Any:
+    """The node of the nir package, with its defaults.
+
+    Raises
+    ------
+    RefusedError
+        When there is no such node, or something in it is missing, too much or no number.
+    """
+    import nir
+
+    where = f"{kind} node {name!r}"
+    if kind not in NODES:
+        report.refuse(where, "this node is not supported", f"there are {', '.join(NODES)}")
+    made = getattr(nir, kind)
+    for key in sorted(_needed(made) - content.keys()):
+        report.refuse(where, f"has no {key}", "export it again")
+    left_out = [k for k in _MAY_LACK.get(kind, ()) if k not in content]
+    try:
+        return nir.dict2NIRNode({**content, **dict.fromkeys(left_out)})
+    except Exception as error:  # nir asserts, and numpy raises many kinds
+        report.refuse(where, _said(error), "export it again")
+
+
+def _needed(made: Any) -> set[str]:
+    """The parameters that nir can neither infer nor fill in."""
+    found = {f.name for f in fields(made) if f.init and f.default is f.default_factory is MISSING}
+    return found - {"v_reset", "input_shape", "input_type", "output_type"}
+
+
+def _text(value: Any) -> Any:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+def _said(error: Exception) -> str:
+    return " ".join((str(error) or type(error).__name__).split())
