@@ -17,7 +17,8 @@ from seenn_deploy.loss_report import LossReport
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from seenn_deploy.torch_import.values import Atom
+    from seenn_deploy.torch_import.layers import Layer
+    from seenn_deploy.torch_import.values import Atom, Value
     from seenn_deploy.torch_import.walk import Walk
 
 SUFFIXES: tuple[str, ...] = ()
@@ -55,9 +56,7 @@ def read(
         Where the module does what a graph cannot hold: with the operator or layer, and the line.
     """
     from seenn_deploy.torch_import.assembly import Assembly
-    from seenn_deploy.torch_import.layers import several_samples, with_opaque_layers
-    from seenn_deploy.torch_import.tracing import export
-    from seenn_deploy.torch_import.walk import Walk
+    from seenn_deploy.torch_import.layers import with_opaque_layers
 
     report = LossReport(type(module).__name__)
     opaque, layers = with_opaque_layers(module, report)
@@ -65,8 +64,7 @@ def read(
         report.refuse(
             "module", "no spiking layer in it", "docs/torch.md names those that are known"
         )
-    walk = Walk(export(opaque, several_samples(example_input, layers), report), layers, report)
-    outputs = walk.outputs()
+    walk, outputs = _walked(opaque, layers, example_input, report)
     source = _source(walk, coding)
     nodes, projections = Assembly(walk, source.shape).graph(outputs)
     net = Net(source, Population("", ()))
@@ -86,6 +84,24 @@ def read(
         "report": report.to_dict(),
     }
     return SpikingGraph(net.nodes, net.projections, steps, provenance)
+
+
+def _walked(
+    module: nn.Module, layers: list[Layer], example_input: Tensor, report: LossReport
+) -> tuple[Walk, list[Value]]:
+    """What the module does, of several samples; of the example itself where that doubled time."""
+    from seenn_deploy.torch_import.layers import likely_batch, several_samples
+    from seenn_deploy.torch_import.tracing import export
+    from seenn_deploy.torch_import.walk import Walk
+
+    batch = likely_batch(example_input, layers)
+    several = several_samples(example_input, batch)
+    walk = Walk(export(module, several, report), layers, report)
+    outputs = walk.outputs()
+    if several is not example_input and walk.input[batch].role == "time":
+        walk = Walk(export(module, example_input, report), layers, report)
+        outputs = walk.outputs()
+    return walk, outputs
 
 
 def _source(walk: Walk, coding: Coding | None) -> Source:

@@ -116,15 +116,21 @@ def with_opaque_layers(module: nn.Module, report: LossReport) -> tuple[nn.Module
         )
 
 
-def several_samples(example_input: Tensor, layers: list[Layer]) -> Tensor:
-    """The example with more than one sample, so that its batch is not taken for another axis."""
+def likely_batch(example_input: Tensor, layers: list[Layer]) -> int:
+    """Which axis of the example probably is the batch."""
+    if example_input.ndim != 5:
+        return 0
     streams = [x.neuron.batch_axis for x in layers if x.neuron and x.neuron.time_axis is not None]
-    at = streams[0] if streams and example_input.ndim == 5 else 0
-    if not streams and example_input.ndim == 5 and example_input.shape[0] > 1:
-        at = 1  # a loop over frames, time first
-    if example_input.ndim < 2 or example_input.shape[at] != 1:
+    if streams:
+        return streams[0]
+    return 1 if example_input.shape[0] > 1 else 0  # a loop over frames, time first
+
+
+def several_samples(example_input: Tensor, batch: int) -> Tensor:
+    """The example with more than one sample, so that its batch is not taken for another axis."""
+    if example_input.ndim < 2 or example_input.shape[batch] != 1:
         return example_input
-    return torch.cat((example_input, example_input), dim=at)
+    return torch.cat((example_input, example_input), dim=batch)
 
 
 def _inside(name: str, layers: list[Layer]) -> bool:

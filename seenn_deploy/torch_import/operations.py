@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-from seenn_deploy.graph import Array, Conv2d, LinearMap
+from seenn_deploy.graph import Array, AvgPool2d, Conv2d, LinearMap
 from seenn_deploy.torch_import.maps import MapStore
 from seenn_deploy.torch_import.values import (
     SOURCE,
@@ -154,15 +154,38 @@ def avg_pool2d(
     ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: int | None = None,
 ) -> Signal:  # fmt: skip
     """Average over windows that lie side by side."""
+    size = _side_by_side(kernel, stride, padding, divisor_override)
+    signal = known(_signal(x), 3)
+    _check_ceil(ceil_mode, signal.sizes[-2:], size)
+    return _mapped(graph, signal, 3, graph.maps.pool(size))
+
+
+@operation("avg_pool1d.default")
+def avg_pool1d(
+    graph: Graph, x: Value, kernel: Any, stride: Any = (), padding: Any = 0,
+    ceil_mode: bool = False, count_include_pad: bool = True,
+) -> Signal:  # fmt: skip
+    """Average over windows of (C, L); of a vector, as SpikingJelly's ``VotingLayer``, a matrix."""
+    _, size = _side_by_side(kernel, stride, padding, None)
+    signal = known(_signal(x), 2)
+    length = signal.sizes[-1]
+    _check_ceil(ceil_mode, (1, length), (1, size))
+    if signal.shape is not None and prod(signal.shape) == signal.shape[0] == length:
+        voters = torch.eye(length // size).repeat_interleave(size, dim=1) / size
+        left_out = torch.zeros(length // size, length % size)
+        return _mapped(graph, signal, 1, graph.maps.dense(torch.cat((voters, left_out), 1), None))
+    return _mapped(graph, signal, 2, graph.maps.pool((1, size)))
+
+
+def _side_by_side(kernel: Any, stride: Any, padding: Any, divisor: Any) -> tuple[int, int]:
+    """The windows of an average pool."""
     size, step, pad = _pair(kernel), _pair(stride) if stride else _pair(kernel), _pair(padding)
-    if step != size or pad != (0, 0) or divisor_override:
+    if step != size or pad != (0, 0) or divisor:
         raise NotSupportedError(
             f"an average pool of kernel {size}, stride {step} and padding {pad}",
             "the stride must be the kernel, without padding",
         )
-    signal = known(_signal(x), 3)
-    _check_ceil(ceil_mode, signal.sizes[-2:], size)
-    return _mapped(graph, signal, 3, graph.maps.pool(size))
+    return size
 
 
 @operation("adaptive_avg_pool2d.default", "_adaptive_avg_pool2d.default")
@@ -561,7 +584,7 @@ def _mapped(graph: Graph, signal: Signal, count: int, step: LinearMap) -> Signal
         replace(t, maps=graph.maps.appended(t.maps, own), macs=t.macs + step.dense_macs(before))
         for t, own in zip(signal.terms, _shares(graph, signal, step), strict=True)
     )
-    if isinstance(step, Conv2d) and count == 2:
+    if isinstance(step, Conv2d | AvgPool2d) and count == 2:
         out: tuple[int, ...] = (shape[0], shape[2])
     elif shape == before:
         return replace(signal, terms=terms)

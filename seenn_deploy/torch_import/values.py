@@ -6,7 +6,9 @@ atoms and never breaks one, so that (N, T, C, H, W) flattened to (N T, C, H, W) 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from math import prod
 from typing import Any, Literal, TypeAlias
 
@@ -151,15 +153,16 @@ Value: TypeAlias = Any  # Signal, Constant, Potential, a tuple of them, or a num
 
 
 def regrouped(axes: Axes, sizes: Shape) -> Axes:
-    """The atoms of `axes`, in order, on axes of other sizes."""
+    """The atoms of `axes`, in order, on axes of other sizes.
+
+    Sizes say nothing about an atom of size 1 between two groups. It goes to the group behind it,
+    so that (N, 1, H, W) becomes (N, H W) with the channel on the feature axis; to the one before
+    it at the end, and where it is time or batch and no axis of size 1 is left for it.
+    """
     atoms = [a for axis in axes for a in axis]
-    found: list[tuple[Atom, ...]] = []
+    found: list[list[Atom]] = []
     for i, size in enumerate(sizes):
-        taken: list[Atom] = []
-        if size == 1 and atoms and atoms[0].size == 1:
-            taken.append(atoms.pop(0))
-        while prod(a.size for a in taken) < size and atoms:
-            taken.append(atoms.pop(0))
+        taken = _taken(atoms, size)
         if prod(a.size for a in taken) != size:
             raise NotSupportedError(
                 f"a reshape to {sizes} cuts through an axis of {taken[-1].size}"
@@ -167,11 +170,33 @@ def regrouped(axes: Axes, sizes: Shape) -> Axes:
                 else f"a reshape to {sizes}",
                 "views may merge and split axes only where batch, time and features meet",
             )
-        ones_follow = i + 1 < len(sizes) and sizes[i + 1] == 1
-        while size > 1 and atoms and atoms[0].size == 1 and not ones_follow:
+        del atoms[: len(taken)]
+        while size > 1 and _is_left_over(atoms, sizes[i + 1 :]):
             taken.append(atoms.pop(0))
-        found.append(tuple(taken))
-    return tuple(found)
+        found.append(taken)
+    if found:
+        found[-1] += atoms
+    return tuple(map(tuple, found))
+
+
+def _taken(atoms: list[Atom], size: int) -> list[Atom]:
+    """As many of the first atoms as make an axis of `size`."""
+    if size == 1:
+        return [a for a in atoms[:1] if a.size == 1]
+    count = 0
+    while count < len(atoms) and prod(a.size for a in atoms[:count]) < size:
+        count += 1
+    return atoms[:count]
+
+
+def _is_left_over(atoms: list[Atom], sizes: Shape) -> bool:
+    """Is the first atom time or batch of size 1, with no axis of size 1 to go to."""
+    ones, places = _leading_ones(a.size for a in atoms), _leading_ones(sizes)
+    return ones > places and atoms[0].role in ("time", "batch")
+
+
+def _leading_ones(sizes: Iterable[int]) -> int:
+    return sum(1 for _ in takewhile(lambda n: n == 1, sizes))
 
 
 def feature_shape(signal: Signal, count: int) -> Shape:

@@ -1,0 +1,137 @@
+"""Networks as the frameworks' tutorials write them; above all images of one channel.
+
+An axis of size 1 fits anywhere, and batch, timesteps and channels may have the same size.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import snntorch
+import torch
+from spikingjelly.activation_based import functional as sj
+from spikingjelly.activation_based import layer
+from spikingjelly.activation_based import neuron as sjn
+from torch import Tensor, nn
+
+import seenn_deploy as sd
+from tests.frontends.torch_agreement import compare, recorded
+from tests.frontends.torch_networks import lively
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+def agree(net: nn.Module, x: Tensor, data: np.ndarray, example: Tensor, names: list[str]) -> Any:
+    """Import with `example`, compare all named layers on `x`; the graph."""
+    graph = sd.import_model(net.eval(), example)
+    seen = recorded(net, names, lambda: net(x))
+    layers = {}
+    for name, spikes in seen.items():
+        shape = graph.node(name).shape  # calls and batch first, or one call with both inside
+        layers[name] = np.moveaxis(spikes.reshape(graph.T, len(data), *shape), 0, 1)
+    found, _ = compare(graph, data, layers)
+    assert found.errors == 0 and found.silent == ()
+    return graph
+
+
+class Dense(nn.Module):
+    """snnTorch's tutorial 5: a loop over one flat image."""
+
+    def __init__(self, T: int, inside: bool) -> None:
+        super().__init__()
+        self.T, self.inside = T, inside
+        self.fc1, self.fc2 = nn.Linear(64, 12), nn.Linear(12, 5)
+        self.lif1, self.lif2 = snntorch.Leaky(beta=0.95), snntorch.Leaky(beta=0.95)
+        lively(self)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        mem1, mem2 = self.lif1.init_leaky(), self.lif2.init_leaky()
+        spikes, potentials = [], []
+        x = x if self.inside else x.flatten(1)
+        for _ in range(self.T):
+            spk1, mem1 = self.lif1(self.fc1(x.view(x.size(0), -1)), mem1)
+            spk2, mem2 = self.lif2(self.fc2(spk1), mem2)
+            spikes.append(spk2)
+            potentials.append(mem2)
+        return torch.stack(spikes, dim=0), torch.stack(potentials, dim=0)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize(("T", "batch"), [(4, 1), (4, 2), (4, 4)])
+def test_images_of_one_channel_are_flattened(T: int, batch: int, inside: bool) -> None:
+    x = torch.rand(6, 1, 8, 8)
+    graph = agree(Dense(T, inside), x, x.numpy(), x[:batch], ["lif1", "lif2"])
+    assert (graph.T, graph.source.shape, graph.source.coding) == (T, (1, 8, 8), "direct")
+
+
+class Frames(nn.Module):
+    """A loop over frames, (T, N, ..) or (N, T, ..)."""
+
+    def __init__(self, axis: int) -> None:
+        super().__init__()
+        self.axis = axis
+        self.body = nn.Sequential(layer.Flatten(), layer.Linear(64, 5), sjn.LIFNode(tau=2.0))
+        lively(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        sj.reset_net(self)
+        fired: Any = 0
+        for t in range(x.shape[self.axis]):
+            fired += self.body(x.select(self.axis, t))
+        return fired / x.shape[self.axis]
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize(("T", "batch"), [(1, 1), (1, 3), (3, 1), (3, 3)])
+def test_frames_of_one_channel(T: int, batch: int, axis: int) -> None:
+    streams = torch.rand(T, batch, 1, 8, 8).round()
+    x, data = streams.movedim(0, axis), streams.movedim(0, 1).numpy()
+    graph = agree(Frames(axis), x, data, x, ["body.2"])
+    assert (graph.T, graph.source.shape, graph.source.coding) == (T, (1, 8, 8), "events")
+
+
+def voting_net(step_mode: str) -> nn.Sequential:
+    net = nn.Sequential(
+        layer.Conv2d(1, 4, 3, padding=1, bias=False), layer.BatchNorm2d(4), sjn.IFNode(),
+        layer.MaxPool2d(2, 2), layer.Dropout(0.5), layer.Flatten(), layer.Linear(64, 10),
+        sjn.IFNode(v_threshold=0.1, v_reset=None), layer.VotingLayer(2),
+    )  # fmt: skip
+    lively(net)
+    sj.set_step_mode(net, step_mode)
+    return net
+
+
+class CSNN(nn.Module):
+    """SpikingJelly's tutorial: multi-step modules, a mean over time."""
+
+    def __init__(self, T: int) -> None:
+        super().__init__()
+        self.T, self.body = T, voting_net("m")
+
+    def forward(self, x: Tensor) -> Tensor:
+        sj.reset_net(self)
+        x = x.unsqueeze(0).repeat(self.T, 1, 1, 1, 1) if x.ndim == 4 else x
+        return self.body(x).mean(0)
+
+
+@pytest.mark.parametrize(("T", "batch"), [(1, 1), (1, 4), (4, 1), (4, 4)])
+def test_multi_step_modules_and_votes(T: int, batch: int) -> None:
+    names = ["body.2", "body.3", "body.7"]
+    x = torch.rand(4, 1, 8, 8)
+    graph = agree(CSNN(T), x, x.numpy(), x[:batch], names)
+    assert (graph.T, graph.source.coding, graph.readout.shape) == (T, "direct", (5,))
+    frames = torch.rand(T, batch, 1, 8, 8).round()
+    graph = agree(CSNN(9), frames, frames.movedim(0, 1).numpy(), frames, names)
+    assert (graph.T, graph.source.coding) == (T, "events")
+
+
+def test_votes_are_averaged() -> None:
+    net, x = CSNN(4).eval(), torch.rand(4, 1, 8, 8)
+    run = sd.simulate(sd.compile(sd.import_model(net, x)), x.numpy(), full_trace=True)
+    with torch.no_grad():
+        assert np.abs(run.logits[:, -1] - 4 * net(x).numpy()).max() < 1e-5
