@@ -112,6 +112,16 @@ def from_package(layer: Any, package: str, *classes: str) -> bool:
     )
 
 
+def from_module(layer: Any, path: str) -> bool:
+    """Is it of a class that is defined inside a module or package, or of a subclass."""
+    return any(f"{c.__module__}.".startswith(f"{path}.") for c in type(layer).__mro__)
+
+
+def is_exactly(layer: Any, package: str, classes: tuple[str, ...]) -> bool:
+    """Is it of one of these classes itself: a subclass may compute something else."""
+    return type(layer).__name__ in classes and type(layer).__module__.split(".")[0] == package
+
+
 def scalar(value: Any, name: str) -> float:
     """One number; neurons of a population share their parameters."""
     import torch
@@ -128,8 +138,14 @@ def comparison_of(spike: Callable[[Any], Any]) -> Literal[">", ">="]:
     """What a spike function does at the threshold itself, found by asking it."""
     import torch
 
-    with torch.no_grad():
-        below, at, above = (float(v) for v in spike(torch.tensor([-1.0, 0.0, 1.0])))
+    try:
+        with torch.no_grad():
+            below, at, above = (float(v) for v in spike(torch.tensor([-1.0, 0.0, 1.0])))
+    except Exception as error:  # whatever the user's function raises
+        first = str(error).partition("\n")[0]
+        raise UnsupportedError(
+            f"its spike function cannot be asked ({type(error).__name__}: {first})"
+        ) from None
     if (below, above) != (0.0, 1.0) or at not in (0.0, 1.0):
         raise UnsupportedError(
             f"its spike function gives {below:g}, {at:g} and {above:g} below, at and above the "

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from seenn_deploy.adapters import Neuron, UnsupportedError, from_package, scalar
+from seenn_deploy.adapters import Neuron, UnsupportedError, from_package, is_exactly, scalar
 
 KNOWN = ("LIF", "LIFCell", "LIFBoxCell", "IAF", "IAFCell")
 _FAMILY = ("SNN", "SNNCell", "SNNRecurrent", "SNNRecurrentCell")
@@ -27,7 +27,7 @@ def matches(layer: Any) -> bool:
 def describe(layer: Any) -> Neuron:
     """The layer as a neuron."""
     kind, p = type(layer).__name__, layer.p
-    if kind not in KNOWN or not from_package(layer, "norse", kind):
+    if not is_exactly(layer, "norse", KNOWN):
         raise UnsupportedError(f"of Norse's neurons, {', '.join(KNOWN)} are supported")
     if getattr(layer, "record_states", False):
         raise UnsupportedError("record_states=True; leave it out")

@@ -15,20 +15,29 @@ from __future__ import annotations
 
 from typing import Any
 
-from seenn_deploy.adapters import Neuron, UnsupportedError, comparison_of, from_package, scalar
+from seenn_deploy.adapters import (
+    Neuron,
+    UnsupportedError,
+    comparison_of,
+    from_module,
+    from_package,
+    is_exactly,
+    scalar,
+)
 
 KNOWN = ("Leaky", "RLeaky", "Synaptic")
 
 
 def matches(layer: Any) -> bool:
     """Is it a neuron of snnTorch, one of ours to know or not."""
-    return from_package(layer, "snntorch", "SpikingNeuron", "SLSTM", "SConv2dLSTM", "StateLeaky")
+    parts = from_package(layer, "snntorch", "RecurrentOneToOne")
+    return from_module(layer, "snntorch._neurons") and not parts
 
 
 def describe(layer: Any) -> Neuron:
     """The layer as a neuron."""
     kind = type(layer).__name__
-    if kind not in KNOWN or not from_package(layer, "snntorch", kind):
+    if not is_exactly(layer, "snntorch", KNOWN):
         raise UnsupportedError(f"of snnTorch's neurons, {', '.join(KNOWN)} are supported")
     for option in ("inhibition", "state_quant"):
         if getattr(layer, option):
@@ -38,6 +47,10 @@ def describe(layer: Any) -> Neuron:
     if mechanism == "zero" and kind != "Leaky":
         raise UnsupportedError(
             "reset_mechanism='zero' drops the input of the timestep that resets; use 'subtract'"
+        )
+    if kind == "RLeaky" and layer.init_hidden:
+        raise UnsupportedError(
+            "init_hidden=True keeps the spikes that it feeds back to itself; hand spk and mem on"
         )
     late = getattr(layer, "reset_delay", True)
     return Neuron(
@@ -58,7 +71,7 @@ def describe(layer: Any) -> Neuron:
 
 def states(layer: Any) -> int:
     """States behind the spikes: none where the layer keeps them to itself."""
-    if layer.init_hidden and not layer.output:
+    if getattr(layer, "init_hidden", False) and not layer.output:
         return 0
     return {"Synaptic": 2, "RSynaptic": 2, "Alpha": 3}.get(type(layer).__name__, 1)
 

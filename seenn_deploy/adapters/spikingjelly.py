@@ -13,21 +13,28 @@ from __future__ import annotations
 
 from typing import Any
 
-from seenn_deploy.adapters import Neuron, UnsupportedError, comparison_of, from_package, scalar
+from seenn_deploy.adapters import (
+    Neuron,
+    UnsupportedError,
+    comparison_of,
+    from_module,
+    is_exactly,
+    scalar,
+)
 
 KNOWN = ("IFNode", "LIFNode", "ParametricLIFNode")
-_FAMILY = ("BaseNode", "SimpleBaseNode", "NonSpikingBaseNode", "ActivationAwareIFNode", "PSN")
+_NEURONS = ("spikingjelly.activation_based.neuron", "spikingjelly.clock_driven.neuron")
 
 
 def matches(layer: Any) -> bool:
     """Is it a neuron of SpikingJelly, one of ours to know or not."""
-    return from_package(layer, "spikingjelly", *_FAMILY, *KNOWN)
+    return any(from_module(layer, path) for path in _NEURONS)
 
 
 def describe(layer: Any) -> Neuron:
     """The layer as a neuron."""
     kind = type(layer).__name__
-    if kind not in KNOWN or not from_package(layer, "spikingjelly", kind):
+    if not is_exactly(layer, "spikingjelly", KNOWN):
         raise UnsupportedError(f"of SpikingJelly's neurons, {', '.join(KNOWN)} are supported")
     if kind != "IFNode" and not hasattr(layer, "decay_input"):
         raise UnsupportedError("it has no decay_input; SpikingJelly 0.0.0.0.14 or later is needed")

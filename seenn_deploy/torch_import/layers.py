@@ -61,16 +61,22 @@ class Layer:
     refusal: str = ""
 
 
+class UnsupportedLayerError(Exception):
+    """A layer that no population can be is called."""
+
+
 class OpaqueLayer(nn.Module):
     """What stands in for a spiking layer: same arguments, same number of results."""
 
     def __init__(self, number: int, layer: Layer) -> None:
         super().__init__()
-        self.number = number
+        self.number, self.layer = number, layer
         self.states = layer.states
         self.recurrent: nn.Module | None = layer.neuron.recurrent if layer.neuron else None
 
     def forward(self, x: Tensor, *states: Any, **named: Any) -> Any:
+        if self.layer.neuron is None:
+            raise UnsupportedLayerError(self.layer)
         given = [s for s in (*states, *named.values()) if isinstance(s, Tensor)]
         if self.recurrent is not None:
             own = given.pop(0) if given else torch.zeros(0)

@@ -17,6 +17,7 @@ import torch.fx.proxy
 from torch import Tensor, nn
 
 from seenn_deploy.loss_report import LossReport
+from seenn_deploy.torch_import.layers import Layer, UnsupportedLayerError
 
 _LIBRARIES = tuple(str(Path(p).parent) for p in (torch.__file__, __file__))
 _STANDARD = sysconfig.get_paths()["stdlib"]
@@ -44,17 +45,27 @@ def export(module: nn.Module, example_input: Tensor, report: LossReport) -> Any:
 
 def _refuse(error: Exception, report: LossReport) -> NoReturn:
     where, text = _line_of_error(error), f"{type(error).__name__}: {error}"
+    if isinstance(error, UnsupportedLayerError):
+        _refuse_neuron(*error.args, where, report)
     if any(word in text for word in _DATA_DEPENDENT):
         report.refuse(
-            where,
+            where or "forward",
             "data-dependent control flow: which operations run depends on values",
             "a graph holds one course of events; take the condition out",
         )
     first = next((line for line in str(error).splitlines() if line.strip()), "")
     report.refuse(
-        where,
+        where or "forward",
         f"cannot be traced ({type(error).__name__}: {first.strip()})",
         "the module must run on the example input through torch.export",
+    )
+
+
+def _refuse_neuron(layer: Layer, where: str, report: LossReport) -> NoReturn:
+    report.refuse(
+        " at ".join(part for part in (f"{layer.name} ({layer.kind})", where) if part),
+        f"this neuron is not supported: {layer.refusal}",
+        "see docs/torch.md for the neurons that are",
     )
 
 
@@ -98,7 +109,7 @@ def _user_frames(_: Any, stack: traceback.StackSummary) -> traceback.StackSummar
 
 def _line_of_error(error: Exception) -> str:
     frames = [(f.filename, f.lineno or 0) for f in traceback.extract_tb(error.__traceback__)]
-    return _place(frames) or "in its forward"
+    return _place(frames)
 
 
 def place_of(node: Any) -> str:

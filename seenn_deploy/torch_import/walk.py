@@ -13,7 +13,7 @@ from seenn_deploy.errors import ModelError
 from seenn_deploy.loss_report import LossReport, RefusedError
 from seenn_deploy.torch_import.layers import Layer
 from seenn_deploy.torch_import.operations import OPERATIONS, Graph
-from seenn_deploy.torch_import.tracing import line_of, module_path, place_of
+from seenn_deploy.torch_import.tracing import module_path, place_of
 from seenn_deploy.torch_import.values import (
     SOURCE,
     Atom,
@@ -147,12 +147,7 @@ class Walk:
     def _spiking(self, node: Any, x: Value, states: list[Value], number: int) -> Value:
         """Note a layer's input; its spikes."""
         layer, earlier = self.layers[number], self.calls[number]
-        if layer.neuron is None:
-            self.report.refuse(
-                f"{layer.name} ({layer.kind}) at {line_of(node)}",
-                f"this neuron is not supported: {layer.refusal}",
-                "see docs/torch.md for the neurons that are",
-            )
+        assert layer.neuron is not None  # else its call was refused while tracing
         if not isinstance(x, Signal) or x.summed is not None:
             raise NotSupportedError(
                 f"{layer.name} is given what is no current of one timestep", "give it currents"

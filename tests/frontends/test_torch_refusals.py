@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 import snntorch
 import torch
+from snntorch import surrogate
 from spikingjelly.activation_based import neuron as sjn
 from torch import Tensor, nn
 from torch.nn import functional
@@ -124,6 +125,13 @@ def test_the_line_is_named(body: Forward, line: int, says: str, caplog: object) 
     assert logging.root.manager.disable == 0
 
 
+class Halved(sjn.IFNode):
+    """A user's own neuron: what its methods do is not known."""
+
+    def neuronal_charge(self, x: Tensor) -> None:
+        self.v = self.v + x / 2
+
+
 def plain(net: Net, x: Tensor) -> Tensor:
     return out(net, net.lif(net.conv(x)))
 
@@ -144,6 +152,17 @@ def plain(net: Net, x: Tensor) -> Tensor:
             snntorch.Synaptic(alpha=0.1, beta=0.5, init_hidden=True, reset_mechanism="zero"),
             "drops the input",
         ),
+        (sjn.GatedLIFNode(T=1), "of SpikingJelly's neurons"),
+        (Halved(), "of SpikingJelly's neurons"),
+        (snntorch.LeakyParallel(2, 4), "of snnTorch's neurons"),
+        (
+            snntorch.RLeaky(beta=0.5, all_to_all=False, init_hidden=True),
+            "keeps the spikes that it feeds back",
+        ),
+        (
+            snntorch.Leaky(beta=0.5, init_hidden=True, spike_grad=surrogate.LSO()),
+            "its spike function cannot be asked (TypeError",
+        ),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Inhibition")
@@ -153,6 +172,12 @@ def test_unsupported_neurons(layer: nn.Module, says: str) -> None:
     message, at = str(caught.value), inspect.getsourcelines(plain)[1] + 1
     assert f"lif ({type(layer).__name__})" in message and says in message
     assert f"test_torch_refusals.py:{at}" in message and "\n" not in message
+
+
+def test_a_neuron_where_no_line_is_known() -> None:
+    net = nn.Sequential(nn.Linear(8, 4), sjn.EIFNode())
+    with pytest.raises(ModelError, match=r"Sequential: 1 \(EIFNode\): this neuron is not"):
+        sd.import_model(net, torch.rand(2, 8), T=4)
 
 
 class Loop(nn.Module):
