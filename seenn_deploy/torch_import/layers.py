@@ -64,6 +64,10 @@ class Layer:
 class UnsupportedLayerError(Exception):
     """A layer that no population can be is called."""
 
+    def __init__(self, layer: Layer) -> None:
+        super().__init__(layer.refusal)
+        self.layer = layer
+
 
 class OpaqueLayer(nn.Module):
     """What stands in for a spiking layer: same arguments, same number of results."""

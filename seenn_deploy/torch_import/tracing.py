@@ -46,7 +46,7 @@ def export(module: nn.Module, example_input: Tensor, report: LossReport) -> Any:
 def _refuse(error: Exception, report: LossReport) -> NoReturn:
     where, text = _line_of_error(error), f"{type(error).__name__}: {error}"
     if isinstance(error, UnsupportedLayerError):
-        _refuse_neuron(*error.args, where, report)
+        _refuse_neuron(error.layer, where, report)
     if any(word in text for word in _DATA_DEPENDENT):
         report.refuse(
             where or "forward",
