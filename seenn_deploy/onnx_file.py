@@ -5,7 +5,8 @@ Nothing of the ``onnx`` package is left behind :func:`read_onnx`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -15,6 +16,16 @@ import numpy as np
 
 from seenn_deploy.errors import ModelError
 from seenn_deploy.graph import Array, Shape
+
+OLDEST_OPSET = 7  # before it, constants were broadcast along an axis of their own
+_STANDARD = ("", "ai.onnx")  # names of the domain of ONNX's own operators
+_RELU = "train with Relu instead"
+_LOGITS = "export the model without it: logits are expected"
+_REMEDIES = {
+    **dict.fromkeys(("Elu", "Gelu", "HardSwish", "LeakyRelu", "Sigmoid", "Swish", "Tanh"), _RELU),
+    **dict.fromkeys(("LogSoftmax", "Softmax"), _LOGITS),
+    "MaxPool": "train with average pools instead",
+}
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,12 @@ class OnnxNode:
         """An error that names the operator and the node."""
         return ModelError(f"{self.op} node {self.name!r}: {text}")
 
+    def unsupported(self, known: Iterable[str]) -> ModelError:
+        """The error of an operator that is none of the known ones."""
+        remedy = f"; {_REMEDIES[self.op]}" if self.op in _REMEDIES else ""
+        there_are = ", ".join(sorted(known))
+        return self.error(f"this operator is not supported (there are {there_are}){remedy}")
+
     def attribute(self, name: str, default: Any) -> Any:
         return self.attributes.get(name, default)
 
@@ -53,9 +70,9 @@ class OnnxModel:
     Parameters
     ----------
     nodes : tuple of OnnxNode
-        Without Constant nodes.
+        Those that depend on the image.
     constants : dict of arrays
-        Initializers and what Constant nodes hold, by tensor.
+        Initializers and what follows from them and from the image's shape, by tensor.
     input, output : str
     input_shape : (C, H, W)
     """
@@ -76,14 +93,13 @@ def read_onnx(path: Path) -> OnnxModel:
         When onnx is not installed, the file is damaged, or it has not one image in and one tensor
         out, of fixed shape.
     """
-    graph = _load(path).graph
+    model = _load(path)
+    graph = model.graph
     constants = {t.name: _array(t) for t in graph.initializer}
-    nodes = []
-    for node in _nodes(graph):
-        if node.op == "Constant":
-            constants[node.outputs[0]] = _constant(node)
-        else:
-            nodes.append(node)
+    try:
+        nodes = list(_computed(model, constants))
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
     inputs = [v for v in graph.input if v.name not in constants]
     for what, found in (("input", inputs), ("output", graph.output)):
         if len(found) != 1:
@@ -93,20 +109,121 @@ def read_onnx(path: Path) -> OnnxModel:
     return OnnxModel(tuple(nodes), constants, inputs[0].name, graph.output[0].name, shape)
 
 
+def external_files(path: Path) -> list[str]:
+    """Names of the files beside it that hold tensors of an ONNX file."""
+    tensors = _parsed(path, load_external_data=False).graph.initializer
+    return sorted({e.value for t in tensors for e in t.external_data if e.key == "location"})
+
+
 def _load(path: Path) -> Any:
+    onnx = _onnx(path)
+    _check_opset(path, _opset(_parsed(path, load_external_data=False)))
+    missing = [name for name in external_files(path) if not (path.parent / name).is_file()]
+    if missing:
+        raise ModelError(
+            f"{path}: its weights lie in {missing[0]!r}, which is missing beside it; copy it "
+            "there, or export with external_data=False"
+        )
+    model = _parsed(path)
+    with _readable(path):
+        onnx.checker.check_model(model)
+    return model
+
+
+def _parsed(path: Path, **options: Any) -> Any:
+    onnx = _onnx(path)
+    with _readable(path):
+        return onnx.load(str(path), **options)
+
+
+def _onnx(path: Path) -> Any:
     try:
         import onnx
     except ImportError:
         raise ModelError(
             f"{path}: reading ONNX needs the onnx package; pip install 'seenn-deploy[onnx]'"
         ) from None
+    return onnx
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn what a damaged file raises into one line."""
     try:
-        model = onnx.load(str(path))
-        onnx.checker.check_model(model)
-    except Exception as error:  # protobuf, checker and file errors of many kinds: a damaged file
+        yield
+    except Exception as error:  # protobuf, checker and file errors of many kinds
         first = next((line for line in str(error).splitlines() if line.strip()), "no ONNX")
-        raise ModelError(f"{path}: not a valid ONNX model ({first.strip()})") from None
-    return model
+        raise ModelError(
+            f"{path}: not a valid ONNX model ({first.strip()}); export it again"
+        ) from None
+
+
+def _opset(model: Any) -> int:
+    return next((int(o.version) for o in model.opset_import if o.domain in _STANDARD), 0)
+
+
+def _check_opset(path: Path, opset: int) -> None:
+    """Refuse versions in which an operator may mean something else."""
+    latest = _onnx(path).defs.onnx_opset_version()
+    if opset and not OLDEST_OPSET <= opset <= latest:  # without any, the checker complains
+        raise ModelError(
+            f"{path}: opset {opset}; versions {OLDEST_OPSET} to {latest} are known: export it with "
+            "opset_version=17"
+        )
+
+
+def _computed(model: Any, constants: dict[str, Array]) -> Iterator[OnnxNode]:
+    """The nodes that depend on the image; what the others give is added to `constants`."""
+    shapes = _shapes(model)
+    for node, proto in zip(_nodes(model.graph), model.graph.node, strict=True):
+        if node.op == "Constant":
+            constants[node.outputs[0]] = _constant(node)
+        elif node.op == "Shape" and node.inputs[0] in shapes:
+            shape = np.array(shapes[node.inputs[0]], np.int64)
+            part = slice(node.attribute("start", 0), node.attribute("end", None))
+            constants[node.outputs[0]] = shape[part]
+        elif node.inputs and all(not name or name in constants for name in node.inputs):
+            constants.update(_folded(node, proto, constants, _opset(model)))
+        else:
+            yield node
+
+
+def _shapes(model: Any) -> dict[str, Shape]:
+    """Of the tensors of one image, where they are fixed; none if no node asks for them."""
+    import onnx
+
+    if all(node.op_type != "Shape" for node in model.graph.node):
+        return {}
+    single = onnx.ModelProto.FromString(model.SerializeToString())
+    for value in single.graph.input:
+        if value.type.tensor_type.shape.dim:
+            value.type.tensor_type.shape.dim[0].dim_value = 1
+    graph = onnx.shape_inference.infer_shapes(single, data_prop=True).graph
+    found = {v.name: v.type.tensor_type.shape.dim for v in (*graph.input, *graph.value_info)}
+    return {
+        name: tuple(d.dim_value for d in dims)
+        for name, dims in found.items()
+        if all(d.HasField("dim_value") for d in dims)
+    }
+
+
+def _folded(
+    node: OnnxNode, proto: Any, constants: dict[str, Array], opset: int
+) -> dict[str, Array]:
+    """What a node gives whose inputs are all constant, by tensor."""
+    from onnx import helper
+    from onnx.reference import ReferenceEvaluator
+
+    given = {name: constants[name] for name in node.inputs if name}
+    taken = [helper.make_empty_tensor_value_info(name) for name in given]
+    wanted = [helper.make_empty_tensor_value_info(name) for name in node.outputs if name]
+    graph = helper.make_graph([proto], "constants", taken, wanted)
+    single = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    try:
+        results = ReferenceEvaluator(single).run(None, given)
+    except Exception as error:  # whatever an operator raises for values it cannot take
+        raise node.error(f"of constants, which cannot be computed ({error})") from None
+    return {v.name: np.asarray(found) for v, found in zip(wanted, results, strict=True)}
 
 
 def _nodes(graph: Any) -> Iterator[OnnxNode]:
@@ -115,7 +232,8 @@ def _nodes(graph: Any) -> Iterator[OnnxNode]:
     for node in graph.node:
         attributes = {a.name: _plain(helper.get_attribute_value(a)) for a in node.attribute}
         name = node.name or node.output[0]
-        yield OnnxNode(node.op_type, name, tuple(node.input), tuple(node.output), attributes)
+        op = node.op_type if node.domain in _STANDARD else f"{node.domain}.{node.op_type}"
+        yield OnnxNode(op, name, tuple(node.input), tuple(node.output), attributes)
 
 
 def _plain(value: Any) -> Any:

@@ -26,8 +26,9 @@ class Operation:
     ========  ==================================================  ==============================
     conv2d    weight (C_out, C_in / groups, K_h, K_w), bias       stride, padding: int; groups
     dense     weight (M, N), bias (M,), over the flattened input
-    affine    scale, shift: numbers or (C, 1, 1)
+    affine    scale, shift: numbers, (C, 1, 1) or (M,)
     relu
+    clip      low, high: numbers
     add
     average                                                       kernel: int; 0 for all there is
     ========  ==================================================  ==============================
@@ -158,6 +159,10 @@ def _relu(_: Operation, x: Array) -> Array:
     return np.maximum(x, 0)
 
 
+def _clip(operation: Operation, x: Array) -> Array:
+    return np.clip(x, operation.arrays["low"], operation.arrays["high"])
+
+
 def _add(_: Operation, x: Array, *others: Array) -> Array:
     return np.asarray(sum(others, start=x))
 
@@ -176,6 +181,7 @@ _KINDS: dict[str, Callable[..., Array]] = {
     "dense": _dense,
     "affine": _affine,
     "relu": _relu,
+    "clip": _clip,
     "add": _add,
     "average": _average,
 }

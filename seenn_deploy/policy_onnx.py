@@ -74,7 +74,7 @@ def _name(value: int) -> str:
 
 def _arrays(operation: Operation) -> dict[str, Array]:
     """Constants in the order in which ONNX takes them."""
-    order = ("weight", "bias", "scale", "shift")
+    order = ("weight", "bias", "scale", "shift", "low", "high")
     return {k: np.asarray(operation.arrays[k]) for k in order if k in operation.arrays}
 
 
@@ -102,7 +102,7 @@ def _nodes(operation: Operation, inputs: list[str], output: str) -> list[Node]:
             return [("GlobalAveragePool", inputs, output, {})]
         how = {"kernel_shape": [kernel] * 2, "strides": [kernel] * 2}
         return [("AveragePool", inputs, output, how)]
-    return [({"relu": "Relu", "add": "Add"}[operation.kind], inputs, output, {})]
+    return [({"relu": "Relu", "clip": "Clip", "add": "Add"}[operation.kind], inputs, output, {})]
 
 
 # --- sizes ---------------------------------------------------------------------------------------

@@ -216,6 +216,8 @@ class Program:
 def _check_rule(program: Program) -> None:
     """Raise ProgramError where the exit rule was made for another program."""
     rule = program.exit_rule
+    if isinstance(rule, Policy):
+        _check_policy(program, rule)
     name = type(rule).__name__.lower()
     if rule.timesteps not in (None, program.T):
         raise ProgramError(
@@ -228,9 +230,6 @@ def _check_rule(program: Program) -> None:
             f"{program.fingerprint}; calibrate it again"
         )
 
-    if isinstance(rule, Policy):
-        _check_policy(program, rule)
-
 
 def _check_policy(program: Program, policy: Policy) -> None:
     """Raise ProgramError where a policy network cannot choose for this program."""
@@ -240,14 +239,19 @@ def _check_policy(program: Program, policy: Policy) -> None:
             "a policy network sees the image before the network starts, this program takes events "
             "step by step; use another exit rule"
         )
+    if policy.T != program.T:
+        raise ProgramError(
+            f"the policy network is for {policy.T} timesteps, the program runs {program.T}: "
+            f"compile with T = {policy.T}, or use a network of {program.T} outputs, one an exit"
+        )
     for what, has, needs in (
         ("images of shape", policy.input_shape, source.shape),
-        ("classes,", policy.classes, classes),
+        ("classes,", policy.classes or classes, classes),
     ):
         if has != needs:
             raise ProgramError(
                 f"the policy network is for {what} {has}, the program for {needs}; "
-                "train one with seenn train policy"
+                "use one that was trained for this program (seenn train policy)"
             )
 
 

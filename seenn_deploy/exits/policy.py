@@ -1,7 +1,8 @@
 """SEENN-II: a policy network looks at the image and says how long the SNN runs (arXiv 2304.01230).
 
-The network is an ONNX file written by ``seenn train policy``: images (n, C, H, W) as the program
-takes them in, one score a choice out. What else the rule needs lies in the file's metadata.
+The network is an ONNX file: images (n, C, H, W) as the program takes them in, one score a choice
+out. What else the rule needs lies in the file's metadata, where ``seenn train policy`` wrote it; in
+any other file score k stands for k timesteps, so it has as many as the program has exits.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Policy(ExitRule):
     choices : tuple of int
         The timestep that each score stands for.
     T, classes : int
-        Of the program that the policy was trained for.
+        Of the program that the policy was trained for; 0 classes where the file does not say.
     input_shape : (C, H, W)
     layers : tuple of (weights, neurons, dense MACs)
         How large each of its layers is: what a cost model prices.
@@ -98,11 +99,30 @@ class Policy(ExitRule):
 def _described(path: Path) -> dict[str, Any]:
     """What a policy file says about itself, with its checksum."""
     digest = _sha256(path)
-    about = _session(str(path), digest).get_modelmeta().custom_metadata_map
-    if METADATA not in about:
-        raise ValueError(f"{path}: not a policy network of seenn train policy (no {METADATA})")
-    stored: dict[str, Any] = json.loads(about[METADATA])
+    session = _session(str(path), digest)
+    about = session.get_modelmeta().custom_metadata_map
+    if METADATA in about:
+        stored = _written(path, about[METADATA])
+    else:
+        from ..policy_from_onnx import describe  # needs onnx; nothing is read inside the bundle
+
+        stored = describe(path, session)
     return stored | {"sha256": digest}
+
+
+def _written(path: Path, text: str) -> dict[str, Any]:
+    """What the metadata of a file say."""
+    needed = {"choices", "T", "classes", "input_shape", "layers"}
+    try:
+        stored: dict[str, Any] = json.loads(text)
+        missing = needed - set(stored)
+    except (ValueError, TypeError):
+        missing = needed
+    if missing:
+        raise ValueError(
+            f"{path}: its metadata {METADATA} have no {min(missing)}; train or export it again"
+        )
+    return stored
 
 
 def _sha256(path: Path) -> str:

@@ -178,9 +178,7 @@ class _Lowering:
     def _lower(self, node: OnnxNode) -> None:
         handler = _OPERATORS.get(node.op)
         if handler is None:
-            known = ", ".join(sorted(_OPERATORS))
-            remedy = "; train with average pools instead" if node.op == "MaxPool" else ""
-            raise node.error(f"this operator is not supported (there are {known}){remedy}")
+            raise node.unsupported(_OPERATORS)
         try:
             self.values[node.outputs[0]] = handler(self, node)
         except ModelError as error:
@@ -283,7 +281,7 @@ def _padding(
 
 
 def _batch_norm(net: _Lowering, node: OnnxNode) -> _Value:
-    if node.attribute("training_mode", 0):
+    if node.attribute("training_mode", 0) or any(node.outputs[1:]):
         raise node.error("is in training mode; export the model in eval mode")
     gamma, beta, mean, var = (net.weight(node, at) for at in (1, 2, 3, 4))
     if np.any(var < 0):
@@ -323,6 +321,8 @@ def _average_pool(net: _Lowering, node: OnnxNode) -> _Value:
     strides = tuple(node.attribute("strides", [1] * len(kernel)))
     if len(kernel) != 2 or strides != kernel:
         raise node.error(f"windows {kernel} with strides {strides}; they must be two equal pairs")
+    if any(d != 1 for d in node.attribute("dilations", [])):
+        raise node.error("dilated pools are not supported")
     if any(node.attribute("pads", [])) or node.attribute("auto_pad", "NOTSET").startswith("SAME"):
         raise node.error("padded pools are not supported; leave the padding out")
     whole = all(n % k == 0 for n, k in zip(value.shape[1:], kernel, strict=True))

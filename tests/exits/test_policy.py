@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from seenn_deploy import policy_onnx
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits.policy import Policy
 from seenn_deploy.policy_network import PolicyNetwork
+from seenn_deploy.targets.lava.policy import lower
 from seenn_deploy.training.policy import PolicyModel, describe
 from tests import checkpoints
 
@@ -163,10 +165,76 @@ def test_files_that_are_no_policy(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not an ONNX network"):
         Policy(tmp_path / "junk.onnx")
     stored = onnx.load(write_policy(tmp_path))
+    stored.metadata_props[0].value = '{"T": 4}'
+    onnx.save(stored, tmp_path / "half.onnx")
+    with pytest.raises(ValueError, match="its metadata seenn_policy have no choices"):
+        Policy(tmp_path / "half.onnx")
+
+
+def plain(path: Path, **changes: Any) -> Path:
+    """A policy network as any other tool writes it: without metadata, and a few more operators."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    stored = onnx.load(write_policy(path.parent, **changes))
     del stored.metadata_props[:]
-    onnx.save(stored, tmp_path / "plain.onnx")
-    with pytest.raises(ValueError, match="not a policy network of seenn train policy"):
-        Policy(tmp_path / "plain.onnx")
+    nodes = stored.graph.node
+    nodes[0].input[0] = "bounded"
+    for name, value in (("low", 0.0), ("high", 0.9)):
+        stored.graph.initializer.append(numpy_helper.from_array(np.float32(value), name))
+    nodes.insert(0, helper.make_node("Clip", ["image", "low", "high"], ["bounded"], name="bound"))
+    onnx.save(stored, path)
+    return path
+
+
+def test_a_network_of_another_tool_has_one_score_an_exit(
+    tmp_path: Path, graph: sd.SpikingGraph, images: np.ndarray
+) -> None:
+    rule = Policy(plain(tmp_path / "plain.onnx", choices=(1, 2, 3, 4)))
+    assert (rule.choices, rule.T, rule.classes) == ((1, 2, 3, 4), 4, 0)
+    assert rule.layers == tuple(policy_onnx.layer_sizes(described(choices=(1, 2, 3, 4)), SHAPE))
+    sd.compile(graph, rule, schedule="pipelined").save(tmp_path / "build")
+    program = sd.Program.load(tmp_path / "build")
+    chosen = rule.steps(list(images))
+    assert len(set(chosen)) > 1
+    np.testing.assert_array_equal(sd.simulate(program, images).exit_step, chosen)
+    network = lower(rule)  # what a Lava process runs
+    assert network is not None
+    np.testing.assert_array_equal(network.timesteps(images), chosen)
+    with pytest.raises(ProgramError, match="for 3 timesteps, the program runs 4"):
+        sd.compile(graph, Policy(plain(tmp_path / "three.onnx", choices=(1, 2, 4))))
+
+
+def test_networks_of_other_tools_that_are_refused(tmp_path: Path) -> None:
+    import onnx
+    from onnx import numpy_helper
+
+    path = plain(tmp_path / "plain.onnx")
+
+    def refused(words: str, change: Callable[[Any], None], **more: Any) -> None:
+        stored = onnx.load(path)
+        change(stored.graph)
+        onnx.save(stored, tmp_path / "bad.onnx", **more)
+        with pytest.raises(ValueError, match=r"bad\.onnx: .*" + words) as error:
+            Policy(tmp_path / "bad.onnx")
+        assert str(error.value).count("bad.onnx") == 1
+
+    def nan(graph: Any) -> None:
+        broken = numpy_helper.to_array(graph.initializer[0]) * np.float32("nan")
+        graph.initializer[0].CopyFrom(numpy_helper.from_array(broken, graph.initializer[0].name))
+
+    def softly(graph: Any) -> None:
+        graph.node[-1].output[0] = "logits"
+        graph.node.append(onnx.helper.make_node("Softmax", ["logits"], ["scores"], name="soft"))
+
+    def two_at_once(graph: Any) -> None:
+        graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2
+
+    refused("holds NaN or infinity", nan)
+    refused("Softmax node 'soft': .* logits are expected", softly)
+    refused("does not run on one float32 image", two_at_once)
+    apart = {"save_as_external_data": True, "size_threshold": 0, "location": "weights.bin"}
+    refused("its weights lie in other files", lambda graph: None, **apart)
 
 
 def test_choices_lie_within_T(tmp_path: Path) -> None:

@@ -144,7 +144,22 @@ def normalised(folder: Path) -> Path:
     return m.save(folder, m.gemm(m.op("Flatten", [x]), 320, 6))
 
 
-MODELS = {"resnet": resnet, "vgg": vgg, "preactivation": preactivation, "normalised": normalised}
+def sized(folder: Path) -> Path:
+    """What torch writes for x.view(x.size(0), -1) of any batch, weights behind a node, opset 11."""
+    m = Maker(4, opset=11)
+    x = m.op("Relu", [m.conv("image", 3, 4, strides=[2, 2])])
+    batch = m.op("Gather", [m.op("Shape", [x]), m.const("first", np.int64(0))], axis=0)
+    rest = m.const("rest", np.int64([-1]))
+    to = m.op("Concat", [m.op("Unsqueeze", [batch], axes=[0]), rest], axis=0)
+    weight = m.const("w", m.rng.normal(0, 0.2, (7, 64)).astype(np.float32))
+    turned = m.op("Transpose", [m.op("Identity", [weight])], perm=[1, 0])
+    return m.save(folder, m.op("MatMul", [m.op("Reshape", [x, to]), turned]))
+
+
+MODELS = {
+    "resnet": resnet, "vgg": vgg, "preactivation": preactivation,
+    "normalised": normalised, "sized": sized,
+}  # fmt: skip
 
 
 def run_onnx(path: Path, images: np.ndarray) -> np.ndarray:
@@ -241,6 +256,11 @@ def classifier(m: Maker, x: str, features: int = 256) -> str:
     return m.gemm(m.op("Flatten", [x]), features, 4)
 
 
+def dilated_pool(m: Maker, x: str) -> str:
+    m.opset = 19
+    return m.op("AveragePool", [x], kernel_shape=[2, 2], strides=[2, 2], dilations=[2, 2])
+
+
 BAD: dict[str, tuple[Any, str]] = {
     "an unknown operator": (
         lambda m: classifier(m, m.op("Sigmoid", [m.conv("image", 3, 4)])),
@@ -262,6 +282,19 @@ BAD: dict[str, tuple[Any, str]] = {
     "one number a pixel": (
         lambda m: classifier(m, m.op("Sub", ["image", m.const("c", np.arange(8, dtype="f"))])),
         "Sub node '/net/sub0': its constant differs within a channel",
+    ),
+    "probabilities": (
+        lambda m: m.op("Softmax", [classifier(m, m.op("Relu", [m.conv("image", 3, 4)]))]),
+        "export the model without it: logits are expected",
+    ),
+    "constants that do not fit": (
+        lambda m: classifier(m, m.op("Add", ["image", m.op("Add", [m.const("a", np.zeros(2)),
+                                                                   m.const("b", np.zeros(3))])])),
+        "Add node '/net/add0': of constants, which cannot be computed",
+    ),
+    "dilated windows": (
+        lambda m: classifier(m, dilated_pool(m, m.op("Relu", [m.conv("image", 3, 4)])), 64),
+        "AveragePool node '/net/averagepool2': dilated pools",
     ),
     "max pool": (
         lambda m: classifier(
@@ -415,6 +448,31 @@ def test_files_that_are_no_onnx(tmp_path: Path) -> None:
         (tmp_path / "bad.onnx").write_bytes(damaged)
         message = error(tmp_path / "bad.onnx")
         assert "bad.onnx" in message
+
+
+def test_weights_beside_the_file(tmp_path: Path) -> None:
+    path = resnet(tmp_path)
+    images = checkpoints.images((4, 3, 8, 8))
+    want = import_model(path, calibration=images)
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="w", size_threshold=0)
+    graph = import_model(path, calibration=images)
+    assert compile(graph).fingerprint == compile(want).fingerprint
+    (tmp_path / "w").unlink()
+    assert "its weights lie in 'w', which is missing beside it" in error(path)
+
+
+def test_operators_that_may_mean_something_else(tmp_path: Path) -> None:
+    stored = onnx.load(resnet(tmp_path))
+    for opset in (5, 999):
+        stored.opset_import[0].version = opset
+        (tmp_path / "other.onnx").write_bytes(stored.SerializeToString())
+        assert "other.onnx: " in error(tmp_path / "other.onnx")
+    assert "opset 999; versions 7 to" in error(tmp_path / "other.onnx")
+    stored.opset_import[0].version = 17
+    stored.opset_import.append(helper.make_opsetid("own", 1))
+    stored.graph.node[0].domain = "own"
+    onnx.save(stored, tmp_path / "other.onnx")
+    assert "own.Conv node '/net/conv0': this operator is not" in error(tmp_path / "other.onnx")
 
 
 def test_without_the_onnx_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,268 @@
+"""Policy networks read from ONNX files, as plain operations that need numpy alone.
+
+Neither torch nor onnxruntime may run inside a Lava process, so every node becomes an operation of
+``policy_network``, once. The operators are those of ``seenn convert``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seenn_deploy.errors import ModelError
+from seenn_deploy.graph import Array
+from seenn_deploy.onnx_file import OnnxModel, OnnxNode, external_files, read_onnx
+from seenn_deploy.policy_network import Operation, PolicyNetwork
+from seenn_deploy.policy_onnx import layer_sizes
+
+
+def read_network(model: OnnxModel, choices: Sequence[int] | None = None) -> PolicyNetwork:
+    """The network of a file, without its choices that of score k for k timesteps.
+
+    Raises
+    ------
+    ModelError
+        For a node that no operation stands for, named.
+    ValueError
+        When there is not one score a choice.
+    """
+    reader = _Reader(model)
+    scores = reader.values[-1]
+    if scores.ndim != 2:
+        raise ModelError(f"output {model.output!r} must come from Gemm or MatMul: a score a choice")
+    choices = tuple(choices or range(1, scores.shape[1] + 1))
+    network = PolicyNetwork(tuple(reader.operations), choices)
+    network.scores(_blank(model))
+    return network
+
+
+def describe(path: Path, session: Any) -> dict[str, Any]:
+    """What a file stands for that does not say it: one score a timestep, any number of classes.
+
+    Parameters
+    ----------
+    path : Path
+    session : onnxruntime.InferenceSession
+        Of the file; must compute the same.
+
+    Raises
+    ------
+    ValueError
+        When the file is no policy network.
+    """
+    try:
+        model = read_onnx(path)
+        network = read_network(model)
+    except ModelError as error:
+        text = str(error).removeprefix(f"{path}: ")
+        raise ValueError(f"{path}: {text}") from None
+    if external_files(path):
+        raise ValueError(
+            f"{path}: its weights lie in other files, a program carries one; export it with "
+            "external_data=False"
+        )
+    _check_equal(path, model, network, session)
+    return {
+        "choices": network.choices,
+        "T": len(network.choices),
+        "classes": 0,
+        "input_shape": model.input_shape,
+        "layers": layer_sizes(network, model.input_shape),
+    }
+
+
+def _check_equal(path: Path, model: OnnxModel, network: PolicyNetwork, session: Any) -> None:
+    """Refuse a file that does not run on one image, or that was not understood."""
+    image = np.random.default_rng(0).random((1, *model.input_shape), dtype=np.float32)
+    try:
+        (given,) = session.run(None, {model.input: image})
+    except Exception as error:  # onnxruntime raises kinds of its own
+        first = str(error).split("\n", maxsplit=1)[0]
+        raise ValueError(
+            f"{path}: does not run on one float32 image; export it with a dynamic batch ({first})"
+        ) from None
+    expected = network.scores(image)
+    if not np.allclose(given, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max()):
+        raise ValueError(f"{path}: onnxruntime computes other scores; please report this file")
+
+
+def _blank(model: OnnxModel) -> Array:
+    return np.zeros((1, *model.input_shape))
+
+
+class _Reader:
+    """Goes through the nodes; `place` says which result each tensor is.
+
+    `values` are the results of a blank image, so that what does not fit is found at its node.
+    """
+
+    def __init__(self, model: OnnxModel) -> None:
+        self.constants = model.constants
+        self.place = {model.input: 0}
+        self.operations: list[Operation] = []
+        self.values = [_blank(model)]
+        for node in model.nodes:
+            self._take(node)
+        if self.place.get(model.output) != len(self.operations):
+            raise ModelError(f"output {model.output!r} is not the last node's")
+
+    def _take(self, node: OnnxNode) -> None:
+        if node.op in _SAME:
+            self.place[node.outputs[0]] = self.place[node.inputs[0]]
+            return
+        if node.op not in _OPERATORS:
+            raise node.unsupported({*_OPERATORS, *_SAME})
+        operation = _OPERATORS[node.op](self, node)
+        try:
+            self.values.append(operation(self.values))
+        except (ValueError, IndexError) as error:
+            raise node.error(f"its shapes do not fit ({error})") from None
+        self.operations.append(operation)
+        self.place[node.outputs[0]] = len(self.operations)
+
+    def of(self, node: OnnxNode) -> tuple[int, ...]:
+        """The results that a node takes."""
+        return tuple(self.place[name] for name in node.inputs if name in self.place)
+
+    def rank(self, node: OnnxNode) -> int:
+        """Dimensions of the first result that a node takes, without the batch."""
+        return self.values[self.of(node)[0]].ndim - 1
+
+    def constant(self, node: OnnxNode, i: int) -> Array | None:
+        """The constant that is a node's i-th input, None where it was left out."""
+        if i >= len(node.inputs) or not node.inputs[i]:
+            return None
+        if node.inputs[i] not in self.constants:
+            raise node.error(f"input {i} is computed, a constant is expected")
+        found = self.constants[node.inputs[i]]
+        if not np.all(np.isfinite(found)):
+            raise node.error(f"constant {node.inputs[i]!r} holds NaN or infinity")
+        return found
+
+
+# --- operators -----------------------------------------------------------------------------------
+
+
+def _arrays(**arrays: Array | None) -> dict[str, Array]:
+    return {name: values for name, values in arrays.items() if values is not None}
+
+
+def _one(node: OnnxNode, name: str, default: list[int]) -> int:
+    """An attribute of several equal numbers."""
+    values = list(node.attribute(name, default))
+    if len(set(values)) != 1:
+        raise node.error(f"{name} {values}; equal ones are expected")
+    return int(values[0])
+
+
+def _conv(reader: _Reader, node: OnnxNode) -> Operation:
+    if node.attribute("auto_pad", "NOTSET") != "NOTSET" or _one(node, "dilations", [1, 1]) != 1:
+        raise node.error("auto_pad or dilations")
+    options = {
+        "stride": _one(node, "strides", [1, 1]),
+        "padding": _one(node, "pads", [0] * 4),
+        "groups": int(node.attribute("group", 1)),
+    }
+    arrays = _arrays(weight=reader.constant(node, 1), bias=reader.constant(node, 2))
+    return Operation("conv2d", reader.of(node), arrays, options)
+
+
+def _gemm(reader: _Reader, node: OnnxNode) -> Operation:
+    weight, bias = reader.constant(node, 1), reader.constant(node, 2)
+    assert weight is not None
+    if node.attribute("transA", 0):
+        raise node.error("transA")
+    weight = weight if node.attribute("transB", 0) else weight.T
+    bias = None if bias is None else np.broadcast_to(bias, weight.shape[:1])
+    scale, share = (np.float32(node.attribute(k, 1.0)) for k in ("alpha", "beta"))
+    arrays = _arrays(weight=scale * weight, bias=None if bias is None else share * bias)
+    return Operation("dense", reader.of(node), arrays)
+
+
+def _matmul(reader: _Reader, node: OnnxNode) -> Operation:
+    weight = reader.constant(node, 1)
+    assert weight is not None
+    return Operation("dense", reader.of(node), {"weight": weight.T})
+
+
+def _batch_norm(reader: _Reader, node: OnnxNode) -> Operation:
+    found = [reader.constant(node, i) for i in range(1, 5)]
+    gamma, beta, mean, var = (np.asarray(a, np.float64) for a in found)
+    scale = gamma / np.sqrt(var + node.attribute("epsilon", 1e-5))
+    shift = beta - mean * scale
+    shape = (-1, *[1] * (reader.rank(node) - 1))
+    arrays = {"scale": scale.reshape(shape), "shift": shift.reshape(shape)}
+    return Operation("affine", reader.of(node), arrays)
+
+
+def _arithmetic(reader: _Reader, node: OnnxNode) -> Operation:
+    """Of two results, a sum; of one and a constant, a scale and a shift."""
+    of = reader.of(node)
+    if node.op == "Add" and len(of) == 2:
+        return Operation("add", of)
+    if len(of) != 1 or (node.op in ("Sub", "Div") and node.inputs[1] not in reader.constants):
+        raise node.error("takes one result and a constant")
+    other = next(i for i, name in enumerate(node.inputs) if name in reader.constants)
+    value = np.asarray(reader.constant(node, other), np.float64)
+    one, nothing = np.ones_like(value), np.zeros_like(value)
+    scale, shift = {
+        "Add": (one, value),
+        "Sub": (one, -value),
+        "Mul": (value, nothing),
+        "Div": (one / value, nothing),
+    }[node.op]
+    return Operation("affine", of, {"scale": scale, "shift": shift})
+
+
+def _relu(reader: _Reader, node: OnnxNode) -> Operation:
+    return Operation("relu", reader.of(node))
+
+
+def _clip(reader: _Reader, node: OnnxNode) -> Operation:
+    """Bounds are inputs since opset 11, attributes before."""
+    low, high = reader.constant(node, 1), reader.constant(node, 2)
+    bounds = {
+        "low": node.attribute("min", -inf) if low is None else low,
+        "high": node.attribute("max", inf) if high is None else high,
+    }
+    return Operation("clip", reader.of(node), {k: np.asarray(v) for k, v in bounds.items()})
+
+
+def _whole_average(reader: _Reader, node: OnnxNode) -> Operation:
+    return Operation("average", reader.of(node)[:1])
+
+
+def _reduce_mean(reader: _Reader, node: OnnxNode) -> Operation:
+    axes = node.attribute("axes", None)
+    axes = reader.constant(node, 1) if axes is None else axes
+    if axes is None or sorted(int(a) % 4 for a in np.ravel(axes)) != [2, 3]:
+        raise node.error(f"axes {axes}; height and width are expected")
+    return _whole_average(reader, node)
+
+
+def _average(reader: _Reader, node: OnnxNode) -> Operation:
+    kernel = _one(node, "kernel_shape", [])
+    if _one(node, "strides", [1, 1]) != kernel or any(node.attribute("pads", [0])):
+        raise node.error("windows that overlap or are padded")
+    if _one(node, "dilations", [1]) != 1:
+        raise node.error("dilated pools are not supported")
+    return Operation("average", reader.of(node), options={"kernel": kernel})
+
+
+_SAME = ("Identity", "Flatten", "Reshape", "Dropout", "Squeeze")  # a dense layer flattens anyway
+_OPERATORS: dict[str, Callable[[_Reader, OnnxNode], Operation]] = {
+    "Conv": _conv,
+    "Gemm": _gemm,
+    "MatMul": _matmul,
+    "BatchNormalization": _batch_norm,
+    "Clip": _clip,
+    **dict.fromkeys(("Add", "Sub", "Mul", "Div"), _arithmetic),
+    "Relu": _relu,
+    "GlobalAveragePool": _whole_average,
+    "ReduceMean": _reduce_mean,
+    "AveragePool": _average,
+}
