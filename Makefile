@@ -54,14 +54,14 @@ distclean: clean  ## and both environments
 	rm -rf $(VENV) $(LAVA)
 
 # torch first and alone, exactly as pinned: no other request may ever choose a build of it;
-# SpikingJelly without its dependencies, which are torchvision, tensorboard and more
+# SpikingJelly and Norse without their dependencies, which are torchvision, tensorboard and more
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v < (3, 14) else \
 	  "seenn-deploy needs Python 3.10 to 3.13, this is %d.%d: make PYTHON=python3.11" % v)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet -c constraints.txt "$$(grep '^torch==' constraints.txt)"
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
-	$(BIN)/pip install --quiet --no-deps -c constraints.txt spikingjelly
+	$(BIN)/pip install --quiet --no-deps -c constraints.txt spikingjelly norse
 	touch $@
 
 # other tools' counters

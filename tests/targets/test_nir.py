@@ -211,3 +211,12 @@ def test_spikingjelly_gives_the_same(tmp_path: Path, tau: float, tau_syn: float)
     path = export(program, tmp_path)
     found = others(path, exchange.import_from_nir, dt=1.0 if tau == 1 else 1e-4)
     np.testing.assert_allclose(found, simulate(program, frames(), threads=1).logits[0], atol=1e-5)
+
+
+@pytest.mark.parametrize(("tau", "tau_syn"), [(1.0, 0.0), (0.5, 0.5), (0.9, 0.5)])
+def test_norse_gives_the_same(tmp_path: Path, tau: float, tau_syn: float) -> None:
+    """Of IF and CubaLIF; Norse ignores the r of a LIF, and warns."""
+    reader = pytest.importorskip("norse.torch").from_nir
+    program = compile(network(tau, tau_syn))
+    found = others(export(program, tmp_path), reader, dt=1.0 if tau == 1 else 1e-4)
+    np.testing.assert_allclose(found, simulate(program, frames(), threads=1).logits[0], atol=1e-5)
