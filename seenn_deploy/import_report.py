@@ -37,7 +37,8 @@ def reported(
     """
     report = LossReport(str(graph.provenance["source"]))
     for name, value in graph.provenance.get("assumed", {}).items():
-        report.faithful("assumed", f"{name} = {value}, where the file says nothing else")
+        text = f"no {name}" if value is None else f"{name} = {value}"
+        report.faithful("assumed", f"{text}, where the file says nothing else")
     for node in graph.layers:
         if changed and node.name in changed:
             report.approximated(node.name, *changed[node.name])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import accumulate
 
 from rich.markup import escape
 from rich.table import Table
 
 from seenn_deploy.loss_report import Finding, LossReport
 
-_MOST = 3  # places named where the same was done in many
+_MOST = 60  # characters of places that are named where the same was done in many
 
 
 def loss_table(report: LossReport) -> Table:
@@ -38,5 +39,8 @@ def _rows(report: LossReport) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _places(names: list[str]) -> str:
-    left = len(names) - _MOST
-    return ", ".join(names[:_MOST]) + (f", .. ({left} more)" if left > 0 else "")
+    """The first names that take one line, at least one."""
+    lengths = accumulate(len(name) + 2 for name in names)
+    shown = names[: max(1, sum(length <= _MOST for length in lengths))]
+    left = len(names) - len(shown)
+    return ", ".join(shown) + (f", .. ({left} more)" if left else "")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 WIDTH = 100
 MOST_STEPS = 20  # exits are listed step by step up to here
+A_ROW = 4  # of them
 
 
 def console(stderr: bool = False) -> Console:
@@ -82,10 +83,21 @@ def shape_text(shape: Iterable[int]) -> str:
     return "x".join(map(str, shape))
 
 
+def _numbers(name: str, *headings: str) -> Table:
+    """A table of numbers by name; a long name takes several lines, no number is cut."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column(name, overflow="fold")
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
 def layer_table(program: Program, layers: list[LayerInfo]) -> Table:
     """One line a layer."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("layer", "synapses from", "in", "out"):
+    for name in ("layer", "synapses from"):
+        table.add_column(name, overflow="fold")
+    for name in ("in", "out"):
         table.add_column(name, no_wrap=True)
     for name in ("neurons", "synapses", "dense MACs", "depth"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -198,23 +210,22 @@ def _schedule_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def histogram_text(histogram: Mapping[str, int]) -> str:
-    """Exits at each step with their share; of many steps the quartiles."""
+    """Exits at each step with their share, four a line; of many steps the quartiles."""
     total = max(sum(histogram.values()), 1)
     if len(histogram) > MOST_STEPS:
         steps = np.repeat([int(t) for t in histogram], list(histogram.values()))
-        names = ("first", "a quarter by", "half by", "three quarters by", "last")
+        names = ("first", "25 % by", "50 % by", "75 % by", "last")
         marks = np.quantile(steps, (0, 0.25, 0.5, 0.75, 1), method="inverted_cdf")
-        return "   ".join(f"{name} t={t}" for name, t in zip(names, marks, strict=True))
-    return "   ".join(f"t={t}: {n} ({100 * n / total:.1f} %)" for t, n in histogram.items())
+        return ", ".join(f"{name} t={t}" for name, t in zip(names, marks, strict=True))
+    shares = [f"t={t}: {n} ({100 * n / total:.1f} %)" for t, n in histogram.items()]
+    rows = [shares[i : i + A_ROW] for i in range(0, len(shares), A_ROW)]
+    return "\n".join("   ".join(row) for row in rows)
 
 
 def quantized_tables(program: Program, changes: PrecisionReport | None) -> Iterator[Table]:
     """Scales and rounding by layer and, of a comparison on images, what they changed."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("layer", no_wrap=True)
-    headings = ("scale", "threshold", "largest w", "clipped w", "rounding", "headroom bits")
-    for name in (*headings, *(("spikes changed",) if changes else ())):
-        table.add_column(name, justify="right", no_wrap=True)
+    headings = ("scale", "threshold", "largest w", "clipped w", "rounding", "headroom")
+    table = _numbers("layer", *headings, *(("changed",) if changes else ()))
     for layer in program.provenance["quantized"]:
         share = changes.spikes_changed.get(layer["name"]) if changes else None
         table.add_row(
@@ -224,7 +235,7 @@ def quantized_tables(program: Program, changes: PrecisionReport | None) -> Itera
             str(layer["largest_weight"]),
             str(layer["clipped_weights"]),
             f"{100 * layer['worst_rounding']:.2f} %",
-            f"{layer['headroom_bits']:.1f}",
+            f"{layer['headroom_bits']:.1f} bits",
             *(("-" if share is None else f"{100 * share:.3f} %",) if changes else ()),
         )
     yield table
@@ -265,18 +276,8 @@ def device_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def verify_tables(report: VerifyReport) -> Iterator[Table]:
     """How a device compares with the simulator: layer by layer, then the verdict."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("layer", no_wrap=True)
-    names = (
-        "neuron-steps",
-        "differing spikes",
-        "ties",
-        "consequences",
-        "mismatches",
-        "v differing",
-    )
-    for name in names:
-        table.add_column(name, justify="right", no_wrap=True)
+    headings = ("neuron-steps", "differing", "ties", "consequences", "mismatches", "v differing")
+    table = _numbers("layer", *headings)
     for layer in report.layers:
         ties = (layer.ties, layer.consequences, layer.mismatches)
         counts = (layer.mismatching, *ties, layer.potentials)
@@ -422,10 +423,7 @@ def _confidence(alpha: float) -> str:
 
 
 def _point_table(rows: Iterable[tuple[str, Point]], cost: str) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False, title_justify="left")
-    table.add_column("", no_wrap=True)
-    for name in ("accuracy", "mean steps", "SNN uJ", "policy uJ", "total uJ"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = _numbers("", "accuracy", "mean steps", "SNN uJ", "policy uJ", "total uJ")
     for name, p in rows:
         energies = (p.energy, p.policy_energy, p.total_energy)
         table.add_row(
@@ -448,10 +446,7 @@ def _published_table(found: Evaluation) -> Table:
         "aet": found.aet,
         "empirical_aet": found.empirical_aet,
     }
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("published", no_wrap=True)
-    for name in ("accuracy", "mean steps", "AET", "empirical AET"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = _numbers("published", "accuracy", "mean steps", "AET", "empirical AET")
     rows = [(f"this program, T={T}", ours)]
     rows = [(p.what, {k: getattr(p, k) for k in ours}) for p in PUBLISHED] + rows
     for what, figures in rows:

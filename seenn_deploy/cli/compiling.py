@@ -302,8 +302,6 @@ def _converted(provenance: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _short(value: Any) -> str:
-    return (
-        "x".join(map(str, value))
-        if isinstance(value, list) and all(isinstance(v, int) for v in value)
-        else str(value)
-    )
+    if isinstance(value, list) and all(isinstance(v, int) for v in value):
+        return "x".join(map(str, value))
+    return "none" if value is None else str(value)

@@ -84,8 +84,8 @@ _RULE_OPTIONS = together(
     click.option("--exit-file", type=click.Path(path_type=Path),
                  help="Exit rule from a file of `seenn calibrate` or `seenn sweep`."),
     click.option("--policy", type=click.Path(path_type=Path),
-                 help="SEENN-II: a policy network as ONNX, of `seenn train policy` or with one score "
-                 "a timestep."),
+                 help="SEENN-II: a policy network as ONNX, of `seenn train policy` or with one "
+                 "score a timestep."),
 )  # fmt: skip
 
 

@@ -1,0 +1,75 @@
+"""Tables for a terminal: nothing cut, whatever the layers are called."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+import numpy as np
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from seenn_deploy import reports
+from seenn_deploy.building import Net
+from seenn_deploy.compiler.pipeline import compile
+from seenn_deploy.exits.confidence import Confidence
+from seenn_deploy.graph import Dense, Population, Source, SpikingGraph
+from seenn_deploy.inspection import inspect
+from seenn_deploy.loss_report import LossReport
+from seenn_deploy.loss_table import loss_table
+from seenn_deploy.program import Program
+from seenn_deploy.verify_report import LayerReport, VerifyReport
+
+LONG = [f"feature_extractor/feature_extractor.{i}/activation_function/Relu" for i in range(3)]
+
+
+def text(table: Table, width: int = reports.WIDTH) -> str:
+    out = StringIO()
+    Console(file=out, width=width).print(table)
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= width and "…" not in out.getvalue()
+    return out.getvalue()
+
+
+def program(precision: str) -> Program:
+    net = Net(Source("image", (1, 1, 4)), Population("", ()))
+    last, rng = "image", np.random.default_rng(0)
+    for name in LONG:
+        last = net.spike(name, (last, (Dense(rng.normal(0, 1, (4, 4))),)))
+    net.read_out("logits", (last, (Dense(rng.normal(0, 1, (3, 4))),)))
+    assumed = {"mean": [0.0], "std": [1.0]}
+    graph = SpikingGraph(net.nodes, net.projections, 4, {"assumed": assumed})
+    return compile(graph, Confidence(0.9), precision=precision)
+
+
+def test_long_names_fold_and_numbers_stay() -> None:
+    layers = tuple(LayerReport(name, 123_456_789, 12_345) for name in LONG)
+    report = VerifyReport("lava", 2, layers, (), ((1, 1), (4, 4)), 0, 0.0, (8, 8), 1.5)
+    for width in (80, reports.WIDTH):
+        table, _ = reports.verify_tables(report)
+        shown = text(table, width)
+        assert shown.count("123,456,789") == shown.count("12345") == len(LONG)
+        assert all(x in shown for x in ("neuron-steps", "consequences", "v differing"))
+        whole = inspect(program("float32"))
+        assert "dense MACs" in text(reports.layer_table(program("float32"), whole), width)
+
+
+def test_int8_layers() -> None:
+    table, _ = reports.quantized_tables(program("int8"), None)
+    assert "headroom" in text(table)
+
+
+@pytest.mark.parametrize(("T", "lines"), [(4, 1), (8, 2), (300, 1)])
+def test_exits_break_between_steps(T: int, lines: int) -> None:
+    shown = reports.histogram_text({str(t): 25 for t in range(1, T + 1)})
+    assert len(shown.splitlines()) == lines
+    assert all(part.count("t=") == 1 for line in shown.splitlines() for part in line.split("   ")
+               if lines > 1)  # fmt: skip
+    assert max(map(len, shown.splitlines())) <= 100 - len("the same as a dense ANN  ")
+
+
+def test_places_of_a_loss_report_stay_short() -> None:
+    report = LossReport("net.onnx")
+    for name in LONG:
+        report.approximated(name, "Relu: an integrate-and-fire neuron", "at most 1/32")
+    assert ".. (2 more)" in " ".join(text(loss_table(report)).split())
