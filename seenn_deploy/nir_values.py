@@ -88,6 +88,15 @@ class Value:
         """The same, `lag` timesteps later."""
         return replace(self, terms=tuple(replace(t, lag=t.lag + lag) for t in self.terms))
 
+    def delayed_each(self, lags: Array) -> Value:
+        """The same, each neuron as many timesteps later as `lags` says: a list for each lag."""
+        parts = [(lag, lags.ravel() == lag) for lag in np.unique(lags).tolist()]
+        _check_terms(len(parts) * len(self.terms))
+        grid = grid_of(self.shape)
+        return replace(
+            self, terms=tuple(_only(t, at, lag, grid) for t in self.terms for lag, at in parts)
+        )
+
     def scaled(self, scale: Array) -> Value:
         """The same times `scale`, one number or one a neuron."""
         if scale.ndim and scale.shape != self.shape:
@@ -130,10 +139,14 @@ def total(values: list[Value]) -> Value:
         When there are too many terms.
     """
     terms = tuple(t for v in values for t in v.terms)
-    if len(terms) > MOST_TERMS:
-        raise ModelError(f"is a sum of {len(terms)} paths; at most {MOST_TERMS} can be taken")
+    _check_terms(len(terms))
     biases = [v.bias for v in values if v.bias is not None]
     return Value(terms, values[0].shape, sum(biases[1:], biases[0]) if biases else None)
+
+
+def _check_terms(found: int) -> None:
+    if found > MOST_TERMS:
+        raise ModelError(f"is a sum of {found} paths; at most {MOST_TERMS} can be taken")
 
 
 def grid_of(shape: Shape) -> Shape:
@@ -286,6 +299,14 @@ def _term_list(term: Term) -> Listed:
         shape = step.out_shape(shape)
     source, target, weight = found
     return source, target, weight * np.broadcast_to(term.scale.ravel(), prod(shape))[target]
+
+
+def _only(term: Term, at: Array, lag: int, grid: Shape) -> Term:
+    """What arrives at some of the neurons alone, `lag` timesteps later."""
+    source, target, weight = _term_list(term)
+    kept = at[target]
+    listed = _compressed((source[kept], target[kept], weight[kept]), prod(term.shape), grid)
+    return replace(term, lag=term.lag + lag, maps=(listed,), scale=np.ones(()))
 
 
 def _join(first: Listed, second: Listed) -> Listed:

@@ -9,7 +9,7 @@ Affine, Linear         synapses, as Conv1d and Conv2d
 Scale                  goes into the weights before or behind it
 SumPool2d, AvgPool2d   folded; overlapping or padded windows are convolutions
 Flatten                nothing, or another shape
-Delay                  a lag in whole timesteps
+Delay                  a lag in whole timesteps, one for all or one a neuron
 NIRGraph               inlined, its nodes under dotted names
 =====================  ============================================================================
 
@@ -45,6 +45,7 @@ from seenn_deploy.graph import (
 from seenn_deploy.loss_report import LossReport, RefusedError
 from seenn_deploy.nir_file import NirModel, NirNode, as_shape, feedback, read_nir, read_sidecar
 from seenn_deploy.nir_neurons import (
+    CLOSE,
     INTEGRATORS,
     SPIKING,
     Discretisation,
@@ -60,6 +61,7 @@ from seenn_deploy.nir_values import Term, Value, finished, grid_of, total
 SUFFIXES = (".nir",)
 DEFAULT_T = 16
 LARGEST = 1 << 28  # elements of a layer: more is a damaged file
+LONGEST = 1 << 20  # timesteps of a delay: more is another unit of time
 
 
 def read(
@@ -122,10 +124,10 @@ def read(
     dt = infer_dt(model.nodes.values(), report) if dt is None else float(dt)
     rules = Discretisation(dt, integration or "euler", reset or "hard", report)
     try:
-        net = _Lowering(model, rules, coding or "events").net
+        T = DEFAULT_T if T is None else T
+        net = _Lowering(model, rules, coding or "events", T).net
         used = normalize_input(net, mean, std, normalize=True)
         used |= bin_recordings(net, step_us or 0.0, bool(counts_events))
-        T = DEFAULT_T if T is None else T
         assumed = {
             "T": T,
             "dt": dt,
@@ -181,8 +183,8 @@ def _check_options(
 class _Lowering:
     """One NIR node after the other; `net` is what comes of them."""
 
-    def __init__(self, model: NirModel, rules: Discretisation, coding: Any) -> None:
-        self.model, self.rules, self.report = model, rules, rules.report
+    def __init__(self, model: NirModel, rules: Discretisation, coding: Any, T: int) -> None:
+        self.model, self.rules, self.report, self.T = model, rules, rules.report, T
         self._check_integrators()
         self.steps = {n.name: self._steps(n) for n in model.nodes.values() if n.kind == "Delay"}
         self.late = self._implicit_lags()
@@ -223,27 +225,42 @@ class _Lowering:
 
     # --- time ---
 
-    def _steps(self, node: NirNode) -> int:
-        """A delay in timesteps."""
-        delays = np.ravel(np.asarray(node.values["delay"], np.float64)) / self.rules.dt
-        exact = float(delays[0]) if delays.size else 0.0
-        if not np.all(np.isfinite(delays)) or np.any(delays < 0):
-            self.report.refuse(node.where, "is negative, NaN or infinite", "export it again")
-        if not np.allclose(delays, exact, rtol=1e-6, atol=1e-6):
-            self.report.refuse(node.where, "differs from neuron to neuron", "split it into several")
-        whole = round(exact)
-        if abs(exact - whole) > 1e-4:
-            self.report.approximated(
-                node.where, f"became {whole} timesteps", f"{abs(exact - whole):.3g} of a timestep"
+    def _steps(self, node: NirNode) -> Array:
+        """A delay in timesteps: one, or one a neuron."""
+        try:
+            exact = _finite(node, "delay") / self.rules.dt
+        except ModelError as error:
+            self._refuse(node, error)
+        if not exact.size or exact.min() < 0:
+            self.report.refuse(node.where, "is negative or empty", "export it again")
+        if exact.max() > LONGEST:
+            self.report.refuse(
+                node.where, f"is {exact.max():.6g} timesteps", "give dt in the file's unit of time"
             )
-        else:
-            self.report.faithful(node.where, f"{whole} timesteps")
-        return whole
+        whole = np.round(exact)
+        late, off = float(whole.max()), float(np.abs(exact - whole).max())
+        if off > max(1e-4, CLOSE * late):
+            self.report.approximated(
+                node.where,
+                f"became {_from_to(whole)} timesteps",
+                f"{off:.3g} of a timestep",
+            )
+        elif late <= self.T:
+            self.report.faithful(node.where, f"{_from_to(whole)} timesteps")
+        if late > self.T:
+            self.report.approximated(
+                node.where,
+                f"{late:g} timesteps became {self.T}",
+                f"nothing: what is so late does not arrive by T = {self.T}",
+            )
+        steps = np.minimum(whole, self.T).astype(np.int64)
+        return steps if np.any(steps != steps.flat[0]) else np.asarray(steps.flat[0])
 
     def _implicit_lags(self) -> set[tuple[str, str]]:
         """The edges that close a loop without a Delay: what they carry arrives a timestep later."""
         edges, nodes = self.model.edges, self.model.nodes
-        waiting = {name for name, steps in self.steps.items() if steps}
+        waiting = {name for name, steps in self.steps.items() if np.all(steps)}
+        self._check_delays_in_loops()
         at_once = [e for e in edges if e[1] not in waiting]
         instant = [e for e in at_once if nodes[e[0]].kind not in ("IF", "LIF", "CubaLIF")]
         linear = [e for e in edges if nodes[e[0]].kind not in SPIKING]
@@ -260,6 +277,16 @@ class _Lowering:
         for a, b in sorted(found):
             self.report.faithful(f"edge {a!r} -> {b!r}", "closes a loop: one timestep later")
         return found
+
+    def _check_delays_in_loops(self) -> None:
+        mixed = {n for n, steps in self.steps.items() if np.any(steps) and not np.all(steps)}
+        for part in nx.strongly_connected_components(nx.DiGraph(self.model.edges)):
+            for name in sorted(mixed & part) if len(part) > 1 else ():
+                self.report.refuse(
+                    self.model.nodes[name].where,
+                    "is 0 for some neurons only, in a loop",
+                    "split it, so that what closes the loop is delayed or is not",
+                )
 
     # --- shapes ---
 
@@ -408,10 +435,14 @@ def _arrows(loop: list[str]) -> str:
     return " -> ".join([*loop, loop[0]])
 
 
+def _from_to(values: Array) -> str:
+    low, high = values.min(), values.max()
+    return f"{low:.6g}" if low == high else f"{low:.6g} to {high:.6g}"
+
+
 def _described(neuron: Neuron) -> str:
-    gain = neuron.gain.ravel()
-    times = f"{gain[0]:.6g}" if np.all(gain == gain[0]) else f"{gain.min():.6g} to {gain.max():.6g}"
     syn = f", current leak {neuron.tau_syn:.6g}" if neuron.tau_syn else ""
+    times = _from_to(neuron.gain)
     return f"leak {neuron.tau:.6g}{syn}, threshold {neuron.v_threshold:g}, inputs times {times}"
 
 
@@ -551,9 +582,12 @@ def _flatten(_: _Lowering, node: NirNode, value: Value) -> Value:
 
 
 def _delay(net: _Lowering, node: NirNode, value: Value) -> Value:
-    if value.bias is not None and net.steps[node.name]:
+    steps, given = net.steps[node.name], np.shape(node.values["delay"])
+    if prod(given) != 1 and given != value.shape:
+        raise ModelError(f"delays shape {given}, receives {value.shape}")
+    if value.bias is not None and np.any(steps):
         raise ModelError("delays a bias; put the Delay before the layer that has it")
-    return value.delayed(net.steps[node.name])
+    return value.delayed_each(steps) if steps.ndim else value.delayed(int(steps))
 
 
 def _relay(_: _Lowering, __: NirNode, value: Value) -> Value:

@@ -26,7 +26,7 @@ def _value(
     if name not in said:
         total: Any = 0.0
         for pre, post in graph.edges:
-            if post == name and pre in above:  # closes a loop
+            if post == name and pre in (*above, name):  # closes a loop
                 total = total + before.get(pre, np.zeros(_size(graph.nodes[pre])))
             elif post == name:
                 total = total + _value(graph, pre, said, before, state, rules, [*above, name])
@@ -53,8 +53,9 @@ def _step(  # noqa: PLR0911
             return np.reshape(x, -1)
         case "Delay":
             s.setdefault("line", []).append(x)
-            late = round(float(np.ravel(node.delay)[0]) / dt)
-            return s["line"][-1 - late] if len(s["line"]) > late else np.zeros_like(x)
+            line, lags = s["line"], np.round(np.broadcast_to(node.delay, x.shape) / dt)
+            early = [np.where(lags == lag, past, 0) for lag, past in enumerate(reversed(line))]
+            return sum(early)
         case "Conv2d":
             return _conv(
                 x, node.weight, node.stride, node.padding, node.dilation, node.groups, node.bias

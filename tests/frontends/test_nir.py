@@ -187,6 +187,48 @@ def test_recurrence_delay_and_threshold(tmp_path: Path) -> None:
     assert [e.lag for e in graph.into("n")] == [0, 1] and graph.into("step")[0].lag == 2
 
 
+def test_a_delay_for_each_neuron(tmp_path: Path) -> None:
+    """Behind a neuron and behind synapses; only the synapses that there are."""
+    made = Maker((5,), seed=4)
+    made.linear("fc", "input", 5, 8)
+    made.add("early", nir.Delay(np.array([0, 1, 2, 0, 0, 1, 2, 2]) * 1e-4), "fc")
+    made.add("n", lif(8, v_threshold=0.5), "early")
+    made.add("late", nir.Delay(np.array([3, 1, 0, 1, 0, 1, 0, 1]) * 1e-4), "n")
+    made.linear("out", "late", 8, 3)
+    graph = check(made.finish("out", 3), made, tmp_path, 1e-4)
+    into = {e.lag: len(e.synapses.weight) for e in graph.into("n")}
+    assert into == {lag: np.count_nonzero(made.nodes["fc"].weight[rows])
+                    for lag, rows in ((0, [0, 3, 4]), (1, [1, 5]), (2, [2, 6, 7]))}  # fmt: skip
+
+
+def test_delays_of_0_and_more_in_a_loop_are_refused(tmp_path: Path) -> None:
+    made = Maker((5,))
+    made.linear("fc", "input", 5, 8)
+    made.add("n", lif(8), "fc", "late")
+    made.add("late", nir.Delay(np.arange(8) * 1e-4), "n")
+    with pytest.raises(ModelError, match=r"Delay node 'late'.*loop"):
+        import_model(write(made.finish("n", 8), tmp_path))
+
+
+def test_a_neuron_that_feeds_itself(tmp_path: Path) -> None:
+    made = Maker((5,), seed=4)
+    made.linear("fc", "input", 5, 8)
+    made.add("n", lif(8), "fc", "n")
+    assert [e.lag for e in check(made.finish("n", 8), made, tmp_path, 1e-4).into("n")] == [0, 1]
+
+
+def test_what_is_delayed_beyond_the_end_never_arrives(tmp_path: Path) -> None:
+    made = Maker((5,))
+    made.linear("fc", "input", 5, 8)
+    made.linear("far", "input", 5, 8)
+    made.add("late", nir.Delay(np.full(8, 1.0)), "far")
+    made.add("n", lif(8), "fc", "late")
+    graph = check(made.finish("n", 8), made, tmp_path, 1e-4)
+    assert sorted(e.lag for e in graph.into("n")) == [0, STEPS]
+    with pytest.raises(SeennError, match=r"'late': 10000 timesteps became 4"):
+        import_model(tmp_path / "net.nir", T=4, strict=True)
+
+
 def test_the_readout_may_leak(tmp_path: Path) -> None:
     made = Maker((5,), seed=5)
     made.linear("fc", "input", 5, 8)
@@ -300,6 +342,8 @@ def _broken() -> dict[str, tuple[Any, str]]:
         "inner readout": (put("n", nir.LI(np.ones(8), np.ones(8), np.zeros(8))), "'n'.*readout"),
         "nothing": (put("n", nir.CubaLI(*[np.ones(8)] * 4)), "'n'.*readout"),
         "delay": (put("fc", nir.Delay(np.full(5, -1.0))), "Delay node 'fc'.*negative"),
+        "unit": (put("fc", nir.Delay(np.full(5, 1e9))), "'fc': is 1e.13 timesteps; give dt"),
+        "delays": (put("fc", nir.Delay(np.full(4, 1e-4))), "'fc'.*delays shape"),
     }
     return {name: (graph(change), text) for name, (change, text) in cases.items()}
 
