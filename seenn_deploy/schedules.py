@@ -12,6 +12,8 @@ speculative    inject every step until the exit comes out            t* + D     
                                                                                          .. t*+D
 gated          inject the next step only after "go on"               t* (D + 1)          nothing
 =============  ====================================================  ==================  =========
+
+A speculative schedule behind a policy network, or with no early exit, knows T_i too: it pipelines.
 """
 
 from __future__ import annotations
@@ -134,6 +136,12 @@ def initiation_interval(schedule: str, exit_step: Array, depth: int, T: int) -> 
     return np.minimum(steps, T) if schedule == "speculative" else steps
 
 
+def followed(program: Program) -> str:
+    """The schedule as it runs: with timesteps known before the start nothing is speculative."""
+    known = program.exit_rule.to_dict()["rule"] in KNOWN_BEFORE
+    return "pipelined" if known and program.schedule == "speculative" else program.schedule
+
+
 def wasted_counts(program: Program, run: RunResult) -> Counts:
     """Counts (N, L, T) of the steps that were injected before the exit was known.
 
@@ -144,7 +152,7 @@ def wasted_counts(program: Program, run: RunResult) -> Counts:
     DataError
         When the schedule is speculative and the run stopped at the exits.
     """
-    if program.schedule != "speculative":
+    if followed(program) != "speculative":
         return run.counts.between(run.exit_step, run.exit_step)
     if not run.full_trace:
         raise DataError(
@@ -173,13 +181,13 @@ def work(program: Program, run: RunResult) -> ScheduleReport:
         When the run lacks the counts behind the exits that a speculative schedule needs.
     """
     check(program.schedule, program.exit_rule)
-    stages = depth(program)
+    stages, schedule = depth(program), followed(program)
     wasted, useful = wasted_counts(program, run), run.charged
     return ScheduleReport(
         program.schedule,
         stages,
-        latency(program.schedule, run.exit_step, stages),
-        initiation_interval(program.schedule, run.exit_step, stages, program.T),
+        latency(schedule, run.exit_step, stages),
+        initiation_interval(schedule, run.exit_step, stages, program.T),
         useful.ac.sum(axis=(1, 2)),
         wasted.ac.sum(axis=(1, 2)),
         useful.mac.sum(axis=(1, 2)),
@@ -194,19 +202,19 @@ def depth(program: Program) -> int:
 
 def summary(program: Program, run: RunResult, cost: str | Path = "paper") -> dict[str, Any]:
     """A schedule's figures for a report; wasted work is None where the run cannot tell it."""
-    stages = depth(program)
-    interval = initiation_interval(program.schedule, run.exit_step, stages, program.T)
+    stages, schedule = depth(program), followed(program)
+    interval = initiation_interval(schedule, run.exit_step, stages, program.T)
     found = {
         "schedule": program.schedule,
         "depth": stages,
-        "latency_steps": float(latency(program.schedule, run.exit_step, stages).mean()),
+        "latency_steps": float(latency(schedule, run.exit_step, stages).mean()),
         "initiation_interval_steps": float(interval.mean()),
         "wasted_ac_per_sample": None,
         "wasted_mac_per_sample": None,
         "wasted_share": None,
         "wasted_energy_uJ_per_sample": None,
     }
-    if program.schedule == "speculative" and not run.full_trace:
+    if schedule == "speculative" and not run.full_trace:
         return found
     wasted = wasted_counts(program, run).by_layer()
     energy = costs.load(cost).energy(wasted, run.sizes)

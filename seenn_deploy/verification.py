@@ -83,8 +83,9 @@ def wrong_latencies(program: Program, ran: DeviceRun, full_trace: bool) -> int:
     """Samples whose start or latency is not what the schedule says of the device's own exits."""
     depth = schedules.depth(program)
     last = np.full_like(ran.exit_step, program.T) if full_trace else ran.exit_step
-    latency = schedules.latency(program.schedule, last, depth)
-    interval = schedules.initiation_interval(program.schedule, last, depth, program.T)
+    schedule = schedules.followed(program)
+    latency = schedules.latency(schedule, last, depth)
+    interval = schedules.initiation_interval(schedule, last, depth, program.T)
     wrong = ran.hardware_steps != latency
     wrong[1:] |= np.diff(ran.start) != interval[:-1]
     return int(wrong.sum())

@@ -15,7 +15,7 @@ from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.targets import write
 from seenn_deploy.targets.lava import policy
 from seenn_deploy.targets.lava.device import DeviceRun, run
-from seenn_deploy.verification import _Comparison
+from seenn_deploy.verification import _Comparison, wrong_latencies
 from seenn_deploy.verify_exact import ExactComparison
 from tests import naive, naive_integer
 from tests.lava import graphs, integer_graphs, policies
@@ -98,14 +98,18 @@ def test_gated(tmp_path: Path, precision: str) -> None:
     assert np.array_equal(ran.hardware_steps, ran.exit_step * (D + 1))
 
 
-@pytest.mark.parametrize("precision", ["int8", "float32"])
-def test_pipelined_behind_a_policy(tmp_path: Path, precision: str) -> None:
+@pytest.mark.parametrize(
+    ("precision", "schedule"),
+    [("int8", "pipelined"), ("float32", "pipelined"), ("int8", "speculative")],
+)
+def test_pipelined_behind_a_policy(tmp_path: Path, precision: str, schedule: Any) -> None:
     """The policy network runs inside the source's process; no step is wasted, none is empty."""
     graph = program(precision, 4).graph
     rule = policies.convolutional(graph, tmp_path / "policy.onnx", (1, 2, 3, 4), seed=2)
-    program_ = program(precision, 4, rule).with_schedule("pipelined")
+    program_ = program(precision, 4, rule).with_schedule(schedule)
     images = graphs.images(graph, 16)
     ran = on_lava(program_, tmp_path / "bundle", images)
+    assert wrong_latencies(program_, ran, False) == 0
     assert ran.exit_step.tolist() == rule.steps(list(images)).tolist()
     assert_as_simulated(ran, program_, images)
     assert np.array_equal(ran.start, np.cumsum(ran.exit_step) - ran.exit_step)
