@@ -8,7 +8,9 @@ unrolled inside it. ``seenn_deploy.adapters`` says what the layers are,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from seenn_deploy.building import Net, normalize_input
 from seenn_deploy.graph import Population, Source, SpikingGraph
@@ -59,12 +61,13 @@ def read(
     from seenn_deploy.torch_import.layers import with_opaque_layers
 
     report = LossReport(type(module).__name__)
+    _check_given(module, example_input, T, report)
     opaque, layers = with_opaque_layers(module, report)
     if not layers:
         report.refuse(
             "module", "no spiking layer in it", "docs/torch.md names those that are known"
         )
-    walk, outputs = _walked(opaque, layers, example_input, report)
+    walk, outputs = _walked(opaque, layers, _as_float32(example_input), report)
     source = _source(walk, coding)
     nodes, projections = Assembly(walk, source.shape).graph(outputs)
     net = Net(source, Population("", ()))
@@ -86,18 +89,44 @@ def read(
     return SpikingGraph(net.nodes, net.projections, steps, provenance)
 
 
+def _check_given(module: Any, example_input: Any, T: Any, report: LossReport) -> None:
+    """Refuse what cannot be traced at all, and timesteps that are no count."""
+    from torch import Tensor, nn
+
+    if not isinstance(module, nn.Module):
+        report.refuse(getattr(module, "__name__", "module"), "no torch module", "give an instance")
+    if any(t.is_meta for t in (*module.parameters(), *module.buffers())):
+        report.refuse("module", "weights on the meta device have no values", "load them first")
+    if not isinstance(example_input, Tensor):
+        found = type(example_input).__name__
+        report.refuse("example_input", f"found {found}", "give one torch tensor that it takes")
+    if not example_input.numel():
+        report.refuse("example_input", f"no samples in {list(example_input.shape)}", "give some")
+    if T is not None and not isinstance(T, int | np.integer):
+        report.refuse("T", f"{T!r}", "give a whole number of timesteps")
+
+
+def _as_float32(example_input: Tensor) -> Tensor:
+    return example_input.float() if example_input.is_floating_point() else example_input
+
+
 def _walked(
     module: nn.Module, layers: list[Layer], example_input: Tensor, report: LossReport
 ) -> tuple[Walk, list[Value]]:
     """What the module does, of several samples; of the example itself where that doubled time."""
     from seenn_deploy.torch_import.layers import likely_batch, several_samples
     from seenn_deploy.torch_import.tracing import export
+    from seenn_deploy.torch_import.values import Constant
     from seenn_deploy.torch_import.walk import Walk
 
     batch = likely_batch(example_input, layers)
     several = several_samples(example_input, batch)
     walk = Walk(export(module, several, report), layers, report)
     outputs = walk.outputs()
+    if all(value is None or isinstance(value, Constant) for value in outputs):
+        report.refuse(
+            "output", "it depends on no input", "return the last layer's spikes or currents"
+        )
     if several is not example_input and walk.input[batch].role == "time":
         walk = Walk(export(module, example_input, report), layers, report)
         outputs = walk.outputs()

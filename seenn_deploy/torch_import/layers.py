@@ -104,7 +104,7 @@ class OpaqueLayer(nn.Module):
 
 
 def with_opaque_layers(module: nn.Module, report: LossReport) -> tuple[nn.Module, list[Layer]]:
-    """A copy in evaluation mode with opaque layers, and what these stand for.
+    """A copy in evaluation mode and float32 with opaque layers, and what these stand for.
 
     Raises
     ------
@@ -116,14 +116,23 @@ def with_opaque_layers(module: nn.Module, report: LossReport) -> tuple[nn.Module
         if adapter_of(part) is not None and not _inside(name, layers):
             layers.append(_described(name or type(part).__name__, part))
             stand_ins[id(part)] = OpaqueLayer(len(layers) - 1, layers[-1])
+    other = {t.dtype for t in _numbers(module)} - {torch.float32}
+    if other:
+        names = " and ".join(sorted(str(t).removeprefix("torch.") for t in other))
+        report.approximated("module", f"{names} as float32", "sums are rounded in another way")
     try:
-        return copy.deepcopy(module, stand_ins).eval(), layers
+        return copy.deepcopy(module, stand_ins).eval().float(), layers
     except Exception as error:  # whatever the user's attributes raise
         report.refuse(
             "module",
             f"cannot be copied ({type(error).__name__}: {str(error).splitlines()[0]})",
             "detach tensors that it keeps besides its parameters, and reset its layers",
         )
+
+
+def _numbers(module: nn.Module) -> list[Tensor]:
+    """Parameters and buffers that are no counters."""
+    return [t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()]
 
 
 def likely_batch(example_input: Tensor, layers: list[Layer]) -> int:

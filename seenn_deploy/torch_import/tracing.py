@@ -8,7 +8,8 @@ import sysconfig
 import traceback
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,7 +18,7 @@ import torch.fx.proxy
 from torch import Tensor, nn
 
 from seenn_deploy.loss_report import LossReport
-from seenn_deploy.torch_import.layers import Layer, UnsupportedLayerError
+from seenn_deploy.torch_import.layers import UnsupportedLayerError
 
 _LIBRARIES = tuple(str(Path(p).parent) for p in (torch.__file__, __file__))
 _STANDARD = sysconfig.get_paths()["stdlib"]
@@ -40,30 +41,32 @@ def export(module: nn.Module, example_input: Tensor, report: LossReport) -> Any:
             return program.run_decompositions({})
     except Exception as error:  # whatever the user's code and torch raise while tracing
         failure = error
-    _refuse(failure, report)
+    if isinstance(failure, UnsupportedLayerError):
+        _refuse_neuron(failure, report)
+    given = f"{str(example_input.dtype).removeprefix('torch.')} {tuple(example_input.shape)}"
+    _refuse(failure, place_of_error(failure, module), given, report)
 
 
-def _refuse(error: Exception, report: LossReport) -> NoReturn:
-    where, text = _line_of_error(error), f"{type(error).__name__}: {error}"
-    if isinstance(error, UnsupportedLayerError):
-        _refuse_neuron(error.layer, where, report)
+def _refuse(error: Exception, where: str, given: str, report: LossReport) -> NoReturn:
+    text = f"{type(error).__name__}: {error}"
     if any(word in text for word in _DATA_DEPENDENT):
         report.refuse(
-            where or "forward",
+            where,
             "data-dependent control flow: which operations run depends on values",
             "a graph holds one course of events; take the condition out",
         )
     first = next((line for line in str(error).splitlines() if line.strip()), "")
     report.refuse(
-        where or "forward",
+        where,
         f"cannot be traced ({type(error).__name__}: {first.strip()})",
-        "the module must run on the example input through torch.export",
+        f"the module must run on the example input, {given}, through torch.export",
     )
 
 
-def _refuse_neuron(layer: Layer, where: str, report: LossReport) -> NoReturn:
+def _refuse_neuron(error: UnsupportedLayerError, report: LossReport) -> NoReturn:
+    layer = error.layer
     report.refuse(
-        " at ".join(part for part in (f"{layer.name} ({layer.kind})", where) if part),
+        _joined(f"{layer.name} ({layer.kind})", _line_of_error(error)),
         f"this neuron is not supported: {layer.refusal}",
         "see docs/torch.md for the neurons that are",
     )
@@ -71,11 +74,11 @@ def _refuse_neuron(layer: Layer, where: str, report: LossReport) -> NoReturn:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """torch.export logs what we say in our own words."""
+    """torch.export logs, and writes to stderr, what we say in our own words."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -107,6 +110,15 @@ def _user_frames(_: Any, stack: traceback.StackSummary) -> traceback.StackSummar
     return traceback.StackSummary.from_list(kept)
 
 
+def place_of_error(error: Exception, module: nn.Module) -> str:
+    """The innermost of a module's parts that was running, and the user's line."""
+    paths = {id(part): path for path, part in module.named_modules()}
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    running = [id(f.f_locals.get("self")) for f in frames]
+    found = [paths[part] for part in running if part in paths]
+    return _joined(found[-1] if found else "", _line_of_error(error)) or "forward"
+
+
 def _line_of_error(error: Exception) -> str:
     frames = [(f.filename, f.lineno or 0) for f in traceback.extract_tb(error.__traceback__)]
     return _place(frames)
@@ -114,7 +126,11 @@ def _line_of_error(error: Exception) -> str:
 
 def place_of(node: Any) -> str:
     """The module and the user's line that a node comes from: ``layer1.conv at model.py:12``."""
-    return " at ".join(part for part in (module_path(node), line_of(node)) if part) or node.name
+    return _joined(module_path(node), line_of(node)) or node.name
+
+
+def _joined(path: str, line: str) -> str:
+    return " at ".join(part for part in (path, line) if part)
 
 
 def line_of(node: Any) -> str:

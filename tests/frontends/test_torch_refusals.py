@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import logging
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 import snntorch
 import torch
@@ -116,13 +119,15 @@ def concatenated(net: Net, x: Tensor) -> Tensor:
         (concatenated, 2, "a concatenation"),
     ],
 )
-def test_the_line_is_named(body: Forward, line: int, says: str, caplog: object) -> None:
+def test_the_line_is_named(
+    body: Forward, line: int, says: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(ModelError) as caught:
         sd.import_model(Net(body), torch.rand(2, 2, 6, 6), T=4)
     message, at = str(caught.value), inspect.getsourcelines(body)[1] + line
     assert "\n" not in message and says in message
     assert f"test_torch_refusals.py:{at}" in message, message
-    assert logging.root.manager.disable == 0
+    assert logging.root.manager.disable == 0 and capfd.readouterr() == ("", "")
 
 
 class Halved(sjn.IFNode):
@@ -215,6 +220,70 @@ def test_timesteps_that_differ(change: str, says: str) -> None:
     with pytest.raises(ModelError, match="Loop") as caught:
         sd.import_model(Loop(change), torch.rand(3, 2, 8))
     assert says in str(caught.value)
+
+
+def raising(net: Net, x: Tensor) -> Tensor:
+    raise ValueError("mine\nin two lines")
+
+
+def silent(net: Net, x: Tensor) -> None:
+    net.lif(net.conv(x))
+
+
+GOOD = torch.rand(2, 2, 6, 6)
+
+
+@pytest.mark.parametrize(
+    ("body", "example", "options", "says"),
+    [
+        (plain, torch.rand(2, 3, 6, 6), {}, r"conv at .*py:\d+: cannot be traced .*2, 3, 6, 6\)"),
+        (plain, torch.rand(2, 2, 7, 7), {}, r"fc at .*py:\d+: cannot be traced"),
+        (plain, torch.zeros(2, 2, 6, 6, dtype=torch.int64), {}, r"conv at .*int64 \(2, 2, 6, 6\)"),
+        (plain, torch.rand(0, 2, 6, 6), {}, "example_input: no samples"),
+        (plain, GOOD.numpy(), {}, "example_input: found ndarray"),
+        (plain, (GOOD,), {}, "example_input: found tuple"),
+        (plain, GOOD, {"T": 2.5}, "T: 2.5; give a whole number"),
+        (plain, GOOD, {"T": 0}, "T must be a whole number"),
+        (raising, GOOD, {}, r"test_torch_refusals.py:\d+: cannot be traced \(ValueError: mine\)"),
+        (silent, GOOD, {}, "output: it depends on no input"),
+    ],
+)
+def test_what_is_given(
+    body: Forward, example: Any, options: Any, says: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ModelError, match=says) as caught:
+        sd.import_model(Net(body), example, **{"T": 4, **options})
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_no_module_with_weights() -> None:
+    given: Any = Net
+    with pytest.raises(ModelError, match="no torch module; give an instance"):
+        sd.import_model(given, GOOD, T=4)
+    with pytest.raises(ModelError, match="meta device"):
+        sd.import_model(Net(plain).to("meta"), GOOD, T=4)
+
+
+def test_the_module_stays_as_it_is() -> None:
+    net = Net(plain).train()
+    net.conv.eval()
+    net(GOOD)
+    before, kept, rng = copy.deepcopy(net.state_dict()), net.lif.v, torch.get_rng_state()
+    modes = [part.training for part in net.modules()]
+    sd.import_model(net, GOOD, T=4)
+    assert modes == [part.training for part in net.modules()] and net.lif.v is kept
+    assert all((before[name] == value).all() for name, value in net.state_dict().items())
+    assert (torch.get_rng_state() == rng).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_floats_are_approximated(dtype: torch.dtype) -> None:
+    net = Net(plain).to(dtype)
+    graph = sd.import_model(net, GOOD.to(dtype), T=4)
+    assert {e.maps[0].weight.dtype for e in graph.projections} == {np.dtype(np.float32)}
+    with pytest.raises(ModelError, match="as float32"):
+        sd.import_model(net, GOOD.to(dtype), T=4, strict=True)
 
 
 def test_all_frames_are_taken() -> None:
