@@ -19,14 +19,14 @@ Potentials are counted from v_reset, so that a hard reset goes to 0.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from seenn_deploy.graph import Array, Shape
 from seenn_deploy.loss_report import LossReport
-from seenn_deploy.nir_file import NirNode
+from seenn_deploy.nir_file import NirModel, NirNode
 
 SPIKING = ("IF", "LIF", "CubaLIF", "Threshold")
 INTEGRATORS = ("I", "LI", "CubaLI")
@@ -42,6 +42,8 @@ class Neuron:
     Parameters
     ----------
     tau, tau_syn, v_threshold, v_init : float
+    reset_by : float, optional
+        0 where spikes leave the potential as it is.
     gain : float64 array, () or one a neuron
     bias : float64 array, () or one a neuron
     """
@@ -52,6 +54,30 @@ class Neuron:
     tau_syn: float = 0.0
     v_threshold: float = 1.0
     v_init: float = 0.0
+    reset_by: float | None = None
+
+
+def with_detectors(model: NirModel) -> NirModel:
+    """Integrators that Thresholds alone read become one with these: neurons that never reset.
+
+    The integrator of such a Threshold is among its values, as ``below``.
+    """
+    below = dict[str, NirNode]()
+    for node in model.nodes.values():
+        read_by = [b for a, b in model.edges if a == node.name]
+        if node.kind in INTEGRATORS and all(
+            model.nodes[b].kind == "Threshold" and model.before(b) == [node.name] for b in read_by
+        ):
+            below |= dict.fromkeys(read_by, node)
+    gone = {node.name for node in below.values()}
+    nodes = {
+        name: replace(n, values={**n.values, "below": below[name]}) if name in below else n
+        for name, n in model.nodes.items()
+        if name not in gone
+    }
+    kept = [e for e in model.edges if gone.isdisjoint(e)]
+    moved = [(a, name) for name, node in below.items() for a in model.before(node.name)]
+    return replace(model, nodes=nodes, edges=(*kept, *moved))
 
 
 def infer_dt(nodes: Iterable[NirNode], report: LossReport) -> float:
@@ -144,8 +170,7 @@ class Discretisation:
         RefusedError
         """
         if node.kind == "Threshold":
-            found = Neuron(0.0, np.ones(()), np.zeros(()))
-            return self._spiking(node, found, _array(node, "threshold"), np.zeros(()))
+            return self._spiking(node, self._below(node), _array(node, "threshold"), np.zeros(()))
         reset = _array(node, "v_reset") if node.kind in SPIKING else np.zeros(())
         if self.reset == "soft" and np.any(reset):
             self.report.refuse(
@@ -163,6 +188,20 @@ class Discretisation:
         known = {"Threshold": "threshold"}.get(node.kind, "r")
         shape = np.shape(node.values[known])
         return shape if np.prod(shape, dtype=int) != 1 or len(shape) > 1 else None
+
+    def _below(self, node: NirNode) -> Neuron:
+        """The potential that a Threshold compares: of an integrator, or what arrives."""
+        below = node.values.get("below")
+        if below is None:
+            return Neuron(0.0, np.ones(()), np.zeros(()))
+        shapes = self.shape(node), self.shape(below)
+        if None not in shapes and shapes[0] != shapes[1]:
+            self.report.refuse(
+                node.where,
+                f"takes shape {shapes[0]}, {below.name!r} gives {shapes[1]}",
+                "make the shapes agree",
+            )
+        return replace(self._integrating(below, np.zeros(())), reset_by=0.0)
 
     def _integrating(self, node: NirNode, reset: Array) -> Neuron:
         """Without threshold; potentials counted from `reset`."""
@@ -230,7 +269,7 @@ class Discretisation:
             self.report.refuse(
                 node.where, "v_reset differs from neuron to neuron", "give it one v_reset"
             )
-        return Neuron(neuron.tau, gain, bias, neuron.tau_syn, common, v_init + 0.0)
+        return replace(neuron, gain=gain, bias=bias, v_threshold=common, v_init=v_init + 0.0)
 
 
 def _array(node: NirNode, name: str) -> Array:

@@ -3,7 +3,8 @@
 =====================  ============================================================================
 IF, LIF, CubaLIF       populations (`seenn_deploy.nir_neurons`)
 Threshold              a population without memory
-I, LI, CubaLI          the readout, before the Output alone; the logits are the potentials
+I, LI, CubaLI          before the Output alone: the readout, the logits are the potentials; before
+                       Thresholds alone: populations that never reset
 Output                 otherwise: the logits are the sum of what arrives over time
 Affine, Linear         synapses, as Conv1d and Conv2d
 Scale                  goes into the weights before or behind it
@@ -54,6 +55,7 @@ from seenn_deploy.nir_neurons import (
     Reset,
     check_numbers,
     infer_dt,
+    with_detectors,
 )
 from seenn_deploy.nir_sidecar import restore
 from seenn_deploy.nir_values import Term, Value, finished, grid_of, total
@@ -125,7 +127,7 @@ def read(
     rules = Discretisation(dt, integration or "euler", reset or "hard", report)
     try:
         T = DEFAULT_T if T is None else T
-        net = _Lowering(model, rules, coding or "events", T).net
+        net = _Lowering(with_detectors(model), rules, coding or "events", T).net
         used = normalize_input(net, mean, std, normalize=True)
         used |= bin_recordings(net, step_us or 0.0, bool(counts_events))
         assumed = {
@@ -211,7 +213,7 @@ class _Lowering:
                     self.report.refuse(
                         node.where,
                         "has no threshold and is not the readout",
-                        "only one, right before the Output, can be taken",
+                        "one right before the Output, or before Thresholds, can be taken",
                     )
 
     def _input_shape(self) -> Shape:
@@ -388,9 +390,10 @@ class _Lowering:
                         neuron.tau,
                         neuron.v_threshold,
                         neuron.v_init,
-                        self.rules.reset,
+                        self.rules.reset if neuron.reset_by is None else "soft",
                         bias=_small(value.bias, grid),
                         tau_syn=neuron.tau_syn,
+                        reset_by=neuron.reset_by,
                     )
                 )
                 self._connect(name, grid, value)

@@ -79,6 +79,12 @@ def _step(  # noqa: PLR0911
                 node.v_leak - s.get("v", 0.0) + node.r * x
             )
             return s["v"]
+        case "CubaLI":
+            s["i"] = s.get("i", 0.0) + share(node.tau_syn) * (node.w_in * x - s.get("i", 0.0))
+            s["v"] = s.get("v", 0.0) + share(node.tau_mem) * (
+                node.v_leak - s.get("v", 0.0) + node.r * s["i"]
+            )
+            return s["v"]
         case "IF":
             v = s.get("v", 0.0) + dt * node.r * x
         case "LIF":

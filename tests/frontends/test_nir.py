@@ -239,6 +239,23 @@ def test_the_readout_may_leak(tmp_path: Path) -> None:
     assert graph.readout.tau == 0.75
 
 
+@pytest.mark.parametrize("kind", ["i", "li", "cubali"])
+@pytest.mark.parametrize("reset", ["hard", "soft"])
+def test_a_threshold_of_an_integrator(tmp_path: Path, kind: str, reset: str) -> None:
+    """It spikes as long as the potential is above it, and resets nothing."""
+    made, full = Maker((5,), seed=5), np.ones(8)
+    made.linear("fc", "input", 5, 8)
+    made.add("v", {
+        "i": nir.I(full * 5e3),
+        "li": nir.LI(full * 4e-4, full * 1.5, full * 0.1),
+        "cubali": nir.CubaLI(full * 4e-4, full * 2e-4, full * 2, full * 0, full * 2),
+    }[kind], "fc")  # fmt: skip
+    made.add("t", nir.Threshold(np.arange(1, 9) / 16), "v")
+    made.linear("out", "t", 8, 3)
+    graph = check(made.finish("out", 3), made, tmp_path, 1e-4, reset=reset)
+    assert graph.node("t").reset_by == 0
+
+
 def test_spikes_as_the_output_are_summed(tmp_path: Path) -> None:
     made = Maker((5,))
     made.linear("fc", "input", 5, 8)
