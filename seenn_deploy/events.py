@@ -23,14 +23,14 @@ from numpy.typing import NDArray
 
 from seenn_deploy.errors import DataError
 from seenn_deploy.graph import Array, Shape
-from seenn_deploy.image_sources import NpzMember
+from seenn_deploy.image_sources import NpzMember, npz_keys
 
 KEYS = ("x", "y", "p", "t_us")
 
 
 def is_recording(keys: Sequence[str]) -> bool:
-    """Do the arrays of an ``.npz`` hold event recordings."""
-    return {*KEYS, "offsets"} <= set(keys)
+    """Do the arrays of an ``.npz`` hold event recordings, whole or not: pixels and offsets."""
+    return {"x", "y", "offsets"} <= set(keys)
 
 
 @dataclass(frozen=True)
@@ -143,26 +143,42 @@ class EventRecordings:
                 f"{self.path}: recordings have 2 polarities, this program takes {self.sample[0]} "
                 "channels"
             )
-        members = [NpzMember.open(self.path, key) for key in KEYS]
-        offsets = self.offsets
-        for member in members:
-            if len(member.shape) != 1 or member.dtype.kind not in "iu":
-                raise DataError(
-                    f"{member.name} is {member.dtype} of shape {member.shape}; expected integers, "
-                    "one an event"
-                )
+        members = self._members()
+        events, offsets = members[0].shape[0], self.offsets
         if (
             offsets.ndim != 1
             or offsets.dtype.kind not in "iu"
             or len(offsets) < 1
             or np.any(offsets[1:] < offsets[:-1])
             or int(offsets[0]) < 0
-            or any(int(offsets[-1]) > m.shape[0] for m in members)
+            or int(offsets[-1]) > events
         ):
             raise DataError(
-                f"{self.path}: offsets must ascend within the {members[0].shape[0]} events, "
-                "one more than recordings; rebuild the file"
+                f"{self.path}: offsets must ascend within the {events} events, one more than "
+                "recordings; rebuild the file"
             )
+
+    def _members(self) -> list[NpzMember]:
+        """The arrays of `KEYS`, checked: there, integers, one an event."""
+        missing = {*KEYS} - {*npz_keys(self.path)}
+        if missing:
+            raise DataError(
+                f"{self.path}: recordings need {', '.join(KEYS)} and offsets; {min(missing)} is "
+                "missing"
+            )
+        members = [NpzMember.open(self.path, key) for key in KEYS]
+        for member in members:
+            if len(member.shape) != 1 or member.dtype.kind not in "iu":
+                raise DataError(
+                    f"{member.name} is {member.dtype} of shape {member.shape}; expected integers, "
+                    "one an event"
+                )
+            if member.shape != members[0].shape:
+                raise DataError(
+                    f"{member.name} has {member.shape[0]} events, x has {members[0].shape[0]}; "
+                    "rebuild the file"
+                )
+        return members
 
     @property
     def offsets(self) -> Array:

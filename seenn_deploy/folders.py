@@ -58,6 +58,7 @@ def new_folder(out: Path, manifest: str = MANIFEST, file_format: str = FORMAT) -
 
 def check_ours(out: Path, manifest: str = MANIFEST, file_format: str = FORMAT) -> None:
     """Raise ProgramError unless `out` is missing, empty, or a folder of ours of the same kind."""
+    check_writable(out)
     if not out.exists():
         return
     if not out.is_dir():
@@ -76,14 +77,27 @@ def _is_ours(folder: Path, manifest: str, file_format: str) -> bool:
         return False
 
 
+def check_writable(path: Path) -> None:
+    """Raise ProgramError where a file or folder `path` could not be written."""
+    held = next(p for p in Path(os.path.abspath(path)).parents if p.exists())
+    if not held.is_dir():
+        raise ProgramError(f"{path}: {held} is a file, no folder; name another place")
+    if not path.exists() and not os.access(held, os.W_OK | os.X_OK):
+        raise ProgramError(f"{path}: {held} may not be written to; name another place")
+
+
 def write_file(path: Path, content: bytes | str) -> None:
-    """Write `path` whole or not at all."""
-    path = Path(path)
+    """Write `path` whole or not at all; into a pipe or device that it names."""
+    content = content.encode() if isinstance(content, str) else content
+    if Path(path).exists() and not Path(path).is_file():
+        Path(path).write_bytes(content)
+        return
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            file.write(content)
         os.chmod(name, 0o644)
         os.replace(name, path)
     except BaseException:

@@ -359,7 +359,7 @@ def _interval(x: Estimate, factor: float, digits: int) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def sweep_notes(report: SweepReport, model: str, rule_file: str) -> Iterator[tuple[str, str]]:
+def sweep_notes(report: SweepReport, command: str, rule_file: str) -> Iterator[tuple[str, str]]:
     """Lines below a sweep's table: which rule, what it wastes, the command to use next."""
     if not report.best:
         return
@@ -372,7 +372,7 @@ def sweep_notes(report: SweepReport, model: str, rule_file: str) -> Iterator[tup
             f"{wasted.value * 1e6:.2f} uJ a sample on top, injected before the exit is known "
             "(speculative schedule)",
         )
-    yield "next", f"seenn-compile {model} {_exit_options(choice, report, rule_file)} -o build/"
+    yield "next", f"{command} {_exit_options(choice, report, rule_file)} -o build/"
 
 
 def _exit_options(choice: Choice, report: SweepReport, rule_file: str) -> str:

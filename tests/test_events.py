@@ -30,7 +30,8 @@ def recordings(folder: Path, **changes: Any) -> Path:
         "offsets": np.array([0, 4, 4, 5]),
         "labels": np.array([1, 0, 1], np.uint8),
     }
-    np.savez(folder / "events.npz", **(arrays | changes))
+    kept = {k: v for k, v in (arrays | changes).items() if v is not None}
+    np.savez(folder / "events.npz", **kept)
     return folder / "events.npz"
 
 
@@ -162,6 +163,8 @@ def test_recordings_are_read_as_a_program_takes_them(tmp_path: Path) -> None:
         ({}, (3, 3, 4), "2 polarities"),
         ({"offsets": np.array([0, 4, 9])}, (2, 3, 4), "offsets must ascend within the 5 events"),
         ({"x": np.zeros(5)}, (2, 3, 4), "float64"),
+        ({"p": np.zeros(4, int)}, (2, 3, 4), "p has 4 events, x has 5"),
+        ({"t_us": None}, (2, 3, 4), "recordings need x, y, p, t_us and offsets; t_us is missing"),
     ],
 )
 def test_refusals(

@@ -53,11 +53,16 @@ def compile_main() -> None:
 
 
 def _run(command: click.Command) -> None:
-    """Errors that a user can act on are one line and exit code 2."""
+    """Errors that a user can act on are one line and exit code 2; no command at all is help."""
     try:
         code = command.main(standalone_mode=False)
     except SeennError as error:
         _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        code = 0
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "seenn"
         _fail(f"{error.format_message()} (see {where} --help)")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seenn_deploy.cli.options import DATA, FOLDER, JSON, joules
+from seenn_deploy.cli.options import DATA, FOLDER, JSON, joules, new_file
 from seenn_deploy.cli.shared import (
     check_resume,
     full_run,
@@ -82,8 +82,7 @@ def sweep_command(
     console = reports.console()
     console.print(reports.facts_table(reports.sweep_rows(report)), "")
     console.print(reports.sweep_table(report), "")
-    model = program.graph.provenance.get("source", "MODEL")
-    notes = reports.sweep_notes(report, model, str(out / RULE) if out else "")
+    notes = reports.sweep_notes(report, _source(program), str(out / RULE) if out else "")
     console.print(reports.facts_table(notes))
     write_json(json_file, report.summary())
 
@@ -94,7 +93,7 @@ def sweep_command(
 @click.option("--rule", required=True, help="confidence, entropy, margin or conformal.")
 @click.option("--level", type=float, default=0.9, show_default=True,
               help="Share of the early exits that shall be right.")  # fmt: skip
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path),
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), callback=new_file,
               help="File for the rule, for --exit-file.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(min=1), help="Default: all cores.")
 def calibrate_command(
@@ -128,6 +127,13 @@ def calibrate_command(
     split = replace(run, exit_step=fitted.exit_steps(run.logits))
     rows = [*reports.calibration_rows(fitted, split), ("written", str(out))]
     reports.console().print(reports.facts_table(rows))
+
+
+def _source(program: Program) -> str:
+    """The command and the file that gave a program."""
+    provenance = program.graph.provenance
+    command = "seenn convert" if "conversion" in provenance else "seenn-compile"
+    return f"{command} {provenance.get('source', 'MODEL')}"
 
 
 def _check_sweep(

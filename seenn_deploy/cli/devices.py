@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from seenn_deploy.cli.options import DATA, DEVICE_COMMAND, FOLDER, JSON
+from seenn_deploy.cli.options import DATA, DEVICE_COMMAND, FOLDER, JSON, new_file
 from seenn_deploy.cli.shared import load_program, open_data, write_json
 
 
@@ -84,6 +84,7 @@ def run_command(
     "--report",
     "report_file",
     type=click.Path(path_type=Path),
+    callback=new_file,
     help="Write what is printed to this file.",
 )
 @JSON

@@ -61,10 +61,22 @@ def together(*options: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
+def new_file(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
+    """A file that can be written when its content is there."""
+    from seenn_deploy.folders import check_writable
+
+    if path is not None:
+        check_writable(path)
+        if path.is_dir():
+            raise SeennError(f"{path}: is a folder; name a file in it")
+    return path
+
+
 FOLDER = click.argument("build", type=click.Path(path_type=Path))
 JSON = click.option(
-    "--json", "json_file", type=click.Path(path_type=Path), help="Write the figures to this file."
-)
+    "--json", "json_file", type=click.Path(path_type=Path), callback=new_file,
+    help="Write the figures to this file.",
+)  # fmt: skip
 DEVICE_COMMAND = click.option(
     "--device-command", help="Runs the device instead, e.g. over ssh; see seenn verify --help."
 )

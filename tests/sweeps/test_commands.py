@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -158,3 +161,49 @@ def test_bad_input_is_one_line(seenn: Seenn, arguments: tuple[str, ...], words: 
 )  # fmt: skip
 def test_energies(text: str, joules: float) -> None:
     assert options.joules(None, None, text) == pytest.approx(joules)  # type: ignore[arg-type]
+
+
+def test_figures_are_refused_where_they_cannot_be_written(seenn: Seenn) -> None:
+    Path("file").write_text("kept")
+    for place, words in (
+        ("file/figures.json", "is a file, no folder"),
+        ("build", "is a folder; name a file in it"),
+    ):
+        for command in (("sweep", "--out", "found"), ("simulate", "--out", "run")):
+            name, *more = command
+            code, out, err = seenn(name, "build", "--data", "data.npz", *more, "--json", place)
+            assert (code, out, len(err.splitlines())) == (2, "", 1), err
+            assert words in err
+    code, out, err = seenn("calibrate", "build", "--data", "data.npz", "--rule", "margin",
+                           "-o", "file/rule.json")  # fmt: skip
+    assert (code, out) == (2, "") and "is a file, no folder" in err
+    assert not Path("found").exists() and not Path("run").exists()
+    assert Path("file").read_text() == "kept"
+
+
+def test_figures_into_what_is_no_plain_file(seenn: Seenn) -> None:
+    os.mkfifo("pipe")
+    with ThreadPoolExecutor() as other:
+        read = other.submit(Path("pipe").read_text)
+        assert seenn("inspect", "build", "--json", "pipe")[0] == 0
+        assert json.loads(read.result(timeout=60))["layers"]
+    assert Path("pipe").is_fifo()
+    Path("true.json").write_text("")
+    Path("link.json").symlink_to("true.json")
+    assert seenn("inspect", "build", "--json", "link.json")[0] == 0
+    assert Path("link.json").is_symlink() and json.loads(Path("true.json").read_text())
+
+
+def test_errors_of_the_system_are_one_line(seenn: Seenn, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "figures.json")
+
+    monkeypatch.setattr("seenn_deploy.folders.write_json", full)
+    code, _, err = seenn("inspect", "build", "--json", "figures.json")
+    assert (code, err) == (2, "error: figures.json: No space left on device\n")
+
+
+def test_no_command_at_all_is_help(seenn: Seenn) -> None:
+    for command in ((), ("train",)):
+        code, out, err = seenn(*command)
+        assert (code, err) == (0, "") and out.startswith("Usage: ") and "Examples:" in out
