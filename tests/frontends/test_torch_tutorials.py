@@ -135,3 +135,38 @@ def test_votes_are_averaged() -> None:
     run = sd.simulate(sd.compile(sd.import_model(net, x)), x.numpy(), full_trace=True)
     with torch.no_grad():
         assert np.abs(run.logits[:, -1] - 4 * net(x).numpy()).max() < 1e-5
+
+
+class Downsampling(nn.Module):
+    """A residual block that halves its maps: a strided 1x1 convolution beside two others."""
+
+    def __init__(self, T: int, v_reset: float | None, spikes_meet: bool) -> None:
+        super().__init__()
+        self.T, self.spikes_meet = T, spikes_meet
+        self.conv1, self.bn1 = layer.Conv2d(1, 4, 3, padding=1, bias=False), layer.BatchNorm2d(4)
+        self.conv2, self.bn2 = layer.Conv2d(4, 6, 3, 2, 1, bias=False), layer.BatchNorm2d(6)
+        self.conv3, self.bn3 = layer.Conv2d(6, 6, 3, padding=1, bias=False), layer.BatchNorm2d(6)
+        self.down = nn.Sequential(layer.Conv2d(4, 6, 1, 2, bias=False), layer.BatchNorm2d(6))
+        self.sn1, self.sn2, self.sn3, self.sn4 = (sjn.LIFNode(v_reset=v_reset) for _ in range(4))
+        self.pool, self.fc = layer.AdaptiveAvgPool2d((1, 1)), layer.Linear(6, 5)
+        lively(self)
+        sj.set_step_mode(self, "m")
+
+    def forward(self, x: Tensor) -> Tensor:
+        sj.reset_net(self)
+        x = self.sn1(self.bn1(self.conv1(x.unsqueeze(0).repeat(self.T, 1, 1, 1, 1))))
+        out = self.bn3(self.conv3(self.sn2(self.bn2(self.conv2(x)))))
+        if self.spikes_meet:
+            out = self.sn3(out) + self.sn4(self.down(x))
+        else:
+            out = self.sn3(out + self.down(x))
+        return self.fc(torch.flatten(self.pool(out), 2)).mean(0)
+
+
+@pytest.mark.parametrize("spikes_meet", [False, True])
+@pytest.mark.parametrize("v_reset", [0.0, None, -0.25])
+def test_a_shortcut_through_a_strided_convolution(v_reset: float | None, spikes_meet: bool) -> None:
+    names = ["sn1", "sn2", "sn3"] + ["sn4"] * spikes_meet
+    x = torch.rand(32, 1, 8, 8)
+    graph = agree(Downsampling(4, v_reset, spikes_meet), x, x.numpy(), x[:1], names)
+    assert len(graph.into("sn3")) == 1 + (not spikes_meet)
