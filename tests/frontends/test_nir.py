@@ -115,6 +115,25 @@ def test_seenns_neuron_is_a_lif_with_twice_the_timestep(tmp_path: Path) -> None:
     assert np.array_equal(graph.into("lif")[0].synapses.weight, made.nodes["fc"].weight)
 
 
+@pytest.mark.parametrize(("integration", "fewest", "most"), [("euler", 0, 0), ("exact", 6e3, 9e3)])
+def test_of_80000_updates_of_seenns_neuron(
+    tmp_path: Path, integration: str, fewest: float, most: float
+) -> None:
+    """SEENN's own update, mem = 0.5 mem + x, beside the file's: Euler alone gives its spikes."""
+    made = Maker((1000,), seed=9)
+    made.add("lif", lif(1000), "input")
+    path = write(made.finish("lif", 1000), tmp_path)
+    x = made.rng.normal(0.5, 1, (1, 80, 1000)).astype(np.float32)
+    graph = import_model(path, T=80, dt=1e-4, integration=integration)
+    logits = simulate(compile(graph), x[..., None, None], threads=1).logits[0]
+    mem, differ = np.zeros(1000, np.float32), 0
+    for frame, spikes in zip(x[0], np.diff(logits, axis=0, prepend=0), strict=True):
+        mem = np.float32(0.5) * mem + frame
+        differ += np.count_nonzero(spikes != (mem > 1))
+        mem[mem > 1] = 0
+    assert fewest <= differ <= most, differ
+
+
 @pytest.mark.parametrize("integration", ["euler", "exact"])
 @pytest.mark.parametrize("reset", ["hard", "soft"])
 @pytest.mark.parametrize("kind", ["lif", "if", "cuba"])

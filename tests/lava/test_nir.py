@@ -40,6 +40,25 @@ def test_equal_on_lava(tmp_path: Path, kind: str, loop: bool) -> None:
     assert report.summary()["spikes_compared"] == 2 * 6 * (108 + 8)
 
 
+def test_the_other_nodes_are_equal_on_lava(tmp_path: Path) -> None:
+    """Conv1d, thresholds without and with an integrator, delays, a leaky readout."""
+    made = Maker((3, 8), seed=4)
+    made.add("c", nir.Conv1d(8, made.weight(4, 3, 3), 1, 1, 1, 1, made.weight(4)), "input")
+    made.add("t", nir.Threshold(np.full((4, 8), 0.25)), "c")
+    made.add("flat", nir.Flatten({"input": np.array([4, 8])}, 0, -1), "t")
+    made.linear("fc", "flat", 32, 6)
+    made.add("each", nir.Delay(np.array([0, 1, 2, 0, 0, 1]) * 1e-4), "fc")
+    made.add("v", nir.LI(*(np.full(6, x) for x in (4e-4, 1.5, 0.125))), "each")
+    made.add("above", nir.Threshold(np.arange(1, 7) / 4), "v")
+    made.add("late", nir.Delay(np.full(6, 1e-4)), "above")
+    made.linear("out", "late", 6, 3, bias=True)
+    made.add("li", nir.LI(*(np.full(3, x) for x in (2e-4, 2.0, 0.0))), "out")
+    graph = import_model(write(made.finish("li", 3), tmp_path), T=6, dt=1e-4)
+    frames = made.frames(6, 2)[:, :, :, None]
+    report = verify(compile(graph, precision="int8"), frames, timeout=120)
+    assert report.exact, report.first_differences
+
+
 @pytest.mark.skipif(not SINABS.is_file(), reason="the shared network is not there")
 def test_the_network_of_the_nir_paper_on_lava() -> None:
     stored, T = np.load(NMNIST), 10
