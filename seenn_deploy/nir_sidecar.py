@@ -20,10 +20,10 @@ from seenn_deploy.loss_report import LossReport
 from seenn_deploy.nir_file import FORMAT, VERSION, NirModel, sidecar_path
 from seenn_deploy.program import (
     Program,
-    _edge_from_dict,
-    _edge_to_dict,
-    _node_from_dict,
-    _node_to_dict,
+    edge_from_dict,
+    edge_to_dict,
+    node_from_dict,
+    node_to_dict,
 )
 
 Place: TypeAlias = tuple[str, str, list[int]]
@@ -38,13 +38,13 @@ def arrays_of(graph: SpikingGraph) -> dict[str, Array]:
 
 def edge_keys(graph: SpikingGraph) -> list[str]:
     """The beginning of the names of each projection's arrays."""
-    return [_edge_to_dict(e, i, {})["key"] for i, e in enumerate(graph.projections)]
+    return [edge_to_dict(e, i, {})["key"] for i, e in enumerate(graph.projections)]
 
 
 def _structure(graph: SpikingGraph, arrays: dict[str, Array]) -> dict[str, Any]:
     return {
-        "nodes": [_node_to_dict(n, arrays) for n in graph.order],
-        "projections": [_edge_to_dict(e, i, arrays) for i, e in enumerate(graph.projections)],
+        "nodes": [node_to_dict(n, arrays) for n in graph.order],
+        "projections": [edge_to_dict(e, i, arrays) for i, e in enumerate(graph.projections)],
     }
 
 
@@ -101,8 +101,8 @@ def restore(
     """
     try:
         arrays = {key: _find(model, *place) for key, place in stored["arrays"].items()}
-        nodes = [_node_from_dict(n, arrays) for n in stored["nodes"]]
-        edges = [_edge_from_dict(e, arrays) for e in stored["projections"]]
+        nodes = [node_from_dict(n, arrays) for n in stored["nodes"]]
+        edges = [edge_from_dict(e, arrays) for e in stored["projections"]]
         T = stored["T"] if T is None else T
         before = {k: v for k, v in stored["provenance"].items() if k != "report"}
         binning = {"step_us": step_us, "counts_events": counts_events}

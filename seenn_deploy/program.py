@@ -93,8 +93,8 @@ class Program:
         structure = [
             self.T,
             self.precision,
-            [_node_to_dict(n, arrays) for n in self.graph.order],
-            [_edge_to_dict(e, i, arrays) for i, e in enumerate(self.graph.projections)],
+            [node_to_dict(n, arrays) for n in self.graph.order],
+            [edge_to_dict(e, i, arrays) for i, e in enumerate(self.graph.projections)],
         ]
         digest = hashlib.sha256(json.dumps(structure, sort_keys=True).encode())
         for name in sorted(arrays):
@@ -167,9 +167,9 @@ class Program:
             "input_range": [None if np.isinf(x) else x for x in self.input_range],
             "logit_scale": self.logit_scale,
             "provenance": {**self.graph.provenance, **self.provenance},
-            "nodes": [_node_to_dict(n, arrays) for n in self.graph.order],
+            "nodes": [node_to_dict(n, arrays) for n in self.graph.order],
             "projections": [
-                _edge_to_dict(e, i, arrays) for i, e in enumerate(self.graph.projections)
+                edge_to_dict(e, i, arrays) for i, e in enumerate(self.graph.projections)
             ],
         }
         folders.write_file(folder / WEIGHTS, save(arrays))
@@ -193,8 +193,8 @@ class Program:
         arrays = _read_weights(folder, manifest)
         try:
             graph = SpikingGraph(
-                [_node_from_dict(n, arrays) for n in manifest["nodes"]],
-                [_edge_from_dict(e, arrays) for e in manifest["projections"]],
+                [node_from_dict(n, arrays) for n in manifest["nodes"]],
+                [edge_from_dict(e, arrays) for e in manifest["projections"]],
                 manifest["T"],
                 manifest["provenance"],
             )
@@ -318,7 +318,8 @@ def _packed(array: Array) -> Array:
     return np.ascontiguousarray(array).reshape(array.shape)
 
 
-def _node_to_dict(node: Node, arrays: dict[str, Array]) -> dict[str, Any]:
+def node_to_dict(node: Node, arrays: dict[str, Array]) -> dict[str, Any]:
+    """A node as JSON values; its arrays are put into `arrays`."""
     kind = next(k for k, cls in _NODES.items() if isinstance(node, cls))
     stored = {"kind": kind} | {f.name: getattr(node, f.name) for f in fields(node)}
     if "bias" in stored:
@@ -326,7 +327,8 @@ def _node_to_dict(node: Node, arrays: dict[str, Array]) -> dict[str, Any]:
     return stored
 
 
-def _node_from_dict(stored: dict[str, Any], arrays: dict[str, Array]) -> Node:
+def node_from_dict(stored: dict[str, Any], arrays: dict[str, Array]) -> Node:
+    """The inverse of `node_to_dict`."""
     values = dict(stored)
     cls = _NODES[values.pop("kind")]
     values["shape"] = tuple(values["shape"])
@@ -339,7 +341,8 @@ def _node_from_dict(stored: dict[str, Any], arrays: dict[str, Array]) -> Node:
 _ARRAYS = ("weight", "indptr", "targets")
 
 
-def _edge_to_dict(edge: Projection, number: int, arrays: dict[str, Array]) -> dict[str, Any]:
+def edge_to_dict(edge: Projection, number: int, arrays: dict[str, Array]) -> dict[str, Any]:
+    """The `number`-th projection of a graph as JSON values; its arrays are put into `arrays`."""
     kind = next(k for k, cls in _SYNAPSES.items() if isinstance(edge.synapses, cls))
     key = f"{number}:{edge.pre}->{edge.post}"
     values = {f.name: getattr(edge.synapses, f.name) for f in fields(edge.synapses)}
@@ -359,7 +362,8 @@ def _edge_to_dict(edge: Projection, number: int, arrays: dict[str, Array]) -> di
     }
 
 
-def _edge_from_dict(stored: dict[str, Any], arrays: dict[str, Array]) -> Projection:
+def edge_from_dict(stored: dict[str, Any], arrays: dict[str, Array]) -> Projection:
+    """The inverse of `edge_to_dict`."""
     values = dict(stored)
     ends = {k: values.pop(k) for k in ("pre", "post", "delay", "dense_macs")}
     ends["lag"] = values.pop("lag", 0)
@@ -370,4 +374,12 @@ def _edge_from_dict(stored: dict[str, Any], arrays: dict[str, Array]) -> Project
     return Projection(maps=(synapses,), **ends)
 
 
-__all__ = ["SCHEDULES", "Program", "read_manifest"]
+__all__ = [
+    "SCHEDULES",
+    "Program",
+    "edge_from_dict",
+    "edge_to_dict",
+    "node_from_dict",
+    "node_to_dict",
+    "read_manifest",
+]
