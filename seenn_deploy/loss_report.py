@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NoReturn
 
-from seenn_deploy.errors import ModelError
+from seenn_deploy.errors import ModelError, ProgramError
 
 Status = Literal["faithful", "approximated", "refused"]
 
@@ -47,6 +47,10 @@ class RefusedError(ModelError):
     def __init__(self, message: str, report: LossReport) -> None:
         super().__init__(message)
         self.report = report
+
+
+class RefusedExportError(RefusedError, ProgramError):
+    """What a target raised that keeps no report of its own."""
 
 
 class LossReport:

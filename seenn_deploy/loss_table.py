@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import accumulate
 
@@ -10,6 +11,7 @@ from rich.table import Table
 
 from seenn_deploy.loss_report import Finding, LossReport
 
+_NUMBER = re.compile(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
 _MOST = 60  # characters of places that are named where the same was done in many
 
 
@@ -30,12 +32,24 @@ def _rows(report: LossReport) -> Iterator[tuple[str, str, str, str]]:
         assumed = sum(f.where == "assumed" for f in kept)
         text = "the same arithmetic" + (f"; {assumed} of them assumed" if assumed else "")
         yield "faithful", f"{len(kept)} finding" + "s" * (len(kept) > 1), text, "rounding at most"
-    groups: dict[tuple[str, str, str], list[Finding]] = {}
+    groups: dict[tuple[str, ...], list[Finding]] = {}
     for finding in report.findings:
         if finding.status != "faithful":
-            groups.setdefault((finding.status, finding.what, finding.by), []).append(finding)
-    for (status, what, by), found in groups.items():
+            words = (_NUMBER.sub("0", text) for text in (finding.what, finding.by))
+            groups.setdefault((finding.status, *words), []).append(finding)
+    for (status, *_), found in groups.items():
+        what, by = _in_one([f.what for f in found]), _in_one([f.by for f in found])
         yield status, _places([f.where for f in found]), what, by
+
+
+def _in_one(texts: list[str]) -> str:
+    """Texts that differ in numbers alone, these as ranges."""
+    parts = zip(*map(_NUMBER.split, texts), strict=True)
+    return "".join(p[0] if len({*p}) == 1 else _range(p) for p in parts)
+
+
+def _range(numbers: tuple[str, ...]) -> str:
+    return f"{min(numbers, key=float)} to {max(numbers, key=float)}"
 
 
 def _places(names: list[str]) -> str:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
+from io import StringIO
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 import seenn_deploy as sd
 from seenn_deploy import targets
 from seenn_deploy.cli import seenn
+from seenn_deploy.errors import ProgramError
 from seenn_deploy.frontends import import_model
 from seenn_deploy.loss_report import LossReport, RefusedError
+from seenn_deploy.loss_table import loss_table
 from seenn_deploy.program import Program
 from tests import checkpoints, checkpoints_qcfs
 
@@ -135,3 +139,36 @@ def test_a_refused_export_leaves_no_folder(
     assert words in str(stored["refused"])
     assert set(stored["report"]) == {"import", "export"}
     assert stored["report"]["export"]["half"]["subject"] == "half"
+
+
+def test_lava_reports_and_int8_has_its_figures(folder: Path) -> None:
+    done = run("compile", "direct.pth", "--target", "lava", "--precision", "int8", "--strict")
+    assert done.exit_code == 0, done.output
+    assert "export to lava" in done.output and "headroom" in done.output
+    stored = found()
+    layers = [layer["name"] for layer in stored["quantized"]]
+    findings = stored["report"]["export"]["lava"]["findings"]
+    assert [f["where"] for f in findings] == layers
+    assert {f["status"] for f in findings} == {"faithful"}
+
+
+def test_what_lava_cannot_run_is_in_the_figures(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seenn_deploy.targets.lava.TAGS", {})
+    done = run("compile", "direct.pth", "--target", "lava")
+    assert isinstance(done.exception, ProgramError) and not Path("build").exists()
+    (finding,) = found()["report"]["export"]["lava"]["findings"]
+    assert finding["status"] == "refused" and finding["what"] == found()["refused"]
+
+
+def test_approximations_that_differ_in_numbers_are_one_line() -> None:
+    report = LossReport("net")
+    for name, value in (("a", 1.25), ("b", 0.5), ("c", 3e-05)):
+        report.approximated(name, f"a soft reset by {value}, 3x3", "at most 1/32")
+    report.approximated("d", "no reset", "always")
+    text = StringIO()
+    Console(file=text, width=100).print(loss_table(report))
+    _, soft, other = text.getvalue().splitlines()
+    assert "a, b, c" in soft and "a soft reset by 3e-05 to 1.25, 3x3" in soft
+    assert "no reset" in other

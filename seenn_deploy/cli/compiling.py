@@ -172,6 +172,7 @@ def convert_command(
     with _refusal_into(json_file, program):
         program.save(out, targets=target, strict=strict)
     _print_compiled(program, out, target)
+    _print_quantized(program, None)
     write_json(json_file, _compiled_summary(program, _export_reports(out, target)))
 
 
@@ -243,7 +244,7 @@ def _compiled_summary(program: Program, exports: dict[str, LossReport]) -> dict[
     found = {"import": provenance.get("report")}
     if exports:
         found["export"] = {target: report.to_dict() for target, report in exports.items()}
-    return {
+    figures = {
         "program": program.fingerprint,
         "network": provenance.get("family", ""),
         "source": provenance.get("source", ""),
@@ -256,6 +257,8 @@ def _compiled_summary(program: Program, exports: dict[str, LossReport]) -> dict[
         "depth": program.graph.depth[program.graph.readout.name],
         "report": found,
     }
+    quantized = program.provenance.get("quantized")
+    return figures | ({"quantized": quantized} if quantized else {})
 
 
 @contextmanager
@@ -290,6 +293,7 @@ def _print_quantized(program: Program, changes: PrecisionReport | None) -> None:
     from seenn_deploy import reports
 
     if program.precision != "float32":
+        reports.console().print(f"\n[bold]{program.precision}[/bold]")
         for part in reports.quantized_tables(program, changes):
             reports.console().print(part)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from pkgutil import iter_modules
 
 from seenn_deploy.errors import ProgramError
-from seenn_deploy.loss_report import LossReport, RefusedError
+from seenn_deploy.loss_report import Finding, LossReport, RefusedError, RefusedExportError
 from seenn_deploy.program import Program
 
 REPORT = "report.json"
@@ -50,6 +50,11 @@ def write(target: str, program: Program, folder: Path, strict: bool = False) -> 
     except RefusedError as error:
         error.target = target
         raise
+    except ProgramError as error:
+        finding = Finding("program", str(error), "refused")
+        refused = RefusedExportError(str(error), LossReport(target, [finding]))
+        refused.target = target
+        raise refused from None
 
 
 def report(folder: Path) -> LossReport | None:

@@ -29,6 +29,8 @@ from seenn_deploy.graph import (
     SpikingGraph,
     Sum,
 )
+from seenn_deploy.import_report import layer_text
+from seenn_deploy.loss_report import LossReport
 from seenn_deploy.program import Program
 from seenn_deploy.targets.lava import policy, ranges
 
@@ -64,7 +66,16 @@ def write(program: Program, folder: Path) -> None:
     _write_arrays(folder / WEIGHTS, arrays | more)
     spec["sha256"] = {WEIGHTS: folders.sha256(folder / WEIGHTS)}
     folders.write_json(folder / "network.json", spec)
+    folders.write_json(folder / "report.json", _report(program).to_dict())
     _copy_sources(folder)
+
+
+def _report(program: Program) -> LossReport:
+    """Every layer as it is: the same numbers, in float64 or as integers."""
+    report = LossReport("lava")
+    for layer in program.graph.layers:
+        report.faithful(layer.name, layer_text(program.graph, layer))
+    return report
 
 
 def _check(program: Program) -> None:
