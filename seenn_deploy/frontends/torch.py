@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from seenn_deploy.torch_import.layers import Layer
-    from seenn_deploy.torch_import.values import Atom, Value
+    from seenn_deploy.torch_import.values import Value
     from seenn_deploy.torch_import.walk import Walk
 
 SUFFIXES: tuple[str, ...] = ()
@@ -156,7 +156,7 @@ def _source(walk: Walk, coding: Coding | None) -> Source:
 
 
 def _does_one_step(walk: Walk) -> bool:
-    return not _stream_lengths(walk) and max(map(len, walk.calls)) == 1
+    return not walk.stream_lengths and walk.call_counts <= {1}
 
 
 def _timesteps(walk: Walk, T: int | None) -> int:
@@ -170,14 +170,13 @@ def _timesteps(walk: Walk, T: int | None) -> int:
 
 
 def _own_timesteps(walk: Walk) -> int | None:
-    found = _stream_lengths(walk)
-    calls = {len(c) for c in walk.calls if c} if not found else set()
-    if len(found | calls) > 1:
+    streams, calls = walk.stream_lengths, walk.call_counts
+    if len(streams | calls) > 1:
         walk.report.refuse(
-            "T", f"layers do {sorted(found | calls)} timesteps", "all layers take part in each"
+            "T", f"layers do {sorted(streams | calls)} timesteps", "all layers take part in each"
         )
-    if found:
-        return found.pop()
+    if streams:
+        return streams.pop()
     (count,) = calls or {1}
     given = [a.size for a in walk.input if a.role == "time"]
     if given and given[0] != count:
@@ -185,18 +184,3 @@ def _own_timesteps(walk: Walk) -> int | None:
             "T", f"the input has {given[0]} timesteps, the module takes {count}", "take all of them"
         )
     return None if count == 1 and not given else count
-
-
-def _stream_lengths(walk: Walk) -> set[int]:
-    """Timesteps of the layers that take whole streams."""
-    axes = [
-        calls[0].axes[layer.neuron.time_axis]
-        for layer, calls in zip(walk.layers, walk.calls, strict=True)
-        if calls and layer.neuron and layer.neuron.time_axis is not None
-    ]
-    return {_only(axis).size for axis in axes}
-
-
-def _only(axis: tuple[Atom, ...]) -> Atom:
-    (atom,) = axis
-    return atom

@@ -230,8 +230,8 @@ class Assembly:
         return Placed(Readout(name, shape, constant), tuple((t, 0) for t in terms))
 
     def _steps(self) -> int:
-        """Calls of the layers that take one timestep each; 1 if there are none."""
-        return max((len(c) for c in self.walk.calls), default=1)
+        """Timesteps of the module itself: calls of its layers, or the length of streams."""
+        return max(self.walk.call_counts | self.walk.stream_lengths, default=1)
 
     def _unrolled_sum(self, signal: Signal) -> tuple[list[Term], Array]:
         """Each term of one timestep, where a sum takes all timesteps alike."""

@@ -73,6 +73,25 @@ class Walk:
         return [self._value(arg) for arg in result.args[0]]
 
     @property
+    def stream_lengths(self) -> set[int]:
+        """Timesteps of the layers that take whole streams."""
+        lengths = set()
+        for layer, calls in zip(self.layers, self.calls, strict=True):
+            if calls and layer.neuron and layer.neuron.time_axis is not None:
+                (time,) = calls[0].axes[layer.neuron.time_axis]
+                lengths.add(time.size)
+        return lengths
+
+    @property
+    def call_counts(self) -> set[int]:
+        """How often the layers that take one timestep are called."""
+        return {
+            len(calls)
+            for layer, calls in zip(self.layers, self.calls, strict=True)
+            if calls and layer.neuron and layer.neuron.time_axis is None
+        }
+
+    @property
     def readout_name(self) -> str:
         """Path of the last module with weights, if no spiking layer comes behind it."""
         (result,) = (n for n in self.program.graph.nodes if n.op == "output")

@@ -130,6 +130,36 @@ def test_multi_step_modules_and_votes(T: int, batch: int) -> None:
     assert (graph.T, graph.source.coding) == (T, "events")
 
 
+@pytest.mark.parametrize("taken", [slice(-1, None), slice(1, None), slice(None)])
+def test_timesteps_of_a_stream_are_summed_all_or_refused(taken: slice) -> None:
+    class Some(CSNN):
+        def forward(self, x: Tensor) -> Any:
+            stream = self.body(x.unsqueeze(0).repeat(self.T, 1, 1, 1, 1))
+            return sum(list(stream.unbind(0))[taken])
+
+    net, x = Some(4).eval(), torch.rand(4, 1, 8, 8)
+    if taken != slice(None):
+        with pytest.raises(sd.SeennError, match=r"output: it takes timesteps \[.*\] of 4"):
+            sd.import_model(net, x)
+        return
+    run = sd.simulate(sd.compile(sd.import_model(net, x)), x.numpy(), full_trace=True)
+    with torch.no_grad():
+        assert np.abs(run.logits[:, -1] - net(x).numpy()).max() < 1e-5
+
+
+def test_a_layer_that_takes_one_timestep_of_a_stream() -> None:
+    class First(CSNN):
+        def __init__(self) -> None:
+            super().__init__(4)
+            self.single = sjn.IFNode()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.single(self.body(x.unsqueeze(0).repeat(4, 1, 1, 1, 1))[0])
+
+    with pytest.raises(sd.SeennError, match=r"it takes timesteps \[1\] of 4"):
+        sd.import_model(First(), torch.rand(4, 1, 8, 8))
+
+
 def test_votes_are_averaged() -> None:
     net, x = CSNN(4).eval(), torch.rand(4, 1, 8, 8)
     run = sd.simulate(sd.compile(sd.import_model(net, x)), x.numpy(), full_trace=True)
