@@ -61,6 +61,9 @@ class Layer:
     refusal: str = ""
 
 
+_INPUTS = ("x", "x_seq", "input_", "input_tensor")  # what layers call what they are given
+
+
 class UnsupportedLayerError(Exception):
     """A layer that no population can be is called."""
 
@@ -78,10 +81,17 @@ class OpaqueLayer(nn.Module):
         self.states = layer.states
         self.recurrent: nn.Module | None = layer.neuron.recurrent if layer.neuron else None
 
-    def forward(self, x: Tensor, *states: Any, **named: Any) -> Any:
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            told = f"{self.__dict__['layer'].name}.{name} is read; only a layer's results can be"
+            raise AttributeError(told) from None
+
+    def forward(self, *args: Any, **named: Any) -> Any:
         if self.layer.neuron is None:
             raise UnsupportedLayerError(self.layer)
-        given = [s for s in (*states, *named.values()) if isinstance(s, Tensor)]
+        x, *given = [a for a in (*args, *_input_first(named)) if isinstance(a, Tensor)]
         if self.recurrent is not None:
             own = given.pop(0) if given else torch.zeros(0)
             x = x + self.recurrent(own if own.numel() else torch.zeros_like(x))
@@ -150,6 +160,10 @@ def several_samples(example_input: Tensor, batch: int) -> Tensor:
     if example_input.ndim < 2 or example_input.shape[batch] != 1:
         return example_input
     return torch.cat((example_input, example_input), dim=batch)
+
+
+def _input_first(named: dict[str, Any]) -> list[Any]:
+    return [named[name] for name in sorted(named, key=lambda name: name not in _INPUTS)]
 
 
 def _inside(name: str, layers: list[Layer]) -> bool:

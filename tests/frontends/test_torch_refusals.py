@@ -226,6 +226,11 @@ def raising(net: Net, x: Tensor) -> Tensor:
     raise ValueError("mine\nin two lines")
 
 
+def potential(net: Net, x: Tensor) -> Tensor:
+    net.lif(net.conv(x))
+    return out(net, net.lif.v)
+
+
 def silent(net: Net, x: Tensor) -> None:
     net.lif(net.conv(x))
 
@@ -245,6 +250,12 @@ GOOD = torch.rand(2, 2, 6, 6)
         (plain, GOOD, {"T": 2.5}, "T: 2.5; give a whole number"),
         (plain, GOOD, {"T": 0}, "T must be a whole number"),
         (raising, GOOD, {}, r"test_torch_refusals.py:\d+: cannot be traced \(ValueError: mine\)"),
+        (
+            potential,
+            GOOD,
+            {},
+            r"py:\d+: cannot be traced .*: lif.v is read; only a layer's results",
+        ),
         (silent, GOOD, {}, "output: it depends on no input"),
     ],
 )
@@ -284,6 +295,18 @@ def test_other_floats_are_approximated(dtype: torch.dtype) -> None:
     assert {e.maps[0].weight.dtype for e in graph.projections} == {np.dtype(np.float32)}
     with pytest.raises(ModelError, match="as float32"):
         sd.import_model(net, GOOD.to(dtype), T=4, strict=True)
+
+
+def test_arguments_by_name() -> None:
+    class Named(Loop):
+        def forward(self, x: Tensor) -> Tensor:
+            mem, seen = self.lif.reset_mem(), []
+            for frame in x:
+                spk, mem = self.lif(mem=mem, input_=self.fc(frame))
+                seen.append(spk)
+            return torch.stack(seen)
+
+    assert sd.import_model(Named(""), torch.rand(3, 2, 8)).T == 3
 
 
 def test_all_frames_are_taken() -> None:
