@@ -524,7 +524,11 @@ def _conv(_: _Lowering, node: NirNode, value: Value) -> Value:
         stride, padding, dilation = (1, *stride), (0, *padding), (1, *dilation)
     conv = Conv2d(weight, _pair(stride), _pair(padding), _pair(dilation), groups)
     shape = conv.out_shape(grid_of(value.shape))
-    after = value.through(conv, (shape[0], shape[2]) if flat else shape)
+    factors = _factors(conv)
+    if factors is None:
+        after = value.through(conv, (shape[0], shape[2]) if flat else shape)
+    else:
+        after = value.scaled(factors.reshape(-1, *[1] * (len(value.shape) - 1)))
     bias = node.values.get("bias")
     if bias is None or not np.any(bias):
         return after
@@ -532,6 +536,16 @@ def _conv(_: _Lowering, node: NirNode, value: Value) -> Value:
     if len(bias) not in (1, len(weight)):
         raise ModelError(f"a bias of {len(bias)} for {len(weight)} channels")
     return after.biased(np.broadcast_to(bias, len(weight)))
+
+
+def _factors(conv: Conv2d) -> Array | None:
+    """One a channel, of a convolution that does nothing else."""
+    diagonal = np.diagonal(conv.weight[:, :, 0, 0])
+    alone = conv.weight.shape[2:] == conv.stride == (1, 1) and conv.padding == (0, 0)
+    square = conv.groups == 1 and conv.weight.shape[0] == conv.weight.shape[1]
+    if not (alone and square and np.array_equal(conv.weight[:, :, 0, 0], np.diag(diagonal))):
+        return None
+    return diagonal.astype(np.float64)
 
 
 def _padding(node: NirNode, kernel: Shape, stride: Shape, dilation: Shape) -> Shape:

@@ -3,7 +3,7 @@
 =====================  ============================================================================
 tau, no tau_syn        LIF(tau = dt / (1 - tau), r = tau / dt); tau 1: IF(r = 1 / dt)
 tau_syn                CubaLIF
-bias                   of the convolution or matrix before; else ``v_leak``
+bias                   of the convolution or matrix before, or of two; else ``v_leak``
 Sparse                 the matrix; between images two convolutions
 Sum                    edges that meet
 lag                    Delay, or an edge that closes a loop
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
 from pathlib import Path
@@ -44,6 +44,7 @@ from seenn_deploy.graph import (
     Sum,
 )
 from seenn_deploy.loss_report import LossReport
+from seenn_deploy.nir_bias import before_padding
 from seenn_deploy.nir_file import feedback, sidecar_path
 from seenn_deploy.nir_hdf5 import import_nir
 from seenn_deploy.nir_sidecar import Place, arrays_of, describe, edge_keys
@@ -93,6 +94,15 @@ def _report_program(program: Program, report: LossReport) -> None:
         report.faithful("input", f"takes {low:g} to {high:g}: normalisation is part of the weights")
 
 
+@dataclass(frozen=True, eq=False)
+class _Bias:
+    """A bias as parts of an edge: one a channel behind its synapses, perhaps one before them."""
+
+    edge: Projection
+    behind: Array
+    before: Array | None = None
+
+
 class _Writer:
     """NIR nodes and edges as they are made; `places` says where each array of the graph is."""
 
@@ -106,6 +116,7 @@ class _Writer:
         self.at_once = _plain_feedback(graph)
         self.arrays = arrays_of(graph)
         self.keys = dict(zip(map(id, graph.projections), edge_keys(graph), strict=True))
+        self.hosts = {n.name: self._host(n) for n in graph.layers if not isinstance(n, Sum)}
         self.names: dict[str, str] = {}
         self.input = self._add("input", nir.Input({"input": np.array(self.shape(graph.source))}))
         self.names[graph.source.name] = self.input
@@ -142,7 +153,7 @@ class _Writer:
     def _add_neurons(self) -> None:
         for node in self.graph.layers:
             if isinstance(node, Population):
-                hosted = self._host(node) is not None or not np.any(node.bias)
+                hosted = self.hosts[node.name] is not None or not np.any(node.bias)
                 self.names[node.name] = self._add(node.name, self._neuron(node, hosted))
                 self._report_neuron(node)
         readout = self.graph.readout
@@ -225,30 +236,44 @@ class _Writer:
 
     # --- synapses ---
 
-    def _host(self, node: Population | Readout) -> Projection | None:
-        """The projection whose NIR node can hold the bias."""
+    def _host(self, node: Population | Readout) -> _Bias | None:
+        """The projection whose NIR nodes can hold the bias."""
         rows = np.broadcast_to(node.bias, node.shape).reshape(node.shape[0], -1)
-        by_channel = not np.any(rows != rows[:, :1])
+        if np.any(rows != rows[:, :1]):
+            return self._padded_host(node)
         for edge in self.graph.into(node.name):
-            small = not isinstance(edge.synapses, Identity) or len(node.shape) == 1
-            if small and by_channel:
-                return edge
+            if not isinstance(edge.synapses, Identity) or len(node.shape) == 1:
+                return _Bias(edge, np.array(rows[:, 0]))
+        return None
+
+    def _padded_host(self, node: Population | Readout) -> _Bias | None:
+        source = self.graph.source
+        for edge in self.graph.into(node.name):
+            if edge.pre == source.name and isinstance(edge.synapses, Conv2d):
+                found = before_padding(node.bias, edge.synapses, source.shape)
+                if found is not None:
+                    self.report.faithful(
+                        f"{edge.pre} -> {edge.post}",
+                        "what is taken from the input before its padding became a convolution",
+                    )
+                    before, behind = (np.asarray(b, np.float32) for b in found)
+                    return _Bias(edge, behind, before)
         return None
 
     def _add_synapses(self, node: Population | Readout) -> None:
-        host = self._host(node) if np.any(node.bias) else None
+        host = self.hosts[node.name] if np.any(node.bias) else None
         for edge in self.graph.into(node.name):
-            bias = None
-            if edge is host:
-                bias = np.broadcast_to(node.bias, node.shape).reshape(node.shape[0], -1)[:, 0]
-            self._add_projection(edge, None if bias is None else np.array(bias))
+            self._add_projection(edge, host if host and host.edge is edge else None)
 
-    def _add_projection(self, edge: Projection, bias: Array | None) -> None:
+    def _add_projection(self, edge: Projection, host: _Bias | None) -> None:
         pre, post = self.graph.node(edge.pre), self.graph.node(edge.post)
         chain, shape = [], self.shape(pre)
         if edge.lag and id(edge) not in self.at_once:
             chain.append(("delay", self.nir.Delay(np.full(shape, edge.lag * self.dt))))
-        chain += self._map(edge, shape, self.shape(post), bias)
+        if host and host.before is not None:
+            pixel = Conv2d(np.eye(shape[0], dtype=np.float32)[:, :, None, None])
+            chain.append(("shift", self._conv(edge, pixel, shape, host.before)))
+        chain += self._map(edge, shape, self.shape(post), host.behind if host else None)
         names = [self._add(f"{edge.pre}_{edge.post}_{kind}", node) for kind, node in chain]
         names.append(self.names[edge.post])
         for name, times in self._ends(pre).items():

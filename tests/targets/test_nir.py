@@ -34,6 +34,7 @@ from seenn_deploy.graph import (
 from seenn_deploy.loss_report import LossReport
 from seenn_deploy.program import Program
 from seenn_deploy.simulator.engine import simulate
+from tests.frontends import naive_nir
 from tests.random_graphs import Example, examples
 
 
@@ -174,6 +175,40 @@ def test_sums_meet(tmp_path: Path) -> None:
     np.testing.assert_allclose(alone.logits, expected.logits, atol=1e-5)
 
 
+def normalized() -> Program:
+    """A mean of 0.25 and 0.5 is taken from the channels before they are padded."""
+    graph = network()
+    image = np.ones((2, 6, 6)) * np.array([0.25, 0.5])[:, None, None]
+    conv = graph.into("a")[0].synapses
+    border = naive_nir._conv(image, conv.weight, (1, 1), (1, 1), (1, 1), 1, np.zeros(4))
+    bias = (graph.node("a").bias - border).astype(np.float32)
+    return compile(
+        graph.replace([replace(n, bias=bias) if n.name == "a" else n for n in graph.order])
+    )
+
+
+def test_what_is_taken_before_padding_is_a_convolution(tmp_path: Path) -> None:
+    program = normalized()
+    path = export(program, tmp_path)
+    nodes = nir.read(path).nodes
+    np.testing.assert_allclose(nodes["input_a_shift"].bias, [-0.25, -0.5], atol=1e-6)
+    assert not np.any(nodes["a"].v_leak)
+    assert compile(import_model(path)).fingerprint == program.fingerprint
+    (tmp_path / "network.nir.json").unlink()
+    again = import_model(path, T=10, dt=1e-4)
+    conv, before = (g.into("a")[0].synapses for g in (again, program.graph))
+    assert isinstance(conv, Conv2d) and np.array_equal(conv.weight, before.weight)
+    np.testing.assert_allclose(again.node("a").bias, program.graph.node("a").bias, atol=1e-6)
+
+
+def test_biases_without_a_pattern_are_leaks(tmp_path: Path) -> None:
+    graph = network()
+    bias = np.random.default_rng(2).random((4, 6, 6)).astype(np.float32)
+    nodes = [replace(n, bias=bias) if n.name == "a" else n for n in graph.order]
+    leak = nir.read(export(compile(graph.replace(nodes)), tmp_path)).nodes["a"].v_leak
+    np.testing.assert_allclose(leak, 2 * bias)  # a timestep takes half
+
+
 def test_a_saved_program_has_the_folder(tmp_path: Path) -> None:
     compile(network()).save(tmp_path / "build", targets=["nir"])
     assert {p.name for p in (tmp_path / "build" / "nir").iterdir()} == {
@@ -202,6 +237,34 @@ def test_snntorch_gives_the_same(tmp_path: Path, tau: float, tau_syn: float) -> 
     program = compile(network(tau, tau_syn))
     found = others(export(program, tmp_path), reader)
     np.testing.assert_allclose(found, simulate(program, frames(), threads=1).logits[0], atol=1e-5)
+
+
+def test_normalisation_in_spikingjelly_and_snntorch(tmp_path: Path) -> None:
+    exchange = pytest.importorskip("spikingjelly.activation_based.nir_exchange")
+    reader = pytest.importorskip("snntorch.import_nir").import_from_nir
+    program = normalized()
+    path, logits = export(program, tmp_path), simulate(program, frames(), threads=1).logits[0]
+    for found in others(path, exchange.import_from_nir, dt=1e-4), others(path, reader):
+        np.testing.assert_allclose(found, logits, atol=1e-5)
+
+
+def test_the_network_of_the_examples_in_spikingjelly(tmp_path: Path) -> None:
+    """Skip connections, images with a mean and a deviation: the same logits at each timestep."""
+    exchange = pytest.importorskip("spikingjelly.activation_based.nir_exchange")
+    import torch
+
+    folder = Path(__file__).parents[2] / "examples"
+    program = compile(import_model(folder / "resnet20_T4_cifar10.pth"))
+    module = exchange.import_from_nir(nir.read(export(program, tmp_path)), dt=1e-4)
+    images = np.load(folder / "cifar10_200.npz")["x"][:2]
+    state, said = {}, []
+    with torch.no_grad():
+        for _ in range(program.T):
+            x = torch.tensor(images.transpose(0, 3, 1, 2) / np.float32(255))
+            out, state = module(x, *((state,) if state else ()))
+            said.append(out.numpy())
+    expected = simulate(program, images, threads=1).logits
+    np.testing.assert_allclose(np.cumsum(said, axis=0).swapaxes(0, 1), expected, atol=1e-3)
 
 
 @pytest.mark.parametrize(("tau", "tau_syn"), [(0.5, 0.0), (0.9, 0.0), (0.5, 0.5), (1.0, 0.0)])
