@@ -7,11 +7,20 @@ from contextlib import contextmanager
 from io import StringIO
 from math import floor, log10
 from pathlib import Path
+from threading import Timer
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from seenn_deploy import folders
@@ -29,6 +38,7 @@ if TYPE_CHECKING:
 WIDTH = 100
 MOST_STEPS = 20  # exits are listed step by step up to here
 A_ROW = 4  # of them
+PATIENCE = 2.0  # seconds without a sign of life
 
 
 def console(stderr: bool = False) -> Console:
@@ -50,10 +60,7 @@ def write_text(path: Path, parts: Iterable[Any]) -> None:
 
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Any]:
-    """A progress bar on a terminal, shown once a run takes longer than two seconds.
-
-    Yields a function that takes the number of samples just finished.
-    """
+    """A progress bar, see :func:`_late`; yields a function of how many samples just finished."""
     bar = Progress(
         TextColumn(what),
         BarColumn(),
@@ -63,17 +70,33 @@ def progress(what: str, total: int) -> Iterator[Any]:
         transient=True,
     )
     task = bar.add_task(what, total=total)
+    with _late(bar):
+        yield lambda samples: bar.advance(task, samples)
 
-    def advance(samples: int) -> None:
-        bar.advance(task, samples)
-        late = (bar.tasks[0].elapsed or 0) > 2
-        if late and bar.console.is_terminal and not bar.live.is_started:
-            bar.start()
 
-    bar.start_task(task)
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """A spinner with the time it takes, see :func:`_late`, for what has no parts to count."""
+    columns = SpinnerColumn(), TextColumn(what), TimeElapsedColumn()
+    bar = Progress(*columns, console=console(stderr=True), transient=True)
+    bar.add_task(what, total=None)
+    with _late(bar):
+        yield
+
+
+@contextmanager
+def _late(bar: Progress) -> Iterator[None]:
+    """Show a bar on a terminal, once what it is for takes longer than `PATIENCE` seconds."""
+    timer = Timer(PATIENCE, bar.start)
+    timer.daemon = True
+    if bar.console.is_terminal:
+        timer.start()
     try:
-        yield advance
+        yield
     finally:
+        timer.cancel()
+        if timer.ident is not None:
+            timer.join()
         if bar.live.is_started:
             bar.stop()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import StringIO
+from time import sleep
 
 import numpy as np
 import pytest
@@ -73,3 +74,23 @@ def test_places_of_a_loss_report_stay_short() -> None:
     for name in LONG:
         report.approximated(name, "Relu: an integrate-and-fire neuron", "at most 1/32")
     assert ".. (2 more)" in " ".join(text(loss_table(report)).split())
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_takes_long_shows_itself_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    out = StringIO()
+    shown = Console(file=out, force_terminal=terminal, width=100)
+    monkeypatch.setattr(reports, "console", lambda stderr: shown)
+    with reports.working("brief"), reports.progress("brief", 2) as advance:
+        advance(2)
+    assert not out.getvalue()
+    monkeypatch.setattr(reports, "PATIENCE", 0.01)
+    with reports.working("importing net.onnx"):
+        sleep(0.3)
+    with reports.progress("running on lava", 2):  # and no sample is finished yet
+        sleep(0.3)
+    assert [what in out.getvalue() for what in ("net.onnx", "on lava")] == [terminal] * 2
+    with pytest.raises(ValueError, match="as it was"), reports.working("failing"):
+        raise ValueError("as it was")

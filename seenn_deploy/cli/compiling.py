@@ -91,17 +91,19 @@ def compile_command(
       seenn-compile model.pth --precision int8 --calibration images.npz --target lava -o build/
     """
     import seenn_deploy as sd
+    from seenn_deploy import reports
     from seenn_deploy.folders import check_ours
 
     check_ours(out)
     if calibration and precision == "float32":
         raise SeennError("--calibration compares int8 with float32; add --precision int8")
-    with _refusal_into(json_file):
+    with _refusal_into(json_file), reports.working(f"importing {model.name}"):
         graph = sd.import_model(model, strict=strict, **_given(no_normalize, options))
     rule = rule or _rule_of(graph) or sd.exits.Confidence(0.9)
-    program = sd.compile(graph, rule, precision=precision, schedule=schedule)
+    with reports.working("compiling"):
+        program = sd.compile(graph, rule, precision=precision, schedule=schedule)
     changes = _compare_with_float(graph, program, calibration) if calibration else None
-    with _refusal_into(json_file, program):
+    with _refusal_into(json_file, program), reports.working(f"writing {out}"):
         program.save(out, targets=target, strict=strict)
     _print_compiled(program, out, target)
     _print_quantized(program, changes)
@@ -160,16 +162,17 @@ def convert_command(
       seenn convert ann.onnx --calibrate train.npz --mean 0.5,0.5,0.5 --std 0.2,0.2,0.2 -o build/
     """
     import seenn_deploy as sd
+    from seenn_deploy import reports
     from seenn_deploy.folders import check_ours
 
     check_ours(out)
     rule = rule or sd.exits.Confidence(0.9)
     given = _given(no_normalize, options)
-    with _refusal_into(json_file):
+    with _refusal_into(json_file), reports.working(f"converting {model.name}"):
         program = sd.convert(
             model, rule, precision=precision, schedule=schedule, strict=strict, **given
         )
-    with _refusal_into(json_file, program):
+    with _refusal_into(json_file, program), reports.working(f"writing {out}"):
         program.save(out, targets=target, strict=strict)
     _print_compiled(program, out, target)
     _print_quantized(program, None)
@@ -285,7 +288,7 @@ def _compare_with_float(graph: SpikingGraph, program: Program, images: Path) -> 
     from seenn_deploy.precision_report import compare_precisions
 
     reference = sd.compile(graph, program.exit_rule, schedule=program.schedule)
-    with reports.console(stderr=True).status("comparing int8 with float32"):
+    with reports.working("comparing int8 with float32"):
         return compare_precisions(reference, program, for_program(reference, images))
 
 

@@ -84,7 +84,8 @@ def _from_module(module: Any, example_input: Any, options: dict[str, Any]) -> Sp
 
 def _from_file(path: Path, options: dict[str, Any]) -> SpikingGraph:
     if not path.is_file():
-        raise ModelError(f"{path}: no such file")
+        what = "is a folder; name the file in it" if path.is_dir() else "no such file"
+        raise ModelError(f"{path}: {what}")
     modules = [import_module(f"{__name__}.{m.name}") for m in iter_modules(__path__)]
     fitting = [m for m in modules if path.suffix.lower() in m.SUFFIXES]
     if not fitting:
