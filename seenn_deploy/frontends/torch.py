@@ -75,6 +75,8 @@ def read(
     net.projections += projections
     used = normalize_input(net, mean, std, True)
     steps = _timesteps(walk, T)
+    if steps > 1 and _does_one_step(walk):
+        _check_states_go_out(walk, outputs)
     provenance = {
         "source": type(module).__name__,
         "frontend": "torch",
@@ -167,6 +169,20 @@ def _timesteps(walk: Walk, T: int | None) -> int:
     if T is not None and own is not None and own != T:
         walk.report.faithful("T", f"{T} as asked; the module itself does {own}")
     return int(T if T is not None else own or 1)
+
+
+def _check_states_go_out(walk: Walk, outputs: list[Value]) -> None:
+    """Refuse one timestep a call where layers begin anew at each, as nobody keeps their states."""
+    from seenn_deploy.torch_import.values import Potential
+
+    kept = {value.layer for value in outputs if isinstance(value, Potential)}
+    for number, (layer, calls) in enumerate(zip(walk.layers, walk.calls, strict=True)):
+        if calls and layer.neuron and layer.neuron.forgets and number not in kept:
+            walk.report.refuse(
+                layer.name,
+                "its state is dropped behind each timestep",
+                "return it beside the spikes, or loop over timesteps in forward",
+            )
 
 
 def _own_timesteps(walk: Walk) -> int | None:

@@ -141,3 +141,23 @@ def test_norse(net: nn.Module) -> None:
 def test_a_leak_beside_a_synaptic_current_is_refused() -> None:
     with pytest.raises(sd.SeennError, match="v_leak differs from v_reset"):
         sd.import_model(Streams(v_leak=0.1), frames(2))
+
+
+class OneStep(nn.Module):
+    """A cell a call: whoever calls it hands the state on, or it is lost."""
+
+    def __init__(self, returned: bool) -> None:
+        super().__init__()
+        self.returned, self.cells = returned, Cells()
+
+    def forward(self, x: Tensor) -> Any:
+        spikes, first = self.cells.box(6 * self.cells.fc1(x))
+        spikes, second = self.cells.iaf(self.cells.fc2(spikes))
+        return (spikes, (first, second)) if self.returned else spikes
+
+
+def test_states_must_be_returned_where_a_call_is_a_timestep() -> None:
+    assert sd.import_model(OneStep(True), frames()[0], T=5).T == 5
+    assert sd.import_model(OneStep(False), frames()[0], T=1).T == 1
+    with pytest.raises(sd.SeennError, match=r"cells.box: its state is dropped behind each"):
+        sd.import_model(OneStep(False), frames()[0], T=5)
