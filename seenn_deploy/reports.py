@@ -198,7 +198,7 @@ def run_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "spikes per sample", f"{summary['spikes_per_sample']:,.0f}"
     yield (
         "energy per sample",
-        (f"{summary['energy_uJ_per_sample']:.3f} uJ (cost model {summary['cost_model']})"),
+        (f"{_uj(summary['energy_uJ_per_sample'])} uJ (cost model {summary['cost_model']})"),
     )
     yield from _ann_rows(summary)
     if "schedule" in summary:
@@ -211,11 +211,11 @@ def _ann_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, key in (("dense", "dense_ann"), (f"{bits}-bit", "quantized_ann")):
         energy = summary[f"{key}_energy_uJ"]
         times = f" ({energy / snn:.1f} times as much)" if energy is not None and snn else ""
-        text = "not priced by this cost model" if energy is None else f"{energy:.3f} uJ{times}"
+        text = "not priced by this cost model" if energy is None else f"{_uj(energy)} uJ{times}"
         yield f"the same as a {name} ANN", text
     if summary["policy_mac"]:
         energy, share = summary["policy_energy_uJ_per_sample"], summary["policy_energy_share"]
-        paid = "not priced" if energy is None else f"{energy:.3f} uJ, {100 * share:.1f} % of all"
+        paid = "not priced" if energy is None else f"{_uj(energy)} uJ, {100 * share:.1f} % of all"
         of_dense = f"{100 * summary['policy_mac_share']:.3f} % of the ANN's MACs"
         yield "policy network", f"{summary['policy_mac']:,} MAC ({of_dense}); {paid}"
 
@@ -229,7 +229,13 @@ def _schedule_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if share is None:
         yield "wasted work", "steps behind the exit did not run: add --full-trace"
     else:
-        yield "wasted work", f"{100 * share:.1f} % of all operations, {energy:.3f} uJ a sample more"
+        more = f"{_uj(energy)} uJ a sample more"
+        yield "wasted work", f"{100 * share:.1f} % of all operations, {more}"
+
+
+def _uj(energy: float) -> str:
+    """Three decimals, and three digits of small networks."""
+    return f"{energy:.3f}" if energy >= 1 or not energy else f"{energy:.3g}"
 
 
 def histogram_text(histogram: Mapping[str, int]) -> str:
@@ -392,15 +398,18 @@ def sweep_notes(report: SweepReport, command: str, rule_file: str) -> Iterator[t
     if wasted.value > 0:
         yield (
             "wasted",
-            f"{wasted.value * 1e6:.2f} uJ a sample on top, injected before the exit is known "
+            f"{_uj(wasted.value * 1e6)} uJ a sample on top, injected before the exit is known "
             "(speculative schedule)",
         )
     yield "next", f"{command} {_exit_options(choice, report, rule_file)} -o build/"
 
 
+_WITH_OPTIONS = ("confidence", "entropy", "margin")  # others come in a file
+
+
 def _exit_options(choice: Choice, report: SweepReport, rule_file: str) -> str:
     stored = choice.rule.to_dict()
-    if stored["rule"] != "conformal":
+    if stored["rule"] in _WITH_OPTIONS:
         parameter = report.curves[stored["rule"]].parameter
         return f"--exit {stored['rule']} --{parameter} {stored[parameter]}"
     return f"--exit-file {rule_file or 'rule.json (written with --out)'}"

@@ -71,6 +71,10 @@ def test_every_example_runs(checkout: Path) -> None:
     assert sorted(p.name for p in (checkout / "build" / "half").iterdir()) == [
         "input-layer0.npy", "layer0-out.npy", "report.json"
     ]  # fmt: skip
+    swept = in_shell(checkout, "$ seenn sweep build/ --data images.npz --rules lead --out swept")
+    (command,) = re.findall(r"^next +(.*-o) build/ *$", swept, re.M)
+    assert command.endswith("--exit-file swept/rule.json -o")
+    in_shell(checkout, f"$ {command.replace('seenn-compile', 'seenn compile')} again")
     strict = run(
         checkout, sys.executable, "-m", "seenn_deploy", "compile", "net.mlp", "--target", "half",
         "--strict", "-o", "strict",
