@@ -58,7 +58,10 @@ def sweep_command(
     json_file: Path | None,
     **options: Any,
 ) -> None:
-    """Every threshold of every exit rule from one run; the one to use for an accuracy or energy.
+    """Try every threshold of every exit rule, and name the best.
+
+    All of it comes from one run; best is the cheapest that keeps the accuracy, or the most accurate
+    within an energy budget.
 
     \b
     Examples:
@@ -107,7 +110,7 @@ def calibrate_command(
     out: Path,
     threads: int | None,
 ) -> None:
-    """Fit an exit rule to labelled images that the network was not trained on.
+    """Fit an exit rule to labelled images held out of training.
 
     \b
     Example:

@@ -183,7 +183,7 @@ def convert_command(
 @FOLDER
 @JSON
 def inspect_command(build: Path, json_file: Path | None) -> None:
-    """Print one line a layer: synapses, shapes, neurons, dense MACs, depth.
+    """Print a line a layer: synapses, shapes, neurons, depth.
 
     Synapses that take timesteps are marked t-1, t-2, ..; those that close a loop also say so.
 

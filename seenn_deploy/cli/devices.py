@@ -14,7 +14,7 @@ from seenn_deploy.cli.shared import load_program, open_data, write_json
 @click.command("setup-lava")
 @click.option("--python", help="A Python 3.10 to use; default: searched for.")
 def setup_lava_command(python: str | None) -> None:
-    """Make the Lava interpreter: an environment of its own with lava-nc 0.10.0.
+    """Make the Lava interpreter, an environment of its own. It gets lava-nc 0.10.0.
 
     \b
     Example:

@@ -43,7 +43,7 @@ def simulate_command(
     resume: bool,
     json_file: Path | None,
 ) -> None:
-    """Run images through the event-driven simulator: accuracy, exits, operations, energy.
+    """Simulate images: accuracy, exits, operations, energy.
 
     \b
     Examples:
@@ -88,7 +88,10 @@ def evaluate_command(
     threads: int | None,
     json_file: Path | None,
 ) -> None:
-    """SEENN's table: accuracy at every t, earliest timesteps, SEENN-I, and SEENN-II with a policy.
+    """SEENN's table: fixed timesteps, SEENN-I, SEENN-II.
+
+    Accuracy at every t, the earliest timesteps, confidence thresholds and, of a program with a
+    policy network, what that reaches.
 
     \b
     Example:

@@ -87,7 +87,9 @@ _CHOICES = _together(
 
 @click.group()
 def train() -> None:
-    """Train a spiking network (SEENN-I), a policy network for it (SEENN-II), or both together.
+    """Train a spiking network, a policy network for it, or both.
+
+    The former is SEENN-I, with a policy network it is SEENN-II.
 
     \b
     Examples:
@@ -105,7 +107,9 @@ def train() -> None:
               help="Of the term that keeps logits near --tet-mean; lambda of TET.")  # fmt: skip
 @click.option("--tet-mean", type=float, default=1.0, show_default=True)
 def snn_command(plot: Path | None, out: Path, **options: Any) -> None:
-    """Train a spiking network with the TET loss; OUT/model.pth goes into seenn-compile.
+    """Train a spiking network with the TET loss.
+
+    OUT/model.pth goes into seenn-compile.
 
     \b
     Example:
@@ -135,7 +139,9 @@ def snn_command(plot: Path | None, out: Path, **options: Any) -> None:
 )
 @click.option("--threads", type=click.IntRange(min=1), help="Of the simulator.")  # fmt: skip
 def policy_command(build: Path, plot: Path | None, out: Path, **options: Any) -> None:
-    """Train a policy network for the program in BUILD, whose weights stay as they are.
+    """Train a policy network for the program in BUILD.
+
+    The program's weights stay as they are; OUT/policy.onnx goes into seenn-compile --policy.
 
     \b
     Example:
@@ -188,7 +194,9 @@ def joint_command(plot: Path | None, out: Path, **options: Any) -> None:
 @click.option("--mean", callback=_numbers(float), help="Normalisation, one number a channel.")
 @click.option("--std", callback=_numbers(float), help="Belongs to --mean.")
 def ann_command(plot: Path | None, out: Path, **options: Any) -> None:
-    """Train an ANN with QCFS activations; OUT/model.pth goes into seenn convert.
+    """Train an ANN with QCFS activations.
+
+    OUT/model.pth goes into seenn convert.
 
     \b
     Example:

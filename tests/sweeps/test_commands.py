@@ -207,3 +207,4 @@ def test_no_command_at_all_is_help(seenn: Seenn) -> None:
     for command in ((), ("train",)):
         code, out, err = seenn(*command)
         assert (code, err) == (0, "") and out.startswith("Usage: ") and "Examples:" in out
+        assert not any(line.endswith("...") for line in out.splitlines()[1:])
