@@ -123,7 +123,20 @@ def build(
             **used,
         },
     }
+    _check_size(tensors, net)
     return reported(SpikingGraph(net.nodes, net.projections, T, provenance))
+
+
+def _check_size(tensors: Tensors, net: Net) -> None:
+    """Refuse an input size for which some layer does not fit the one before."""
+    try:
+        SpikingGraph(net.nodes, net.projections, T=1)
+    except ModelError as error:
+        height, width = net.source.shape[1:]
+        raise ModelError(
+            f"{tensors.path}: no network for {height}x{width} inputs; say the input_size it was "
+            f"trained with ({error})"
+        ) from None
 
 
 def _family(tensors: Tensors) -> tuple[Any, str] | None:

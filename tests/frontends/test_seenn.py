@@ -276,6 +276,14 @@ def test_nested_state_dicts(tmp_path: Path, wrap: Callable[[State], Any]) -> Non
     assert_same_graph(plain, nested)
 
 
+def test_a_size_that_fits_no_layer_is_said(tmp_path: Path) -> None:
+    path = saved(tmp_path, tiny_resnet())
+    with pytest.raises(ModelError, match=r"no network for 9x9 inputs; say the input_size"):
+        import_model(path, input_size=9)
+    with pytest.raises(ModelError, match=r"^T must be a whole number"):
+        import_model(path, input_size=8, T=0)
+
+
 def test_the_old_file_format_of_torch(tmp_path: Path) -> None:
     state = tiny_resnet()
     torch.save(state, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
@@ -312,7 +320,7 @@ def test_bfloat16_in_safetensors_is_refused_with_the_remedy(tmp_path: Path) -> N
 
 def test_no_such_file(tmp_path: Path) -> None:
     assert "nothing.pth: no such file" in error(tmp_path / "nothing.pth")
-    assert "no such file" in error(tmp_path)
+    assert "is a folder; name the file in it" in error(tmp_path)
 
 
 def test_unknown_suffix(tmp_path: Path) -> None:
