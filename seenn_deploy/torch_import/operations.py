@@ -214,12 +214,12 @@ def max_pool2d(
             "put the pool behind the neurons, or take an average pool",
         )
     feature_shape(signal, 3)
-    _check_ceil(ceil_mode, signal.sizes[-2:], size)
     channels = signal.sizes[-3]
     window = graph.maps.conv(
         torch.ones(channels, 1, *size), None, stride=_pair(stride) if stride else size,
         padding=_pair(padding), dilation=_pair(dilation), groups=channels,
     )  # fmt: skip
+    _check_ceil(ceil_mode, signal.sizes[-2:], size, window)
     return _pool_of_spikes(graph, signal, window)
 
 
@@ -702,9 +702,18 @@ def _padding(padding: Any, kernel: Sequence[int], dilation: tuple[int, int]) -> 
     return (around[0] // 2, around[1] // 2)
 
 
-def _check_ceil(ceil_mode: bool, inside: Sequence[int], kernel: tuple[int, int]) -> None:
-    if ceil_mode and any(n % k for n, k in zip(inside, kernel, strict=True)):
+def _check_ceil(
+    ceil_mode: bool, inside: Sequence[int], kernel: tuple[int, int], window: Conv2d | None = None
+) -> None:
+    """Refuse partial windows; those of an average pool lie side by side."""
+    strides = window.stride if window else kernel
+    around, dilated = (window.padding, window.dilation) if window else ((0, 0), (1, 1))
+    moves = [
+        n + 2 * pad - d * (k - 1) - 1
+        for n, pad, d, k in zip(inside, around, dilated, kernel, strict=True)
+    ]
+    if ceil_mode and any(move % step for move, step in zip(moves, strides, strict=True)):
         raise NotSupportedError(
-            f"ceil_mode with windows of {kernel} over {tuple(inside)}",
+            f"ceil_mode with windows of {kernel}, stride {tuple(strides)}, over {tuple(inside)}",
             "partial windows are not supported; leave ceil_mode out",
         )

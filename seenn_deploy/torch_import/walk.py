@@ -123,7 +123,10 @@ class Walk:
         named = {k: self._value(v) for k, v in node.kwargs.items()}
         self.graph.here = module_path(node)
         try:
-            return self._result(node, args, named)
+            result = self._result(node, args, named)
+            if isinstance(result, Signal):
+                _check_read(node, result)
+            return result
         except NotSupportedError as error:
             self.report.refuse(place_of(node), error.what, error.remedy)
         except RefusedError:
@@ -266,8 +269,28 @@ def _empty_like(value: Value, node: Any) -> Value:
     return value
 
 
+def _check_read(node: Any, result: Signal) -> None:
+    """Refuse what is not what torch has: another shape, or numbers that a cast rounds."""
+    there = node.meta["val"]
+    if result.sizes != tuple(there.shape):
+        raise NotSupportedError(
+            f"{node.target} gives {tuple(there.shape)}, which is read as {result.sizes}",
+            "write it in another way",
+        )
+    before = [getattr(n.meta["val"], "dtype", there.dtype) for n in node.all_input_nodes[:1]]
+    whole = there.dtype in (torch.float32, torch.float64) or result.spikes
+    if not whole and there.dtype not in before:
+        raise NotSupportedError(
+            f"currents as {str(there.dtype).removeprefix('torch.')}", "leave them in float32"
+        )
+
+
 def _evaluated(target: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Value:
     """An operator on constants alone, run."""
+    if torch.Tag.nondeterministic_seeded in getattr(target, "tags", ()):
+        raise NotSupportedError(
+            f"{target} gives random numbers", "a graph does the same in every run"
+        )
     with torch.no_grad():
         result = target(*_bare(args), **_bare(named))
     return _boxed(result)

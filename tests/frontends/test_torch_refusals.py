@@ -93,7 +93,19 @@ def half(net: Net, x: Tensor) -> Tensor:
 
 
 def per_pixel(net: Net, x: Tensor) -> Tensor:
-    return out(net, net.lif(net.conv(x) * torch.rand(6, 6)))
+    return out(net, net.lif(net.conv(x) * torch.eye(6)))
+
+
+def random(net: Net, x: Tensor) -> Tensor:
+    return out(net, net.lif(net.conv(x) + torch.rand(1)))
+
+
+def whole_numbers(net: Net, x: Tensor) -> Tensor:
+    return out(net, net.lif(net.conv(x).int().float()))
+
+
+def ceil_max_pool(net: Net, x: Tensor) -> Tensor:
+    return functional.max_pool2d(net.lif(net.conv(x)), 3, 2, ceil_mode=True).mean((2, 3))
 
 
 def concatenated(net: Net, x: Tensor) -> Tensor:
@@ -116,6 +128,9 @@ def concatenated(net: Net, x: Tensor) -> Tensor:
         (permuted, 1, "features lie in another order"),
         (half, 1, "a part of an axis"),
         (per_pixel, 1, "within a channel"),
+        (random, 1, "aten.rand.default gives random numbers"),
+        (whole_numbers, 1, "currents as int32"),
+        (ceil_max_pool, 1, "ceil_mode with windows of (3, 3), stride (2, 2), over (6, 6)"),
         (concatenated, 2, "a concatenation"),
     ],
 )
