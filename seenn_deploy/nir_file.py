@@ -23,6 +23,7 @@ from seenn_deploy.nir_hdf5 import Content, build, edges_of, load
 
 FORMAT = "seenn-deploy NIR sidecar"
 VERSION = 1
+STRANGE = (ValueError, TypeError, KeyError, IndexError, ArithmeticError)  # of damaged content
 TYPES = ("input_type", "output_type", "metadata")
 
 
@@ -112,9 +113,10 @@ def _inline(
     for name, node in graph["nodes"].items():
         full = f"{prefix}{name}"
         kind = node.get("type") if isinstance(node, dict) else None
-        if not isinstance(kind, str) or full in nodes:
-            what = "is there twice, in a sub-graph too" if kind else "has no type"
-            report.refuse(f"node {full!r}", what, "export it again")
+        if not isinstance(kind, str):
+            report.refuse(f"node {full!r}", "has no type", "export it again")
+        if full in nodes:
+            report.refuse(f"node {full!r}", "is there twice, in a sub-graph too", "rename it")
         if kind == "NIRGraph":
             _inline(node, f"{full}.", nodes, edges, report)
             ports[name] = _ports(node, full, report)
@@ -157,7 +159,8 @@ def _shape(kind: str, name: str, given: Any, report: LossReport) -> Array | None
     if given is None:
         return None
     sizes = np.atleast_1d(given)
-    if sizes.dtype.kind not in "iuf" or not np.all(sizes == np.round(sizes)):
+    known = sizes.dtype.kind in "iuf" and sizes.ndim == 1
+    if not known or not np.all(sizes == np.round(sizes)):
         report.refuse(f"{kind} node {name!r}", "its shape is no list of sizes", "export it again")
     return sizes
 

@@ -61,8 +61,8 @@ def load(path: Path) -> Content:
             found = _contents(file["node"])
     except Exception as error:  # h5py and numpy raise many kinds: a damaged or strange file
         raise ModelError(f"{path}: not a readable NIR file ({_said(error)})") from None
-    if found.get("type") != "NIRGraph":
-        raise ModelError(f"{path}: holds a {found.get('type')} node; a graph is expected")
+    if str(found.get("type")) != "NIRGraph":
+        raise ModelError(f"{path}: holds no graph, but a node of type {found.get('type')!r}")
     return found
 
 

@@ -13,11 +13,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from seenn_deploy import exits
 from seenn_deploy.errors import ModelError
 from seenn_deploy.folders import sha256
 from seenn_deploy.graph import Array, Source, SpikingGraph
 from seenn_deploy.loss_report import LossReport
-from seenn_deploy.nir_file import FORMAT, VERSION, NirModel, sidecar_path
+from seenn_deploy.nir_file import FORMAT, STRANGE, VERSION, NirModel, sidecar_path
 from seenn_deploy.program import (
     Program,
     edge_from_dict,
@@ -112,7 +113,7 @@ def restore(
             graph = graph.replace(
                 [replace(n, **told) if isinstance(n, Source) else n for n in nodes]
             )
-        exit_rule = stored["exit_rule"]
+        exit_rule = _checked_rule(stored["exit_rule"])
         assumed = {
             **before.get("assumed", {}),
             "T": T,
@@ -120,7 +121,7 @@ def restore(
             "integration": stored["integration"],
             **told,
         }
-    except (KeyError, TypeError, ValueError, AttributeError, ModelError) as error:
+    except (*STRANGE, AttributeError, ModelError) as error:
         raise ModelError(
             f"{sidecar_path(path)}: does not fit {path.name} "
             f"({' '.join(str(error).split())}); export again, or move it away"
@@ -135,6 +136,12 @@ def restore(
         "report": report.to_dict(),
     }
     return SpikingGraph(graph.order, graph.projections, T, {"family": "NIR", **before, **found})
+
+
+def _checked_rule(stored: dict[str, Any]) -> dict[str, Any]:
+    if "onnx" not in stored:  # the network of a policy is loaded with its program
+        exits.from_dict(stored)
+    return stored
 
 
 def _find(model: NirModel, name: str, key: str, shape: list[int]) -> Array:

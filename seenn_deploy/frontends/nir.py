@@ -44,7 +44,15 @@ from seenn_deploy.graph import (
     SpikingGraph,
 )
 from seenn_deploy.loss_report import LossReport, RefusedError
-from seenn_deploy.nir_file import NirModel, NirNode, as_shape, feedback, read_nir, read_sidecar
+from seenn_deploy.nir_file import (
+    STRANGE,
+    NirModel,
+    NirNode,
+    as_shape,
+    feedback,
+    read_nir,
+    read_sidecar,
+)
 from seenn_deploy.nir_neurons import (
     CLOSE,
     INTEGRATORS,
@@ -151,9 +159,14 @@ def read(
         raise
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
-    except (ValueError, TypeError, KeyError, IndexError, OverflowError, MemoryError) as error:
-        text = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ModelError(f"{path}: holds what no NIR node does ({text}); export it again") from None
+    except (*STRANGE, MemoryError) as error:
+        raise ModelError(
+            f"{path}: holds what no NIR file does ({_said(error)}); export it again"
+        ) from None
+
+
+def _said(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _check_untold(path: Path, told: dict[str, Any]) -> None:
@@ -321,7 +334,7 @@ class _Lowering:
         else:
             try:
                 shape = _LINEAR[node.kind](self, node, Value((), taken)).shape
-            except ModelError as error:
+            except (*STRANGE, ModelError) as error:
                 self._refuse(node, error)
         if not 1 <= prod(shape) <= LARGEST:
             self.report.refuse(node.where, f"gives shape {shape}", "1 to 2^28 neurons can be taken")
@@ -343,10 +356,12 @@ class _Lowering:
                     "make the shapes agree",
                 )
 
-    def _refuse(self, node: NirNode, error: ModelError) -> Any:
+    def _refuse(self, node: NirNode, error: Exception) -> Any:
         if isinstance(error, RefusedError):
             raise error
-        self.report.refuse(node.where, str(error), "make the layers agree")
+        if isinstance(error, ModelError):
+            self.report.refuse(node.where, str(error), "make the layers agree")
+        self.report.refuse(node.where, f"holds what it cannot ({_said(error)})", "export it again")
 
     # --- values ---
 

@@ -419,6 +419,8 @@ def _sub_graph(**more: str) -> Any:
         ("nodes/n/type", "Izhikevich", "Izhikevich node 'n': this node is not supported"),
         ("nodes/n/type", None, "node 'n': has no type"),
         ("nodes/n", 3, "node 'n': has no type"),
+        ("nodes/n/type", np.zeros(2), "node 'n': has no type"),
+        ("nodes/output/shape", np.ones((1, 8)), "Output node 'output': .*no list of sizes"),
         ("nodes/fc/weight", "text", "Linear node 'fc'"),
         ("nodes/input/shape", np.array([5.5]), "Input node 'input': .*no list of sizes"),
         ("nodes/input/shape", None, "Input node 'input': has shape"),
@@ -467,6 +469,11 @@ def test_what_older_files_lack(tmp_path: Path) -> None:
         for key in ("c/input_shape", "n/v_reset", "output/shape"):
             del file["node/nodes"][key]
     assert import_model(path, T=4).node("n").shape == (3, 6, 6)
+    with h5py.File(path, "a") as file:
+        del file["node/nodes/c/groups"]
+        file["node/nodes/c/groups"] = "two"
+    with pytest.raises(ModelError, match="Conv2d node 'c': holds what it cannot"):
+        import_model(path, T=4)
 
 
 def test_a_name_that_is_there_twice(tmp_path: Path) -> None:

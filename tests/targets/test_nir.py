@@ -135,7 +135,7 @@ def test_recordings_may_be_binned_anew(tmp_path: Path) -> None:
         import_model(path, dt=0.1)
 
 
-@pytest.mark.parametrize("damage", ["checksum", "json", "version", "node"])
+@pytest.mark.parametrize("damage", ["checksum", "json", "version", "node", "rule", "stride"])
 def test_a_sidecar_that_does_not_fit(tmp_path: Path, damage: str) -> None:
     path = export(compile(network()), tmp_path)
     beside = tmp_path / "network.nir.json"
@@ -146,6 +146,10 @@ def test_a_sidecar_that_does_not_fit(tmp_path: Path, damage: str) -> None:
         stored["arrays"] = {key: ["gone", "", [1]] for key in stored["arrays"]}
     elif damage == "version":
         stored["version"] = 99
+    elif damage == "rule":
+        stored["exit_rule"] = {"rule": "confidence", "alpha": 2}
+    elif damage == "stride":
+        stored["projections"][0]["stride"] = [0, 0]
     if damage != "checksum":
         beside.write_text("{" if damage == "json" else json.dumps(stored))
     with pytest.raises(ModelError, match=r"network\.nir\.json: ") as error:
