@@ -349,7 +349,7 @@ class _Lowering:
         if declared is not None:
             wanted = as_shape(declared)
         for name, shape in before:
-            if shape != wanted:
+            if shape != wanted and not (node.kind == "Output" and _same(shape, wanted)):
                 self.report.refuse(
                     node.where,
                     f"takes shape {wanted}, {name!r} gives {shape}",
@@ -447,6 +447,11 @@ class _Lowering:
         self.net.nodes.append(Readout(output.name, shape, _small(value.bias, shape), tau))
         self._connect(output.name, shape, value)
         self.report.faithful(node.where, what)
+
+
+def _same(shape: Shape, other: Shape) -> bool:
+    """But for sizes of 1, which some writers add to the output."""
+    return [n for n in shape if n != 1] == [n for n in other if n != 1]
 
 
 def _arrows(loop: list[str]) -> str:

@@ -283,6 +283,13 @@ def test_spikes_as_the_output_are_summed(tmp_path: Path) -> None:
     assert isinstance(graph.into("output")[0].maps[0], Identity)
 
 
+def test_an_output_with_sizes_of_1(tmp_path: Path) -> None:
+    """As in files of Rockpool."""
+    graph = single(if_(8))
+    graph.nodes["output"] = nir.Output({"output": np.array([1, 1, 8])})
+    assert import_model(write(graph, tmp_path), T=4).readout.shape == (8,)
+
+
 def test_sub_graphs_are_inlined(tmp_path: Path) -> None:
     inner = Maker((8,))
     inner.add("lif", lif(8), "input", "rec")
