@@ -71,12 +71,26 @@ class MapStore:
             return self._with_affine(maps, step)
         if isinstance(step, AvgPool2d):
             return self._with_pool(maps, step)
-        if any(isinstance(m, Conv2d | Dense) for m in maps):
+        if not any(isinstance(m, Conv2d | Dense) for m in maps):
+            return (*maps, step)
+        folded = self._folded(maps)
+        if not _merge(folded[-1], step):
             raise NotSupportedError(
                 "two layers with weights follow each other without neurons between",
                 "merge them into one, or put a spiking layer between",
             )
-        return (*maps, step)
+        key = ("merged", id(folded[-1]), id(step))
+        return (*folded[:-1], self._once(key, lambda: merged(folded[-1], step)))
+
+    def _folded(self, maps: Maps) -> Maps:
+        """A scale a channel at the end goes into the weights before it."""
+        before, last = maps[-2:] if len(maps) > 1 else (maps[0], maps[0])
+        if not (isinstance(last, Affine) and isinstance(before, Conv2d | Dense)):
+            return maps
+        if before.weight.shape[0] != len(last.scale):
+            return maps
+        key = ("scaled", id(before), id(last))
+        return (*maps[:-2], self._once(key, lambda: scaled(before, last)))
 
     def _with_affine(self, maps: Maps, step: Affine) -> Maps:
         """Scales per channel go in front of pools, which average what is scaled alike."""
@@ -111,6 +125,37 @@ class MapStore:
             digest = blake2b(values.tobytes(), digest_size=16).digest()
             self._prints[id(tensor)] = (tensor, digest + repr(values.shape).encode())
         return self._prints[id(tensor)][1]
+
+
+def scaled(layer: Conv2d | Dense, affine: Affine) -> Conv2d | Dense:
+    """A layer and the scale a channel behind it as one."""
+    bias = affine.shift if layer.bias is None else affine.shift + affine.scale * layer.bias
+    ones = [1] * (layer.weight.ndim - 1)
+    return replace(layer, weight=layer.weight * affine.scale.reshape(-1, *ones), bias=bias)
+
+
+def _merge(first: LinearMap, second: LinearMap) -> bool:
+    """Are two layers one, at the borders as well: two matrices, or a 1x1 convolution behind."""
+    if isinstance(first, Dense) and isinstance(second, Dense):
+        return True
+    if not (isinstance(first, Conv2d) and isinstance(second, Conv2d)):
+        return False
+    single = second.weight.shape[2:] == (1, 1) and second.padding == (0, 0)
+    return single and first.groups == second.groups == 1
+
+
+def merged(first: LinearMap, second: LinearMap) -> LinearMap:
+    """Two layers as one: ``W2 W1`` and ``W2 b1 + b2``; strides multiply."""
+    assert isinstance(first, Conv2d | Dense) and isinstance(second, Conv2d | Dense)
+    matrix = second.weight.reshape(len(second.weight), -1).astype(np.float64)
+    weight = np.tensordot(matrix, first.weight.astype(np.float64), 1)
+    parts = [matrix @ first.bias] if first.bias is not None else []
+    parts += [second.bias] if second.bias is not None else []
+    bias = np.sum(parts, axis=0) if parts else None
+    if isinstance(first, Conv2d) and isinstance(second, Conv2d):
+        stride = (first.stride[0] * second.stride[0], first.stride[1] * second.stride[1])
+        return replace(first, weight=weight, bias=bias, stride=stride)
+    return Dense(weight, bias)
 
 
 def pooled(conv: Conv2d, pool: AvgPool2d) -> Conv2d:

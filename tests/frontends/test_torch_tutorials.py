@@ -200,3 +200,36 @@ def test_a_shortcut_through_a_strided_convolution(v_reset: float | None, spikes_
     x = torch.rand(32, 1, 8, 8)
     graph = agree(Downsampling(4, v_reset, spikes_meet), x, x.numpy(), x[:1], names)
     assert len(graph.into("sn3")) == 1 + (not spikes_meet)
+
+
+class Membranes(nn.Module):
+    """A shortcut of currents (MS-ResNet), halved by a 1x1 convolution; two linear layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.bn1 = layer.Conv2d(1, 4, 3, padding=1), layer.BatchNorm2d(4)
+        self.sn1, self.sn2 = sjn.LIFNode(), sjn.LIFNode(v_reset=None)
+        self.conv, self.bn2 = layer.Conv2d(4, 6, 3, 2, 1, bias=False), layer.BatchNorm2d(6)
+        self.down, self.bn3 = layer.Conv2d(4, 6, 1, 2), layer.BatchNorm2d(6)
+        self.head = nn.Sequential(
+            layer.Flatten(), layer.Linear(96, 12), layer.Linear(12, 10), layer.VotingLayer(2)
+        )
+        lively(self)
+        for bn in (self.bn1, self.bn2, self.bn3):
+            nn.init.uniform_(bn.bias, 0, 0.5)
+        sj.set_step_mode(self, "m")
+
+    def forward(self, x: Tensor) -> Tensor:
+        sj.reset_net(self)
+        x = self.bn1(self.stem(x.unsqueeze(0).repeat(4, 1, 1, 1, 1)))
+        x = self.bn2(self.conv(self.sn1(x))) + self.bn3(self.down(x))
+        return self.head(self.sn2(x)).sum(0)
+
+
+def test_layers_with_weights_behind_each_other() -> None:
+    net, x = Membranes().eval(), torch.rand(32, 1, 8, 8)
+    graph = agree(net, x, x.numpy(), x[:2], ["sn1", "sn2"])
+    assert [e.pre for e in graph.into("sn2")] == ["sn1", "input"]
+    run = sd.simulate(sd.compile(graph), x.numpy(), full_trace=True)
+    with torch.no_grad():
+        assert np.abs(run.logits[:, -1] - net(x).numpy()).max() < 1e-4
