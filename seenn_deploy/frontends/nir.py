@@ -20,7 +20,7 @@ Delay.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 from typing import Any, Literal
@@ -32,10 +32,6 @@ from seenn_deploy.building import Net, bin_recordings, normalize_input
 from seenn_deploy.errors import ModelError
 from seenn_deploy.graph import (
     Array,
-    AvgPool2d,
-    Conv2d,
-    Dense,
-    Pair,
     Population,
     Projection,
     Readout,
@@ -53,6 +49,7 @@ from seenn_deploy.nir_file import (
     read_nir,
     read_sidecar,
 )
+from seenn_deploy.nir_linear import LINEAR, LINEAR_TEXT, finite, fitting
 from seenn_deploy.nir_neurons import (
     CLOSE,
     INTEGRATORS,
@@ -243,7 +240,7 @@ class _Lowering:
     def _steps(self, node: NirNode) -> Array:
         """A delay in timesteps: one, or one a neuron."""
         try:
-            exact = _finite(node, "delay") / self.rules.dt
+            exact = finite(node, "delay") / self.rules.dt
         except ModelError as error:
             self._refuse(node, error)
         if not exact.size or exact.min() < 0:
@@ -333,7 +330,7 @@ class _Lowering:
             shape = taken
         else:
             try:
-                shape = _LINEAR[node.kind](self, node, Value((), taken)).shape
+                shape = LINEAR[node.kind](self.steps, node, Value((), taken)).shape
             except (*STRANGE, ModelError) as error:
                 self._refuse(node, error)
         if not 1 <= prod(shape) <= LARGEST:
@@ -372,7 +369,7 @@ class _Lowering:
         return [
             name
             for name in nx.lexicographical_topological_sort(part)
-            if self.model.nodes[name].kind in _LINEAR
+            if self.model.nodes[name].kind in LINEAR
         ]
 
     def into(self, node: NirNode) -> Value:
@@ -385,11 +382,11 @@ class _Lowering:
 
     def _take(self, node: NirNode) -> None:
         try:
-            self.values[node.name] = _LINEAR[node.kind](self, node, self.into(node))
+            self.values[node.name] = LINEAR[node.kind](self.steps, node, self.into(node))
         except ModelError as error:
             self._refuse(node, error)
         if node.kind not in ("Relay", "Delay"):
-            self.report.faithful(node.where, _LINEAR_TEXT.get(node.kind, "synapses"))
+            self.report.faithful(node.where, LINEAR_TEXT.get(node.kind, "synapses"))
 
     def _populate(self) -> None:
         """Populations, and what goes into them."""
@@ -417,7 +414,7 @@ class _Lowering:
     def _charged(self, node: NirNode, neuron: Neuron) -> Value:
         """What arrives at a neuron, in units of its potential."""
         shape = self.shapes[node.name]
-        gain, rest = (_fitting(a, shape) for a in (neuron.gain, neuron.bias))
+        gain, rest = (fitting(a, shape) for a in (neuron.gain, neuron.bias))
         value = self.into(node)
         if np.any(gain != 1):
             value = value.scaled(gain)
@@ -469,11 +466,6 @@ def _described(neuron: Neuron) -> str:
     return f"leak {neuron.tau:.6g}{syn}, threshold {neuron.v_threshold:g}, inputs times {times}"
 
 
-def _fitting(values: Array, shape: Shape) -> Array:
-    """One number, or one a neuron."""
-    return values.reshape(()) if values.size == 1 else np.asarray(np.broadcast_to(values, shape))
-
-
 def _small(bias: Array | None, grid: Shape) -> Array:
     """A bias in its smallest shape: (), (C, 1, 1) or one a neuron."""
     if bias is None or not np.any(bias):
@@ -483,169 +475,3 @@ def _small(bias: Array | None, grid: Shape) -> Array:
     if len(grid) == 1 or np.any(rows != rows[:, :1]):
         return full
     return np.array(rows[:, 0]).reshape(-1, *[1] * (len(grid) - 1))
-
-
-# --- linear nodes --------------------------------------------------------------------------------
-# Each takes (lowering, node, value); a value without terms asks for the shape alone.
-
-
-def _finite(node: NirNode, name: str) -> Array:
-    found = node.values.get(name)
-    if not (
-        isinstance(found, np.ndarray) and found.dtype.kind in "fiu" and np.all(np.isfinite(found))
-    ):
-        raise ModelError(f"{name} holds no numbers, NaN or infinity")
-    return found if found.dtype == np.float32 else found.astype(np.float64)
-
-
-def _matrix(_: _Lowering, node: NirNode, value: Value) -> Value:
-    weight = _finite(node, "weight")
-    if weight.ndim != 2 or value.shape != weight.shape[1:]:
-        raise ModelError(
-            f"weights {weight.shape} do not take shape {value.shape}" + _flatten_hint(value.shape)
-        )
-    after = value.through(Dense(weight), weight.shape[:1])
-    if node.kind == "Linear":
-        return after
-    bias = _finite(node, "bias").ravel()
-    if len(bias) != len(weight):
-        raise ModelError(f"a bias of {len(bias)} for {len(weight)} neurons")
-    return after.biased(bias)
-
-
-def _flatten_hint(shape: Shape) -> str:
-    return "; Flatten counts from 0, without the batch" if len(shape) > 1 else ""
-
-
-def _scale(_: _Lowering, node: NirNode, value: Value) -> Value:
-    scale = _finite(node, "scale")
-    if scale.size != 1 and scale.shape != value.shape:
-        raise ModelError(f"scales shape {scale.shape}, receives {value.shape}")
-    return value.scaled(_fitting(scale.astype(np.float64), value.shape))
-
-
-def _conv(_: _Lowering, node: NirNode, value: Value) -> Value:
-    weight, flat = _finite(node, "weight"), node.kind == "Conv1d"
-    if weight.ndim != (3 if flat else 4):
-        raise ModelError(f"weights of shape {weight.shape}")
-    declared = node.values.get("input_shape")
-    if declared is not None and as_shape(declared) != value.shape[1:]:
-        raise ModelError(f"takes size {as_shape(declared)}, receives shape {value.shape}")
-    if len(value.shape) != (2 if flat else 3):
-        raise ModelError(f"cannot take shape {value.shape}")
-    size = 1 if flat else 2
-    stride, dilation = (_sizes(node, name, size, 1) for name in ("stride", "dilation"))
-    padding = _padding(node, weight.shape[2:], stride, dilation)
-    groups = int(np.ravel(node.values["groups"])[0])
-    if groups < 1 or len(weight) % groups:
-        raise ModelError(f"{groups} groups of {len(weight)} channels")
-    if flat:
-        weight = weight[:, :, None]
-        stride, padding, dilation = (1, *stride), (0, *padding), (1, *dilation)
-    conv = Conv2d(weight, _pair(stride), _pair(padding), _pair(dilation), groups)
-    shape = conv.out_shape(grid_of(value.shape))
-    factors = _factors(conv)
-    if factors is None:
-        after = value.through(conv, (shape[0], shape[2]) if flat else shape)
-    else:
-        after = value.scaled(factors.reshape(-1, *[1] * (len(value.shape) - 1)))
-    bias = node.values.get("bias")
-    if bias is None or not np.any(bias):
-        return after
-    bias = _finite(node, "bias").ravel()
-    if len(bias) not in (1, len(weight)):
-        raise ModelError(f"a bias of {len(bias)} for {len(weight)} channels")
-    return after.biased(np.broadcast_to(bias, len(weight)))
-
-
-def _factors(conv: Conv2d) -> Array | None:
-    """One a channel, of a convolution that does nothing else."""
-    diagonal = np.diagonal(conv.weight[:, :, 0, 0])
-    alone = conv.weight.shape[2:] == conv.stride == (1, 1) and conv.padding == (0, 0)
-    square = conv.groups == 1 and conv.weight.shape[0] == conv.weight.shape[1]
-    if not (alone and square and np.array_equal(conv.weight[:, :, 0, 0], np.diag(diagonal))):
-        return None
-    return diagonal.astype(np.float64)
-
-
-def _padding(node: NirNode, kernel: Shape, stride: Shape, dilation: Shape) -> Shape:
-    given = node.values["padding"]
-    if not isinstance(given, str):
-        return _sizes(node, "padding", len(kernel), 0)
-    if given == "valid":
-        return (0,) * len(kernel)
-    reach = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
-    if given != "same" or set(stride) != {1} or any(r % 2 for r in reach):
-        raise ModelError(f"padding {given!r} is asymmetric here; pad both sides alike")
-    return tuple(r // 2 for r in reach)
-
-
-def _sizes(node: NirNode, name: str, size: int, least: int) -> Shape:
-    found = np.ravel(node.values[name])
-    found = np.repeat(found, size) if len(found) == 1 else found
-    if found.dtype.kind not in "iu" and not np.all(found == np.floor(found)):
-        raise ModelError(f"{name} = {found.tolist()}: whole numbers are needed")
-    if len(found) != size or found.min() < least or found.max() > 1 << 20:
-        raise ModelError(f"{name} = {found.tolist()}: {size} numbers from {least} on are needed")
-    return as_shape(found)
-
-
-def _pair(values: Shape) -> Pair:
-    return values[0], values[1]
-
-
-def _pool(_: _Lowering, node: NirNode, value: Value) -> Value:
-    kernel, stride = (_pair(_sizes(node, name, 2, 1)) for name in ("kernel_size", "stride"))
-    padding = _pair(_sizes(node, "padding", 2, 0))
-    if len(value.shape) != 3:
-        raise ModelError(f"pools (C, H, W), receives shape {value.shape}")
-    step: AvgPool2d | Conv2d = AvgPool2d(kernel)
-    if stride != kernel or padding != (0, 0):
-        channels = value.shape[0]
-        weight = np.full((channels, 1, *kernel), 1 / prod(kernel))
-        step = Conv2d(weight, stride, padding, groups=channels)
-    after = value.through(step, step.out_shape(value.shape))
-    return after.scaled(np.asarray(float(prod(kernel)))) if node.kind == "SumPool2d" else after
-
-
-def _flatten(_: _Lowering, node: NirNode, value: Value) -> Value:
-    rank = len(value.shape)
-    start, end = (int(np.ravel(node.values[name])[0]) for name in ("start_dim", "end_dim"))
-    start, end = (d + rank if d < 0 else d for d in (start, end))
-    if not 0 <= start <= end < rank:
-        raise ModelError(f"flattens dimensions {start} to {end} of shape {value.shape}")
-    joined = prod(value.shape[start : end + 1])
-    return value.flattened((*value.shape[:start], joined, *value.shape[end + 1 :]))
-
-
-def _delay(net: _Lowering, node: NirNode, value: Value) -> Value:
-    steps, given = net.steps[node.name], np.shape(node.values["delay"])
-    if prod(given) != 1 and given != value.shape:
-        raise ModelError(f"delays shape {given}, receives {value.shape}")
-    if value.bias is not None and np.any(steps):
-        raise ModelError("delays a bias; put the Delay before the layer that has it")
-    return value.delayed_each(steps) if steps.ndim else value.delayed(int(steps))
-
-
-def _relay(_: _Lowering, __: NirNode, value: Value) -> Value:
-    return value
-
-
-_LINEAR: dict[str, Callable[[_Lowering, NirNode, Value], Value]] = {
-    "Affine": _matrix,
-    "AvgPool2d": _pool,
-    "Conv1d": _conv,
-    "Conv2d": _conv,
-    "Delay": _delay,
-    "Flatten": _flatten,
-    "Linear": _matrix,
-    "Relay": _relay,
-    "Scale": _scale,
-    "SumPool2d": _pool,
-}
-_LINEAR_TEXT = {
-    "AvgPool2d": "folded into synapses",
-    "SumPool2d": "folded into synapses",
-    "Flatten": "another shape, in C order",
-    "Scale": "goes into the weights",
-}
