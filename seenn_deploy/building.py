@@ -99,7 +99,7 @@ def count(tensors: Tensors, pattern: str, start: int = 0) -> int:
 
 
 def bin_recordings(net: Net, step_us: float, counts_events: bool) -> dict[str, Any]:
-    """Say how event recordings become frames (:mod:`seenn_deploy.events`).
+    """Say how event recordings become frames (:mod:`seenn_deploy.data.events`).
 
     Returns
     -------

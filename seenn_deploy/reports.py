@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from seenn_deploy.precision_report import PrecisionReport
     from seenn_deploy.simulator.result import RunResult
     from seenn_deploy.sweeps.report import Choice, Estimate, Figures, SweepReport
-    from seenn_deploy.verify_report import VerifyReport
+    from seenn_deploy.verification.report import VerifyReport
 
 WIDTH = 100
 MOST_STEPS = 20  # exits are listed step by step up to here

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 import seenn_deploy as sd
-from seenn_deploy import metrics, policy_onnx
+from seenn_deploy import metrics
 from seenn_deploy.errors import DataError
 from seenn_deploy.exits.policy import Policy
+from seenn_deploy.policies import writing
 from seenn_deploy.training.policy import PolicyModel, describe
 from tests import checkpoints
 
@@ -27,7 +28,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> sd.Program:
     model.train()(torch.rand(32, *SHAPE))
     with torch.no_grad():
         model.net.fc1.module.bias -= model.eval()(torch.rand(64, *SHAPE)).mean(dim=0)
-    onnx = policy_onnx.to_onnx(describe(model), SHAPE, 10, T)
+    onnx = writing.to_onnx(describe(model), SHAPE, 10, T)
     (folder / "policy.onnx").write_bytes(onnx)
     graph = sd.import_model(folder / "model.pth", T=T, input_size=16)
     return sd.compile(graph, Policy(folder / "policy.onnx"))

@@ -19,7 +19,7 @@ from seenn_deploy.inspection import inspect
 from seenn_deploy.loss_report import LossReport
 from seenn_deploy.loss_table import loss_table
 from seenn_deploy.program import Program
-from seenn_deploy.verify_report import LayerReport, VerifyReport
+from seenn_deploy.verification.report import LayerReport, VerifyReport
 
 LONG = [f"feature_extractor/feature_extractor.{i}/activation_function/Relu" for i in range(3)]
 

@@ -104,7 +104,7 @@ def _described(path: Path) -> dict[str, Any]:
     if METADATA in about:
         stored = _written(path, about[METADATA])
     else:
-        from ..policy_from_onnx import describe  # needs onnx; nothing is read inside the bundle
+        from ..policies.reading import describe  # needs onnx; nothing is read inside the bundle
 
         stored = describe(path, session)
     return stored | {"sha256": digest}

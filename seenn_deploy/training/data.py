@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from seenn_deploy import events
 from seenn_deploy.building import CIFAR10
-from seenn_deploy.data import open_images
+from seenn_deploy.data import events, open_images
+from seenn_deploy.data.sources import IMAGE_SUFFIXES, NpzMember, npz_keys
+from seenn_deploy.data.spec import ANY_VALUE, PIXELS, Coding, Range
 from seenn_deploy.errors import DataError
 from seenn_deploy.graph import Shape
-from seenn_deploy.image_sources import IMAGE_SUFFIXES, NpzMember, npz_keys
-from seenn_deploy.input_spec import ANY_VALUE, PIXELS, Coding, Range
 
 Augment = Literal["crop-flip", "crop", "none"]
 AUGMENTS = ("crop-flip", "crop", "none")

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seenn_deploy import models, policy_onnx
+from seenn_deploy import models
+from seenn_deploy.data.spec import PIXELS
 from seenn_deploy.errors import DataError, ModelError, ProgramError
 from seenn_deploy.exits.fixed import Fixed
 from seenn_deploy.exits.policy import FILE as POLICY
-from seenn_deploy.input_spec import PIXELS
 from seenn_deploy.metrics import accuracy_by_step
+from seenn_deploy.policies import writing
 from seenn_deploy.program import Program
 from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.training.data import DataSet, Kind, Normalization, find_kind, load
@@ -254,7 +255,7 @@ class PolicyTask(Task):
         return policy_figures(self.policy, data, z, self.beta)
 
     def files(self) -> dict[str, bytes]:
-        onnx = policy_onnx.to_onnx(describe(self.policy), self.shape, self.classes, self.T)
+        onnx = writing.to_onnx(describe(self.policy), self.shape, self.classes, self.T)
         return {POLICY: onnx, POLICY_WEIGHTS: as_bytes(cpu_state(self.policy.net))}
 
 

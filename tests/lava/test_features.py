@@ -17,7 +17,8 @@ from seenn_deploy.program import Program
 from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.targets import write
 from seenn_deploy.targets.lava.device import DeviceRun, run
-from seenn_deploy.verification import _Comparison, verify, wrong_latencies
+from seenn_deploy.verification import verify, wrong_latencies
+from seenn_deploy.verification.rounded import RoundedComparison
 from tests.lava import feature_graphs, graphs, integer_graphs, oracle, policies
 
 
@@ -147,7 +148,7 @@ def test_a_spike_that_no_past_explains_is_a_mismatch() -> None:
         spikes = {k: s.copy() for k, s in simulated.spikes.items()}
         spikes[name][1, 3].flat[2] ^= True
         device = DeviceRun(simulated.logits, simulated.exit_step, simulated.exit_step + 4, spikes)
-        report = _Comparison(program, images, simulated, device, True).report("lava", 0.0)
+        report = RoundedComparison(program, images, simulated, device, True).report("lava", 0.0)
         (first,) = report.first_differences
         assert (first.sample, first.step, first.layer, first.kind) == (1, 4, name, "mismatch")
         assert not report.ok

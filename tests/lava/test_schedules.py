@@ -15,8 +15,9 @@ from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.targets import write
 from seenn_deploy.targets.lava import policy
 from seenn_deploy.targets.lava.device import DeviceRun, run
-from seenn_deploy.verification import _Comparison, wrong_latencies
-from seenn_deploy.verify_exact import ExactComparison
+from seenn_deploy.verification import wrong_latencies
+from seenn_deploy.verification.exact import ExactComparison
+from seenn_deploy.verification.rounded import RoundedComparison
 from tests import naive, naive_integer
 from tests.lava import graphs, integer_graphs, policies
 
@@ -115,7 +116,7 @@ def test_pipelined_behind_a_policy(tmp_path: Path, precision: str, schedule: Any
     assert np.array_equal(ran.start, np.cumsum(ran.exit_step) - ran.exit_step)
     assert np.array_equal(ran.hardware_steps, ran.exit_step + D)
     simulated = simulate(program_, images, record=True, full_trace=precision == "int8")
-    compare = ExactComparison if precision == "int8" else _Comparison
+    compare = ExactComparison if precision == "int8" else RoundedComparison
     assert compare(program_, images, simulated, ran, False).report("lava", 0.0).exact
     ran.exit_step[4] = 5 - ran.exit_step[4]
     assert not compare(program_, images, simulated, ran, False).report("lava", 0.0).ok

@@ -15,7 +15,8 @@ from seenn_deploy.replay import apply, potentials
 from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.targets import write
 from seenn_deploy.targets.lava.device import DeviceRun
-from seenn_deploy.verification import VerifyReport, _Comparison, verify
+from seenn_deploy.verification import VerifyReport, verify
+from seenn_deploy.verification.rounded import RoundedComparison
 from tests import naive
 from tests.lava import feature_graphs, graphs
 
@@ -103,7 +104,7 @@ class Doctored:
         )
 
     def report(self) -> VerifyReport:
-        compared = _Comparison(
+        compared = RoundedComparison(
             self.program, self.images, self.simulated, self.device, self.full_trace
         )
         return compared.report("lava", 0.0)
@@ -130,10 +131,10 @@ def test_a_mismatch_behind_a_tie_is_not_excused() -> None:
     spikes["after"][:] = False
     device = DeviceRun(np.zeros((1, 2, 2)), simulated.exit_step, simulated.exit_step + 4, spikes)
     assert simulated.spikes["tied"].any()
-    assert _Comparison(program, x, simulated, device, True).report("lava", 0.0).ok
+    assert RoundedComparison(program, x, simulated, device, True).report("lava", 0.0).ok
     spikes["after"][0, 1, 1] = True  # with nothing that would make it spike
     simulated.spikes["after"][0, 1, 1] = False
-    report = _Comparison(program, x, simulated, device, True).report("lava", 0.0)
+    report = RoundedComparison(program, x, simulated, device, True).report("lava", 0.0)
     assert not report.ok
     assert report.layers[2].mismatches == 1
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from seenn_deploy.errors import ModelError, ProgramError
 from seenn_deploy.exits import ExitRule
 from seenn_deploy.onnx_file import read_onnx
-from seenn_deploy.policy_from_onnx import read_network
-from seenn_deploy.policy_network import PolicyNetwork
+from seenn_deploy.policies.network import PolicyNetwork
+from seenn_deploy.policies.reading import read_network
 
 
 def lower(rule: ExitRule) -> PolicyNetwork | None:

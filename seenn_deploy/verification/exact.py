@@ -12,7 +12,7 @@ from seenn_deploy.graph import Array, Population
 from seenn_deploy.program import Program
 from seenn_deploy.simulator.result import RunResult
 from seenn_deploy.targets.lava.device import DeviceRun
-from seenn_deploy.verify_report import Difference, LayerReport, VerifyReport
+from seenn_deploy.verification.report import Difference, LayerReport, VerifyReport
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,1 @@
+"""Policy networks of SEENN-II: run in numpy, written to ONNX and read from it."""
