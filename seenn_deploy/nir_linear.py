@@ -36,7 +36,7 @@ def finite(node: NirNode, name: str) -> Array:
     if not (
         isinstance(found, np.ndarray) and found.dtype.kind in "fiu" and np.all(np.isfinite(found))
     ):
-        raise ModelError(f"{name} holds no numbers, NaN or infinity")
+        raise ModelError(f"{name} holds NaN, infinity or no numbers")
     return found if found.dtype == np.float32 else found.astype(np.float64)
 
 
