@@ -149,16 +149,20 @@ def normalize_input(
         mean, std = default
     if mean is None or std is None or not normalize:
         return {"mean": None, "std": None}
-    for name, value in (("mean", mean), ("std", std)):
-        if len(value) != channels or not np.all(np.isfinite(value)):
-            raise ModelError(f"{name} = {tuple(value)}: the input has {channels} channels")
-    if min(std) <= 0:
-        raise ModelError(f"std = {tuple(std)}: must be positive")
-    affine = Affine(
-        1 / np.asarray(std, np.float64), -np.asarray(mean, np.float64) / np.asarray(std)
-    )
+    shift, scale = (np.asarray(value, np.float64) for value in (mean, std))
+    for name, values in (("mean", shift), ("std", scale)):
+        if values.shape != (channels,):
+            raise ModelError(
+                f"{name} = {values.tolist()}: the input has {channels} channels; give one number "
+                "for each"
+            )
+        if not np.all(np.isfinite(values)):
+            raise ModelError(f"{name} = {values.tolist()}: must be finite")
+    if scale.min() <= 0:
+        raise ModelError(f"std = {scale.tolist()}: must be positive")
+    affine = Affine(1 / scale, -shift / scale)
     net.projections = [
         replace(e, maps=(affine, *e.maps)) if e.pre == net.source.name else e
         for e in net.projections
     ]
-    return {"mean": list(mean), "std": list(std)}
+    return {"mean": shift.tolist(), "std": scale.tolist()}

@@ -24,6 +24,8 @@ Array: TypeAlias = NDArray[Any]
 Shape: TypeAlias = tuple[int, ...]
 Pair: TypeAlias = tuple[int, int]
 
+MOST_TIMESTEPS = 1 << 20  # more is a mistake in units, and no machine holds their logits
+
 
 # --- linear maps -----------------------------------------------------------------------------
 
@@ -389,8 +391,10 @@ class SpikingGraph:
         T: int,
         provenance: dict[str, Any] | None = None,
     ) -> None:
-        if not (isinstance(T, int) and T >= 1):
-            raise ModelError(f"T must be a whole number of timesteps, at least 1; found {T!r}")
+        if not (isinstance(T, int) and 1 <= T <= MOST_TIMESTEPS):
+            raise ModelError(
+                f"T must be a whole number of timesteps, 1 to {MOST_TIMESTEPS:,}; found {T!r}"
+            )
         self.T = T
         self.provenance = dict(provenance or {})
         self.nx = nx.MultiDiGraph()

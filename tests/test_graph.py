@@ -49,9 +49,9 @@ def test_a_good_graph_is_ordered_and_counted() -> None:
     assert [e.dense_macs for e in graph.projections] == [160, 15]
 
 
-@pytest.mark.parametrize("T", [0, -1, 1.5, "4", None])
+@pytest.mark.parametrize("T", [0, -1, 1.5, "4", None, 1 << 40])
 def test_T_must_be_a_positive_whole_number(T: object) -> None:
-    with pytest.raises(ModelError, match=r"T must be a whole number.*at least 1"):
+    with pytest.raises(ModelError, match=r"T must be a whole number.*1 to 1,048,576"):
         small(T=T)
 
 

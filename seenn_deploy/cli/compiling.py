@@ -12,7 +12,7 @@ import click
 
 from seenn_deploy.cli.options import FOLDER, JSON, MEAN_STD, size, with_rule
 from seenn_deploy.cli.shared import write_json
-from seenn_deploy.errors import SeennError
+from seenn_deploy.errors import ModelError, SeennError
 from seenn_deploy.loss_report import LossReport, RefusedError
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def compile_command(
     ResNet, VGG, VGGSNN and the networks of its conversion code are recognised from their tensors.
     Or a graph of the Neuromorphic Intermediate Representation (.nir).
     What the file cannot say has SEENN's defaults: T, leak, threshold, CIFAR-10's mean and std for
-    three channels.
+    three channels. The exit rule is confidence 0.9; of a .nir the one in its sidecar, or fixed.
 
     \b
     Examples:
@@ -99,7 +99,7 @@ def compile_command(
         raise SeennError("--calibration compares int8 with float32; add --precision int8")
     with _refusal_into(json_file), reports.working(f"importing {model.name}"):
         graph = sd.import_model(model, strict=strict, **_given(no_normalize, options))
-    rule = rule or _rule_of(graph) or sd.exits.Confidence(0.9)
+    rule = rule or _default_rule(graph, model)
     with reports.working("compiling"):
         program = sd.compile(graph, rule, precision=precision, schedule=schedule)
     changes = _compare_with_float(graph, program, calibration) if calibration else None
@@ -110,14 +110,26 @@ def compile_command(
     write_json(json_file, _compiled_summary(program, _export_reports(out, target)))
 
 
-def _rule_of(graph: SpikingGraph) -> ExitRule | None:
-    """The exit rule that came with a network, as in the sidecar of a NIR file."""
+def _default_rule(graph: SpikingGraph, model: Path) -> ExitRule:
+    """The rule that came with a network, as in the sidecar of a NIR file; else by its kind."""
     from seenn_deploy import exits
+    from seenn_deploy.exits.confidence import Confidence
+    from seenn_deploy.exits.fixed import Fixed
+    from seenn_deploy.exits.policy import Policy
 
     stored = graph.provenance.get("exit_rule")
-    if not stored or "onnx" in stored:  # a policy network stays where its program is
-        return None
-    return exits.from_dict(stored)
+    if not stored:  # nobody trained the network of another tool to stop early
+        return Fixed() if graph.provenance.get("frontend") == "nir" else Confidence(0.9)
+    if "onnx" not in stored:
+        return exits.from_dict(stored)
+    network = model.parent / Path(stored["onnx"]).name
+    remedy = "put it back, or choose another rule with --policy or --exit"
+    if not network.is_file():
+        raise ModelError(f"{network}: {model.name} was exported with this policy network; {remedy}")
+    rule = Policy(network)
+    if rule.sha256 != stored["sha256"]:
+        raise ModelError(f"{network}: not what {model.name} was exported with; {remedy}")
+    return rule
 
 
 @click.command("convert")

@@ -1,7 +1,7 @@
 """Files of the Neuromorphic Intermediate Representation (NIR), and the sidecars of our exports.
 
 =====================  ============================================================================
-IF, LIF, CubaLIF       populations (`seenn_deploy.nir_neurons`)
+IF, LIF, CubaLIF       populations (`seenn_deploy.nir_exchange.neurons`)
 Threshold              a population without memory
 I, LI, CubaLI          before the Output alone: the readout, the logits are the potentials; before
                        Thresholds alone: populations that never reset
@@ -40,7 +40,7 @@ from seenn_deploy.graph import (
     SpikingGraph,
 )
 from seenn_deploy.loss_report import LossReport, RefusedError
-from seenn_deploy.nir_file import (
+from seenn_deploy.nir_exchange.file import (
     STRANGE,
     NirModel,
     NirNode,
@@ -49,8 +49,8 @@ from seenn_deploy.nir_file import (
     read_nir,
     read_sidecar,
 )
-from seenn_deploy.nir_linear import LINEAR, LINEAR_TEXT, finite, fitting
-from seenn_deploy.nir_neurons import (
+from seenn_deploy.nir_exchange.linear import LINEAR, LINEAR_TEXT, finite, fitting
+from seenn_deploy.nir_exchange.neurons import (
     CLOSE,
     INTEGRATORS,
     SPIKING,
@@ -62,8 +62,8 @@ from seenn_deploy.nir_neurons import (
     infer_dt,
     with_detectors,
 )
-from seenn_deploy.nir_sidecar import restore
-from seenn_deploy.nir_values import Term, Value, finished, grid_of, total
+from seenn_deploy.nir_exchange.sidecar import restore
+from seenn_deploy.nir_exchange.values import Term, Value, finished, grid_of, total
 
 SUFFIXES = (".nir",)
 DEFAULT_T = 16

@@ -211,7 +211,7 @@ class _Worker:
         self.sent = [
             [
                 _Events.empty(slots, n.shape, isinstance(n, Source | Sum), kind.value)
-                for _ in range(1 + graph.lag[n.name])
+                for _ in range(1 + min(graph.lag[n.name], graph.T))
             ]
             for n in graph.order
         ]

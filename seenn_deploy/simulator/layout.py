@@ -188,7 +188,8 @@ def _edge(program: Program, edge: Projection, pre: int, current: Any) -> Edge:
             accumulate = _wrapping(accumulate)
     analog = isinstance(source, Source) and source.coding == "direct"
     added = isinstance(post, Sum)
-    return Edge(pre, accumulate, fan_out, effective, analog, added, edge.lag)
+    lag = min(edge.lag, graph.T)  # of what is later nothing arrives
+    return Edge(pre, accumulate, fan_out, effective, analog, added, lag)
 
 
 def _narrow(weight: Array, current: Any) -> Array:

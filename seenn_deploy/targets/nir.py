@@ -11,7 +11,7 @@ leaky readout          LI
 =====================  ============================================================================
 
 The timestep is 1 in networks of IF neurons alone, and 0.0001 in others, which is what snnTorch and
-SpikingJelly assume. What has no place in NIR is in the sidecar (`seenn_deploy.nir_sidecar`).
+SpikingJelly assume. What has no place in NIR is in the sidecar (`nir_exchange.sidecar`).
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ from seenn_deploy.graph import (
     Sum,
 )
 from seenn_deploy.loss_report import LossReport
-from seenn_deploy.nir_bias import before_padding
-from seenn_deploy.nir_file import feedback, sidecar_path
-from seenn_deploy.nir_hdf5 import import_nir
-from seenn_deploy.nir_sidecar import Place, arrays_of, describe, edge_keys
+from seenn_deploy.nir_exchange.bias import before_padding
+from seenn_deploy.nir_exchange.file import feedback, sidecar_path
+from seenn_deploy.nir_exchange.hdf5 import import_nir
+from seenn_deploy.nir_exchange.sidecar import Place, arrays_of, describe, edge_keys
 from seenn_deploy.program import Program
 
 NETWORK = "network.nir"

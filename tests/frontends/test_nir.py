@@ -7,13 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import nir
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-pytest.importorskip("nir")
-import nir
 
 from seenn_deploy.compiler.pipeline import compile
 from seenn_deploy.errors import ModelError, SeennError

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import nir
 import numpy as np
 import pytest
-
-pytest.importorskip("nir")
-import nir
 import torch
 from torch import nn
 
@@ -47,7 +46,7 @@ RESET = {"init_hidden": True, "reset_mechanism": "zero", "reset_delay": False}
 
 def snntorch_neurons(kind: str, shape: tuple[int, ...]) -> Any:
     """snnTorch's exporter wants the parameters of all neurons, of recurrent layers one."""
-    snn = pytest.importorskip("snntorch")
+    snn = import_module("snntorch")
     if kind == "RLeaky":
         return snn.RLeaky(beta=0.8, threshold=0.25, linear_features=shape[0], **RESET)
     leaks = {"Leaky": {"beta": 0.8}, "Synaptic": {"alpha": 0.5, "beta": 0.75}}[kind]
@@ -56,7 +55,7 @@ def snntorch_neurons(kind: str, shape: tuple[int, ...]) -> Any:
 
 
 def check_snntorch(module: Any, shape: tuple[int, ...], folder: Path) -> None:
-    export = pytest.importorskip("snntorch.export_nir").export_to_nir
+    export = import_module("snntorch.export_nir").export_to_nir
     images = len(shape) > 1
     graph = export(module, torch.zeros((1,) * images + shape), ignore_dims=[0] * images)
     for layer in module.modules():
@@ -85,7 +84,7 @@ def test_snntorch_convolution(tmp_path: Path) -> None:
 @pytest.mark.parametrize("decay", [False, True])
 def test_spikingjelly(tmp_path: Path, kind: str, decay: bool) -> None:
     """With decay_input, its default, r is 1 and no dt follows from the file."""
-    exchange = pytest.importorskip("spikingjelly.activation_based.nir_exchange")
+    exchange = import_module("spikingjelly.activation_based.nir_exchange")
     from spikingjelly.activation_based import functional, layer, neuron
 
     torch.manual_seed(1)
@@ -107,7 +106,7 @@ def test_spikingjelly(tmp_path: Path, kind: str, decay: bool) -> None:
 @pytest.mark.parametrize("kind", ["LIFBoxCell", "IAFCell"])
 def test_norse(tmp_path: Path, kind: str) -> None:
     """Norse 1.1.0 writes tau times its timestep of 0.001."""
-    norse = pytest.importorskip("norse.torch")
+    norse = import_module("norse.torch")
     torch.manual_seed(1)
 
     def neurons() -> Any:

@@ -518,8 +518,8 @@ def test_a_classifier_of_no_square(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"T": 0}, "at least 1; found 0"),
-        ({"T": -3}, "at least 1; found -3"),
+        ({"T": 0}, "1 to 1,048,576; found 0"),
+        ({"T": -3}, "1 to 1,048,576; found -3"),
         ({"T": 2.5}, "found 2.5"),
         ({"tau": -0.1}, "tau = -0.1"),
         ({"tau": 1.5}, "tau = 1.5"),
@@ -534,7 +534,8 @@ def test_a_classifier_of_no_square(tmp_path: Path) -> None:
         ({"mean": (0, 0), "std": (1, 1)}, "the input has 3 channels"),
         ({"mean": (0, 0, 0), "std": (1, 1)}, "the input has 3 channels"),
         ({"mean": (0, 0, 0), "std": (1, 0, 1)}, "must be positive"),
-        ({"mean": (0, 0, float("nan")), "std": (1, 1, 1)}, "mean ="),
+        ({"mean": (0, 0, float("nan")), "std": (1, 1, 1)}, "must be finite"),
+        ({"mean": 0.5, "std": 0.5}, "mean = 0.5: the input has 3 channels"),
         ({"input_size": 0}, "does not fit"),
         ({"input_size": -8}, "does not fit"),
         ({"input_size": 7}, "give shape"),

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nir
 import numpy as np
 import pytest
-
-pytest.importorskip("nir")
-import nir
 
 from seenn_deploy.compiler.pipeline import compile
 from seenn_deploy.frontends import import_model

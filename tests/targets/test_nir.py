@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import nir
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 
-pytest.importorskip("nir")
-import nir
-
 from seenn_deploy import targets
+from seenn_deploy.cli import seenn
 from seenn_deploy.compiler.pipeline import compile
 from seenn_deploy.errors import ModelError, SeennError
 from seenn_deploy.exits.confidence import Confidence
+from seenn_deploy.exits.fixed import Fixed
 from seenn_deploy.frontends import import_model
 from seenn_deploy.graph import (
     Conv2d,
@@ -35,6 +37,7 @@ from seenn_deploy.loss_report import LossReport
 from seenn_deploy.program import Program
 from seenn_deploy.simulator.engine import simulate
 from tests.frontends import naive_nir
+from tests.lava import graphs, policies
 from tests.random_graphs import Example, examples
 
 
@@ -191,6 +194,33 @@ def normalized() -> Program:
     )
 
 
+def test_a_policy_network_goes_with_its_file(tmp_path: Path) -> None:
+    """And without it, or with another one, no other rule is taken silently."""
+    graph = graphs.small(4)
+    rule = policies.convolutional(graph, tmp_path / "policy.onnx", (1, 2, 4), seed=3)
+    (tmp_path / "nir").mkdir()
+    path = export(compile(graph, rule), tmp_path / "nir")
+    command = ["compile", str(path), "-o", str(tmp_path / "build")]
+    assert CliRunner().invoke(seenn, command).exit_code == 0
+    again = Program.load(tmp_path / "build").exit_rule
+    x = list(graphs.images(graph, 8))
+    assert again.steps(x).tolist() == rule.steps(x).tolist()
+    policies.convolutional(graph, tmp_path / "nir/policy.onnx", (1, 2, 4), seed=4)
+    with pytest.raises(ModelError, match=r"policy\.onnx: not what network\.nir was exported with"):
+        CliRunner().invoke(seenn, command, catch_exceptions=False)
+    (tmp_path / "nir/policy.onnx").unlink()
+    with pytest.raises(ModelError, match=r"policy\.onnx: .*put it back"):
+        CliRunner().invoke(seenn, command, catch_exceptions=False)
+
+
+def test_a_foreign_network_runs_all_timesteps_unless_told(tmp_path: Path) -> None:
+    path = export(compile(network()), tmp_path)
+    (tmp_path / "network.nir.json").unlink()
+    command = ["compile", str(path), "-T", "10", "-o", str(tmp_path / "build")]
+    assert CliRunner().invoke(seenn, command).exit_code == 0
+    assert Program.load(tmp_path / "build").exit_rule == Fixed()
+
+
 def test_what_is_taken_before_padding_is_a_convolution(tmp_path: Path) -> None:
     program = normalized()
     path = export(program, tmp_path)
@@ -225,7 +255,7 @@ def test_a_saved_program_has_the_folder(tmp_path: Path) -> None:
 
 def others(path: Path, reader: Any, **options: Any) -> np.ndarray:
     """Outputs of a torch module that nirtorch made, summed over time."""
-    torch = pytest.importorskip("torch")
+    torch = import_module("torch")
     module = reader(nir.read(path), **options)
     state, found = {}, []
     for frame in frames()[0]:
@@ -237,15 +267,15 @@ def others(path: Path, reader: Any, **options: Any) -> np.ndarray:
 
 @pytest.mark.parametrize(("tau", "tau_syn"), [(0.5, 0.0), (0.9, 0.0), (0.5, 0.5)])
 def test_snntorch_gives_the_same(tmp_path: Path, tau: float, tau_syn: float) -> None:
-    reader = pytest.importorskip("snntorch.import_nir").import_from_nir
+    reader = import_module("snntorch.import_nir").import_from_nir
     program = compile(network(tau, tau_syn))
     found = others(export(program, tmp_path), reader)
     np.testing.assert_allclose(found, simulate(program, frames(), threads=1).logits[0], atol=1e-5)
 
 
 def test_normalisation_in_spikingjelly_and_snntorch(tmp_path: Path) -> None:
-    exchange = pytest.importorskip("spikingjelly.activation_based.nir_exchange")
-    reader = pytest.importorskip("snntorch.import_nir").import_from_nir
+    exchange = import_module("spikingjelly.activation_based.nir_exchange")
+    reader = import_module("snntorch.import_nir").import_from_nir
     program = normalized()
     path, logits = export(program, tmp_path), simulate(program, frames(), threads=1).logits[0]
     for found in others(path, exchange.import_from_nir, dt=1e-4), others(path, reader):
@@ -254,7 +284,7 @@ def test_normalisation_in_spikingjelly_and_snntorch(tmp_path: Path) -> None:
 
 def test_the_network_of_the_examples_in_spikingjelly(tmp_path: Path) -> None:
     """Skip connections, images with a mean and a deviation: the same logits at each timestep."""
-    exchange = pytest.importorskip("spikingjelly.activation_based.nir_exchange")
+    exchange = import_module("spikingjelly.activation_based.nir_exchange")
     import torch
 
     folder = Path(__file__).parents[2] / "examples"
@@ -273,7 +303,7 @@ def test_the_network_of_the_examples_in_spikingjelly(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("tau", "tau_syn"), [(0.5, 0.0), (0.9, 0.0), (0.5, 0.5), (1.0, 0.0)])
 def test_spikingjelly_gives_the_same(tmp_path: Path, tau: float, tau_syn: float) -> None:
-    exchange = pytest.importorskip("spikingjelly.activation_based.nir_exchange")
+    exchange = import_module("spikingjelly.activation_based.nir_exchange")
     program = compile(network(tau, tau_syn))
     path = export(program, tmp_path)
     found = others(path, exchange.import_from_nir, dt=1.0 if tau == 1 else 1e-4)
@@ -283,7 +313,7 @@ def test_spikingjelly_gives_the_same(tmp_path: Path, tau: float, tau_syn: float)
 @pytest.mark.parametrize(("tau", "tau_syn"), [(1.0, 0.0), (0.5, 0.5), (0.9, 0.5)])
 def test_norse_gives_the_same(tmp_path: Path, tau: float, tau_syn: float) -> None:
     """Of IF and CubaLIF; Norse ignores the r of a LIF, and warns."""
-    reader = pytest.importorskip("norse.torch").from_nir
+    reader = import_module("norse.torch").from_nir
     program = compile(network(tau, tau_syn))
     found = others(export(program, tmp_path), reader, dt=1.0 if tau == 1 else 1e-4)
     np.testing.assert_allclose(found, simulate(program, frames(), threads=1).logits[0], atol=1e-5)

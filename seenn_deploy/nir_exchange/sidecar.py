@@ -18,7 +18,7 @@ from seenn_deploy.errors import ModelError
 from seenn_deploy.folders import sha256
 from seenn_deploy.graph import Array, Source, SpikingGraph
 from seenn_deploy.loss_report import LossReport
-from seenn_deploy.nir_file import FORMAT, STRANGE, VERSION, NirModel, sidecar_path
+from seenn_deploy.nir_exchange.file import FORMAT, STRANGE, VERSION, NirModel, sidecar_path
 from seenn_deploy.program import (
     Program,
     edge_from_dict,
