@@ -20,7 +20,8 @@ Delay.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import Any, Literal
@@ -116,42 +117,48 @@ def read(
     stored = read_sidecar(path)
     model = read_nir(path, report)
     if stored is not None:
-        told = {
-            "dt": dt,
-            "integration": integration,
-            "reset": reset,
-            "coding": coding,
-            "mean": mean,
-            "std": std,
-        }
-        _check_untold(path, told)
+        _check_untold(
+            path, dt=dt, integration=integration, reset=reset, coding=coding, mean=mean, std=std
+        )
         return restore(path, model, stored, report, T, step_us, counts_events)
     _check_options(path, dt, integration, reset, coding)
     check_numbers(model.nodes.values(), report)
     dt = infer_dt(model.nodes.values(), report) if dt is None else float(dt)
     rules = Discretisation(dt, integration or "euler", reset or "hard", report)
-    try:
-        T = DEFAULT_T if T is None else T
+    T = DEFAULT_T if T is None else T
+    with _errors_of(path):
         net = _Lowering(with_detectors(model), rules, coding or "events", T).net
         used = normalize_input(net, mean, std, normalize=True)
         used |= bin_recordings(net, step_us or 0.0, bool(counts_events))
-        assumed = {
-            "T": T,
-            "dt": dt,
-            "integration": rules.integration,
-            "reset": rules.reset,
-            "coding": net.source.coding,
-            "input_shape": list(net.source.shape),
-            **used,
-        }
-        provenance = {
-            "source": path.name,
-            "frontend": "nir",
-            "family": "NIR",
-            "assumed": assumed,
-            "report": report.to_dict(),
-        }
-        return SpikingGraph(net.nodes, net.projections, T, provenance)
+        return SpikingGraph(net.nodes, net.projections, T, _provenance(path, net, rules, T, used))
+
+
+def _provenance(
+    path: Path, net: Net, rules: Discretisation, T: int, used: dict[str, Any]
+) -> dict[str, Any]:
+    assumed = {
+        "T": T,
+        "dt": rules.dt,
+        "integration": rules.integration,
+        "reset": rules.reset,
+        "coding": net.source.coding,
+        "input_shape": list(net.source.shape),
+        **used,
+    }
+    return {
+        "source": path.name,
+        "frontend": "nir",
+        "family": "NIR",
+        "assumed": assumed,
+        "report": rules.report.to_dict(),
+    }
+
+
+@contextmanager
+def _errors_of(path: Path) -> Iterator[None]:
+    """Put the file's name before what is wrong with it, whatever its values make numpy raise."""
+    try:
+        yield
     except RefusedError:
         raise
     except ModelError as error:
@@ -166,7 +173,7 @@ def _said(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def _check_untold(path: Path, told: dict[str, Any]) -> None:
+def _check_untold(path: Path, **told: Any) -> None:
     for name, value in told.items():
         if value is not None:
             raise ModelError(

@@ -95,14 +95,7 @@ def build(
     if found is None:
         raise tensors.unknown(NETWORKS)
     builder, family = found
-    if not 0 <= tau <= 1:
-        raise ModelError(f"tau = {tau} lies outside [0, 1]")
-    if not (np.isfinite(v_threshold) and v_threshold > 0):
-        raise ModelError(f"v_threshold = {v_threshold} must be a positive number")
-    if comparison not in (">", ">="):
-        raise ModelError(f"comparison {comparison!r} must be '>' or '>='")
-    if coding not in (None, "direct", "events"):
-        raise ModelError(f"coding {coding!r} must be 'direct' or 'events'")
+    _check_options(tau, v_threshold, comparison, coding)
     size = (input_size, input_size) if isinstance(input_size, int) else input_size
     neuron = Population("", (), tau, v_threshold, comparison=comparison)
     net = builder(tensors, neuron, size, coding)
@@ -125,6 +118,17 @@ def build(
     }
     _check_size(tensors, net)
     return reported(SpikingGraph(net.nodes, net.projections, T, provenance))
+
+
+def _check_options(tau: float, v_threshold: float, comparison: str, coding: str | None) -> None:
+    if not 0 <= tau <= 1:
+        raise ModelError(f"tau = {tau} lies outside [0, 1]")
+    if not (np.isfinite(v_threshold) and v_threshold > 0):
+        raise ModelError(f"v_threshold = {v_threshold} must be a positive number")
+    if comparison not in (">", ">="):
+        raise ModelError(f"comparison {comparison!r} must be '>' or '>='")
+    if coding not in (None, "direct", "events"):
+        raise ModelError(f"coding {coding!r} must be 'direct' or 'events'")
 
 
 def _check_size(tensors: Tensors, net: Net) -> None:
