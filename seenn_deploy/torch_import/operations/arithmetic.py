@@ -1,0 +1,119 @@
+"""Sums and products: of signals, of a signal and a constant."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import torch
+
+from seenn_deploy.torch_import.operations.mapping import (
+    affine,
+    as_signal,
+    like,
+)
+from seenn_deploy.torch_import.operations.registry import Graph, operation
+from seenn_deploy.torch_import.values import (
+    NotSupportedError,
+    Signal,
+    Term,
+    Value,
+    known,
+    trailing,
+)
+
+
+@operation("add.Tensor", "add.Scalar")
+def add(graph: Graph, a: Value, b: Value, alpha: float = 1) -> Value:
+    """Currents meet; spikes and spikes become a sum of spikes."""
+    a, b = (b, a) if not isinstance(a, Signal) and alpha == 1 else (a, b)
+    if isinstance(a, Signal) and isinstance(b, Signal):
+        other = b if alpha == 1 else affine(graph, b, like(alpha), like(0.0))
+        return _added(graph, a, other)
+    if not isinstance(a, Signal) and isinstance(b, Signal):
+        return affine(graph, b, like(alpha), like(a))
+    return affine(graph, as_signal(a), like(1.0), like(b, alpha))
+
+
+@operation("sub.Tensor", "sub.Scalar")
+def sub(graph: Graph, a: Value, b: Value, alpha: float = 1) -> Value:
+    """A difference, as a sum with a factor of -1."""
+    if not isinstance(a, Signal):
+        return affine(graph, as_signal(b), like(-alpha), like(a))
+    return add(graph, a, b, alpha=-alpha)
+
+
+@operation("rsub.Scalar")
+def rsub(graph: Graph, a: Value, b: Value, alpha: float = 1) -> Value:
+    """``b - a``."""
+    return sub(graph, b, a, alpha)
+
+
+@operation("neg.default")
+def neg(graph: Graph, x: Value) -> Value:
+    """A factor of -1."""
+    return affine(graph, as_signal(x), like(-1.0), like(0.0))
+
+
+@operation("mul.Tensor", "mul.Scalar")
+def mul(graph: Graph, a: Value, b: Value) -> Value:
+    """A constant factor a channel."""
+    if isinstance(a, Signal) and isinstance(b, Signal):
+        raise NotSupportedError(
+            "a product of two signals", "spikes may be added, and multiplied by constants"
+        )
+    a, b = (b, a) if not isinstance(a, Signal) else (a, b)
+    return affine(graph, as_signal(a), like(b), like(0.0))
+
+
+@operation("div.Tensor", "div.Scalar")
+def div(graph: Graph, a: Value, b: Value) -> Value:
+    """A constant divisor a channel."""
+    if isinstance(b, Signal):
+        raise NotSupportedError("a division by a signal", "divide by constants alone")
+    divisor = like(b).to(torch.float64)
+    return affine(graph, as_signal(a), 1 / divisor, like(0.0))
+
+
+def _added(graph: Graph, a: Signal, b: Signal) -> Signal:
+    a, b = _both_known(a, b)
+    if a.summed != b.summed:
+        raise NotSupportedError(
+            "a sum over time meets what is not summed", "add before summing over time"
+        )
+    if a.shape is not None and b.shape is not None and prod(a.shape) != prod(b.shape):
+        raise NotSupportedError(
+            f"a sum of shapes {a.sizes} and {b.sizes}", "add what has the same features"
+        )
+    lead = a if len(a.axes) >= len(b.axes) else b
+    axes = _met(a, b) if len(a.axes) == len(b.axes) else lead.axes
+    terms = (*a.terms, *b.terms)
+    if a.spikes and b.spikes and a.terms[0].step == b.terms[0].step:
+        terms = (_sum_of_spikes(graph, a.terms[0], b.terms[0]),)
+    return Signal(axes, lead.features, lead.shape, terms, a.summed)
+
+
+def _both_known(a: Signal, b: Signal) -> tuple[Signal, Signal]:
+    """Where one is the bare input, its features lie where the other's are."""
+    if a.shape is None and b.shape is not None:
+        return known(a, trailing(b)), b
+    if b.shape is None and a.shape is not None:
+        return a, known(b, trailing(a))
+    return a, b
+
+
+def _met(a: Signal, b: Signal) -> Any:
+    axes = []
+    for mine, other in zip(a.axes, b.axes, strict=True):
+        sizes = prod(x.size for x in mine), prod(x.size for x in other)
+        if sizes[0] != sizes[1] and 1 not in sizes:
+            raise NotSupportedError(f"a sum of axes {sizes}", "add what has the same shape")
+        axes.append(mine if sizes[0] >= sizes[1] and mine else other)
+    return tuple(axes)
+
+
+def _sum_of_spikes(graph: Graph, a: Term, b: Term) -> Term:
+    summands = (a.origin, b.origin)
+    if summands not in graph.sums:
+        graph.sums[summands] = graph.name(f"{graph.here}.add" if graph.here else "add")
+    return Term(graph.sums[summands], (), a.step)

@@ -1,0 +1,133 @@
+"""Operators that give the same values other axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+from seenn_deploy.torch_import.operations.mapping import (
+    as_signal,
+    places_of,
+)
+from seenn_deploy.torch_import.operations.registry import Graph, operation
+from seenn_deploy.torch_import.values import (
+    Atom,
+    NotSupportedError,
+    Potential,
+    Value,
+    regrouped,
+)
+
+
+@operation("view.default", "reshape.default", "_unsafe_view.default")
+def view(graph: Graph, x: Value, sizes: Sequence[int]) -> Value:
+    """The same values on other axes, in C order."""
+    signal = as_signal(x)
+    count = prod(signal.sizes)
+    given = prod(s for s in sizes if s >= 0)
+    found = tuple(count // given if s == -1 else s for s in sizes)
+    return replace(signal, axes=regrouped(signal.axes, found))
+
+
+@operation("flatten.using_ints")
+def flatten(graph: Graph, x: Value, start: int = 0, end: int = -1) -> Value:
+    """Axes from `start` to `end` as one."""
+    sizes = as_signal(x).sizes
+    a, b = start % len(sizes), end % len(sizes)
+    return view(graph, x, (*sizes[:a], prod(sizes[a : b + 1]), *sizes[b + 1 :]))
+
+
+@operation("unflatten.int")
+def unflatten(graph: Graph, x: Value, dim: int, sizes: Sequence[int]) -> Value:
+    """The inverse of `flatten`."""
+    before = as_signal(x).sizes
+    at = dim % len(before)
+    rest = prod(s for s in sizes if s >= 0)
+    split = tuple(before[at] // rest if s == -1 else s for s in sizes)
+    return view(graph, x, (*before[:at], *split, *before[at + 1 :]))
+
+
+@operation("unsqueeze.default")
+def unsqueeze(graph: Graph, x: Value, dim: int) -> Value:
+    """A new axis of size 1."""
+    if isinstance(x, Potential):
+        return x
+    signal = as_signal(x)
+    at = dim % (len(signal.axes) + 1)
+    return replace(signal, axes=(*signal.axes[:at], (), *signal.axes[at:]))
+
+
+@operation("squeeze.dim", "squeeze.dims", "squeeze.default")
+def squeeze(graph: Graph, x: Value, dims: Any = None) -> Value:
+    """Without axes of size 1; their atoms go to the axis before."""
+    signal = as_signal(x)
+    places = [p for p in places_of(signal, dims) if signal.sizes[p] == 1]
+    return view(graph, x, tuple(s for i, s in enumerate(signal.sizes) if i not in places))
+
+
+@operation("permute.default")
+def permute(graph: Graph, x: Value, order: Sequence[int]) -> Value:
+    """Axes in another order."""
+    signal = as_signal(x)
+    return replace(signal, axes=tuple(signal.axes[d] for d in order))
+
+
+@operation("transpose.int")
+def transpose(graph: Graph, x: Value, a: int, b: int) -> Value:
+    """Two axes swapped."""
+    order = list(range(len(as_signal(x).axes)))
+    order[a], order[b] = order[b], order[a]
+    return permute(graph, x, order)
+
+
+@operation("expand.default")
+def expand(graph: Graph, x: Value, sizes: Sequence[int], **_: Any) -> Value:
+    """An axis of size 1 repeated: timesteps that are all alike."""
+    signal = as_signal(x)
+    axes = ((),) * (len(sizes) - len(signal.axes)) + signal.axes
+    return replace(signal, axes=tuple(_widened(a, n) for a, n in zip(axes, sizes, strict=True)))
+
+
+def _widened(axis: tuple[Atom, ...], size: int) -> tuple[Atom, ...]:
+    if size == -1 or prod(a.size for a in axis) == size:
+        return axis
+    if axis:
+        raise NotSupportedError("an axis that is widened", "only time may be expanded")
+    return (Atom(size),)
+
+
+@operation("repeat.default")
+def repeat(graph: Graph, x: Value, counts: Sequence[int]) -> Value:
+    """Copies along an axis: a new time axis in front of its atoms."""
+    signal = as_signal(x)
+    axes = ((),) * (len(counts) - len(signal.axes)) + signal.axes
+    return replace(signal, axes=tuple(_repeated(a, n) for a, n in zip(axes, counts, strict=True)))
+
+
+def _repeated(axis: tuple[Atom, ...], count: int) -> tuple[Atom, ...]:
+    if count == 1:
+        return axis
+    if any(a.role == "feature" for a in axis):
+        raise NotSupportedError("features that are repeated", "only time may be repeated")
+    return (Atom(count), *axis)
+
+
+@operation("clone.default", "contiguous.default", "detach.default", "detach_.default")
+@operation("alias.default", "lift_fresh_copy.default", "dropout.default", "feature_dropout.default")
+@operation("to.dtype", "to.device", "to.dtype_layout", "_to_copy.default", "type_as.default")
+def unchanged(graph: Graph, x: Value, *_: Any, **__: Any) -> Value:
+    """The same values."""
+    return x
+
+
+@operation("slice.Tensor")
+def slice_(
+    graph: Graph, x: Value, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
+) -> Value:
+    """A whole axis alone."""
+    size = as_signal(x).sizes[dim]
+    if (start or 0) == 0 and (end is None or end >= size) and step == 1:
+        return x
+    raise NotSupportedError("a part of an axis", "a graph takes all of it; slice before")

@@ -1,0 +1,184 @@
+"""What operations share: linear maps applied to signals, and arguments read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+
+from seenn_deploy.graph import Array, AvgPool2d, Conv2d, LinearMap
+from seenn_deploy.torch_import.operations.registry import Graph
+from seenn_deploy.torch_import.values import (
+    Atom,
+    Constant,
+    NotSupportedError,
+    Potential,
+    Signal,
+    Value,
+    known,
+    trailing,
+)
+
+
+def mapped(graph: Graph, signal: Signal, count: int, step: LinearMap) -> Signal:
+    """A signal through a linear map over its last `count` axes."""
+    signal = known(signal, count)
+    assert signal.shape is not None
+    view_shape = signal.sizes[len(signal.sizes) - count :]
+    before = _in_graph(signal.shape, view_shape, step)
+    shape = step.out_shape(before)
+    terms = tuple(
+        replace(t, maps=graph.maps.appended(t.maps, own), macs=t.macs + step.dense_macs(before))
+        for t, own in zip(signal.terms, _shares(graph, signal, step), strict=True)
+    )
+    if isinstance(step, Conv2d | AvgPool2d) and count == 2:
+        out: tuple[int, ...] = (shape[0], shape[2])
+    elif shape == before:
+        return replace(signal, terms=terms)
+    else:
+        out = shape
+    atoms = tuple(Atom(n, "feature") for n in out)
+    axes = (*signal.axes[: len(signal.axes) - count], *((a,) for a in atoms))
+    return Signal(axes, atoms, shape, terms, signal.summed)
+
+
+def _in_graph(shape: tuple[int, ...], view_shape: tuple[int, ...], step: LinearMap) -> Any:
+    """The shape that a map sees; convolutions and pools need the one of the graph."""
+    spatial = [n for n in shape if n > 1], [n for n in view_shape if n > 1]
+    if prod(shape) != prod(view_shape) or (len(view_shape) > 1 and spatial[0] != spatial[1]):
+        raise NotSupportedError(
+            f"features of shape {shape} are seen as {view_shape}",
+            "only merging of features to one axis is possible",
+        )
+    return shape
+
+
+def _shares(graph: Graph, signal: Signal, step: LinearMap) -> list[LinearMap]:
+    """The map for each term: a constant is added once, and of a sum over time in T parts."""
+    first = step
+    if signal.summed is not None:
+        share = 1 / (signal.summed.factor * signal.summed.steps)
+        first = graph.maps.rescaled_bias(step, share)
+    bare = graph.maps.without_constants(step)
+    return [first, *[bare] * (len(signal.terms) - 1)]
+
+
+def affine(graph: Graph, signal: Signal, scale: Any, shift: Any) -> Signal:
+    """``scale x + shift`` with constants that may differ between channels."""
+    if bool((scale == 1).all()) and not bool(shift.any()):
+        return signal
+    count = trailing(signal)
+    signal = known(signal, count)
+    assert signal.shape is not None
+    channels = signal.shape[0]
+    step = graph.maps.affine(
+        _per_channel(scale, signal, channels), _per_channel(shift, signal, channels)
+    )
+    return mapped(graph, signal, count, step)
+
+
+def _per_channel(constant: Any, signal: Signal, channels: int) -> Array:
+    """One number a channel of a constant as it is broadcast over a signal."""
+    sizes = tuple(max(n, 1) for n in signal.sizes)
+    try:
+        wide = torch.broadcast_to(constant.to(torch.float64), sizes)
+    except RuntimeError:
+        raise NotSupportedError(
+            f"a constant of shape {tuple(constant.shape)} beside {sizes}", "broadcast it before"
+        ) from None
+    lead = wide.reshape(-1, channels, prod(signal.shape or ()) // channels)
+    values = lead[0, :, 0]
+    if not bool((lead == values[None, :, None]).all()):
+        raise NotSupportedError(
+            "a constant that differs between timesteps or within a channel",
+            "a graph does the same at every timestep and place; one number a channel is possible",
+        )
+    return np.asarray(values.numpy(), np.float64)
+
+
+def like(value: Any, factor: float = 1.0) -> Any:
+    """A constant times `factor`, in float64."""
+    if isinstance(value, Potential):
+        as_signal(value)
+    tensor = value.tensor if isinstance(value, Constant) else torch.as_tensor(value)
+    return tensor.to(torch.float64) * factor
+
+
+def as_signal(value: Value) -> Signal:
+    """The value, which must be spikes or currents."""
+    if isinstance(value, Signal):
+        return value
+    if isinstance(value, Potential):
+        raise NotSupportedError(
+            "a potential of a spiking layer in a computation",
+            "potentials may be handed on as states and recorded, spikes go on",
+        )
+    raise NotSupportedError("an operation on what is no signal", "give it spikes or currents")
+
+
+def as_tensor(value: Value) -> Any:
+    """The value, which must not depend on the input; None stays None."""
+    if value is None:
+        return None
+    if not isinstance(value, Constant):
+        raise NotSupportedError("weights that depend on the input", "weights must be constant")
+    return value.tensor
+
+
+def as_numbers(value: Value) -> Array:
+    """A constant as a float64 array."""
+    return np.asarray(as_tensor(value).detach().to(torch.float64).numpy())
+
+
+def pair(value: Any) -> tuple[int, int]:
+    """Height and width of an argument that may be one number for both."""
+    if isinstance(value, int):
+        return (value, value)
+    return (int(value[0]), int(value[-1]))
+
+
+def single(value: Any) -> int:
+    """The number of an argument that may be a list of one."""
+    return value if isinstance(value, int) else int(value[0])
+
+
+def padding_of(padding: Any, kernel: Sequence[int], dilation: tuple[int, int]) -> tuple[int, int]:
+    """Zeros on each side, also where torch's argument is a word."""
+    if not isinstance(padding, str):
+        return pair(padding)
+    if padding == "valid":
+        return (0, 0)
+    around = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+    if any(n % 2 for n in around):
+        raise NotSupportedError(
+            "padding 'same' that is not symmetric", "take odd kernels, or pad by numbers"
+        )
+    return (around[0] // 2, around[1] // 2)
+
+
+def check_ceil(
+    ceil_mode: bool, inside: Sequence[int], kernel: tuple[int, int], window: Conv2d | None = None
+) -> None:
+    """Refuse partial windows; those of an average pool lie side by side."""
+    strides = window.stride if window else kernel
+    around, dilated = (window.padding, window.dilation) if window else ((0, 0), (1, 1))
+    moves = [
+        n + 2 * pad - d * (k - 1) - 1
+        for n, pad, d, k in zip(inside, around, dilated, kernel, strict=True)
+    ]
+    if ceil_mode and any(move % step for move, step in zip(moves, strides, strict=True)):
+        raise NotSupportedError(
+            f"ceil_mode with windows of {kernel}, stride {tuple(strides)}, over {tuple(inside)}",
+            "partial windows are not supported; leave ceil_mode out",
+        )
+
+
+def places_of(signal: Signal, dims: Any) -> list[int]:
+    """Axes from 0 on; all of them for None."""
+    rank = len(signal.axes)
+    given = range(rank) if dims is None else [dims] if isinstance(dims, int) else dims
+    return sorted(d % rank for d in given)

@@ -1,0 +1,111 @@
+"""Pools: averages are linear, a maximum of spikes is a neuron."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import torch
+
+from seenn_deploy.graph import Conv2d
+from seenn_deploy.torch_import.operations.mapping import (
+    as_signal,
+    check_ceil,
+    mapped,
+    pair,
+)
+from seenn_deploy.torch_import.operations.registry import Graph, operation
+from seenn_deploy.torch_import.values import (
+    Atom,
+    NotSupportedError,
+    Signal,
+    Term,
+    Value,
+    feature_shape,
+    known,
+)
+
+
+@operation("avg_pool2d.default")
+def avg_pool2d(
+    graph: Graph, x: Value, kernel: Any, stride: Any = (), padding: Any = 0,
+    ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: int | None = None,
+) -> Signal:  # fmt: skip
+    """Average over windows that lie side by side."""
+    size = _side_by_side(kernel, stride, padding, divisor_override)
+    signal = known(as_signal(x), 3)
+    check_ceil(ceil_mode, signal.sizes[-2:], size)
+    return mapped(graph, signal, 3, graph.maps.pool(size))
+
+
+@operation("avg_pool1d.default")
+def avg_pool1d(
+    graph: Graph, x: Value, kernel: Any, stride: Any = (), padding: Any = 0,
+    ceil_mode: bool = False, count_include_pad: bool = True,
+) -> Signal:  # fmt: skip
+    """Average over windows of (C, L); of a vector, as SpikingJelly's ``VotingLayer``, a matrix."""
+    _, size = _side_by_side(kernel, stride, padding, None)
+    signal = known(as_signal(x), 2)
+    length = signal.sizes[-1]
+    check_ceil(ceil_mode, (1, length), (1, size))
+    if signal.shape is not None and prod(signal.shape) == signal.shape[0] == length:
+        voters = torch.eye(length // size).repeat_interleave(size, dim=1) / size
+        left_out = torch.zeros(length // size, length % size)
+        return mapped(graph, signal, 1, graph.maps.dense(torch.cat((voters, left_out), 1), None))
+    return mapped(graph, signal, 2, graph.maps.pool((1, size)))
+
+
+def _side_by_side(kernel: Any, stride: Any, padding: Any, divisor: Any) -> tuple[int, int]:
+    """The windows of an average pool."""
+    size, step, pad = pair(kernel), pair(stride) if stride else pair(kernel), pair(padding)
+    if step != size or pad != (0, 0) or divisor:
+        raise NotSupportedError(
+            f"an average pool of kernel {size}, stride {step} and padding {pad}",
+            "the stride must be the kernel, without padding",
+        )
+    return size
+
+
+@operation("adaptive_avg_pool2d.default", "_adaptive_avg_pool2d.default")
+def adaptive_avg_pool2d(graph: Graph, x: Value, size: Any) -> Signal:
+    """An average pool where the windows are alike."""
+    signal = known(as_signal(x), 3)
+    inside, out = signal.sizes[-2:], pair(size)
+    if any(n % m for n, m in zip(inside, out, strict=True)):
+        raise NotSupportedError(
+            f"an adaptive average pool of {inside} to {out}", "the size must divide the input's"
+        )
+    kernel = (inside[0] // out[0], inside[1] // out[1])
+    return mapped(graph, signal, 3, graph.maps.pool(kernel))
+
+
+@operation("max_pool2d.default", "max_pool2d_with_indices.default")
+def max_pool2d(
+    graph: Graph, x: Value, kernel: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1,
+    ceil_mode: bool = False,
+) -> Signal:  # fmt: skip
+    """Of spikes: a neuron that spikes when any in its window does. Of currents: not linear."""
+    size, signal = pair(kernel), as_signal(x)
+    if not signal.spikes or signal.terms[0].origin in graph.sums.values():
+        raise NotSupportedError(
+            "a maximum over values that are no spikes",
+            "put the pool behind the neurons, or take an average pool",
+        )
+    feature_shape(signal, 3)
+    channels = signal.sizes[-3]
+    window = graph.maps.conv(
+        torch.ones(channels, 1, *size), None, stride=pair(stride) if stride else size,
+        padding=pair(padding), dilation=pair(dilation), groups=channels,
+    )  # fmt: skip
+    check_ceil(ceil_mode, signal.sizes[-2:], size, window)
+    return _pool_of_spikes(graph, signal, window)
+
+
+def _pool_of_spikes(graph: Graph, signal: Signal, window: Conv2d) -> Signal:
+    (term,), shape = signal.terms, window.out_shape(signal.sizes[-3:])
+    key = (term.origin, id(window))
+    if key not in graph.pools:
+        graph.pools[key] = (graph.name(graph.here or "pool"), Term(term.origin, (window,)), shape)
+    atoms = tuple(Atom(n, "feature") for n in shape)
+    axes = (*signal.axes[:-3], *((a,) for a in atoms))
+    return Signal(axes, atoms, shape, (Term(graph.pools[key][0], (), term.step),))

@@ -1,0 +1,45 @@
+"""Which function reads which operator, and what they add to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
+
+from seenn_deploy.torch_import.maps import MapStore
+from seenn_deploy.torch_import.values import (
+    SOURCE,
+    Term,
+    Value,
+)
+
+
+class Graph:
+    """What operations add to: maps, sums of spikes and pools of spikes, each made once."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.maps = MapStore()
+        self.names = {SOURCE, *names}
+        self.sums: dict[tuple[str, ...], str] = {}
+        self.pools: dict[Any, tuple[str, Term, tuple[int, ...]]] = {}
+        self.here = ""  # path of the module that is being read
+
+    def name(self, wanted: str) -> str:
+        """A new node's name, with a number if it is taken."""
+        numbered = (f"{wanted}{i or ''}" for i in range(len(self.names) + 1))
+        found = next(n for n in numbered if n not in self.names)
+        self.names.add(found)
+        return found
+
+
+Operation: TypeAlias = Callable[..., Value]
+OPERATIONS: dict[str, Operation] = {}
+
+
+def operation(*names: str) -> Callable[[Operation], Operation]:
+    """Register a function for aten operators."""
+
+    def register(function: Operation) -> Operation:
+        OPERATIONS.update(dict.fromkeys(names, function))
+        return function
+
+    return register

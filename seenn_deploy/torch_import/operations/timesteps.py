@@ -1,0 +1,140 @@
+"""Operators along time: steps of a stream, streams of steps, sums over them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+from seenn_deploy.torch_import.operations.axes import view
+from seenn_deploy.torch_import.operations.mapping import (
+    as_signal,
+    places_of,
+)
+from seenn_deploy.torch_import.operations.pools import adaptive_avg_pool2d
+from seenn_deploy.torch_import.operations.registry import Graph, operation
+from seenn_deploy.torch_import.values import (
+    SOURCE,
+    Atom,
+    NotSupportedError,
+    Potential,
+    Signal,
+    Summed,
+    Term,
+    Value,
+)
+
+
+@operation("select.int")
+def select(graph: Graph, x: Value, dim: int, index: int) -> Value:
+    """One timestep of a stream."""
+    if isinstance(x, Potential):
+        return x
+    signal = as_signal(x)
+    at = dim % len(signal.axes)
+    return _step(signal, at, index % signal.sizes[at])
+
+
+@operation("unbind.int")
+def unbind(graph: Graph, x: Value, dim: int = 0) -> Value:
+    """All timesteps of a stream."""
+    signal = as_signal(x)
+    at = dim % len(signal.axes)
+    return tuple(_step(signal, at, k) for k in range(signal.sizes[at]))
+
+
+def _step(signal: Signal, at: int, k: int) -> Signal:
+    axes = (*signal.axes[:at], *signal.axes[at + 1 :])
+    if not signal.axes[at]:
+        return replace(signal, axes=axes)
+    if len(signal.axes[at]) != 1 or signal.summed is not None:
+        raise NotSupportedError("an index into an axis that is not time alone", "index time")
+    (atom,) = signal.axes[at]
+    atom.become("time")
+    terms = tuple(
+        replace(t, step=k) if t.origin != SOURCE or atom.of_input else t for t in signal.terms
+    )
+    return replace(signal, axes=axes, terms=terms)
+
+
+@operation("stack.default")
+def stack(graph: Graph, parts: Sequence[Value], dim: int = 0) -> Value:
+    """Timesteps side by side: a stream."""
+    if all(isinstance(p, Potential) for p in parts):
+        return _recorded([p for p in parts if isinstance(p, Potential)])
+    signals = [as_signal(p) for p in parts]
+    terms = _stream_of(signals)
+    first = signals[0]
+    at = dim % (len(first.axes) + 1)
+    axes = (*first.axes[:at], (Atom(len(parts), "time"),), *first.axes[at:])
+    return replace(first, axes=axes, terms=terms)
+
+
+@operation("cat.default")
+def cat(graph: Graph, parts: Sequence[Value], dim: int = 0) -> Value:
+    """As a stack, where each part has an axis of its own for it."""
+    if all(isinstance(p, Potential) for p in parts):
+        return _recorded([p for p in parts if isinstance(p, Potential)])
+    signals = [as_signal(p) for p in parts]
+    at = dim % len(signals[0].axes)
+    if any(prod(a.size for a in s.axes[at]) != 1 for s in signals):
+        raise NotSupportedError(
+            "a concatenation of batches or features", "only timesteps may be put side by side"
+        )
+    squeezed = [replace(s, axes=(*s.axes[:at], *s.axes[at + 1 :])) for s in signals]
+    return stack(graph, squeezed, at)
+
+
+def _recorded(parts: list[Potential]) -> Potential:
+    if [p.step for p in parts] != list(range(len(parts))) or len({p.layer for p in parts}) > 1:
+        raise NotSupportedError("potentials of several layers side by side", "leave them out")
+    return Potential(parts[0].layer, None)
+
+
+def _stream_of(signals: list[Signal]) -> tuple[Term, ...]:
+    """Terms of a stream whose timesteps are `signals`: the same at each, or one step further."""
+    first = signals[0].terms
+    for k, signal in enumerate(signals):
+        expected = [(t.origin, t.maps, None if t.step is None else t.step + k) for t in first]
+        if [(t.origin, t.maps, t.step) for t in signal.terms] != expected:
+            raise NotSupportedError(
+                "what is stacked is not the same at every timestep",
+                "a graph does the same at every timestep",
+            )
+    if any(t.step not in (None, 0) for t in first):
+        raise NotSupportedError("a stack that leaves out timesteps", "stack all of them")
+    return tuple(replace(t, step=None) for t in first)
+
+
+@operation("sum.dim_IntList", "sum.default")
+def total(graph: Graph, x: Value, dims: Any = None, keepdim: bool = False, **_: Any) -> Value:
+    """Over time."""
+    return _over_time(as_signal(x), dims, keepdim, mean=False)
+
+
+@operation("mean.dim", "mean.default")
+def mean(graph: Graph, x: Value, dims: Any = None, keepdim: bool = False, **_: Any) -> Value:
+    """Over time, or over height and width."""
+    signal = as_signal(x)
+    places = places_of(signal, dims)
+    rank = len(signal.axes)
+    if places == [rank - 2, rank - 1]:
+        flat = adaptive_avg_pool2d(graph, signal, (1, 1))
+        return flat if keepdim else view(graph, flat, flat.sizes[:-2])
+    return _over_time(signal, dims, keepdim, mean=True)
+
+
+def _over_time(signal: Signal, dims: Any, keepdim: bool, mean: bool) -> Signal:
+    places = places_of(signal, dims)
+    if len(places) != 1 or len(signal.axes[places[0]]) != 1 or signal.summed is not None:
+        raise NotSupportedError(
+            f"a sum or mean over axes {places}", "over time, or a mean over height and width"
+        )
+    ((atom,),) = (signal.axes[p] for p in places)
+    atom.become("time")
+    if any(t.step is not None for t in signal.terms):
+        raise NotSupportedError("a sum over time of single timesteps", "sum the stack of all")
+    (at,) = places
+    axes = (*signal.axes[:at], *([()] if keepdim else []), *signal.axes[at + 1 :])
+    return replace(signal, axes=axes, summed=Summed(1 / atom.size if mean else 1.0, atom.size))

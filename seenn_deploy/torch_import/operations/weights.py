@@ -1,0 +1,101 @@
+"""Operators with weights: convolutions, linear layers, batch norm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from seenn_deploy.torch_import.operations.mapping import (
+    as_numbers,
+    as_signal,
+    as_tensor,
+    mapped,
+    padding_of,
+    pair,
+    single,
+)
+from seenn_deploy.torch_import.operations.registry import Graph, operation
+from seenn_deploy.torch_import.values import (
+    NotSupportedError,
+    Signal,
+    Value,
+    trailing,
+)
+
+
+@operation("conv2d.default", "conv2d.padding")
+def conv2d(
+    graph: Graph, x: Value, weight: Value, bias: Value = None, stride: Any = 1, padding: Any = 0,
+    dilation: Any = 1, groups: int = 1,
+) -> Signal:  # fmt: skip
+    """Two-dimensional convolution; padding 'same' where it is symmetric."""
+    dilated, kernel = pair(dilation), weight.tensor.shape[2:]
+    made = graph.maps.conv(
+        as_tensor(weight), as_tensor(bias), stride=pair(stride),
+        padding=padding_of(padding, kernel, dilated), dilation=dilated, groups=groups,
+    )  # fmt: skip
+    return mapped(graph, as_signal(x), 3, made)
+
+
+@operation("conv1d.default", "conv1d.padding")
+def conv1d(
+    graph: Graph, x: Value, weight: Value, bias: Value = None, stride: Any = 1, padding: Any = 0,
+    dilation: Any = 1, groups: int = 1,
+) -> Signal:  # fmt: skip
+    """One-dimensional convolution, as a two-dimensional one over (C, 1, L)."""
+    dilated = (1, single(dilation))
+    kernel = (1, *weight.tensor.shape[2:])
+    pad = padding if isinstance(padding, str) else (0, single(padding))
+    made = graph.maps.conv(
+        weight.tensor.unsqueeze(2), as_tensor(bias), stride=(1, single(stride)),
+        padding=padding_of(pad, kernel, dilated), dilation=dilated, groups=groups,
+    )  # fmt: skip
+    return mapped(graph, as_signal(x), 2, made)
+
+
+@operation("linear.default")
+def linear(graph: Graph, x: Value, weight: Value, bias: Value = None) -> Signal:
+    """All-to-all over the last axis."""
+    return mapped(graph, as_signal(x), 1, graph.maps.dense(as_tensor(weight), as_tensor(bias)))
+
+
+@operation("addmm.default")
+def addmm(graph: Graph, bias: Value, x: Value, weight: Value) -> Signal:
+    """``bias + x weight``."""
+    dense = graph.maps.dense(as_tensor(weight).t(), as_tensor(bias))
+    return mapped(graph, as_signal(x), 1, dense)
+
+
+@operation("matmul.default", "mm.default")
+def matmul(graph: Graph, x: Value, weight: Value) -> Signal:
+    """``x weight`` with a constant matrix."""
+    return mapped(graph, as_signal(x), 1, graph.maps.dense(as_tensor(weight).t(), None))
+
+
+@operation("_native_batch_norm_legit.no_stats", "instance_norm.default")
+def norm_of_batch(graph: Graph, *_: Any) -> Value:
+    """Statistics of the input itself are no linear map."""
+    raise NotSupportedError(
+        "batch norm without running statistics", "train it with track_running_stats=True"
+    )
+
+
+@operation("batch_norm.default", "_native_batch_norm_legit_no_training.default")
+def batch_norm(
+    graph: Graph, x: Value, weight: Value, bias: Value, mean: Value, var: Value, *settings: Any
+) -> Value:
+    """Batch norm with running statistics: an affine map a channel."""
+    if mean is None or settings[0] is True:
+        raise NotSupportedError(
+            "batch norm without running statistics", "train it with track_running_stats=True"
+        )
+    eps = settings[2] if isinstance(settings[0], bool) else settings[1]
+    scale = 1 / np.sqrt(as_numbers(var) + eps)
+    scale = scale if weight is None else as_numbers(weight) * scale
+    shift = -as_numbers(mean) * scale
+    shift = shift if bias is None else as_numbers(bias) + shift
+    signal = as_signal(x)
+    count = len(signal.axes) - 1 if signal.shape is None else trailing(signal)
+    out = mapped(graph, signal, count, graph.maps.affine(scale, shift))
+    return out if len(settings) > 3 else (out, None, None)
