@@ -241,6 +241,9 @@ def _uj(energy: float) -> str:
 def histogram_text(histogram: Mapping[str, int]) -> str:
     """Exits at each step with their share, four a line; of many steps the quartiles."""
     total = max(sum(histogram.values()), 1)
+    taken = [t for t, n in histogram.items() if n]
+    if len(taken) == 1:
+        return f"all at t={taken[0]}"
     if len(histogram) > MOST_STEPS:
         steps = np.repeat([int(t) for t in histogram], list(histogram.values()))
         names = ("first", "25 % by", "50 % by", "75 % by", "last")

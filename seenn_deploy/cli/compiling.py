@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 @click.option("--reset", type=click.Choice(["hard", "soft"]),
               help="NIR: the file cannot say; default: hard, to zero.")  # fmt: skip
 @click.option("--input-size", callback=size, help="HEIGHTxWIDTH; 32x32, or from the classifier.")
+@click.option("--example", help="What a torch module takes: a shape as 2,3,32,32, or a .npy file.")
 @click.option("--coding", type=click.Choice(["direct", "events"]), help="By architecture.")
 @click.option("--step-us", type=float,
               help="Event recordings: microseconds a timestep; what comes after the T-th is not "
@@ -68,6 +69,7 @@ def compile_command(
     rule: ExitRule | None,
     precision: str,
     schedule: Any,
+    example: str | None,
     no_normalize: bool,
     calibration: Path | None,
     strict: bool,
@@ -78,7 +80,9 @@ def compile_command(
 
     MODEL is a state_dict saved by SEENN's training script (.pth, .pt) or the same as .safetensors;
     ResNet, VGG, VGGSNN and the networks of its conversion code are recognised from their tensors.
-    Or a graph of the Neuromorphic Intermediate Representation (.nir).
+    Or a graph of the Neuromorphic Intermediate Representation (.nir). Or a torch module with the
+    spiking layers of SpikingJelly, snnTorch, Norse or SEENN as FILE.py:NAME, NAME being the module
+    or what returns it; the file is run.
     What the file cannot say has SEENN's defaults: T, leak, threshold, CIFAR-10's mean and std for
     three channels. The exit rule is confidence 0.9; of a .nir the one in its sidecar, or fixed.
 
@@ -88,6 +92,7 @@ def compile_command(
       seenn-compile model.pth --target lava --exit confidence --alpha 0.9 -o build/
       seenn-compile dspike.pth --comparison '>=' -T 2 -o build/
       seenn-compile events.nir -T 300 --step-us 1000 --count-events -o build/
+      seenn-compile nets.py:make_net --example 2,3,32,32 -T 4 -o build/
       seenn-compile model.pth --precision int8 --calibration images.npz --target lava -o build/
     """
     import seenn_deploy as sd
@@ -98,7 +103,7 @@ def compile_command(
     if calibration and precision == "float32":
         raise SeennError("--calibration compares int8 with float32; add --precision int8")
     with _refusal_into(json_file), reports.working(f"importing {model.name}"):
-        graph = sd.import_model(model, strict=strict, **_given(no_normalize, options))
+        graph = _imported(model, example, strict, _given(no_normalize, options))
     rule = rule or _default_rule(graph, model)
     with reports.working("compiling"):
         program = sd.compile(graph, rule, precision=precision, schedule=schedule)
@@ -108,6 +113,25 @@ def compile_command(
     _print_compiled(program, out, target)
     _print_quantized(program, changes)
     write_json(json_file, _compiled_summary(program, _export_reports(out, target)))
+
+
+def _imported(
+    model: Path, example: str | None, strict: bool, options: dict[str, Any]
+) -> SpikingGraph:
+    """The graph of a file, or of a torch module that a Python file makes."""
+    import seenn_deploy as sd
+    from seenn_deploy.cli import modules
+
+    if model.suffix == ".py":
+        raise SeennError(f"{model}: name the torch module in it, or what returns one: {model}:NAME")
+    if not modules.is_named(model):
+        if example is not None:
+            raise SeennError(f"--example is for torch modules (FILE.py:NAME), not for {model.name}")
+        return sd.import_model(model, strict=strict, **options)
+    if example is None:
+        raise SeennError(f"{model}: say what the module takes: --example 2,3,32,32")
+    module = modules.load(model)
+    return sd.import_model(module, modules.example(example), strict=strict, **options)
 
 
 def _default_rule(graph: SpikingGraph, model: Path) -> ExitRule:

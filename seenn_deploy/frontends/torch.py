@@ -80,6 +80,7 @@ def read(
     provenance = {
         "source": type(module).__name__,
         "frontend": "torch",
+        "family": "torch module",
         "assumed": {
             "T": steps,
             "coding": source.coding,
