@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from seenn_deploy.graph import (
     Array,
@@ -173,15 +174,16 @@ def _apply_sparse(sparse: Sparse, x: Array) -> Array:
 
 
 def _convolve(conv: Conv2d, x: Array) -> Array:
-    """Tap by tap over the padded inputs."""
+    """A product of the weights with all windows, sample by sample."""
     c_out, height, width = conv.out_shape(x.shape[1:])
     padded = np.pad(x, ((0, 0), (0, 0), *((p, p) for p in conv.padding)))
-    weight = conv.weight.astype(np.float64).reshape(conv.groups, -1, *conv.weight.shape[1:])
-    out = np.zeros((len(x), conv.groups, c_out // conv.groups, height * width))
-    for k in range(weight.shape[3]):
-        for m in range(weight.shape[4]):
-            rows = slice(k * conv.dilation[0], None, conv.stride[0])
-            cols = slice(m * conv.dilation[1], None, conv.stride[1])
-            seen = padded[:, :, rows, cols][:, :, :height, :width]
-            out += weight[None, ..., k, m] @ seen.reshape(len(x), conv.groups, -1, height * width)
+    weight = conv.weight.astype(np.float64).reshape(conv.groups, c_out // conv.groups, -1)
+    kernel = zip(conv.weight.shape[2:], conv.dilation, strict=True)
+    spans = tuple((k - 1) * d + 1 for k, d in kernel)
+    (down, right), (row, column) = conv.stride, conv.dilation
+    out = np.empty((len(x), *weight.shape[:2], height * width))
+    for sample, sums in zip(padded, out, strict=True):
+        windows = sliding_window_view(sample, spans, (1, 2))[:, ::down, ::right, ::row, ::column]
+        taps = windows.transpose(0, 3, 4, 1, 2).reshape(conv.groups, -1, height * width)
+        np.matmul(weight, taps, out=sums)
     return out.reshape(len(x), c_out, height, width)
