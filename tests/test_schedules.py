@@ -124,15 +124,39 @@ def test_against_a_walk_through_hardware_steps(
 
 
 def test_speculation_by_hand() -> None:
-    """D = 2, T = 5, exit at 1: steps 2 and 3 went in before the exit came out, 4 and 5 did not."""
+    """D = 2, T = 5, exit at 1: steps 2 and 3 went in before the exit came out, 4 and 5 did not.
+
+    An exit at 4 comes out after all five steps went in.
+    """
     program = Program(chain(2, 5), Confidence(0.9))
-    run = a_run(np.array([1]), 2, 5, 0)
-    run.counts.ac[0] = [[1, 10, 100, 1000, 10000], [2, 20, 200, 2000, 20000]]
-    run.counts.mac[0] = 0
+    run = a_run(np.array([1, 4]), 2, 5, 0)
+    run.counts.ac[:] = [[1, 10, 100, 1000, 10000], [2, 20, 200, 2000, 20000]]
+    run.counts.mac[:] = [[1, 2, 4, 8, 16], [0, 0, 0, 0, 0]]
     found = schedules.work(program, run)
-    assert (found.useful_ac.tolist(), found.wasted_ac.tolist()) == ([3], [330])
-    assert found.initiation_interval.tolist() == [3]
-    assert found.summary()["wasted_share"] == pytest.approx(330 / 333)
+    assert (found.useful_ac.tolist(), found.wasted_ac.tolist()) == ([3, 3333], [330, 30000])
+    assert (found.useful_mac.tolist(), found.wasted_mac.tolist()) == ([1, 15], [6, 16])
+    assert found.initiation_interval.tolist() == [3, 5]
+    expected = {
+        "schedule": "speculative",
+        "depth": 2,
+        "latency_steps": (3 + 6) / 2,
+        "initiation_interval_steps": (3 + 5) / 2,
+        "useful_ac_per_sample": 3336 / 2,
+        "wasted_ac_per_sample": 30330 / 2,
+        "useful_mac_per_sample": 16 / 2,
+        "wasted_mac_per_sample": 22 / 2,
+        "wasted_share": pytest.approx(30352 / (30352 + 3352)),
+    }
+    assert found.summary() == expected
+    told = schedules.summary(program, run)
+    assert told.items() >= {k: v for k, v in expected.items() if not k.startswith("useful")}.items()
+
+
+def test_a_speculative_schedule_pipelines_timesteps_that_are_known() -> None:
+    run = a_run(np.array([1, 3]), 3, 4, 1)
+    found = schedules.work(Program(chain(3, 4), Fixed(), "speculative"), run)
+    assert found.latency.tolist() == [4, 6] and found.initiation_interval.tolist() == [1, 3]
+    assert found.wasted_ac.tolist() == found.wasted_mac.tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("schedule", ["gated", "pipelined"])

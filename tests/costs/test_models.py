@@ -25,6 +25,7 @@ from seenn_deploy.graph import (
     Readout,
     Source,
     SpikingGraph,
+    Sum,
 )
 
 
@@ -157,6 +158,25 @@ def test_sizes_of_a_graph() -> None:
     assert {x.dtype for x in (found.weights, found.potentials, found.dense_macs)} == {
         np.dtype(np.int64)
     }
+
+
+def test_a_sum_stores_nothing() -> None:
+    shape = (3, 4, 4)
+    graph = SpikingGraph(
+        [
+            Source("input", shape), Population("a", shape), Population("b", shape),
+            Sum("s", shape), Readout("out", (5,)),
+        ],
+        [
+            Projection("input", "a", (Identity(),)), Projection("input", "b", (Identity(),)),
+            Projection("a", "s", (Identity(),)), Projection("b", "s", (Identity(),)),
+            Projection("s", "out", (Dense(np.ones((5, 48))),)),
+        ],
+        T=2,
+    )  # fmt: skip
+    found = LayerSizes.of(graph)
+    assert found.weights.tolist() == [1, 1, 0, 240]
+    assert found.potentials.tolist() == [48, 48, 0, 5]
 
 
 def test_sizes_keep_the_macs_of_the_trained_layers() -> None:

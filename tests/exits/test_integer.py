@@ -1,5 +1,6 @@
 """Exit rules in integers: equal to the float rules, except within the bound that they state."""
 
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -72,6 +73,37 @@ def test_logits_too_fine_for_a_table_are_looked_up_coarsely(mean: bool) -> None:
     differs = stops != rule.stops(z * scale, t)
     assert not (differs & ~lowered.near(z, t)).any()
     assert lowered.bound(3) < 5e-5
+
+
+def test_a_coarse_look_up_rounds_to_the_nearest_entry() -> None:
+    """Entries 64 integer steps apart: confidence 1/2 is exceeded from half of that on."""
+    lowered = integer.lower(Confidence(0.5), 3e-7, T)
+    z = np.array([[0, -31], [0, -32]])
+    assert lowered.stops(z, np.array([1, 1])).tolist() == [False, True]
+
+
+@pytest.mark.parametrize(("scale", "rounded"), [(1e-3, 0), (3e-7, 32)])
+def test_the_bound_is_the_one_of_the_module(scale: float, rounded: int) -> None:
+    """And half of the integer steps between two entries of the table."""
+    share = 9 / 2**25 / (1 / 0.9 - 1)
+    expected = 1e-12 + rounded * scale - math.log(1 - share)
+    assert integer.lower(Confidence(0.9), scale, T).bound(10) == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_sum_of_exponentials_just_below_the_limit_stops() -> None:
+    lowered = integer.lower(Confidence(0.75), 1.0, T)
+    assert isinstance(lowered, integer.ByTable)
+    assert lowered.limit - 1 < Fraction(2**24 * 4, 3) < lowered.limit
+    always = integer.lower(Confidence(1e-30), 1.0, T)
+    assert isinstance(always, integer.ByTable)
+    assert always.limit == 2**62, "it is kept in 64 bits"
+
+
+def test_a_margin_at_which_float64_rounds_is_near() -> None:
+    rule, z, t = Margin(0.3), np.array([[1003, 1000]]), np.array([1])
+    lowered = integer.lower(rule, 0.1, T)
+    assert lowered.stops(z, t).all() and not rule.stops(z * 0.1, t).any()
+    assert lowered.near(z, t).all()
 
 
 def test_gap_is_how_much_the_best_logit_has_too_much() -> None:

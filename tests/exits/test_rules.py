@@ -54,6 +54,13 @@ def test_confidence_by_hand() -> None:
     assert first_stop(Confidence(0.76, mean=True), z) == 3  # the mean stays at 3/4
 
 
+def test_exit_steps_of_many_samples() -> None:
+    sure, unsure = [0, 9], [0, 1]
+    z = np.array([[sure, sure, sure], [unsure, sure, unsure], [unsure, unsure, unsure]])
+    found = Confidence(0.9).exit_steps(z)
+    assert found.tolist() == [1, 2, 3] and found.dtype == np.int64
+
+
 def test_confidence_must_exceed_alpha() -> None:
     even = np.zeros((2, 4))  # confidence exactly 1/4
     assert first_stop(Confidence(0.25), even) == 2

@@ -90,6 +90,11 @@ def test_conformal_by_hand() -> None:
     assert first_stop(Conformal(0.9, (math.inf,) * 3), z) == 3
 
 
+def test_a_label_exactly_at_the_quantile_is_in_the_set() -> None:
+    z = np.array([[0.0, -1000.0]] * 2)  # the best label's nonconformity is exactly 0
+    assert first_stop(Conformal(0.9, (0, 0)), z) == 1
+
+
 def test_a_single_class_is_certain() -> None:
     z = np.zeros((2, 1))
     for rule in (Entropy(0.5), Margin(5), Conformal(0.9, (0.1, 0.1))):

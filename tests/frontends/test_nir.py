@@ -155,6 +155,35 @@ def test_reset_to_another_potential(tmp_path: Path) -> None:
     check(made.finish("n", 8), made, tmp_path, 1e-4)
 
 
+def test_thresholds_and_resets_that_differ_alike(tmp_path: Path) -> None:
+    made = Maker((5,), seed=1)
+    made.linear("fc", "input", 5, 8)
+    uneven = np.array([1, 2, 4, 2, 1, 2, 1, 2]) / 4  # inputs of most neurons stay as they are
+    made.add("n", lif(8, v_reset=-uneven, v_leak=-uneven / 2, v_threshold=uneven), "fc")
+    graph = check(made.finish("n", 8), made, tmp_path, 1e-4)
+    assert (graph.node("n").v_threshold, graph.node("n").v_init) == (1.0, 0.5)
+
+
+def test_a_time_constant_of_one_timestep_in_float32(tmp_path: Path) -> None:
+    tau = np.full(8, 1e-4, np.float32)
+    assert float(tau[0]) < 1e-4
+    made = Maker((5,), seed=1)
+    made.linear("fc", "input", 5, 8)
+    made.add("n", nir.LIF(tau, np.ones(8), np.zeros(8), np.full(8, 0.5)), "fc")
+    assert check(made.finish("n", 8), made, tmp_path, 1e-4).node("n").tau == 0
+
+
+def test_an_image_whose_neurons_differ(tmp_path: Path) -> None:
+    """A gain and a rest of its own for every neuron; the first one's gain is 1."""
+    made = Maker(seed=8)
+    made.conv("c", "input", 2, 3)
+    number = np.arange(108).reshape(3, 6, 6)
+    made.add("n", lif((3, 6, 6), r=2.0 + number % 3, v_leak=(number % 5 - 1) / 4), "c")
+    made.add("flat", nir.Flatten({"input": np.array([3, 6, 6])}, 0, -1), "n")
+    made.linear("out", "flat", 108, 3)
+    check(made.finish("out", 3), made, tmp_path, 1e-4)
+
+
 def test_convolutions_pools_and_scales(tmp_path: Path) -> None:
     made = Maker()
     made.conv("c1", "input", 2, 4, bias=np.full(4, 0.125, np.float32))
@@ -515,16 +544,29 @@ def test_a_delayed_bias_is_refused(tmp_path: Path) -> None:
         import_model(write(made.finish("n", 8), tmp_path))
 
 
-def test_a_delay_is_rounded_and_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("delay", "lag", "off"), [(2.3, 2, r"0\.3"), (2.7, 3, r"0\.3"), (3.001, 3, r"0\.001")]
+)
+def test_a_delay_is_rounded_and_said(tmp_path: Path, delay: float, lag: int, off: str) -> None:
     made = Maker((5,))
-    made.add("late", nir.Delay(np.full(5, 2.3)), "input")
+    made.add("late", nir.Delay(np.full(5, delay)), "input")
     made.linear("fc", "late", 5, 8)
     made.add("n", if_(8), "fc")
     path = write(made.finish("n", 8), tmp_path)
     graph = import_model(path)
-    assert graph.into("n")[0].lag == 2
-    with pytest.raises(SeennError, match=r"'late'.*0\.3 of a timestep"):
+    assert graph.into("n")[0].lag == lag
+    with pytest.raises(SeennError, match=rf"'late'.*{off} of a timestep"):
         import_model(path, strict=True)
+
+
+def test_a_delay_that_float64_divides_to_a_little_less(tmp_path: Path) -> None:
+    assert 3e-4 / 1e-4 < 3
+    made = Maker((5,))
+    made.add("late", nir.Delay(np.full(5, 3e-4)), "input")
+    made.linear("fc", "late", 5, 8)
+    made.add("n", if_(8, 1e4), "fc")
+    graph = import_model(write(made.finish("n", 8), tmp_path), dt=1e-4, strict=True)
+    assert graph.into("n")[0].lag == 3
 
 
 # --- the published network -----------------------------------------------------------------------
