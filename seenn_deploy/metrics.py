@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from seenn_deploy.errors import DataError
 from seenn_deploy.graph import Array
 
 
@@ -18,7 +19,16 @@ def correct_by_step(logits: Array, labels: Array) -> Array:
     Returns
     -------
     bool array (N, T)
+
+    Raises
+    ------
+    DataError
+        For logits that are NaN, as a run's are after each sample's exit.
     """
+    if np.isnan(logits).any():
+        raise DataError(
+            "logits are NaN, as a run's are after each sample's exit; simulate with full_trace=True"
+        )
     return np.asarray(logits.argmax(axis=-1) == labels[:, None])
 
 

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
 WIDTH = 100
 MOST_STEPS = 20  # exits are listed step by step up to here
-A_ROW = 4  # of them
+A_ROW = 4  # of them, at most
+BESIDE = 75  # columns right of the names of a report
 PATIENCE = 2.0  # seconds without a sign of life
 
 
@@ -206,18 +207,20 @@ def run_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _ann_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The same network as an ANN, and the policy network's share."""
-    snn, bits = summary["energy_uJ_per_sample"], summary["quantized_ann_bits"]
+    """The policy network's share, and what all of it is beside the same network as an ANN."""
+    paid, bits = summary["total_energy_uJ_per_sample"], summary["quantized_ann_bits"]
+    if summary["policy_mac"] and paid is not None:
+        yield "with the policy network", f"{_uj(paid)} uJ"
     for name, key in (("dense", "dense_ann"), (f"{bits}-bit", "quantized_ann")):
         energy = summary[f"{key}_energy_uJ"]
-        times = f" ({energy / snn:.1f} times as much)" if energy is not None and snn else ""
+        times = f" ({_times(energy / paid)} times as much)" if energy is not None and paid else ""
         text = "not priced by this cost model" if energy is None else f"{_uj(energy)} uJ{times}"
         yield f"the same as a {name} ANN", text
     if summary["policy_mac"]:
         energy, share = summary["policy_energy_uJ_per_sample"], summary["policy_energy_share"]
-        paid = "not priced" if energy is None else f"{_uj(energy)} uJ, {100 * share:.1f} % of all"
+        price = "not priced" if energy is None else f"{_uj(energy)} uJ, {100 * share:.1f} % of all"
         of_dense = f"{100 * summary['policy_mac_share']:.3f} % of the ANN's MACs"
-        yield "policy network", f"{summary['policy_mac']:,} MAC ({of_dense}); {paid}"
+        yield "policy network", f"{summary['policy_mac']:,} MAC ({of_dense}); {price}"
 
 
 def _schedule_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -238,8 +241,13 @@ def _uj(energy: float) -> str:
     return f"{energy:.3f}" if energy >= 1 or not energy else f"{energy:.3g}"
 
 
+def _times(ratio: float) -> str:
+    """One decimal, and two digits of a small one: never 0.0."""
+    return f"{ratio:.1f}" if ratio >= 1 else f"{ratio:.2g}"
+
+
 def histogram_text(histogram: Mapping[str, int]) -> str:
-    """Exits at each step with their share, four a line; of many steps the quartiles."""
+    """Exits at each step with their share, a few a line; of many steps the quartiles."""
     total = max(sum(histogram.values()), 1)
     taken = [t for t, n in histogram.items() if n]
     if len(taken) == 1:
@@ -250,8 +258,15 @@ def histogram_text(histogram: Mapping[str, int]) -> str:
         marks = np.quantile(steps, (0, 0.25, 0.5, 0.75, 1), method="inverted_cdf")
         return ", ".join(f"{name} t={t}" for name, t in zip(names, marks, strict=True))
     shares = [f"t={t}: {n} ({100 * n / total:.1f} %)" for t, n in histogram.items()]
-    rows = [shares[i : i + A_ROW] for i in range(0, len(shares), A_ROW)]
-    return "\n".join("   ".join(row) for row in rows)
+    return "\n".join("   ".join(row) for row in _even_rows(shares, "   "))
+
+
+def _even_rows(cells: list[str], gap: str) -> list[list[str]]:
+    """As few rows as `A_ROW` and `BESIDE` allow, about as long as each other."""
+    fitting = (BESIDE + len(gap)) // (max(map(len, cells)) + len(gap))
+    rows = -(-len(cells) // max(1, min(A_ROW, fitting)))
+    a_row = -(-len(cells) // rows)
+    return [cells[i : i + a_row] for i in range(0, len(cells), a_row)]
 
 
 def quantized_tables(program: Program, changes: PrecisionReport | None) -> Iterator[Table]:

@@ -61,6 +61,9 @@ class ScheduleReport:
     useful_mac: Array
     wasted_mac: Array
 
+    def __repr__(self) -> str:
+        return f"ScheduleReport({self.schedule}, D={self.depth}, {len(self.latency)} samples)"
+
     @property
     def wasted_share(self) -> float:
         """Wasted operations (ACs and MACs alike) over all."""

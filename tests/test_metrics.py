@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from seenn_deploy import metrics
+from seenn_deploy.errors import DataError
 from tests import naive
 
 correct = arrays.arrays(np.bool_, st.tuples(st.integers(1, 9), st.integers(1, 6)))
@@ -40,3 +42,9 @@ def test_accuracy_by_step() -> None:
         metrics.correct_by_step(logits, labels), [[False, True], [True, True]]
     )
     np.testing.assert_array_equal(metrics.accuracy_by_step(logits, labels), [0.5, 1])
+
+
+def test_logits_behind_an_exit_are_no_predictions() -> None:
+    logits = np.array([[[1.0, 0.0], [np.nan, np.nan]]])
+    with pytest.raises(DataError, match="full_trace=True"):
+        metrics.accuracy_by_step(logits, np.array([0]))

@@ -69,6 +69,25 @@ def test_exits_break_between_steps(T: int, lines: int) -> None:
     assert max(map(len, shown.splitlines())) <= 100 - len("the same as a dense ANN  ")
 
 
+def test_exits_of_many_samples_stay_whole() -> None:
+    shown = reports.histogram_text({str(t): 123_456 for t in range(1, 11)}).splitlines()
+    assert [line.count("t=") for line in shown] == [3, 3, 3, 1]
+    assert reports.histogram_text({str(t): 9999 for t in range(1, 5)}).count("\n") == 1
+    assert max(map(len, shown)) <= reports.BESIDE
+
+
+def test_a_policy_network_is_paid_where_an_ann_is_compared() -> None:
+    summary = {
+        "energy_uJ_per_sample": 1.0, "total_energy_uJ_per_sample": 5.0, "quantized_ann_bits": 3,
+        "dense_ann_energy_uJ": 10.0, "quantized_ann_energy_uJ": 0.1, "policy_mac": 7,
+        "policy_energy_uJ_per_sample": 4.0, "policy_energy_share": 0.8, "policy_mac_share": 0.5,
+    }  # fmt: skip
+    rows = dict(reports._ann_rows(summary))
+    assert rows["with the policy network"] == "5.000 uJ"
+    assert rows["the same as a dense ANN"] == "10.000 uJ (2.0 times as much)"
+    assert rows["the same as a 3-bit ANN"] == "0.1 uJ (0.02 times as much)"
+
+
 def test_places_of_a_loss_report_stay_short() -> None:
     report = LossReport("net.onnx")
     for name in LONG:

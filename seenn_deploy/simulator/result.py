@@ -47,6 +47,10 @@ class Counts:
         """All counts zero."""
         return cls(*(np.zeros(shape, np.int64) for _ in fields(cls)))
 
+    def __repr__(self) -> str:
+        n, layers, T = self.ac.shape
+        return f"Counts({n} samples, {layers} layers, T={T})"
+
     def items(self) -> list[tuple[str, Array]]:
         """(name, array) of every count."""
         return [(f.name, getattr(self, f.name)) for f in fields(self)]
@@ -105,6 +109,11 @@ class RunResult:
     integer_logits: Array | None = None
     policy: costs.LayerSizes | None = None
 
+    def __repr__(self) -> str:
+        n, T, classes = self.logits.shape
+        what = f"{n} samples, {len(self.layers)} layers, T={T}, {classes} classes"
+        return f"RunResult({what}, mean exit step {self.exit_step.mean():.3f})"
+
     @classmethod
     def load(cls, folder: str | Path) -> RunResult:
         """Read what ``simulate(..., out=folder)`` wrote, once it is finished.
@@ -149,6 +158,9 @@ class RunResult:
 
     def energy(self, cost: str | Path = "paper") -> Array:
         """Energy of each sample up to its exit in joules, float64 (N,).
+
+        Without a policy network's, which is the same for every sample: `compare` has it, `summary`
+        the total.
 
         Parameters
         ----------

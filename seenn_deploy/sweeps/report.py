@@ -119,6 +119,9 @@ class Curve:
     front_energy: Array
     front_steps: Array
 
+    def __repr__(self) -> str:
+        return f"Curve({self.rule}, {len(self.threshold)} values of {self.parameter})"
+
     def columns(self) -> dict[str, list[Any]]:
         """Named columns of plain numbers, energies in microjoules."""
         figures = {key: (getattr(self, name) * factor).tolist() for name, key, factor in _NAMES}
@@ -166,6 +169,11 @@ class SweepReport:
     cost: str
     schedule: str
     depth: int
+
+    def __repr__(self) -> str:
+        rules = ", ".join(self.curves)
+        best = f", best: {self.chosen[self.best].rule}" if self.best else ""
+        return f"SweepReport({rules}; {len(self.report)} samples{best})"
 
     def summary(self) -> dict[str, Any]:
         """The figures of the best rule, or of running to T without one, then all others."""

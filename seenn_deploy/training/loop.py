@@ -145,11 +145,11 @@ def fit(
     for epoch in range(len(log), recipe.epochs):
         started = time.perf_counter()
         loss = _epoch(task, data, recipe, optimizer, epoch, progress, out)
+        _check_finite(task.network, epoch, out)
         log.append({
             "epoch": epoch + 1, "loss": loss, "lr": recipe.rate(epoch / recipe.epochs),
             "seconds": round(time.perf_counter() - started, 2), **task.test(),
         })  # fmt: skip
-        _check_finite(task.network, epoch, out)
         _save(out, about, task, optimizer, log)
     return log
 
