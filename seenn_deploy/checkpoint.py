@@ -22,6 +22,8 @@ def read_state_dict(path: Path) -> dict[str, Array]:
     ModelError
         When the file is not a state_dict, or is a pickle with anything else than tensors in it.
     """
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file")
     return _read_safetensors(path) if path.suffix.lower() == ".safetensors" else _read_torch(path)
 
 

@@ -412,12 +412,15 @@ def sweep_notes(report: SweepReport, command: str, rule_file: str) -> Iterator[t
         return
     choice = report.chosen[report.best]
     yield "use", rule_text(choice.rule.to_dict())
-    wasted = choice.figures.wasted_energy
-    if wasted.value > 0:
+    if report.missed:
+        yield "missed", report.missed
+    wasted = choice.figures.wasted_energy.value * 1e6
+    if wasted > 0:
+        total = f"{_uj(wasted + choice.figures.energy.value * 1e6)} in all"
         yield (
             "wasted",
-            f"{_uj(wasted.value * 1e6)} uJ a sample on top, injected before the exit is known "
-            "(speculative schedule)",
+            f"{_uj(wasted)} uJ a sample on top, {total}: injected before the exit is known "
+            "(speculative)",
         )
     yield "next", f"{command} {_exit_options(choice, report, rule_file)} -o build/"
 
@@ -441,7 +444,9 @@ def calibration_rows(rule: ExitRule, run: RunResult) -> Iterator[tuple[str, str]
     yield "program", rule.program
     yield "samples", f"{len(early):,}"
     yield "exit before T", f"{100 * early.mean():.2f} %"
-    if early.any():
+    if not early.any():
+        yield "note", "no threshold reaches the level here, so every sample runs to T"
+    else:
         yield "of these right", f"{100 * run.correct[early].mean():.2f} % (on the split itself)"
     yield "mean exit step", f"{run.exit_step.mean():.3f} of {T}"
 

@@ -19,6 +19,7 @@ from seenn_deploy.inspection import inspect
 from seenn_deploy.loss_report import LossReport
 from seenn_deploy.loss_table import loss_table
 from seenn_deploy.program import Program
+from seenn_deploy.training.plot import table as training_table
 from seenn_deploy.verification.report import LayerReport, VerifyReport
 
 LONG = [f"feature_extractor/feature_extractor.{i}/activation_function/Relu" for i in range(3)]
@@ -67,6 +68,14 @@ def test_exits_break_between_steps(T: int, lines: int) -> None:
     assert all(part.count("t=") == 1 for line in shown.splitlines() for part in line.split("   ")
                if lines > 1)  # fmt: skip
     assert max(map(len, shown.splitlines())) <= 100 - len("the same as a dense ANN  ")
+
+
+def test_a_log_of_many_timesteps_is_whole() -> None:
+    line = {"epoch": 1, "loss": 2.30259, "lr": 0.1, "seconds": 8.92, "accuracy": 0.11}
+    log = [line | {"accuracy_by_step": [0.98765] * 32}]
+    shown = text(training_table(log))
+    assert shown.count("98.77") == 32
+    assert all(x in shown for x in ("2.3026", " 8.9 ", " 11.00 %"))
 
 
 def test_exits_of_many_samples_stay_whole() -> None:

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 @click.option("--schedule", help="speculative or gated; default: the program's own.")
 @click.option("--split", type=float, default=0.5, show_default=True,
               help="Share of the images to choose on; the others are reported.")  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True, help="Of split and bootstrap.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
+              help="Of split and bootstrap.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(min=1), help="Default: all cores.")
 @click.option("--out", type=click.Path(path_type=Path),
               help="Folder for sweep.json, sweep.csv, sweep.png and rule.json.")  # fmt: skip
@@ -95,7 +96,7 @@ def sweep_command(
 @DATA
 @click.option("--rule", required=True, help="confidence, entropy, margin or conformal.")
 @click.option("--level", type=float, default=0.9, show_default=True,
-              help="Share of the early exits that shall be right.")  # fmt: skip
+              help="Share of early exits that shall be right; of margin, at each t.")  # fmt: skip
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), callback=new_file,
               help="File for the rule, for --exit-file.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(min=1), help="Default: all cores.")

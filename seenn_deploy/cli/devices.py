@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from seenn_deploy.cli.options import DATA, DEVICE_COMMAND, FOLDER, JSON, new_file
+from seenn_deploy.cli.options import DATA, DEVICE_COMMAND, FOLDER, JSON, TIMEOUT, new_file
 from seenn_deploy.cli.shared import load_program, open_data, write_json
 
 
@@ -32,7 +32,7 @@ def setup_lava_command(python: str | None) -> None:
 @click.option("--device", default="lava", show_default=True)
 @click.option("--full-trace", is_flag=True, help="Run every sample to T.")
 @DEVICE_COMMAND
-@click.option("--timeout", type=float, help="Seconds until the device is given up.")
+@TIMEOUT
 @JSON
 def run_command(
     build: Path,
@@ -79,7 +79,7 @@ def run_command(
 @click.option("--full-trace", is_flag=True, help="Compare every step to T, also after the exit.")
 @click.option("--schedule", help="pipelined, speculative or gated; default: the bundle's own.")
 @DEVICE_COMMAND
-@click.option("--timeout", type=float, help="Seconds until the device is given up.")
+@TIMEOUT
 @click.option(
     "--report",
     "report_file",
@@ -111,7 +111,7 @@ def verify_command(
     Examples:
       seenn verify build/ --device lava --data images.npz --limit 2
       seenn verify build/ --data images.npz --report verify.txt --device-command \\
-        "ssh host 'd=$(mktemp -d); tar -xf - -C $d && python3.10 $d/bundle/answer.py'"
+        'ssh host "d=$(mktemp -d); tar -xf - -C $d && python3.10 $d/bundle/answer.py"'
     """
     import seenn_deploy as sd
     from seenn_deploy import reports

@@ -80,6 +80,10 @@ JSON = click.option(
 DEVICE_COMMAND = click.option(
     "--device-command", help="Runs the device instead, e.g. over ssh; see seenn verify --help."
 )
+TIMEOUT = click.option(
+    "--timeout", type=click.FloatRange(min=0, min_open=True),
+    help="Seconds until the device is given up.",
+)  # fmt: skip
 MEAN_STD = together(
     click.option(
         "--mean", callback=numbers, help="Normalisation, one number a channel: 0.5,0.5,.."
@@ -152,7 +156,9 @@ def _rule(name: str | None, file: Path | None, numbers: dict[str, Any]) -> ExitR
             "--rule conformal -o rule.json, then --exit-file rule.json"
         )
     if name == "policy":
-        numbers = {"onnx": numbers["policy"]} if numbers else {}
+        if not numbers:
+            raise SeennError("exit rule policy needs its network: --policy FILE.onnx")
+        numbers = {"onnx": numbers["policy"]}
     try:
         return exits.from_dict({"rule": name, **numbers})
     except ValueError as error:

@@ -28,7 +28,9 @@ def plot(report: SweepReport, path: Path) -> None:
     panels = figure.subplots(1, 2, sharey=True)
     _panel(panels[0], report, "energy", 1e6, "front_energy")
     _panel(panels[1], report, "mean_exit_step", 1.0, "front_steps")
-    panels[0].set_xlabel(f"energy per sample (uJ, cost model {Path(report.cost).stem})")
+    panels[0].set_xlabel(
+        f"energy up to the exit (uJ a sample, cost model {Path(report.cost).stem})"
+    )
     panels[1].set_xlabel("mean exit step")
     panels[0].set_ylabel("accuracy (%)")
     handles, labels = panels[0].get_legend_handles_labels()

@@ -17,6 +17,7 @@ FORMAT = "seenn-deploy sweep"
 VERSION = 1
 MANIFEST = "sweep.json"
 RULE = "rule.json"
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,8 @@ class SweepReport:
     cost, schedule : str
     depth : int
         Synapse stages D.
+    keep_accuracy, energy_budget : float, optional
+        What the choice was for: percentage points, joules a sample.
     """
 
     curves: dict[str, Curve]
@@ -169,6 +172,28 @@ class SweepReport:
     cost: str
     schedule: str
     depth: int
+    keep_accuracy: float | None = None
+    energy_budget: float | None = None
+
+    @property
+    def missed(self) -> str:
+        """How the best choice misses its aim on the samples reported; '' where it does not.
+
+        An aim is met on the calibration split. A budget is for all that a sample costs, with the
+        steps that a speculative schedule wastes.
+        """
+        if not self.best:
+            return ""
+        figures = self.chosen[self.best].figures
+        lost = -100 * figures.accuracy_change.value
+        if self.keep_accuracy is not None and lost > self.keep_accuracy + _ROUNDING:
+            allowed = f"{self.keep_accuracy:g} were allowed"
+            return f"{lost:.2f} points are lost on the samples reported, {allowed}; use more images"
+        spent = figures.energy.value + figures.wasted_energy.value
+        if self.energy_budget is not None and spent > self.energy_budget * (1 + _ROUNDING):
+            allowed = f"{1e6 * self.energy_budget:.4g} were allowed"
+            return f"{1e6 * spent:.4g} uJ a sample with what is wasted, {allowed}{_remedy(figures)}"
+        return ""
 
     def __repr__(self) -> str:
         rules = ", ".join(self.curves)
@@ -189,6 +214,7 @@ class SweepReport:
             "depth": self.depth,
             "aim": self.aim,
             "best": self.best,
+            "missed": self.missed,
             **shown.summary(),
             "policy_energy_uJ_per_sample": 0.0,
             "aet": self.aet,
@@ -228,6 +254,10 @@ class SweepReport:
             plot(self, work / "sweep.png")
             if self.best:
                 folders.write_json(work / RULE, self.chosen[self.best].rule.to_dict())
+
+
+def _remedy(figures: Figures) -> str:
+    return "; a gated schedule wastes nothing" if figures.wasted_energy.value else ""
 
 
 def _rows(curve: Curve) -> Iterator[Iterable[Any]]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from seenn_deploy import metrics, schedules
 from seenn_deploy.calibration import checked_labels
-from seenn_deploy.errors import DataError
+from seenn_deploy.errors import DataError, ProgramError
 from seenn_deploy.exits import ExitRule
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.fixed import Fixed
@@ -101,6 +101,7 @@ def sweep(
         {curve.rule: curve for curve in others}, at_t, baselines,
         aim.text, chosen, next(iter(picks), ""), metrics.aet(right), metrics.empirical_aet(right),
         first, second, program.fingerprint, str(cost), how.name, how.depth,
+        keep_accuracy, energy_budget,
     )  # fmt: skip
 
 
@@ -126,7 +127,13 @@ def check(
         raise DataError(f"bootstrap = {bootstrap}: give at least 1 resample")
     _split(samples, split, 0)
     _Aim.of(keep_accuracy, energy_budget, 0.0)
-    schedules.check(schedule or program.schedule, Confidence())  # all rules here find T on the way
+    how = schedule or program.schedule
+    if how == "pipelined":
+        raise ProgramError(
+            "a sweep's exit rules find a sample's timesteps on the way, a pipelined schedule must "
+            "know them before; sweep with --schedule gated or speculative"
+        )
+    schedules.check(how, Confidence())
 
 
 def _split(samples: int, share: float, seed: int) -> tuple[Array, Array]:

@@ -15,15 +15,19 @@ def table(log: Log) -> Table:
     found = Table(box=None, header_style="bold", pad_edge=False)
     names = [name for name in log[-1] if name != "lr"]
     for name in names:
-        found.add_column(name.replace("_", " "), justify="right", no_wrap=True)
+        many = isinstance(log[-1][name], list)
+        found.add_column(name.replace("_", " "), justify="right", no_wrap=not many)
     for line in log:
-        found.add_row(*(_text(line[name]) for name in names))
+        found.add_row(*(_text(name, line[name]) for name in names))
     return found
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, list):
-        return " ".join(f"{100 * x:.2f}" for x in value) + " %"
+def _text(name: str, value: Any) -> str:
+    if name.startswith("accuracy"):
+        shares = value if isinstance(value, list) else [value]
+        return " ".join(f"{100 * x:.2f}" for x in shares) + " %"
+    if name == "seconds":
+        return f"{value:.1f}"
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
@@ -38,10 +42,13 @@ def draw(log: Log, path: Path) -> None:
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(10, 4), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)  # no pyplot: no window system, no global state
     left, right = figure.subplots(1, 2)
+    for axes in (left, right):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     epochs = [line["epoch"] for line in log]
     left.plot(epochs, [line["loss"] for line in log], color="#0072b2")
     left.set_xlabel("epoch")

@@ -181,3 +181,33 @@ def test_the_command_line_writes_a_report(
         assert says in (tmp_path / "report.txt").read_text()
     report = " ".join((tmp_path / "report.txt").read_text().split())
     assert "sample 0, step 1, second[6]: v " in report
+
+
+def documented() -> dict[str, str]:
+    """What a user's shell makes of each documented device command."""
+    from seenn_deploy.cli.devices import verify_command
+
+    found = {}
+    docs = (Path(__file__).parents[2] / "docs/lava.md").read_text(encoding="utf-8")
+    for name, text in (("docs/lava.md", docs), ("--help", verify_command.help or "")):
+        (line,) = (x.strip() for x in text.splitlines() if "bundle/answer.py" in x)
+        said = subprocess.run(["sh", "-c", f"printf %s {line}"], capture_output=True, check=True)
+        found[name] = said.stdout.decode()
+    return found
+
+
+@pytest.mark.parametrize("name", ["docs/lava.md", "--help"])
+def test_documented_commands_outlive_both_shells(name: str, tmp_path: Path) -> None:
+    ssh, host, remote = shlex.split(documented()[name])
+    assert (ssh, host) == ("ssh", "host")
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "answer.py").touch()
+    packed = subprocess.check_output(["tar", "-cf", "-", "bundle"], cwd=tmp_path)
+    python = tmp_path / "python3.10"
+    python.write_text('#!/bin/sh\ntest -f "$1" && echo answered\n')
+    python.chmod(0o755)
+    found = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)}
+    answer = subprocess.check_output(
+        ["sh", "-c", remote], input=packed, env=found, stderr=subprocess.STDOUT
+    )
+    assert answer == b"answered\n"

@@ -102,6 +102,13 @@ def test_calibrate_writes_a_rule_for_compile_and_simulate(seenn: Seenn) -> None:
     assert Program.load("other").fingerprint in err
 
 
+def test_a_level_that_no_threshold_reaches_is_told(seenn: Seenn) -> None:
+    code, out, _ = seenn("calibrate", "build", "--data", "data.npz", "--rule", "confidence",
+                         "--level", "1", "-o", "rule.json")  # fmt: skip
+    assert json.loads(Path("rule.json").read_text())["alpha"] == 1
+    assert code == 0 and "no threshold reaches the level" in out
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -138,6 +145,9 @@ SIMULATE = ("simulate", "build", "--data", "data.npz")
         ((*CALIBRATE, "--rule", "margin", "--level", "2"), "level = 2.0 lies outside"),
         ((*SIMULATE, "--exit", "conformal"), "needs calibrated numbers"),
         ((*SIMULATE, "--exit", "margin", "--alpha", "0.5"), "--alpha belongs to exit rule conf"),
+        (("run", "build", "--data", "data.npz", "--timeout", "-1"), "not in the range x>0"),
+        ((*SWEEP, "--seed", "-1"), "not in the range x>=0"),
+        ((*SIMULATE, "--exit", "policy"), "needs its network: --policy"),
         ((*SIMULATE, "--beta", "1,2"), "numbers for 2 timesteps, the program runs 4"),
         ((*SIMULATE, "--beta", "-1"), "beta = -1.0 lies outside"),
         ((*SIMULATE, "--theta", "2"), "theta = 2.0 lies outside"),

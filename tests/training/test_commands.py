@@ -62,6 +62,7 @@ def test_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "the loss became" in refused(capsys, *train, "--lr", "1e30")
     assert "vgg16" in refused(capsys, *train, "--model", "lenet")
     assert "no labels" in refused(capsys, "train", "snn", "--data", _bare(tmp_path), "-o", out)
+    assert "none.pth: no such file" in refused(capsys, *train, "--init", "none.pth")
     invoke(*train)
     assert "add --resume" in refused(capsys, *train)
     assert "is a run with width 0.125, not 0.25" in refused(
