@@ -22,6 +22,7 @@ from seenn_deploy.graph import Array
 from seenn_deploy.program import Program
 from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.simulator.result import RunResult
+from seenn_deploy.sweeps.points import distinct_thresholds
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999)
 
@@ -222,8 +223,9 @@ def _policy_energy(run: RunResult, cost: str | Path) -> float | None:
 def _as_accurate(table: _Table, logits: Array, accuracy: float) -> Point | None:
     """SEENN-I at the cheapest of all thresholds that reaches an accuracy."""
     steps = np.arange(1, logits.shape[1])
-    scores = np.sort(Confidence().score(logits[:, :-1], steps).ravel())
-    picked = np.unique(scores[np.linspace(0, len(scores) - 1, 1000).astype(int)])
+    distinct = distinct_thresholds(Confidence().score(logits[:, :-1], steps))
+    spread = np.linspace(0, len(distinct) - 1, min(len(distinct), 1000)).astype(int)
+    picked = distinct[spread]
     found = [
         table.point("SEENN-I", alpha, exit_steps(Confidence(float(alpha)), logits))
         for alpha in np.append(picked[picked > 0], 1.0)

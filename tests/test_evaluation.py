@@ -10,6 +10,7 @@ import torch
 import seenn_deploy as sd
 from seenn_deploy import metrics
 from seenn_deploy.errors import DataError
+from seenn_deploy.exits.base import softmax
 from seenn_deploy.exits.policy import Policy
 from seenn_deploy.policies import writing
 from seenn_deploy.training.policy import PolicyModel, describe
@@ -18,13 +19,11 @@ from tests import checkpoints
 SHAPE, T, N = (3, 16, 16), 4, 40
 
 
-@pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> sd.Program:
+def with_policy(folder: Path, T: int) -> sd.Program:
     """With a policy of random weights."""
-    folder = tmp_path_factory.mktemp("evaluation")
     torch.save(checkpoints.resnet(1, (1, 1, 1), size=16), folder / "model.pth")
     torch.manual_seed(4)
-    model = PolicyModel((1, 2, 3, 4), channels=(2, 3, 4))
+    model = PolicyModel(tuple(range(1, T + 1)), channels=(2, 3, 4))
     model.train()(torch.rand(32, *SHAPE))
     with torch.no_grad():
         model.net.fc1.module.bias -= model.eval()(torch.rand(64, *SHAPE)).mean(dim=0)
@@ -32,6 +31,11 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> sd.Program:
     (folder / "policy.onnx").write_bytes(onnx)
     graph = sd.import_model(folder / "model.pth", T=T, input_size=16)
     return sd.compile(graph, Policy(folder / "policy.onnx"))
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> sd.Program:
+    return with_policy(tmp_path_factory.mktemp("evaluation"), T)
 
 
 @pytest.fixture(scope="module")
@@ -81,11 +85,28 @@ def test_seenn_1_as_accurate_as_seenn_2_is_at_least_that(
     found = sd.evaluate(program, images, labels)
     assert found.equal is not None and found.seenn_2 is not None
     assert found.equal.accuracy >= found.seenn_2.accuracy
-    cheaper = sd.evaluate(
-        program, images, labels, thresholds=tuple(np.linspace(0.02, 1, 50))
-    ).seenn_1
+    run = sd.simulate(program, images, labels, full_trace=True)
+    confidence = softmax(run.logits).max(axis=-1)
+    every = tuple(np.unique([0.01, *confidence[:, :-1].ravel()]))
+    cheaper = sd.evaluate(program, images, labels, thresholds=every).seenn_1
     enough = [p.energy for p in cheaper if p.accuracy >= found.seenn_2.accuracy]
-    assert found.equal.energy <= min(enough) + 1e-15
+    assert found.equal.energy == pytest.approx(min(enough), rel=1e-12)
+
+
+def test_exactly_as_accurate_is_enough(program: sd.Program, images: np.ndarray) -> None:
+    """Labels that the first timestep says: any later exit costs more for nothing."""
+    run = sd.simulate(program, images, full_trace=True)
+    found = sd.evaluate(program, images, run.logits[:, 0].argmax(axis=1))
+    assert found.equal is not None and found.seenn_2 is not None
+    right = [p for p in found.fixed if p.accuracy >= found.seenn_2.accuracy]
+    assert found.fixed[0].accuracy == 1 > found.seenn_2.accuracy
+    assert found.equal.energy <= min(p.energy for p in right)
+
+
+def test_a_single_timestep_is_all_there_is(tmp_path: Path, images: np.ndarray) -> None:
+    found = sd.evaluate(with_policy(tmp_path, 1), images[:4], np.zeros(4, np.int64))
+    assert found.equal is not None and found.seenn_2 is not None
+    assert found.equal.energy == found.seenn_2.energy == found.fixed[0].energy
 
 
 def test_without_a_policy_there_is_no_seenn_2(
