@@ -122,6 +122,9 @@ def runs(program: Program) -> tuple[RunResult, RunResult]:
 def test_a_full_trace_changes_no_figure(runs: tuple[RunResult, RunResult], cost: str) -> None:
     early, full = runs
     assert early.summary(cost) == full.summary(cost)
+    assert early.summary(cost)["exit_histogram"] == {
+        str(t): int(np.count_nonzero(early.exit_step == t)) for t in range(1, 5)
+    }
     np.testing.assert_array_equal(early.energy(cost), full.energy(cost))
     for (_, a), (_, b) in zip(early.counts.items(), full.charged.items(), strict=True):
         np.testing.assert_array_equal(a, b)

@@ -197,6 +197,9 @@ def test_a_layers_threshold_goes_into_the_weights_behind_it(maps: Any) -> None:
         Projection("b", "out", (Dense(np.ones((1, 8))),)),
     ]
     graph = conversion.spiking(SpikingGraph(nodes, edges, 1))
+    neuron = graph.node("a")
+    assert isinstance(neuron, Population) and (neuron.tau, neuron.v_init) == (1, 1.25)
+    assert (neuron.reset, neuron.comparison) == ("soft", ">")
     (edge,) = graph.into("b")
     s = np.random.default_rng(0).integers(0, 2, shape)
     np.testing.assert_allclose(naive.chain(edge.maps, s), naive.chain(maps, 2.5 * s))

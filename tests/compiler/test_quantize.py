@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,6 +111,204 @@ def test_what_is_proven_holds(graph, seed) -> None:
         assert trace.wrapped == trace.clipped == 0
 
 
+def one_layer(weight: np.ndarray, coding: Any = "events", **how: Any) -> SpikingGraph:
+    """Inputs that drive one neuron together, and a readout."""
+    return SpikingGraph(
+        [
+            Source("in", (weight.shape[1], 1, 1), coding),
+            Population("a", (1,), **how),
+            Readout("out", (1,)),
+        ],
+        [
+            Projection("in", "a", (Dense(weight),)),
+            Projection("a", "out", (Dense(np.ones((1, 1))),)),
+        ],
+        T=4,
+    )
+
+
+def furthest(node: Population, low: int, high: int, T: int, constant: bool) -> int:
+    """The largest state in exact integers, over all currents that lie at the ends or are 0."""
+    keep, keep_current = round(node.tau * 4096), round(node.tau_syn * 4096)
+    threshold, taken = int(node.v_threshold) << 6, int(node.subtracted) << 6
+    worst = max(-low, high) << 6
+    ends = (low, 0, high)
+    for currents in [(a,) * T for a in ends] if constant else product(ends, repeat=T):
+        v, u = int(node.v_init), 0
+        for a in currents:
+            u = int(u * keep_current / 4096) + (a << 6) + int(node.bias.item())
+            v = int(v * keep / 4096) + u
+            worst = max(worst, abs(u), abs(v))
+            if v > threshold:
+                v = v - taken if node.reset == "soft" else 0
+    return worst
+
+
+DRIVEN: dict[str, tuple[float, dict[str, Any]]] = {
+    "falls": (-2.0, {"tau": 1.0}),
+    "rises": (2.0, {"tau": 0.5}),
+    "is reset to below zero": (1.5, {"tau": 1.0, "reset": "soft", "reset_by": 10.0}),
+    "climbs above its reset": (2.0, {"tau": 1.0, "reset": "soft", "reset_by": 0.25}),
+    "starts high": (0.5, {"tau": 1.0, "v_init": 6.0}),
+    "starts low": (-0.5, {"tau": 1.0, "v_init": -6.0}),
+    "has a bias that hides its current": (6.0, {"tau": 0.0, "bias": np.array(-3.5)}),
+    "keeps its current": (-2.0, {"tau": 0.5, "tau_syn": 0.75}),
+}
+
+
+@pytest.mark.parametrize("coding", ["events", "direct"])
+@pytest.mark.parametrize("name", list(DRIVEN))
+def test_headroom_covers_whatever_the_current_does(name: str, coding: str) -> None:
+    total, how = DRIVEN[name]
+    inputs = 2000 if coding == "events" else 20
+    graph = one_layer(np.full((1, inputs), total / inputs), coding, **how)
+    lowered, _, (layer, _) = quantize(graph, PIXELS)
+    node = lowered.node("a")
+    (edge,) = lowered.into("a")
+    values = bounds.source_values(lowered.source, PIXELS)
+    found = bounds.current(edge.synapses, values)
+    assert found.size
+    alike = coding == "direct" and not node.tau_syn  # rule 6 of the module: two steps say it all
+    steps = 2 if alike else 4
+    reached = furthest(node, found.low, found.high, steps, coding == "direct")
+    assert layer.headroom_bits <= np.log2(STATE / reached) + 1e-9
+
+
+def test_the_scale_leaves_room_for_what_there_can_be() -> None:
+    """2000 pixels of weight 1, sent as -128/255..127/255 of their middle, which the bias undoes.
+
+    Two steps at the lower end: 1.5 times 2000 * 128/255 must stay below 2^17.
+    """
+    middle = np.array(-2000 * 128 / 255)
+    graph = one_layer(np.ones((1, 2000)), "direct", tau=0.5, bias=middle)
+    _, _, (layer, _) = quantize(graph, PIXELS)
+    assert layer.scale == STATE // 64 // (1.5 * 2000 * 128 / 255)
+
+
+def test_the_scale_leaves_room_for_what_a_reset_takes() -> None:
+    graph = one_layer(np.array([[1e-6]]), reset="soft", reset_by=4.0)
+    lowered, _, (layer, _) = quantize(graph, PIXELS)
+    assert layer.scale == THRESHOLD // 4 and lowered.node("a").reset_by == 4 * (THRESHOLD // 4)
+
+
+def squared_error(weights: list[tuple[float, int, int]], scale: float) -> float:
+    """Of weights with their limit and step."""
+    total = 0.0
+    for w, limit, step in weights:
+        whole = min(max(step * round(w * scale / step), -limit), limit)
+        total += (whole / scale - w) ** 2
+    return total
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_weights_are_clipped_where_that_makes_their_error_smaller(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    weight = rng.standard_t(2 + seed, (3, 40))
+    graph = SpikingGraph(
+        [Source("in", (40, 1, 1)), Population("a", (40,)), Readout("out", (3,))],
+        [
+            Projection("in", "a", (Dense(np.eye(40)),)),
+            Projection("a", "out", (Dense(weight),)),
+        ],
+        T=2,
+    )
+    _, unit, layers = quantize(graph, PIXELS)
+    listed = [(float(w), 254, 2) for w in weight.flat]
+    tried = [254 / np.abs(weight).max() * f for f in (1.0, 1.1, 1.2, 1.35, 1.5, 1.75, 2.0)]
+    assert 1 / unit == pytest.approx(min(tried, key=lambda s: squared_error(listed, s)))
+    assert layers[-1].scale == pytest.approx(1 / unit)
+
+
+def test_a_shortcut_is_never_clipped() -> None:
+    """Not even where 90000 other weights gain from it: one of 2 at a scale of up to 255 / 2."""
+    weight = np.random.default_rng(0).uniform(-0.45, 0.45, (100, 100, 3, 3))
+    weight[0, 0, 0, 0] = 1
+    shape = (100, 1, 1)
+    graph = SpikingGraph(
+        [Source("in", shape), Population("a", shape), Population("b", shape), Readout("out", (1,))],
+        [
+            Projection("in", "a", (Conv2d(np.ones((100, 1, 1, 1)), groups=100),)),
+            Projection("a", "b", (Conv2d(weight, padding=(1, 1)),)),
+            Projection("a", "b", (Identity(np.array(2.0)),)),
+            Projection("b", "out", (Dense(np.ones((1, 100))),)),
+        ],
+        T=1,
+    )
+    lowered, _, layers = quantize(graph, PIXELS)
+    shortcut = next(e.synapses for e in lowered.into("b") if isinstance(e.synapses, Identity))
+    assert int(shortcut.weight) == round(2 * layers[1].scale)
+
+
+def test_a_bias_of_the_readout_is_a_whole_number_of_24_bits() -> None:
+    graph = SpikingGraph(
+        [
+            Source("in", (1, 1, 1)),
+            Population("a", (1,)),
+            Readout("out", (1,), np.array([1000.0])),
+        ],
+        [
+            Projection("in", "a", (Dense(np.ones((1, 1))),)),
+            Projection("a", "out", (Dense(np.full((1, 1), 0.01)),)),
+        ],
+        T=1,
+    )
+    lowered, unit, _ = quantize(graph, PIXELS)
+    assert unit == pytest.approx(1000 / STATE) and lowered.readout.bias.tolist() == [STATE]
+
+
+def test_what_rounding_did_is_told() -> None:
+    """Weights 2 and 0.501 at a scale of 127 a pixel value: 254 and 63.627, even 64."""
+    synapses = Sparse(np.array([0, 1, 2]), np.zeros(2, np.int32), np.array([2.0, 0.501]), (1,))
+    graph = SpikingGraph(
+        [
+            Source("in", (2, 1, 1)),
+            Population("a", (1,), tau=0.0, v_threshold=2.0),
+            Readout("out", (1,)),
+        ],
+        [
+            Projection("in", "a", (synapses,)),
+            Projection("a", "out", (Dense(np.ones((1, 1))),)),
+        ],
+        T=1,
+    )
+    _, _, (layer, _) = quantize(graph, PIXELS)
+    assert (layer.scale, layer.threshold) == (127 * 255, 2 * 127 * 255)
+    assert (layer.largest_weight, layer.clipped_weights) == (254, 0)
+    assert layer.worst_rounding == pytest.approx((64 - 0.501 * 127) / 127 / 2)
+
+
+def test_leaks_and_biases_are_rounded_as_told() -> None:
+    bias = 4095 / (127 * 64)
+    how = {"tau": 0.5, "tau_syn": 0.3, "bias": np.array(bias)}
+    lowered, _, (layer, _) = quantize(one_layer(np.array([[2.0]]), **how), PIXELS)
+    node = lowered.node("a")
+    assert layer.scale == 127 and (node.tau, node.tau_syn) == (0.5, 1229 / 4096)
+    assert layer.leak_rounding == pytest.approx(1229 / 4096 - 0.3)
+    assert (layer.bias_exponent, node.bias.item()) == (0, 4095)
+
+
+def test_a_weight_that_rounds_to_the_limit_is_not_clipped() -> None:
+    """1000 weights that 1.1 times the scale holds exactly; at that scale 1 is cut, 254.3 is not."""
+    scale = 254 * 1.1
+    weight = np.array([1.0, 254.3 / scale, *[12 / scale] * 1000])
+    graph = SpikingGraph(
+        [
+            Source("in", (1002, 1, 1), "events"),
+            Population("a", (1002, 1, 1)),
+            Readout("out", (1,)),
+        ],
+        [
+            Projection("in", "a", (Conv2d(np.ones((1002, 1, 1, 1)), groups=1002),)),
+            Projection("a", "out", (Dense(weight[None]),)),
+        ],
+        T=1,
+    )
+    _, _, (_, layer) = quantize(graph, PIXELS)
+    assert layer.scale == pytest.approx(scale)
+    assert (layer.largest_weight, layer.clipped_weights) == (254, 1)
+    assert layer.worst_rounding == pytest.approx(0.3 / scale)
+
+
 def test_integer_logits_are_near_the_float_ones() -> None:
     rng = np.random.default_rng(5)
     graph = SpikingGraph(
@@ -198,9 +398,12 @@ def test_an_input_without_limits_is_refused() -> None:
 
 def test_bounds_cover_every_kind_of_synapse() -> None:
     values = bounds.Interval(-2, 3)
+    assert (values.size, bounds.Interval(-5, 3).size) == (3, 5)
     weight = np.array([[1, -2, 4], [0, 5, -1]], np.int16)
     assert bounds.current(Dense(weight), values) == bounds.Interval(-16, 19)
     sparse = Sparse(np.array([0, 2, 3]), np.array([0, 1, 0]), np.array([3, -1, 2]), (2,))
     assert bounds.current(sparse, values) == bounds.Interval(-10, 15)
     assert bounds.current(Identity(np.array(-4)), values) == bounds.Interval(-12, 8)
     assert bounds.current(Conv2d(np.ones((2, 1, 2, 2))), bounds.SPIKE) == bounds.Interval(0, 4)
+    above = bounds.Interval(2, 3)  # a neuron at the border meets only a part of its kernel
+    assert bounds.current(Dense(weight), above) == bounds.Interval(-6, 15)

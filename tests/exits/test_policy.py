@@ -205,6 +205,45 @@ def test_a_network_of_another_tool_has_one_score_an_exit(
         sd.compile(graph, Policy(plain(tmp_path / "three.onnx", choices=(1, 2, 4))))
 
 
+def test_operators_of_other_tools(tmp_path: Path) -> None:
+    """Defaults that a file leaves out, factors of Gemm, constants on either side."""
+    import onnx
+    import onnxruntime
+    from onnx import helper, numpy_helper
+
+    rng = np.random.default_rng(0)
+    constants = {
+        "scale": rng.random(3), "shift": rng.random(3), "mean": rng.random(3),
+        "var": np.array([1e-5, 1e-4, 1.0]), "c": rng.random((3, 1, 1)), "d": 2 + rng.random(()),
+        "weight": rng.normal(size=(12, 4)), "bias": rng.normal(size=4),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("BatchNormalization", ["image", "scale", "shift", "mean", "var"], ["x1"]),
+        helper.make_node("Sub", ["x1", "c"], ["x2"]),
+        helper.make_node("Div", ["x2", "d"], ["x3"]),
+        helper.make_node("Mul", ["c", "x3"], ["x4"]),
+        helper.make_node("Add", ["x4", "d"], ["x5"]),
+        helper.make_node("Flatten", ["x5"], ["x6"]),
+        helper.make_node("Gemm", ["x6", "weight", "bias"], ["scores"], alpha=0.5, beta=3.0),
+    ]
+    real = onnx.TensorProto.FLOAT
+    graph = helper.make_graph(
+        nodes, "policy",
+        [helper.make_tensor_value_info("image", real, ["n", 3, 2, 2])],
+        [helper.make_tensor_value_info("scores", real, ["n", 4])],
+        [numpy_helper.from_array(v.astype(np.float32), k) for k, v in constants.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    onnx.save(model, tmp_path / "net.onnx")
+    network = lower(Policy(tmp_path / "net.onnx"))
+    assert network is not None
+    x = rng.random((5, 3, 2, 2), np.float32)
+    session = onnxruntime.InferenceSession(tmp_path / "net.onnx")
+    (expected,) = session.run(None, {"image": x})
+    np.testing.assert_allclose(network.scores(x), expected, rtol=1e-4, atol=1e-3)
+
+
 def test_networks_of_other_tools_that_are_refused(tmp_path: Path) -> None:
     import onnx
     from onnx import numpy_helper

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from seenn_deploy.compiler.pipeline import compile
 from seenn_deploy.errors import ModelError, SeennError
 from seenn_deploy.frontends import import_model
-from seenn_deploy.graph import Identity, Population
+from seenn_deploy.graph import AvgPool2d, Identity, Population, Sparse
 from seenn_deploy.simulator.engine import simulate
 from tests.frontends import naive_nir
 
@@ -198,18 +198,70 @@ def test_convolutions_pools_and_scales(tmp_path: Path) -> None:
     check(made.finish("out", 3), made, tmp_path, 1e-4)
 
 
+def test_windows_that_are_not_square(tmp_path: Path) -> None:
+    """Two pools in a row, behind neurons and behind synapses."""
+    none = np.array([0, 0])
+    made = Maker()
+    made.conv("c", "input", 2, 3)
+    made.add("n", lif((3, 6, 6)), "c")
+    made.add("sum", nir.SumPool2d(np.array([2, 3]), np.array([2, 3]), none), "n")
+    made.add("mean", nir.AvgPool2d(np.array([3, 1]), np.array([3, 1]), none), "sum")
+    made.add("flat", nir.Flatten({"input": np.array([3, 1, 2])}, 0, -1), "mean")
+    made.linear("out", "flat", 6, 4)
+    graph = check(made.finish("out", 4), made, tmp_path, 1e-4)
+    pool = graph.into("output")[0].maps[0]
+    assert isinstance(pool, AvgPool2d) and pool.kernel == (6, 3)
+
+
+def test_a_padded_pixel_is_no_scale(tmp_path: Path) -> None:
+    made = Maker()
+    made.conv("c", "input", 2, 3)
+    made.add("n", lif((3, 6, 6)), "c")
+    weight = np.diag([0.5, 1.0, 2.0]).astype(np.float32)[:, :, None, None]
+    padded = nir.Conv2d((6, 6), weight, 1, 1, 1, 1, np.zeros(3, np.float32))
+    made.add("pixel", padded, "n")
+    made.add("flat", nir.Flatten({"input": np.array([3, 8, 8])}, 0, -1), "pixel")
+    made.linear("out", "flat", 192, 4)
+    check(made.finish("out", 4), made, tmp_path, 1e-4)
+
+
 def test_layers_in_a_row(tmp_path: Path) -> None:
-    """A pool behind a convolution, a scale a neuron, two matrices."""
+    """A pool behind a convolution, a scale a neuron, two matrices and what scales between."""
     made = Maker(seed=2)
-    made.conv("c1", "input", 2, 3)
+    made.conv("c1", "input", 2, 3, bias=made.weight(3))
     made.add("pool", nir.SumPool2d(np.array([2, 2]), np.array([2, 2]), np.array([0, 0])), "c1")
     made.add("s", nir.Scale(made.weight(3, 3, 3) + 1), "pool")
     made.add("n1", lif((3, 3, 3)), "s")
     made.add("s2", nir.Scale(made.weight(3, 3, 3) + 1), "n1")
     made.add("flat", nir.Flatten({"input": np.array([3, 3, 3])}, 0, -1), "s2")
     made.linear("a", "flat", 27, 9, bias=True)
-    made.linear("b", "a", 9, 4, bias=True)
+    made.add("s3", nir.Scale(made.weight(9) + 1), "a")
+    made.linear("b", "s3", 9, 4, bias=True)
     check(made.finish("b", 4), made, tmp_path, 1e-4)
+
+
+def test_a_convolution_behind_a_scale_a_neuron(tmp_path: Path) -> None:
+    """No convolution has such weights: it becomes a list of synapses."""
+    made = Maker(seed=3)
+    made.conv("c", "input", 2, 4)
+    made.add("n1", lif((4, 6, 6)), "c")
+    made.add("s", nir.Scale(made.weight(4, 6, 6) + 1), "n1")
+    weight, bias = made.weight(4, 2, 3, 2), made.weight(4)
+    made.add("far", nir.Conv2d((6, 6), weight, (1, 2), (2, 1), (2, 3), 2, bias), "s")
+    made.add("n2", lif((4, 6, 3), r=np.arange(1, 5)[:, None, None]), "far")
+    made.add("flat", nir.Flatten({"input": np.array([4, 6, 3])}, 0, -1), "n2")
+    made.linear("out", "flat", 72, 4)
+    graph = check(made.finish("out", 4), made, tmp_path, 1e-4)
+    assert isinstance(graph.into("n2")[0].synapses, Sparse)
+
+
+def test_same_padding_of_a_stride_is_refused(tmp_path: Path) -> None:
+    made = Maker()
+    conv = nir.Conv2d((6, 6), made.weight(3, 2, 3, 3), 2, "same", 1, 1, np.zeros(3))
+    made.add("c", conv, "input")
+    made.add("n", lif((3, 3, 3)), "c")
+    with pytest.raises(ModelError, match=r"Conv2d node 'c'.*padding 'same' is asymmetric"):
+        import_model(write(made.finish("n", 27), tmp_path))
 
 
 def test_one_dimension(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from seenn_deploy import folders
 from seenn_deploy.exits.confidence import Confidence
-from seenn_deploy.graph import Dense, Population, Readout, Source, SpikingGraph, Sum
+from seenn_deploy.graph import Dense, Population, Projection, Readout, Source, SpikingGraph, Sum
 from seenn_deploy.program import Program
 from seenn_deploy.replay import apply, potentials
 from seenn_deploy.simulator.engine import simulate
@@ -18,7 +18,7 @@ from seenn_deploy.targets.lava.device import DeviceRun
 from seenn_deploy.verification import VerifyReport, verify
 from seenn_deploy.verification.rounded import RoundedComparison
 from tests import naive
-from tests.lava import feature_graphs, graphs
+from tests.lava import feature_graphs, graphs, policies
 
 
 def test_equal_on_lava() -> None:
@@ -148,10 +148,27 @@ def test_wrong_logits_are_found_though_all_spikes_agree() -> None:
     assert report.max_logit_difference == pytest.approx(0.01)
 
 
-def test_a_device_that_stops_elsewhere_than_its_rule_says() -> None:
-    doctored = Doctored(Confidence(0.8))
-    early = int(np.flatnonzero(doctored.device.exit_step > 1)[0])
-    doctored.device.exit_step[early] -= 1
+def test_logits_of_samples_whose_spikes_differ_say_nothing() -> None:
+    doctored = Doctored()
+    doctored.device.spikes["first"][0, 1, 0, 0, 0] ^= True
+    doctored.device.logits[0] += 1
+    doctored.device.logits[1, 2, 0] += 0.01
+    assert doctored.report().max_logit_difference == pytest.approx(0.01)
+
+
+def test_a_device_stops_where_the_policy_said_before(tmp_path: Path) -> None:
+    rule = policies.convolutional(graphs.small(), tmp_path / "policy.onnx", (1, 2, 3), seed=3)
+    doctored = Doctored(rule)
+    assert doctored.device.exit_step.max() < doctored.program.T
+    assert doctored.report().exact
+
+
+@pytest.mark.parametrize(("alpha", "by"), [(0.8, -1), (0.4, 1)])
+def test_a_device_that_stops_elsewhere_than_its_rule_says(alpha: float, by: int) -> None:
+    doctored = Doctored(Confidence(alpha))
+    steps = doctored.device.exit_step + by
+    early = int(np.flatnonzero((steps >= 1) & (steps <= doctored.program.T))[0])
+    doctored.device.exit_step[early] += by
     report = doctored.report()
     assert not report.ok
     (first,) = report.first_differences
@@ -199,6 +216,43 @@ def test_the_replay_is_the_oracles(coding: str, make: Any) -> None:
             assert np.array_equal(found.value, expected), node.name
             assert (found.bound > 0).all()
             assert found.bound.max() < 3e-4
+
+
+@pytest.mark.parametrize("reset", ["soft", "hard"])
+@pytest.mark.parametrize("tau_syn", [0.0, 0.5])
+def test_the_bound_by_hand(tau_syn: float, reset: Any) -> None:
+    """Weights 1/2, -1/4 and 1 meet an image of 1, 2 and 0: with the bias, three are summed."""
+    u, spikes, threshold = 2.0**-24, [True, False, False], 0.75
+    neuron = Population(
+        "a", (1,), 0.5, threshold, 0.25, reset, bias=np.full(1, 0.125), tau_syn=tau_syn
+    )
+    graph = SpikingGraph(
+        [Source("in", (3, 1, 1)), neuron, Readout("out", (1,))],
+        [
+            Projection("in", "a", (Dense(np.array([[0.5, -0.25, 1]])),)),
+            Projection("a", "out", (Dense(np.ones((1, 1))),)),
+        ],
+        T=3,
+    )
+    image = np.array([1.0, 2.0, 0.0]).reshape(3, 1, 1)
+    found = potentials(graph, "a", image, {"a": np.array(spikes)[:, None]})
+    v, off, current, current_off = 0.25, 0.25 * u, 0.0, 0.0
+    for t, spiked in enumerate(spikes):
+        added, added_off = 0.5 - 0.5 + 0.125, (3 + 2) * u * (0.5 + 0.5 + 0.125)
+        if tau_syn:
+            kept, current = tau_syn * current, tau_syn * current + added
+            current_off = tau_syn * current_off + added_off + 3 * u * (abs(kept) + abs(current))
+        else:
+            current, current_off = added, added_off
+        before, v = v, 0.5 * v + current
+        off = 0.5 * off + current_off + 3 * u * (abs(0.5 * before) + abs(v))
+        assert found.value[t, 0] == v
+        assert found.bound[t, 0] == pytest.approx(off + u * threshold, rel=1e-12)
+        if spiked and reset == "soft":
+            v -= threshold
+            off += u * (abs(v) + threshold)
+        elif spiked:
+            v, off = 0.0, 0.0
 
 
 @pytest.mark.parametrize("make", [graphs.small, feature_graphs.everything])

@@ -11,6 +11,7 @@ import pytest
 
 from seenn_deploy import folders
 from seenn_deploy.exits.confidence import Confidence
+from seenn_deploy.exits.margin import Margin
 from seenn_deploy.program import Program
 from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.targets import write
@@ -139,6 +140,17 @@ def test_one_potential_off_by_one_is_a_mismatch() -> None:
     assert where == (2, 2, "second", (5,), "v")
     assert first.device == first.simulated + 1
     assert [layer.potentials for layer in report.layers] == [1, 1]
+
+
+def test_close_decisions_are_those_before_the_end() -> None:
+    """A lead of exactly beta at t = 1 and at T: the float rule is asked at t = 1 alone."""
+    doctored = Doctored()
+    assert doctored.report().near_exits == 0
+    doctored.program = doctored.program.with_exit(Margin(32 * doctored.program.logit_scale))
+    assert doctored.simulated.integer_logits is not None
+    doctored.simulated.integer_logits[:] = 0
+    doctored.simulated.integer_logits[:, [0, -1], 0] = 32
+    assert doctored.report().near_exits == len(doctored.images)
 
 
 def test_one_logit_off_by_one_is_a_mismatch() -> None:

@@ -103,6 +103,46 @@ def test_equal_to_the_oracle_without_compiled_kernels() -> None:
     assert run.counts.spikes.sum() > 0
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("total", [32_767, 32_768, 40_000, 65_535])
+def test_currents_about_the_range_of_16_bits(total: int, sign: int) -> None:
+    weight = sign * np.array([[200] * (total // 200) + [total % 200]], np.int16)
+    graph = SpikingGraph(
+        [
+            Source("in", (weight.size, 1, 1), "events"),
+            Population("a", (1,), tau=0.0, v_threshold=131071, bias=np.zeros(1, np.int32)),
+            sd.graph.Readout("out", (1,), np.zeros(1, np.int32)),
+        ],
+        [
+            sd.graph.Projection("in", "a", (sd.graph.Dense(weight),)),
+            sd.graph.Projection("a", "out", (sd.graph.Dense(np.ones((1, 1), np.int16)),)),
+        ],
+        T=1,
+    )
+    images = np.ones((1, 1, weight.size, 1, 1), np.float32)
+    program = replace(program_of(graph, images), input_range=(0.0, 1.0))
+    assert assert_equal_to_oracle(program, images).v["a"].item() == sign * total << 6
+
+
+def test_a_convolution_s_sum_wraps_at_24_bits() -> None:
+    """288 pixels of 255 at a weight of 127 are 9326880, more than 2^23."""
+    conv = Conv2d(np.full((1, 32, 3, 3), 127, np.int8))
+    graph = SpikingGraph(
+        [
+            Source("in", (32, 3, 3), scale=255.0),
+            Population("a", (1, 1, 1), tau=0.0, v_threshold=131071, bias=np.zeros(1, np.int32)),
+            sd.graph.Readout("out", (1,), np.zeros(1, np.int32)),
+        ],
+        [
+            sd.graph.Projection("in", "a", (conv,)),
+            sd.graph.Projection("a", "out", (sd.graph.Dense(np.ones((1, 1), np.int16)),)),
+        ],
+        T=1,
+    )
+    images = np.ones((1, 32, 3, 3), np.float32)
+    assert_equal_to_oracle(program_of(graph, images), images)
+
+
 def test_what_wraps_and_saturates_is_counted() -> None:
     """One neuron whose current wraps, one that sinks to the lowest state, one at ease."""
     graph = SpikingGraph(

@@ -88,6 +88,19 @@ def test_conformal_by_hand() -> None:
     assert calibrate("conformal", z, labels, 0.95).to_dict()["quantiles"] == [None, None]
 
 
+def test_a_level_that_float64_makes_a_little_more() -> None:
+    """0.55 of 100 is 55: the 55th smallest of 99, and enough where 55 of 100 are right."""
+    assert 0.55 * 100 > 55
+    p = np.arange(1, 100) / 100
+    z = np.log(np.stack([p, 1 - p], axis=1))[:, None].repeat(2, axis=1)
+    rule = calibrate("conformal", z, np.zeros(99, np.int64), 0.55)
+    assert rule.to_dict()["quantiles"] == pytest.approx([-math.log(0.45)] * 2)
+    alike, labels = np.tile([1.0, 0.0], (100, 2, 1)), (np.arange(100) >= 55).astype(np.int64)
+    beta = calibrate("margin", alike, labels, 0.55).to_dict()["beta"]
+    assert beta == [np.nextafter(1, 0)] * 2
+    assert calibrate("margin", alike, labels, 0.551).to_dict()["beta"] == [None, None]
+
+
 def test_conformal_holds_its_level() -> None:
     """Early and wrong at most 1 - level, over many splits of exchangeable samples."""
     wrong = []

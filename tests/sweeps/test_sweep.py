@@ -18,9 +18,11 @@ from seenn_deploy.calibration import calibrate
 from seenn_deploy.costs import LayerSizes
 from seenn_deploy.errors import DataError, ProgramError
 from seenn_deploy.exits.base import log_softmax
+from seenn_deploy.exits.conformal import Conformal
 from seenn_deploy.simulator.result import Counts, RunResult
+from seenn_deploy.sweeps.families import ConformalFamily
 from seenn_deploy.sweeps.report import Curve, SweepReport
-from seenn_deploy.sweeps.sweep import RULES, sweep
+from seenn_deploy.sweeps.sweep import RULES, _Aim, sweep
 from tests.sweeps import oracle
 from tests.test_program import program
 
@@ -126,6 +128,7 @@ def test_ends_stop_everything_at_once_and_nothing_early() -> None:
     report = sweep(random_run(1, 200), PROGRAM, bootstrap=2)
     for name in ("confidence", "entropy"):
         assert report.curves[name].mean_exit_step[-1] == T
+        assert report.curves[name].threshold[-1] == 1
     for name in ("confidence", "entropy", "margin"):
         assert report.curves[name].mean_exit_step[0] == pytest.approx(1, abs=0.05)
         assert (np.diff(report.curves[name].mean_exit_step) >= 0).all()
@@ -201,6 +204,46 @@ def test_a_chosen_conformal_rule_is_what_calibrate_gives() -> None:
     assert rule == calibrate("conformal", *split, rule.to_dict()["level"], PROGRAM)
 
 
+def naive_best(
+    run: RunResult, report: SweepReport, rule: exits.ExitRule, budget: float
+) -> tuple[float, float]:
+    """The most accurate of all thresholds within a budget, of equals the cheapest."""
+    tables = {k: v[report.calibration] for k, v in naive_tables(run, "speculative").items()}
+    scores = rule.score(run.logits[report.calibration], np.arange(1, T + 1))
+    found = [
+        oracle.means([oracle.first_over(row, threshold) for row in scores], tables)
+        for threshold in [0.0, *sorted(scores[:, :-1].ravel()), 1e9]
+    ]
+    return min((-x["accuracy"], x["energy"]) for x in found if x["energy"] <= budget)
+
+
+def test_of_rules_that_cost_alike_the_more_accurate_is_best() -> None:
+    aim = _Aim.of(5, None, 0.9)
+    means = {
+        "worse": {"accuracy": np.array([0.86]), "energy": np.array([2.0])},
+        "better": {"accuracy": np.array([0.8, 0.87, 0.9]), "energy": np.array([1.0, 2.0, 3.0])},
+    }
+    assert list(aim.choose(means).items()) == [("better", 1), ("worse", 0)]
+
+
+def test_accuracy_is_kept_by_as_many_points_as_asked_exactly() -> None:
+    assert 0.8 - 10 / 100 > 0.7
+    means = {"margin": {"accuracy": np.array([0.7, 0.8]), "energy": np.array([1.0, 2.0])}}
+    assert _Aim.of(10, None, 0.8).choose(means) == {"margin": 0}
+
+
+@pytest.mark.parametrize(("seed", "n", "steps"), [(0, 9, 4), (1, 30, 4), (2, 30, 1), (3, 12, 2)])
+def test_every_conformal_level_has_the_quantiles_of_its_point(
+    seed: int, n: int, steps: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    logits, labels = rng.normal(size=(n, steps, M)), rng.integers(0, M, n)
+    family = ConformalFamily.of(logits, labels, 1000, "")
+    for k, quantiles in enumerate(family.quantiles):
+        rule = family.rule(k)
+        assert isinstance(rule, Conformal) and rule.quantiles == tuple(quantiles)
+
+
 def test_the_choice_within_an_energy_budget() -> None:
     run = random_run(8, 300)
     at_steps = sweep(run, PROGRAM, ["margin"], bootstrap=2).fixed.energy
@@ -211,6 +254,10 @@ def test_the_choice_within_an_energy_budget() -> None:
         steps = choice.rule.exit_steps(run.logits[report.calibration])
         spent = energy[np.arange(len(steps)), steps - 1].mean()
         assert spent <= budget * (1 + 1e-9)
+        if choice.rule.parameter:
+            right = naive_tables(run, "speculative")["accuracy"][report.calibration]
+            accuracy = right[np.arange(len(steps)), steps - 1].mean()
+            assert (-accuracy, spent) == pytest.approx(naive_best(run, report, choice.rule, budget))
     assert report.best in report.chosen
     with pytest.raises(DataError, match=r"the cheapest takes [\d.e-]+ uJ \(rule"):
         sweep(run, PROGRAM, energy_budget=1e-15)
@@ -222,8 +269,8 @@ def test_bootstrap_intervals() -> None:
     for choice in report.baselines:
         accuracy = choice.figures.accuracy
         expected = 1.96 * math.sqrt(accuracy.value * (1 - accuracy.value) / len(report.report))
-        assert accuracy.high - accuracy.value == pytest.approx(expected, rel=0.1)
-        assert accuracy.value - accuracy.low == pytest.approx(expected, rel=0.1)
+        assert accuracy.low < accuracy.value < accuracy.high
+        assert (accuracy.high - accuracy.low) / 2 == pytest.approx(expected, rel=0.05)
     last = report.baselines[-1].figures
     assert (last.accuracy_change.low, last.accuracy_change.high) == (0, 0)
     change = report.chosen["confidence"].figures.accuracy_change

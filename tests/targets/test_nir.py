@@ -182,6 +182,42 @@ def test_sums_meet(tmp_path: Path) -> None:
     np.testing.assert_allclose(alone.logits, expected.logits, atol=1e-5)
 
 
+def alone(program: Program, folder: Path, dt: float) -> tuple[SpikingGraph, np.ndarray]:
+    """The graph and the logits of the file without its sidecar."""
+    path = export(program, folder)
+    (folder / "network.nir.json").unlink()
+    graph = import_model(path, T=program.T, dt=dt)
+    return graph, simulate(compile(graph), frames(), threads=1).logits
+
+
+def test_grouped_convolutions_without_the_sidecar(tmp_path: Path) -> None:
+    """One of them dilated, its kernel not square."""
+    rng = np.random.default_rng(5)
+    graph = network(tau=1.0)
+    first, *rest = graph.projections
+    last = Dense(rng.integers(-32, 64, (8, 6 * 4 * 6)).astype(np.float32) / 64)
+    grouped = Conv2d(rng.random((6, 2, 3, 1), np.float32), dilation=(1, 2), groups=2)
+    nodes = [*graph.order[:2], Population("c", (6, 4, 6), 1.0), *graph.order[2:]]
+    edges = [first, Projection("a", "c", (grouped,)), Projection("c", "b", (last,)), rest[1]]
+    program = compile(SpikingGraph(nodes, edges, graph.T))
+    found = alone(program, tmp_path, 1.0)[1]
+    expected = simulate(program, frames(), threads=1).logits
+    assert np.ptp(expected) > 1
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_the_same_edge_twice_counts_twice(tmp_path: Path) -> None:
+    graph = network(tau=1.0)
+    nodes = [*graph.order[:3], Population("c", (8,), 1.0, v_threshold=1.5), graph.readout]
+    first, second, last = graph.projections
+    edges = [first, second, *[Projection("b", "c", (Identity(),))] * 2, replace(last, pre="c")]
+    program = compile(SpikingGraph(nodes, edges, graph.T))
+    expected = simulate(program, frames(), record=True, threads=1)
+    assert np.array_equal(expected.spikes["c"], expected.spikes["b"])  # 2 is above 1.5, 1 is not
+    assert expected.spikes["c"].any()
+    np.testing.assert_allclose(alone(program, tmp_path, 1.0)[1], expected.logits, atol=1e-4)
+
+
 def normalized() -> Program:
     """A mean of 0.25 and 0.5 is taken from the channels before they are padded."""
     graph = network()
@@ -241,6 +277,25 @@ def test_biases_without_a_pattern_are_leaks(tmp_path: Path) -> None:
     nodes = [replace(n, bias=bias) if n.name == "a" else n for n in graph.order]
     leak = nir.read(export(compile(graph.replace(nodes)), tmp_path)).nodes["a"].v_leak
     np.testing.assert_allclose(leak, 2 * bias)  # a timestep takes half
+
+
+def test_a_bias_behind_a_synaptic_current_settles_to_the_same(tmp_path: Path) -> None:
+    """A leak of 3/4 makes it four times as large before a timestep takes half of it."""
+    graph = network(tau_syn=0.75)
+    bias = np.random.default_rng(2).random((4, 6, 6)).astype(np.float32)
+    nodes = [replace(n, bias=bias) if n.name == "a" else n for n in graph.order]
+    leak = nir.read(export(compile(graph.replace(nodes)), tmp_path)).nodes["a"].v_leak
+    np.testing.assert_allclose(leak, 2 * 4 * bias)
+
+
+def test_a_bias_that_padding_nearly_explains_stays_one_a_neuron(tmp_path: Path) -> None:
+    program = normalized()
+    bias = program.graph.node("a").bias.copy()
+    bias[0, 3, 3] += 0.01 * np.abs(bias).max()
+    nodes = [replace(n, bias=bias) if n.name == "a" else n for n in program.graph.order]
+    found = nir.read(export(compile(program.graph.replace(nodes)), tmp_path)).nodes
+    assert "input_a_shift" not in found
+    np.testing.assert_allclose(found["a"].v_leak, 2 * bias, rtol=1e-6)
 
 
 def test_a_saved_program_has_the_folder(tmp_path: Path) -> None:
