@@ -170,12 +170,12 @@ def test_nothing_is_wasted_where_nothing_is_guessed(schedule: Any) -> None:
 
 
 def test_wasted_work_needs_the_steps_behind_the_exit() -> None:
-    program = Program(chain(3, 4), Confidence(0.9))
-    run = a_run(np.array([1, 4]), 3, 4, 1, full=False)
+    program = Program(chain(3, 8), Confidence(0.9))
+    run = a_run(np.array([1, 4]), 3, 8, 1, full=False)
     with pytest.raises(DataError, match="simulate with full_trace=True"):
         schedules.work(program, run)
     summary = schedules.summary(program, run)
-    assert summary["latency_steps"] == 5.5
+    assert summary["latency_steps"] == summary["initiation_interval_steps"] == 5.5
     assert summary["wasted_share"] is None and summary["wasted_energy_uJ_per_sample"] is None
 
 
