@@ -134,6 +134,30 @@ def test_normalisation_before_and_a_classifier_behind_the_mean(T: int) -> None:
         assert np.abs(T * net(x).numpy() - run.logits[:, -1]).max() < 1e-4
 
 
+class Constants(nn.Module):
+    """Sums, differences and quotients with constants on either side, with and without a factor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.act, self.fc = nn.Conv2d(3, 6, 3), LIFSpike(0.3), nn.Linear(6 * 16, 5)
+        self.c = torch.tensor([0.5, 0.4, 0.3])[:, None, None]
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.add(1 - x, self.c, alpha=3)
+        x = torch.sub(self.c, -x, alpha=2)
+        x = self.conv(torch.sub(x, 0.25, alpha=2) / self.c)
+        return self.fc(self.act(torch.stack([x] * 3, dim=1)).flatten(2))
+
+
+def test_arithmetic_with_constants() -> None:
+    torch.manual_seed(1)
+    net, x = Constants().eval(), torch.rand(6, 3, 6, 6)
+    run = sd.simulate(sd.compile(sd.import_model(net, x[:1])), x.numpy(), full_trace=True)
+    with torch.no_grad():
+        expected = np.cumsum(net(x).numpy(), axis=1)
+    np.testing.assert_allclose(run.logits, expected, atol=1e-4)
+
+
 def test_one_dimension() -> None:
     torch.manual_seed(0)
     lif = snntorch.Leaky(beta=0.5, init_hidden=True, threshold=0.2)
