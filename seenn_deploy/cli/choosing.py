@@ -86,7 +86,9 @@ def sweep_command(
     console = reports.console()
     console.print(reports.facts_table(reports.sweep_rows(report)), "")
     console.print(reports.sweep_table(report), "")
-    notes = reports.sweep_notes(report, _source(program), str(out / RULE) if out else "")
+    notes = reports.sweep_notes(
+        report, _again(program, report.schedule), str(out / RULE) if out else ""
+    )
     console.print(reports.facts_table(notes))
     write_json(json_file, report.summary())
 
@@ -133,11 +135,15 @@ def calibrate_command(
     reports.console().print(reports.facts_table(rows))
 
 
-def _source(program: Program) -> str:
-    """The command and the file that gave a program."""
+def _again(program: Program, schedule: str) -> str:
+    """The command, file and usual options that gave a program."""
     provenance = program.graph.provenance
-    command = "seenn convert" if "conversion" in provenance else "seenn-compile"
-    return f"{command} {provenance.get('source', 'MODEL')}"
+    command, T = ("seenn convert", 16) if "conversion" in provenance else ("seenn-compile", 4)
+    words = [command, provenance.get("source", "MODEL")]
+    words += [f"-T {program.T}"] if program.T != T else []
+    words += [f"--precision {program.precision}"] if program.precision != "float32" else []
+    words += [f"--schedule {schedule}"] if schedule != "speculative" else []
+    return " ".join(words)
 
 
 def _check_sweep(

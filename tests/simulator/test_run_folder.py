@@ -114,6 +114,9 @@ def test_a_run_folder_belongs_to_one_run(program, images, tmp_path) -> None:
         sd.simulate(program.with_exit(sd.exits.Confidence(0.7)), images, out=out, resume=True)
     with pytest.raises(ProgramError, match="is a run with images"):
         sd.simulate(program, images[::-1], out=out, resume=True)
+    with pytest.raises(ProgramError, match="is a run with images"):
+        others = np.concatenate([images[:1], images[1:-1] / 2, images[-1:]])
+        sd.simulate(program, others, out=out, resume=True)
     with pytest.raises(SeennError, match="record keeps spikes in memory"):
         sd.simulate(program, images, out=tmp_path / "other", record=True)
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from seenn_deploy import cli, exits
-from seenn_deploy.cli import options
+from seenn_deploy.cli import choosing, options
 from seenn_deploy.program import Program
 from tests.test_program import program
 
@@ -64,6 +64,12 @@ def test_sweep_writes_and_prints(seenn: Seenn) -> None:
         "simulate", "build", "--data", "data.npz", "--exit-file", "found/rule.json"
     )
     assert (code, err) == (0, "")
+
+
+def test_the_next_command_is_that_of_the_program(seenn: Seenn) -> None:
+    again, other = choosing._again, program(precision="int8")
+    assert again(program(), "speculative") == "seenn-compile x.pth"
+    assert again(other, "gated") == "seenn-compile x.pth --precision int8 --schedule gated"
 
 
 def test_sweep_figures_are_those_of_a_simulation(seenn: Seenn) -> None:
