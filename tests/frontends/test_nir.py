@@ -626,13 +626,12 @@ def test_a_delay_that_float64_divides_to_a_little_less(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not SINABS.is_file(), reason="the shared network is not there")
 def test_the_network_of_the_nir_paper() -> None:
-    """100 of 100 recordings right with reset to zero; with subtraction 98 where time starts at 0.
+    """100 of 100 recordings right with reset to zero, 97 with subtraction.
 
-    And 97 where it starts at the first event of a recording.
+    98 where time starts at 0, not at a recording's first event as here.
     """
     labels = np.load(NMNIST)["labels"]
-    for reset, right in (("hard", {100}), ("soft", {97, 98})):
+    for reset, right in (("hard", 100), ("soft", 97)):
         graph = import_model(SINABS, T=300, step_us=1000.0, counts_events=True, reset=reset)
         run = simulate(compile(graph), NMNIST, threads=2)
-        assert int(np.sum(run.prediction == labels)) in right
-        assert run.counts.ac.sum() > 0 and run.energy().mean() > 0
+        assert int(np.sum(run.prediction == labels)) == right

@@ -149,10 +149,27 @@ class Constants(nn.Module):
         return self.fc(self.act(torch.stack([x] * 3, dim=1)).flatten(2))
 
 
-def test_arithmetic_with_constants() -> None:
+class NormOfSum(nn.Module):
+    """A batch norm behind the sum of two convolutions: its shift is added once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.act1, self.act2 = nn.Conv2d(3, 6, 3), LIFSpike(0.3), LIFSpike(0.3)
+        self.left, self.right = nn.Conv2d(6, 4, 3), nn.Conv2d(6, 4, 3)
+        self.bn, self.fc = nn.BatchNorm2d(4), nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        s = self.act1(torch.stack([self.stem(x)] * 3, dim=1)).flatten(0, 1)
+        y = self.bn(self.left(s) + self.right(s)).view(-1, 3, 4, 2, 2)
+        return self.fc(self.act2(y).flatten(2))
+
+
+@pytest.mark.parametrize("make", [Constants, NormOfSum])
+def test_constants_are_added_once(make: Any) -> None:
     torch.manual_seed(1)
-    net, x = Constants().eval(), torch.rand(6, 3, 6, 6)
+    net, x = lively(make()), torch.rand(6, 3, 6, 6)
     run = sd.simulate(sd.compile(sd.import_model(net, x[:1])), x.numpy(), full_trace=True)
+    assert run.counts.spikes.sum(axis=(0, 2))[:-1].all()
     with torch.no_grad():
         expected = np.cumsum(net(x).numpy(), axis=1)
     np.testing.assert_allclose(run.logits, expected, atol=1e-4)

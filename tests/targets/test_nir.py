@@ -353,7 +353,7 @@ def test_the_network_of_the_examples_in_spikingjelly(tmp_path: Path) -> None:
             out, state = module(x, *((state,) if state else ()))
             said.append(out.numpy())
     expected = simulate(program, images, threads=1).logits
-    np.testing.assert_allclose(np.cumsum(said, axis=0).swapaxes(0, 1), expected, atol=1e-3)
+    np.testing.assert_allclose(np.cumsum(said, axis=0).swapaxes(0, 1), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize(("tau", "tau_syn"), [(0.5, 0.0), (0.9, 0.0), (0.5, 0.5), (1.0, 0.0)])
