@@ -317,18 +317,23 @@ class Sum:
 
 @dataclass(frozen=True, eq=False)
 class Readout:
-    """Logits: ``z[t] = tau z[t-1] + W s[t] + bias``, without threshold.
+    """Logits, without threshold.
+
+    ``u[t] = tau_syn u[t-1] + W s[t] + bias`` with ``u[0] = 0``; ``z[t] = tau z[t-1] + u[t]``.
 
     Parameters
     ----------
     tau : float
         1 sums over timesteps (design, section 2); below 1 it is a leaky integrator.
+    tau_syn : float
+        Share of the synaptic current that a timestep leaves; 0: currents last one timestep.
     """
 
     name: str
     shape: Shape
     bias: Array = field(default_factory=lambda: np.zeros((), np.float32))
     tau: float = 1.0
+    tau_syn: float = 0.0
 
 
 Node: TypeAlias = Source | Population | Sum | Readout

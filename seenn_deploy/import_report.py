@@ -67,7 +67,8 @@ def neuron_text(node: Target) -> str:
     if isinstance(node, Sum):
         return "spikes added"
     if isinstance(node, Readout):
-        return "summed" if node.tau == 1 else f"leaky, tau {node.tau:.6g}"
+        current = f", synaptic current {node.tau_syn:.6g}" if node.tau_syn else ""
+        return ("summed" if node.tau == 1 else f"leaky, tau {node.tau:.6g}") + current
     return ", ".join(_neuron_parts(node))
 
 

@@ -71,7 +71,7 @@ def potentials(
     current, bound = _current(graph, node, image, spikes)
     if isinstance(node, Population):
         return _leak(node, *_filtered(node, current, bound), spikes[name])
-    value, bound = _decaying(node.tau, current), _decaying(node.tau, bound)
+    value, bound = (_decaying(node.tau, _decaying(node.tau_syn, x)) for x in (current, bound))
     return Potentials(value, bound + 2 * UNIT * np.abs(value))
 
 

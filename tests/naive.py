@@ -278,6 +278,7 @@ class _Layer:
         trace.counts["bias_adds"][:, at] = biased
         if isinstance(node, Readout):
             trace.logits = np.zeros_like(self.a)
+            self.u = np.zeros((n_samples, *node.shape), dtype)
         else:
             trace.outputs[node.name] = np.zeros_like(self.a)
         if isinstance(node, Population):
@@ -317,7 +318,8 @@ class _Layer:
         node, trace = self.node, self.trace
         if isinstance(node, Readout):
             before = trace.logits[:, t - 1] if t else np.zeros_like(self.a[:, 0])
-            trace.logits[:, t] = self.real(node.tau) * before + self.a[:, t]
+            self.u = self.real(node.tau_syn) * self.u + self.a[:, t]
+            trace.logits[:, t] = self.real(node.tau) * before + self.u
         elif isinstance(node, Sum):
             trace.outputs[node.name][:, t] = self.a[:, t]
         else:

@@ -137,7 +137,9 @@ class _State:
 def _update(trace: Trace, node: Any, state: _State, a: np.ndarray, t: int) -> None:
     if isinstance(node, Readout):
         kept = toward_zero(state.v * round(4096 * node.tau), 12)
-        state.v = kept + a + node.bias.astype(np.int64)
+        flowing = toward_zero(state.u * round(4096 * node.tau_syn), 12)
+        state.u = flowing + a + node.bias.astype(np.int64)
+        state.v = kept + state.u
         if not trace.logits.size:
             trace.logits = np.zeros_like(trace.currents[node.name])
         trace.logits[:, t] = state.v

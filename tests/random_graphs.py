@@ -203,8 +203,8 @@ def examples(draw: st.DrawFn, largest: int = 6, populations: int = 3, samples: i
             alike = [n for n in nodes[1:-1] if n.shape == shape]
             edges += [Projection(n.name, f"s{k}", (Identity(),)) for n in alike]
     rng, outs = draw(rngs()), draw(st.integers(1, 4))
-    tau = draw(st.sampled_from([1.0, 1.0, 0.5]))
-    nodes.append(Readout("readout", (outs,), exact_weights(rng, (outs,)), tau))
+    tau, tau_syn = draw(st.sampled_from([(1.0, 0.0), (1.0, 0.0), (0.5, 0.0), (0.5, 0.25)]))
+    nodes.append(Readout("readout", (outs,), exact_weights(rng, (outs,)), tau, tau_syn))
     ends = draw(st.lists(st.sampled_from(nodes[:-2]), max_size=1)) if len(nodes) > 2 else []
     for pre in [nodes[-2], *ends]:
         edges.append(Projection(pre.name, "readout", (dense(rng, pre.shape, outs),)))

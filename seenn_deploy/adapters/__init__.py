@@ -44,6 +44,8 @@ class Neuron:
         A call without states begins a new sample.
     reads_out : bool
         Its potential is never reset: as an output of the module, it is a leaky readout.
+    sends_potential : bool
+        Its result is its potential: it has no threshold, and reads out.
     recurrent : module, optional
         What maps its spikes of the timestep before to a current of its own.
     exact : bool
@@ -68,6 +70,7 @@ class Neuron:
     batch_axis: int = 0
     forgets: bool = False
     reads_out: bool = False
+    sends_potential: bool = False
     recurrent: Any = None
     exact: bool = True
     formula: str = ""

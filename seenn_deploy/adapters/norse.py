@@ -1,4 +1,4 @@
-"""Norse's ``LIF``, ``LIFBox`` and ``IAF``, as layers over (T, N, ..) and as cells.
+"""Norse's LIF, LIFBox, IAF, LI and LIBox, as layers over (T, N, ..) and as cells.
 
 With a = dt ``tau_mem_inv``, b = dt ``tau_syn_inv``::
 
@@ -6,6 +6,8 @@ With a = dt ``tau_mem_inv``, b = dt ``tau_syn_inv``::
     v' = v + a (x + v_leak - v)                                       LIFBox
     v' = v + x                                                        IAF
     s = v' > v_th;  v = v_reset where it spiked
+
+``LI`` and ``LIBox`` are ``LIF`` and ``LIFBox`` without threshold: they read out.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from typing import Any
 
 from seenn_deploy.adapters import Neuron, UnsupportedError, from_package, is_exactly, scalar
 
-KNOWN = ("LIF", "LIFCell", "LIFBoxCell", "IAF", "IAFCell")
+KNOWN = ("LIF", "LIFCell", "LIFBoxCell", "IAF", "IAFCell", "LI", "LICell", "LIBoxCell")
+_READOUTS = ("LI", "LICell", "LIBoxCell")
 _FAMILY = ("SNN", "SNNCell", "SNNRecurrent", "SNNRecurrentCell")
 
 
@@ -34,6 +37,8 @@ def describe(layer: Any) -> Neuron:
     reset_method = getattr(p, "reset_method", None)
     if reset_method is not None and reset_method.__name__ != "reset_value":
         raise UnsupportedError(f"reset method {reset_method.__name__}; use reset_value")
+    if kind in _READOUTS:
+        return _reading_out(kind, p, layer.dt)
     neuron = _integrating(kind, p, layer.dt)
     if neuron.tau_syn and neuron.shift:
         raise UnsupportedError("v_leak differs from v_reset, beside a synaptic current")
@@ -45,6 +50,31 @@ def states(layer: Any) -> int:
     return 1
 
 
+def _reading_out(kind: str, p: Any, dt: float) -> Neuron:
+    """Without threshold; from 0."""
+    if scalar(p.v_leak, "v_leak"):
+        raise UnsupportedError("a readout with v_leak other than 0")
+    share = dt * scalar(p.tau_mem_inv, "tau_mem_inv")
+    return Neuron(
+        tau=1 - share,
+        v_threshold=1.0,
+        tau_syn=_current(p, dt),
+        gain=share,
+        time_axis=None if kind.endswith("Cell") else 0,
+        batch_axis=1,
+        forgets=True,
+        reads_out=True,
+        sends_potential=True,
+        exact=False,
+        formula="v' = v + dt tau_mem_inv (i - v)",
+    )
+
+
+def _current(p: Any, dt: float) -> float:
+    """The share of a synaptic current that a timestep leaves."""
+    return 1 - dt * scalar(p.tau_syn_inv, "tau_syn_inv") if hasattr(p, "tau_syn_inv") else 0.0
+
+
 def _integrating(kind: str, p: Any, dt: float) -> Neuron:
     whole = kind.startswith("IAF")
     share = 0.0 if whole else dt * scalar(p.tau_mem_inv, "tau_mem_inv")
@@ -52,12 +82,11 @@ def _integrating(kind: str, p: Any, dt: float) -> Neuron:
         0.0 if whole else scalar(p.v_leak, "v_leak"),
         scalar(p.v_reset, "v_reset"),
     )
-    current = 1 - dt * scalar(p.tau_syn_inv, "tau_syn_inv") if hasattr(p, "tau_syn_inv") else 0.0
     neuron = Neuron(
         tau=1 - share,
         v_threshold=scalar(p.v_th, "v_th"),
         v_init=reset if whole else leak,
-        tau_syn=current,
+        tau_syn=_current(p, dt),
         gain=1.0 if whole else share,
         time_axis=None if kind.endswith("Cell") else 0,
         batch_axis=1,

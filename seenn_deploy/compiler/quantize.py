@@ -326,7 +326,8 @@ def _node(node: Population | Readout, scale: float) -> Population | Readout:
     bias = np.asarray(node.bias, np.float64)
     if isinstance(node, Readout):
         whole = np.rint(bias * scale).astype(np.int32)
-        return replace(node, bias=whole, tau=_fraction(node.tau))
+        kept = _fraction(node.tau)
+        return replace(node, bias=whole, tau=kept, tau_syn=_fraction(node.tau_syn))
     fine = bias * scale * (1 << SHIFT)
     exponent = _exponent(fine)
     mantissa = np.clip(np.rint(fine / (1 << exponent)), -MANTISSA, MANTISSA)

@@ -438,17 +438,17 @@ class _Lowering:
     def _read_out(self) -> None:
         output = self.model.nodes[self.model.output]
         last = self.model.nodes[self.model.before(output.name)[0]]
-        tau, node, what = 1.0, output, "the logits are the sum over the timesteps"
+        node, tau, tau_syn, what = output, 1.0, 0.0, "the logits are the sum over the timesteps"
         if last.kind in INTEGRATORS:
             node, neuron = last, self.rules.neuron(last)
-            if neuron.tau_syn:
-                self.report.refuse(last.where, "has a synaptic current", "take LI, or tau_syn = dt")
-            tau, value = neuron.tau, self._charged(last, neuron)
-            what = f"the readout: the logits are its potentials, leak {tau:.6g}"
+            tau, tau_syn, value = neuron.tau, neuron.tau_syn, self._charged(last, neuron)
+            current = f", current leak {tau_syn:.6g}" if tau_syn else ""
+            what = f"the readout: the logits are its potentials, leak {tau:.6g}{current}"
         else:
             value = self.into(output)
         shape = (prod(self.shapes[node.name]),)
-        self.net.nodes.append(Readout(output.name, shape, _small(value.bias, shape), tau))
+        bias = _small(value.bias, shape)
+        self.net.nodes.append(Readout(output.name, shape, bias, tau, tau_syn))
         self._connect(output.name, shape, value)
         self.report.faithful(node.where, what)
 

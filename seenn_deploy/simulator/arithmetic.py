@@ -69,7 +69,7 @@ class Arithmetic(ABC):
         """One timestep of a population; arguments as of ``kernels.integrate_and_fire``."""
 
     @abstractmethod
-    def add_logits(self, slots: Array, layer: Layer, current: Array, z: Array) -> None:
+    def add_logits(self, slots: Array, layer: Layer, current: Array, u: Array, z: Array) -> None:
         """One timestep of the readout; arguments as of ``kernels.integrate_logits``."""
 
 
@@ -109,10 +109,12 @@ class Float32(Arithmetic):
             node.comparison == ">=", node.reset == "soft", *events, active,
         )  # fmt: skip
 
-    def add_logits(self, slots: Array, layer: Layer, current: Array, z: Array) -> None:
+    def add_logits(self, slots: Array, layer: Layer, current: Array, u: Array, z: Array) -> None:
         """In double precision."""
-        assert isinstance(layer.node, Readout)
-        kernels.integrate_logits(slots, current, layer.bias, float(layer.node.tau), z)
+        node = layer.node
+        assert isinstance(node, Readout)
+        decays = float(node.tau_syn), float(node.tau)
+        kernels.integrate_logits(slots, current, layer.bias, *decays, u, z)
 
 
 class Integer(Arithmetic):
@@ -163,11 +165,12 @@ class Integer(Arithmetic):
                 at_threshold, soft, *events, active, saturated,
             )  # fmt: skip
 
-    def add_logits(self, slots: Array, layer: Layer, current: Array, z: Array) -> None:
+    def add_logits(self, slots: Array, layer: Layer, current: Array, u: Array, z: Array) -> None:
         """A decay is rounded toward zero."""
-        assert isinstance(layer.node, Readout)
-        keep = round(UNITY * layer.node.tau)
-        kernels.integrate_logits_integer(slots, current, layer.bias, keep, z)
+        node = layer.node
+        assert isinstance(node, Readout)
+        decays = round(UNITY * node.tau_syn), round(UNITY * node.tau)
+        kernels.integrate_logits_integer(slots, current, layer.bias, *decays, u, z)
 
 
 def of(program: Program) -> Arithmetic:

@@ -222,6 +222,7 @@ class _Worker:
             if isinstance(layer.node, Population)
         }
         self.z = np.zeros((slots, graph.readout.shape[0]), kind.logits)
+        self.flowing = np.zeros_like(self.z)  # the readout's synaptic current
         self.replay = {
             layer.index: np.zeros_like(self.current[layer.index])
             for layer in layers
@@ -271,7 +272,7 @@ class _Worker:
             return
         for b, (number, image) in zip(slots, taken, strict=True):
             self.sample[b], self.frames[b] = number, image
-        self.t[slots], self.z[slots] = 0, 0
+        self.t[slots], self.z[slots], self.flowing[slots] = 0, 0, 0
         chosen = self.program.exit_rule.steps([image for _, image in taken])
         self.until[slots] = self.program.T if chosen is None else chosen
         for layer in self.layers:
@@ -343,7 +344,7 @@ class _Worker:
         self.counts.bias_adds[number, slots] = layer.bias_adds
         node, events = layer.node, self.sent[layer.index][0]
         if isinstance(node, Readout):
-            self.arithmetic.add_logits(slots, layer, current, self.z)
+            self.arithmetic.add_logits(slots, layer, current, self.flowing, self.z)
         elif isinstance(node, Sum):
             channels, graded = pixels_and_channels(node.shape)[1], self.counts.graded[number]
             kernels.send_sums(slots, current, channels, events.ptr, events.idx, events.val, graded)

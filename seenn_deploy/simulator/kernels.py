@@ -397,22 +397,29 @@ def send_sums(
 
 
 @_jit
-def integrate_logits(slots: Array, current: Array, bias: Array, tau: Any, z: Array) -> None:
-    """One timestep of the readout, ``z = tau z + (current + bias)``; clears `current`."""
+def integrate_logits(
+    slots: Array, current: Array, bias: Array, tau_syn: Any, tau: Any, u: Array, z: Array
+) -> None:
+    """One timestep of the readout; clears `current`.
+
+    ``u = tau_syn u + (current + bias)``; ``z = tau z + u``.
+    """
     for b in slots:
         for m in range(z.shape[1]):
-            z[b, m] = tau * z[b, m] + (current[b, 0, m] + bias[0, m])
+            u[b, m] = tau_syn * u[b, m] + (current[b, 0, m] + bias[0, m])
+            z[b, m] = tau * z[b, m] + u[b, m]
             current[b, 0, m] = 0
 
 
 @_jit
 def integrate_logits_integer(
-    slots: Array, current: Array, bias: Array, keep: int, z: Array
+    slots: Array, current: Array, bias: Array, keep_current: int, keep: int, u: Array, z: Array
 ) -> None:
-    """As `integrate_logits`; z decays by ``keep / 4096``, rounded toward zero."""
+    """As `integrate_logits`; decays are of ``keep / 4096``, rounded toward zero."""
     for b in slots:
         for m in range(z.shape[1]):
-            z[b, m] = _toward_zero(z[b, m] * keep) + (current[b, 0, m] + bias[0, m])
+            u[b, m] = _toward_zero(u[b, m] * keep_current) + (current[b, 0, m] + bias[0, m])
+            z[b, m] = _toward_zero(z[b, m] * keep) + u[b, m]
             current[b, 0, m] = 0
 
 

@@ -159,7 +159,7 @@ class _Writer:
         readout = self.graph.readout
         output = self._add("output", self.nir.Output({"output": np.array(readout.shape)}))
         self.names[readout.name] = output
-        if readout.tau < 1:
+        if readout.tau < 1 or readout.tau_syn:
             name = self._add(readout.name, self._integrator(readout))
             self.names[readout.name] = name
             self.edges.add((name, output))
@@ -209,7 +209,13 @@ class _Writer:
     def _integrator(self, node: Readout) -> Any:
         tau, _ = self._constant(node, node.tau)
         full = np.ones(node.shape)
-        return self.nir.LI(tau=full * tau, r=full * (tau / self.dt), v_leak=full * 0)
+        common = {"r": full * (tau / self.dt), "v_leak": full * 0}
+        if not node.tau_syn:
+            return self.nir.LI(tau=full * tau, **common)
+        tau_syn, _ = self._constant(node, node.tau_syn)
+        return self.nir.CubaLI(
+            tau_syn=full * tau_syn, tau_mem=full * tau, w_in=full * (tau_syn / self.dt), **common
+        )
 
     def _report_neuron(self, node: Population) -> None:
         self.report.faithful(

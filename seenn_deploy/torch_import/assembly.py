@@ -204,7 +204,8 @@ class Assembly:
         layer = self.walk.layers[potential.layer]
         neuron, calls = layer.neuron, self.walk.calls[potential.layer]
         assert neuron is not None
-        if neuron.tau_syn or potential.step not in (None, len(calls) - 1):
+        unclear = neuron.tau_syn and not neuron.sends_potential  # syn and mem are both states
+        if unclear or potential.step not in (None, len(calls) - 1):
             self.report.refuse(
                 layer.name, "this potential as output", "read the last one, of a layer without syn"
             )
@@ -212,7 +213,8 @@ class Assembly:
         inputs = tuple((self._scaled(t, neuron.gain), lag) for t, lag in terms)
         self.report.faithful(layer.name, f"{layer.kind}: leaky readout, tau {neuron.tau:g}")
         shape = self._logits(calls[-1])
-        return Placed(Readout(layer.name, shape, np.asarray(neuron.shift), neuron.tau), inputs)
+        leaks = neuron.tau, neuron.tau_syn
+        return Placed(Readout(layer.name, shape, np.asarray(neuron.shift), *leaks), inputs)
 
     def _summing_readout(self, name: str, signal: Signal) -> Placed:
         if signal.times or signal.summed is not None or self._steps() == 1:

@@ -167,7 +167,7 @@ class Walk:
     # --- spiking layers --------------------------------------------------------------------------
 
     def _spiking(self, node: Any, x: Value, states: list[Value], number: int) -> Value:
-        """Note a layer's input; its spikes."""
+        """Note a layer's input; its spikes, or its potential."""
         layer, earlier = self.layers[number], self.calls[number]
         assert layer.neuron is not None  # else its call was refused while tracing
         if not isinstance(x, Signal) or x.summed is not None:
@@ -180,6 +180,8 @@ class Walk:
         else:
             step, signal = None, _whole_stream(x, layer.name, layer.neuron, bool(earlier))
         earlier.append(signal)
+        if layer.neuron.sends_potential:
+            return Potential(number, step)
         return self._sent(layer.neuron, signal, Term(layer.name, (), step))
 
     def _state(self, number: int) -> Potential:

@@ -337,6 +337,17 @@ def test_the_readout_may_leak(tmp_path: Path) -> None:
     assert graph.readout.tau == 0.75
 
 
+def test_the_readout_may_have_a_synaptic_current(tmp_path: Path) -> None:
+    made, full = Maker((5,), seed=5), np.ones(3)
+    made.linear("fc", "input", 5, 8)
+    made.add("n", lif(8), "fc")
+    made.linear("out", "n", 8, 3, bias=True)
+    readout = nir.CubaLI(full * 4e-4, full * 2e-4, full * 1.5, full * 0, full * 3)
+    made.add("li", readout, "out")
+    graph = check(made.finish("li", 3), made, tmp_path, 1e-4, summed=False)
+    assert (graph.readout.tau, graph.readout.tau_syn) == (0.5, 0.75)
+
+
 @pytest.mark.parametrize("kind", ["i", "li", "cubali"])
 @pytest.mark.parametrize("reset", ["hard", "soft"])
 def test_a_threshold_of_an_integrator(tmp_path: Path, kind: str, reset: str) -> None:

@@ -1,10 +1,10 @@
-"""Norse's neurons: its own where it is installed, else modules of its names and equations."""
+"""Norse's neurons, spike for spike, and its readouts."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
+import norse.torch as norse
 import numpy as np
 import pytest
 import torch
@@ -12,75 +12,6 @@ from torch import Tensor, nn
 
 import seenn_deploy as sd
 from tests.frontends.torch_agreement import compare, recorded
-
-DT = 0.001
-
-try:
-    import norse.torch as norse
-except ImportError:
-
-    def parameters(**given: float) -> SimpleNamespace:
-        known = {"v_leak": 0.0, "v_th": 1.0, "v_reset": 0.0, **given}
-        return SimpleNamespace(**{n: torch.as_tensor(v) for n, v in known.items()})
-
-    class SNN(nn.Module):
-        """Over (T, N, ..): spikes of all timesteps, and the last state."""
-
-        __module__ = "norse.torch.module.snn"
-
-        def __init__(self, p: Any, dt: float = DT) -> None:
-            super().__init__()
-            self.p, self.dt = p, dt
-
-        def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-            spikes = []
-            for frame in x:
-                spike, state = self.step(frame, state)
-                spikes.append(spike)
-            return torch.stack(spikes), state
-
-    class LIF(SNN):
-        __module__ = "norse.torch.module.lif"
-
-        def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
-            p = self.p
-            v, i = state or (torch.full_like(x, float(p.v_leak)), torch.zeros_like(x))
-            i = i + x
-            v = v + self.dt * p.tau_mem_inv * ((p.v_leak - v) + i)
-            spike = (v > p.v_th).to(x.dtype)
-            return spike, ((1 - spike) * v + spike * p.v_reset, i - self.dt * p.tau_syn_inv * i)
-
-    class SNNCell(nn.Module):
-        """One timestep."""
-
-        __module__ = "norse.torch.module.snn"
-
-        def __init__(self, p: Any, dt: float = DT) -> None:
-            super().__init__()
-            self.p, self.dt = p, dt
-
-    class LIFBoxCell(SNNCell):
-        __module__ = "norse.torch.module.lif_box"
-
-        def forward(self, x: Tensor, v: Any = None) -> tuple[Tensor, Tensor]:
-            p = self.p
-            v = torch.full_like(x, float(p.v_leak)) if v is None else v
-            v = v + self.dt * p.tau_mem_inv * (x + p.v_leak - v)
-            spike = (v > p.v_th).to(x.dtype)
-            return spike, (1 - spike) * v + spike * p.v_reset
-
-    class IAFCell(SNNCell):
-        __module__ = "norse.torch.module.iaf"
-
-        def forward(self, x: Tensor, v: Any = None) -> tuple[Tensor, Tensor]:
-            v = x + (self.p.v_reset if v is None else v)
-            spike = (v > self.p.v_th).to(x.dtype)
-            return spike, (1 - spike) * v + spike * self.p.v_reset
-
-    norse: Any = SimpleNamespace(
-        LIF=LIF, LIFBoxCell=LIFBoxCell, IAFCell=IAFCell, LIFParameters=parameters,
-        LIFBoxParameters=parameters, IAFParameters=parameters,
-    )  # fmt: skip
 
 
 def tensors(**values: float) -> dict[str, Tensor]:
@@ -136,6 +67,46 @@ def test_norse(net: nn.Module) -> None:
     layers = {n: np.moveaxis(s if cells else s[0], 0, 1) for n, s in seen.items()}
     found, _ = compare(graph, np.moveaxis(x.numpy(), 0, 1)[..., None, None], layers)
     assert found.errors == 0 and found.silent == () and found.near >= 10
+
+
+class LeakyReadout(nn.Module):
+    def __init__(self, cells: bool) -> None:
+        super().__init__()
+        self.cells, self.fc1, self.fc2 = cells, nn.Linear(12, 30), nn.Linear(30, 4)
+        self.lif = norse.LIFCell() if cells else norse.LIF()
+        self.li = norse.LICell() if cells else norse.LI()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.cells:
+            return self.li(self.fc2(self.lif(8 * self.fc1(x))[0]))[0]
+        first = second = None
+        out = []
+        for frame in x:
+            spikes, first = self.lif(8 * self.fc1(frame), first)
+            potential, second = self.li(self.fc2(spikes), second)
+            out.append(potential)
+        return torch.stack(out)
+
+
+@pytest.mark.parametrize("cells", [True, False])
+def test_a_leaky_integrator_reads_out(cells: bool) -> None:
+    torch.manual_seed(4)
+    net, x = LeakyReadout(cells), frames(n=20, T=12)
+    graph = sd.import_model(net, x)
+    assert graph.readout.tau == pytest.approx(0.9) and graph.readout.tau_syn == pytest.approx(0.8)
+    data = np.moveaxis(x.numpy(), 0, 1)[..., None, None]
+    run = sd.simulate(sd.compile(graph), data, full_trace=True)
+    with torch.no_grad():
+        potentials = np.moveaxis(net(x).numpy(), 0, 1)
+    assert potentials.std() > 0.1
+    np.testing.assert_allclose(run.logits, potentials, atol=1e-5)
+
+
+def test_a_readout_that_does_not_rest_at_0_is_refused() -> None:
+    net = LeakyReadout(True)
+    net.li = norse.LICell(norse.LIParameters(v_leak=torch.tensor(0.5)))
+    with pytest.raises(sd.SeennError, match=r"li \(LICell\).*v_leak other than 0"):
+        sd.import_model(net, frames(2))
 
 
 def test_a_leak_beside_a_synaptic_current_is_refused() -> None:

@@ -37,7 +37,7 @@ def everything(coding: Any = "direct", T: int = 5, seed: int = 0) -> SpikingGrap
         Sum("a+b+c+a", SHAPE),
         neurons("d", SHAPE, tau_syn=0.25, reset="soft", reset_by=0.25, comparison=">="),
         neurons("e", (6,), tau_syn=1.0, tau=0.0, v_init=0.25),
-        Readout("logits", (4,), exact_weights(rng, (4,)), tau=0.75),
+        Readout("logits", (4,), exact_weights(rng, (4,)), tau=0.75, tau_syn=0.5),
     ]
     edges = [
         edge("input", "a", conv(rng, 2)),
@@ -104,7 +104,8 @@ def shuffled(seed: int, T: int = 4) -> SpikingGraph:
         if k and rng.random() < 0.6:
             edges += adds(f"s{k}", *(n.name for n in nodes[1:] if rng.random() < 0.5), name)
             nodes.append(Sum(f"s{k}", SHAPE))
-    nodes.append(Readout("logits", (4,), tau=float(rng.choice([1.0, 0.5]))))
+    tau, tau_syn = rng.choice([1.0, 0.5]), rng.choice([0.0, 0.25])
+    nodes.append(Readout("logits", (4,), tau=float(tau), tau_syn=float(tau_syn)))
     edges.append(edge(nodes[-2].name, "logits", dense(rng, SHAPE, 4)))
     edges.append(lagged(str(rng.choice(cells)), "logits", dense(rng, SHAPE, 4), 1))
     return SpikingGraph(nodes, edges, T)

@@ -63,7 +63,7 @@ def _node(node: Node, fan_in: int, rng: Rng, extreme: bool) -> Node:
     if isinstance(node, Readout):
         tau = node.tau if node.tau == 1 else int(rng.integers(4096)) / 4096
         bias = rng.integers(-100, 100, node.bias.shape).astype(np.int32)
-        return replace(node, bias=bias, tau=tau)
+        return replace(node, bias=bias, tau=tau, tau_syn=1111 / 4096 if node.tau_syn else 0.0)
     exponent = int(rng.integers(0, 8)) if extreme else int(rng.integers(0, 3))
     bias = rng.integers(-(2**12), 2**12, node.bias.shape) << exponent
     largest = LIMIT if extreme else 64 * 100

@@ -113,10 +113,11 @@ class _Sample:
     def _sum(self, node: Sum, a: np.ndarray, _: Any) -> Any:
         return None, a
 
-    def _readout(self, node: Readout, a: np.ndarray, z: Any) -> Any:
-        z = np.zeros(node.shape, self.kind) if z is None else z
-        z = self._kept(z, node.tau) + a + node.bias.astype(self.kind)
-        return z, z
+    def _readout(self, node: Readout, a: np.ndarray, state: Any) -> Any:
+        u, z = state or (np.zeros(node.shape, self.kind), np.zeros(node.shape, self.kind))
+        u = self._kept(u, node.tau_syn) + a + node.bias.astype(self.kind)
+        z = self._kept(z, node.tau) + u
+        return (u, z), z
 
     def _neurons(self, node: Population, a: np.ndarray, state: Any) -> Any:
         if state is None:

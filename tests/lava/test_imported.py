@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 import seenn_deploy as sd
 from seenn_deploy.exits.confidence import Confidence
-from tests.frontends.test_torch_norse import Cells, Streams, frames
+from tests.frontends.test_torch_norse import Cells, LeakyReadout, Streams, frames
 from tests.frontends.test_torch_tutorials import CSNN, Downsampling
 from tests.frontends.torch_agreement import train
 from tests.frontends.torch_networks import CLASSES, JellyNet, LeakyNet, RecurrentNet
@@ -62,7 +63,7 @@ def test_a_network_of_one_channel(make: Any) -> None:
     verified(make().eval(), torch.rand(8, 1, 8, 8))
 
 
-@pytest.mark.parametrize("make", [Streams, Cells])
+@pytest.mark.parametrize("make", [Streams, Cells, partial(LeakyReadout, cells=True)])
 def test_norse(make: Any) -> None:
     torch.manual_seed(0)
     verified(make(), frames(n=8, T=4))

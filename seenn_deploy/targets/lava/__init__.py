@@ -35,7 +35,7 @@ from seenn_deploy.policies import network as policy_network
 from seenn_deploy.program import Program
 from seenn_deploy.targets.lava import policy, ranges
 
-FORMAT, VERSION = "seenn-deploy lava bundle", 3
+FORMAT, VERSION = "seenn-deploy lava bundle", 4
 TAGS = {"float32": "floating_pt", "int8": "fixed_pt"}
 WEIGHTS = "weights.npz"
 SOURCES = Path(__file__).parent / "bundle"
@@ -175,8 +175,9 @@ def _node(node: Node, depth: int, arrays: dict[str, Array], integers: bool) -> d
         values = _whole_neurons(node) if integers else _neurons(node)
         return {**common, "kind": "population", **values, "bias": key, "bias_exp": exponent}
     arrays[key] = node.bias.astype(np.int32) if integers else node.bias
-    tau = ranges.share(node.tau) if integers else node.tau
-    return {**common, "kind": "readout", "tau": tau, "bias": key}
+    kept = {"tau": node.tau, "tau_syn": node.tau_syn}
+    kept = {name: ranges.share(x) if integers else x for name, x in kept.items()}
+    return {**common, "kind": "readout", **kept, "bias": key}
 
 
 def _neurons(node: Population) -> dict[str, Any]:

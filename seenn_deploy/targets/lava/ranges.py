@@ -119,6 +119,7 @@ def _check_leak(node: Population | Readout, name: str, tau: float) -> None:
 
 def _check_readout(node: Readout) -> None:
     _check_leak(node, "tau", node.tau)
+    _check_leak(node, "tau_syn", node.tau_syn)
     bias = _integers(f"{node.name}: bias", node.bias)
     if not _within(bias, -BITS_32, BITS_32):
         _fail(f"{node.name}: bias {np.abs(bias).max()}", f"32 bits, {BITS_32}")

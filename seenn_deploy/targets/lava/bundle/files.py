@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-FORMAT, VERSION = "seenn-deploy lava bundle", 3
+FORMAT, VERSION = "seenn-deploy lava bundle", 4
 RESULT = "run.json"
 
 

@@ -143,6 +143,7 @@ class Builder:
             samples=len(self.frames),
             timesteps=self.spec["T"],
             tau=node["tau"],
+            tau_syn=node["tau_syn"],
             full_trace=self.options.full_trace,
             drain=self.options.drain,
             file=str(self._file("seen")),

@@ -12,7 +12,9 @@ from processes.waves import TOKEN, VERDICT
 
 
 class ExitController(AbstractProcess):
-    """``z = tau z + a + bias`` at every wave, from 0 at a sample's first; then the exit rule.
+    """``u = tau_syn u + a + bias``, ``z = tau z + u`` at every wave; then the exit rule.
+
+    Both are 0 before a sample's first wave.
 
     One step later the verdict leaves through ``verdict_out``: the sample, its timestep, whether it
     has stopped, and the class with the largest logit. A sample stops where the rule says so, or
@@ -29,6 +31,8 @@ class ExitController(AbstractProcess):
         Of a sample at most.
     tau : number
         Share of the logits that a wave leaves, 1 by default; in fixed point 4096 times it.
+    tau_syn : number
+        The same of the synaptic current, 0 by default.
     full_trace : bool
         All `timesteps` come, also after the exit.
     drain : bool
@@ -46,6 +50,7 @@ class ExitController(AbstractProcess):
         samples: int,
         timesteps: int,
         tau: float | None = None,
+        tau_syn: float = 0,
         full_trace: bool = False,
         drain: bool = False,
         file: str | None = None,
@@ -57,6 +62,7 @@ class ExitController(AbstractProcess):
             samples=samples,
             timesteps=timesteps,
             tau=tau,
+            tau_syn=tau_syn,
             full_trace=full_trace,
             drain=drain,
             file=file,

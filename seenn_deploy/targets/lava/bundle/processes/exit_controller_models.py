@@ -26,8 +26,10 @@ class Controlling(PyLoihiProcessModel):
         super().__init__(proc_params)
         self.rule, self.samples = proc_params["rule"], proc_params["samples"]
         self.full, self.drain = proc_params["full_trace"], proc_params["drain"]
-        self.timesteps, self.tau = proc_params["timesteps"], proc_params["tau"]
+        self.timesteps = proc_params["timesteps"]
+        self.tau, self.tau_syn = proc_params["tau"], proc_params["tau_syn"]
         self.z = np.zeros(proc_params["shape"], self.kind)
+        self.u = np.zeros_like(self.z)
         self.entry = seen(self.z.size, self.kind)
         self.record = Recorder(proc_params["file"])
         self.exit = 0
@@ -49,15 +51,13 @@ class Controlling(PyLoihiProcessModel):
 
     def _accumulate(self, t: int, current: np.ndarray) -> None:
         if t == 1:
-            self.z[:] = 0
+            self.u[:], self.z[:] = 0, 0
             self.exit = 0
-        elif self.tau is not None:
-            self._leak()
-        self.z += current
-        self.z += self.bias
+        self.u = self._kept(self.u, self.tau_syn) + current + self.bias
+        self.z = (self.z if self.tau is None else self._kept(self.z, self.tau)) + self.u
 
-    def _leak(self) -> None:
-        """Keep the share `tau` of the logits."""
+    def _kept(self, state: np.ndarray, share: float) -> np.ndarray:
+        """What a wave leaves of a state."""
         raise NotImplementedError
 
     def _judge(self, t: int, last: int, sample: int) -> None:
@@ -88,8 +88,8 @@ class PyExitControllerFloat(Controlling):
     bias: np.ndarray = LavaPyType(np.ndarray, float)
     done: np.ndarray = LavaPyType(np.ndarray, np.int32)
 
-    def _leak(self) -> None:
-        self.z *= self.tau
+    def _kept(self, state: np.ndarray, share: float) -> np.ndarray:
+        return state * share
 
 
 @implements(proc=ExitController, protocol=LoihiProtocol)
@@ -105,6 +105,6 @@ class PyExitControllerFixed(Controlling):
     bias: np.ndarray = LavaPyType(np.ndarray, np.int32)
     done: np.ndarray = LavaPyType(np.ndarray, np.int32)
 
-    def _leak(self) -> None:
+    def _kept(self, state: np.ndarray, share: float) -> np.ndarray:
         """Rounds toward zero, as the neurons' leaks do."""
-        self.z[:] = np.sign(self.z) * (np.abs(self.z) * self.tau >> 12)
+        return np.sign(state) * (np.abs(state) * int(share) >> 12)
