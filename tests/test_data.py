@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import tracemalloc
 import zipfile
@@ -246,6 +247,15 @@ def test_for_program_refuses_a_set_of_another_program() -> None:
     images = data.from_array(EXPECTED, shape=SHAPE)
     with refused("images: opened for another program .*open it again"):
         data.for_program(small_program(), images)
+
+
+def test_for_program_refuses_a_set_that_was_normalised_otherwise() -> None:
+    program, std = small_program((-math.inf, math.inf)), (0.5, 0.5, 0.5)
+    images = data.for_program(program, PIXEL_DATA, mean=(0.1, 0.2, 0.3), std=std)
+    again = data.for_program(program, images, mean=(0.1, 0.2, 0.3), std=std)
+    np.testing.assert_array_equal(everything(again), everything(images))
+    with refused("images: opened for another program"):
+        data.for_program(program, images, mean=(0.1, 0.2, 0.4), std=std)
 
 
 # --- values --------------------------------------------------------------------------------------

@@ -157,6 +157,8 @@ class NormOfSum(nn.Module):
         self.stem, self.act1, self.act2 = nn.Conv2d(3, 6, 3), LIFSpike(0.3), LIFSpike(0.3)
         self.left, self.right = nn.Conv2d(6, 4, 3), nn.Conv2d(6, 4, 3)
         self.bn, self.fc = nn.BatchNorm2d(4), nn.Linear(16, 5)
+        assert self.bn.running_mean is not None
+        nn.init.uniform_(self.bn.running_mean, -0.8, 0)
 
     def forward(self, x: Tensor) -> Tensor:
         s = self.act1(torch.stack([self.stem(x)] * 3, dim=1)).flatten(0, 1)

@@ -167,6 +167,31 @@ def test_votes_are_averaged() -> None:
         assert np.abs(run.logits[:, -1] - 4 * net(x).numpy()).max() < 1e-5
 
 
+class Looped(nn.Module):
+    """A loop over timesteps that adds up what a linear layer with a bias makes of spikes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1, self.sn, self.fc2 = nn.Linear(16, 12), sjn.IFNode(), nn.Linear(12, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        sj.reset_net(self)
+        out: Tensor | int = 0
+        for _ in range(3):
+            out = out + self.fc2(self.sn(self.fc1(x.flatten(1))))
+        assert isinstance(out, Tensor)
+        return out
+
+
+def test_a_bias_is_added_once_a_timestep() -> None:
+    torch.manual_seed(2)
+    net, x = Looped().eval(), torch.rand(8, 1, 4, 4)
+    graph = sd.import_model(net, x[:2])
+    run = sd.simulate(sd.compile(graph), x.numpy().reshape(8, *graph.source.shape), full_trace=True)
+    with torch.no_grad():
+        np.testing.assert_allclose(run.logits[:, -1], net(x).numpy(), atol=1e-5)
+
+
 class Downsampling(nn.Module):
     """A residual block that halves its maps: a strided 1x1 convolution beside two others."""
 
