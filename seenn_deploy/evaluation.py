@@ -22,8 +22,9 @@ from seenn_deploy.graph import Array
 from seenn_deploy.program import Program
 from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.simulator.result import RunResult
-from seenn_deploy.sweeps.points import distinct_thresholds
+from seenn_deploy.sweeps.points import OperatingPoints, distinct_thresholds
 
+_ROUNDING = 1e-6  # of a number of samples
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999)
 
 
@@ -223,15 +224,18 @@ def _policy_energy(run: RunResult, cost: str | Path) -> float | None:
 def _as_accurate(table: _Table, logits: Array, accuracy: float) -> Point | None:
     """SEENN-I at the cheapest of all thresholds that reaches an accuracy."""
     steps = np.arange(1, logits.shape[1])
-    distinct = distinct_thresholds(Confidence().score(logits[:, :-1], steps))
+    scores = Confidence().score(logits[:, :-1], steps)
+    distinct = distinct_thresholds(scores)
     spread = np.linspace(0, len(distinct) - 1, min(len(distinct), 1000)).astype(int)
     picked = distinct[spread]
-    found = [
-        table.point("SEENN-I", alpha, exit_steps(Confidence(float(alpha)), logits))
-        for alpha in np.append(picked[picked > 0], 1.0)
-    ]
-    enough = [p for p in found if p.accuracy >= accuracy]
-    return min(enough, key=lambda p: p.energy, default=None)
+    alphas = np.append(picked[picked > 0], 1.0)
+    points = OperatingPoints.of_scores(scores, alphas)
+    right, energy = points.sums(table.correct), points.sums(table.energy)
+    enough = np.flatnonzero(right >= accuracy * len(logits) - _ROUNDING)
+    if not len(enough):
+        return None
+    alpha = float(alphas[enough[energy[enough].argmin()]])
+    return table.point("SEENN-I", alpha, exit_steps(Confidence(alpha), logits))
 
 
 def _confidence(alpha: float) -> Confidence:
