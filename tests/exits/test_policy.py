@@ -205,16 +205,37 @@ def test_a_network_of_another_tool_has_one_score_an_exit(
         sd.compile(graph, Policy(plain(tmp_path / "three.onnx", choices=(1, 2, 4))))
 
 
-def test_operators_of_other_tools(tmp_path: Path) -> None:
-    """Defaults that a file leaves out, factors of Gemm, constants on either side."""
+def assert_read(path: Path, nodes: list[Any], constants: dict[str, Any], opset: int = 17) -> None:
+    """A network over images (3, 5, 5) gives onnxruntime's four scores."""
     import onnx
     import onnxruntime
     from onnx import helper, numpy_helper
 
+    real = onnx.TensorProto.FLOAT
+    graph = helper.make_graph(
+        nodes, "policy",
+        [helper.make_tensor_value_info("image", real, ["n", 3, 5, 5])],
+        [helper.make_tensor_value_info("scores", real, ["n", 4])],
+        [numpy_helper.from_array(np.asarray(v, np.float32), k) for k, v in constants.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    model.ir_version = 8
+    onnx.save(model, path)
+    network = lower(Policy(path))
+    assert network is not None
+    x = np.random.default_rng(1).random((5, 3, 5, 5), np.float32)
+    (expected,) = onnxruntime.InferenceSession(path).run(None, {"image": x})
+    np.testing.assert_allclose(network.scores(x), expected, rtol=1e-4, atol=1e-3)
+
+
+def test_operators_of_other_tools(tmp_path: Path) -> None:
+    """Defaults that a file leaves out, factors of Gemm, constants on either side, pools."""
+    from onnx import helper
+
     rng = np.random.default_rng(0)
     constants = {
         "scale": rng.random(3), "shift": rng.random(3), "mean": rng.random(3),
-        "var": np.array([1e-5, 1e-4, 1.0]), "c": rng.random((3, 1, 1)), "d": 2 + rng.random(()),
+        "var": [1e-5, 1e-4, 1.0], "c": rng.random((3, 1, 1)), "d": 2 + rng.random(()),
         "weight": rng.normal(size=(12, 4)), "bias": rng.normal(size=4),
     }  # fmt: skip
     nodes = [
@@ -223,25 +244,24 @@ def test_operators_of_other_tools(tmp_path: Path) -> None:
         helper.make_node("Div", ["x2", "d"], ["x3"]),
         helper.make_node("Mul", ["c", "x3"], ["x4"]),
         helper.make_node("Add", ["x4", "d"], ["x5"]),
-        helper.make_node("Flatten", ["x5"], ["x6"]),
-        helper.make_node("Gemm", ["x6", "weight", "bias"], ["scores"], alpha=0.5, beta=3.0),
+        helper.make_node("AveragePool", ["x5"], ["x6"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Flatten", ["x6"], ["x7"]),
+        helper.make_node("Gemm", ["x7", "weight", "bias"], ["scores"], alpha=0.5, beta=3.0),
     ]
-    real = onnx.TensorProto.FLOAT
-    graph = helper.make_graph(
-        nodes, "policy",
-        [helper.make_tensor_value_info("image", real, ["n", 3, 2, 2])],
-        [helper.make_tensor_value_info("scores", real, ["n", 4])],
-        [numpy_helper.from_array(v.astype(np.float32), k) for k, v in constants.items()],
-    )  # fmt: skip
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-    model.ir_version = 8
-    onnx.save(model, tmp_path / "net.onnx")
-    network = lower(Policy(tmp_path / "net.onnx"))
-    assert network is not None
-    x = rng.random((5, 3, 2, 2), np.float32)
-    session = onnxruntime.InferenceSession(tmp_path / "net.onnx")
-    (expected,) = session.run(None, {"image": x})
-    np.testing.assert_allclose(network.scores(x), expected, rtol=1e-4, atol=1e-3)
+    assert_read(tmp_path / "net.onnx", nodes, constants)
+
+
+def test_bounds_of_older_files_are_attributes(tmp_path: Path) -> None:
+    from onnx import helper
+
+    rng = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("Clip", ["image"], ["x1"], min=0.4, max=0.6),
+        helper.make_node("Flatten", ["x1"], ["x2"]),
+        helper.make_node("Gemm", ["x2", "weight", "bias"], ["scores"]),
+    ]
+    constants = {"weight": rng.normal(size=(75, 4)), "bias": rng.normal(size=4)}
+    assert_read(tmp_path / "net.onnx", nodes, constants, opset=10)
 
 
 def test_networks_of_other_tools_that_are_refused(tmp_path: Path) -> None:

@@ -119,9 +119,10 @@ def frames(seed: int = 1) -> np.ndarray:
 
 def test_the_sidecar_has_what_nir_has_no_place_for(tmp_path: Path) -> None:
     graph = network(reset="soft", v_init=0.5, comparison=">=")
-    program = compile(graph, Confidence(0.8))
+    program = compile(graph, Confidence(0.8), schedule="gated")
     path = export(program, tmp_path)
     again = import_model(path)
+    assert again.provenance["schedule"] == "gated"
     assert again.provenance["exit_rule"] == program.exit_rule.to_dict()
     assert compile(again).fingerprint == program.fingerprint
     changed = findings(tmp_path, "approximated")
@@ -134,6 +135,8 @@ def test_recordings_may_be_binned_anew(tmp_path: Path) -> None:
     path = export(compile(network()), tmp_path)
     graph = import_model(path, T=30, step_us=1000.0, counts_events=True)
     assert (graph.T, graph.source.step_us, graph.source.counts_events) == (30, 1000.0, True)
+    counted = import_model(path, counts_events=True)
+    assert (counted.T, counted.source.step_us, counted.source.counts_events) == (10, 0.0, True)
     with pytest.raises(ModelError, match=r"dt = 0.1, but its sidecar"):
         import_model(path, dt=0.1)
 
