@@ -121,6 +121,8 @@ def check(
         raise DataError(f"no exit rules to sweep; there are {', '.join(RULES)}")
     for rule in rules:
         parameter_of(rule)
+    if program.T == 1:
+        raise DataError("the program runs a single timestep, there is no exit to sweep")
     if thresholds < 2:
         raise DataError(f"thresholds = {thresholds}: give at least 2, the two ends")
     if bootstrap < 1:

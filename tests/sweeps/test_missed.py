@@ -1,8 +1,14 @@
-"""A choice that does not hold on the samples reported, or not with what its schedule wastes."""
+"""Sweeps without a choice, or with one that does not hold on the samples reported."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from seenn_deploy import reports
+from seenn_deploy.errors import DataError
+from seenn_deploy.graph import SpikingGraph
 from seenn_deploy.sweeps.sweep import sweep
 from tests.sweeps.test_sweep import PROGRAM, random_run
 
@@ -27,3 +33,10 @@ def test_a_budget_is_missed_by_what_speculation_wastes() -> None:
     assert eager.missed.startswith(f"{total:.4g} uJ a sample with what is wasted")
     assert f"{total:.3g} in all" in dict(reports.sweep_notes(eager, "", ""))["wasted"]
     assert not sweep(run, PROGRAM, energy_budget=2 * budget, schedule="gated", bootstrap=2).missed
+
+
+def test_a_single_timestep_has_no_exit_to_sweep() -> None:
+    graph = PROGRAM.graph
+    once = replace(PROGRAM, graph=SpikingGraph(graph.order, graph.projections, 1))
+    with pytest.raises(DataError, match="a single timestep"):
+        sweep(random_run(0, 9), once)
