@@ -143,6 +143,39 @@ def test_a_convolution_s_sum_wraps_at_24_bits() -> None:
     assert_equal_to_oracle(program_of(graph, images), images)
 
 
+def filtering(weight: int, tau: float, tau_syn: float) -> SpikingGraph:
+    """One neuron with a synaptic current that an event drives, and one that nothing drives."""
+    rows = np.array([[weight], [0]], np.int32)
+    still = np.zeros(2, np.int32)
+    return SpikingGraph(
+        [
+            Source("in", (1, 1, 1), "events"),
+            Population("a", (2,), tau=tau, v_threshold=131071, bias=still, tau_syn=tau_syn),
+            sd.graph.Readout("out", (1,), np.zeros(1, np.int32)),
+        ],
+        [
+            sd.graph.Projection("in", "a", (sd.graph.Dense(rows),)),
+            sd.graph.Projection("a", "out", (sd.graph.Dense(np.ones((1, 2), np.int16)),)),
+        ],
+        T=3,
+    )
+
+
+def test_a_neuron_whose_current_is_gone_is_active_while_it_has_a_potential() -> None:
+    images = np.array([1, 0, 0], np.float32).reshape(1, 3, 1, 1, 1)
+    run = assert_equal_to_oracle(program_of(filtering(1, 1.0, 1 / 4096), images), images)
+    assert run.counts.updates_active[0, 0].tolist() == [1, 1, 1]
+    assert run.v["a"][0, :, 0].tolist() == [64, 64, 64]
+
+
+def test_a_synaptic_current_that_saturates_is_counted() -> None:
+    """78125 << 6 is 5000000: it fits once, not twice."""
+    images = np.ones((1, 3, 1, 1, 1), np.float32)
+    run = assert_equal_to_oracle(program_of(filtering(-78_125, 0.0, 1.0), images), images)
+    assert run.counts.saturated[0, 0].tolist() == [0, 1, 1]
+    assert run.v["a"][0, :, 0].tolist() == [-5_000_000, 1 - (1 << 23), 1 - (1 << 23)]
+
+
 def test_what_wraps_and_saturates_is_counted() -> None:
     """One neuron whose current wraps, one that sinks to the lowest state, one at ease."""
     graph = SpikingGraph(
