@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from seenn_deploy.cli.options import new_file
+
 if TYPE_CHECKING:
     from seenn_deploy.training.loop import Log, Recipe
     from seenn_deploy.training.tasks import Architecture
@@ -58,7 +60,8 @@ _RUN = _together(
     click.option("--augment", type=click.Choice(["crop-flip", "crop", "none"]),
                  default="crop-flip", show_default=True),
     click.option("--resume", is_flag=True, help="Go on with a run that was cut off."),
-    click.option("--plot", type=click.Path(path_type=Path), help="Draw the log into this PNG."),
+    click.option("--plot", type=click.Path(path_type=Path), callback=new_file,
+                 help="Draw the log into this PNG."),
 )  # fmt: skip
 _NETWORK = _together(
     click.option("--model", default="resnet19", show_default=True,

@@ -64,7 +64,7 @@ class Architecture:
         Raises
         ------
         ModelError
-            When it does not exist, or `init` does not fit it.
+            When it does not exist, cannot take samples of this size, or `init` does not fit it.
         """
         torch.manual_seed(seed)
         neuron = {k: getattr(self, k) for k in ("tau", "v_threshold", "surrogate", "gamma")}
@@ -72,6 +72,7 @@ class Architecture:
         if kind.shape[2] != size and self.model.startswith("vggsnn"):
             raise ModelError(f"{self.model} takes square frames, the data is {kind.shape}")
         net = models.build(self.model, classes, kind.shape[0], self.width, self.T, size, **neuron)
+        _check_size(net, self.model, kind)
         if self.init is not None:
             load_weights(net, self.init)
         return net
@@ -79,6 +80,24 @@ class Architecture:
     def about(self, kind: Kind, classes: int) -> dict[str, Any]:
         """What has to agree on resuming."""
         return {**vars(self), "classes": classes, "input_shape": list(kind.shape)}
+
+
+def _check_size(net: nn.Module, model: str, kind: Kind) -> None:
+    """Refuse samples whose paths through the network would not meet: strides round up, pools down.
+
+    Raises
+    ------
+    ModelError
+        Naming the size.
+    """
+    try:
+        with torch.no_grad():
+            net.eval()(torch.zeros(1, *kind.shape))
+    except RuntimeError as error:
+        size = "x".join(map(str, kind.shape[1:]))
+        raise ModelError(
+            f"{model} cannot take samples of {size} ({error}); crop or pad them, e.g. to 32x32"
+        ) from None
 
 
 def load_weights(network: nn.Module, path: str | Path) -> None:

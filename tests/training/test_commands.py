@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -63,6 +64,11 @@ def test_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "vgg16" in refused(capsys, *train, "--model", "lenet")
     assert "no labels" in refused(capsys, "train", "snn", "--data", _bare(tmp_path), "-o", out)
     assert "none.pth: no such file" in refused(capsys, *train, "--init", "none.pth")
+    odd = np.zeros((4, 10, 10, 3), np.uint8)
+    np.savez(tmp_path / "odd.npz", x=odd, y=[0, 1, 0, 1])
+    uneven = ("train", "snn", "--data", tmp_path / "odd.npz", "-o", out, *SMALL)
+    assert "resnet8 cannot take samples of 10x10" in refused(capsys, *uneven)
+    assert "is a folder" in refused(capsys, *train, "--plot", tmp_path)
     invoke(*train)
     assert "add --resume" in refused(capsys, *train)
     assert "is a run with width 0.125, not 0.25" in refused(
@@ -78,8 +84,6 @@ def test_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 
 def _bare(folder: Path) -> Path:
-    import numpy as np
-
     np.savez(folder / "bare.npz", x=np.zeros((4, 8, 8, 3), np.uint8))
     return folder / "bare.npz"
 
