@@ -263,10 +263,13 @@ def histogram_text(histogram: Mapping[str, int]) -> str:
 
 def _even_rows(cells: list[str], gap: str) -> list[list[str]]:
     """As few rows as `A_ROW` and `BESIDE` allow, about as long as each other."""
-    fitting = (BESIDE + len(gap)) // (max(map(len, cells)) + len(gap))
-    rows = -(-len(cells) // max(1, min(A_ROW, fitting)))
-    a_row = -(-len(cells) // rows)
-    return [cells[i : i + a_row] for i in range(0, len(cells), a_row)]
+    n = len(cells)
+    for count in range(-(-n // A_ROW), n):
+        a_row = -(-n // count)
+        rows = [cells[i : i + a_row] for i in range(0, n, a_row)]
+        if all(len(gap.join(row)) <= BESIDE for row in rows):
+            return rows
+    return [[cell] for cell in cells]
 
 
 def quantized_tables(program: Program, changes: PrecisionReport | None) -> Iterator[Table]:

@@ -82,6 +82,8 @@ def test_exits_of_many_samples_stay_whole() -> None:
     shown = reports.histogram_text({str(t): 123_456 for t in range(1, 11)}).splitlines()
     assert [line.count("t=") for line in shown] == [3, 3, 3, 1]
     assert reports.histogram_text({str(t): 9999 for t in range(1, 5)}).count("\n") == 1
+    uneven = {"1": 27, "2": 161, "3": 12, "4": 0}
+    assert reports.histogram_text(uneven).count("\n") == 0
     assert max(map(len, shown)) <= reports.BESIDE
 
 

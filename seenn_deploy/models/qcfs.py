@@ -213,7 +213,7 @@ def build(
     Raises
     ------
     ModelError
-        For a name that does not exist, or sizes below 1.
+        For a name that does not exist, sizes below 1, or images that VGG-16 pools away.
     """
     for what, value in (("classes", classes), ("in_channels", in_channels), ("levels", levels)):
         if value < 1:
@@ -226,6 +226,9 @@ def build(
         return ResNet(row, blocks, classes, in_channels, levels)
     if name == "vgg16":
         stages = [[scaled(c, width) for c in stage] for stage in VGG16]
+        if input_size < 2 ** len(stages):
+            low = 2 ** len(stages)
+            raise ModelError(f"vgg16 takes images of at least {low}x{low}, not {input_size}")
         return VGG(stages, classes, in_channels, levels, scaled(4096, width), input_size)
     raise ModelError(
         f"QCFS model {name!r} does not exist; there are {', '.join(RESNETS)} and vgg16"

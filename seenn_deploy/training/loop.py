@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from seenn_deploy import folders
-from seenn_deploy.errors import DataError, ProgramError, TrainingError
-from seenn_deploy.training.data import AUGMENTS, Augment, DataSet, batches
+from seenn_deploy.errors import DataError, ModelError, ProgramError, TrainingError
+from seenn_deploy.training.data import AUGMENTS, Augment, DataSet, Kind, batches
 
 STATE, LOG, ABOUT = "state.pt", "log.jsonl", "train.json"
 FORMAT, VERSION = "seenn-deploy training", 1
@@ -194,6 +194,24 @@ def _check_finite(network: nn.Module, epoch: int, out: Path) -> None:
 def _diverged(what: str, epoch: int, out: Path) -> TrainingError:
     kept = f"the checkpoint of epoch {epoch} is kept in {out}" if epoch else "nothing was written"
     return TrainingError(f"{what} in epoch {epoch + 1}; {kept}; lower the learning rate (--lr)")
+
+
+def check_size(net: nn.Module, model: str, kind: Kind) -> None:
+    """Refuse samples whose paths through the network would not meet: strides round up, pools down.
+
+    Raises
+    ------
+    ModelError
+        Naming the size.
+    """
+    try:
+        with torch.no_grad():
+            net.eval()(torch.zeros(1, *kind.shape))
+    except RuntimeError as error:
+        size = "x".join(map(str, kind.shape[1:]))
+        raise ModelError(
+            f"{model} cannot take samples of {size} ({error}); crop or pad them, e.g. to 32x32"
+        ) from None
 
 
 # --- a run's folder ------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from seenn_deploy.building import default_normalization
 from seenn_deploy.errors import DataError
 from seenn_deploy.models import qcfs
 from seenn_deploy.training.data import DataSet, Kind, Normalization, load
-from seenn_deploy.training.loop import Log, Recipe, Task, as_bytes, cpu_state, fit
+from seenn_deploy.training.loop import Log, Recipe, Task, as_bytes, check_size, cpu_state, fit
 
 MODEL = "model.pth"
 
@@ -129,6 +129,7 @@ def train_ann(
     net = qcfs.build(
         architecture.model, classes, channels, architecture.width, architecture.levels, height
     )
+    check_size(net, architecture.model, train.kind)
     about = {
         "what": "ann", **vars(architecture), "classes": classes,
         "input_shape": [channels, height, width], "data": train.name, "mean": normalization.mean,

@@ -21,7 +21,7 @@ from seenn_deploy.policies import writing
 from seenn_deploy.program import Program
 from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.training.data import DataSet, Kind, Normalization, find_kind, load
-from seenn_deploy.training.loop import Log, Recipe, Task, as_bytes, cpu_state, fit
+from seenn_deploy.training.loop import Log, Recipe, Task, as_bytes, check_size, cpu_state, fit
 from seenn_deploy.training.policy import (
     PolicyModel,
     describe,
@@ -72,7 +72,7 @@ class Architecture:
         if kind.shape[2] != size and self.model.startswith("vggsnn"):
             raise ModelError(f"{self.model} takes square frames, the data is {kind.shape}")
         net = models.build(self.model, classes, kind.shape[0], self.width, self.T, size, **neuron)
-        _check_size(net, self.model, kind)
+        check_size(net, self.model, kind)
         if self.init is not None:
             load_weights(net, self.init)
         return net
@@ -80,24 +80,6 @@ class Architecture:
     def about(self, kind: Kind, classes: int) -> dict[str, Any]:
         """What has to agree on resuming."""
         return {**vars(self), "classes": classes, "input_shape": list(kind.shape)}
-
-
-def _check_size(net: nn.Module, model: str, kind: Kind) -> None:
-    """Refuse samples whose paths through the network would not meet: strides round up, pools down.
-
-    Raises
-    ------
-    ModelError
-        Naming the size.
-    """
-    try:
-        with torch.no_grad():
-            net.eval()(torch.zeros(1, *kind.shape))
-    except RuntimeError as error:
-        size = "x".join(map(str, kind.shape[1:]))
-        raise ModelError(
-            f"{model} cannot take samples of {size} ({error}); crop or pad them, e.g. to 32x32"
-        ) from None
 
 
 def load_weights(network: nn.Module, path: str | Path) -> None:
