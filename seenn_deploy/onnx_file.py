@@ -111,14 +111,19 @@ def read_onnx(path: Path) -> OnnxModel:
 
 def external_files(path: Path) -> list[str]:
     """Names of the files beside it that hold tensors of an ONNX file."""
-    tensors = _parsed(path, load_external_data=False).graph.initializer
+    return _external(_parsed(path, load_external_data=False))
+
+
+def _external(model: Any) -> list[str]:
+    tensors = model.graph.initializer
     return sorted({e.value for t in tensors for e in t.external_data if e.key == "location"})
 
 
 def _load(path: Path) -> Any:
     onnx = _onnx(path)
-    _check_opset(path, _opset(_parsed(path, load_external_data=False)))
-    missing = [name for name in external_files(path) if not (path.parent / name).is_file()]
+    bare = _parsed(path, load_external_data=False)
+    _check_opset(path, _opset(bare))
+    missing = [name for name in _external(bare) if not (path.parent / name).is_file()]
     if missing:
         raise ModelError(
             f"{path}: its weights lie in {missing[0]!r}, which is missing beside it; copy it "

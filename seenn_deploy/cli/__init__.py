@@ -14,8 +14,8 @@ from seenn_deploy.cli.choosing import calibrate_command, sweep_command
 from seenn_deploy.cli.compiling import compile_command, convert_command, inspect_command
 from seenn_deploy.cli.devices import run_command, setup_lava_command, verify_command
 from seenn_deploy.cli.measuring import evaluate_command, simulate_command
+from seenn_deploy.cli.training import train
 from seenn_deploy.errors import SeennError
-from seenn_deploy.training.commands import train
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seenn_deploy.cli.options import FOLDER, JSON, MEAN_STD, size, with_rule
+from seenn_deploy.cli.options import FOLDER, JSON, MEAN_STD, size, together, with_rule
 from seenn_deploy.cli.shared import write_json
 from seenn_deploy.errors import ModelError, SeennError
 from seenn_deploy.loss_report import LossReport, RefusedError
@@ -22,14 +22,23 @@ if TYPE_CHECKING:
     from seenn_deploy.program import Program
 
 
+PROGRAM = together(
+    click.argument("model", type=click.Path(path_type=Path)),
+    click.option("-o", "--out", required=True, type=click.Path(path_type=Path),
+                 help="Output folder."),
+    click.option("--target", multiple=True, help="Also write what this target takes: lava, nir."),
+    with_rule,
+    click.option("--precision", default="float32", show_default=True),
+    click.option("--schedule", default="speculative", show_default=True,
+                 help="pipelined, speculative or gated."),
+)  # fmt: skip
+STRICT = click.option(
+    "--strict", is_flag=True, help="Refuse what import or target can only approximate."
+)
+
+
 @click.command("compile")
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Output folder.")
-@click.option("--target", multiple=True, help="Also write what this target takes: lava, nir.")
-@with_rule
-@click.option("--precision", default="float32", show_default=True)
-@click.option("--schedule", default="speculative", show_default=True,
-              help="pipelined, speculative or gated.")  # fmt: skip
+@PROGRAM
 @click.option("-T", "--timesteps", "T", type=int, help="Default: 4, of converted networks 16.")
 @click.option("--tau", type=float, help="Leak of the LIF neurons; default: 0.5.")
 @click.option("--threshold", "v_threshold", type=float, help="Of the LIF neurons; default: 1.")
@@ -59,8 +68,7 @@ if TYPE_CHECKING:
 @click.option("--no-normalize", is_flag=True, help="The program takes normalised input as it is.")
 @click.option("--calibration", type=click.Path(path_type=Path),
               help="Images on which int8 is compared with float32, layer by layer.")  # fmt: skip
-@click.option("--strict", is_flag=True,
-              help="Refuse what import or target can only approximate.")  # fmt: skip
+@STRICT
 @JSON
 def compile_command(
     model: Path,
@@ -108,11 +116,7 @@ def compile_command(
     with reports.working("compiling"):
         program = sd.compile(graph, rule, precision=precision, schedule=schedule)
     changes = _compare_with_float(graph, program, calibration) if calibration else None
-    with _refusal_into(json_file, program), reports.working(f"writing {out}"):
-        program.save(out, targets=target, strict=strict)
-    _print_compiled(program, out, target)
-    _print_quantized(program, changes)
-    write_json(json_file, _compiled_summary(program, _export_reports(out, target)))
+    _save(program, out, target, strict, json_file, changes)
 
 
 def _imported(
@@ -157,13 +161,7 @@ def _default_rule(graph: SpikingGraph, model: Path) -> ExitRule:
 
 
 @click.command("convert")
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Output folder.")
-@click.option("--target", multiple=True, help="Also write what this target takes: lava, nir.")
-@with_rule
-@click.option("--precision", default="float32", show_default=True)
-@click.option("--schedule", default="speculative", show_default=True,
-              help="pipelined, speculative or gated.")  # fmt: skip
+@PROGRAM
 @click.option("-T", "--timesteps", "T", type=int, help="Default: 16.")
 @click.option("--calibrate", "calibration", type=click.Path(path_type=Path),
               help="Images for the thresholds of an ONNX model; 128 are used.")  # fmt: skip
@@ -172,8 +170,7 @@ def _default_rule(graph: SpikingGraph, model: Path) -> ExitRule:
 @click.option("--input-size", callback=size, help="HEIGHTxWIDTH of a checkpoint's images; 32x32.")
 @MEAN_STD
 @click.option("--no-normalize", is_flag=True, help="The program takes normalised input as it is.")
-@click.option("--strict", is_flag=True,
-              help="Refuse what import or target can only approximate.")  # fmt: skip
+@STRICT
 @JSON
 def convert_command(
     model: Path,
@@ -208,11 +205,7 @@ def convert_command(
         program = sd.convert(
             model, rule, precision=precision, schedule=schedule, strict=strict, **given
         )
-    with _refusal_into(json_file, program), reports.working(f"writing {out}"):
-        program.save(out, targets=target, strict=strict)
-    _print_compiled(program, out, target)
-    _print_quantized(program, None)
-    write_json(json_file, _compiled_summary(program, _export_reports(out, target)))
+    _save(program, out, target, strict, json_file)
 
 
 @click.command("inspect")
@@ -243,7 +236,28 @@ def _given(no_normalize: bool, options: dict[str, Any]) -> dict[str, Any]:
     return given | {"normalize": False} if no_normalize else given
 
 
-def _print_compiled(program: Program, out: Path, targets: tuple[str, ...]) -> None:
+def _save(
+    program: Program,
+    out: Path,
+    targets: tuple[str, ...],
+    strict: bool,
+    json_file: Path | None,
+    changes: PrecisionReport | None = None,
+) -> None:
+    """Write a program and what its targets take; print and keep what there is to say of it."""
+    from seenn_deploy import reports
+
+    with _refusal_into(json_file, program), reports.working(f"writing {out}"):
+        program.save(out, targets=targets, strict=strict)
+    exports = _export_reports(out, targets)
+    _print_compiled(program, out, targets, exports)
+    _print_quantized(program, changes)
+    write_json(json_file, _compiled_summary(program, exports))
+
+
+def _print_compiled(
+    program: Program, out: Path, targets: tuple[str, ...], exports: dict[str, LossReport]
+) -> None:
     from seenn_deploy import reports
 
     provenance = program.graph.provenance
@@ -258,7 +272,7 @@ def _print_compiled(program: Program, out: Path, targets: tuple[str, ...]) -> No
     reports.console().print(reports.facts_table(rows))
     if "report" in provenance:
         _print_report("import", LossReport.from_dict(provenance["report"]))
-    for target, report in _export_reports(out, targets).items():
+    for target, report in exports.items():
         _print_report(f"export to {target}", report)
 
 

@@ -9,25 +9,23 @@ import numpy as np
 from seenn_deploy.graph import Array, Conv2d, Dense, Shape, Sparse
 
 
-def conv_synapses(conv: Conv2d, in_shape: Shape) -> tuple[Array, Array, Array]:
-    """All synapses of a convolution: (source, target, weight), flattened in C order."""
+def conv_synapses(conv: Conv2d, in_shape: Shape, zeros: bool = True) -> tuple[Array, Array, Array]:
+    """Synapses of a convolution: (source, target, weight), flattened in C order.
+
+    All of them, or without `zeros` those of a weight other than 0.
+    """
     c_out, height, width = conv.out_shape(in_shape)
-    _, c_group, k_h, k_w = conv.weight.shape
-    o, i, k, m, y, x = np.ogrid[:c_out, :c_group, :k_h, :k_w, :height, :width]
+    listed = (conv.weight != 0) | zeros
+    o, i, k, m = np.argwhere(listed).T[:, :, None, None]
+    y, x = np.ogrid[:height, :width]
     row = y * conv.stride[0] - conv.padding[0] + k * conv.dilation[0]
     col = x * conv.stride[1] - conv.padding[1] + m * conv.dilation[1]
-    channel = o // (c_out // conv.groups) * c_group + i
+    channel = o // (c_out // conv.groups) * conv.weight.shape[1] + i
     exists = (row >= 0) & (row < in_shape[1]) & (col >= 0) & (col < in_shape[2])
     source = (channel * in_shape[1] + row) * in_shape[2] + col
-    target = (o * height + y) * width + x
-    shape = (c_out, c_group, k_h, k_w, height, width)
-    keep = np.broadcast_to(exists, shape)
-    weight = np.broadcast_to(conv.weight[..., None, None], shape)
-    return (
-        np.broadcast_to(source, shape)[keep],
-        np.broadcast_to(target, shape)[keep],
-        weight[keep],
-    )
+    target = np.broadcast_to((o * height + y) * width + x, exists.shape)
+    weight = np.broadcast_to(conv.weight[listed][:, None, None], exists.shape)
+    return source[exists], target[exists], weight[exists]
 
 
 def dense_synapses(dense: Dense) -> tuple[Array, Array, Array]:

@@ -13,7 +13,7 @@ from math import prod
 import numpy as np
 
 from seenn_deploy.compiler.fold_affine import response
-from seenn_deploy.compiler.synapse_list import by_source
+from seenn_deploy.compiler.synapse_list import by_source, conv_synapses
 from seenn_deploy.errors import ModelError
 from seenn_deploy.graph import (
     Affine,
@@ -275,19 +275,8 @@ def _list(step: LinearMap, shape: Shape) -> Listed:
 
 
 def _conv_list(conv: Conv2d, shape: Shape) -> Listed:
-    c_out, height, width = conv.out_shape(shape)
-    taps = np.argwhere(conv.weight)[:, :, None, None]
-    _check_size(len(taps) * height * width)
-    o, i, k, m = (taps[:, n] for n in range(4))
-    y, x = np.arange(height)[:, None], np.arange(width)
-    row = y * conv.stride[0] - conv.padding[0] + k * conv.dilation[0]
-    col = x * conv.stride[1] - conv.padding[1] + m * conv.dilation[1]
-    channel = o // (c_out // conv.groups) * conv.weight.shape[1] + i
-    exists = (row >= 0) & (row < shape[1]) & (col >= 0) & (col < shape[2])
-    source = (channel * shape[1] + row) * shape[2] + col
-    target = (o * height + y) * width + x
-    weight = np.broadcast_to(conv.weight[conv.weight != 0][:, None, None], exists.shape)
-    return source[exists], np.broadcast_to(target, exists.shape)[exists], weight[exists]
+    _check_size(int(np.count_nonzero(conv.weight)) * prod(conv.out_shape(shape)[1:]))
+    return conv_synapses(conv, shape, zeros=False)
 
 
 def _term_list(term: Term) -> Listed:

@@ -9,13 +9,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from seenn_deploy.compiler.quantize import UNITY
 from seenn_deploy.graph import Array, Population, Readout, Source
 from seenn_deploy.program import Program
 from seenn_deploy.simulator import kernels
 from seenn_deploy.simulator.layout import Layer, pixels_and_channels
 
 Stopping: TypeAlias = Callable[[Array, Array], Array]
-UNITY = 4096  # of a decay
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,22 +146,19 @@ class Integer(Arithmetic):
         node = layer.node
         assert isinstance(node, Population)
         channels = pixels_and_channels(node.shape)[1]
-        keep, threshold, subtracted = (
-            np.int32(x)
-            for x in (
-                round(UNITY * node.tau), int(node.v_threshold) << 6, int(node.subtracted) << 6,
-            )
-        )  # fmt: skip
+        keep = round(UNITY * node.tau)
+        threshold, subtracted = int(node.v_threshold) << 6, int(node.subtracted) << 6
         at_threshold, soft = node.comparison == ">=", node.reset == "soft"
         if state.u is None:
             kernels.integrate_and_fire_integer(
-                slots, current, layer.bias, state.v, channels, keep, threshold, subtracted,
+                slots, current, layer.bias, state.v, channels,
+                np.int32(keep), np.int32(threshold), np.int32(subtracted),
                 at_threshold, soft, *events, active, saturated,
             )  # fmt: skip
         else:
             kernels.filter_and_fire_integer(
                 slots, current, layer.bias, state.u, state.v, channels,
-                round(UNITY * node.tau_syn), int(keep), int(threshold), int(subtracted),
+                round(UNITY * node.tau_syn), keep, threshold, subtracted,
                 at_threshold, soft, *events, active, saturated,
             )  # fmt: skip
 

@@ -49,9 +49,9 @@ from seenn_deploy.nir_exchange.file import feedback, sidecar_path
 from seenn_deploy.nir_exchange.hdf5 import import_nir
 from seenn_deploy.nir_exchange.sidecar import Place, arrays_of, describe, edge_keys
 from seenn_deploy.program import Program
+from seenn_deploy.targets import REPORT
 
 NETWORK = "network.nir"
-REPORT = "report.json"
 LEAKY_DT, PLAIN_DT = 1e-4, 1.0
 FOREVER = float(1 << 30)  # timesteps of a time constant that stands for none
 MOST = 1 << 25  # elements of a matrix

@@ -188,10 +188,9 @@ class Assembly:
             )
         if sum(not isinstance(o, Constant) for o in outputs) > 1:
             self.report.faithful("output", "only the first is read out, the others are recordings")
-        name = self.walk.readout_name
         if isinstance(chosen, Potential):
-            return self._leaky_readout(name, chosen)
-        return self._summing_readout(name, chosen)
+            return self._leaky_readout(chosen)
+        return self._summing_readout(self.walk.readout_name, chosen)
 
     def _can_be_read(self, output: Value) -> bool:
         if isinstance(output, Potential):
@@ -199,7 +198,7 @@ class Assembly:
             return neuron is not None and neuron.reads_out
         return isinstance(output, Signal)
 
-    def _leaky_readout(self, name: str, potential: Potential) -> Placed:
+    def _leaky_readout(self, potential: Potential) -> Placed:
         """A layer that is never reset, read by its potential."""
         layer = self.walk.layers[potential.layer]
         neuron, calls = layer.neuron, self.walk.calls[potential.layer]

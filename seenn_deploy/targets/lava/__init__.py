@@ -33,6 +33,7 @@ from seenn_deploy.import_report import layer_text
 from seenn_deploy.loss_report import LossReport
 from seenn_deploy.policies import network as policy_network
 from seenn_deploy.program import Program
+from seenn_deploy.targets import REPORT
 from seenn_deploy.targets.lava import policy, ranges
 
 FORMAT, VERSION = "seenn-deploy lava bundle", 4
@@ -67,7 +68,7 @@ def write(program: Program, folder: Path) -> None:
     _write_arrays(folder / WEIGHTS, arrays | more)
     spec["sha256"] = {WEIGHTS: folders.sha256(folder / WEIGHTS)}
     folders.write_json(folder / "network.json", spec)
-    folders.write_json(folder / "report.json", _report(program).to_dict())
+    folders.write_json(folder / REPORT, _report(program).to_dict())
     _copy_sources(folder)
 
 

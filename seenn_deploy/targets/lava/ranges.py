@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import numpy as np
 
+from seenn_deploy.compiler.quantize import UNITY
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits import integer
 from seenn_deploy.graph import (
@@ -27,7 +28,6 @@ from seenn_deploy.graph import (
 )
 from seenn_deploy.program import Program
 
-UNITY = 4096  # of the leak
 THRESHOLD = 2**17 - 1
 STATE = 2**23 - 1
 MANTISSA = (-(2**12), 2**12 - 1)

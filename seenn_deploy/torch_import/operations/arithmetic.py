@@ -5,22 +5,9 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-import torch
-
-from seenn_deploy.torch_import.operations.mapping import (
-    affine,
-    as_signal,
-    like,
-)
+from seenn_deploy.torch_import.operations.mapping import affine, as_signal, like
 from seenn_deploy.torch_import.operations.registry import Graph, operation
-from seenn_deploy.torch_import.values import (
-    NotSupportedError,
-    Signal,
-    Term,
-    Value,
-    known,
-    trailing,
-)
+from seenn_deploy.torch_import.values import NotSupportedError, Signal, Term, Value, known, trailing
 
 
 @operation("add.Tensor", "add.Scalar")
@@ -71,8 +58,7 @@ def div(graph: Graph, a: Value, b: Value) -> Value:
     """A constant divisor a channel."""
     if isinstance(b, Signal):
         raise NotSupportedError("a division by a signal", "divide by constants alone")
-    divisor = like(b).to(torch.float64)
-    return affine(graph, as_signal(a), 1 / divisor, like(0.0))
+    return affine(graph, as_signal(a), 1 / like(b), like(0.0))
 
 
 def _added(graph: Graph, a: Signal, b: Signal) -> Signal:

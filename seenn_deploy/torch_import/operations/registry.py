@@ -6,11 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 from seenn_deploy.torch_import.maps import MapStore
-from seenn_deploy.torch_import.values import (
-    SOURCE,
-    Term,
-    Value,
-)
+from seenn_deploy.torch_import.values import SOURCE, Term, Value
 
 
 class Graph:

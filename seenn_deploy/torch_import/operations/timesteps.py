@@ -8,10 +8,7 @@ from math import prod
 from typing import Any
 
 from seenn_deploy.torch_import.operations.axes import view
-from seenn_deploy.torch_import.operations.mapping import (
-    as_signal,
-    places_of,
-)
+from seenn_deploy.torch_import.operations.mapping import as_signal, places_of
 from seenn_deploy.torch_import.operations.pools import adaptive_avg_pool2d
 from seenn_deploy.torch_import.operations.registry import Graph, operation
 from seenn_deploy.torch_import.values import (

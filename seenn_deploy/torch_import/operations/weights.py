@@ -16,12 +16,7 @@ from seenn_deploy.torch_import.operations.mapping import (
     single,
 )
 from seenn_deploy.torch_import.operations.registry import Graph, operation
-from seenn_deploy.torch_import.values import (
-    NotSupportedError,
-    Signal,
-    Value,
-    trailing,
-)
+from seenn_deploy.torch_import.values import NotSupportedError, Signal, Value, trailing
 
 
 @operation("conv2d.default", "conv2d.padding")

@@ -14,6 +14,7 @@ from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from processes.exit_controller import ExitController
+from processes.leak import kept
 from processes.waves import LAST, SAMPLE, Recorder, T, seen
 
 
@@ -106,5 +107,5 @@ class PyExitControllerFixed(Controlling):
     done: np.ndarray = LavaPyType(np.ndarray, np.int32)
 
     def _kept(self, state: np.ndarray, share: float) -> np.ndarray:
-        """Rounds toward zero, as the neurons' leaks do."""
-        return np.sign(state) * (np.abs(state) * int(share) >> 12)
+        """As the neurons' leaks."""
+        return kept(state, int(share))

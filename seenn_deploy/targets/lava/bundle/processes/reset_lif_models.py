@@ -12,6 +12,7 @@ from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 from lava.proc.lif.models import AbstractPyLifModelFixed, AbstractPyLifModelFloat
 
+from processes.leak import kept
 from processes.reset_lif import ResetLIF
 from processes.waves import Recorder, T
 
@@ -129,15 +130,10 @@ class PyResetLIFFixed(Waves, AbstractPyLifModelFixed):
 
     def integrate(self, activation_in: np.ndarray) -> None:
         limit = self.max_uv_val - 1
-        u = self._kept(self.u, self.tau_syn) + self._wrapped(activation_in) + self.effective_bias
+        u = kept(self.u, self.tau_syn) + self._wrapped(activation_in) + self.effective_bias
         self.u[:] = np.clip(u, -limit, limit)
-        v = self._kept(self.v, self.decay_unity - self.dv) + self.u
+        v = kept(self.v, self.decay_unity - self.dv) + self.u
         self.v[:] = np.clip(v, -limit, limit)
-
-    def _kept(self, state: np.ndarray, share: Any) -> np.ndarray:
-        """The share, in 4096ths, of a state that a timestep leaves, rounded toward zero."""
-        product = np.int64(state) * share
-        return np.sign(product) * np.right_shift(np.abs(product), self.decay_shift)
 
     def _wrapped(self, activation_in: np.ndarray) -> np.ndarray:
         """Input at the scale of v, wrapped once into 24 bits as Lava's LIF does."""

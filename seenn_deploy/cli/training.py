@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from seenn_deploy.cli.options import new_file
+from seenn_deploy.cli.options import new_file, together
 
 if TYPE_CHECKING:
     from seenn_deploy.training.loop import Log, Recipe
     from seenn_deploy.training.tasks import Architecture
 
-F = TypeVar("F", bound=Callable[..., Any])
 _PATH = click.Path(path_type=Path)
 
 
@@ -31,16 +30,7 @@ def _numbers(kind: type[float]) -> Callable[..., tuple[float, ...] | None]:
     return parse
 
 
-def _together(*options: Callable[[F], F]) -> Callable[[F], F]:
-    def decorate(function: F) -> F:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
-
-
-_RUN = _together(
+_RUN = together(
     click.option("--data", required=True, type=_PATH,
                  help="Samples: .npz (images, frames, event recordings) or class folders."),
     click.option("--test", type=_PATH, help="Held-out samples, tried after every epoch."),
@@ -63,7 +53,7 @@ _RUN = _together(
     click.option("--plot", type=click.Path(path_type=Path), callback=new_file,
                  help="Draw the log into this PNG."),
 )  # fmt: skip
-_NETWORK = _together(
+_NETWORK = together(
     click.option("--model", default="resnet19", show_default=True,
                  help="resnet8/18/19/20/34, sew-resnet34, vgg16, vggsnn, vggsnn-woap."),
     click.option("--width", type=float, default=1.0, show_default=True,
@@ -79,7 +69,7 @@ _NETWORK = _together(
     click.option("--mean", callback=_numbers(float), help="Normalisation, one number a channel."),
     click.option("--std", callback=_numbers(float), help="Belongs to --mean."),
 )  # fmt: skip
-_CHOICES = _together(
+_CHOICES = together(
     click.option("--beta", type=float, default=1.0, show_default=True,
                  help="Cost of a wrong answer: the larger, the more timesteps."),
     click.option("--choices", callback=_numbers(int),
