@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import isfinite
 
+from seenn_deploy.fidelity import LossReport
 from seenn_deploy.graph import (
     AvgPool2d,
     Conv2d,
@@ -18,7 +19,6 @@ from seenn_deploy.graph import (
     Sum,
     Target,
 )
-from seenn_deploy.loss_report import LossReport
 
 _NAMES: dict[type, str] = {Dense: "linear", Sparse: "sparse", Identity: "identity"}
 

@@ -9,7 +9,7 @@ from itertools import accumulate
 from rich.markup import escape
 from rich.table import Table
 
-from seenn_deploy.loss_report import Finding, LossReport
+from seenn_deploy.fidelity import Finding, LossReport
 
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
 _MOST = 60  # characters of places that are named where the same was done in many

@@ -13,7 +13,7 @@ import click
 from seenn_deploy.cli.options import FOLDER, JSON, MEAN_STD, size, together, with_rule
 from seenn_deploy.cli.shared import write_json
 from seenn_deploy.errors import ModelError, SeennError
-from seenn_deploy.loss_report import LossReport, RefusedError
+from seenn_deploy.fidelity import LossReport, RefusedError
 
 if TYPE_CHECKING:
     from seenn_deploy.exits import ExitRule

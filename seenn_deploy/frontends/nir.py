@@ -31,6 +31,7 @@ import numpy as np
 
 from seenn_deploy.building import Net, bin_recordings, normalize_input
 from seenn_deploy.errors import ModelError
+from seenn_deploy.fidelity import LossReport, RefusedError
 from seenn_deploy.graph import (
     Array,
     Population,
@@ -40,7 +41,6 @@ from seenn_deploy.graph import (
     Source,
     SpikingGraph,
 )
-from seenn_deploy.loss_report import LossReport, RefusedError
 from seenn_deploy.nir_exchange.file import (
     STRANGE,
     NirModel,

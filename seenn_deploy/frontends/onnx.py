@@ -33,6 +33,7 @@ from seenn_deploy.conversion import DEFAULT_PERCENTILE, spiking, with_thresholds
 from seenn_deploy.data import from_array, open_images
 from seenn_deploy.data.spec import ANY_VALUE, PIXELS
 from seenn_deploy.errors import ModelError
+from seenn_deploy.fidelity import Finding, LossReport, RefusedError
 from seenn_deploy.graph import (
     Affine,
     Array,
@@ -48,7 +49,6 @@ from seenn_deploy.graph import (
     batch_norm,
 )
 from seenn_deploy.import_report import conversion_error, reported
-from seenn_deploy.loss_report import Finding, LossReport, RefusedError
 from seenn_deploy.onnx_file import OnnxModel, OnnxNode, read_onnx
 
 SUFFIXES = (".onnx",)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from seenn_deploy.building import Net, normalize_input
+from seenn_deploy.fidelity import LossReport
 from seenn_deploy.graph import Population, Source, SpikingGraph
-from seenn_deploy.loss_report import LossReport
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

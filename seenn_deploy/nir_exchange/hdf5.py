@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from seenn_deploy.errors import ModelError
-from seenn_deploy.loss_report import LossReport
+from seenn_deploy.fidelity import LossReport
 
 INSTALL = "pip install 'seenn-deploy[nir]'"
 NODES = (

@@ -24,8 +24,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from seenn_deploy.fidelity import LossReport
 from seenn_deploy.graph import Array, Shape
-from seenn_deploy.loss_report import LossReport
 from seenn_deploy.nir_exchange.file import NirModel, NirNode
 
 SPIKING = ("IF", "LIF", "CubaLIF", "Threshold")

@@ -11,7 +11,7 @@ from pathlib import Path
 from pkgutil import iter_modules
 
 from seenn_deploy.errors import ProgramError
-from seenn_deploy.loss_report import Finding, LossReport, RefusedError, RefusedExportError
+from seenn_deploy.fidelity import Finding, LossReport, RefusedError, RefusedExportError
 from seenn_deploy.program import Program
 
 REPORT = "report.json"

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from seenn_deploy.exits.policy import FILE, Policy
+from seenn_deploy.fidelity import LossReport
 from seenn_deploy.folders import write_json
 from seenn_deploy.graph import (
     Array,
@@ -43,7 +44,6 @@ from seenn_deploy.graph import (
     SpikingGraph,
     Sum,
 )
-from seenn_deploy.loss_report import LossReport
 from seenn_deploy.nir_exchange.bias import before_padding
 from seenn_deploy.nir_exchange.file import feedback, sidecar_path
 from seenn_deploy.nir_exchange.hdf5 import import_nir

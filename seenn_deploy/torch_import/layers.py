@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from seenn_deploy.adapters import Neuron, UnsupportedError, adapter_of
-from seenn_deploy.loss_report import LossReport
+from seenn_deploy.fidelity import LossReport
 
 
 @torch.library.custom_op("seenn_deploy::spiking", mutates_args=())

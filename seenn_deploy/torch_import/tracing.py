@@ -17,7 +17,7 @@ import torch
 import torch.fx.proxy
 from torch import Tensor, nn
 
-from seenn_deploy.loss_report import LossReport
+from seenn_deploy.fidelity import LossReport
 from seenn_deploy.torch_import.layers import UnsupportedLayerError
 
 _LIBRARIES = tuple(str(Path(p).parent) for p in (torch.__file__, __file__))

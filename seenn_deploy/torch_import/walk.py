@@ -10,7 +10,7 @@ import torch
 
 from seenn_deploy.adapters import Neuron
 from seenn_deploy.errors import ModelError
-from seenn_deploy.loss_report import LossReport, RefusedError
+from seenn_deploy.fidelity import LossReport, RefusedError
 from seenn_deploy.torch_import.layers import Layer
 from seenn_deploy.torch_import.operations import OPERATIONS, Graph
 from seenn_deploy.torch_import.tracing import module_path, place_of

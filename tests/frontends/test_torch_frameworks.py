@@ -12,7 +12,7 @@ from snntorch import utils
 from spikingjelly.activation_based import functional as sj
 
 import seenn_deploy as sd
-from seenn_deploy.loss_report import RefusedError
+from seenn_deploy.fidelity import RefusedError
 from tests.frontends.torch_agreement import Agreement, compare, recorded, train
 from tests.frontends.torch_networks import (
     CLASSES,

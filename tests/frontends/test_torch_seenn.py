@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import seenn_deploy as sd
 from seenn_deploy import models
-from seenn_deploy.loss_report import LossReport
+from seenn_deploy.fidelity import LossReport
 from seenn_deploy.models import qcfs
 from seenn_deploy.torch_import.layers import with_opaque_layers
 from seenn_deploy.torch_import.tracing import export

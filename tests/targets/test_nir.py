@@ -21,6 +21,7 @@ from seenn_deploy.compiler.pipeline import compile
 from seenn_deploy.errors import ModelError, SeennError
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.fixed import Fixed
+from seenn_deploy.fidelity import LossReport
 from seenn_deploy.frontends import import_model
 from seenn_deploy.graph import (
     Conv2d,
@@ -33,7 +34,6 @@ from seenn_deploy.graph import (
     SpikingGraph,
     Sum,
 )
-from seenn_deploy.loss_report import LossReport
 from seenn_deploy.program import Program
 from seenn_deploy.simulator.engine import simulate
 from tests.frontends import naive_nir

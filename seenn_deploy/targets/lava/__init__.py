@@ -16,6 +16,7 @@ import numpy as np
 from seenn_deploy import exits, folders, schedules
 from seenn_deploy.compiler.synapse_list import by_source, conv_synapses
 from seenn_deploy.errors import ProgramError
+from seenn_deploy.fidelity import LossReport
 from seenn_deploy.graph import (
     Array,
     Conv2d,
@@ -30,7 +31,6 @@ from seenn_deploy.graph import (
     Sum,
 )
 from seenn_deploy.import_report import layer_text
-from seenn_deploy.loss_report import LossReport
 from seenn_deploy.policies import network as policy_network
 from seenn_deploy.program import Program
 from seenn_deploy.targets import REPORT
