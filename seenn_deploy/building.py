@@ -8,7 +8,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from seenn_deploy.checkpoint import Tensors
 from seenn_deploy.errors import ModelError
 from seenn_deploy.graph import (
     Affine,
@@ -23,6 +22,7 @@ from seenn_deploy.graph import (
     Source,
     Sum,
 )
+from seenn_deploy.io.state_dict import Tensors
 
 Input: TypeAlias = tuple[str, tuple[LinearMap, ...]]
 Normalization: TypeAlias = tuple[Sequence[float], Sequence[float]]
@@ -99,7 +99,7 @@ def count(tensors: Tensors, pattern: str, start: int = 0) -> int:
 
 
 def bin_recordings(net: Net, step_us: float, counts_events: bool) -> dict[str, Any]:
-    """Say how event recordings become frames (:mod:`seenn_deploy.data.events`).
+    """Say how event recordings become frames (:mod:`seenn_deploy.io.images.events`).
 
     Returns
     -------

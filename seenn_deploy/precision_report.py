@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from seenn_deploy.data import ImageSet, for_program
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.graph import Array, Population
+from seenn_deploy.io.images.image_set import ImageSet, for_program
 from seenn_deploy.program import Program
 from seenn_deploy.simulator.engine import simulate
 

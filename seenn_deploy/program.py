@@ -18,7 +18,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from seenn_deploy import exits, folders, schedules
+from seenn_deploy import exits, schedules
 from seenn_deploy.errors import ModelError, ProgramError
 from seenn_deploy.exits.integer import IntegerRule, lower
 from seenn_deploy.exits.policy import FILE as POLICY
@@ -38,6 +38,7 @@ from seenn_deploy.graph import (
     Sum,
     Synapses,
 )
+from seenn_deploy.io import folders
 from seenn_deploy.schedules import SCHEDULES
 
 VERSION = 1

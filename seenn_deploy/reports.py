@@ -23,8 +23,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from seenn_deploy import folders
 from seenn_deploy.inspection import LayerInfo
+from seenn_deploy.io import folders
 from seenn_deploy.program import Program
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import seenn_deploy as sd
 from seenn_deploy import costs, schedules
 from seenn_deploy.comparison import activation_bits, ann_energy, compare
 from seenn_deploy.costs import LayerSizes
-from seenn_deploy.data import for_program
+from seenn_deploy.io.images.image_set import for_program
 from seenn_deploy.program import Program
 from seenn_deploy.simulator.result import RunResult
 

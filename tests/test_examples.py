@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from seenn_deploy.data import open_images
-from seenn_deploy.folders import sha256
+from seenn_deploy.io.folders import sha256
+from seenn_deploy.io.images.image_set import open_images
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 IMAGES = EXAMPLES / "cifar10_200.npz"

@@ -19,7 +19,7 @@ from seenn_deploy.cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from seenn_deploy.data import ImageSet
+    from seenn_deploy.io.images.image_set import ImageSet
     from seenn_deploy.program import Program
 
 
@@ -121,7 +121,8 @@ def calibrate_command(
       seenn simulate build/ --data test.npz --exit-file rule.json
     """
     import seenn_deploy as sd
-    from seenn_deploy import calibration, folders, reports
+    from seenn_deploy import calibration, reports
+    from seenn_deploy.io import folders
 
     calibration.check(rule, level)
     program = load_program(build, None)
@@ -151,7 +152,7 @@ def _check_sweep(
 ) -> None:
     """Complete the options, and refuse what a sweep would only refuse after the run."""
     from seenn_deploy import costs
-    from seenn_deploy.folders import check_ours
+    from seenn_deploy.io.folders import check_ours
     from seenn_deploy.sweeps import report, sweep
 
     options["rules"] = [name.strip() for name in options["rules"].split(",") if name.strip()]

@@ -105,7 +105,7 @@ def compile_command(
     """
     import seenn_deploy as sd
     from seenn_deploy import reports
-    from seenn_deploy.folders import check_ours
+    from seenn_deploy.io.folders import check_ours
 
     check_ours(out)
     if calibration and precision == "float32":
@@ -196,7 +196,7 @@ def convert_command(
     """
     import seenn_deploy as sd
     from seenn_deploy import reports
-    from seenn_deploy.folders import check_ours
+    from seenn_deploy.io.folders import check_ours
 
     check_ours(out)
     rule = rule or sd.exits.Confidence(0.9)
@@ -334,7 +334,7 @@ def _refusal_into(json_file: Path | None, program: Program | None = None) -> Ite
 def _compare_with_float(graph: SpikingGraph, program: Program, images: Path) -> PrecisionReport:
     import seenn_deploy as sd
     from seenn_deploy import reports
-    from seenn_deploy.data import for_program
+    from seenn_deploy.io.images.image_set import for_program
     from seenn_deploy.precision_report import compare_precisions
 
     reference = sd.compile(graph, program.exit_rule, schedule=program.schedule)

@@ -63,7 +63,7 @@ def together(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 def new_file(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
     """A file that can be written when its content is there."""
-    from seenn_deploy.folders import check_writable
+    from seenn_deploy.io.folders import check_writable
 
     if path is not None:
         check_writable(path)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from seenn_deploy.errors import SeennError
 
 if TYPE_CHECKING:
-    from seenn_deploy.data import ImageSet
     from seenn_deploy.exits import ExitRule
+    from seenn_deploy.io.images.image_set import ImageSet
     from seenn_deploy.program import Program
     from seenn_deploy.simulator.result import RunResult
 
@@ -30,7 +30,7 @@ def open_data(
     std: tuple[float, ...] | None,
 ) -> ImageSet:
     """What --data, --limit, --mean and --std say, checked for a program."""
-    from seenn_deploy.data import for_program
+    from seenn_deploy.io.images.image_set import for_program
 
     return for_program(program, data, mean=mean, std=std, limit=limit)
 
@@ -67,7 +67,7 @@ def full_run(
 
 def write_json(path: Path | None, value: dict[str, Any]) -> None:
     """Write --json, if it was given."""
-    from seenn_deploy import folders
+    from seenn_deploy.io import folders
 
     if path is not None:
         folders.write_json(path, value)

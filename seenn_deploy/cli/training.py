@@ -235,7 +235,7 @@ def _progress(recipe: Recipe, options: dict[str, Any]) -> Iterator[Callable[[int
 
 def _samples(data: Path) -> int:
     """How many samples a data set has, from its headers; 0 where only reading it would tell."""
-    from seenn_deploy.data.sources import NpzMember, npz_keys
+    from seenn_deploy.io.images.sources import NpzMember, npz_keys
 
     if data.suffix.lower() != ".npz" or not data.is_file():
         return sum(1 for _ in data.glob("*/*")) if data.is_dir() else 0

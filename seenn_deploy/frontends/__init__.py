@@ -20,10 +20,10 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
-from seenn_deploy.checkpoint import Tensors, read_state_dict
 from seenn_deploy.errors import ModelError
 from seenn_deploy.fidelity import LossReport
 from seenn_deploy.graph import SpikingGraph
+from seenn_deploy.io.state_dict import Tensors, read_state_dict
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -41,7 +41,7 @@ from seenn_deploy.graph import (
     Source,
     SpikingGraph,
 )
-from seenn_deploy.nir_exchange.file import (
+from seenn_deploy.io.nir.file import (
     STRANGE,
     NirModel,
     NirNode,

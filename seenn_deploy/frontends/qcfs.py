@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from seenn_deploy.building import Net, count, default_normalization, linear, normalize_input
-from seenn_deploy.checkpoint import Tensors, read_state_dict
 from seenn_deploy.conversion import spiking
 from seenn_deploy.errors import ModelError
 from seenn_deploy.graph import (
@@ -29,6 +28,7 @@ from seenn_deploy.graph import (
     SpikingGraph,
 )
 from seenn_deploy.import_report import conversion_error, reported
+from seenn_deploy.io.state_dict import Tensors, read_state_dict
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
 NETWORKS = "SEENN's converted (QCFS) ResNet or VGG"

@@ -17,7 +17,6 @@ from typing import Any, Literal
 import numpy as np
 
 from seenn_deploy.building import CIFAR10, Net, bin_recordings, count, linear, normalize_input
-from seenn_deploy.checkpoint import Tensors, read_state_dict
 from seenn_deploy.errors import ModelError
 from seenn_deploy.graph import (
     Affine,
@@ -30,6 +29,7 @@ from seenn_deploy.graph import (
     SpikingGraph,
 )
 from seenn_deploy.import_report import reported
+from seenn_deploy.io.state_dict import Tensors, read_state_dict
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
 NETWORKS = "SEENN's ResNet, SEW-ResNet, VGG or VGGSNN"

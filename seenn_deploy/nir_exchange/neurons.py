@@ -26,7 +26,7 @@ import numpy as np
 
 from seenn_deploy.fidelity import LossReport
 from seenn_deploy.graph import Array, Shape
-from seenn_deploy.nir_exchange.file import NirModel, NirNode
+from seenn_deploy.io.nir.file import NirModel, NirNode
 
 SPIKING = ("IF", "LIF", "CubaLIF", "Threshold")
 INTEGRATORS = ("I", "LI", "CubaLI")

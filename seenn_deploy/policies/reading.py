@@ -15,7 +15,7 @@ import numpy as np
 
 from seenn_deploy.errors import ModelError
 from seenn_deploy.graph import Array
-from seenn_deploy.onnx_file import OnnxModel, OnnxNode, external_files, read_onnx
+from seenn_deploy.io.onnx import OnnxModel, OnnxNode, external_files, read_onnx
 from seenn_deploy.policies.network import Operation, PolicyNetwork
 from seenn_deploy.policies.writing import layer_sizes
 

@@ -14,9 +14,9 @@ from typing import Any, Literal
 import numpy as np
 
 from seenn_deploy.costs import LayerSizes
-from seenn_deploy.data import ImageSet, for_program
 from seenn_deploy.errors import DataError
 from seenn_deploy.graph import Array, Population, Readout, Source, Sum
+from seenn_deploy.io.images.image_set import ImageSet, for_program
 from seenn_deploy.program import Program
 from seenn_deploy.simulator import arithmetic, kernels, run_folder
 from seenn_deploy.simulator.arithmetic import State

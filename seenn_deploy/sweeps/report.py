@@ -9,9 +9,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from seenn_deploy import folders
 from seenn_deploy.exits import ExitRule
 from seenn_deploy.graph import Array
+from seenn_deploy.io import folders
 
 FORMAT = "seenn-deploy sweep"
 VERSION = 1

@@ -28,7 +28,6 @@ import numpy as np
 
 from seenn_deploy.exits.policy import FILE, Policy
 from seenn_deploy.fidelity import LossReport
-from seenn_deploy.folders import write_json
 from seenn_deploy.graph import (
     Array,
     Conv2d,
@@ -44,9 +43,10 @@ from seenn_deploy.graph import (
     SpikingGraph,
     Sum,
 )
+from seenn_deploy.io.folders import write_json
+from seenn_deploy.io.nir.file import feedback, sidecar_path
+from seenn_deploy.io.nir.hdf5 import import_nir
 from seenn_deploy.nir_exchange.bias import before_padding
-from seenn_deploy.nir_exchange.file import feedback, sidecar_path
-from seenn_deploy.nir_exchange.hdf5 import import_nir
 from seenn_deploy.nir_exchange.sidecar import Place, arrays_of, describe, edge_keys
 from seenn_deploy.program import Program
 from seenn_deploy.targets import REPORT

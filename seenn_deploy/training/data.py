@@ -14,11 +14,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from seenn_deploy.building import CIFAR10
-from seenn_deploy.data import events, open_images
-from seenn_deploy.data.sources import IMAGE_SUFFIXES, NpzMember, npz_keys
-from seenn_deploy.data.spec import ANY_VALUE, PIXELS, Coding, Range
 from seenn_deploy.errors import DataError
 from seenn_deploy.graph import Shape
+from seenn_deploy.io.images import events
+from seenn_deploy.io.images.image_set import open_images
+from seenn_deploy.io.images.sources import IMAGE_SUFFIXES, NpzMember, npz_keys
+from seenn_deploy.io.images.spec import ANY_VALUE, PIXELS, Coding, Range
 
 Augment = Literal["crop-flip", "crop", "none"]
 AUGMENTS = ("crop-flip", "crop", "none")
@@ -90,7 +91,7 @@ def load(
     classes: int | None = None,
     limit: int | None = None,
 ) -> DataSet:
-    """Read a labelled data set: formats of :mod:`seenn_deploy.data`.
+    """Read a labelled data set: formats of :mod:`seenn_deploy.io.images.image_set`.
 
     Parameters
     ----------

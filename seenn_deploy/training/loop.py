@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seenn_deploy import folders
 from seenn_deploy.errors import DataError, ModelError, ProgramError, TrainingError
+from seenn_deploy.io import folders
 from seenn_deploy.training.data import AUGMENTS, Augment, DataSet, Kind, batches
 
 STATE, LOG, ABOUT = "state.pt", "log.jsonl", "train.json"

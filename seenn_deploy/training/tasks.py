@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from seenn_deploy import models
-from seenn_deploy.data.spec import PIXELS
 from seenn_deploy.errors import DataError, ModelError, ProgramError
 from seenn_deploy.exits.fixed import Fixed
 from seenn_deploy.exits.policy import FILE as POLICY
+from seenn_deploy.io.images.spec import PIXELS
 from seenn_deploy.metrics import accuracy_by_step
 from seenn_deploy.policies import writing
 from seenn_deploy.program import Program
@@ -90,7 +90,7 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     ModelError
         When the file is none, or of another architecture.
     """
-    from seenn_deploy.checkpoint import read_state_dict
+    from seenn_deploy.io.state_dict import read_state_dict
 
     state = {k: torch.from_numpy(np.array(v)) for k, v in read_state_dict(Path(path)).items()}
     try:

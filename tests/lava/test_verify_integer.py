@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seenn_deploy import folders
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.margin import Margin
+from seenn_deploy.io import folders
 from seenn_deploy.program import Program
 from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.targets import write

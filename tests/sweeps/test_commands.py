@@ -214,7 +214,7 @@ def test_errors_of_the_system_are_one_line(seenn: Seenn, monkeypatch: pytest.Mon
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "figures.json")
 
-    monkeypatch.setattr("seenn_deploy.folders.write_json", full)
+    monkeypatch.setattr("seenn_deploy.io.folders.write_json", full)
     code, _, err = seenn("inspect", "build", "--json", "figures.json")
     assert (code, err) == (2, "error: figures.json: No space left on device\n")
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from seenn_deploy import exits, folders, schedules
+from seenn_deploy import exits, schedules
 from seenn_deploy.compiler.synapse_list import by_source, conv_synapses
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.fidelity import LossReport
@@ -31,6 +31,7 @@ from seenn_deploy.graph import (
     Sum,
 )
 from seenn_deploy.import_report import layer_text
+from seenn_deploy.io import folders
 from seenn_deploy.policies import network as policy_network
 from seenn_deploy.program import Program
 from seenn_deploy.targets import REPORT

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from seenn_deploy.errors import ModelError, ProgramError
 from seenn_deploy.exits import ExitRule
-from seenn_deploy.onnx_file import read_onnx
+from seenn_deploy.io.onnx import read_onnx
 from seenn_deploy.policies.network import PolicyNetwork
 from seenn_deploy.policies.reading import read_network
 

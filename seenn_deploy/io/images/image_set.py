@@ -8,7 +8,7 @@
 a folder of images                     one subfolder a class, labels in the order of their names;
                                        without subfolders: no labels
 event programs                         ``x`` (N, T, C, H, W), integer or float, taken as it is;
-                                       or recordings, see :mod:`seenn_deploy.data.events`
+                                       or recordings, see :mod:`seenn_deploy.io.images.events`
 =====================================  =========================================================
 """
 
@@ -22,8 +22,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from seenn_deploy.data.events import Binning, EventRecordings, is_recording
-from seenn_deploy.data.sources import (
+from seenn_deploy.errors import DataError
+from seenn_deploy.graph import Shape
+from seenn_deploy.io.images.events import Binning, EventRecordings, is_recording
+from seenn_deploy.io.images.sources import (
     IMAGE_SUFFIXES,
     ArraySource,
     ImageFiles,
@@ -32,9 +34,7 @@ from seenn_deploy.data.sources import (
     PackedImages,
     npz_keys,
 )
-from seenn_deploy.data.spec import ANY_VALUE, Coding, InputSpec, Range, check_labels
-from seenn_deploy.errors import DataError
-from seenn_deploy.graph import Shape
+from seenn_deploy.io.images.spec import ANY_VALUE, Coding, InputSpec, Range, check_labels
 
 if TYPE_CHECKING:
     from seenn_deploy.program import Program
@@ -140,7 +140,7 @@ def open_images(
     path : str or Path
         ``.npz``, ``.npy``, or a folder of images.
     shape, coding, T, input_range, mean, std
-        What the program takes, see :class:`~seenn_deploy.data.spec.InputSpec`.
+        What the program takes, see :class:`~seenn_deploy.io.images.spec.InputSpec`.
     limit : int, optional
         Only the first `limit` images; of a folder that is the first classes.
     classes : int, optional
@@ -183,7 +183,7 @@ def from_array(
     labels : int array (N,), optional
         The class of each image.
     shape, coding, T, input_range, mean, std
-        What the program takes, see :class:`~seenn_deploy.data.spec.InputSpec`.
+        What the program takes, see :class:`~seenn_deploy.io.images.spec.InputSpec`.
     limit, classes : int, optional
         As for :func:`open_images`.
 

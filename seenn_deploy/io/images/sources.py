@@ -1,6 +1,6 @@
 """Where images lie: an array, a member of an ``.npz``, or encoded images, read block by block.
 
-A source gives images as they are stored; :mod:`seenn_deploy.data` checks and converts them. Nothing
+A source gives images as they are stored; :mod:`seenn_deploy.io.images.image_set` checks and converts them. Nothing
 here holds more than one block of decoded images, or one array of labels or offsets.
 """
 
