@@ -12,7 +12,7 @@ from seenn_deploy import metrics
 from seenn_deploy.errors import DataError
 from seenn_deploy.exits.base import softmax
 from seenn_deploy.exits.policy import Policy
-from seenn_deploy.policies import writing
+from seenn_deploy.exits.policy_network import writing
 from seenn_deploy.training.policy import PolicyModel, describe
 from tests import checkpoints
 

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from pkgutil import iter_modules
 from typing import Any
+
+from seenn_deploy import plugins
 
 from .base import ExitRule
 
-_HELPERS = ("base", "integer")
+_HELPERS = ("base", "integer", "policy_network")
 
 
 def names() -> list[str]:
     """The rules there are."""
-    return sorted(m.name for m in iter_modules(__path__) if m.name not in _HELPERS)
+    return plugins.names("exits", without=_HELPERS)
 
 
 def rule_class(name: str) -> type[ExitRule]:
     """The class of a rule that `names` lists."""
-    found: type[ExitRule] = getattr(import_module(f"{__name__}.{name}"), name.title())
+    found: type[ExitRule] = getattr(plugins.load("exits", name), name.title())
     return found
 
 
@@ -43,7 +43,7 @@ def from_dict(stored: dict[str, Any]) -> ExitRule:
 def __getattr__(name: str) -> Any:
     """``exits.Confidence`` and its siblings, imported when they are asked for."""
     if name.lower() in names():
-        return getattr(import_module(f"{__name__}.{name.lower()}"), name)
+        return getattr(plugins.load("exits", name.lower()), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

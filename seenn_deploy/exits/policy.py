@@ -104,7 +104,9 @@ def _described(path: Path) -> dict[str, Any]:
     if METADATA in about:
         stored = _written(path, about[METADATA])
     else:
-        from ..policies.reading import describe  # needs onnx; nothing is read inside the bundle
+        from seenn_deploy.exits.policy_network.reading import (
+            describe,  # needs onnx; nothing is read inside the bundle
+        )
 
         stored = describe(path, session)
     return stored | {"sha256": digest}

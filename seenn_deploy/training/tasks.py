@@ -15,9 +15,9 @@ from seenn_deploy import models
 from seenn_deploy.errors import DataError, ModelError, ProgramError
 from seenn_deploy.exits.fixed import Fixed
 from seenn_deploy.exits.policy import FILE as POLICY
+from seenn_deploy.exits.policy_network import writing
 from seenn_deploy.io.images.spec import PIXELS
 from seenn_deploy.metrics import accuracy_by_step
-from seenn_deploy.policies import writing
 from seenn_deploy.program import Program
 from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.training.data import DataSet, Kind, Normalization, find_kind, load

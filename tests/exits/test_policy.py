@@ -12,8 +12,8 @@ import torch
 import seenn_deploy as sd
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits.policy import Policy
-from seenn_deploy.policies import writing
-from seenn_deploy.policies.network import PolicyNetwork
+from seenn_deploy.exits.policy_network import writing
+from seenn_deploy.exits.policy_network.forward import PolicyNetwork
 from seenn_deploy.targets.lava.policy import lower
 from seenn_deploy.training.policy import PolicyModel, describe
 from tests import checkpoints

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits.policy import Policy
-from seenn_deploy.policies import writing
+from seenn_deploy.exits.policy_network import writing
 from seenn_deploy.targets.lava.policy import lower
 from seenn_deploy.training.data import Normalization
 from seenn_deploy.training.policy import (

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from seenn_deploy.errors import ModelError, ProgramError
 from seenn_deploy.exits import ExitRule
+from seenn_deploy.exits.policy_network.forward import PolicyNetwork
+from seenn_deploy.exits.policy_network.reading import read_network
 from seenn_deploy.io.onnx import read_onnx
-from seenn_deploy.policies.network import PolicyNetwork
-from seenn_deploy.policies.reading import read_network
 
 
 def lower(rule: ExitRule) -> PolicyNetwork | None:

@@ -1,7 +1,7 @@
 """Policy networks read from ONNX files, as plain operations that need numpy alone.
 
 Neither torch nor onnxruntime may run inside a Lava process, so every node becomes an operation of
-``seenn_deploy.policies.network``, once. The operators are those of ``seenn convert``.
+``seenn_deploy.exits.policy_network.forward``, once. The operators are those of ``seenn convert``.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from seenn_deploy.errors import ModelError
+from seenn_deploy.exits.policy_network.forward import Operation, PolicyNetwork
+from seenn_deploy.exits.policy_network.writing import layer_sizes
 from seenn_deploy.graph import Array
 from seenn_deploy.io.onnx import OnnxModel, OnnxNode, external_files, read_onnx
-from seenn_deploy.policies.network import Operation, PolicyNetwork
-from seenn_deploy.policies.writing import layer_sizes
 
 
 def read_network(model: OnnxModel, choices: Sequence[int] | None = None) -> PolicyNetwork:
