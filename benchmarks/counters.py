@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import seenn_deploy as sd
-from seenn_deploy.program import Program
+from seenn_deploy.ir.program import Program
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CHECKPOINT = EXAMPLES / "seenn_resnet19_w1_T4_c10.pth"

@@ -22,7 +22,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from seenn_deploy.graph import Conv2d
+from seenn_deploy.ir.graph import Conv2d
 from seenn_deploy.simulator import kernels, layout
 
 SHAPES = [(128, 32), (256, 16), (512, 8), (16, 32), (32, 16), (64, 8)]  # channels, height = width

@@ -15,16 +15,16 @@ __version__ = "0.1.0"
 
 # Public names and where they live; imported when first used: `import seenn_deploy` stays quick.
 _NAMES = {
-    "Program": "program",
+    "Program": "ir.program",
     "RunResult": "simulator.result",
     "SeennError": "errors",
-    "SpikingGraph": "graph",
+    "SpikingGraph": "ir.graph",
     "calibrate": "calibration",
     "compile": "compiler.pipeline",
     "convert": "conversion",
     "evaluate": "evaluation",
     "import_model": "frontends",
-    "inspect": "inspection",
+    "inspect": "ir.inspection",
     "run": "targets.lava.device",
     "setup_lava": "targets.lava.interpreter",
     "simulate": "simulator.engine",
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from seenn_deploy.errors import SeennError
     from seenn_deploy.evaluation import evaluate
     from seenn_deploy.frontends import import_model
-    from seenn_deploy.graph import SpikingGraph
-    from seenn_deploy.inspection import inspect
-    from seenn_deploy.program import Program
+    from seenn_deploy.ir.graph import SpikingGraph
+    from seenn_deploy.ir.inspection import inspect
+    from seenn_deploy.ir.program import Program
     from seenn_deploy.simulator.engine import simulate
     from seenn_deploy.simulator.result import RunResult
     from seenn_deploy.sweeps.sweep import sweep

@@ -9,7 +9,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from seenn_deploy.errors import ModelError
-from seenn_deploy.graph import (
+from seenn_deploy.io.state_dict import Tensors
+from seenn_deploy.ir.graph import (
     Affine,
     Dense,
     Identity,
@@ -22,7 +23,6 @@ from seenn_deploy.graph import (
     Source,
     Sum,
 )
-from seenn_deploy.io.state_dict import Tensors
 
 Input: TypeAlias = tuple[str, tuple[LinearMap, ...]]
 Normalization: TypeAlias = tuple[Sequence[float], Sequence[float]]

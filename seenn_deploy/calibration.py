@@ -14,9 +14,9 @@ from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.conformal import Conformal
 from seenn_deploy.exits.entropy import Entropy
 from seenn_deploy.exits.margin import Margin
-from seenn_deploy.graph import Array
+from seenn_deploy.ir.graph import Array
+from seenn_deploy.ir.program import Program
 from seenn_deploy.metrics import correct_by_step
-from seenn_deploy.program import Program
 from seenn_deploy.sweeps.points import OperatingPoints, distinct_thresholds
 
 _ROUNDING = 1e-9  # of counts of samples: 0.55 * 100 is a little more than 55

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from seenn_deploy.costs import CostModel, LayerSizes
-from seenn_deploy.graph import Array
+from seenn_deploy.ir.graph import Array
 
 
 @dataclass(frozen=True)

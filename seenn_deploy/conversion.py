@@ -29,7 +29,7 @@ import numpy as np
 
 from seenn_deploy.compiler import fold_affine, fold_pool
 from seenn_deploy.errors import DataError, ModelError
-from seenn_deploy.graph import (
+from seenn_deploy.ir.graph import (
     Affine,
     Array,
     AvgPool2d,
@@ -44,7 +44,7 @@ from seenn_deploy.replay import apply
 
 if TYPE_CHECKING:
     from seenn_deploy.exits import ExitRule
-    from seenn_deploy.program import Program
+    from seenn_deploy.ir.program import Program
 
 DEFAULT_PERCENTILE = 99.9
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from seenn_deploy.errors import DataError
-from seenn_deploy.graph import Array
+from seenn_deploy.ir.graph import Array
 
 
 def correct_by_step(logits: Array, labels: Array) -> Array:

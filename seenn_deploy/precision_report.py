@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from seenn_deploy.errors import ProgramError
-from seenn_deploy.graph import Array, Population
 from seenn_deploy.io.images.image_set import ImageSet, for_program
-from seenn_deploy.program import Program
+from seenn_deploy.ir.graph import Array, Population
+from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.engine import simulate
 
 BATCH = 50  # images whose recorded spikes are held at a time

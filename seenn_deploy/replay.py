@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from seenn_deploy.graph import (
+from seenn_deploy.ir.graph import (
     Array,
     Conv2d,
     Dense,

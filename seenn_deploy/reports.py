@@ -23,9 +23,9 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from seenn_deploy.inspection import LayerInfo
 from seenn_deploy.io import folders
-from seenn_deploy.program import Program
+from seenn_deploy.ir.inspection import LayerInfo
+from seenn_deploy.ir.program import Program
 
 if TYPE_CHECKING:
     from seenn_deploy.evaluation import Evaluation, Point

@@ -26,11 +26,11 @@ import numpy as np
 
 from seenn_deploy import costs
 from seenn_deploy.errors import DataError, ProgramError
-from seenn_deploy.graph import Array
+from seenn_deploy.ir.graph import Array
 
 if TYPE_CHECKING:
     from seenn_deploy.exits import ExitRule
-    from seenn_deploy.program import Program
+    from seenn_deploy.ir.program import Program
     from seenn_deploy.simulator.result import Counts, RunResult
 
 SCHEDULES = ("pipelined", "speculative", "gated")

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from seenn_deploy.graph import Population, SpikingGraph
-from seenn_deploy.program import Program
+from seenn_deploy.ir.graph import Population, SpikingGraph
+from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.engine import simulate
 from tests import naive, reference
 

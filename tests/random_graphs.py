@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from seenn_deploy.graph import (
+from seenn_deploy.ir.graph import (
     Affine,
     AvgPool2d,
     Conv2d,

@@ -13,7 +13,7 @@ from seenn_deploy import costs, schedules
 from seenn_deploy.comparison import activation_bits, ann_energy, compare
 from seenn_deploy.costs import LayerSizes
 from seenn_deploy.io.images.image_set import for_program
-from seenn_deploy.program import Program
+from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.result import RunResult
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

@@ -18,7 +18,8 @@ from seenn_deploy import conversion
 from seenn_deploy.cli import seenn
 from seenn_deploy.errors import ModelError
 from seenn_deploy.frontends import qcfs
-from seenn_deploy.graph import (
+from seenn_deploy.io.state_dict import Tensors, read_state_dict
+from seenn_deploy.ir.graph import (
     Affine,
     AvgPool2d,
     Conv2d,
@@ -30,7 +31,6 @@ from seenn_deploy.graph import (
     Source,
     SpikingGraph,
 )
-from seenn_deploy.io.state_dict import Tensors, read_state_dict
 from tests import checkpoints, checkpoints_qcfs, naive, reference_qcfs
 from tests.reference import CIFAR10_MEAN, CIFAR10_STD
 

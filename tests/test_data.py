@@ -18,10 +18,10 @@ from PIL import Image
 
 from seenn_deploy.errors import DataError
 from seenn_deploy.exits.fixed import Fixed
-from seenn_deploy.graph import Dense, Population, Projection, Readout, Source, SpikingGraph
 from seenn_deploy.io.images import image_set as data
 from seenn_deploy.io.images.spec import PIXELS
-from seenn_deploy.program import Program
+from seenn_deploy.ir.graph import Dense, Population, Projection, Readout, Source, SpikingGraph
+from seenn_deploy.ir.program import Program
 
 SHAPE = (3, 4, 5)
 N = 7

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seenn_deploy.errors import ModelError
-from seenn_deploy.graph import (
+from seenn_deploy.ir.graph import (
     AvgPool2d,
     Conv2d,
     Dense,

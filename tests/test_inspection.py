@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 import seenn_deploy as sd
 from seenn_deploy.cli import seenn
-from seenn_deploy.graph import (
+from seenn_deploy.ir.graph import (
     Dense,
     Identity,
     Population,

@@ -18,8 +18,8 @@ from seenn_deploy.costs import LayerSizes
 from seenn_deploy.errors import DataError, ProgramError
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.fixed import Fixed
-from seenn_deploy.graph import Dense, Population, Projection, Readout, Source, SpikingGraph
-from seenn_deploy.program import Program
+from seenn_deploy.ir.graph import Dense, Population, Projection, Readout, Source, SpikingGraph
+from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.result import Counts, RunResult
 
 

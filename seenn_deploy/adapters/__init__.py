@@ -2,7 +2,7 @@
 
 An adapter is found by its file name. It has ``matches(layer) -> bool`` and
 ``describe(layer) -> Neuron``, which raises :class:`UnsupportedError` for a layer of its framework
-whose dynamics :class:`~seenn_deploy.graph.Population` does not have. Where layers return states
+whose dynamics :class:`~seenn_deploy.ir.graph.Population` does not have. Where layers return states
 behind their spikes, ``states(layer) -> int`` says how many. Adapters import no framework: they look
 at the names of a layer's classes and at its attributes.
 """
@@ -29,7 +29,7 @@ class Neuron:
     Parameters
     ----------
     tau, v_threshold, v_init, reset, reset_by, comparison, tau_syn
-        As of :class:`~seenn_deploy.graph.Population`.
+        As of :class:`~seenn_deploy.ir.graph.Population`.
     gain : float
         Factor of the input current.
     shift : float

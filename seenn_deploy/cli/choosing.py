@@ -20,7 +20,7 @@ from seenn_deploy.cli.shared import (
 
 if TYPE_CHECKING:
     from seenn_deploy.io.images.image_set import ImageSet
-    from seenn_deploy.program import Program
+    from seenn_deploy.ir.program import Program
 
 
 @click.command("sweep")

@@ -17,9 +17,9 @@ from seenn_deploy.fidelity import LossReport, RefusedError
 
 if TYPE_CHECKING:
     from seenn_deploy.exits import ExitRule
-    from seenn_deploy.graph import SpikingGraph
+    from seenn_deploy.ir.graph import SpikingGraph
+    from seenn_deploy.ir.program import Program
     from seenn_deploy.precision_report import PrecisionReport
-    from seenn_deploy.program import Program
 
 
 PROGRAM = together(

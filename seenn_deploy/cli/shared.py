@@ -10,7 +10,7 @@ from seenn_deploy.errors import SeennError
 if TYPE_CHECKING:
     from seenn_deploy.exits import ExitRule
     from seenn_deploy.io.images.image_set import ImageSet
-    from seenn_deploy.program import Program
+    from seenn_deploy.ir.program import Program
     from seenn_deploy.simulator.result import RunResult
 
 

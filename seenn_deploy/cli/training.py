@@ -141,7 +141,7 @@ def policy_command(build: Path, plot: Path | None, out: Path, **options: Any) ->
     Example:
       seenn train policy build/ --data train.npz --test test.npz --beta 3 --epochs 3 -o policy/
     """
-    from seenn_deploy.program import Program
+    from seenn_deploy.ir.program import Program
     from seenn_deploy.training.tasks import train_policy
 
     program, recipe = Program.load(build), _recipe(options)

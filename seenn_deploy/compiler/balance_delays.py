@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from seenn_deploy.graph import SpikingGraph
+from seenn_deploy.ir.graph import SpikingGraph
 
 
 def apply(graph: SpikingGraph) -> SpikingGraph:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from seenn_deploy.errors import ModelError
-from seenn_deploy.graph import Array, Projection, Source, SpikingGraph, Sum
+from seenn_deploy.ir.graph import Array, Projection, Source, SpikingGraph, Sum
 
 
 def apply(graph: SpikingGraph) -> SpikingGraph:

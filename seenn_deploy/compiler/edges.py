@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from seenn_deploy.graph import Array, LinearMap, Node, Shape, Source, SpikingGraph, Sum
+from seenn_deploy.ir.graph import Array, LinearMap, Node, Shape, Source, SpikingGraph, Sum
 
 Maps: TypeAlias = tuple[LinearMap, ...]
 Rule: TypeAlias = Callable[[Maps, Shape], tuple[Maps, Array | None]]

@@ -18,7 +18,7 @@ import numpy as np
 
 from seenn_deploy.compiler.edges import Maps, rewrite
 from seenn_deploy.errors import ModelError
-from seenn_deploy.graph import (
+from seenn_deploy.ir.graph import (
     Affine,
     Array,
     AvgPool2d,

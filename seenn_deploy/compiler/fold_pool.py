@@ -19,9 +19,8 @@ from math import prod
 import numpy as np
 
 from seenn_deploy.compiler.edges import Maps, rewrite
-from seenn_deploy.compiler.synapse_list import conv_synapses, dense_synapses, spread_pool
 from seenn_deploy.errors import ModelError
-from seenn_deploy.graph import (
+from seenn_deploy.ir.graph import (
     Affine,
     Array,
     AvgPool2d,
@@ -31,6 +30,7 @@ from seenn_deploy.graph import (
     Shape,
     SpikingGraph,
 )
+from seenn_deploy.ir.synapse_lists import conv_synapses, dense_synapses, spread_pool
 
 
 def apply(graph: SpikingGraph) -> SpikingGraph:

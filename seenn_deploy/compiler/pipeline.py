@@ -12,8 +12,8 @@ from seenn_deploy.compiler.quantize import quantize
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits import ExitRule
 from seenn_deploy.exits.fixed import Fixed
-from seenn_deploy.graph import SpikingGraph
-from seenn_deploy.program import Program
+from seenn_deploy.ir.graph import SpikingGraph
+from seenn_deploy.ir.program import Program
 
 PRECISIONS = ("float32", "int8")
 

@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from seenn_deploy.errors import DataError
-from seenn_deploy.graph import Array, Projection, SpikingGraph, Sum, Target
+from seenn_deploy.ir.graph import Array, Projection, SpikingGraph, Sum, Target
 
 COUNTS = (
     "ac",

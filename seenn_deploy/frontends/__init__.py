@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from seenn_deploy.errors import ModelError
 from seenn_deploy.fidelity import LossReport
-from seenn_deploy.graph import SpikingGraph
 from seenn_deploy.io.state_dict import Tensors, read_state_dict
+from seenn_deploy.ir.graph import SpikingGraph
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -32,15 +32,6 @@ import numpy as np
 from seenn_deploy.building import Net, bin_recordings, normalize_input
 from seenn_deploy.errors import ModelError
 from seenn_deploy.fidelity import LossReport, RefusedError
-from seenn_deploy.graph import (
-    Array,
-    Population,
-    Projection,
-    Readout,
-    Shape,
-    Source,
-    SpikingGraph,
-)
 from seenn_deploy.io.nir.file import (
     STRANGE,
     NirModel,
@@ -49,6 +40,15 @@ from seenn_deploy.io.nir.file import (
     feedback,
     read_nir,
     read_sidecar,
+)
+from seenn_deploy.ir.graph import (
+    Array,
+    Population,
+    Projection,
+    Readout,
+    Shape,
+    Source,
+    SpikingGraph,
 )
 from seenn_deploy.nir_exchange.linear import LINEAR, LINEAR_TEXT, finite, fitting
 from seenn_deploy.nir_exchange.neurons import (

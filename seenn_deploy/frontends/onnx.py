@@ -32,7 +32,10 @@ from seenn_deploy.building import Input, Net, normalize_input
 from seenn_deploy.conversion import DEFAULT_PERCENTILE, spiking, with_thresholds
 from seenn_deploy.errors import ModelError
 from seenn_deploy.fidelity import Finding, LossReport, RefusedError
-from seenn_deploy.graph import (
+from seenn_deploy.io.images.image_set import from_array, open_images
+from seenn_deploy.io.images.spec import ANY_VALUE, PIXELS
+from seenn_deploy.io.onnx import OnnxModel, OnnxNode, read_onnx
+from seenn_deploy.ir.graph import (
     Affine,
     Array,
     AvgPool2d,
@@ -46,10 +49,7 @@ from seenn_deploy.graph import (
     SpikingGraph,
     batch_norm,
 )
-from seenn_deploy.import_report import conversion_error, reported
-from seenn_deploy.io.images.image_set import from_array, open_images
-from seenn_deploy.io.images.spec import ANY_VALUE, PIXELS
-from seenn_deploy.io.onnx import OnnxModel, OnnxNode, read_onnx
+from seenn_deploy.ir.text import conversion_error, reported
 
 SUFFIXES = (".onnx",)
 MOST_IMAGES = 128  # enough for a percentile over all neurons of a layer

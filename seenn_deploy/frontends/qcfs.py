@@ -18,7 +18,8 @@ import numpy as np
 from seenn_deploy.building import Net, count, default_normalization, linear, normalize_input
 from seenn_deploy.conversion import spiking
 from seenn_deploy.errors import ModelError
-from seenn_deploy.graph import (
+from seenn_deploy.io.state_dict import Tensors, read_state_dict
+from seenn_deploy.ir.graph import (
     AvgPool2d,
     Conv2d,
     Identity,
@@ -27,8 +28,7 @@ from seenn_deploy.graph import (
     Source,
     SpikingGraph,
 )
-from seenn_deploy.import_report import conversion_error, reported
-from seenn_deploy.io.state_dict import Tensors, read_state_dict
+from seenn_deploy.ir.text import conversion_error, reported
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
 NETWORKS = "SEENN's converted (QCFS) ResNet or VGG"

@@ -18,7 +18,8 @@ import numpy as np
 
 from seenn_deploy.building import CIFAR10, Net, bin_recordings, count, linear, normalize_input
 from seenn_deploy.errors import ModelError
-from seenn_deploy.graph import (
+from seenn_deploy.io.state_dict import Tensors, read_state_dict
+from seenn_deploy.ir.graph import (
     Affine,
     AvgPool2d,
     Conv2d,
@@ -28,8 +29,7 @@ from seenn_deploy.graph import (
     Source,
     SpikingGraph,
 )
-from seenn_deploy.import_report import reported
-from seenn_deploy.io.state_dict import Tensors, read_state_dict
+from seenn_deploy.ir.text import reported
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
 NETWORKS = "SEENN's ResNet, SEW-ResNet, VGG or VGGSNN"

@@ -14,7 +14,7 @@ import numpy as np
 
 from seenn_deploy.building import Net, normalize_input
 from seenn_deploy.fidelity import LossReport
-from seenn_deploy.graph import Population, Source, SpikingGraph
+from seenn_deploy.ir.graph import Population, Source, SpikingGraph
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from seenn_deploy.errors import ModelError
-from seenn_deploy.graph import Affine, Array, batch_norm
+from seenn_deploy.ir.graph import Affine, Array, batch_norm
 
 
 def read_state_dict(path: Path) -> dict[str, Array]:

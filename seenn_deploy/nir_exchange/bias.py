@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from seenn_deploy.compiler.fold_affine import response
-from seenn_deploy.graph import Array, Conv2d, Shape
+from seenn_deploy.ir.graph import Array, Conv2d, Shape
 
 CLOSE = 1e-5  # of the largest bias
 

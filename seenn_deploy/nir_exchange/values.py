@@ -13,9 +13,8 @@ from math import prod
 import numpy as np
 
 from seenn_deploy.compiler.fold_affine import response
-from seenn_deploy.compiler.synapse_list import by_source, conv_synapses
 from seenn_deploy.errors import ModelError
-from seenn_deploy.graph import (
+from seenn_deploy.ir.graph import (
     Affine,
     Array,
     AvgPool2d,
@@ -26,6 +25,7 @@ from seenn_deploy.graph import (
     Shape,
     Sparse,
 )
+from seenn_deploy.ir.synapse_lists import by_source, conv_synapses
 
 MOST_SYNAPSES = 20_000_000  # of an explicit list
 MOST_TERMS = 1000

@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from seenn_deploy.compiler.quantize import UNITY
-from seenn_deploy.graph import Array, Population, Readout, Source
-from seenn_deploy.program import Program
+from seenn_deploy.ir.graph import Array, Population, Readout, Source
+from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator import kernels
 from seenn_deploy.simulator.layout import Layer, pixels_and_channels
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numba as nb
 import numpy as np
 
-from seenn_deploy.graph import Array, Shape
+from seenn_deploy.ir.graph import Array, Shape
 from seenn_deploy.simulator.vector_add import add_runs
 from seenn_deploy.simulator.vector_dense import PIXELS, multiply_rows
 from seenn_deploy.simulator.vector_fire import (

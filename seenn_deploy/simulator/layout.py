@@ -11,8 +11,8 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from seenn_deploy.compiler import bounds
-from seenn_deploy.graph import (
+from seenn_deploy.ir import bounds
+from seenn_deploy.ir.graph import (
     Array,
     Conv2d,
     Dense,
@@ -25,7 +25,7 @@ from seenn_deploy.graph import (
     Sum,
     Target,
 )
-from seenn_deploy.program import Program
+from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator import kernels
 from seenn_deploy.simulator.vector_add import WIDTHS
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from seenn_deploy import comparison, costs
 from seenn_deploy.errors import DataError
-from seenn_deploy.graph import Array
+from seenn_deploy.ir.graph import Array
 from seenn_deploy.metrics import accuracy_by_step
 
 

@@ -17,10 +17,10 @@ import numpy as np
 
 from seenn_deploy.costs import LayerSizes
 from seenn_deploy.errors import ProgramError
-from seenn_deploy.graph import Array
 from seenn_deploy.io import folders
 from seenn_deploy.io.images.image_set import ImageSet
-from seenn_deploy.program import Program
+from seenn_deploy.ir.graph import Array
+from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.result import Counts, RunResult
 
 FORMAT, VERSION, MANIFEST = "seenn-deploy run", 2, "run.json"

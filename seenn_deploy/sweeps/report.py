@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from seenn_deploy.exits import ExitRule
-from seenn_deploy.graph import Array
 from seenn_deploy.io import folders
+from seenn_deploy.ir.graph import Array
 
 FORMAT = "seenn-deploy sweep"
 VERSION = 1

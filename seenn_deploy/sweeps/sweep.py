@@ -18,8 +18,8 @@ from seenn_deploy.errors import DataError, ProgramError
 from seenn_deploy.exits import ExitRule
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.fixed import Fixed
-from seenn_deploy.graph import Array
-from seenn_deploy.program import Program
+from seenn_deploy.ir.graph import Array
+from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.result import RunResult
 from seenn_deploy.sweeps.families import Family, family, parameter_of
 from seenn_deploy.sweeps.points import front

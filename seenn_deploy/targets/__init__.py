@@ -12,7 +12,7 @@ from pkgutil import iter_modules
 
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.fidelity import Finding, LossReport, RefusedError, RefusedExportError
-from seenn_deploy.program import Program
+from seenn_deploy.ir.program import Program
 
 REPORT = "report.json"
 

@@ -28,7 +28,10 @@ import numpy as np
 
 from seenn_deploy.exits.policy import FILE, Policy
 from seenn_deploy.fidelity import LossReport
-from seenn_deploy.graph import (
+from seenn_deploy.io.folders import write_json
+from seenn_deploy.io.nir.file import feedback, sidecar_path
+from seenn_deploy.io.nir.hdf5 import import_nir
+from seenn_deploy.ir.graph import (
     Array,
     Conv2d,
     Dense,
@@ -43,12 +46,9 @@ from seenn_deploy.graph import (
     SpikingGraph,
     Sum,
 )
-from seenn_deploy.io.folders import write_json
-from seenn_deploy.io.nir.file import feedback, sidecar_path
-from seenn_deploy.io.nir.hdf5 import import_nir
+from seenn_deploy.ir.program import Program
 from seenn_deploy.nir_exchange.bias import before_padding
 from seenn_deploy.nir_exchange.sidecar import Place, arrays_of, describe, edge_keys
-from seenn_deploy.program import Program
 from seenn_deploy.targets import REPORT
 
 NETWORK = "network.nir"

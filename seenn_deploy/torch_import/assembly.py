@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from seenn_deploy.adapters import Neuron
-from seenn_deploy.graph import (
+from seenn_deploy.ir.graph import (
     Affine,
     Array,
     Conv2d,

@@ -12,7 +12,7 @@ from itertools import takewhile
 from math import prod
 from typing import Any, Literal, TypeAlias
 
-from seenn_deploy.graph import LinearMap, Shape
+from seenn_deploy.ir.graph import LinearMap, Shape
 
 Role: TypeAlias = Literal["batch", "time", "feature"]
 SOURCE = "input"

@@ -17,8 +17,8 @@ from seenn_deploy.exits.fixed import Fixed
 from seenn_deploy.exits.policy import FILE as POLICY
 from seenn_deploy.exits.policy_network import writing
 from seenn_deploy.io.images.spec import PIXELS
+from seenn_deploy.ir.program import Program
 from seenn_deploy.metrics import accuracy_by_step
-from seenn_deploy.program import Program
 from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.training.data import DataSet, Kind, Normalization, find_kind, load
 from seenn_deploy.training.loop import Log, Recipe, Task, as_bytes, check_size, cpu_state, fit

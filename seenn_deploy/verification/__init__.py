@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from seenn_deploy import schedules
-from seenn_deploy.graph import Array
 from seenn_deploy.io.images.image_set import ImageSet, for_program
-from seenn_deploy.program import Program
+from seenn_deploy.ir.graph import Array
+from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.targets import write
 from seenn_deploy.targets.lava.device import DeviceRun, run

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from seenn_deploy import schedules
-from seenn_deploy.graph import Array, Population
-from seenn_deploy.program import Program
+from seenn_deploy.ir.graph import Array, Population
+from seenn_deploy.ir.program import Program
 from seenn_deploy.replay import fires, potentials
 from seenn_deploy.simulator.result import RunResult
 from seenn_deploy.targets.lava.device import DeviceRun

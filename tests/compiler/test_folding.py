@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from seenn_deploy.compiler import fold_affine, fold_pool
 from seenn_deploy.errors import ModelError
-from seenn_deploy.graph import (
+from seenn_deploy.ir.graph import (
     Affine,
     AvgPool2d,
     Conv2d,

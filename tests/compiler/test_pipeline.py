@@ -13,7 +13,7 @@ from seenn_deploy.errors import ModelError, ProgramError
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.fixed import Fixed
 from seenn_deploy.frontends import seenn
-from seenn_deploy.graph import (
+from seenn_deploy.ir.graph import (
     AvgPool2d,
     Conv2d,
     Dense,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from seenn_deploy import costs
 from seenn_deploy.costs import LayerSizes
 from seenn_deploy.errors import DataError
-from seenn_deploy.graph import (
+from seenn_deploy.ir.graph import (
     AvgPool2d,
     Conv2d,
     Dense,

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from seenn_deploy.compiler import fold_affine, fold_pool
 from seenn_deploy.errors import ModelError
 from seenn_deploy.frontends import import_model
-from seenn_deploy.graph import Identity, Population, SpikingGraph
+from seenn_deploy.ir.graph import Identity, Population, SpikingGraph
 from tests import checkpoints, naive, reference
 from tests.checkpoints import State
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import seenn_deploy as sd
-from seenn_deploy.graph import (
+from seenn_deploy.ir.graph import (
     Affine,
     AvgPool2d,
     Conv2d,

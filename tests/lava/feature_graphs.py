@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from seenn_deploy.graph import (
+from seenn_deploy.ir.graph import (
     Conv2d,
     Identity,
     Population,

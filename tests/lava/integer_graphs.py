@@ -10,7 +10,7 @@ import numpy as np
 from seenn_deploy.compiler import balance_delays
 from seenn_deploy.exits import ExitRule
 from seenn_deploy.exits.fixed import Fixed
-from seenn_deploy.graph import (
+from seenn_deploy.ir.graph import (
     Conv2d,
     Dense,
     Identity,
@@ -23,7 +23,7 @@ from seenn_deploy.graph import (
     SpikingGraph,
     Sum,
 )
-from seenn_deploy.program import Program
+from seenn_deploy.ir.program import Program
 from tests.lava import graphs
 
 Rng = np.random.Generator

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from seenn_deploy.graph import Conv2d, Population, Readout, Source, SpikingGraph, Sum
+from seenn_deploy.ir.graph import Conv2d, Population, Readout, Source, SpikingGraph, Sum
 from tests import naive
 
 LIMIT = 2**23 - 1

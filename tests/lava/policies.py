@@ -12,7 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from seenn_deploy.exits.policy import METADATA, Policy
-from seenn_deploy.graph import SpikingGraph
+from seenn_deploy.ir.graph import SpikingGraph
 
 
 def convolutional(graph: SpikingGraph, path: Path, choices: tuple[int, ...], seed: int) -> Policy:

@@ -14,8 +14,8 @@ from hypothesis import Phase, given, settings
 from seenn_deploy import exits
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits.confidence import Confidence
-from seenn_deploy.graph import Population, SpikingGraph
-from seenn_deploy.program import Program
+from seenn_deploy.ir.graph import Population, SpikingGraph
+from seenn_deploy.ir.program import Program
 from seenn_deploy.targets import write
 from seenn_deploy.targets.lava.device import DeviceRun, run
 from tests import naive, random_graphs

@@ -12,8 +12,8 @@ from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits import integer
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.fixed import Fixed
-from seenn_deploy.graph import Population, SpikingGraph
-from seenn_deploy.program import Program
+from seenn_deploy.ir.graph import Population, SpikingGraph
+from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.targets import write
 from seenn_deploy.targets.lava.device import DeviceRun, run

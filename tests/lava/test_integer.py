@@ -9,8 +9,8 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from seenn_deploy.graph import Population
-from seenn_deploy.program import Program
+from seenn_deploy.ir.graph import Population
+from seenn_deploy.ir.program import Program
 from seenn_deploy.targets import write
 from seenn_deploy.targets.lava.device import DeviceRun, run
 from seenn_deploy.verification import wrong_latencies

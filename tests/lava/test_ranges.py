@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.entropy import Entropy
-from seenn_deploy.graph import (
+from seenn_deploy.ir.graph import (
     Conv2d,
     Dense,
     Identity,
@@ -25,7 +25,7 @@ from seenn_deploy.graph import (
     SpikingGraph,
     Sum,
 )
-from seenn_deploy.program import Program
+from seenn_deploy.ir.program import Program
 from seenn_deploy.targets import write
 from seenn_deploy.targets.lava import ranges
 from tests.lava import graphs, integer_graphs
@@ -157,7 +157,7 @@ def test_a_convolution_that_becomes_a_list_may_not_wrap(tmp_path: Path) -> None:
 
 
 def _one_convolution(weight: np.ndarray, groups: int, channels: int) -> SpikingGraph:
-    from seenn_deploy.graph import Readout, Source
+    from seenn_deploy.ir.graph import Readout, Source
 
     shape = (len(weight), 1, 1)
     nodes = [

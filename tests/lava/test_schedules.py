@@ -9,8 +9,8 @@ import pytest
 
 from seenn_deploy import schedules
 from seenn_deploy.exits.confidence import Confidence
-from seenn_deploy.graph import Population
-from seenn_deploy.program import Program
+from seenn_deploy.ir.graph import Population
+from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.targets import write
 from seenn_deploy.targets.lava import policy

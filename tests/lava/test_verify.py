@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from seenn_deploy.exits.confidence import Confidence
-from seenn_deploy.graph import Dense, Population, Projection, Readout, Source, SpikingGraph, Sum
 from seenn_deploy.io import folders
-from seenn_deploy.program import Program
+from seenn_deploy.ir.graph import Dense, Population, Projection, Readout, Source, SpikingGraph, Sum
+from seenn_deploy.ir.program import Program
 from seenn_deploy.replay import apply, potentials
 from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.targets import write

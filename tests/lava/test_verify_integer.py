@@ -12,7 +12,7 @@ import pytest
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.margin import Margin
 from seenn_deploy.io import folders
-from seenn_deploy.program import Program
+from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.targets import write
 from seenn_deploy.targets.lava.device import DeviceRun

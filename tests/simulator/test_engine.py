@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from seenn_deploy.errors import DataError
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.fixed import Fixed
-from seenn_deploy.graph import (
+from seenn_deploy.ir.graph import (
     Conv2d,
     Dense,
     Population,
@@ -23,7 +23,7 @@ from seenn_deploy.graph import (
     Source,
     SpikingGraph,
 )
-from seenn_deploy.program import Program
+from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.simulator.result import RunResult
 from tests import naive, random_graphs

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seenn_deploy.graph import Conv2d
+from seenn_deploy.ir.graph import Conv2d
 from seenn_deploy.simulator import kernels, layout
 from tests import naive
 

@@ -15,7 +15,15 @@ import pytest
 
 import seenn_deploy as sd
 from seenn_deploy.errors import ProgramError, SeennError
-from seenn_deploy.graph import Conv2d, Dense, Population, Projection, Readout, Source, SpikingGraph
+from seenn_deploy.ir.graph import (
+    Conv2d,
+    Dense,
+    Population,
+    Projection,
+    Readout,
+    Source,
+    SpikingGraph,
+)
 from seenn_deploy.simulator.result import Counts, RunResult
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from seenn_deploy import cli, exits
 from seenn_deploy.cli import choosing, options
-from seenn_deploy.program import Program
+from seenn_deploy.ir.program import Program
 from tests.test_program import program
 
 Seenn = Callable[..., tuple[int, str, str]]

@@ -8,7 +8,7 @@ import pytest
 
 from seenn_deploy import reports
 from seenn_deploy.errors import DataError
-from seenn_deploy.graph import SpikingGraph
+from seenn_deploy.ir.graph import SpikingGraph
 from seenn_deploy.sweeps.sweep import sweep
 from tests.sweeps.test_sweep import PROGRAM, random_run
 

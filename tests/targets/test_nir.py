@@ -23,7 +23,7 @@ from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.fixed import Fixed
 from seenn_deploy.fidelity import LossReport
 from seenn_deploy.frontends import import_model
-from seenn_deploy.graph import (
+from seenn_deploy.ir.graph import (
     Conv2d,
     Dense,
     Identity,
@@ -34,7 +34,7 @@ from seenn_deploy.graph import (
     SpikingGraph,
     Sum,
 )
-from seenn_deploy.program import Program
+from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.engine import simulate
 from tests.frontends import naive_nir
 from tests.lava import graphs, policies

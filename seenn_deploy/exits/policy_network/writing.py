@@ -16,7 +16,7 @@ import numpy as np
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits.policy import METADATA
 from seenn_deploy.exits.policy_network.forward import Operation, PolicyNetwork
-from seenn_deploy.graph import Array, Conv2d, Shape
+from seenn_deploy.ir.graph import Array, Conv2d, Shape
 
 OPSET, IR_VERSION = 17, 8  # old enough for any onnxruntime of the last years
 

@@ -23,7 +23,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from seenn_deploy.errors import DataError
-from seenn_deploy.graph import Shape
 from seenn_deploy.io.images.events import Binning, EventRecordings, is_recording
 from seenn_deploy.io.images.sources import (
     IMAGE_SUFFIXES,
@@ -35,9 +34,10 @@ from seenn_deploy.io.images.sources import (
     npz_keys,
 )
 from seenn_deploy.io.images.spec import ANY_VALUE, Coding, InputSpec, Range, check_labels
+from seenn_deploy.ir.graph import Shape
 
 if TYPE_CHECKING:
-    from seenn_deploy.program import Program
+    from seenn_deploy.ir.program import Program
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from seenn_deploy import exits, schedules
-from seenn_deploy.compiler.synapse_list import by_source, conv_synapses
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits.policy_network import forward as policy_network
 from seenn_deploy.fidelity import LossReport
-from seenn_deploy.graph import (
+from seenn_deploy.io import folders
+from seenn_deploy.ir.graph import (
     Array,
     Conv2d,
     Dense,
@@ -31,9 +31,9 @@ from seenn_deploy.graph import (
     SpikingGraph,
     Sum,
 )
-from seenn_deploy.import_report import layer_text
-from seenn_deploy.io import folders
-from seenn_deploy.program import Program
+from seenn_deploy.ir.program import Program
+from seenn_deploy.ir.synapse_lists import by_source, conv_synapses
+from seenn_deploy.ir.text import layer_text
 from seenn_deploy.targets import REPORT
 from seenn_deploy.targets.lava import policy, ranges
 

@@ -14,7 +14,7 @@ import numpy as np
 from seenn_deploy.compiler.quantize import UNITY
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits import integer
-from seenn_deploy.graph import (
+from seenn_deploy.ir.graph import (
     Array,
     Conv2d,
     Identity,
@@ -26,7 +26,7 @@ from seenn_deploy.graph import (
     SpikingGraph,
     Sum,
 )
-from seenn_deploy.program import Program
+from seenn_deploy.ir.program import Program
 
 THRESHOLD = 2**17 - 1
 STATE = 2**23 - 1

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from seenn_deploy.graph import Array, AvgPool2d, Conv2d, LinearMap
+from seenn_deploy.ir.graph import Array, AvgPool2d, Conv2d, LinearMap
 from seenn_deploy.torch_import.operations.registry import Graph
 from seenn_deploy.torch_import.values import (
     Atom,

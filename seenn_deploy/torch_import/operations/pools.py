@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from seenn_deploy.graph import Conv2d
+from seenn_deploy.ir.graph import Conv2d
 from seenn_deploy.torch_import.operations.mapping import as_signal, check_ceil, mapped, pair
 from seenn_deploy.torch_import.operations.registry import Graph, operation
 from seenn_deploy.torch_import.values import (

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from math import isfinite
 
 from seenn_deploy.fidelity import LossReport
-from seenn_deploy.graph import (
+from seenn_deploy.ir.graph import (
     AvgPool2d,
     Conv2d,
     Dense,

@@ -7,7 +7,7 @@ from math import prod
 
 import networkx as nx
 
-from seenn_deploy.graph import (
+from seenn_deploy.ir.graph import (
     Conv2d,
     Dense,
     Identity,
@@ -19,8 +19,8 @@ from seenn_deploy.graph import (
     Sum,
     Synapses,
 )
-from seenn_deploy.import_report import neuron_text
-from seenn_deploy.program import Program
+from seenn_deploy.ir.program import Program
+from seenn_deploy.ir.text import neuron_text
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seenn_deploy.graph import (
+from seenn_deploy.ir.graph import (
     Array,
     Identity,
     Projection,

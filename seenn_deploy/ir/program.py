@@ -23,7 +23,8 @@ from seenn_deploy.errors import ModelError, ProgramError
 from seenn_deploy.exits.integer import IntegerRule, lower
 from seenn_deploy.exits.policy import FILE as POLICY
 from seenn_deploy.exits.policy import Policy
-from seenn_deploy.graph import (
+from seenn_deploy.io import folders
+from seenn_deploy.ir.graph import (
     Array,
     Conv2d,
     Dense,
@@ -38,7 +39,6 @@ from seenn_deploy.graph import (
     Sum,
     Synapses,
 )
-from seenn_deploy.io import folders
 from seenn_deploy.schedules import SCHEDULES
 
 VERSION = 1
