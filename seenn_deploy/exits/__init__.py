@@ -1,4 +1,7 @@
-"""Exit rules, one a file. The file name is the rule's name, its class the same in CamelCase."""
+"""Exit rules, one a file. The file name is the rule's name, its class the same in CamelCase.
+
+``exits.Confidence`` and its siblings are imported when they are asked for.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from typing import Any
 
 from seenn_deploy import plugins
 
-from .base import ExitRule
+from .base import ExitRule, make, rule_of
 
 _HELPERS = ("base", "integer", "policy_network")
 
@@ -18,8 +21,7 @@ def names() -> list[str]:
 
 def rule_class(name: str) -> type[ExitRule]:
     """The class of a rule that `names` lists."""
-    found: type[ExitRule] = getattr(plugins.load("exits", name), name.title())
-    return found
+    return rule_of(plugins.load("exits", name))
 
 
 def from_dict(stored: dict[str, Any]) -> ExitRule:
@@ -30,18 +32,13 @@ def from_dict(stored: dict[str, Any]) -> ExitRule:
     ValueError
         For a rule that does not exist or a parameter out of range.
     """
-    parameters = dict(stored)
-    name = parameters.pop("rule", None)
+    name = stored.get("rule")
     if name not in names():
         raise ValueError(f"exit rule {name!r} does not exist; there are {', '.join(names())}")
-    try:
-        return rule_class(str(name))(**parameters)
-    except TypeError as error:
-        raise ValueError(f"exit rule {name}: {error}") from None
+    return make(rule_class(str(name)), stored)
 
 
 def __getattr__(name: str) -> Any:
-    """``exits.Confidence`` and its siblings, imported when they are asked for."""
     if name.lower() in names():
         return getattr(plugins.load("exits", name.lower()), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -83,6 +84,20 @@ class ExitRule(ABC):
         stored = {k: _to_json(v) for k, v in asdict(self).items() if k != "program"}
         calibrated = {"program": self.program} if self.program else {}
         return {"rule": type(self).__name__.lower(), **stored, **calibrated}
+
+
+def rule_of(module: ModuleType) -> type[ExitRule]:
+    """The rule in a module: the class that is named as its file, in CamelCase."""
+    found: type[ExitRule] = getattr(module, module.__name__.rsplit(".", 1)[-1].title())
+    return found
+
+
+def make(kind: type[ExitRule], stored: dict[str, Any]) -> ExitRule:
+    """A rule of a class from what ``to_dict`` gave; ValueError for a parameter out of range."""
+    try:
+        return kind(**{name: value for name, value in stored.items() if name != "rule"})
+    except TypeError as error:
+        raise ValueError(f"exit rule {stored['rule']}: {error}") from None
 
 
 def softmax(z: NDArray[Any]) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from seenn_deploy import exits, schedules
+from seenn_deploy import exits, plugins, schedules
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits.policy_network import forward as policy_network
 from seenn_deploy.fidelity import LossReport
@@ -223,7 +223,8 @@ def _copy_sources(folder: Path) -> None:
     ours = sorted(SOURCES.rglob("*.py"))
     for path in ours:
         _copy(path, folder / path.relative_to(SOURCES))
-    for path in sorted(Path(exits.__file__).parent.glob("*.py")):
+    for name in ("base", "integer", *exits.names()):
+        path = Path(str(plugins.load("exits", name).__file__))
         _copy(path, folder / "exits" / path.name)
     _copy(Path(policy_network.__file__), folder / "policy_network.py")
 

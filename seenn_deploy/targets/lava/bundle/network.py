@@ -7,12 +7,14 @@ Lava's are (W, H, C) and true convolutions: every array is turned here, once, an
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from exits import from_dict, integer
+from exits import integer
+from exits.base import make, rule_of
 from lava.magma.core.process.process import AbstractProcess
 from lava.proc.conv.process import Conv
 from lava.proc.dense.process import Dense
@@ -133,7 +135,8 @@ class Builder:
         return PolicySource(policy=policy, images=self.frames[:, 0], **common)
 
     def _controller(self, node: dict[str, Any]) -> ExitController:
-        rule = from_dict(self.spec["exit_rule"])
+        stored = self.spec["exit_rule"]
+        rule = make(rule_of(import_module(f"exits.{stored['rule']}")), stored)
         if self.fixed:
             rule = integer.lower(rule, self.spec["logit_scale"], self.spec["T"])
         return ExitController(
