@@ -42,10 +42,18 @@ def names(room: str, without: Collection[str] = ()) -> list[str]:
     return sorted(name for name in found if not name.startswith("_") and name not in without)
 
 
-def load(room: str, name: str) -> ModuleType:
-    """The module of an extension that `names` lists, imported when it is first asked for."""
+def load(room: str, name: str, main: str = "") -> ModuleType:
+    """The module of an extension that `names` lists, imported when it is first asked for.
+
+    Of an extension that is a folder it is the file `main` in it: ``write.py`` of a target.
+    """
     folders(room)
-    return import_module(f"{_dotted(room)}.{name}")
+    module = import_module(f"{_dotted(room)}.{name}")
+    return import_module(f"{module.__name__}.{main}") if main and _is_folder(module) else module
+
+
+def _is_folder(module: ModuleType) -> bool:
+    return hasattr(module, "__path__")
 
 
 def _dotted(room: str) -> str:

@@ -155,7 +155,7 @@ def test_lava_reports_and_int8_has_its_figures(folder: Path) -> None:
 def test_what_lava_cannot_run_is_in_the_figures(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("seenn_deploy.targets.lava.TAGS", {})
+    monkeypatch.setattr("seenn_deploy.targets.lava.write.TAGS", {})
     done = run("compile", "direct.pth", "--target", "lava")
     assert isinstance(done.exception, ProgramError) and not Path("build").exists()
     (finding,) = found()["report"]["export"]["lava"]["findings"]

@@ -63,8 +63,8 @@ from seenn_deploy.nir_exchange.neurons import (
     infer_dt,
     with_detectors,
 )
-from seenn_deploy.nir_exchange.sidecar import restore
 from seenn_deploy.nir_exchange.values import Term, Value, finished, grid_of, total
+from seenn_deploy.targets.nir.sidecar import restore
 
 SUFFIXES = (".nir",)
 DEFAULT_T = 16

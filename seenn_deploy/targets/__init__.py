@@ -6,10 +6,9 @@ A target that changes what it writes leaves its :class:`LossReport` in the folde
 from __future__ import annotations
 
 import json
-from importlib import import_module
 from pathlib import Path
-from pkgutil import iter_modules
 
+from seenn_deploy import plugins
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.fidelity import Finding, LossReport, RefusedError, RefusedExportError
 from seenn_deploy.ir.program import Program
@@ -19,7 +18,7 @@ REPORT = "report.json"
 
 def names() -> list[str]:
     """The targets there are."""
-    return sorted(m.name for m in iter_modules(__path__))
+    return plugins.names("targets", without=("base",))
 
 
 def write(target: str, program: Program, folder: Path, strict: bool = False) -> None:
@@ -43,7 +42,7 @@ def write(target: str, program: Program, folder: Path, strict: bool = False) -> 
     if target not in names():
         raise ProgramError(f"target {target!r} does not exist; there are {', '.join(names())}")
     try:
-        import_module(f"{__name__}.{target}").write(program, folder)
+        plugins.load("targets", target, main="write").write(program, folder)
         found = report(folder)
         if found is not None:
             found.check(strict)

@@ -47,9 +47,9 @@ from seenn_deploy.ir.graph import (
     Sum,
 )
 from seenn_deploy.ir.program import Program
-from seenn_deploy.nir_exchange.bias import before_padding
-from seenn_deploy.nir_exchange.sidecar import Place, arrays_of, describe, edge_keys
 from seenn_deploy.targets import REPORT
+from seenn_deploy.targets.nir.bias import before_padding
+from seenn_deploy.targets.nir.sidecar import Place, arrays_of, describe, edge_keys
 
 NETWORK = "network.nir"
 LEAKY_DT, PLAIN_DT = 1e-4, 1.0

@@ -1,0 +1,234 @@
+"""The Lava target: a folder that runs a program on Lava and needs nothing of seenn-deploy.
+
+The bundle is ``network.json`` (structure, parameters, checksums), ``weights.npz`` (arrays, channels
+first) and readable source files, copied from ``bundle/`` here and from ``seenn_deploy/exits``.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seenn_deploy import exits, plugins, schedules
+from seenn_deploy.errors import ProgramError
+from seenn_deploy.exits.policy_network import forward as policy_network
+from seenn_deploy.fidelity import LossReport
+from seenn_deploy.io import folders
+from seenn_deploy.ir.graph import (
+    Array,
+    Conv2d,
+    Dense,
+    Identity,
+    Node,
+    Population,
+    Projection,
+    Source,
+    Sparse,
+    SpikingGraph,
+    Sum,
+)
+from seenn_deploy.ir.program import Program
+from seenn_deploy.ir.synapse_lists import by_source, conv_synapses
+from seenn_deploy.ir.text import layer_text
+from seenn_deploy.targets import REPORT
+from seenn_deploy.targets.lava import policy, ranges
+
+FORMAT, VERSION = "seenn-deploy lava bundle", 4
+TAGS = {"float32": "floating_pt", "int8": "fixed_pt"}
+WEIGHTS = "weights.npz"
+SOURCES = Path(__file__).parent / "bundle"
+LARGEST = 127  # Lava's Conv keeps kernel, stride, padding, dilation and groups in 8 signed bits
+
+
+def write(program: Program, folder: Path) -> None:
+    """Write the bundle of a program into an existing, empty folder.
+
+    Parameters
+    ----------
+    program : Program
+        Of float32 or int8 precision.
+    folder : Path
+        Where to write; the caller gives it its final name.
+
+    Raises
+    ------
+    ProgramError
+        For a precision that the Lava target has no processes for, a value that Lava's integers
+        cannot hold, feedback that comes back too late for the schedule, or a policy network with
+        operators that the pre-stage does not run.
+    """
+    _check(program)
+    arrays: dict[str, Array] = {}
+    spec = _spec(program, arrays)
+    network = policy.lower(program.exit_rule)
+    spec["policy"], more = network.to_arrays() if network else (None, {})
+    _write_arrays(folder / WEIGHTS, arrays | more)
+    spec["sha256"] = {WEIGHTS: folders.sha256(folder / WEIGHTS)}
+    folders.write_json(folder / "network.json", spec)
+    folders.write_json(folder / REPORT, _report(program).to_dict())
+    _copy_sources(folder)
+
+
+def _report(program: Program) -> LossReport:
+    """Every layer as it is: the same numbers, in float64 or as integers."""
+    report = LossReport("lava")
+    for layer in program.graph.layers:
+        report.faithful(layer.name, layer_text(program.graph, layer))
+    return report
+
+
+def _check(program: Program) -> None:
+    if program.precision not in TAGS:
+        raise ProgramError(
+            f"precision {program.precision!r}: the Lava target runs {', '.join(TAGS)}"
+        )
+    if program.precision == "int8":
+        ranges.check(program)
+    for edge in program.graph.projections:
+        waiting_steps(program, edge)
+
+
+def waiting_steps(program: Program, edge: Projection) -> int:
+    """Hardware steps that an edge's messages wait: its delay, and its lag in steps.
+
+    From one timestep to the next it is one step, on a gated schedule a run through the network.
+
+    Raises
+    ------
+    ProgramError
+        Where feedback takes longer than its lag.
+    """
+    timestep = schedules.depth(program) + 1 if program.schedule == "gated" else 1
+    steps = edge.delay + edge.lag * timestep
+    if steps < 0:
+        raise ProgramError(
+            f"{edge.pre} -> {edge.post}: feedback with a lag of {edge.lag} comes back "
+            f"{-steps} hardware steps too late on a {program.schedule} schedule; "
+            "use --schedule gated"
+        )
+    return steps
+
+
+def _write_arrays(path: Path, arrays: dict[str, Array]) -> None:
+    with open(path, "wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+def _spec(program: Program, arrays: dict[str, Array]) -> dict[str, Any]:
+    graph = _with_runnable_synapses(program)
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "T": graph.T,
+        "depth": graph.depth[graph.readout.name],
+        "exit_rule": program.exit_rule.to_dict(),
+        "schedule": program.schedule,
+        "precision": program.precision,
+        "tag": TAGS[program.precision],
+        "logit_scale": ranges.logit_scale(program),
+        "input": {
+            "shape": list(graph.source.shape),
+            "coding": graph.source.coding,
+            "range": [None if np.isinf(x) else x for x in program.input_range],
+            "limit": ranges.input_limit(program) if program.precision == "int8" else None,
+        },
+        "provenance": {**graph.provenance, **program.provenance},
+        "nodes": [
+            _node(n, graph.depth[n.name], arrays, program.precision == "int8") for n in graph.order
+        ],
+        "edges": [_edge(program, e, i, arrays) for i, e in enumerate(graph.projections)],
+    }
+
+
+def _with_runnable_synapses(program: Program) -> SpikingGraph:
+    graph = program.graph
+    return graph.replace(projections=[_runnable(e, program) for e in graph.projections])
+
+
+def _runnable(edge: Projection, program: Program) -> Projection:
+    """Convolutions that Lava's Conv cannot hold become synapse lists."""
+    conv = edge.synapses
+    if not isinstance(conv, Conv2d):
+        return edge
+    sizes = (*conv.weight.shape[2:], *conv.stride, *conv.padding, *conv.dilation, conv.groups)
+    if max(sizes) <= LARGEST:
+        return edge
+    if program.precision == "int8":
+        ranges.check_without_wrap(edge, program)
+    in_shape = program.graph.node(edge.pre).shape
+    n_in, shape_out = int(np.prod(in_shape)), conv.out_shape(in_shape)
+    return replace(edge, maps=(by_source(*conv_synapses(conv, in_shape), n_in, shape_out),))
+
+
+def _node(node: Node, depth: int, arrays: dict[str, Array], integers: bool) -> dict[str, Any]:
+    common = {"name": node.name, "shape": list(node.shape), "depth": depth}
+    if isinstance(node, Source):
+        inputs = {"coding": node.coding, "scale": node.scale, "offset": node.offset}
+        return {**common, "kind": "source", **inputs}
+    if isinstance(node, Sum):
+        return {**common, "kind": "sum"}
+    key = f"{node.name}/bias"
+    if isinstance(node, Population):
+        arrays[key], exponent = ranges.bias_parts(node) if integers else (node.bias, 0)
+        values = _whole_neurons(node) if integers else _neurons(node)
+        return {**common, "kind": "population", **values, "bias": key, "bias_exp": exponent}
+    arrays[key] = node.bias.astype(np.int32) if integers else node.bias
+    kept = {"tau": node.tau, "tau_syn": node.tau_syn}
+    kept = {name: ranges.share(x) if integers else x for name, x in kept.items()}
+    return {**common, "kind": "readout", **kept, "bias": key}
+
+
+def _neurons(node: Population) -> dict[str, Any]:
+    parameters = ("tau", "tau_syn", "v_threshold", "v_init", "reset", "comparison")
+    return {**{name: getattr(node, name) for name in parameters}, "reset_by": node.subtracted}
+
+
+def _whole_neurons(node: Population) -> dict[str, Any]:
+    """The parameters as Lava's integers; the leak of currents in 4096ths, of potentials as dv."""
+    values = _neurons(node)
+    whole = {name: int(values[name]) for name in ("v_threshold", "v_init", "reset_by")}
+    return {**values, **whole, "dv": ranges.dv(node), "tau_syn": ranges.share(node.tau_syn)}
+
+
+_KINDS = {Conv2d: "conv2d", Dense: "dense", Sparse: "sparse", Identity: "identity"}
+
+
+def _edge(
+    program: Program, edge: Projection, number: int, arrays: dict[str, Array]
+) -> dict[str, Any]:
+    synapses = edge.synapses
+    stored: dict[str, Any] = {
+        "pre": edge.pre,
+        "post": edge.post,
+        "kind": _KINDS[type(synapses)],
+        "delay": waiting_steps(program, edge),
+        "lag": edge.lag,
+        "split": isinstance(synapses, Sparse) and ranges.needs_split(synapses),
+    }
+    for name in ("stride", "padding", "dilation", "groups"):
+        if isinstance(synapses, Conv2d):
+            stored[name] = getattr(synapses, name)
+    for name in ("weight", "indptr", "targets"):
+        if hasattr(synapses, name):
+            stored[name] = f"{number}:{edge.pre}->{edge.post}/{name}"
+            arrays[stored[name]] = getattr(synapses, name)
+    return stored
+
+
+def _copy_sources(folder: Path) -> None:
+    ours = sorted(SOURCES.rglob("*.py"))
+    for path in ours:
+        _copy(path, folder / path.relative_to(SOURCES))
+    for name in ("base", "integer", *exits.names()):
+        path = Path(str(plugins.load("exits", name).__file__))
+        _copy(path, folder / "exits" / path.name)
+    _copy(Path(policy_network.__file__), folder / "policy_network.py")
+
+
+def _copy(path: Path, to: Path) -> None:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, to)

@@ -1,0 +1,1 @@
+"""NIR, the exchange format of spiking networks: programs as NIR graphs with a sidecar."""
