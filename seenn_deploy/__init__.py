@@ -34,10 +34,11 @@ _NAMES = {
 _MODULES = ("costs", "exits", "metrics")
 
 if TYPE_CHECKING:
-    from seenn_deploy import costs, exits, metrics
+    from seenn_deploy import exits, metrics
     from seenn_deploy.calibration import calibrate
     from seenn_deploy.compiler.pipeline import compile
     from seenn_deploy.conversion import convert
+    from seenn_deploy.costs import model as costs
     from seenn_deploy.errors import SeennError
     from seenn_deploy.evaluation import evaluate
     from seenn_deploy.frontends import import_model

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seenn_deploy import costs
+from seenn_deploy.costs import model as costs
 from seenn_deploy.errors import DataError, ProgramError
 from seenn_deploy.ir.graph import Array
 

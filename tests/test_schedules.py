@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import seenn_deploy as sd
 from seenn_deploy import schedules
 from seenn_deploy.cli import seenn
-from seenn_deploy.costs import LayerSizes
+from seenn_deploy.costs.model import LayerSizes
 from seenn_deploy.errors import DataError, ProgramError
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.fixed import Fixed

@@ -151,7 +151,7 @@ def _check_sweep(
     program: Program, images: ImageSet, out: Path | None, options: dict[str, Any]
 ) -> None:
     """Complete the options, and refuse what a sweep would only refuse after the run."""
-    from seenn_deploy import costs
+    from seenn_deploy.costs import model as costs
     from seenn_deploy.io.folders import check_ours
     from seenn_deploy.sweeps import report, sweep
 

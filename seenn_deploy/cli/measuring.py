@@ -52,7 +52,8 @@ def simulate_command(
       seenn simulate build/ --data images.npz --out run/ --resume
     """
     import seenn_deploy as sd
-    from seenn_deploy import costs, reports, schedules
+    from seenn_deploy import reports, schedules
+    from seenn_deploy.costs import model as costs
 
     check_resume(resume, out, "--out")
     program = load_program(build, rule)
@@ -98,7 +99,8 @@ def evaluate_command(
       seenn evaluate build/ --data images.npz --thresholds 0.8,0.9,0.99
     """
     import seenn_deploy as sd
-    from seenn_deploy import costs, reports
+    from seenn_deploy import reports
+    from seenn_deploy.costs import model as costs
 
     program = load_program(build, None)
     costs.load(cost)

@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from seenn_deploy.costs import COUNTS, MEMORIES, CostModel, Memory
+from seenn_deploy.costs.model import COUNTS, MEMORIES, CostModel, Memory
 from seenn_deploy.errors import DataError
 
 _KEYS = {
@@ -24,7 +24,7 @@ def read(path: Path, stored: Any) -> CostModel:
     Raises
     ------
     DataError
-        See :func:`seenn_deploy.costs.load`.
+        See :func:`seenn_deploy.costs.model.load`.
     """
     stored = _keys(path, "the cost model", stored, "model")
     prices = _prices(path, _object(path, "'prices'", stored["prices"]))

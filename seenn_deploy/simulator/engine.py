@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from seenn_deploy.costs import LayerSizes
+from seenn_deploy.costs.model import LayerSizes
 from seenn_deploy.errors import DataError
 from seenn_deploy.io.images.image_set import ImageSet, for_program
 from seenn_deploy.ir.graph import Array, Population, Readout, Source, Sum

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from seenn_deploy.costs import LayerSizes
+from seenn_deploy.costs.model import LayerSizes
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.io import folders
 from seenn_deploy.io.images.image_set import ImageSet

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seenn_deploy import costs
-from seenn_deploy.costs import LayerSizes
+from seenn_deploy.costs import model as costs
+from seenn_deploy.costs.model import LayerSizes
 from seenn_deploy.errors import DataError
 from seenn_deploy.ir.graph import (
     AvgPool2d,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import seenn_deploy as sd
 from seenn_deploy import exits, schedules
 from seenn_deploy.calibration import calibrate
-from seenn_deploy.costs import LayerSizes
+from seenn_deploy.costs.model import LayerSizes
 from seenn_deploy.errors import DataError, ProgramError
 from seenn_deploy.exits.base import log_softmax
 from seenn_deploy.exits.conformal import Conformal

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from seenn_deploy.costs import CostModel, LayerSizes
+from seenn_deploy.costs.model import CostModel, LayerSizes
 from seenn_deploy.ir.graph import Array
 
 
