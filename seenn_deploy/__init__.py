@@ -21,7 +21,7 @@ _NAMES = {
     "SpikingGraph": "ir.graph",
     "calibrate": "calibration",
     "compile": "compiler.pipeline",
-    "convert": "conversion",
+    "convert": "compiler.conversion",
     "evaluate": "evaluation",
     "import_model": "frontends",
     "inspect": "ir.inspection",
@@ -36,8 +36,8 @@ _MODULES = ("costs", "exits", "metrics")
 if TYPE_CHECKING:
     from seenn_deploy import exits, metrics
     from seenn_deploy.calibration import calibrate
+    from seenn_deploy.compiler.conversion import convert
     from seenn_deploy.compiler.pipeline import compile
-    from seenn_deploy.conversion import convert
     from seenn_deploy.costs import model as costs
     from seenn_deploy.errors import SeennError
     from seenn_deploy.evaluation import evaluate

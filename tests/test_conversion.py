@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import seenn_deploy as sd
-from seenn_deploy import conversion
 from seenn_deploy.cli import seenn
+from seenn_deploy.compiler import conversion
 from seenn_deploy.errors import ModelError
 from seenn_deploy.frontends import qcfs
 from seenn_deploy.io.state_dict import Tensors, read_state_dict
@@ -34,7 +34,7 @@ from seenn_deploy.ir.graph import (
 from tests import checkpoints, checkpoints_qcfs, naive, reference_qcfs
 from tests.reference import CIFAR10_MEAN, CIFAR10_STD
 
-# --- rates and activations (the theorem in seenn_deploy/conversion.py) ----------------------------
+# --- rates and activations (the theorem in seenn_deploy/compiler/conversion.py) ----------------------------
 
 
 def qcfs_by_hand(z: float, v: float, levels: int) -> float:

@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from seenn_deploy.compiler import balance_delays, cast, fold_affine, fold_pool
-from seenn_deploy.compiler.quantize import quantize
+from seenn_deploy.compiler.passes import balance_delays, cast, fold_affine, fold_pool
+from seenn_deploy.compiler.passes.quantize import quantize
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits import ExitRule
 from seenn_deploy.exits.fixed import Fixed

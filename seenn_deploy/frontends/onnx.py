@@ -5,7 +5,7 @@ Conv, Gemm, MatMul             synapses; two-dimensional convolutions, symmetric
 BatchNormalization             folded, exactly
 Add, Sub, Mul, Div             of one constant a channel: folded, as input normalisation is
 Add                            of two branches: both feed the next neuron
-Relu                           threshold from calibration images (`seenn_deploy.conversion`)
+Relu                           threshold from calibration images (`seenn_deploy.compiler.conversion`)
 Clip                           from 0 to a maximum, which is the threshold
 AveragePool                    windows that do not overlap, without padding
 GlobalAveragePool, ReduceMean  over height and width
@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from seenn_deploy.building import Input, Net, normalize_input
-from seenn_deploy.conversion import DEFAULT_PERCENTILE, spiking, with_thresholds
+from seenn_deploy.compiler.conversion import DEFAULT_PERCENTILE, spiking, with_thresholds
 from seenn_deploy.errors import ModelError
 from seenn_deploy.fidelity import Finding, LossReport, RefusedError
 from seenn_deploy.io.images.image_set import from_array, open_images
@@ -73,7 +73,7 @@ def read(
     calibration : path or array (N, C, H, W), optional
         Images as the program takes them, at most 128 are used; needed where there is a Relu.
     percentile : float
-        See :func:`seenn_deploy.conversion.with_thresholds`.
+        See :func:`seenn_deploy.compiler.conversion.with_thresholds`.
     mean, std : one number a channel, optional
         Normalisation the network was trained with. It becomes part of the program, which then takes
         pixels in 0..1; without it the program takes inputs as the ANN does.

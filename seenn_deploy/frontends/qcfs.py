@@ -4,7 +4,7 @@ ResNet-18, -20, -34 (basic or bottleneck blocks) and VGG, recognised from keys a
 ``*.up`` is the learned threshold of one activation. The networks are those of
 github.com/Intelligent-Computing-Lab-Yale/SEENN, ``SNN_conversion_QCFS`` (arXiv 2303.04347 and
 2304.01230). Populations carry the names of the activations. What conversion does:
-:mod:`seenn_deploy.conversion`.
+:mod:`seenn_deploy.compiler.conversion`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from seenn_deploy.building import Net, count, default_normalization, linear, normalize_input
-from seenn_deploy.conversion import spiking
+from seenn_deploy.compiler.conversion import spiking
 from seenn_deploy.errors import ModelError
 from seenn_deploy.io.state_dict import Tensors, read_state_dict
 from seenn_deploy.ir.graph import (

@@ -12,7 +12,7 @@ from math import prod
 
 import numpy as np
 
-from seenn_deploy.compiler.fold_affine import response
+from seenn_deploy.compiler.passes.fold_affine import response
 from seenn_deploy.errors import ModelError
 from seenn_deploy.ir.graph import (
     Affine,

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from seenn_deploy.compiler.quantize import UNITY
+from seenn_deploy.compiler.passes.quantize import UNITY
 from seenn_deploy.ir.graph import Array, Population, Readout, Source
 from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator import kernels

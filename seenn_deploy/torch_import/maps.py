@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 
-from seenn_deploy.compiler.fold_affine import response
+from seenn_deploy.compiler.passes.fold_affine import response
 from seenn_deploy.ir.graph import (
     Affine,
     Array,

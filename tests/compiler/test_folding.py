@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seenn_deploy.compiler import fold_affine, fold_pool
+from seenn_deploy.compiler.passes import fold_affine, fold_pool
 from seenn_deploy.errors import ModelError
 from seenn_deploy.ir.graph import (
     Affine,

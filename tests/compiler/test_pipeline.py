@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from seenn_deploy.compiler import balance_delays, cast
+from seenn_deploy.compiler.passes import balance_delays, cast
 from seenn_deploy.compiler.pipeline import compile
 from seenn_deploy.errors import ModelError, ProgramError
 from seenn_deploy.exits.confidence import Confidence

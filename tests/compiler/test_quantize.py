@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import seenn_deploy as sd
-from seenn_deploy.compiler.quantize import MANTISSA, STATE, THRESHOLD, quantize
+from seenn_deploy.compiler.passes.quantize import MANTISSA, STATE, THRESHOLD, quantize
 from seenn_deploy.errors import ModelError
 from seenn_deploy.ir import bounds
 from seenn_deploy.ir.graph import (

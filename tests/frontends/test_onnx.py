@@ -14,7 +14,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from seenn_deploy import conversion
+from seenn_deploy.compiler import conversion
 from seenn_deploy.compiler.pipeline import compile
 from seenn_deploy.errors import DataError, ModelError, SeennError
 from seenn_deploy.fidelity import RefusedError

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from seenn_deploy import metrics
-from seenn_deploy.compiler import fold_affine, fold_pool
+from seenn_deploy.compiler.passes import fold_affine, fold_pool
 from seenn_deploy.compiler.pipeline import compile
 from seenn_deploy.errors import ModelError
 from seenn_deploy.frontends import import_model, qcfs

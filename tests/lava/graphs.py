@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from seenn_deploy.compiler import balance_delays
+from seenn_deploy.compiler.passes import balance_delays
 from seenn_deploy.exits import ExitRule
 from seenn_deploy.exits.fixed import Fixed
 from seenn_deploy.ir.graph import (

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from seenn_deploy.compiler.quantize import UNITY
+from seenn_deploy.compiler.passes.quantize import UNITY
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits import integer
 from seenn_deploy.ir.graph import (

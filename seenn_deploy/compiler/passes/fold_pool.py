@@ -18,7 +18,7 @@ from math import prod
 
 import numpy as np
 
-from seenn_deploy.compiler.edges import Maps, rewrite
+from seenn_deploy.compiler.passes.rewrite import Maps, rewrite
 from seenn_deploy.errors import ModelError
 from seenn_deploy.ir.graph import (
     Affine,

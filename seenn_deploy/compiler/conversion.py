@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from seenn_deploy.compiler import fold_affine, fold_pool
+from seenn_deploy.compiler.passes import fold_affine, fold_pool
 from seenn_deploy.errors import DataError, ModelError
 from seenn_deploy.ir.graph import (
     Affine,

@@ -25,7 +25,7 @@ from math import floor, inf
 
 import numpy as np
 
-from seenn_deploy.compiler.fold_affine import response
+from seenn_deploy.compiler.passes.fold_affine import response
 from seenn_deploy.errors import ModelError
 from seenn_deploy.ir.bounds import Interval, extremes, layer_current, sent, source_values
 from seenn_deploy.ir.graph import (

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from seenn_deploy.compiler.edges import Maps, rewrite
+from seenn_deploy.compiler.passes.rewrite import Maps, rewrite
 from seenn_deploy.errors import ModelError
 from seenn_deploy.ir.graph import (
     Affine,
