@@ -23,7 +23,8 @@ from rich.console import Console
 from rich.table import Table
 
 from seenn_deploy.ir.graph import Conv2d
-from seenn_deploy.simulator import kernels, layout
+from seenn_deploy.simulator import layout
+from seenn_deploy.simulator.kernels import kernels
 
 SHAPES = [(128, 32), (256, 16), (512, 8), (16, 32), (32, 16), (64, 8)]  # channels, height = width
 DENSITIES = (0.02, 0.05, 0.10, 0.15, 0.25, 0.35, 0.50)

@@ -12,7 +12,7 @@ import numpy as np
 from seenn_deploy.compiler.passes.quantize import UNITY
 from seenn_deploy.ir.graph import Array, Population, Readout, Source
 from seenn_deploy.ir.program import Program
-from seenn_deploy.simulator import kernels
+from seenn_deploy.simulator.kernels import kernels
 from seenn_deploy.simulator.layout import Layer, pixels_and_channels
 
 Stopping: TypeAlias = Callable[[Array, Array], Array]

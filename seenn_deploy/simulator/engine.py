@@ -18,8 +18,9 @@ from seenn_deploy.errors import DataError
 from seenn_deploy.io.images.image_set import ImageSet, for_program
 from seenn_deploy.ir.graph import Array, Population, Readout, Source, Sum
 from seenn_deploy.ir.program import Program
-from seenn_deploy.simulator import arithmetic, kernels, run_folder
+from seenn_deploy.simulator import arithmetic, run_folder
 from seenn_deploy.simulator.arithmetic import State
+from seenn_deploy.simulator.kernels import kernels
 from seenn_deploy.simulator.layout import (
     Edge,
     Layer,

@@ -26,8 +26,8 @@ from seenn_deploy.ir.graph import (
     Target,
 )
 from seenn_deploy.ir.program import Program
-from seenn_deploy.simulator import kernels
-from seenn_deploy.simulator.vector_add import WIDTHS
+from seenn_deploy.simulator.kernels import kernels
+from seenn_deploy.simulator.kernels.vector_add import WIDTHS
 
 # Share of spiking neurons above which adding row by row is slower. Rows of 8-bit weights are so
 # short that it pays nearly to the end.

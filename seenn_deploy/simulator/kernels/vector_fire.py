@@ -15,7 +15,7 @@ from numba.core import cgutils
 from numba.extending import overload
 
 from seenn_deploy.ir.graph import Array
-from seenn_deploy.simulator.vectors import I64, Lanes, array_data, integer, intrinsic
+from seenn_deploy.simulator.kernels.vectors import I64, Lanes, array_data, integer, intrinsic
 
 LANES = 16
 STATE_LIMIT = 1 << 23  # of a 24-bit state, design section 6

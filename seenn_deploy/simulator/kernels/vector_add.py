@@ -15,7 +15,7 @@ from numba import types
 from numba.extending import overload
 
 from seenn_deploy.ir.graph import Array
-from seenn_deploy.simulator.vectors import (
+from seenn_deploy.simulator.kernels.vectors import (
     I64,
     Lanes,
     alloca,

@@ -17,9 +17,9 @@ import numba as nb
 import numpy as np
 
 from seenn_deploy.ir.graph import Array, Shape
-from seenn_deploy.simulator.vector_add import add_runs
-from seenn_deploy.simulator.vector_dense import PIXELS, multiply_rows
-from seenn_deploy.simulator.vector_fire import (
+from seenn_deploy.simulator.kernels.vector_add import add_runs
+from seenn_deploy.simulator.kernels.vector_dense import PIXELS, multiply_rows
+from seenn_deploy.simulator.kernels.vector_fire import (
     LANES,
     STATE_LIMIT,
     count_bits,
