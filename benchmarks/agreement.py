@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 
 from seenn_deploy.compiler.pipeline import compile  # noqa: E402
 from seenn_deploy.exits.confidence import Confidence  # noqa: E402
-from seenn_deploy.frontends import import_model  # noqa: E402
+from seenn_deploy.frontends.import_model import import_model  # noqa: E402
 from tests import reference  # noqa: E402
 from tests.agreement import Agreement, compare  # noqa: E402
 

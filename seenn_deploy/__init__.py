@@ -23,7 +23,7 @@ _NAMES = {
     "compile": "compiler.pipeline",
     "convert": "compiler.conversion",
     "evaluate": "evaluation",
-    "import_model": "frontends",
+    "import_model": "frontends.import_model",
     "inspect": "ir.inspection",
     "run": "targets.lava.device",
     "setup_lava": "targets.lava.interpreter",
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from seenn_deploy.costs import model as costs
     from seenn_deploy.errors import SeennError
     from seenn_deploy.evaluation import evaluate
-    from seenn_deploy.frontends import import_model
+    from seenn_deploy.frontends.import_model import import_model
     from seenn_deploy.ir.graph import SpikingGraph
     from seenn_deploy.ir.inspection import inspect
     from seenn_deploy.ir.program import Program

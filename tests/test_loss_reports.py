@@ -18,7 +18,7 @@ from seenn_deploy import targets
 from seenn_deploy.cli import seenn
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.fidelity import LossReport, RefusedError
-from seenn_deploy.frontends import import_model
+from seenn_deploy.frontends.import_model import import_model
 from seenn_deploy.ir.program import Program
 from seenn_deploy.loss_table import loss_table
 from tests import checkpoints, checkpoints_qcfs

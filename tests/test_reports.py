@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from seenn_deploy import reports
-from seenn_deploy.building import Net
 from seenn_deploy.compiler.pipeline import compile
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.fidelity import LossReport
+from seenn_deploy.frontends.base import Net
 from seenn_deploy.ir.graph import Dense, Population, Source, SpikingGraph
 from seenn_deploy.ir.inspection import inspect
 from seenn_deploy.ir.program import Program

@@ -212,7 +212,7 @@ def convert(
         When the file cannot be read, or is a spiking network already.
     """
     from seenn_deploy.compiler.pipeline import compile
-    from seenn_deploy.frontends import import_model
+    from seenn_deploy.frontends.import_model import import_model
 
     graph = import_model(model, **options)
     if "conversion" not in graph.provenance:

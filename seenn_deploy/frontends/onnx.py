@@ -28,10 +28,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from seenn_deploy.building import Input, Net, normalize_input
 from seenn_deploy.compiler.conversion import DEFAULT_PERCENTILE, spiking, with_thresholds
 from seenn_deploy.errors import ModelError
 from seenn_deploy.fidelity import Finding, LossReport, RefusedError
+from seenn_deploy.frontends.base import Input, Net, normalize_input
 from seenn_deploy.io.images.image_set import from_array, open_images
 from seenn_deploy.io.images.spec import ANY_VALUE, PIXELS
 from seenn_deploy.io.onnx import OnnxModel, OnnxNode, read_onnx

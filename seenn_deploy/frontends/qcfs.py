@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from seenn_deploy.building import Net, count, default_normalization, linear, normalize_input
 from seenn_deploy.compiler.conversion import spiking
 from seenn_deploy.errors import ModelError
+from seenn_deploy.frontends.base import Net, count, default_normalization, linear, normalize_input
 from seenn_deploy.io.state_dict import Tensors, read_state_dict
 from seenn_deploy.ir.graph import (
     AvgPool2d,

@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from seenn_deploy.building import CIFAR10, Net, bin_recordings, count, linear, normalize_input
 from seenn_deploy.errors import ModelError
+from seenn_deploy.frontends.base import CIFAR10, Net, bin_recordings, count, linear, normalize_input
 from seenn_deploy.io.state_dict import Tensors, read_state_dict
 from seenn_deploy.ir.graph import (
     Affine,

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from seenn_deploy.building import CIFAR10
 from seenn_deploy.errors import DataError
+from seenn_deploy.frontends.base import CIFAR10
 from seenn_deploy.io.images import events
 from seenn_deploy.io.images.image_set import open_images
 from seenn_deploy.io.images.sources import IMAGE_SUFFIXES, NpzMember, npz_keys

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from seenn_deploy.compiler.pipeline import compile
-from seenn_deploy.frontends import import_model
+from seenn_deploy.frontends.import_model import import_model
 from seenn_deploy.simulator.engine import simulate
 
 T, SIZE, HIDDEN, CLASSES = 10, (2, 6, 6), 12, 4

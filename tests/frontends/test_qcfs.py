@@ -13,7 +13,8 @@ from seenn_deploy import metrics
 from seenn_deploy.compiler.passes import fold_affine, fold_pool
 from seenn_deploy.compiler.pipeline import compile
 from seenn_deploy.errors import ModelError
-from seenn_deploy.frontends import import_model, qcfs
+from seenn_deploy.frontends import qcfs
+from seenn_deploy.frontends.import_model import import_model
 from seenn_deploy.io.images.image_set import for_program
 from seenn_deploy.ir.graph import Identity, Population, SpikingGraph
 from seenn_deploy.simulator.engine import simulate

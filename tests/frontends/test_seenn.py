@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from seenn_deploy.compiler.passes import fold_affine, fold_pool
 from seenn_deploy.errors import ModelError
-from seenn_deploy.frontends import import_model
+from seenn_deploy.frontends.import_model import import_model
 from seenn_deploy.ir.graph import Identity, Population, SpikingGraph
 from tests import checkpoints, naive, reference
 from tests.checkpoints import State

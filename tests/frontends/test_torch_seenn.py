@@ -14,9 +14,9 @@ from torch import Tensor, nn
 import seenn_deploy as sd
 from seenn_deploy import models
 from seenn_deploy.fidelity import LossReport
+from seenn_deploy.frontends.torch.layers import with_opaque_layers
+from seenn_deploy.frontends.torch.tracing import export
 from seenn_deploy.models import qcfs
-from seenn_deploy.torch_import.layers import with_opaque_layers
-from seenn_deploy.torch_import.tracing import export
 from tests.frontends.torch_agreement import compare, recorded
 
 

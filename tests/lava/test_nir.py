@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from seenn_deploy.compiler.pipeline import compile
-from seenn_deploy.frontends import import_model
+from seenn_deploy.frontends.import_model import import_model
 from seenn_deploy.verification import verify
 from tests.frontends.test_nir import NMNIST, SINABS, Maker, cuba, if_, lif, write
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from seenn_deploy.errors import ModelError
-from seenn_deploy.frontends import import_model
+from seenn_deploy.frontends.import_model import import_model
 from seenn_deploy.models import qcfs
 from tests import checkpoints, checkpoints_qcfs, reference_qcfs
 from tests.checkpoints import State

@@ -11,7 +11,7 @@ import torch
 
 from seenn_deploy.compiler.pipeline import compile
 from seenn_deploy.exits.confidence import Confidence
-from seenn_deploy.frontends import import_model
+from seenn_deploy.frontends.import_model import import_model
 from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.simulator.result import RunResult

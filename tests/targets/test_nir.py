@@ -22,7 +22,7 @@ from seenn_deploy.errors import ModelError, SeennError
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.fixed import Fixed
 from seenn_deploy.fidelity import LossReport
-from seenn_deploy.frontends import import_model
+from seenn_deploy.frontends.import_model import import_model
 from seenn_deploy.ir.graph import (
     Conv2d,
     Dense,

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seenn_deploy.adapters import Neuron, UnsupportedError, adapter_of
 from seenn_deploy.fidelity import LossReport
+from seenn_deploy.frontends.torch.adapters.base import Neuron, UnsupportedError, adapter_of
 
 
 @torch.library.custom_op("seenn_deploy::spiking", mutates_args=())

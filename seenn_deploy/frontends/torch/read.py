@@ -1,7 +1,7 @@
 """Live torch modules, through ``torch.export``, with spiking layers of any known framework.
 
 Each spiking layer is one opaque operator while the module is exported, so that no time loop is
-unrolled inside it. ``seenn_deploy.adapters`` says what the layers are,
+unrolled inside it. ``seenn_deploy.frontends.torch.adapters.base`` says what the layers are,
 ``seenn_deploy.torch_import`` reads the rest. See docs/torch.md for what is understood.
 """
 
@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from seenn_deploy.building import Net, normalize_input
 from seenn_deploy.fidelity import LossReport
+from seenn_deploy.frontends.base import Net, normalize_input
 from seenn_deploy.ir.graph import Population, Source, SpikingGraph
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from seenn_deploy.torch_import.layers import Layer
-    from seenn_deploy.torch_import.values import Value
-    from seenn_deploy.torch_import.walk import Walk
+    from seenn_deploy.frontends.torch.layers import Layer
+    from seenn_deploy.frontends.torch.values import Value
+    from seenn_deploy.frontends.torch.walk import Walk
 
 SUFFIXES: tuple[str, ...] = ()
 
@@ -57,8 +57,8 @@ def read(
     ModelError
         Where the module does what a graph cannot hold: with the operator or layer, and the line.
     """
-    from seenn_deploy.torch_import.assembly import Assembly
-    from seenn_deploy.torch_import.layers import with_opaque_layers
+    from seenn_deploy.frontends.torch.assembly import Assembly
+    from seenn_deploy.frontends.torch.layers import with_opaque_layers
 
     report = LossReport(type(module).__name__)
     _check_given(module, example_input, T, report)
@@ -117,10 +117,10 @@ def _walked(
     module: nn.Module, layers: list[Layer], example_input: Tensor, report: LossReport
 ) -> tuple[Walk, list[Value]]:
     """What the module does, of several samples; of the example itself where that doubled time."""
-    from seenn_deploy.torch_import.layers import likely_batch, several_samples
-    from seenn_deploy.torch_import.tracing import export
-    from seenn_deploy.torch_import.values import Constant
-    from seenn_deploy.torch_import.walk import Walk
+    from seenn_deploy.frontends.torch.layers import likely_batch, several_samples
+    from seenn_deploy.frontends.torch.tracing import export
+    from seenn_deploy.frontends.torch.values import Constant
+    from seenn_deploy.frontends.torch.walk import Walk
 
     batch = likely_batch(example_input, layers)
     several = several_samples(example_input, batch)
@@ -138,7 +138,7 @@ def _walked(
 
 def _source(walk: Walk, coding: Coding | None) -> Source:
     """The input's features; with frames of its own at each timestep, if it has a time axis."""
-    from seenn_deploy.torch_import.values import SOURCE, image_shape
+    from seenn_deploy.frontends.torch.values import SOURCE, image_shape
 
     timed = [a for a in walk.input if a.role == "time"]
     lead = [a for a in walk.input if a.role in (None, "batch")]
@@ -174,7 +174,7 @@ def _timesteps(walk: Walk, T: int | None) -> int:
 
 def _check_states_go_out(walk: Walk, outputs: list[Value]) -> None:
     """Refuse one timestep a call where layers begin anew at each, as nobody keeps their states."""
-    from seenn_deploy.torch_import.values import Potential
+    from seenn_deploy.frontends.torch.values import Potential
 
     kept = {value.layer for value in outputs if isinstance(value, Potential)}
     for number, (layer, calls) in enumerate(zip(walk.layers, walk.calls, strict=True)):

@@ -5,9 +5,16 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from seenn_deploy.torch_import.operations.mapping import affine, as_signal, like
-from seenn_deploy.torch_import.operations.registry import Graph, operation
-from seenn_deploy.torch_import.values import NotSupportedError, Signal, Term, Value, known, trailing
+from seenn_deploy.frontends.torch.operations.mapping import affine, as_signal, like
+from seenn_deploy.frontends.torch.operations.registry import Graph, operation
+from seenn_deploy.frontends.torch.values import (
+    NotSupportedError,
+    Signal,
+    Term,
+    Value,
+    known,
+    trailing,
+)
 
 
 @operation("add.Tensor", "add.Scalar")

@@ -18,7 +18,7 @@ import torch.fx.proxy
 from torch import Tensor, nn
 
 from seenn_deploy.fidelity import LossReport
-from seenn_deploy.torch_import.layers import UnsupportedLayerError
+from seenn_deploy.frontends.torch.layers import UnsupportedLayerError
 
 _LIBRARIES = tuple(str(Path(p).parent) for p in (torch.__file__, __file__))
 _STANDARD = sysconfig.get_paths()["stdlib"]

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from seenn_deploy.ir.graph import Array, AvgPool2d, Conv2d, LinearMap
-from seenn_deploy.torch_import.operations.registry import Graph
-from seenn_deploy.torch_import.values import (
+from seenn_deploy.frontends.torch.operations.registry import Graph
+from seenn_deploy.frontends.torch.values import (
     Atom,
     Constant,
     NotSupportedError,
@@ -22,6 +21,7 @@ from seenn_deploy.torch_import.values import (
     known,
     trailing,
 )
+from seenn_deploy.ir.graph import Array, AvgPool2d, Conv2d, LinearMap
 
 
 def mapped(graph: Graph, signal: Signal, count: int, step: LinearMap) -> Signal:

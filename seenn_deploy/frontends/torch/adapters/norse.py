@@ -15,7 +15,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from seenn_deploy.adapters import Neuron, UnsupportedError, from_package, is_exactly, scalar
+from seenn_deploy.frontends.torch.adapters.base import (
+    Neuron,
+    UnsupportedError,
+    from_package,
+    is_exactly,
+    scalar,
+)
 
 KNOWN = ("LIF", "LIFCell", "LIFBoxCell", "IAF", "IAFCell", "LI", "LICell", "LIBoxCell")
 _READOUTS = ("LI", "LICell", "LIBoxCell")

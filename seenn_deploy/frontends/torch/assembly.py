@@ -12,7 +12,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from seenn_deploy.adapters import Neuron
+from seenn_deploy.frontends.torch.adapters.base import Neuron
+from seenn_deploy.frontends.torch.layers import Layer
+from seenn_deploy.frontends.torch.maps import Maps, constant_of
+from seenn_deploy.frontends.torch.values import SOURCE, Constant, Potential, Signal, Term, Value
+from seenn_deploy.frontends.torch.walk import Walk
 from seenn_deploy.ir.graph import (
     Affine,
     Array,
@@ -27,10 +31,6 @@ from seenn_deploy.ir.graph import (
     Shape,
     Sum,
 )
-from seenn_deploy.torch_import.layers import Layer
-from seenn_deploy.torch_import.maps import Maps, constant_of
-from seenn_deploy.torch_import.values import SOURCE, Constant, Potential, Signal, Term, Value
-from seenn_deploy.torch_import.walk import Walk
 
 _MOST_CLASSES = 4096  # of spikes that are the output, seen flattened
 

@@ -4,7 +4,7 @@ Operators without a function here are refused by name. `node` arguments arrive a
 constants, potentials or plain numbers.
 """
 
-from seenn_deploy.torch_import.operations import arithmetic, axes, pools, timesteps, weights
-from seenn_deploy.torch_import.operations.registry import OPERATIONS, Graph
+from seenn_deploy.frontends.torch.operations import arithmetic, axes, pools, timesteps, weights
+from seenn_deploy.frontends.torch.operations.registry import OPERATIONS, Graph
 
 __all__ = ["OPERATIONS", "Graph", "arithmetic", "axes", "pools", "timesteps", "weights"]

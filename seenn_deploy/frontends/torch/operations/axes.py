@@ -7,9 +7,9 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
-from seenn_deploy.torch_import.operations.mapping import as_signal, places_of
-from seenn_deploy.torch_import.operations.registry import Graph, operation
-from seenn_deploy.torch_import.values import Atom, NotSupportedError, Potential, Value, regrouped
+from seenn_deploy.frontends.torch.operations.mapping import as_signal, places_of
+from seenn_deploy.frontends.torch.operations.registry import Graph, operation
+from seenn_deploy.frontends.torch.values import Atom, NotSupportedError, Potential, Value, regrouped
 
 
 @operation("view.default", "reshape.default", "_unsafe_view.default")

@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
-from seenn_deploy.adapters import Neuron
 from seenn_deploy.errors import ModelError
 from seenn_deploy.fidelity import LossReport, RefusedError
-from seenn_deploy.torch_import.layers import Layer
-from seenn_deploy.torch_import.operations import OPERATIONS, Graph
-from seenn_deploy.torch_import.tracing import module_path, place_of
-from seenn_deploy.torch_import.values import (
+from seenn_deploy.frontends.torch.adapters.base import Neuron
+from seenn_deploy.frontends.torch.layers import Layer
+from seenn_deploy.frontends.torch.operations import OPERATIONS, Graph
+from seenn_deploy.frontends.torch.tracing import module_path, place_of
+from seenn_deploy.frontends.torch.values import (
     SOURCE,
     Atom,
     Constant,

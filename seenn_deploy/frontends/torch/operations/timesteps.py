@@ -7,11 +7,11 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
-from seenn_deploy.torch_import.operations.axes import view
-from seenn_deploy.torch_import.operations.mapping import as_signal, places_of
-from seenn_deploy.torch_import.operations.pools import adaptive_avg_pool2d
-from seenn_deploy.torch_import.operations.registry import Graph, operation
-from seenn_deploy.torch_import.values import (
+from seenn_deploy.frontends.torch.operations.axes import view
+from seenn_deploy.frontends.torch.operations.mapping import as_signal, places_of
+from seenn_deploy.frontends.torch.operations.pools import adaptive_avg_pool2d
+from seenn_deploy.frontends.torch.operations.registry import Graph, operation
+from seenn_deploy.frontends.torch.values import (
     SOURCE,
     Atom,
     NotSupportedError,

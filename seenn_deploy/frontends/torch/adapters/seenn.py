@@ -7,7 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from seenn_deploy.adapters import Neuron, UnsupportedError, comparison_of, scalar
+from seenn_deploy.frontends.torch.adapters.base import (
+    Neuron,
+    UnsupportedError,
+    comparison_of,
+    scalar,
+)
 
 
 def matches(layer: Any) -> bool:

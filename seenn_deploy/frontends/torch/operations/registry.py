@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
-from seenn_deploy.torch_import.maps import MapStore
-from seenn_deploy.torch_import.values import SOURCE, Term, Value
+from seenn_deploy.frontends.torch.maps import MapStore
+from seenn_deploy.frontends.torch.values import SOURCE, Term, Value
 
 
 class Graph:

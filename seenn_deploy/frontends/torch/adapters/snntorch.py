@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from seenn_deploy.adapters import (
+from seenn_deploy.frontends.torch.adapters.base import (
     Neuron,
     UnsupportedError,
     comparison_of,

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 import numpy as np
 
 from seenn_deploy.compiler.passes.fold_affine import response
+from seenn_deploy.frontends.torch.values import NotSupportedError
 from seenn_deploy.ir.graph import (
     Affine,
     Array,
@@ -20,7 +21,6 @@ from seenn_deploy.ir.graph import (
     LinearMap,
     Shape,
 )
-from seenn_deploy.torch_import.values import NotSupportedError
 
 Maps: TypeAlias = tuple[LinearMap, ...]
 Made = TypeVar("Made", bound=LinearMap)

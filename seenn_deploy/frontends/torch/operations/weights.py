@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from seenn_deploy.torch_import.operations.mapping import (
+from seenn_deploy.frontends.torch.operations.mapping import (
     as_numbers,
     as_signal,
     as_tensor,
@@ -15,8 +15,8 @@ from seenn_deploy.torch_import.operations.mapping import (
     pair,
     single,
 )
-from seenn_deploy.torch_import.operations.registry import Graph, operation
-from seenn_deploy.torch_import.values import NotSupportedError, Signal, Value, trailing
+from seenn_deploy.frontends.torch.operations.registry import Graph, operation
+from seenn_deploy.frontends.torch.values import NotSupportedError, Signal, Value, trailing
 
 
 @operation("conv2d.default", "conv2d.padding")

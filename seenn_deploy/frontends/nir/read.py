@@ -1,7 +1,7 @@
 """Files of the Neuromorphic Intermediate Representation (NIR), and the sidecars of our exports.
 
 =====================  ============================================================================
-IF, LIF, CubaLIF       populations (`seenn_deploy.nir_exchange.neurons`)
+IF, LIF, CubaLIF       populations (`seenn_deploy.frontends.nir.neurons`)
 Threshold              a population without memory
 I, LI, CubaLI          before the Output alone: the readout, the logits are the potentials; before
                        Thresholds alone: populations that never reset
@@ -29,9 +29,23 @@ from typing import Any, Literal
 import networkx as nx
 import numpy as np
 
-from seenn_deploy.building import Net, bin_recordings, normalize_input
 from seenn_deploy.errors import ModelError
 from seenn_deploy.fidelity import LossReport, RefusedError
+from seenn_deploy.frontends.base import Net, bin_recordings, normalize_input
+from seenn_deploy.frontends.nir.linear import LINEAR, LINEAR_TEXT, finite, fitting
+from seenn_deploy.frontends.nir.neurons import (
+    CLOSE,
+    INTEGRATORS,
+    SPIKING,
+    Discretisation,
+    Integration,
+    Neuron,
+    Reset,
+    check_numbers,
+    infer_dt,
+    with_detectors,
+)
+from seenn_deploy.frontends.nir.values import Term, Value, finished, grid_of, total
 from seenn_deploy.io.nir.file import (
     STRANGE,
     NirModel,
@@ -50,20 +64,6 @@ from seenn_deploy.ir.graph import (
     Source,
     SpikingGraph,
 )
-from seenn_deploy.nir_exchange.linear import LINEAR, LINEAR_TEXT, finite, fitting
-from seenn_deploy.nir_exchange.neurons import (
-    CLOSE,
-    INTEGRATORS,
-    SPIKING,
-    Discretisation,
-    Integration,
-    Neuron,
-    Reset,
-    check_numbers,
-    infer_dt,
-    with_detectors,
-)
-from seenn_deploy.nir_exchange.values import Term, Value, finished, grid_of, total
 from seenn_deploy.targets.nir.sidecar import restore
 
 SUFFIXES = (".nir",)
@@ -104,7 +104,7 @@ def read(
     coding : 'direct' or 'events', optional
         'events' by default: a NIR network takes a signal in time.
     step_us, counts_events
-        Of event recordings, see :func:`seenn_deploy.building.bin_recordings`.
+        Of event recordings, see :func:`seenn_deploy.frontends.base.bin_recordings`.
     mean, std : one number a channel, optional
         Normalisation of images in 0..1 that becomes part of the program.
 

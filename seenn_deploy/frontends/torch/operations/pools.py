@@ -7,10 +7,9 @@ from typing import Any
 
 import torch
 
-from seenn_deploy.ir.graph import Conv2d
-from seenn_deploy.torch_import.operations.mapping import as_signal, check_ceil, mapped, pair
-from seenn_deploy.torch_import.operations.registry import Graph, operation
-from seenn_deploy.torch_import.values import (
+from seenn_deploy.frontends.torch.operations.mapping import as_signal, check_ceil, mapped, pair
+from seenn_deploy.frontends.torch.operations.registry import Graph, operation
+from seenn_deploy.frontends.torch.values import (
     Atom,
     NotSupportedError,
     Signal,
@@ -19,6 +18,7 @@ from seenn_deploy.torch_import.values import (
     feature_shape,
     known,
 )
+from seenn_deploy.ir.graph import Conv2d
 
 
 @operation("avg_pool2d.default")

@@ -12,10 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
-from importlib import import_module
 from math import isfinite
-from pkgutil import iter_modules
 from typing import Any, Literal
+
+from seenn_deploy import plugins
+
+_ROOM = "frontends/torch/adapters"
 
 
 class UnsupportedError(Exception):
@@ -100,7 +102,7 @@ class Neuron:
 
 @cache
 def _adapters() -> tuple[Any, ...]:
-    return tuple(import_module(f"{__name__}.{m.name}") for m in iter_modules(__path__))
+    return tuple(plugins.load(_ROOM, name) for name in plugins.names(_ROOM, without=("base",)))
 
 
 def adapter_of(layer: Any) -> Any | None:

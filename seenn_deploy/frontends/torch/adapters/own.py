@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from seenn_deploy.adapters import Neuron, from_package
+from seenn_deploy.frontends.torch.adapters.base import Neuron, from_package
 
 
 def matches(layer: Any) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from seenn_deploy.adapters import Neuron
+from seenn_deploy.frontends.torch.adapters.base import Neuron
 
 
 def matches(layer: Any) -> bool:

@@ -1,0 +1,132 @@
+"""Ways in: each file turns one kind of source into a float :class:`SpikingGraph`.
+
+A frontend module is found by its file name and imported when a file is opened. It has
+
+- ``SUFFIXES`` and ``read(path, **options) -> SpikingGraph``; and
+- if it reads state_dicts, whose suffix says nothing about the network: ``NETWORKS``, the networks
+  it knows in words, ``accepts(tensors) -> bool``, and ``build(tensors, **options)``, which
+  `read` calls.
+
+Live torch modules come in through ``torch.read(module, example_input, **options)``. A frontend
+keeps its :class:`LossReport` as ``graph.provenance["report"]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from inspect import signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seenn_deploy import plugins
+from seenn_deploy.errors import ModelError
+from seenn_deploy.fidelity import LossReport
+from seenn_deploy.io.state_dict import Tensors, read_state_dict
+from seenn_deploy.ir.graph import SpikingGraph
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+_HELPERS = ("base", "convert", "import_model")
+
+
+def import_model(
+    source: str | Path | nn.Module,
+    example_input: Tensor | None = None,
+    *,
+    strict: bool = False,
+    **options: Any,
+) -> SpikingGraph:
+    """Read a trained network.
+
+    Parameters
+    ----------
+    source : str, Path or torch module
+        ``.pth``, ``.pt`` or ``.safetensors``: a state_dict as SEENN's training scripts save it,
+        directly trained or converted. ``.onnx``: an ANN, whose thresholds are in it (Clip) or come
+        from calibration images (Relu). ``.nir``: a graph of the Neuromorphic Intermediate
+        Representation. A live module with spiking layers of SEENN, SpikingJelly, snnTorch or Norse.
+    example_input : Tensor, optional
+        What a live module takes; needed there, and only there.
+    strict : bool
+        Refuse what can only be approximated.
+    **options
+        What the source cannot say; see the frontend, e.g.
+        :func:`seenn_deploy.frontends.seenn.build` or :func:`seenn_deploy.frontends.torch.read.read`.
+
+    Raises
+    ------
+    ModelError
+        When the file is missing, unsafe, damaged, or of a network that is not known, or when its
+        frontend does not know an option.
+    """
+    if isinstance(source, str | Path):
+        if example_input is not None:
+            raise ModelError(f"{source}: example_input is for live modules, a file needs none")
+        graph = _from_file(Path(source), options)
+    else:
+        graph = _from_module(source, example_input, options)
+    if "report" in graph.provenance:
+        LossReport.from_dict(graph.provenance["report"]).check(strict)
+    return graph
+
+
+def _from_module(module: Any, example_input: Any, options: dict[str, Any]) -> SpikingGraph:
+    name = type(module).__name__
+    if not hasattr(module, "state_dict"):
+        raise ModelError(f"{name}: neither a path nor a torch module")
+    if example_input is None:
+        raise ModelError(f"{name}: a live module needs example_input, a tensor that it takes")
+    read = plugins.load("frontends", "torch", main="read").read
+    _check_options(read, name, options, 2)
+    graph: SpikingGraph = read(module, example_input, **options)
+    return graph
+
+
+def _from_file(path: Path, options: dict[str, Any]) -> SpikingGraph:
+    if not path.is_file():
+        what = "is a folder; name the file in it" if path.is_dir() else "no such file"
+        raise ModelError(f"{path}: {what}")
+    names = plugins.names("frontends", without=_HELPERS)
+    modules = [plugins.load("frontends", name, main="read") for name in names]
+    fitting = [m for m in modules if path.suffix.lower() in m.SUFFIXES]
+    if not fitting:
+        known = ", ".join(sorted({s for m in modules for s in m.SUFFIXES}))
+        raise ModelError(
+            f"{path}: no frontend reads {path.suffix or 'a file without suffix'} ({known})"
+        )
+    if hasattr(fitting[0], "accepts"):
+        return _from_state_dict(path, fitting, options)
+    (module,) = fitting
+    return _call(module.read, path, path, options)
+
+
+def _from_state_dict(path: Path, modules: list[Any], options: dict[str, Any]) -> SpikingGraph:
+    """By the first frontend that knows the network behind the names of the tensors."""
+    tensors = Tensors(path, read_state_dict(path))
+    module = next((m for m in modules if m.accepts(tensors)), None)
+    if module is None:
+        raise tensors.unknown(" or ".join(m.NETWORKS for m in modules))
+    return _call(module.build, tensors, path, options)
+
+
+def _call(
+    function: Callable[..., SpikingGraph], given: Any, path: Path, options: dict[str, Any]
+) -> SpikingGraph:
+    _check_options(function, str(path), options, 1)
+    return function(given, **options)
+
+
+def _check_options(
+    function: Callable[..., SpikingGraph], name: str, options: dict[str, Any], given: int
+) -> None:
+    """Refuse options that `function` has no parameter for, after its first `given` ones."""
+    known = list(signature(function).parameters)[given:]
+    unknown = [option for option in options if option not in known]
+    if unknown:
+        frontend = function.__module__.split(".")[2]
+        raise ModelError(
+            f"{name}: option {unknown[0]!r} means nothing for this network (frontend {frontend}; "
+            f"it knows {', '.join(known)})"
+        )
