@@ -29,7 +29,7 @@ _NAMES = {
     "setup_lava": "targets.lava.interpreter",
     "simulate": "simulator.engine",
     "sweep": "sweeps.sweep",
-    "verify": "verification",
+    "verify": "verification.verify",
 }
 _MODULES = ("costs", "exits", "metrics")
 
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from seenn_deploy.sweeps.sweep import sweep
     from seenn_deploy.targets.lava.device import run
     from seenn_deploy.targets.lava.interpreter import setup_lava
-    from seenn_deploy.verification import verify
+    from seenn_deploy.verification.verify import verify
 
 __all__ = [
     "Program",

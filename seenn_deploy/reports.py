@@ -30,9 +30,9 @@ from seenn_deploy.ir.program import Program
 if TYPE_CHECKING:
     from seenn_deploy.evaluation import Evaluation, Point
     from seenn_deploy.exits import ExitRule
-    from seenn_deploy.precision_report import PrecisionReport
     from seenn_deploy.simulator.result import RunResult
     from seenn_deploy.sweeps.report import Choice, Estimate, Figures, SweepReport
+    from seenn_deploy.verification.precision import PrecisionReport
     from seenn_deploy.verification.report import VerifyReport
 
 WIDTH = 100

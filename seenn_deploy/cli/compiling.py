@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from seenn_deploy.exits import ExitRule
     from seenn_deploy.ir.graph import SpikingGraph
     from seenn_deploy.ir.program import Program
-    from seenn_deploy.precision_report import PrecisionReport
+    from seenn_deploy.verification.precision import PrecisionReport
 
 
 PROGRAM = together(
@@ -335,7 +335,7 @@ def _compare_with_float(graph: SpikingGraph, program: Program, images: Path) -> 
     import seenn_deploy as sd
     from seenn_deploy import reports
     from seenn_deploy.io.images.image_set import for_program
-    from seenn_deploy.precision_report import compare_precisions
+    from seenn_deploy.verification.precision import compare_precisions
 
     reference = sd.compile(graph, program.exit_rule, schedule=program.schedule)
     with reports.working("comparing int8 with float32"):

@@ -40,7 +40,7 @@ from seenn_deploy.ir.graph import (
     SpikingGraph,
     Sum,
 )
-from seenn_deploy.replay import apply
+from seenn_deploy.verification.replay import apply
 
 if TYPE_CHECKING:
     from seenn_deploy.exits import ExitRule

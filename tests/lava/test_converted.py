@@ -7,7 +7,7 @@ import torch
 from seenn_deploy.compiler.pipeline import compile
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.frontends.import_model import import_model
-from seenn_deploy.verification import verify
+from seenn_deploy.verification.verify import verify
 from tests import checkpoints, checkpoints_qcfs
 
 

@@ -18,7 +18,7 @@ from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.targets import write
 from seenn_deploy.targets.lava.device import run
-from seenn_deploy.verification import verify
+from seenn_deploy.verification.verify import verify
 from tests.lava import graphs, integer_graphs
 
 PROGRAM = integer_graphs.program(integer_graphs.small(), Confidence(0.8))

@@ -11,7 +11,7 @@ from seenn_deploy.compiler.pipeline import compile
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.frontends.import_model import import_model
 from seenn_deploy.ir.program import Program
-from seenn_deploy.verification import verify
+from seenn_deploy.verification.verify import verify
 from tests import checkpoints, checkpoints_qcfs
 
 Precision = Literal["float32", "int8"]

@@ -17,8 +17,8 @@ from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.targets import write
 from seenn_deploy.targets.lava.device import DeviceRun, run
-from seenn_deploy.verification import verify, wrong_latencies
 from seenn_deploy.verification.rounded import RoundedComparison
+from seenn_deploy.verification.verify import verify, wrong_latencies
 from tests.lava import feature_graphs, graphs, integer_graphs, oracle, policies
 
 

@@ -13,7 +13,7 @@ from seenn_deploy.ir.graph import Population
 from seenn_deploy.ir.program import Program
 from seenn_deploy.targets import write
 from seenn_deploy.targets.lava.device import DeviceRun, run
-from seenn_deploy.verification import wrong_latencies
+from seenn_deploy.verification.verify import wrong_latencies
 from tests import naive_integer, random_graphs
 from tests.lava import graphs, integer_graphs
 

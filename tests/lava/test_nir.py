@@ -10,7 +10,7 @@ import pytest
 
 from seenn_deploy.compiler.pipeline import compile
 from seenn_deploy.frontends.import_model import import_model
-from seenn_deploy.verification import verify
+from seenn_deploy.verification.verify import verify
 from tests.frontends.test_nir import NMNIST, SINABS, Maker, cuba, if_, lif, write
 
 

@@ -15,9 +15,9 @@ from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.targets import write
 from seenn_deploy.targets.lava import policy
 from seenn_deploy.targets.lava.device import DeviceRun, run
-from seenn_deploy.verification import wrong_latencies
 from seenn_deploy.verification.exact import ExactComparison
 from seenn_deploy.verification.rounded import RoundedComparison
+from seenn_deploy.verification.verify import wrong_latencies
 from tests import naive, naive_integer
 from tests.lava import graphs, integer_graphs, policies
 

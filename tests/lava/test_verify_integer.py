@@ -16,8 +16,8 @@ from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.targets import write
 from seenn_deploy.targets.lava.device import DeviceRun
-from seenn_deploy.verification import VerifyReport, verify, wrong_latencies
 from seenn_deploy.verification.exact import ExactComparison
+from seenn_deploy.verification.verify import VerifyReport, verify, wrong_latencies
 from tests.lava import graphs, integer_graphs
 
 

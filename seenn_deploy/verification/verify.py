@@ -1,0 +1,103 @@
+"""Hardware in the loop: is what a device does, spike for spike, what was simulated?"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seenn_deploy import schedules
+from seenn_deploy.io.images.image_set import ImageSet, for_program
+from seenn_deploy.ir.graph import Array
+from seenn_deploy.ir.program import Program
+from seenn_deploy.simulator.engine import simulate
+from seenn_deploy.targets import write
+from seenn_deploy.targets.lava.device import DeviceRun, run
+from seenn_deploy.verification.exact import ExactComparison
+from seenn_deploy.verification.report import Difference, LayerReport, VerifyReport
+from seenn_deploy.verification.rounded import RoundedComparison
+
+
+def verify(
+    program: Program,
+    images: Array | ImageSet,
+    device: str = "lava",
+    *,
+    bundle: Path | None = None,
+    full_trace: bool = False,
+    timeout: float | None = None,
+    python: Path | None = None,
+    command: str | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> VerifyReport:
+    """Simulate a program, run it on a device, and compare every spike, logit and exit step.
+
+    The simulator adds in float32, the device in float64, so a neuron whose potential sits on its
+    threshold may spike in one of them alone. Such a tie has to be proven: from the spikes that
+    both agree on, the potential is recomputed in float64, and it must lie nearer to the threshold
+    than float32 rounding can carry it (the bound is derived in ``replay.potentials``). What differs
+    later in the same sample is a consequence only if the spikes of both, each given its own past,
+    are what the equations say; everything else is a mismatch.
+
+    An integer program has no ties: spikes, potentials, integer logits and exit steps are equal, or
+    they are mismatches. Of both, each sample's start and latency must be what the schedule says.
+
+    Parameters
+    ----------
+    program : Program
+    images : array (N, C, H, W), for event coding (N, T, C, H, W), or ImageSet
+        As the program sees them.
+    device : 'lava'
+    bundle : Path, optional
+        What runs on the device; by default it is written for this call.
+    full_trace : bool
+        Compare all T timesteps, also those after the exit.
+    timeout, python, command, progress
+        As for ``targets.lava.device.run``.
+
+    Raises
+    ------
+    SeennError
+        When the images do not fit, or the device is missing or fails.
+    """
+    data = for_program(program, images)
+    stacked = data.take(0, len(data))
+    exact = program.precision != "float32"
+    simulated = simulate(program, stacked, record=True, full_trace=full_trace or exact)
+    began = time.perf_counter()
+    options = {"full_trace": full_trace, "timeout": timeout, "python": python, "command": command}
+    ran = _run(program, stacked, device, bundle, {**options, "progress": progress})
+    seconds = time.perf_counter() - began
+    compare = ExactComparison if exact else RoundedComparison
+    report = compare(program, stacked, simulated, ran, full_trace).report(device, seconds)
+    return replace(report, wrong_latencies=wrong_latencies(program, ran, full_trace))
+
+
+def wrong_latencies(program: Program, ran: DeviceRun, full_trace: bool) -> int:
+    """Samples whose start or latency is not what the schedule says of the device's own exits."""
+    depth = schedules.depth(program)
+    last = np.full_like(ran.exit_step, program.T) if full_trace else ran.exit_step
+    schedule = schedules.followed(program)
+    latency = schedules.latency(schedule, last, depth)
+    interval = schedules.initiation_interval(schedule, last, depth, program.T)
+    wrong = ran.hardware_steps != latency
+    wrong[1:] |= np.diff(ran.start) != interval[:-1]
+    return int(wrong.sum())
+
+
+def _run(
+    program: Program, images: Array, device: str, bundle: Path | None, options: dict[str, Any]
+) -> DeviceRun:
+    if bundle is not None:
+        return run(bundle, images, device=device, record=True, **options)
+    with tempfile.TemporaryDirectory(prefix="seenn-bundle-") as folder:
+        write(device, program, Path(folder))
+        return run(folder, images, device=device, record=True, **options)
+
+
+__all__ = ["Difference", "LayerReport", "VerifyReport", "verify", "wrong_latencies"]
