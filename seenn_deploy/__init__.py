@@ -19,35 +19,35 @@ _NAMES = {
     "RunResult": "simulator.result",
     "SeennError": "errors",
     "SpikingGraph": "ir.graph",
-    "calibrate": "calibration",
+    "calibrate": "evaluation.calibrate",
     "compile": "compiler.pipeline",
     "convert": "compiler.conversion",
-    "evaluate": "evaluation",
+    "evaluate": "evaluation.evaluate",
     "import_model": "frontends.import_model",
     "inspect": "ir.inspection",
     "run": "targets.lava.device",
     "setup_lava": "targets.lava.interpreter",
     "simulate": "simulator.engine",
-    "sweep": "sweeps.sweep",
+    "sweep": "evaluation.sweep.sweep",
     "verify": "verification.verify",
 }
 _MODULES = ("costs", "exits", "metrics")
 
 if TYPE_CHECKING:
     from seenn_deploy import exits, metrics
-    from seenn_deploy.calibration import calibrate
     from seenn_deploy.compiler.conversion import convert
     from seenn_deploy.compiler.pipeline import compile
     from seenn_deploy.costs import model as costs
     from seenn_deploy.errors import SeennError
-    from seenn_deploy.evaluation import evaluate
+    from seenn_deploy.evaluation.calibrate import calibrate
+    from seenn_deploy.evaluation.evaluate import evaluate
+    from seenn_deploy.evaluation.sweep.sweep import sweep
     from seenn_deploy.frontends.import_model import import_model
     from seenn_deploy.ir.graph import SpikingGraph
     from seenn_deploy.ir.inspection import inspect
     from seenn_deploy.ir.program import Program
     from seenn_deploy.simulator.engine import simulate
     from seenn_deploy.simulator.result import RunResult
-    from seenn_deploy.sweeps.sweep import sweep
     from seenn_deploy.targets.lava.device import run
     from seenn_deploy.targets.lava.interpreter import setup_lava
     from seenn_deploy.verification.verify import verify

@@ -28,10 +28,10 @@ from seenn_deploy.ir.inspection import LayerInfo
 from seenn_deploy.ir.program import Program
 
 if TYPE_CHECKING:
-    from seenn_deploy.evaluation import Evaluation, Point
+    from seenn_deploy.evaluation.evaluate import Evaluation, Point
+    from seenn_deploy.evaluation.sweep.report import Choice, Estimate, Figures, SweepReport
     from seenn_deploy.exits import ExitRule
     from seenn_deploy.simulator.result import RunResult
-    from seenn_deploy.sweeps.report import Choice, Estimate, Figures, SweepReport
     from seenn_deploy.verification.precision import PrecisionReport
     from seenn_deploy.verification.report import VerifyReport
 
@@ -495,7 +495,7 @@ def _point_table(rows: Iterable[tuple[str, Point]], cost: str) -> Table:
 
 def _published_table(found: Evaluation) -> Table:
     """What the paper states, beside what was found here."""
-    from seenn_deploy.evaluation import PUBLISHED
+    from seenn_deploy.evaluation.evaluate import PUBLISHED
 
     second, T = found.seenn_2, len(found.accuracy_by_step)
     ours = {

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import seenn_deploy as sd
-from seenn_deploy import schedules
 from seenn_deploy.costs import model as costs
 from seenn_deploy.costs.ann import activation_bits, ann_energy, compare
 from seenn_deploy.costs.model import LayerSizes
+from seenn_deploy.evaluation import schedule as schedules
 from seenn_deploy.io.images.image_set import for_program
 from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.result import RunResult

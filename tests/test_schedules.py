@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import seenn_deploy as sd
-from seenn_deploy import schedules
 from seenn_deploy.cli import seenn
 from seenn_deploy.costs.model import LayerSizes
 from seenn_deploy.errors import DataError, ProgramError
+from seenn_deploy.evaluation import schedule as schedules
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.fixed import Fixed
 from seenn_deploy.ir.graph import Dense, Population, Projection, Readout, Source, SpikingGraph

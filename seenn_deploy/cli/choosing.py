@@ -73,7 +73,7 @@ def sweep_command(
     """
     import seenn_deploy as sd
     from seenn_deploy import reports
-    from seenn_deploy.sweeps.report import RULE
+    from seenn_deploy.evaluation.sweep.report import RULE
 
     program = load_program(build, None)
     images = open_data(program, data, limit, mean, std)
@@ -121,7 +121,8 @@ def calibrate_command(
       seenn simulate build/ --data test.npz --exit-file rule.json
     """
     import seenn_deploy as sd
-    from seenn_deploy import calibration, reports
+    from seenn_deploy import reports
+    from seenn_deploy.evaluation import calibrate as calibration
     from seenn_deploy.io import folders
 
     calibration.check(rule, level)
@@ -152,8 +153,8 @@ def _check_sweep(
 ) -> None:
     """Complete the options, and refuse what a sweep would only refuse after the run."""
     from seenn_deploy.costs import model as costs
+    from seenn_deploy.evaluation.sweep import report, sweep
     from seenn_deploy.io.folders import check_ours
-    from seenn_deploy.sweeps import report, sweep
 
     options["rules"] = [name.strip() for name in options["rules"].split(",") if name.strip()]
     if options["keep_accuracy"] is None and options["energy_budget"] is None:

@@ -52,8 +52,9 @@ def simulate_command(
       seenn simulate build/ --data images.npz --out run/ --resume
     """
     import seenn_deploy as sd
-    from seenn_deploy import reports, schedules
+    from seenn_deploy import reports
     from seenn_deploy.costs import model as costs
+    from seenn_deploy.evaluation import schedule as schedules
 
     check_resume(resume, out, "--out")
     program = load_program(build, rule)

@@ -18,8 +18,10 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from seenn_deploy import exits, schedules
+from seenn_deploy import exits
 from seenn_deploy.errors import ModelError, ProgramError
+from seenn_deploy.evaluation import schedule as schedules
+from seenn_deploy.evaluation.schedule import SCHEDULES
 from seenn_deploy.exits.integer import IntegerRule, lower
 from seenn_deploy.exits.policy import FILE as POLICY
 from seenn_deploy.exits.policy import Policy
@@ -39,7 +41,6 @@ from seenn_deploy.ir.graph import (
     Sum,
     Synapses,
 )
-from seenn_deploy.schedules import SCHEDULES
 
 VERSION = 1
 _NODES = {"source": Source, "population": Population, "sum": Sum, "readout": Readout}

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from seenn_deploy import schedules
+from seenn_deploy.evaluation import schedule as schedules
 from seenn_deploy.ir.graph import Array, Population
 from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.result import RunResult

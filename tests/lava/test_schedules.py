@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seenn_deploy import schedules
+from seenn_deploy.evaluation import schedule as schedules
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.ir.graph import Population
 from seenn_deploy.ir.program import Program

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seenn_deploy.calibration import calibrate
 from seenn_deploy.errors import DataError
+from seenn_deploy.evaluation.calibrate import calibrate
 from tests.sweeps import oracle
 from tests.test_program import program
 

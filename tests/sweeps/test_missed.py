@@ -8,8 +8,8 @@ import pytest
 
 from seenn_deploy import reports
 from seenn_deploy.errors import DataError
+from seenn_deploy.evaluation.sweep.sweep import sweep
 from seenn_deploy.ir.graph import SpikingGraph
-from seenn_deploy.sweeps.sweep import sweep
 from tests.sweeps.test_sweep import PROGRAM, random_run
 
 

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seenn_deploy.sweeps.families import fewest_digits
-from seenn_deploy.sweeps.points import OperatingPoints, distinct_thresholds, front
+from seenn_deploy.evaluation.points import OperatingPoints, distinct_thresholds, front
+from seenn_deploy.evaluation.sweep.families import fewest_digits
 from tests.sweeps import oracle
 
 seeds = st.integers(0, 2**32 - 1)

@@ -13,16 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import seenn_deploy as sd
-from seenn_deploy import exits, schedules
-from seenn_deploy.calibration import calibrate
+from seenn_deploy import exits
 from seenn_deploy.costs.model import LayerSizes
 from seenn_deploy.errors import DataError, ProgramError
+from seenn_deploy.evaluation import schedule as schedules
+from seenn_deploy.evaluation.calibrate import calibrate
+from seenn_deploy.evaluation.sweep.families import ConformalFamily
+from seenn_deploy.evaluation.sweep.report import Curve, SweepReport
+from seenn_deploy.evaluation.sweep.sweep import RULES, _Aim, sweep
 from seenn_deploy.exits.base import log_softmax
 from seenn_deploy.exits.conformal import Conformal
 from seenn_deploy.simulator.result import Counts, RunResult
-from seenn_deploy.sweeps.families import ConformalFamily
-from seenn_deploy.sweeps.report import Curve, SweepReport
-from seenn_deploy.sweeps.sweep import RULES, _Aim, sweep
 from tests.sweeps import oracle
 from tests.test_program import program
 

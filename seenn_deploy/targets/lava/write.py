@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from seenn_deploy import exits, plugins, schedules
+from seenn_deploy import exits, plugins
 from seenn_deploy.errors import ProgramError
+from seenn_deploy.evaluation import schedule as schedules
 from seenn_deploy.exits.policy_network import forward as policy_network
 from seenn_deploy.fidelity import LossReport
 from seenn_deploy.io import folders

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from seenn_deploy import metrics
 from seenn_deploy.errors import DataError
+from seenn_deploy.evaluation.points import OperatingPoints, distinct_thresholds
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.policy import Policy
 from seenn_deploy.io.images.image_set import ImageSet, for_program
@@ -22,7 +23,6 @@ from seenn_deploy.ir.graph import Array
 from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.simulator.result import RunResult
-from seenn_deploy.sweeps.points import OperatingPoints, distinct_thresholds
 
 _ROUNDING = 1e-6  # of a number of samples
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999)

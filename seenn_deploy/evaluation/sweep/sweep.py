@@ -12,18 +12,26 @@ from pathlib import Path
 
 import numpy as np
 
-from seenn_deploy import metrics, schedules
-from seenn_deploy.calibration import checked_labels
+from seenn_deploy import metrics
 from seenn_deploy.errors import DataError, ProgramError
+from seenn_deploy.evaluation import schedule as schedules
+from seenn_deploy.evaluation.calibrate import checked_labels
+from seenn_deploy.evaluation.points import front
+from seenn_deploy.evaluation.sweep.families import Family, family, parameter_of
+from seenn_deploy.evaluation.sweep.report import (
+    FIGURES,
+    Choice,
+    Curve,
+    Estimate,
+    Figures,
+    SweepReport,
+)
 from seenn_deploy.exits import ExitRule
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.fixed import Fixed
 from seenn_deploy.ir.graph import Array
 from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.result import RunResult
-from seenn_deploy.sweeps.families import Family, family, parameter_of
-from seenn_deploy.sweeps.points import front
-from seenn_deploy.sweeps.report import FIGURES, Choice, Curve, Estimate, Figures, SweepReport
 
 RULES = ("confidence", "entropy", "margin", "conformal")
 _ROUNDING = 1e-9  # of shares of samples

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seenn_deploy.sweeps.report import Curve, SweepReport
+from seenn_deploy.evaluation.sweep.report import Curve, SweepReport
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

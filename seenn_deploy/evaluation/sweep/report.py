@@ -246,7 +246,7 @@ class SweepReport:
         ProgramError
             When `out` exists and is not a sweep's folder.
         """
-        from seenn_deploy.sweeps.plot import plot
+        from seenn_deploy.evaluation.sweep.plot import plot
 
         with folders.new_folder(Path(out), MANIFEST, FORMAT) as work:
             folders.write_json(work / MANIFEST, self.summary())

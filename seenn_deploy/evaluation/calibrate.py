@@ -8,6 +8,7 @@ import numpy as np
 
 from seenn_deploy import exits
 from seenn_deploy.errors import DataError
+from seenn_deploy.evaluation.points import OperatingPoints, distinct_thresholds
 from seenn_deploy.exits import ExitRule
 from seenn_deploy.exits.base import log_softmax
 from seenn_deploy.exits.confidence import Confidence
@@ -17,7 +18,6 @@ from seenn_deploy.exits.margin import Margin
 from seenn_deploy.ir.graph import Array
 from seenn_deploy.ir.program import Program
 from seenn_deploy.metrics import correct_by_step
-from seenn_deploy.sweeps.points import OperatingPoints, distinct_thresholds
 
 _ROUNDING = 1e-9  # of counts of samples: 0.55 * 100 is a little more than 55
 _Calibrator = Callable[[Array, Array, float, str], ExitRule]

@@ -1,0 +1,1 @@
+"""One full run in, figures and thresholds out: evaluate, calibrate, schedules, sweeps."""
