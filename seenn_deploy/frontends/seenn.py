@@ -2,7 +2,7 @@
 
 Populations carry the names of SEENN's modules, the sum of spikes behind a SEW block that of the
 block. The networks are those of github.com/Intelligent-Computing-Lab-Yale/SEENN (arXiv 2304.01230),
-SEW-ResNet as :mod:`seenn_deploy.models` has it (arXiv 2102.04159).
+SEW-ResNet as :mod:`seenn_deploy.training.models` has it (arXiv 2102.04159).
 """
 
 from __future__ import annotations

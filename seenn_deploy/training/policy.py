@@ -19,9 +19,9 @@ from torch.nn import functional
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits.policy_network.forward import Operation, PolicyNetwork
 from seenn_deploy.ir.graph import batch_norm
-from seenn_deploy.models.layers import PerStep, StepBatchNorm, scaled
-from seenn_deploy.models.resnet import BasicBlock, ResNet, resnets
 from seenn_deploy.training.data import Normalization
+from seenn_deploy.training.models.layers import PerStep, StepBatchNorm, scaled
+from seenn_deploy.training.models.resnet import BasicBlock, ResNet, resnets
 
 
 def rewards(logits: Tensor, labels: Tensor, choices: Sequence[int], beta: float) -> Tensor:

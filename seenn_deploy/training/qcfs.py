@@ -13,16 +13,16 @@ from torch.nn import functional
 
 from seenn_deploy.errors import DataError
 from seenn_deploy.frontends.base import default_normalization
-from seenn_deploy.models import qcfs
 from seenn_deploy.training.data import DataSet, Kind, Normalization, load
 from seenn_deploy.training.loop import Log, Recipe, Task, as_bytes, check_size, cpu_state, fit
+from seenn_deploy.training.models import qcfs
 
 MODEL = "model.pth"
 
 
 @dataclass(frozen=True)
 class AnnArchitecture:
-    """A network that `seenn_deploy.models.qcfs.build` makes.
+    """A network that `seenn_deploy.training.models.qcfs.build` makes.
 
     Parameters
     ----------

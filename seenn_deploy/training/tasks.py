@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seenn_deploy import models
 from seenn_deploy.errors import DataError, ModelError, ProgramError
 from seenn_deploy.exits.fixed import Fixed
 from seenn_deploy.exits.policy import FILE as POLICY
@@ -20,6 +19,7 @@ from seenn_deploy.io.images.spec import PIXELS
 from seenn_deploy.ir.program import Program
 from seenn_deploy.metrics import accuracy_by_step
 from seenn_deploy.simulator.engine import simulate
+from seenn_deploy.training import models
 from seenn_deploy.training.data import DataSet, Kind, Normalization, find_kind, load
 from seenn_deploy.training.loop import Log, Recipe, Task, as_bytes, check_size, cpu_state, fit
 from seenn_deploy.training.policy import (
@@ -38,7 +38,7 @@ Progress = Callable[[int], None] | None
 
 @dataclass(frozen=True)
 class Architecture:
-    """A spiking network that `seenn_deploy.models.build` makes.
+    """A spiking network that `seenn_deploy.training.models.build` makes.
 
     Parameters
     ----------

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 import seenn_deploy as sd
-from seenn_deploy import models
 from seenn_deploy.errors import ModelError
 from seenn_deploy.ir.graph import Population, SpikingGraph, Sum
-from seenn_deploy.models.neurons import LIF
-from seenn_deploy.models.resnet import ResNet, SEWBlock
+from seenn_deploy.training import models
+from seenn_deploy.training.models.neurons import LIF
+from seenn_deploy.training.models.resnet import ResNet, SEWBlock
 from tests import checkpoints, naive, naive_integer
 
 T, SIZE = 3, 8

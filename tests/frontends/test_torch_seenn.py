@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 import seenn_deploy as sd
-from seenn_deploy import models
 from seenn_deploy.fidelity import LossReport
 from seenn_deploy.frontends.torch.layers import with_opaque_layers
 from seenn_deploy.frontends.torch.tracing import export
-from seenn_deploy.models import qcfs
+from seenn_deploy.training import models
+from seenn_deploy.training.models import qcfs
 from tests.frontends.torch_agreement import compare, recorded
 
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 import seenn_deploy as sd
-from seenn_deploy import models
 from seenn_deploy.errors import ModelError
-from seenn_deploy.models.neurons import LIF
-from seenn_deploy.models.resnet import ResNet, resnets
+from seenn_deploy.training import models
+from seenn_deploy.training.models.neurons import LIF
+from seenn_deploy.training.models.resnet import ResNet, resnets
 from tests import checkpoints, reference
 
 Pair = tuple[Callable[[], nn.Module], Callable[[], checkpoints.State], reference.Step]

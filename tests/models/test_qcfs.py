@@ -9,7 +9,7 @@ import torch
 
 from seenn_deploy.errors import ModelError
 from seenn_deploy.frontends.import_model import import_model
-from seenn_deploy.models import qcfs
+from seenn_deploy.training.models import qcfs
 from tests import checkpoints, checkpoints_qcfs, reference_qcfs
 from tests.checkpoints import State
 from tests.frontends.test_qcfs import SHARED_MODEL

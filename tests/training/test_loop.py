@@ -11,10 +11,9 @@ import torch
 from PIL import Image
 
 import seenn_deploy as sd
-from seenn_deploy import models
 from seenn_deploy.errors import DataError, ModelError, ProgramError, SeennError, TrainingError
 from seenn_deploy.exits.policy import Policy
-from seenn_deploy.training import loop
+from seenn_deploy.training import loop, models
 from seenn_deploy.training.data import Normalization, augmented, batches, find_kind, load
 from seenn_deploy.training.loop import Recipe
 from seenn_deploy.training.tasks import Architecture, train_joint, train_policy, train_snn

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from seenn_deploy.errors import ModelError
-from seenn_deploy.models.layers import PerStep, StepBatchNorm, conv3x3, over_time, scaled
-from seenn_deploy.models.neurons import LIF
+from seenn_deploy.training.models.layers import PerStep, StepBatchNorm, conv3x3, over_time, scaled
+from seenn_deploy.training.models.neurons import LIF
 
 # channels, 0 for an average pool
 VGG16 = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from seenn_deploy.errors import ModelError
-from seenn_deploy.models.layers import conv3x3, scaled
+from seenn_deploy.training.models.layers import conv3x3, scaled
 
 RESNETS = {  # channels and blocks of each stage
     "resnet8": ((16, 32, 64), (1, 1, 1)),

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seenn_deploy.models.layers import PerStep, StepBatchNorm, conv3x3, over_time, scaled
-from seenn_deploy.models.neurons import LIF
+from seenn_deploy.training.models.layers import PerStep, StepBatchNorm, conv3x3, over_time, scaled
+from seenn_deploy.training.models.neurons import LIF
 
 Neuron = Callable[[], nn.Module]
 
@@ -126,7 +126,7 @@ class ResNet(nn.Module):
         T: int = 4,
         **neuron: Any,
     ) -> ResNet:
-        """A ResNet of the table at a width; see :func:`seenn_deploy.models.build`."""
+        """A ResNet of the table at a width; see :func:`seenn_deploy.training.models.build`."""
         channels, blocks = _TABLE[name]
         block = SEWBlock if name.startswith("sew") else BasicBlock
         row = [scaled(c, width) for c in channels]

@@ -12,8 +12,8 @@ from typing import Any
 from torch import nn
 
 from seenn_deploy.errors import ModelError
-from seenn_deploy.models.resnet import ResNet, resnets
-from seenn_deploy.models.vgg import VGG, VGGSNN, VGGSNNwoAP
+from seenn_deploy.training.models.resnet import ResNet, resnets
+from seenn_deploy.training.models.vgg import VGG, VGGSNN, VGGSNNwoAP
 
 _RESNETS = tuple(resnets())
 
@@ -47,7 +47,7 @@ def build(
     input_size : int
         Height and width; the classifier of VGGSNN depends on it.
     **neuron
-        Of :class:`~seenn_deploy.models.neurons.LIF`: tau, v_threshold, surrogate, gamma.
+        Of :class:`~seenn_deploy.training.models.neurons.LIF`: tau, v_threshold, surrogate, gamma.
 
     Raises
     ------
