@@ -133,7 +133,7 @@ def test_tables_fit_a_terminal(
 ) -> None:
     from rich.console import Console
 
-    from seenn_deploy import reports
+    from seenn_deploy.cli.tables import runs as reports
 
     console = Console(width=reports.WIDTH)
     near_one = (0.9, 0.99999, float(np.nextafter(1, 0)), 1.0)

@@ -16,11 +16,11 @@ from rich.console import Console
 import seenn_deploy as sd
 from seenn_deploy import targets
 from seenn_deploy.cli import seenn
+from seenn_deploy.cli.tables.fidelity import loss_table
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.fidelity import LossReport, RefusedError
 from seenn_deploy.frontends.import_model import import_model
 from seenn_deploy.ir.program import Program
-from seenn_deploy.loss_table import loss_table
 from tests import checkpoints, checkpoints_qcfs
 
 

@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from seenn_deploy import reports
+from seenn_deploy.cli.tables import runs as reports
+from seenn_deploy.cli.tables.fidelity import loss_table
 from seenn_deploy.compiler.pipeline import compile
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.fidelity import LossReport
@@ -18,7 +19,6 @@ from seenn_deploy.frontends.base import Net
 from seenn_deploy.ir.graph import Dense, Population, Source, SpikingGraph
 from seenn_deploy.ir.inspection import inspect
 from seenn_deploy.ir.program import Program
-from seenn_deploy.loss_table import loss_table
 from seenn_deploy.training.plot import table as training_table
 from seenn_deploy.verification.report import LayerReport, VerifyReport
 

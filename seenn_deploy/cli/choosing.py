@@ -72,7 +72,7 @@ def sweep_command(
       seenn sweep build/ --data images.npz --run run/ --resume
     """
     import seenn_deploy as sd
-    from seenn_deploy import reports
+    from seenn_deploy.cli.tables import runs as reports
     from seenn_deploy.evaluation.sweep.report import RULE
 
     program = load_program(build, None)
@@ -121,7 +121,7 @@ def calibrate_command(
       seenn simulate build/ --data test.npz --exit-file rule.json
     """
     import seenn_deploy as sd
-    from seenn_deploy import reports
+    from seenn_deploy.cli.tables import runs as reports
     from seenn_deploy.evaluation import calibrate as calibration
     from seenn_deploy.io import folders
 

@@ -104,7 +104,7 @@ def compile_command(
       seenn-compile model.pth --precision int8 --calibration images.npz --target lava -o build/
     """
     import seenn_deploy as sd
-    from seenn_deploy import reports
+    from seenn_deploy.cli.tables import runs as reports
     from seenn_deploy.io.folders import check_ours
 
     check_ours(out)
@@ -195,7 +195,7 @@ def convert_command(
       seenn convert ann.onnx --calibrate train.npz --mean 0.5,0.5,0.5 --std 0.2,0.2,0.2 -o build/
     """
     import seenn_deploy as sd
-    from seenn_deploy import reports
+    from seenn_deploy.cli.tables import runs as reports
     from seenn_deploy.io.folders import check_ours
 
     check_ours(out)
@@ -221,7 +221,7 @@ def inspect_command(build: Path, json_file: Path | None) -> None:
       seenn inspect build/
     """
     import seenn_deploy as sd
-    from seenn_deploy import reports
+    from seenn_deploy.cli.tables import runs as reports
 
     program = sd.Program.load(build)
     layers = sd.inspect(program)
@@ -245,7 +245,7 @@ def _save(
     changes: PrecisionReport | None = None,
 ) -> None:
     """Write a program and what its targets take; print and keep what there is to say of it."""
-    from seenn_deploy import reports
+    from seenn_deploy.cli.tables import runs as reports
 
     with _refusal_into(json_file, program), reports.working(f"writing {out}"):
         program.save(out, targets=targets, strict=strict)
@@ -258,7 +258,7 @@ def _save(
 def _print_compiled(
     program: Program, out: Path, targets: tuple[str, ...], exports: dict[str, LossReport]
 ) -> None:
-    from seenn_deploy import reports
+    from seenn_deploy.cli.tables import runs as reports
 
     provenance = program.graph.provenance
     assumed = ", ".join(f"{k}={_short(v)}" for k, v in provenance.get("assumed", {}).items())
@@ -277,8 +277,8 @@ def _print_compiled(
 
 
 def _print_report(what: str, report: LossReport) -> None:
-    from seenn_deploy import reports
-    from seenn_deploy.loss_table import loss_table
+    from seenn_deploy.cli.tables import runs as reports
+    from seenn_deploy.cli.tables.fidelity import loss_table
 
     reports.console().print(f"\n[bold]{what}[/bold]", loss_table(report), sep="\n")
 
@@ -333,7 +333,7 @@ def _refusal_into(json_file: Path | None, program: Program | None = None) -> Ite
 
 def _compare_with_float(graph: SpikingGraph, program: Program, images: Path) -> PrecisionReport:
     import seenn_deploy as sd
-    from seenn_deploy import reports
+    from seenn_deploy.cli.tables import runs as reports
     from seenn_deploy.io.images.image_set import for_program
     from seenn_deploy.verification.precision import compare_precisions
 
@@ -343,7 +343,7 @@ def _compare_with_float(graph: SpikingGraph, program: Program, images: Path) -> 
 
 
 def _print_quantized(program: Program, changes: PrecisionReport | None) -> None:
-    from seenn_deploy import reports
+    from seenn_deploy.cli.tables import runs as reports
 
     if program.precision != "float32":
         reports.console().print(f"\n[bold]{program.precision}[/bold]")

@@ -53,7 +53,7 @@ def run_command(
       seenn run build/ --device lava --data images.npz --limit 4
     """
     import seenn_deploy as sd
-    from seenn_deploy import reports
+    from seenn_deploy.cli.tables import runs as reports
 
     program = load_program(build, None)
     images = open_data(program, data, limit, mean, std)
@@ -114,7 +114,7 @@ def verify_command(
         'ssh host "d=$(mktemp -d); tar -xf - -C $d && python3.10 $d/bundle/answer.py"'
     """
     import seenn_deploy as sd
-    from seenn_deploy import reports
+    from seenn_deploy.cli.tables import runs as reports
 
     program = load_program(build, None)
     program = program.with_schedule(schedule) if schedule else program

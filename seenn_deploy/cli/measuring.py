@@ -52,7 +52,7 @@ def simulate_command(
       seenn simulate build/ --data images.npz --out run/ --resume
     """
     import seenn_deploy as sd
-    from seenn_deploy import reports
+    from seenn_deploy.cli.tables import runs as reports
     from seenn_deploy.costs import model as costs
     from seenn_deploy.evaluation import schedule as schedules
 
@@ -100,7 +100,7 @@ def evaluate_command(
       seenn evaluate build/ --data images.npz --thresholds 0.8,0.9,0.99
     """
     import seenn_deploy as sd
-    from seenn_deploy import reports
+    from seenn_deploy.cli.tables import runs as reports
     from seenn_deploy.costs import model as costs
 
     program = load_program(build, None)

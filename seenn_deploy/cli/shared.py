@@ -56,7 +56,7 @@ def full_run(
 ) -> RunResult:
     """Every image to T, with a progress bar."""
     import seenn_deploy as sd
-    from seenn_deploy import reports
+    from seenn_deploy.cli.tables import runs as reports
 
     with reports.progress("simulating", len(images)) as advance:
         return sd.simulate(

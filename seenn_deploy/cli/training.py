@@ -226,7 +226,7 @@ def _recipe(options: dict[str, Any]) -> Recipe:
 @contextmanager
 def _progress(recipe: Recipe, options: dict[str, Any]) -> Iterator[Callable[[int], None]]:
     """A bar over all epochs, once the number of samples is known to the first report."""
-    from seenn_deploy import reports
+    from seenn_deploy.cli.tables import runs as reports
 
     samples = options["limit"] or _samples(options["data"])
     with reports.progress("training", recipe.epochs * samples) as advance:
@@ -244,7 +244,7 @@ def _samples(data: Path) -> int:
 
 
 def _report(log: Log, out: Path, plot: Path | None) -> None:
-    from seenn_deploy import reports
+    from seenn_deploy.cli.tables import runs as reports
     from seenn_deploy.training.plot import draw, table
 
     reports.console().print(table(log))

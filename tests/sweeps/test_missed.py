@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from seenn_deploy import reports
+from seenn_deploy.cli.tables import runs as reports
 from seenn_deploy.errors import DataError
 from seenn_deploy.evaluation.sweep.sweep import sweep
 from seenn_deploy.ir.graph import SpikingGraph

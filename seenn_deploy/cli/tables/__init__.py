@@ -1,0 +1,1 @@
+"""Figures as tables of at most 80 columns: one file per kind of result."""
