@@ -22,7 +22,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from seenn_deploy.ir.graph import Conv2d
+from seenn_deploy.ir.maps import Conv2d
 from seenn_deploy.simulator import layout
 from seenn_deploy.simulator.kernels import kernels
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from seenn_deploy._typing import Array
 from seenn_deploy.errors import DataError
-from seenn_deploy.ir.graph import Array
 
 
 def correct_by_step(logits: Array, labels: Array) -> Array:

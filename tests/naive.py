@@ -13,19 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from seenn_deploy.ir.graph import (
-    Affine,
-    AvgPool2d,
-    Conv2d,
-    Dense,
-    Identity,
-    Population,
-    Readout,
-    Source,
-    Sparse,
-    SpikingGraph,
-    Sum,
-)
+from seenn_deploy.ir.graph import Population, Readout, Source, SpikingGraph, Sum
+from seenn_deploy.ir.maps import Affine, AvgPool2d, Conv2d, Dense, Identity, Sparse
 
 COUNTS = (
     "ac",

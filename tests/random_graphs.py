@@ -13,22 +13,9 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from seenn_deploy.ir.graph import (
-    Affine,
-    AvgPool2d,
-    Conv2d,
-    Dense,
-    Identity,
-    LinearMap,
-    Population,
-    Projection,
-    Readout,
-    Shape,
-    Source,
-    Sparse,
-    SpikingGraph,
-    Sum,
-)
+from seenn_deploy._typing import Shape
+from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph, Sum
+from seenn_deploy.ir.maps import Affine, AvgPool2d, Conv2d, Dense, Identity, LinearMap, Sparse
 
 Rng = np.random.Generator
 WIDE = st.sampled_from([12, 16, 17, 32, 40, 64, 80])  # kernels work on vectors of 16, 32 and 64

@@ -19,18 +19,8 @@ from seenn_deploy.compiler import conversion
 from seenn_deploy.errors import ModelError
 from seenn_deploy.frontends import qcfs
 from seenn_deploy.io.state_dict import Tensors, read_state_dict
-from seenn_deploy.ir.graph import (
-    Affine,
-    AvgPool2d,
-    Conv2d,
-    Dense,
-    Identity,
-    Population,
-    Projection,
-    Readout,
-    Source,
-    SpikingGraph,
-)
+from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph
+from seenn_deploy.ir.maps import Affine, AvgPool2d, Conv2d, Dense, Identity
 from tests import checkpoints, checkpoints_qcfs, naive, reference_qcfs
 from tests.reference import CIFAR10_MEAN, CIFAR10_STD
 

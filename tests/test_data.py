@@ -20,7 +20,8 @@ from seenn_deploy.errors import DataError
 from seenn_deploy.exits.fixed import Fixed
 from seenn_deploy.io.images import image_set as data
 from seenn_deploy.io.images.spec import PIXELS
-from seenn_deploy.ir.graph import Dense, Population, Projection, Readout, Source, SpikingGraph
+from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph
+from seenn_deploy.ir.maps import Dense
 from seenn_deploy.ir.program import Program
 
 SHAPE = (3, 4, 5)

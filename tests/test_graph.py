@@ -6,19 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seenn_deploy.errors import ModelError
-from seenn_deploy.ir.graph import (
-    AvgPool2d,
-    Conv2d,
-    Dense,
-    Identity,
-    Population,
-    Projection,
-    Readout,
-    Source,
-    Sparse,
-    SpikingGraph,
-    batch_norm,
-)
+from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph
+from seenn_deploy.ir.maps import AvgPool2d, Conv2d, Dense, Identity, Sparse, batch_norm
 from tests import naive, random_graphs
 
 SOURCE = Source("input", (2, 4, 4))

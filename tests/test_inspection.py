@@ -11,16 +11,8 @@ from click.testing import CliRunner
 
 import seenn_deploy as sd
 from seenn_deploy.cli import seenn
-from seenn_deploy.ir.graph import (
-    Dense,
-    Identity,
-    Population,
-    Projection,
-    Readout,
-    Source,
-    SpikingGraph,
-    Sum,
-)
+from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph, Sum
+from seenn_deploy.ir.maps import Dense, Identity
 
 
 def program() -> sd.Program:

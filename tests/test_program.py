@@ -14,7 +14,8 @@ from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.fixed import Fixed
 from seenn_deploy.io import folders
-from seenn_deploy.ir.graph import Dense, Population, Projection, Readout, Source, SpikingGraph
+from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph
+from seenn_deploy.ir.maps import Dense
 from seenn_deploy.ir.program import WEIGHTS, Program
 from tests import random_graphs
 

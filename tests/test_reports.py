@@ -16,8 +16,9 @@ from seenn_deploy.compiler.pipeline import compile
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.fidelity import LossReport
 from seenn_deploy.frontends.base import Net
-from seenn_deploy.ir.graph import Dense, Population, Source, SpikingGraph
+from seenn_deploy.ir.graph import Population, Source, SpikingGraph
 from seenn_deploy.ir.inspection import inspect
+from seenn_deploy.ir.maps import Dense
 from seenn_deploy.ir.program import Program
 from seenn_deploy.training.plot import table as training_table
 from seenn_deploy.verification.report import LayerReport, VerifyReport

@@ -18,7 +18,8 @@ from seenn_deploy.errors import DataError, ProgramError
 from seenn_deploy.evaluation import schedule as schedules
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.fixed import Fixed
-from seenn_deploy.ir.graph import Dense, Population, Projection, Readout, Source, SpikingGraph
+from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph
+from seenn_deploy.ir.maps import Dense
 from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.result import Counts, RunResult
 

@@ -27,19 +27,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from seenn_deploy._typing import Array
 from seenn_deploy.compiler.passes import fold_affine, fold_pool
 from seenn_deploy.errors import DataError, ModelError
-from seenn_deploy.ir.graph import (
-    Affine,
-    Array,
-    AvgPool2d,
-    LinearMap,
-    Node,
-    Population,
-    Projection,
-    SpikingGraph,
-    Sum,
-)
+from seenn_deploy.ir.graph import Node, Population, Projection, SpikingGraph, Sum
+from seenn_deploy.ir.maps import Affine, AvgPool2d, LinearMap
 from seenn_deploy.verification.replay import apply
 
 if TYPE_CHECKING:

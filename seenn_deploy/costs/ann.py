@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from seenn_deploy._typing import Array
 from seenn_deploy.costs.model import CostModel, LayerSizes
-from seenn_deploy.ir.graph import Array
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,9 @@ from typing import Any
 
 import numpy as np
 
+from seenn_deploy._typing import Array
 from seenn_deploy.errors import DataError
-from seenn_deploy.ir.graph import Array, Projection, SpikingGraph, Sum, Target
+from seenn_deploy.ir.graph import Projection, SpikingGraph, Sum, Target
 
 COUNTS = (
     "ac",

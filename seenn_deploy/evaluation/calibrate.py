@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from seenn_deploy import exits
+from seenn_deploy._typing import Array
 from seenn_deploy.errors import DataError
 from seenn_deploy.evaluation.points import OperatingPoints, distinct_thresholds
 from seenn_deploy.exits import ExitRule
@@ -15,7 +16,6 @@ from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.conformal import Conformal
 from seenn_deploy.exits.entropy import Entropy
 from seenn_deploy.exits.margin import Margin
-from seenn_deploy.ir.graph import Array
 from seenn_deploy.ir.program import Program
 from seenn_deploy.metrics import correct_by_step
 

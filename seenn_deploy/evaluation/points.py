@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seenn_deploy.ir.graph import Array
+from seenn_deploy._typing import Array
 
 
 @dataclass(frozen=True, eq=False)

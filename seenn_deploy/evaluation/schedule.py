@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from seenn_deploy._typing import Array
 from seenn_deploy.costs import model as costs
 from seenn_deploy.errors import DataError, ProgramError
-from seenn_deploy.ir.graph import Array
 
 if TYPE_CHECKING:
     from seenn_deploy.exits import ExitRule

@@ -8,21 +8,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from seenn_deploy._typing import Shape
 from seenn_deploy.errors import ModelError
 from seenn_deploy.io.state_dict import Tensors
-from seenn_deploy.ir.graph import (
-    Affine,
-    Dense,
-    Identity,
-    LinearMap,
-    Node,
-    Population,
-    Projection,
-    Readout,
-    Shape,
-    Source,
-    Sum,
-)
+from seenn_deploy.ir.graph import Node, Population, Projection, Readout, Source, Sum
+from seenn_deploy.ir.maps import Affine, Dense, Identity, LinearMap
 
 Input: TypeAlias = tuple[str, tuple[LinearMap, ...]]
 Normalization: TypeAlias = tuple[Sequence[float], Sequence[float]]

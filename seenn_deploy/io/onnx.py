@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from seenn_deploy._typing import Array, Shape
 from seenn_deploy.errors import ModelError
-from seenn_deploy.ir.graph import Array, Shape
 
 OLDEST_OPSET = 7  # before it, constants were broadcast along an axis of their own
 _STANDARD = ("", "ai.onnx")  # names of the domain of ONNX's own operators

@@ -10,8 +10,9 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from seenn_deploy._typing import Array
 from seenn_deploy.errors import ModelError
-from seenn_deploy.ir.graph import Affine, Array, batch_norm
+from seenn_deploy.ir.maps import Affine, batch_norm
 
 
 def read_state_dict(path: Path) -> dict[str, Array]:

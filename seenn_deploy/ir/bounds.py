@@ -6,16 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seenn_deploy.ir.graph import (
-    Array,
-    Identity,
-    Projection,
-    Source,
-    Sparse,
-    SpikingGraph,
-    Sum,
-    Synapses,
-)
+from seenn_deploy._typing import Array
+from seenn_deploy.ir.graph import Projection, Source, SpikingGraph, Sum
+from seenn_deploy.ir.maps import Identity, Sparse, Synapses
 
 
 @dataclass(frozen=True)

@@ -7,18 +7,9 @@ from math import prod
 
 import networkx as nx
 
-from seenn_deploy.ir.graph import (
-    Conv2d,
-    Dense,
-    Identity,
-    Population,
-    Projection,
-    Shape,
-    Source,
-    SpikingGraph,
-    Sum,
-    Synapses,
-)
+from seenn_deploy._typing import Shape
+from seenn_deploy.ir.graph import Population, Projection, Source, SpikingGraph, Sum
+from seenn_deploy.ir.maps import Conv2d, Dense, Identity, Synapses
 from seenn_deploy.ir.program import Program
 from seenn_deploy.ir.text import neuron_text
 

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from seenn_deploy import exits
+from seenn_deploy._typing import Array
 from seenn_deploy.errors import ModelError, ProgramError
 from seenn_deploy.evaluation import schedule as schedules
 from seenn_deploy.evaluation.schedule import SCHEDULES
@@ -26,21 +27,8 @@ from seenn_deploy.exits.integer import IntegerRule, lower
 from seenn_deploy.exits.policy import FILE as POLICY
 from seenn_deploy.exits.policy import Policy
 from seenn_deploy.io import folders
-from seenn_deploy.ir.graph import (
-    Array,
-    Conv2d,
-    Dense,
-    Identity,
-    Node,
-    Population,
-    Projection,
-    Readout,
-    Source,
-    Sparse,
-    SpikingGraph,
-    Sum,
-    Synapses,
-)
+from seenn_deploy.ir.graph import Node, Population, Projection, Readout, Source, SpikingGraph, Sum
+from seenn_deploy.ir.maps import Conv2d, Dense, Identity, Sparse, Synapses
 
 VERSION = 1
 _NODES = {"source": Source, "population": Population, "sum": Sum, "readout": Readout}

@@ -6,7 +6,8 @@ from math import prod
 
 import numpy as np
 
-from seenn_deploy.ir.graph import Array, Conv2d, Dense, Shape, Sparse
+from seenn_deploy._typing import Array, Shape
+from seenn_deploy.ir.maps import Conv2d, Dense, Sparse
 
 
 def conv_synapses(conv: Conv2d, in_shape: Shape, zeros: bool = True) -> tuple[Array, Array, Array]:

@@ -6,19 +6,8 @@ from collections.abc import Mapping
 from math import isfinite
 
 from seenn_deploy.fidelity import LossReport
-from seenn_deploy.ir.graph import (
-    AvgPool2d,
-    Conv2d,
-    Dense,
-    Identity,
-    LinearMap,
-    Population,
-    Readout,
-    Sparse,
-    SpikingGraph,
-    Sum,
-    Target,
-)
+from seenn_deploy.ir.graph import Population, Readout, SpikingGraph, Sum, Target
+from seenn_deploy.ir.maps import AvgPool2d, Conv2d, Dense, Identity, LinearMap, Sparse
 
 _NAMES: dict[type, str] = {Dense: "linear", Sparse: "sparse", Identity: "identity"}
 

@@ -13,10 +13,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from seenn_deploy._typing import Array
 from seenn_deploy.costs.model import LayerSizes
 from seenn_deploy.errors import DataError
 from seenn_deploy.io.images.image_set import ImageSet, for_program
-from seenn_deploy.ir.graph import Array, Population, Readout, Source, Sum
+from seenn_deploy.ir.graph import Population, Readout, Source, Sum
 from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator import arithmetic, run_folder
 from seenn_deploy.simulator.arithmetic import State

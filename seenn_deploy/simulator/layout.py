@@ -11,20 +11,10 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from seenn_deploy._typing import Array, Shape
 from seenn_deploy.ir import bounds
-from seenn_deploy.ir.graph import (
-    Array,
-    Conv2d,
-    Dense,
-    Identity,
-    Projection,
-    Shape,
-    Source,
-    Sparse,
-    SpikingGraph,
-    Sum,
-    Target,
-)
+from seenn_deploy.ir.graph import Projection, Source, SpikingGraph, Sum, Target
+from seenn_deploy.ir.maps import Conv2d, Dense, Identity, Sparse
 from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.kernels import kernels
 from seenn_deploy.simulator.kernels.vector_add import WIDTHS

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from seenn_deploy._typing import Array
 from seenn_deploy.costs import ann as comparison
 from seenn_deploy.costs import model as costs
 from seenn_deploy.errors import DataError
-from seenn_deploy.ir.graph import Array
 from seenn_deploy.metrics import accuracy_by_step
 
 

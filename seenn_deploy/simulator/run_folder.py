@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from seenn_deploy._typing import Array
 from seenn_deploy.costs.model import LayerSizes
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.io import folders
 from seenn_deploy.io.images.image_set import ImageSet
-from seenn_deploy.ir.graph import Array
 from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.result import Counts, RunResult
 

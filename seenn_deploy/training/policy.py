@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits.policy_network.forward import Operation, PolicyNetwork
-from seenn_deploy.ir.graph import batch_norm
+from seenn_deploy.ir.maps import batch_norm
 from seenn_deploy.training.data import Normalization
 from seenn_deploy.training.models.layers import PerStep, StepBatchNorm, scaled
 from seenn_deploy.training.models.resnet import BasicBlock, ResNet, resnets

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from seenn_deploy._typing import Array
 from seenn_deploy.exits import integer
-from seenn_deploy.ir.graph import Array, Population
+from seenn_deploy.ir.graph import Population
 from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.result import RunResult
 from seenn_deploy.targets.lava.device import DeviceRun

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from seenn_deploy._typing import Array
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.io.images.image_set import ImageSet, for_program
-from seenn_deploy.ir.graph import Array, Population
+from seenn_deploy.ir.graph import Population
 from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.engine import simulate
 

@@ -11,19 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from seenn_deploy.ir.graph import (
-    Array,
-    Conv2d,
-    Dense,
-    Identity,
-    Population,
-    Projection,
-    Readout,
-    Sparse,
-    SpikingGraph,
-    Sum,
-    Synapses,
-)
+from seenn_deploy._typing import Array
+from seenn_deploy.ir.graph import Population, Projection, Readout, SpikingGraph, Sum
+from seenn_deploy.ir.maps import Conv2d, Dense, Identity, Sparse, Synapses
 
 UNIT = 2.0**-24  # largest relative error of one float32 rounding
 

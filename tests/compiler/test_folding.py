@@ -11,19 +11,8 @@ from hypothesis import strategies as st
 
 from seenn_deploy.compiler.passes import fold_affine, fold_pool
 from seenn_deploy.errors import ModelError
-from seenn_deploy.ir.graph import (
-    Affine,
-    AvgPool2d,
-    Conv2d,
-    Dense,
-    Identity,
-    Population,
-    Projection,
-    Readout,
-    Source,
-    Sparse,
-    SpikingGraph,
-)
+from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph
+from seenn_deploy.ir.maps import Affine, AvgPool2d, Conv2d, Dense, Identity, Sparse
 from tests import naive, random_graphs
 from tests.random_graphs import Chain
 

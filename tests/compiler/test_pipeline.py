@@ -13,18 +13,8 @@ from seenn_deploy.errors import ModelError, ProgramError
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.fixed import Fixed
 from seenn_deploy.frontends import seenn
-from seenn_deploy.ir.graph import (
-    AvgPool2d,
-    Conv2d,
-    Dense,
-    Identity,
-    Population,
-    Projection,
-    Readout,
-    Source,
-    SpikingGraph,
-    Sum,
-)
+from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph, Sum
+from seenn_deploy.ir.maps import AvgPool2d, Conv2d, Dense, Identity
 from tests import random_graphs
 
 

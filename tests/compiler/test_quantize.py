@@ -15,17 +15,8 @@ import seenn_deploy as sd
 from seenn_deploy.compiler.passes.quantize import MANTISSA, STATE, THRESHOLD, quantize
 from seenn_deploy.errors import ModelError
 from seenn_deploy.ir import bounds
-from seenn_deploy.ir.graph import (
-    Conv2d,
-    Dense,
-    Identity,
-    Population,
-    Projection,
-    Readout,
-    Source,
-    Sparse,
-    SpikingGraph,
-)
+from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph
+from seenn_deploy.ir.maps import Conv2d, Dense, Identity, Sparse
 from tests import naive_integer
 
 PIXELS = (0.0, 1.0)

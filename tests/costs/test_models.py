@@ -15,18 +15,8 @@ from hypothesis import strategies as st
 from seenn_deploy.costs import model as costs
 from seenn_deploy.costs.model import LayerSizes
 from seenn_deploy.errors import DataError
-from seenn_deploy.ir.graph import (
-    AvgPool2d,
-    Conv2d,
-    Dense,
-    Identity,
-    Population,
-    Projection,
-    Readout,
-    Source,
-    SpikingGraph,
-    Sum,
-)
+from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph, Sum
+from seenn_deploy.ir.maps import AvgPool2d, Conv2d, Dense, Identity
 
 
 def sizes(weights: list[int], potentials: list[int]) -> LayerSizes:

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from seenn_deploy.compiler.pipeline import compile
 from seenn_deploy.errors import ModelError, SeennError
 from seenn_deploy.frontends.import_model import import_model
-from seenn_deploy.ir.graph import AvgPool2d, Identity, Population, Sparse
+from seenn_deploy.ir.graph import Population
+from seenn_deploy.ir.maps import AvgPool2d, Identity, Sparse
 from seenn_deploy.simulator.engine import simulate
 from tests.frontends import naive_nir
 

@@ -20,7 +20,8 @@ from seenn_deploy.errors import DataError, ModelError, SeennError
 from seenn_deploy.fidelity import RefusedError
 from seenn_deploy.frontends.import_model import import_model
 from seenn_deploy.frontends.onnx import read_ann
-from seenn_deploy.ir.graph import Identity, Population
+from seenn_deploy.ir.graph import Population
+from seenn_deploy.ir.maps import Identity
 from seenn_deploy.simulator.engine import simulate
 from tests import checkpoints, naive
 

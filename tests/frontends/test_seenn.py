@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from seenn_deploy.compiler.passes import fold_affine, fold_pool
 from seenn_deploy.errors import ModelError
 from seenn_deploy.frontends.import_model import import_model
-from seenn_deploy.ir.graph import Identity, Population, SpikingGraph
+from seenn_deploy.ir.graph import Population, SpikingGraph
+from seenn_deploy.ir.maps import Identity
 from tests import checkpoints, naive, reference
 from tests.checkpoints import State
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from seenn_deploy.frontends.torch.maps import MapStore, constant_of, merged, pooled, scaled
-from seenn_deploy.ir.graph import Affine, AvgPool2d, Conv2d, Dense, LinearMap
+from seenn_deploy.ir.maps import Affine, AvgPool2d, Conv2d, Dense, LinearMap
 from tests import naive
 
 RNG = np.random.default_rng(0)

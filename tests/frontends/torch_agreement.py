@@ -16,16 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import seenn_deploy as sd
-from seenn_deploy.ir.graph import (
-    Affine,
-    AvgPool2d,
-    Conv2d,
-    Dense,
-    Identity,
-    Population,
-    SpikingGraph,
-    Sum,
-)
+from seenn_deploy.ir.graph import Population, SpikingGraph, Sum
+from seenn_deploy.ir.maps import Affine, AvgPool2d, Conv2d, Dense, Identity
 
 NEAR, TIE = 1e-3, 1e-5  # of the threshold
 

@@ -7,17 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from seenn_deploy.ir.graph import (
-    Conv2d,
-    Identity,
-    Population,
-    Projection,
-    Readout,
-    Shape,
-    Source,
-    SpikingGraph,
-    Sum,
-)
+from seenn_deploy._typing import Shape
+from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph, Sum
+from seenn_deploy.ir.maps import Conv2d, Identity
 from tests.lava.graphs import edge
 from tests.random_graphs import dense, exact_weights, sparse
 

@@ -7,16 +7,8 @@ import numpy as np
 from seenn_deploy.compiler.passes import balance_delays
 from seenn_deploy.exits import ExitRule
 from seenn_deploy.exits.fixed import Fixed
-from seenn_deploy.ir.graph import (
-    Conv2d,
-    Dense,
-    Identity,
-    Population,
-    Projection,
-    Readout,
-    Source,
-    SpikingGraph,
-)
+from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph
+from seenn_deploy.ir.maps import Conv2d, Dense, Identity
 from seenn_deploy.ir.program import Program
 from tests.random_graphs import exact_weights, sparse
 

@@ -10,19 +10,8 @@ import numpy as np
 from seenn_deploy.compiler.passes import balance_delays
 from seenn_deploy.exits import ExitRule
 from seenn_deploy.exits.fixed import Fixed
-from seenn_deploy.ir.graph import (
-    Conv2d,
-    Dense,
-    Identity,
-    Node,
-    Population,
-    Projection,
-    Readout,
-    Source,
-    Sparse,
-    SpikingGraph,
-    Sum,
-)
+from seenn_deploy.ir.graph import Node, Population, Projection, Readout, Source, SpikingGraph, Sum
+from seenn_deploy.ir.maps import Conv2d, Dense, Identity, Sparse
 from seenn_deploy.ir.program import Program
 from tests.lava import graphs
 

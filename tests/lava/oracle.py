@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from seenn_deploy.ir.graph import Conv2d, Population, Readout, Source, SpikingGraph, Sum
+from seenn_deploy.ir.graph import Population, Readout, Source, SpikingGraph, Sum
+from seenn_deploy.ir.maps import Conv2d
 from tests import naive
 
 LIMIT = 2**23 - 1

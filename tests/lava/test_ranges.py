@@ -14,17 +14,8 @@ from hypothesis import strategies as st
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.entropy import Entropy
-from seenn_deploy.ir.graph import (
-    Conv2d,
-    Dense,
-    Identity,
-    Population,
-    Readout,
-    Source,
-    Sparse,
-    SpikingGraph,
-    Sum,
-)
+from seenn_deploy.ir.graph import Population, Readout, Source, SpikingGraph, Sum
+from seenn_deploy.ir.maps import Conv2d, Dense, Identity, Sparse
 from seenn_deploy.ir.program import Program
 from seenn_deploy.targets import write
 from seenn_deploy.targets.lava import ranges

@@ -9,7 +9,8 @@ import pytest
 
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.io import folders
-from seenn_deploy.ir.graph import Dense, Population, Projection, Readout, Source, SpikingGraph, Sum
+from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph, Sum
+from seenn_deploy.ir.maps import Dense
 from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.targets import write

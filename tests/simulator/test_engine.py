@@ -14,15 +14,8 @@ from hypothesis import strategies as st
 from seenn_deploy.errors import DataError
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.fixed import Fixed
-from seenn_deploy.ir.graph import (
-    Conv2d,
-    Dense,
-    Population,
-    Projection,
-    Readout,
-    Source,
-    SpikingGraph,
-)
+from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph
+from seenn_deploy.ir.maps import Conv2d, Dense
 from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.simulator.result import RunResult

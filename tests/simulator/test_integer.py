@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import seenn_deploy as sd
-from seenn_deploy.ir.graph import Conv2d, Identity, Population, Source, SpikingGraph, Sum
+from seenn_deploy.ir.graph import Population, Source, SpikingGraph, Sum
+from seenn_deploy.ir.maps import Conv2d, Identity
 from tests import naive_integer, random_graphs
 
 FULL = {"record": True, "full_trace": True}

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seenn_deploy.ir.graph import Conv2d
+from seenn_deploy.ir.maps import Conv2d
 from seenn_deploy.simulator import layout
 from seenn_deploy.simulator.kernels import kernels
 from tests import naive

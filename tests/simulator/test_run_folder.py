@@ -15,15 +15,8 @@ import pytest
 
 import seenn_deploy as sd
 from seenn_deploy.errors import ProgramError, SeennError
-from seenn_deploy.ir.graph import (
-    Conv2d,
-    Dense,
-    Population,
-    Projection,
-    Readout,
-    Source,
-    SpikingGraph,
-)
+from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph
+from seenn_deploy.ir.maps import Conv2d, Dense
 from seenn_deploy.simulator.result import Counts, RunResult
 
 

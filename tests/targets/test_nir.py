@@ -23,17 +23,8 @@ from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.fixed import Fixed
 from seenn_deploy.fidelity import LossReport
 from seenn_deploy.frontends.import_model import import_model
-from seenn_deploy.ir.graph import (
-    Conv2d,
-    Dense,
-    Identity,
-    Population,
-    Projection,
-    Readout,
-    Source,
-    SpikingGraph,
-    Sum,
-)
+from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph, Sum
+from seenn_deploy.ir.maps import Conv2d, Dense, Identity
 from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.engine import simulate
 from tests.frontends import naive_nir

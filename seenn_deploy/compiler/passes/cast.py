@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from seenn_deploy._typing import Array
 from seenn_deploy.errors import ModelError
-from seenn_deploy.ir.graph import Array, Projection, Source, SpikingGraph, Sum
+from seenn_deploy.ir.graph import Projection, Source, SpikingGraph, Sum
 
 
 def apply(graph: SpikingGraph) -> SpikingGraph:

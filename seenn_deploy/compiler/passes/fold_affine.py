@@ -16,20 +16,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from seenn_deploy._typing import Array, Shape
 from seenn_deploy.compiler.passes.rewrite import Maps, rewrite
 from seenn_deploy.errors import ModelError
-from seenn_deploy.ir.graph import (
-    Affine,
-    Array,
-    AvgPool2d,
-    Conv2d,
-    Dense,
-    Identity,
-    LinearMap,
-    Shape,
-    Sparse,
-    SpikingGraph,
-)
+from seenn_deploy.ir.graph import SpikingGraph
+from seenn_deploy.ir.maps import Affine, AvgPool2d, Conv2d, Dense, Identity, LinearMap, Sparse
 
 
 def apply(graph: SpikingGraph) -> SpikingGraph:

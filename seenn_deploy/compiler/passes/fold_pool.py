@@ -18,18 +18,11 @@ from math import prod
 
 import numpy as np
 
+from seenn_deploy._typing import Array, Shape
 from seenn_deploy.compiler.passes.rewrite import Maps, rewrite
 from seenn_deploy.errors import ModelError
-from seenn_deploy.ir.graph import (
-    Affine,
-    Array,
-    AvgPool2d,
-    Conv2d,
-    Dense,
-    LinearMap,
-    Shape,
-    SpikingGraph,
-)
+from seenn_deploy.ir.graph import SpikingGraph
+from seenn_deploy.ir.maps import Affine, AvgPool2d, Conv2d, Dense, LinearMap
 from seenn_deploy.ir.synapse_lists import conv_synapses, dense_synapses, spread_pool
 
 

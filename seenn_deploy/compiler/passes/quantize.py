@@ -25,14 +25,11 @@ from math import floor, inf
 
 import numpy as np
 
+from seenn_deploy._typing import Array
 from seenn_deploy.compiler.passes.fold_affine import response
 from seenn_deploy.errors import ModelError
 from seenn_deploy.ir.bounds import Interval, extremes, layer_current, sent, source_values
 from seenn_deploy.ir.graph import (
-    Array,
-    Conv2d,
-    Dense,
-    Identity,
     Node,
     Population,
     Projection,
@@ -40,9 +37,9 @@ from seenn_deploy.ir.graph import (
     Source,
     SpikingGraph,
     Sum,
-    Synapses,
     Target,
 )
+from seenn_deploy.ir.maps import Conv2d, Dense, Identity, Synapses
 
 UNITY = 4096  # of a leak
 SHIFT = 6  # a current is shifted left by 6 before it joins the potential

@@ -8,7 +8,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-from seenn_deploy.ir.graph import Array, LinearMap, Node, Shape, Source, SpikingGraph, Sum
+from seenn_deploy._typing import Array, Shape
+from seenn_deploy.ir.graph import Node, Source, SpikingGraph, Sum
+from seenn_deploy.ir.maps import LinearMap
 
 Maps: TypeAlias = tuple[LinearMap, ...]
 Rule: TypeAlias = Callable[[Maps, Shape], tuple[Maps, Array | None]]

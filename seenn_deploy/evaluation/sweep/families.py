@@ -9,12 +9,12 @@ from math import ceil
 import numpy as np
 
 from seenn_deploy import exits
+from seenn_deploy._typing import Array
 from seenn_deploy.errors import DataError
 from seenn_deploy.evaluation.calibrate import calibrate, quantile_rank, sorted_nonconformities
 from seenn_deploy.evaluation.points import OperatingPoints, distinct_thresholds
 from seenn_deploy.exits import ExitRule
 from seenn_deploy.exits.conformal import nonconformities
-from seenn_deploy.ir.graph import Array
 from seenn_deploy.ir.program import Program
 
 _CERTAIN = {"confidence": 1.0, "entropy": 1.0}  # scores that nothing exceeds

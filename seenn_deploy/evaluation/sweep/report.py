@@ -9,9 +9,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from seenn_deploy._typing import Array
 from seenn_deploy.exits import ExitRule
 from seenn_deploy.io import folders
-from seenn_deploy.ir.graph import Array
 
 FORMAT = "seenn-deploy sweep"
 VERSION = 1

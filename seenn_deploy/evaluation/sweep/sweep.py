@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from seenn_deploy import metrics
+from seenn_deploy._typing import Array
 from seenn_deploy.errors import DataError, ProgramError
 from seenn_deploy.evaluation import schedule as schedules
 from seenn_deploy.evaluation.calibrate import checked_labels
@@ -29,7 +30,6 @@ from seenn_deploy.evaluation.sweep.report import (
 from seenn_deploy.exits import ExitRule
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.fixed import Fixed
-from seenn_deploy.ir.graph import Array
 from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.result import RunResult
 

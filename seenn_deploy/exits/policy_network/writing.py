@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from seenn_deploy._typing import Array, Shape
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits.policy import METADATA
 from seenn_deploy.exits.policy_network.forward import Operation, PolicyNetwork
-from seenn_deploy.ir.graph import Array, Conv2d, Shape
+from seenn_deploy.ir.maps import Conv2d
 
 OPSET, IR_VERSION = 17, 8  # old enough for any onnxruntime of the last years
 

@@ -12,10 +12,11 @@ from typing import TypeAlias
 
 import numpy as np
 
+from seenn_deploy._typing import Array, Pair, Shape
 from seenn_deploy.errors import ModelError
 from seenn_deploy.frontends.nir.values import Value, grid_of
 from seenn_deploy.io.nir.file import NirNode, as_shape
-from seenn_deploy.ir.graph import Array, AvgPool2d, Conv2d, Dense, Pair, Shape
+from seenn_deploy.ir.maps import AvgPool2d, Conv2d, Dense
 
 Steps: TypeAlias = Mapping[str, Array]
 

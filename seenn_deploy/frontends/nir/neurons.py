@@ -24,9 +24,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from seenn_deploy._typing import Array, Shape
 from seenn_deploy.fidelity import LossReport
 from seenn_deploy.io.nir.file import NirModel, NirNode
-from seenn_deploy.ir.graph import Array, Shape
 
 SPIKING = ("IF", "LIF", "CubaLIF", "Threshold")
 INTEGRATORS = ("I", "LI", "CubaLI")

@@ -29,6 +29,7 @@ from typing import Any, Literal
 import networkx as nx
 import numpy as np
 
+from seenn_deploy._typing import Array, Shape
 from seenn_deploy.errors import ModelError
 from seenn_deploy.fidelity import LossReport, RefusedError
 from seenn_deploy.frontends.base import Net, bin_recordings, normalize_input
@@ -55,15 +56,7 @@ from seenn_deploy.io.nir.file import (
     read_nir,
     read_sidecar,
 )
-from seenn_deploy.ir.graph import (
-    Array,
-    Population,
-    Projection,
-    Readout,
-    Shape,
-    Source,
-    SpikingGraph,
-)
+from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph
 from seenn_deploy.targets.nir.sidecar import restore
 
 SUFFIXES = (".nir",)

@@ -12,25 +12,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from seenn_deploy._typing import Array, Shape
 from seenn_deploy.frontends.torch.adapters.base import Neuron
 from seenn_deploy.frontends.torch.layers import Layer
 from seenn_deploy.frontends.torch.maps import Maps, constant_of
 from seenn_deploy.frontends.torch.values import SOURCE, Constant, Potential, Signal, Term, Value
 from seenn_deploy.frontends.torch.walk import Walk
-from seenn_deploy.ir.graph import (
-    Affine,
-    Array,
-    Conv2d,
-    Dense,
-    Identity,
-    LinearMap,
-    Node,
-    Population,
-    Projection,
-    Readout,
-    Shape,
-    Sum,
-)
+from seenn_deploy.ir.graph import Node, Population, Projection, Readout, Sum
+from seenn_deploy.ir.maps import Affine, Conv2d, Dense, Identity, LinearMap
 
 _MOST_CLASSES = 4096  # of spikes that are the output, seen flattened
 

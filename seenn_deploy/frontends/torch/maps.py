@@ -9,18 +9,10 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 
+from seenn_deploy._typing import Array, Shape
 from seenn_deploy.compiler.passes.fold_affine import response
 from seenn_deploy.frontends.torch.values import NotSupportedError
-from seenn_deploy.ir.graph import (
-    Affine,
-    Array,
-    AvgPool2d,
-    Conv2d,
-    Dense,
-    Identity,
-    LinearMap,
-    Shape,
-)
+from seenn_deploy.ir.maps import Affine, AvgPool2d, Conv2d, Dense, Identity, LinearMap
 
 Maps: TypeAlias = tuple[LinearMap, ...]
 Made = TypeVar("Made", bound=LinearMap)

@@ -12,7 +12,8 @@ from itertools import takewhile
 from math import prod
 from typing import Any, Literal, TypeAlias
 
-from seenn_deploy.ir.graph import LinearMap, Shape
+from seenn_deploy._typing import Shape
+from seenn_deploy.ir.maps import LinearMap
 
 Role: TypeAlias = Literal["batch", "time", "feature"]
 SOURCE = "input"

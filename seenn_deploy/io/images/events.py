@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seenn_deploy._typing import Array, Shape
 from seenn_deploy.errors import DataError
 from seenn_deploy.io.images.sources import NpzMember, npz_keys
-from seenn_deploy.ir.graph import Array, Shape
 
 KEYS = ("x", "y", "p", "t_us")
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from seenn_deploy._typing import Shape
 from seenn_deploy.errors import DataError
 from seenn_deploy.io.images.events import Binning, EventRecordings, is_recording
 from seenn_deploy.io.images.sources import (
@@ -34,7 +35,6 @@ from seenn_deploy.io.images.sources import (
     npz_keys,
 )
 from seenn_deploy.io.images.spec import ANY_VALUE, Coding, InputSpec, Range, check_labels
-from seenn_deploy.ir.graph import Shape
 
 if TYPE_CHECKING:
     from seenn_deploy.ir.program import Program

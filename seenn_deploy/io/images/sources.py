@@ -20,8 +20,8 @@ from typing import IO, Protocol
 
 import numpy as np
 
+from seenn_deploy._typing import Array, Shape
 from seenn_deploy.errors import DataError
-from seenn_deploy.ir.graph import Array, Shape
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 # Pillow knows formats that start other programs (EPS); only these are ever decoded

@@ -13,10 +13,10 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from seenn_deploy._typing import Array, Shape
 from seenn_deploy.errors import DataError
 from seenn_deploy.io.images.events import EQUAL_PARTS, Binning
 from seenn_deploy.io.images.sources import ImageSource
-from seenn_deploy.ir.graph import Array, Shape
 
 Coding: TypeAlias = Literal["direct", "events"]
 Range: TypeAlias = tuple[float, float]

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from seenn_deploy._typing import Array, Shape
 from seenn_deploy.errors import ModelError
 from seenn_deploy.fidelity import LossReport
 from seenn_deploy.io.folders import sha256
 from seenn_deploy.io.nir.hdf5 import Content, build, edges_of, load
-from seenn_deploy.ir.graph import Array, Shape
 
 FORMAT = "seenn-deploy NIR sidecar"
 VERSION = 1

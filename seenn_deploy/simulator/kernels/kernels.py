@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numba as nb
 import numpy as np
 
-from seenn_deploy.ir.graph import Array, Shape
+from seenn_deploy._typing import Array, Shape
 from seenn_deploy.simulator.kernels.vector_add import add_runs
 from seenn_deploy.simulator.kernels.vector_dense import PIXELS, multiply_rows
 from seenn_deploy.simulator.kernels.vector_fire import (

@@ -12,7 +12,7 @@ from typing import Any
 from numba import types
 from numba.extending import overload
 
-from seenn_deploy.ir.graph import Array
+from seenn_deploy._typing import Array
 from seenn_deploy.simulator.kernels.vectors import (
     Lanes,
     alloca,

@@ -14,7 +14,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import overload
 
-from seenn_deploy.ir.graph import Array
+from seenn_deploy._typing import Array
 from seenn_deploy.simulator.kernels.vectors import I64, Lanes, array_data, integer, intrinsic
 
 LANES = 16

@@ -28,9 +28,9 @@ from urllib.parse import unquote
 
 import numpy as np
 
+from seenn_deploy._typing import Array
 from seenn_deploy.errors import DeviceError, ProgramError
 from seenn_deploy.io.images.image_set import ImageSet
-from seenn_deploy.ir.graph import Array
 from seenn_deploy.targets.lava import interpreter
 
 GRACE = 5.0  # seconds between two attempts, each less gentle

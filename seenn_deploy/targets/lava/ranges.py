@@ -11,21 +11,12 @@ from typing import NoReturn
 
 import numpy as np
 
+from seenn_deploy._typing import Array
 from seenn_deploy.compiler.passes.quantize import UNITY
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits import integer
-from seenn_deploy.ir.graph import (
-    Array,
-    Conv2d,
-    Identity,
-    Population,
-    Projection,
-    Readout,
-    Source,
-    Sparse,
-    SpikingGraph,
-    Sum,
-)
+from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph, Sum
+from seenn_deploy.ir.maps import Conv2d, Identity, Sparse
 from seenn_deploy.ir.program import Program
 
 THRESHOLD = 2**17 - 1

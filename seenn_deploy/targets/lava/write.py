@@ -14,24 +14,14 @@ from typing import Any
 import numpy as np
 
 from seenn_deploy import exits, plugins
+from seenn_deploy._typing import Array
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.evaluation import schedule as schedules
 from seenn_deploy.exits.policy_network import forward as policy_network
 from seenn_deploy.fidelity import LossReport
 from seenn_deploy.io import folders
-from seenn_deploy.ir.graph import (
-    Array,
-    Conv2d,
-    Dense,
-    Identity,
-    Node,
-    Population,
-    Projection,
-    Source,
-    Sparse,
-    SpikingGraph,
-    Sum,
-)
+from seenn_deploy.ir.graph import Node, Population, Projection, Source, SpikingGraph, Sum
+from seenn_deploy.ir.maps import Conv2d, Dense, Identity, Sparse
 from seenn_deploy.ir.program import Program
 from seenn_deploy.ir.synapse_lists import by_source, conv_synapses
 from seenn_deploy.ir.text import layer_text

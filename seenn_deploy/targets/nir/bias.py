@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from seenn_deploy._typing import Array, Shape
 from seenn_deploy.compiler.passes.fold_affine import response
-from seenn_deploy.ir.graph import Array, Conv2d, Shape
+from seenn_deploy.ir.maps import Conv2d
 
 CLOSE = 1e-5  # of the largest bias
 

@@ -14,11 +14,12 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from seenn_deploy import exits
+from seenn_deploy._typing import Array
 from seenn_deploy.errors import ModelError
 from seenn_deploy.fidelity import LossReport
 from seenn_deploy.io.folders import sha256
 from seenn_deploy.io.nir.file import FORMAT, STRANGE, VERSION, NirModel, sidecar_path
-from seenn_deploy.ir.graph import Array, Source, SpikingGraph
+from seenn_deploy.ir.graph import Source, SpikingGraph
 from seenn_deploy.ir.program import (
     Program,
     edge_from_dict,

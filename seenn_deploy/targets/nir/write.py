@@ -26,26 +26,14 @@ from typing import Any
 
 import numpy as np
 
+from seenn_deploy._typing import Array, Shape
 from seenn_deploy.exits.policy import FILE, Policy
 from seenn_deploy.fidelity import LossReport
 from seenn_deploy.io.folders import write_json
 from seenn_deploy.io.nir.file import feedback, sidecar_path
 from seenn_deploy.io.nir.hdf5 import import_nir
-from seenn_deploy.ir.graph import (
-    Array,
-    Conv2d,
-    Dense,
-    Identity,
-    Node,
-    Population,
-    Projection,
-    Readout,
-    Shape,
-    Source,
-    Sparse,
-    SpikingGraph,
-    Sum,
-)
+from seenn_deploy.ir.graph import Node, Population, Projection, Readout, Source, SpikingGraph, Sum
+from seenn_deploy.ir.maps import Conv2d, Dense, Identity, Sparse
 from seenn_deploy.ir.program import Program
 from seenn_deploy.targets import REPORT
 from seenn_deploy.targets.nir.bias import before_padding

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from seenn_deploy._typing import Array
 from seenn_deploy.frontends.torch.operations.registry import Graph
 from seenn_deploy.frontends.torch.values import (
     Atom,
@@ -21,7 +22,7 @@ from seenn_deploy.frontends.torch.values import (
     known,
     trailing,
 )
-from seenn_deploy.ir.graph import Array, AvgPool2d, Conv2d, LinearMap
+from seenn_deploy.ir.maps import AvgPool2d, Conv2d, LinearMap
 
 
 def mapped(graph: Graph, signal: Signal, count: int, step: LinearMap) -> Signal:

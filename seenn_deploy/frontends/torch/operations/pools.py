@@ -18,7 +18,7 @@ from seenn_deploy.frontends.torch.values import (
     feature_shape,
     known,
 )
-from seenn_deploy.ir.graph import Conv2d
+from seenn_deploy.ir.maps import Conv2d
 
 
 @operation("avg_pool2d.default")
