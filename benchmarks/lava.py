@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 import seenn_deploy as sd
-from seenn_deploy.io.images.image_set import for_program
+from seenn_deploy.ir.inputs import for_program
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "seenn_resnet19_w1_T4_c10.pth"
 

@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT))
 
 import seenn_deploy as sd  # noqa: E402
 from benchmarks import _seenn_torch  # noqa: E402
-from seenn_deploy.io.images.image_set import for_program  # noqa: E402
+from seenn_deploy.ir.inputs import for_program  # noqa: E402
 
 EXAMPLE = ROOT / "examples" / "seenn_resnet19_w1_T4_c10.pth"
 ALPHA, T = 0.9, 4

@@ -13,7 +13,7 @@ from seenn_deploy.costs import model as costs
 from seenn_deploy.costs.ann import activation_bits, ann_energy, compare
 from seenn_deploy.costs.model import LayerSizes
 from seenn_deploy.evaluation import schedule as schedules
-from seenn_deploy.io.images.image_set import for_program
+from seenn_deploy.ir.inputs import for_program
 from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.result import RunResult
 

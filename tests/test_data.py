@@ -20,6 +20,7 @@ from seenn_deploy.errors import DataError
 from seenn_deploy.exits.fixed import Fixed
 from seenn_deploy.io.images import image_set as data
 from seenn_deploy.io.images.spec import PIXELS
+from seenn_deploy.ir import inputs
 from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph
 from seenn_deploy.ir.maps import Dense
 from seenn_deploy.ir.program import Program
@@ -225,14 +226,14 @@ def small_program(input_range: tuple[float, float] = PIXELS) -> Program:
 
 def test_for_program_takes_paths_arrays_and_sets(tmp_path: Path) -> None:
     program, path = small_program(), npz(tmp_path, x=PIXEL_DATA, y=LABELS)
-    opened = data.for_program(program, path)
+    opened = inputs.for_program(program, path)
     for images in (
         opened,
-        data.for_program(program, str(path), limit=5),
-        data.for_program(program, EXPECTED, LABELS),
-        data.for_program(program, opened, limit=4),
-        data.for_program(program, data.for_program(program, path, limit=5), limit=4),
-        data.for_program(program, opened, LABELS[::-1]),
+        inputs.for_program(program, str(path), limit=5),
+        inputs.for_program(program, EXPECTED, LABELS),
+        inputs.for_program(program, opened, limit=4),
+        inputs.for_program(program, inputs.for_program(program, path, limit=5), limit=4),
+        inputs.for_program(program, opened, LABELS[::-1]),
     ):
         np.testing.assert_array_equal(everything(images), EXPECTED[: len(images)])
         assert images.labels is not None
@@ -241,22 +242,22 @@ def test_for_program_takes_paths_arrays_and_sets(tmp_path: Path) -> None:
 
 def test_for_program_refuses_labels_that_it_has_no_class_for() -> None:
     with refused(r"labels\[2\] is 3; this program has 0\.\.2"):
-        data.for_program(small_program(), EXPECTED, [0, 1, 3, 0, 0, 0, 0])
+        inputs.for_program(small_program(), EXPECTED, [0, 1, 3, 0, 0, 0, 0])
 
 
 def test_for_program_refuses_a_set_of_another_program() -> None:
     images = data.from_array(EXPECTED, shape=SHAPE)
     with refused("images: opened for another program .*open it again"):
-        data.for_program(small_program(), images)
+        inputs.for_program(small_program(), images)
 
 
 def test_for_program_refuses_a_set_that_was_normalised_otherwise() -> None:
     program, std = small_program((-math.inf, math.inf)), (0.5, 0.5, 0.5)
-    images = data.for_program(program, PIXEL_DATA, mean=(0.1, 0.2, 0.3), std=std)
-    again = data.for_program(program, images, mean=(0.1, 0.2, 0.3), std=std)
+    images = inputs.for_program(program, PIXEL_DATA, mean=(0.1, 0.2, 0.3), std=std)
+    again = inputs.for_program(program, images, mean=(0.1, 0.2, 0.3), std=std)
     np.testing.assert_array_equal(everything(again), everything(images))
     with refused("images: opened for another program"):
-        data.for_program(program, images, mean=(0.1, 0.2, 0.4), std=std)
+        inputs.for_program(program, images, mean=(0.1, 0.2, 0.4), std=std)
 
 
 # --- values --------------------------------------------------------------------------------------

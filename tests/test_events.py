@@ -16,7 +16,8 @@ import seenn_deploy as sd
 from seenn_deploy.cli import seenn
 from seenn_deploy.errors import DataError, ModelError
 from seenn_deploy.io.images.events import Binning, bin_events, frame_size
-from seenn_deploy.io.images.image_set import for_program, open_images
+from seenn_deploy.io.images.image_set import open_images
+from seenn_deploy.ir.inputs import for_program
 from tests import checkpoints
 
 

@@ -334,7 +334,7 @@ def _refusal_into(json_file: Path | None, program: Program | None = None) -> Ite
 def _compare_with_float(graph: SpikingGraph, program: Program, images: Path) -> PrecisionReport:
     import seenn_deploy as sd
     from seenn_deploy.cli.tables import runs as reports
-    from seenn_deploy.io.images.image_set import for_program
+    from seenn_deploy.ir.inputs import for_program
     from seenn_deploy.verification.precision import compare_precisions
 
     reference = sd.compile(graph, program.exit_rule, schedule=program.schedule)

@@ -30,7 +30,7 @@ def open_data(
     std: tuple[float, ...] | None,
 ) -> ImageSet:
     """What --data, --limit, --mean and --std say, checked for a program."""
-    from seenn_deploy.io.images.image_set import for_program
+    from seenn_deploy.ir.inputs import for_program
 
     return for_program(program, data, mean=mean, std=std, limit=limit)
 

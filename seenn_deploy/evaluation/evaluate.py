@@ -19,7 +19,8 @@ from seenn_deploy.errors import DataError
 from seenn_deploy.evaluation.points import OperatingPoints, distinct_thresholds
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.policy import Policy
-from seenn_deploy.io.images.image_set import ImageSet, for_program
+from seenn_deploy.io.images.image_set import ImageSet
+from seenn_deploy.ir.inputs import for_program
 from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.simulator.result import RunResult

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -10,19 +10,14 @@ import numpy as np
 
 from seenn_deploy._typing import Shape
 from seenn_deploy.errors import ModelError
+from seenn_deploy.fidelity import LossReport
+from seenn_deploy.io.images.normalization import Normalization
 from seenn_deploy.io.state_dict import Tensors
-from seenn_deploy.ir.graph import Node, Population, Projection, Readout, Source, Sum
+from seenn_deploy.ir.graph import Node, Population, Projection, Readout, Source, SpikingGraph, Sum
 from seenn_deploy.ir.maps import Affine, Dense, Identity, LinearMap
+from seenn_deploy.ir.text import layer_text
 
 Input: TypeAlias = tuple[str, tuple[LinearMap, ...]]
-Normalization: TypeAlias = tuple[Sequence[float], Sequence[float]]
-
-CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))  # SEENN data_loaders.py
-CIFAR100 = (  # SEENN SNN_conversion_QCFS/Preprocess/getdataloader.py, of 255
-    (129.3 / 255, 124.1 / 255, 112.4 / 255),
-    (68.2 / 255, 65.4 / 255, 70.4 / 255),
-)
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # the same file
 
 
 class Net:
@@ -64,14 +59,6 @@ class Net:
         """Add the readout, fed by (source name, linear maps) pairs."""
         self.nodes.append(Readout(name, self.shape(*inputs[0])))
         self.projections += [Projection(pre, name, maps) for pre, maps in inputs]
-
-
-def default_normalization(classes: int) -> Normalization:
-    """What SEENN's conversion code trains colour images with: ImageNet's, CIFAR-100's, CIFAR-10's.
-
-    By the number of classes, 1000, 100, or any other.
-    """
-    return {100: CIFAR100, 1000: IMAGENET}.get(classes, CIFAR10)
 
 
 def linear(tensors: Tensors, name: str, features: int | None) -> Dense:
@@ -156,3 +143,36 @@ def normalize_input(
         for e in net.projections
     ]
     return {"mean": shift.tolist(), "std": scale.tolist()}
+
+
+def reported(
+    graph: SpikingGraph, changed: Mapping[str, tuple[str, str]] | None = None
+) -> SpikingGraph:
+    """`graph` with its loss report in the provenance: a line a layer, and what was assumed.
+
+    Parameters
+    ----------
+    graph : SpikingGraph
+        As a frontend made it; its provenance has ``source`` and ``assumed``.
+    changed : mapping of layer to (what, by), optional
+        Layers that are approximated: what stands for what, and how far off it is.
+    """
+    report = LossReport(str(graph.provenance["source"]))
+    for name, value in graph.provenance.get("assumed", {}).items():
+        text = f"no {name}" if value is None else f"{name} = {value}"
+        report.faithful("assumed", f"{text}, where the file says nothing else")
+    for node in graph.layers:
+        if changed and node.name in changed:
+            report.approximated(node.name, *changed[node.name])
+        else:
+            report.faithful(node.name, layer_text(graph, node))
+    provenance = graph.provenance | {"report": report.to_dict()}
+    return SpikingGraph(graph.order, graph.projections, graph.T, provenance)
+
+
+def conversion_error(T: int) -> str:
+    """How far an integrate-and-fire neuron is off the activation that it stands for."""
+    return (
+        f"at most 1/{2 * T} of the threshold where currents are steady, more where spikes come "
+        "unevenly; less with a larger T"
+    )

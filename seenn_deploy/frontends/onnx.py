@@ -32,13 +32,12 @@ from seenn_deploy._typing import Array, Shape
 from seenn_deploy.compiler.conversion import DEFAULT_PERCENTILE, spiking, with_thresholds
 from seenn_deploy.errors import ModelError
 from seenn_deploy.fidelity import Finding, LossReport, RefusedError
-from seenn_deploy.frontends.base import Input, Net, normalize_input
+from seenn_deploy.frontends.base import Input, Net, conversion_error, normalize_input, reported
 from seenn_deploy.io.images.image_set import from_array, open_images
 from seenn_deploy.io.images.spec import ANY_VALUE, PIXELS
 from seenn_deploy.io.onnx import OnnxModel, OnnxNode, read_onnx
 from seenn_deploy.ir.graph import Population, Source, SpikingGraph
 from seenn_deploy.ir.maps import Affine, AvgPool2d, Conv2d, Dense, Identity, LinearMap, batch_norm
-from seenn_deploy.ir.text import conversion_error, reported
 
 SUFFIXES = (".onnx",)
 MOST_IMAGES = 128  # enough for a percentile over all neurons of a layer

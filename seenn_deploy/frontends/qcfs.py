@@ -17,11 +17,18 @@ import numpy as np
 
 from seenn_deploy.compiler.conversion import spiking
 from seenn_deploy.errors import ModelError
-from seenn_deploy.frontends.base import Net, count, default_normalization, linear, normalize_input
+from seenn_deploy.frontends.base import (
+    Net,
+    conversion_error,
+    count,
+    linear,
+    normalize_input,
+    reported,
+)
+from seenn_deploy.io.images.normalization import default_normalization
 from seenn_deploy.io.state_dict import Tensors, read_state_dict
 from seenn_deploy.ir.graph import Population, Source, SpikingGraph
 from seenn_deploy.ir.maps import AvgPool2d, Conv2d, Identity, LinearMap
-from seenn_deploy.ir.text import conversion_error, reported
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
 NETWORKS = "SEENN's converted (QCFS) ResNet or VGG"

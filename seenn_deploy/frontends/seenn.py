@@ -17,11 +17,18 @@ from typing import Any, Literal
 import numpy as np
 
 from seenn_deploy.errors import ModelError
-from seenn_deploy.frontends.base import CIFAR10, Net, bin_recordings, count, linear, normalize_input
+from seenn_deploy.frontends.base import (
+    Net,
+    bin_recordings,
+    count,
+    linear,
+    normalize_input,
+    reported,
+)
+from seenn_deploy.io.images.normalization import CIFAR10
 from seenn_deploy.io.state_dict import Tensors, read_state_dict
 from seenn_deploy.ir.graph import Population, Source, SpikingGraph
 from seenn_deploy.ir.maps import Affine, AvgPool2d, Conv2d, Identity, LinearMap
-from seenn_deploy.ir.text import reported
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
 NETWORKS = "SEENN's ResNet, SEW-ResNet, VGG or VGGSNN"

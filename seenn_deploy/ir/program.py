@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -27,12 +27,10 @@ from seenn_deploy.exits.integer import IntegerRule, lower
 from seenn_deploy.exits.policy import FILE as POLICY
 from seenn_deploy.exits.policy import Policy
 from seenn_deploy.io import folders
-from seenn_deploy.ir.graph import Node, Population, Projection, Readout, Source, SpikingGraph, Sum
-from seenn_deploy.ir.maps import Conv2d, Dense, Identity, Sparse, Synapses
+from seenn_deploy.ir.graph import SpikingGraph
+from seenn_deploy.ir.serialize import edge_from_dict, edge_to_dict, node_from_dict, node_to_dict
 
 VERSION = 1
-_NODES = {"source": Source, "population": Population, "sum": Sum, "readout": Readout}
-_SYNAPSES = {"conv2d": Conv2d, "dense": Dense, "sparse": Sparse, "identity": Identity}
 WEIGHTS = "weights.safetensors"
 
 
@@ -303,73 +301,4 @@ def _check_file(path: Path, manifest: dict[str, Any]) -> None:
         )
 
 
-def _packed(array: Array) -> Array:
-    """In C order for safetensors; ``ascontiguousarray`` alone gives scalars a dimension."""
-    return np.ascontiguousarray(array).reshape(array.shape)
-
-
-def node_to_dict(node: Node, arrays: dict[str, Array]) -> dict[str, Any]:
-    """A node as JSON values; its arrays are put into `arrays`."""
-    kind = next(k for k, cls in _NODES.items() if isinstance(node, cls))
-    stored = {"kind": kind} | {f.name: getattr(node, f.name) for f in fields(node)}
-    if "bias" in stored:
-        arrays[f"{node.name}/bias"] = _packed(stored.pop("bias"))
-    return stored
-
-
-def node_from_dict(stored: dict[str, Any], arrays: dict[str, Array]) -> Node:
-    """The inverse of `node_to_dict`."""
-    values = dict(stored)
-    cls = _NODES[values.pop("kind")]
-    values["shape"] = tuple(values["shape"])
-    if cls in (Population, Readout):
-        values["bias"] = arrays[f"{values['name']}/bias"]
-    node: Node = cls(**values)
-    return node
-
-
-_ARRAYS = ("weight", "indptr", "targets")
-
-
-def edge_to_dict(edge: Projection, number: int, arrays: dict[str, Array]) -> dict[str, Any]:
-    """The `number`-th projection of a graph as JSON values; its arrays are put into `arrays`."""
-    kind = next(k for k, cls in _SYNAPSES.items() if isinstance(edge.synapses, cls))
-    key = f"{number}:{edge.pre}->{edge.post}"
-    values = {f.name: getattr(edge.synapses, f.name) for f in fields(edge.synapses)}
-    for name in _ARRAYS:
-        if name in values:
-            arrays[f"{key}/{name}"] = _packed(values.pop(name))
-    values.pop("bias")
-    return {
-        "pre": edge.pre,
-        "post": edge.post,
-        "key": key,
-        "kind": kind,
-        "delay": edge.delay,
-        "dense_macs": edge.dense_macs,
-        "lag": edge.lag,
-        **values,
-    }
-
-
-def edge_from_dict(stored: dict[str, Any], arrays: dict[str, Array]) -> Projection:
-    """The inverse of `edge_to_dict`."""
-    values = dict(stored)
-    ends = {k: values.pop(k) for k in ("pre", "post", "delay", "dense_macs")}
-    ends["lag"] = values.pop("lag", 0)
-    key, cls = values.pop("key"), _SYNAPSES[values.pop("kind")]
-    lists = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    found = {name: arrays[f"{key}/{name}"] for name in _ARRAYS if f"{key}/{name}" in arrays}
-    synapses: Synapses = cls(**lists, **found)
-    return Projection(maps=(synapses,), **ends)
-
-
-__all__ = [
-    "SCHEDULES",
-    "Program",
-    "edge_from_dict",
-    "edge_to_dict",
-    "node_from_dict",
-    "node_to_dict",
-    "read_manifest",
-]
+__all__ = ["SCHEDULES", "Program", "read_manifest"]

@@ -2,47 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from math import isfinite
 
-from seenn_deploy.fidelity import LossReport
 from seenn_deploy.ir.graph import Population, Readout, SpikingGraph, Sum, Target
 from seenn_deploy.ir.maps import AvgPool2d, Conv2d, Dense, Identity, LinearMap, Sparse
 
 _NAMES: dict[type, str] = {Dense: "linear", Sparse: "sparse", Identity: "identity"}
-
-
-def reported(
-    graph: SpikingGraph, changed: Mapping[str, tuple[str, str]] | None = None
-) -> SpikingGraph:
-    """`graph` with its loss report in the provenance: a line a layer, and what was assumed.
-
-    Parameters
-    ----------
-    graph : SpikingGraph
-        As a frontend made it; its provenance has ``source`` and ``assumed``.
-    changed : mapping of layer to (what, by), optional
-        Layers that are approximated: what stands for what, and how far off it is.
-    """
-    report = LossReport(str(graph.provenance["source"]))
-    for name, value in graph.provenance.get("assumed", {}).items():
-        text = f"no {name}" if value is None else f"{name} = {value}"
-        report.faithful("assumed", f"{text}, where the file says nothing else")
-    for node in graph.layers:
-        if changed and node.name in changed:
-            report.approximated(node.name, *changed[node.name])
-        else:
-            report.faithful(node.name, layer_text(graph, node))
-    provenance = graph.provenance | {"report": report.to_dict()}
-    return SpikingGraph(graph.order, graph.projections, graph.T, provenance)
-
-
-def conversion_error(T: int) -> str:
-    """How far an integrate-and-fire neuron is off the activation that it stands for."""
-    return (
-        f"at most 1/{2 * T} of the threshold where currents are steady, more where spikes come "
-        "unevenly; less with a larger T"
-    )
 
 
 def layer_text(graph: SpikingGraph, node: Target) -> str:

@@ -16,8 +16,9 @@ import numpy as np
 from seenn_deploy._typing import Array
 from seenn_deploy.costs.model import LayerSizes
 from seenn_deploy.errors import DataError
-from seenn_deploy.io.images.image_set import ImageSet, for_program
+from seenn_deploy.io.images.image_set import ImageSet
 from seenn_deploy.ir.graph import Population, Readout, Source, Sum
+from seenn_deploy.ir.inputs import for_program
 from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator import arithmetic, run_folder
 from seenn_deploy.simulator.arithmetic import State

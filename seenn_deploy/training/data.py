@@ -15,9 +15,9 @@ from torch.nn import functional
 
 from seenn_deploy._typing import Shape
 from seenn_deploy.errors import DataError
-from seenn_deploy.frontends.base import CIFAR10
 from seenn_deploy.io.images import events
 from seenn_deploy.io.images.image_set import open_images
+from seenn_deploy.io.images.normalization import CIFAR10
 from seenn_deploy.io.images.sources import IMAGE_SUFFIXES, NpzMember, npz_keys
 from seenn_deploy.io.images.spec import ANY_VALUE, PIXELS, Coding, Range
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seenn_deploy.errors import DataError
-from seenn_deploy.frontends.base import default_normalization
+from seenn_deploy.io.images.normalization import default_normalization
 from seenn_deploy.training.data import DataSet, Kind, Normalization, load
 from seenn_deploy.training.loop import Log, Recipe, Task, as_bytes, check_size, cpu_state, fit
 from seenn_deploy.training.models import qcfs

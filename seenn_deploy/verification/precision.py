@@ -9,8 +9,9 @@ import numpy as np
 
 from seenn_deploy._typing import Array
 from seenn_deploy.errors import ProgramError
-from seenn_deploy.io.images.image_set import ImageSet, for_program
+from seenn_deploy.io.images.image_set import ImageSet
 from seenn_deploy.ir.graph import Population
+from seenn_deploy.ir.inputs import for_program
 from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.engine import simulate
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from seenn_deploy._typing import Array
 from seenn_deploy.evaluation import schedule as schedules
-from seenn_deploy.io.images.image_set import ImageSet, for_program
+from seenn_deploy.io.images.image_set import ImageSet
+from seenn_deploy.ir.inputs import for_program
 from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.targets import write

@@ -15,8 +15,8 @@ from seenn_deploy.compiler.pipeline import compile
 from seenn_deploy.errors import ModelError
 from seenn_deploy.frontends import qcfs
 from seenn_deploy.frontends.import_model import import_model
-from seenn_deploy.io.images.image_set import for_program
 from seenn_deploy.ir.graph import Population, SpikingGraph
+from seenn_deploy.ir.inputs import for_program
 from seenn_deploy.ir.maps import Identity
 from seenn_deploy.simulator.engine import simulate
 from tests import checkpoints, checkpoints_qcfs, naive, reference_qcfs

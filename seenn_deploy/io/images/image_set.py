@@ -37,7 +37,7 @@ from seenn_deploy.io.images.sources import (
 from seenn_deploy.io.images.spec import ANY_VALUE, Coding, InputSpec, Range, check_labels
 
 if TYPE_CHECKING:
-    from seenn_deploy.ir.program import Program
+    pass
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +157,7 @@ def open_images(
         When the data does not fit, is damaged or is empty.
     """
     binning = Binning(step_us, counts_events)
-    spec = InputSpec(tuple(shape), coding, T, input_range, _tuple(mean), _tuple(std), binning)
+    spec = InputSpec(tuple(shape), coding, T, input_range, plain(mean), plain(std), binning)
     return _open(Path(path), spec, limit, classes)
 
 
@@ -192,45 +192,24 @@ def from_array(
     DataError
         When the data does not fit or is empty.
     """
-    spec = InputSpec(tuple(shape), coding, T, input_range, _tuple(mean), _tuple(std))
+    spec = InputSpec(tuple(shape), coding, T, input_range, plain(mean), plain(std))
     return _wrap(x, labels, spec, limit, classes)
 
 
-def for_program(
-    program: Program,
+def fit(
     images: ImageSet | str | Path | ArrayLike,
+    spec: InputSpec,
     labels: ArrayLike | None = None,
-    *,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
     limit: int | None = None,
+    classes: int | None = None,
 ) -> ImageSet:
-    """Whatever a user calls images, as the set that `program` takes.
-
-    Parameters
-    ----------
-    program : Program
-        Gives shape, coding, T, range, the number of classes and how recordings are binned.
-    images : ImageSet, path, or array
-        As of :func:`open_images` or :func:`from_array`.
-    labels : int array (N,), optional
-        Instead of those that the images bring along.
-    mean, std : one number a channel, optional
-        For uint8 pixels, where normalisation is not part of the program.
-    limit : int, optional
-        Only the first `limit` images.
+    """Whatever a user calls images, as a set of what `spec` says; parameters as `open_images`.
 
     Raises
     ------
     DataError
-        When they do not fit the program.
+        When they do not fit.
     """
-    source, classes = program.graph.source, program.graph.readout.shape[0]
-    binning = Binning(source.step_us, source.counts_events)
-    spec = InputSpec(
-        source.shape, source.coding, program.T, program.input_range, _tuple(mean), _tuple(std),
-        binning,
-    )  # fmt: skip
     if not isinstance(images, ImageSet | str | Path):
         return _wrap(images, labels, spec, limit, classes)
     if isinstance(images, ImageSet):
@@ -291,7 +270,8 @@ def _same_input(images: ImageSet, spec: InputSpec) -> ImageSet:
     return images
 
 
-def _tuple(values: Sequence[float] | None) -> tuple[float, ...] | None:
+def plain(values: Sequence[float] | None) -> tuple[float, ...] | None:
+    """Numbers as a tuple of floats, None as None."""
     return None if values is None else tuple(float(v) for v in values)
 
 

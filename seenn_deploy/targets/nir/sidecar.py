@@ -20,13 +20,8 @@ from seenn_deploy.fidelity import LossReport
 from seenn_deploy.io.folders import sha256
 from seenn_deploy.io.nir.file import FORMAT, STRANGE, VERSION, NirModel, sidecar_path
 from seenn_deploy.ir.graph import Source, SpikingGraph
-from seenn_deploy.ir.program import (
-    Program,
-    edge_from_dict,
-    edge_to_dict,
-    node_from_dict,
-    node_to_dict,
-)
+from seenn_deploy.ir.program import Program
+from seenn_deploy.ir.serialize import edge_from_dict, edge_to_dict, node_from_dict, node_to_dict
 
 Place: TypeAlias = tuple[str, str, list[int]]
 
