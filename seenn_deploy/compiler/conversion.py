@@ -32,7 +32,7 @@ from seenn_deploy.compiler.passes import fold_affine, fold_pool
 from seenn_deploy.errors import DataError, ModelError
 from seenn_deploy.ir.graph import Node, Population, Projection, SpikingGraph, Sum
 from seenn_deploy.ir.maps import Affine, AvgPool2d, LinearMap
-from seenn_deploy.verification.replay import apply
+from seenn_deploy.ir.reference import apply
 
 if TYPE_CHECKING:
     from seenn_deploy.exits import ExitRule

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seenn_deploy.exits.policy_network.forward import METADATA
+
 from .base import ExitRule
 
-METADATA = "seenn_policy"  # the key under which the ONNX file describes itself
 FILE = "policy.onnx"  # its name in a program's folder
 Layers = tuple[tuple[int, int, int], ...]
 
@@ -154,4 +155,4 @@ def _session(path: str, sha256: str) -> Any:
         raise ValueError(f"{path}: not an ONNX network ({first})") from None
 
 
-__all__ = ["FILE", "METADATA", "Policy"]
+__all__ = ["FILE", "Policy"]

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from seenn_deploy._typing import Array
-from seenn_deploy.compiler.passes.quantize import UNITY
+from seenn_deploy.ir.fixed_point import UNITY
 from seenn_deploy.ir.graph import Population, Readout, Source
 from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.kernels import kernels

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import seenn_deploy as sd
-from seenn_deploy.compiler.passes.quantize import MANTISSA, STATE, THRESHOLD, quantize
+from seenn_deploy.compiler.passes.quantize import MANTISSA, quantize
 from seenn_deploy.errors import ModelError
 from seenn_deploy.ir import bounds
+from seenn_deploy.ir.fixed_point import STATE, THRESHOLD
 from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph
 from seenn_deploy.ir.maps import Conv2d, Dense, Identity, Sparse
 from tests import naive_integer

@@ -12,7 +12,7 @@ import torch
 import seenn_deploy as sd
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits.policy import Policy
-from seenn_deploy.exits.policy_network import writing
+from seenn_deploy.exits.policy_network import forward, writing
 from seenn_deploy.exits.policy_network.forward import PolicyNetwork
 from seenn_deploy.targets.lava.policy import lower
 from seenn_deploy.training.policy import PolicyModel, describe
@@ -101,7 +101,7 @@ def test_its_energy_is_in_every_report(
 ) -> None:
     rule = Policy(write_policy(tmp_path))
     run = sd.simulate(sd.compile(graph, rule), images, out=tmp_path / "run")
-    macs = sum(m for _, _, m in writing.layer_sizes(described(), SHAPE))
+    macs = sum(m for _, _, m in forward.layer_sizes(described(), SHAPE))
     for found in (run, sd.RunResult.load(tmp_path / "run")):
         summary = found.summary()
         assert summary["policy_mac"] == macs == rule.dense_macs
@@ -192,7 +192,7 @@ def test_a_network_of_another_tool_has_one_score_an_exit(
 ) -> None:
     rule = Policy(plain(tmp_path / "plain.onnx", choices=(1, 2, 3, 4)))
     assert (rule.choices, rule.T, rule.classes) == ((1, 2, 3, 4), 4, 0)
-    assert rule.layers == tuple(writing.layer_sizes(described(choices=(1, 2, 3, 4)), SHAPE))
+    assert rule.layers == tuple(forward.layer_sizes(described(choices=(1, 2, 3, 4)), SHAPE))
     sd.compile(graph, rule, schedule="pipelined").save(tmp_path / "build")
     program = sd.Program.load(tmp_path / "build")
     chosen = rule.steps(list(images))

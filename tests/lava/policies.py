@@ -11,7 +11,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from seenn_deploy.exits.policy import METADATA, Policy
+from seenn_deploy.exits.policy import Policy
+from seenn_deploy.exits.policy_network.forward import METADATA
 from seenn_deploy.ir.graph import SpikingGraph
 
 

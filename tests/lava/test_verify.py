@@ -12,10 +12,11 @@ from seenn_deploy.io import folders
 from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph, Sum
 from seenn_deploy.ir.maps import Dense
 from seenn_deploy.ir.program import Program
+from seenn_deploy.ir.reference import apply
 from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.targets import write
 from seenn_deploy.targets.lava.device import DeviceRun
-from seenn_deploy.verification.replay import apply, potentials
+from seenn_deploy.verification.replay import potentials
 from seenn_deploy.verification.rounded import RoundedComparison
 from seenn_deploy.verification.verify import VerifyReport, verify
 from tests import naive

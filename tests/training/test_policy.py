@@ -11,7 +11,7 @@ from torch import Tensor
 
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits.policy import Policy
-from seenn_deploy.exits.policy_network import writing
+from seenn_deploy.exits.policy_network import forward, writing
 from seenn_deploy.targets.lava.policy import lower
 from seenn_deploy.training.data import Normalization
 from seenn_deploy.training.policy import (
@@ -147,7 +147,7 @@ def test_onnx_and_description_equal_torch(tmp_path: Path, normalization: Normali
 
 def test_its_macs_are_the_paper_s_share_of_resnet19() -> None:
     model = PolicyModel((1, 2, 3, 4))
-    sizes = writing.layer_sizes(describe(model.eval()), (3, 32, 32))
+    sizes = forward.layer_sizes(describe(model.eval()), (3, 32, 32))
     # the paper's ResNet-8 ends in 10 scores, this one in a score a choice: 64 x 4, not 64 x 10
     assert sum(macs for _, _, macs in sizes) == 12_501_632 - 64 * 6
     assert sizes[0] == (16 * 27, 16 * 32 * 32, 16 * 32 * 32 * 27)
@@ -158,7 +158,7 @@ def test_a_narrow_policy_costs_about_the_square_of_its_width() -> None:
     whole, narrow = (
         sum(
             macs
-            for _, _, macs in writing.layer_sizes(
+            for _, _, macs in forward.layer_sizes(
                 describe(PolicyModel((1, 2), width=width).eval()), (3, 32, 32)
             )
         )

@@ -21,6 +21,7 @@ from seenn_deploy.compiler.passes.rewrite import Maps, rewrite
 from seenn_deploy.errors import ModelError
 from seenn_deploy.ir.graph import SpikingGraph
 from seenn_deploy.ir.maps import Affine, AvgPool2d, Conv2d, Dense, Identity, LinearMap, Sparse
+from seenn_deploy.ir.reference import response
 
 
 def apply(graph: SpikingGraph) -> SpikingGraph:
@@ -99,30 +100,5 @@ def _fold_before(
     return scaled, shifted if bias is None else bias + shifted
 
 
-def response(core: Conv2d | Dense, x: Array) -> Array:
-    """What a linear map, its bias left out, makes of one input, in float64."""
-    if isinstance(core, Dense):
-        return np.asarray(core.weight.astype(np.float64) @ x.ravel())
-    return _convolve(core, x)
-
-
 def _depthwise(core: Identity, channels: int) -> Conv2d:
     return Conv2d(np.full((channels, 1, 1, 1), float(core.weight)), groups=channels)
-
-
-def _convolve(conv: Conv2d, x: Array) -> Array:
-    """The convolution of one float64 image, tap by tap."""
-    c_out, height, width = conv.out_shape(x.shape)
-    padded = np.pad(x, ((0, 0), *((p, p) for p in conv.padding)))
-    out = np.zeros((conv.groups, c_out // conv.groups, height, width))
-    weight = conv.weight.astype(np.float64).reshape(conv.groups, -1, *conv.weight.shape[1:])
-    for k in range(conv.weight.shape[2]):
-        for m in range(conv.weight.shape[3]):
-            y, x0 = k * conv.dilation[0], m * conv.dilation[1]
-            seen = padded[
-                :,
-                y : y + (height - 1) * conv.stride[0] + 1 : conv.stride[0],
-                x0 : x0 + (width - 1) * conv.stride[1] + 1 : conv.stride[1],
-            ].reshape(conv.groups, -1, height, width)
-            out += np.einsum("goc,gchw->gohw", weight[..., k, m], seen)
-    return out.reshape(c_out, height, width)

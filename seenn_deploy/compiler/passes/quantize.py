@@ -26,9 +26,18 @@ from math import floor, inf
 import numpy as np
 
 from seenn_deploy._typing import Array
-from seenn_deploy.compiler.passes.fold_affine import response
 from seenn_deploy.errors import ModelError
 from seenn_deploy.ir.bounds import Interval, extremes, layer_current, sent, source_values
+from seenn_deploy.ir.fixed_point import (
+    CONV,
+    EXPONENT,
+    MANTISSA,
+    PIXEL_SCALE,
+    SHIFT,
+    STATE,
+    THRESHOLD,
+    UNITY,
+)
 from seenn_deploy.ir.graph import (
     Node,
     Population,
@@ -40,14 +49,9 @@ from seenn_deploy.ir.graph import (
     Target,
 )
 from seenn_deploy.ir.maps import Conv2d, Dense, Identity, Synapses
+from seenn_deploy.ir.reference import response
 
-UNITY = 4096  # of a leak
-SHIFT = 6  # a current is shifted left by 6 before it joins the potential
-STATE = (1 << 23) - 1
-THRESHOLD = (1 << 17) - 1
-MANTISSA, EXPONENT = (1 << 12) - 1, 7
-CONV, LISTED, SHORTCUT = 127, 254, 255  # largest weights by kind of synapse
-PIXEL_SCALE = 255.0  # 8-bit pixels arrive unrounded
+LISTED, SHORTCUT = 254, 255  # largest weights of synapse lists and of identity shortcuts
 CLIPPING = (1.0, 1.1, 1.2, 1.35, 1.5, 1.75, 2.0)  # weights beyond 1/f of the largest are clipped
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 PREFIX = "policy"
+METADATA = "seenn_policy"  # the key under which the ONNX file describes itself
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,12 +84,17 @@ class PolicyNetwork:
 
     def scores(self, images: Array) -> NDArray[np.float64]:
         """Scores (N, K) of images (N, C, H, W)."""
-        values: list[Array] = [np.asarray(images, np.float64)]
-        for operation in self.operations:
-            values.append(operation(values))
+        values = self.values(images)
         if values[-1].shape != (len(images), len(self.choices)):
             raise ValueError(f"policy scores {values[-1].shape} for {len(self.choices)} choices")
         return values[-1]
+
+    def values(self, images: Array) -> list[Array]:
+        """The images in float64 and the result of each operation behind them."""
+        found: list[Array] = [np.asarray(images, np.float64)]
+        for operation in self.operations:
+            found.append(operation(found))
+        return found
 
     def timesteps(self, images: Array) -> NDArray[np.int64]:
         """The number of timesteps of each image, int64 (N,): the choice with the largest score."""
@@ -186,4 +193,19 @@ _KINDS: dict[str, Callable[..., Array]] = {
     "average": _average,
 }
 
-__all__ = ["Operation", "PolicyNetwork"]
+
+def layer_sizes(network: PolicyNetwork, input_shape: tuple[int, ...]) -> list[tuple[int, int, int]]:
+    """(weights, neurons, dense MACs) of each convolution and dense layer.
+
+    Padding counts, as papers count it; biases, residual adds and pooling do not.
+    """
+    values = network.values(np.zeros((1, *input_shape)))
+    sizes = []
+    for operation, value in zip(network.operations, values[1:], strict=True):
+        if operation.kind in ("conv2d", "dense"):
+            weight = np.asarray(operation.arrays["weight"])
+            sizes.append((weight.size, value.size, value.size * prod(weight.shape[1:])))
+    return sizes
+
+
+__all__ = ["METADATA", "Operation", "PolicyNetwork", "layer_sizes"]

@@ -15,8 +15,7 @@ import numpy as np
 
 from seenn_deploy._typing import Array
 from seenn_deploy.errors import ModelError
-from seenn_deploy.exits.policy_network.forward import Operation, PolicyNetwork
-from seenn_deploy.exits.policy_network.writing import layer_sizes
+from seenn_deploy.exits.policy_network.forward import Operation, PolicyNetwork, layer_sizes
 from seenn_deploy.io.onnx import OnnxModel, OnnxNode, external_files, read_onnx
 
 

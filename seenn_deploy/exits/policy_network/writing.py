@@ -8,16 +8,18 @@ only ``onnxruntime``, and the Lava bundle neither: there it is a description aga
 from __future__ import annotations
 
 import json
-from math import prod
 from typing import Any
 
 import numpy as np
 
 from seenn_deploy._typing import Array, Shape
 from seenn_deploy.errors import ProgramError
-from seenn_deploy.exits.policy import METADATA
-from seenn_deploy.exits.policy_network.forward import Operation, PolicyNetwork
-from seenn_deploy.ir.maps import Conv2d
+from seenn_deploy.exits.policy_network.forward import (
+    METADATA,
+    Operation,
+    PolicyNetwork,
+    layer_sizes,
+)
 
 OPSET, IR_VERSION = 17, 8  # old enough for any onnxruntime of the last years
 
@@ -109,31 +111,6 @@ def _nodes(operation: Operation, inputs: list[str], output: str) -> list[Node]:
 # --- sizes ---------------------------------------------------------------------------------------
 
 
-def layer_sizes(network: PolicyNetwork, input_shape: Shape) -> list[tuple[int, int, int]]:
-    """(weights, neurons, dense MACs) of each convolution and dense layer.
-
-    Padding counts, as papers count it; biases, residual adds and pooling do not.
-    """
-    shapes, sizes = [tuple(input_shape)], []
-    for operation in network.operations:
-        shape = shapes[operation.of[0]]
-        weight = np.asarray(operation.arrays.get("weight", 0))
-        options = operation.options
-        if operation.kind == "conv2d":
-            stride, padding = ((options.get(k, d),) * 2 for k, d in (("stride", 1), ("padding", 0)))
-            conv = Conv2d(weight, stride, padding, groups=options.get("groups", 1))
-            macs, shape = conv.dense_macs(shape), conv.out_shape(shape)
-        elif operation.kind == "dense":
-            macs, shape = int(weight.size), weight.shape[:1]
-        elif operation.kind == "average":
-            kernel = options.get("kernel", 0)
-            shape = (shape[0], *(n // kernel if kernel else 1 for n in shape[1:]))
-        shapes.append(shape)
-        if operation.kind in ("conv2d", "dense"):
-            sizes.append((int(weight.size), prod(shape), macs))
-    return sizes
-
-
 def _onnx() -> Any:
     try:
         import onnx
@@ -144,4 +121,4 @@ def _onnx() -> Any:
     return onnx
 
 
-__all__ = ["layer_sizes", "to_onnx"]
+__all__ = ["to_onnx"]

@@ -13,9 +13,9 @@ from math import prod
 import numpy as np
 
 from seenn_deploy._typing import Array, Shape
-from seenn_deploy.compiler.passes.fold_affine import response
 from seenn_deploy.errors import ModelError
 from seenn_deploy.ir.maps import Affine, AvgPool2d, Conv2d, Dense, Identity, LinearMap, Sparse
+from seenn_deploy.ir.reference import response
 from seenn_deploy.ir.synapse_lists import by_source, conv_synapses
 
 MOST_SYNAPSES = 20_000_000  # of an explicit list

@@ -10,9 +10,9 @@ from typing import Any, TypeAlias, TypeVar, cast
 import numpy as np
 
 from seenn_deploy._typing import Array, Shape
-from seenn_deploy.compiler.passes.fold_affine import response
 from seenn_deploy.frontends.torch.values import NotSupportedError
 from seenn_deploy.ir.maps import Affine, AvgPool2d, Conv2d, Dense, Identity, LinearMap
+from seenn_deploy.ir.reference import response
 
 Maps: TypeAlias = tuple[LinearMap, ...]
 Made = TypeVar("Made", bound=LinearMap)

@@ -12,18 +12,13 @@ from typing import NoReturn
 import numpy as np
 
 from seenn_deploy._typing import Array
-from seenn_deploy.compiler.passes.quantize import UNITY
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits import integer
+from seenn_deploy.ir.fixed_point import CONV, EXPONENT, MANTISSA, STATE, THRESHOLD, UNITY
 from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph, Sum
 from seenn_deploy.ir.maps import Conv2d, Identity, Sparse
 from seenn_deploy.ir.program import Program
 
-THRESHOLD = 2**17 - 1
-STATE = 2**23 - 1
-MANTISSA = (-(2**12), 2**12 - 1)
-EXPONENT = 7
-CONV = (-128, 127)
 BITS_32 = 2**31 - 1
 
 
@@ -61,7 +56,7 @@ def bias_parts(node: Population) -> tuple[Array, int]:
         When there is none.
     """
     bias = _integers(f"{node.name}: bias", node.bias)
-    low, high = MANTISSA
+    low, high = -MANTISSA - 1, MANTISSA
     for exponent in range(EXPONENT + 1):
         mantissa = bias >> exponent
         if (mantissa << exponent == bias).all() and _within(mantissa, low, high):
@@ -124,7 +119,7 @@ def _check_weights(edge: Projection) -> None:
     synapses = edge.synapses
     weight = _integers(name, synapses.weight)
     if isinstance(synapses, Conv2d):
-        _in_range(name, weight, *CONV)
+        _in_range(name, weight, -CONV - 1, CONV)
     elif isinstance(synapses, Sparse):
         _check_signs(name, summed(synapses))
     elif isinstance(synapses, Identity):

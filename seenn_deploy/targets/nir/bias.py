@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 from seenn_deploy._typing import Array, Shape
-from seenn_deploy.compiler.passes.fold_affine import response
 from seenn_deploy.ir.maps import Conv2d
+from seenn_deploy.ir.reference import response
 
 CLOSE = 1e-5  # of the largest bias
 
