@@ -21,7 +21,7 @@ _NAMES = {
     "SpikingGraph": "ir.graph",
     "calibrate": "evaluation.calibrate",
     "compile": "compiler.pipeline",
-    "convert": "compiler.conversion",
+    "convert": "frontends.convert",
     "evaluate": "evaluation.evaluate",
     "import_model": "frontends.import_model",
     "inspect": "ir.inspection",
@@ -34,14 +34,13 @@ _NAMES = {
 _MODULES = ("costs", "exits", "metrics")
 
 if TYPE_CHECKING:
-    from seenn_deploy import exits, metrics
-    from seenn_deploy.compiler.conversion import convert
+    from seenn_deploy import costs, exits, metrics
     from seenn_deploy.compiler.pipeline import compile
-    from seenn_deploy.costs import model as costs
     from seenn_deploy.errors import SeennError
     from seenn_deploy.evaluation.calibrate import calibrate
     from seenn_deploy.evaluation.evaluate import evaluate
     from seenn_deploy.evaluation.sweep.sweep import sweep
+    from seenn_deploy.frontends.convert import convert
     from seenn_deploy.frontends.import_model import import_model
     from seenn_deploy.ir.graph import SpikingGraph
     from seenn_deploy.ir.inspection import inspect

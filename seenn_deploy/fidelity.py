@@ -6,8 +6,10 @@ rounding alone. Approximated: another function, and `by` says how far off. Refus
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from seenn_deploy.errors import ModelError, ProgramError
@@ -111,3 +113,14 @@ class LossReport:
 
 def _are(count: int) -> str:
     return "is 1" if count == 1 else f"are {count}"
+
+
+REPORT = "report.json"
+
+
+def report(folder: Path) -> LossReport | None:
+    """The loss report that a target left in its folder, if it makes one."""
+    path = folder / REPORT
+    if not path.is_file():
+        return None
+    return LossReport.from_dict(json.loads(path.read_text(encoding="utf-8")))

@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from seenn_deploy.ir.graph import Population, Readout, Source, SpikingGraph, Sum
-from seenn_deploy.ir.maps import Affine, AvgPool2d, Conv2d, Dense, Identity, Sparse
+from seenn_deploy import ir
 
 COUNTS = (
     "ac",
@@ -46,17 +45,17 @@ def synapses(
 def _synapses(
     step: Any, in_shape: tuple[int, ...], out_shape: tuple[int, ...]
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    if isinstance(step, Conv2d):
+    if isinstance(step, ir.Conv2d):
         yield from _conv_synapses(step, in_shape, out_shape)
-    elif isinstance(step, Dense):
+    elif isinstance(step, ir.Dense):
         for j in range(math.prod(out_shape)):
             i = np.arange(math.prod(in_shape))
             yield i, np.full(len(i), j), step.weight[j]
-    elif isinstance(step, Sparse):
+    elif isinstance(step, ir.Sparse):
         for i in range(math.prod(in_shape)):
             mine = slice(step.indptr[i], step.indptr[i + 1])
             yield np.full(len(step.targets[mine]), i), step.targets[mine], step.weight[mine]
-    elif isinstance(step, Identity):
+    elif isinstance(step, ir.Identity):
         i = np.arange(math.prod(in_shape))
         yield i, i, np.full(len(i), step.weight)
     else:
@@ -64,7 +63,7 @@ def _synapses(
 
 
 def _conv_synapses(
-    conv: Conv2d, in_shape: tuple[int, ...], out_shape: tuple[int, ...]
+    conv: ir.Conv2d, in_shape: tuple[int, ...], out_shape: tuple[int, ...]
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """For every output position, tap and group: all pairs of an input and an output channel."""
     _, height, width = in_shape
@@ -95,7 +94,7 @@ def incoming(
     step: Any, in_shape: tuple[int, ...], out_shape: tuple[int, ...], target: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The synapses of one target neuron: (source flat index, weight)."""
-    if not isinstance(step, Conv2d):
+    if not isinstance(step, ir.Conv2d):
         source, targets, weight = synapses(step, in_shape, out_shape)
         mine = targets == target
         return source[mine], weight[mine]
@@ -149,7 +148,7 @@ class Trace:
 
 
 def run(
-    graph: SpikingGraph,
+    graph: ir.SpikingGraph,
     images: np.ndarray,
     T: int | None = None,
     *,
@@ -200,7 +199,7 @@ def run(
     return trace
 
 
-def _tables(graph: SpikingGraph, nodes: dict[str, Any], name: str, dtype: Any) -> list[Any]:
+def _tables(graph: ir.SpikingGraph, nodes: dict[str, Any], name: str, dtype: Any) -> list[Any]:
     """(source node, lag, synapses) of every edge into a node."""
     return [
         (
@@ -212,7 +211,7 @@ def _tables(graph: SpikingGraph, nodes: dict[str, Any], name: str, dtype: Any) -
     ]
 
 
-def loops(graph: SpikingGraph, layers: list[str]) -> list[list[str]]:
+def loops(graph: ir.SpikingGraph, layers: list[str]) -> list[list[str]]:
     """The layers in their order, those of one loop in one list."""
     reach = {name: _reachable(graph, name) for name in layers}
     found: list[list[str]] = []
@@ -223,7 +222,7 @@ def loops(graph: SpikingGraph, layers: list[str]) -> list[list[str]]:
     return found
 
 
-def _reachable(graph: SpikingGraph, name: str) -> set[str]:
+def _reachable(graph: ir.SpikingGraph, name: str) -> set[str]:
     seen: set[str] = set()
     waiting = [name]
     while waiting:
@@ -234,7 +233,7 @@ def _reachable(graph: SpikingGraph, name: str) -> set[str]:
     return seen
 
 
-def layer_order(graph: SpikingGraph) -> list[str]:
+def layer_order(graph: ir.SpikingGraph) -> list[str]:
     """Names of all nodes, each after those that feed it, the source first."""
     waiting = list(graph.nx.nodes)
     done: list[str] = []
@@ -245,7 +244,7 @@ def layer_order(graph: SpikingGraph) -> list[str]:
     return done
 
 
-def _before(graph: SpikingGraph, name: str) -> list[str]:
+def _before(graph: ir.SpikingGraph, name: str) -> list[str]:
     """What feeds a node, but not through a lag from a node that it feeds itself."""
     edges = graph.nx.in_edges(name, data="projection")
     ahead = _reachable(graph, name)
@@ -262,15 +261,17 @@ class _Layer:
         self.edges = edges
         self.a = np.zeros((n_samples, T, *node.shape), dtype)
         trace.currents[node.name] = self.a
-        self.bias = np.zeros((), dtype) if isinstance(node, Sum) else np.asarray(node.bias, dtype)
+        self.bias = (
+            np.zeros((), dtype) if isinstance(node, ir.Sum) else np.asarray(node.bias, dtype)
+        )
         biased = int(np.count_nonzero(np.broadcast_to(self.bias, node.shape)))
         trace.counts["bias_adds"][:, at] = biased
-        if isinstance(node, Readout):
+        if isinstance(node, ir.Readout):
             trace.logits = np.zeros_like(self.a)
             self.u = np.zeros((n_samples, *node.shape), dtype)
         else:
             trace.outputs[node.name] = np.zeros_like(self.a)
-        if isinstance(node, Population):
+        if isinstance(node, ir.Population):
             trace.before_reset[node.name] = np.zeros_like(self.a)
             trace.membrane[node.name] = np.zeros_like(self.a)
             self.v = np.full((n_samples, *node.shape), node.v_init, dtype)
@@ -289,7 +290,7 @@ class _Layer:
     def _receive(
         self, n: int, t: int, pre: Any, x: np.ndarray, table: _BySource, first_layer: str
     ) -> None:
-        analog = isinstance(pre, Source) and pre.coding == "direct"
+        analog = isinstance(pre, ir.Source) and pre.coding == "direct"
         counted = not analog or first_layer == "every_step" or t == 0
         flat = self.a[n, t].reshape(-1)
         for i in np.flatnonzero(x):
@@ -297,7 +298,7 @@ class _Layer:
             weights = table.weight[mine]
             np.add.at(flat, table.target[mine], weights * x[i])
             if counted:
-                multiplied = (analog or x[i] not in (1, -1)) and not isinstance(self.node, Sum)
+                multiplied = (analog or x[i] not in (1, -1)) and not isinstance(self.node, ir.Sum)
                 kind = "mac" if multiplied else "ac"
                 self.trace.counts[kind][n, self.at, t] += len(weights)
                 self.trace.counts[kind + "_effective"][n, self.at, t] += np.count_nonzero(weights)
@@ -305,15 +306,15 @@ class _Layer:
     def update(self, t: int, forced: np.ndarray | None) -> None:
         """What the layer does with its currents."""
         node, trace = self.node, self.trace
-        if isinstance(node, Readout):
+        if isinstance(node, ir.Readout):
             before = trace.logits[:, t - 1] if t else np.zeros_like(self.a[:, 0])
             self.u = self.real(node.tau_syn) * self.u + self.a[:, t]
             trace.logits[:, t] = self.real(node.tau) * before + self.u
-        elif isinstance(node, Sum):
+        elif isinstance(node, ir.Sum):
             trace.outputs[node.name][:, t] = self.a[:, t]
         else:
             self._neurons(t, forced)
-        if not isinstance(node, Readout):
+        if not isinstance(node, ir.Readout):
             self._count_sent(t)
 
     def _neurons(self, t: int, forced: np.ndarray | None) -> None:
@@ -368,27 +369,27 @@ def chain(maps: Sequence[Any], x: np.ndarray) -> np.ndarray:
 
 
 def _apply(step: Any, x: np.ndarray) -> np.ndarray:
-    if isinstance(step, Conv2d):
+    if isinstance(step, ir.Conv2d):
         return _convolve(step, x)
-    if isinstance(step, Dense):
+    if isinstance(step, ir.Dense):
         y = np.array([sum(w * x.ravel()) for w in step.weight.astype(np.float64)])
         return y if step.bias is None else y + step.bias
-    if isinstance(step, Sparse):
+    if isinstance(step, ir.Sparse):
         y = np.zeros(math.prod(step.shape_out))
         for i, value in enumerate(x.ravel()):
             for k in range(step.indptr[i], step.indptr[i + 1]):
                 y[step.targets[k]] += float(step.weight[k]) * value
         return y.reshape(step.shape_out)
-    if isinstance(step, Identity):
+    if isinstance(step, ir.Identity):
         return float(step.weight) * x
-    if isinstance(step, AvgPool2d):
+    if isinstance(step, ir.AvgPool2d):
         return _average(step, x)
-    if isinstance(step, Affine):
+    if isinstance(step, ir.Affine):
         return np.stack([g * c + b for g, c, b in zip(step.scale, x, step.shift, strict=True)])
     raise TypeError(type(step).__name__)
 
 
-def _convolve(conv: Conv2d, x: np.ndarray) -> np.ndarray:
+def _convolve(conv: ir.Conv2d, x: np.ndarray) -> np.ndarray:
     outs, c_group, k_h, k_w = conv.weight.shape
     (s_h, s_w), (p_h, p_w), (d_h, d_w) = conv.stride, conv.padding, conv.dilation
     padded = np.zeros((x.shape[0], x.shape[1] + 2 * p_h, x.shape[2] + 2 * p_w))
@@ -410,7 +411,7 @@ def _convolve(conv: Conv2d, x: np.ndarray) -> np.ndarray:
     return out if conv.bias is None else out + conv.bias[:, None, None]
 
 
-def _average(pool: AvgPool2d, x: np.ndarray) -> np.ndarray:
+def _average(pool: ir.AvgPool2d, x: np.ndarray) -> np.ndarray:
     k_h, k_w = pool.kernel
     out = np.zeros((x.shape[0], x.shape[1] // k_h, x.shape[2] // k_w))
     for y in range(out.shape[1]):
@@ -420,7 +421,7 @@ def _average(pool: AvgPool2d, x: np.ndarray) -> np.ndarray:
     return out
 
 
-def run_chain(graph: SpikingGraph, image: np.ndarray, T: int | None = None) -> Trace:
+def run_chain(graph: ir.SpikingGraph, image: np.ndarray, T: int | None = None) -> Trace:
     """:func:`run` for one sample of a graph that was not compiled: pools and batch norms in place.
 
     Arrays are (1, T, ...) as there; no counts.

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from seenn_deploy import ir
 from seenn_deploy._typing import Shape
-from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph, Sum
-from seenn_deploy.ir.maps import Affine, AvgPool2d, Conv2d, Dense, Identity, LinearMap, Sparse
 
 Rng = np.random.Generator
 WIDE = st.sampled_from([12, 16, 17, 32, 40, 64, 80])  # kernels work on vectors of 16, 32 and 64
@@ -38,7 +37,7 @@ def convs(
     in_shape: Shape,
     bias: bool = False,
     wide: st.SearchStrategy[int] = st.nothing(),  # noqa: B008
-) -> Conv2d:
+) -> ir.Conv2d:
     """A convolution that fits `in_shape`: any stride, padding, dilation and groups.
 
     `wide` offers further numbers of output channels a group.
@@ -58,7 +57,7 @@ def convs(
         stride.append(draw(st.integers(1, 3)))
     outs = groups * draw(st.one_of(st.integers(1, 4 // groups or 1), wide))
     inputs_of_one = in_shape[0] // groups
-    return Conv2d(
+    return ir.Conv2d(
         exact_weights(
             rng, (outs, inputs_of_one, *kernel), largest=0.5 if inputs_of_one < 8 else 0.125
         ),
@@ -70,18 +69,18 @@ def convs(
     )
 
 
-def dense(rng: Rng, in_shape: Shape, outs: int, bias: bool = False) -> Dense:
+def dense(rng: Rng, in_shape: Shape, outs: int, bias: bool = False) -> ir.Dense:
     largest = 0.5 if prod(in_shape) < 100 else 0.125
     weight = exact_weights(rng, (outs, prod(in_shape)), largest=largest)
-    return Dense(weight, exact_weights(rng, (outs,)) if bias else None)
+    return ir.Dense(weight, exact_weights(rng, (outs,)) if bias else None)
 
 
-def sparse(rng: Rng, in_shape: Shape, out_shape: Shape, most: int = 4) -> Sparse:
+def sparse(rng: Rng, in_shape: Shape, out_shape: Shape, most: int = 4) -> ir.Sparse:
     """Up to `most` synapses a source neuron, neurons without any among them."""
     fan_out = rng.integers(0, most + 1, prod(in_shape))
     indptr = np.concatenate(([0], np.cumsum(fan_out))).astype(np.int64)
     targets = rng.integers(0, prod(out_shape), indptr[-1]).astype(np.int32)
-    return Sparse(indptr, targets, exact_weights(rng, (int(indptr[-1]),)), out_shape)
+    return ir.Sparse(indptr, targets, exact_weights(rng, (int(indptr[-1]),)), out_shape)
 
 
 def image_shapes(largest: int = 7) -> st.SearchStrategy[Shape]:
@@ -108,7 +107,7 @@ def synapse_maps(
     if kind == "sparse":
         outs = st.one_of(image_shapes(3), st.tuples(st.integers(1, 8)))
         return sparse(rng, in_shape, draw(outs))
-    return Identity(np.float32(rng.integers(-64, 65) / 64).reshape(()))
+    return ir.Identity(np.float32(rng.integers(-64, 65) / 64).reshape(()))
 
 
 # --- chains before folding ---------------------------------------------------------------------
@@ -118,13 +117,13 @@ def synapse_maps(
 class Chain:
     """Linear maps, the shape they take and the shape they give."""
 
-    maps: tuple[LinearMap, ...]
+    maps: tuple[ir.LinearMap, ...]
     in_shape: Shape
     out_shape: Shape
 
 
-def affine(rng: Rng, channels: int) -> Affine:
-    return Affine(rng.normal(1, 0.5, channels), rng.normal(0, 1, channels))
+def affine(rng: Rng, channels: int) -> ir.Affine:
+    return ir.Affine(rng.normal(1, 0.5, channels), rng.normal(0, 1, channels))
 
 
 @st.composite
@@ -132,10 +131,10 @@ def chains(draw: st.DrawFn) -> Chain:
     """What frontends write: [affine] [pool] (convolution | dense | nothing) [affine ..]."""
     rng = draw(rngs())
     in_shape = shape = draw(image_shapes())
-    maps: list[LinearMap] = []
+    maps: list[ir.LinearMap] = []
     if draw(st.booleans()):
         kernel = (draw(st.integers(1, min(3, shape[1]))), draw(st.integers(1, min(3, shape[2]))))
-        maps.append(AvgPool2d(kernel))
+        maps.append(ir.AvgPool2d(kernel))
         shape = (shape[0], shape[1] // kernel[0], shape[2] // kernel[1])
     elif draw(st.booleans()):
         maps.append(affine(rng, shape[0]))
@@ -158,7 +157,7 @@ def chains(draw: st.DrawFn) -> Chain:
 class Example:
     """A compiled graph and inputs that fit it: (N, C, H, W), events (N, T, C, H, W)."""
 
-    graph: SpikingGraph
+    graph: ir.SpikingGraph
     images: np.ndarray
 
 
@@ -170,57 +169,57 @@ def examples(draw: st.DrawFn, largest: int = 6, populations: int = 3, samples: i
     """
     T = draw(st.integers(1, 4))
     coding = draw(st.sampled_from(["direct", "events"]))
-    nodes: list[Any] = [Source("input", draw(image_shapes(largest)), coding)]
-    edges: list[Projection] = []
+    nodes: list[Any] = [ir.Source("input", draw(image_shapes(largest)), coding)]
+    edges: list[ir.Projection] = []
     for k in range(draw(st.integers(1, populations))):
         main = draw(synapse_maps(nodes[-1].shape, wide=WIDE))
         shape = main.out_shape(nodes[-1].shape)
         node = draw(neurons(f"p{k}", shape))
-        edges.append(Projection(nodes[-1].name, node.name, (main,)))
+        edges.append(ir.Projection(nodes[-1].name, node.name, (main,)))
         if draw(st.booleans()):
             pre = draw(st.sampled_from(nodes))
             lag = draw(lags(pre))
             shortcut = draw(shortcuts(pre.shape, shape))
-            edges.append(Projection(pre.name, node.name, (shortcut,), lag=lag))
+            edges.append(ir.Projection(pre.name, node.name, (shortcut,), lag=lag))
         nodes.append(node)
         if draw(st.integers(0, 3)) == 0:
-            edges += draw(feedback([n for n in nodes if isinstance(n, Population)]))
+            edges += draw(feedback([n for n in nodes if isinstance(n, ir.Population)]))
         if draw(st.integers(0, 3)) == 0:
-            nodes.append(Sum(f"s{k}", shape))
+            nodes.append(ir.Sum(f"s{k}", shape))
             alike = [n for n in nodes[1:-1] if n.shape == shape]
-            edges += [Projection(n.name, f"s{k}", (Identity(),)) for n in alike]
+            edges += [ir.Projection(n.name, f"s{k}", (ir.Identity(),)) for n in alike]
     rng, outs = draw(rngs()), draw(st.integers(1, 4))
     tau, tau_syn = draw(st.sampled_from([(1.0, 0.0), (1.0, 0.0), (0.5, 0.0), (0.5, 0.25)]))
-    nodes.append(Readout("readout", (outs,), exact_weights(rng, (outs,)), tau, tau_syn))
+    nodes.append(ir.Readout("readout", (outs,), exact_weights(rng, (outs,)), tau, tau_syn))
     ends = draw(st.lists(st.sampled_from(nodes[:-2]), max_size=1)) if len(nodes) > 2 else []
     for pre in [nodes[-2], *ends]:
-        edges.append(Projection(pre.name, "readout", (dense(rng, pre.shape, outs),)))
+        edges.append(ir.Projection(pre.name, "readout", (dense(rng, pre.shape, outs),)))
     shape = nodes[0].shape if coding == "direct" else (T, *nodes[0].shape)
     count = draw(st.integers(1, samples))
-    return Example(SpikingGraph(nodes, edges, T), inputs(rng, (count, *shape)))
+    return Example(ir.SpikingGraph(nodes, edges, T), inputs(rng, (count, *shape)))
 
 
 @st.composite
 def lags(draw: st.DrawFn, pre: Any) -> int:
     """Timesteps between sending and arriving: none from an image."""
-    if isinstance(pre, Source) and pre.coding == "direct":
+    if isinstance(pre, ir.Source) and pre.coding == "direct":
         return 0
     return draw(st.sampled_from([0, 0, 1, 2]))
 
 
 @st.composite
-def feedback(draw: st.DrawFn, populations: list[Population]) -> list[Projection]:
+def feedback(draw: st.DrawFn, populations: list[ir.Population]) -> list[ir.Projection]:
     """A connection from the last population back to itself or one before it."""
     pre, post = populations[-1], draw(st.sampled_from(populations))
     back = draw(shortcuts(pre.shape, post.shape))
-    return [Projection(pre.name, post.name, (back,), lag=draw(st.integers(1, 2)))]
+    return [ir.Projection(pre.name, post.name, (back,), lag=draw(st.integers(1, 2)))]
 
 
 @st.composite
-def neurons(draw: st.DrawFn, name: str, shape: Shape) -> Population:
+def neurons(draw: st.DrawFn, name: str, shape: Shape) -> ir.Population:
     rng = draw(rngs())
     biases: list[Shape] = [(), shape, (shape[0], *[1] * (len(shape) - 1))]
-    return Population(
+    return ir.Population(
         name,
         shape,
         tau=draw(st.sampled_from([0.0, 0.25, 0.5, 1.0])),
@@ -239,7 +238,7 @@ def shortcuts(draw: st.DrawFn, in_shape: Shape, out_shape: Shape) -> Any:
     """A second edge into a population whose shape is given."""
     rng = draw(rngs())
     if in_shape == out_shape and draw(st.booleans()):
-        return Identity()
+        return ir.Identity()
     if len(out_shape) == 1 and draw(st.booleans()):
         return dense(rng, in_shape, out_shape[0])
     return sparse(rng, in_shape, out_shape)

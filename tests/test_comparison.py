@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import seenn_deploy as sd
-from seenn_deploy.costs import model as costs
+from seenn_deploy import costs
 from seenn_deploy.costs.ann import activation_bits, ann_energy, compare
 from seenn_deploy.costs.model import LayerSizes
-from seenn_deploy.evaluation import schedule as schedules
+from seenn_deploy.evaluation import schedule
 from seenn_deploy.ir.inputs import for_program
 from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.result import RunResult
@@ -162,7 +162,7 @@ def test_the_documented_figures_are_those_of_the_program(program: Program) -> No
     images = for_program(program, EXAMPLES / "cifar10_200.npz")
     run = sd.simulate(program, images, full_trace=True)
     for cost in costs.names():
-        summary = run.summary(cost) | schedules.summary(program, run, cost)
+        summary = run.summary(cost) | schedule.summary(program, run, cost)
         (row,) = [line for line in text.splitlines() if line.startswith(f"| `{cost}` | ")][-1:]
         cells = [cell.strip().replace(",", "") for cell in row.split("|")[2:-1]]
         figures = [

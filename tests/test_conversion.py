@@ -14,17 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import seenn_deploy as sd
+from seenn_deploy import ir
 from seenn_deploy.cli import seenn
 from seenn_deploy.compiler import conversion
 from seenn_deploy.errors import ModelError
 from seenn_deploy.frontends import qcfs
 from seenn_deploy.io.state_dict import Tensors, read_state_dict
-from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph
-from seenn_deploy.ir.maps import Affine, AvgPool2d, Conv2d, Dense, Identity
 from tests import checkpoints, checkpoints_qcfs, naive, reference_qcfs
 from tests.reference import CIFAR10_MEAN, CIFAR10_STD
 
-# --- rates and activations (the theorem in seenn_deploy/compiler/conversion.py) ----------------------------
+# --- rates and activations (the theorem in seenn_deploy/compiler/conversion.py) -----
 
 
 def qcfs_by_hand(z: float, v: float, levels: int) -> float:
@@ -83,19 +82,19 @@ def test_the_first_layer_equals_its_activation_at_t_equal_l(levels: int) -> None
     np.testing.assert_allclose(rate, act.seen["conv1.2"].numpy(), atol=1e-12)
 
 
-def one_layer(seed: int = 0) -> SpikingGraph:
+def one_layer(seed: int = 0) -> ir.SpikingGraph:
     """An ANN with one activation, so that every layer has a constant current."""
     rng = np.random.default_rng(seed)
-    return SpikingGraph(
+    return ir.SpikingGraph(
         [
-            Source("input", (2, 6, 6)),
-            Population("relu", (4, 6, 6), v_threshold=1.3),
-            Readout("out", (5,)),
+            ir.Source("input", (2, 6, 6)),
+            ir.Population("relu", (4, 6, 6), v_threshold=1.3),
+            ir.Readout("out", (5,)),
         ],
         [
-            Projection("input", "relu", (Conv2d(rng.normal(0, 0.5, (4, 2, 3, 3)), padding=(1, 1),
+            ir.Projection("input", "relu", (ir.Conv2d(rng.normal(0, 0.5, (4, 2, 3, 3)), padding=(1, 1),
                                                 bias=rng.normal(0, 0.2, 4)),)),
-            Projection("relu", "out", (AvgPool2d((2, 3)), Dense(rng.normal(size=(5, 24)),
+            ir.Projection("relu", "out", (ir.AvgPool2d((2, 3)), ir.Dense(rng.normal(size=(5, 24)),
                                                                rng.normal(size=5)))),
         ],
         T=8,
@@ -125,7 +124,7 @@ def test_a_deep_network_equals_the_ann_where_every_neuron_ends_in_range(tmp_path
     trace = naive.run(graph, x, T)
     equal, unequal = 0, 0
     for node in graph.layers[:-1]:
-        assert isinstance(node, Population)
+        assert isinstance(node, ir.Population)
         v, z = node.v_threshold, trace.currents[node.name].mean(axis=1)
         count, end = trace.outputs[node.name].sum(axis=1), trace.membrane[node.name][:, -1]
         steps = T * z / v + 0.5
@@ -165,30 +164,33 @@ def test_the_ann_is_the_one_that_was_trained(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     "maps",
     [
-        (Identity(),),
-        (Conv2d(np.full((2, 2, 1, 1), 0.5), bias=np.ones(2)), Affine(np.full(2, 3.0), np.ones(2))),
-        (Affine(np.full(2, 3.0), np.ones(2)), Conv2d(np.full((2, 2, 1, 1), 0.5))),
-        (Affine(np.full(2, 3.0), np.ones(2)),),
-        (AvgPool2d((1, 1)), Conv2d(np.full((2, 2, 1, 1), 0.5))),
-        (AvgPool2d((1, 1)),),
+        (ir.Identity(),),
+        (
+            ir.Conv2d(np.full((2, 2, 1, 1), 0.5), bias=np.ones(2)),
+            ir.Affine(np.full(2, 3.0), np.ones(2)),
+        ),
+        (ir.Affine(np.full(2, 3.0), np.ones(2)), ir.Conv2d(np.full((2, 2, 1, 1), 0.5))),
+        (ir.Affine(np.full(2, 3.0), np.ones(2)),),
+        (ir.AvgPool2d((1, 1)), ir.Conv2d(np.full((2, 2, 1, 1), 0.5))),
+        (ir.AvgPool2d((1, 1)),),
     ],
 )
 def test_a_layers_threshold_goes_into_the_weights_behind_it(maps: Any) -> None:
     shape = (2, 2, 2)
     nodes = [
-        Source("input", shape),
-        Population("a", shape, v_threshold=2.5),
-        Population("b", shape, v_threshold=1.0),
-        Readout("out", (1,)),
+        ir.Source("input", shape),
+        ir.Population("a", shape, v_threshold=2.5),
+        ir.Population("b", shape, v_threshold=1.0),
+        ir.Readout("out", (1,)),
     ]
     edges = [
-        Projection("input", "a", (Identity(),)),
-        Projection("a", "b", maps),
-        Projection("b", "out", (Dense(np.ones((1, 8))),)),
+        ir.Projection("input", "a", (ir.Identity(),)),
+        ir.Projection("a", "b", maps),
+        ir.Projection("b", "out", (ir.Dense(np.ones((1, 8))),)),
     ]
-    graph = conversion.spiking(SpikingGraph(nodes, edges, 1))
+    graph = conversion.spiking(ir.SpikingGraph(nodes, edges, 1))
     neuron = graph.node("a")
-    assert isinstance(neuron, Population) and (neuron.tau, neuron.v_init) == (1, 1.25)
+    assert isinstance(neuron, ir.Population) and (neuron.tau, neuron.v_init) == (1, 1.25)
     assert (neuron.reset, neuron.comparison) == ("soft", ">")
     (edge,) = graph.into("b")
     s = np.random.default_rng(0).integers(0, 2, shape)
@@ -197,11 +199,15 @@ def test_a_layers_threshold_goes_into_the_weights_behind_it(maps: Any) -> None:
 
 @pytest.mark.parametrize("v", [0.0, -1.0, np.inf, np.nan])
 def test_a_threshold_that_is_none(v: float) -> None:
-    graph = SpikingGraph(
-        [Source("input", (1, 1, 1)), Population("a", (1, 1, 1), v_threshold=v), Readout("o", (1,))],
+    graph = ir.SpikingGraph(
         [
-            Projection("input", "a", (Identity(),)),
-            Projection("a", "o", (Dense(np.ones((1, 1))),)),
+            ir.Source("input", (1, 1, 1)),
+            ir.Population("a", (1, 1, 1), v_threshold=v),
+            ir.Readout("o", (1,)),
+        ],
+        [
+            ir.Projection("input", "a", (ir.Identity(),)),
+            ir.Projection("a", "o", (ir.Dense(np.ones((1, 1))),)),
         ],
         1,
     )

@@ -16,14 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from seenn_deploy import ir
 from seenn_deploy.errors import DataError
 from seenn_deploy.exits.fixed import Fixed
 from seenn_deploy.io.images import image_set as data
 from seenn_deploy.io.images.spec import PIXELS
 from seenn_deploy.ir import inputs
-from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph
-from seenn_deploy.ir.maps import Dense
-from seenn_deploy.ir.program import Program
 
 SHAPE = (3, 4, 5)
 N = 7
@@ -215,13 +213,13 @@ def test_encoded_images_are_decoded_block_by_block(tmp_path: Path) -> None:
 # --- for a program -------------------------------------------------------------------------------
 
 
-def small_program(input_range: tuple[float, float] = PIXELS) -> Program:
-    nodes = [Source("input", SHAPE), Population("p", (4,)), Readout("out", (3,))]
+def small_program(input_range: tuple[float, float] = PIXELS) -> ir.Program:
+    nodes = [ir.Source("input", SHAPE), ir.Population("p", (4,)), ir.Readout("out", (3,))]
     edges = [
-        Projection("input", "p", (Dense(np.ones((4, 60), np.float32)),)),
-        Projection("p", "out", (Dense(np.ones((3, 4), np.float32)),)),
+        ir.Projection("input", "p", (ir.Dense(np.ones((4, 60), np.float32)),)),
+        ir.Projection("p", "out", (ir.Dense(np.ones((3, 4), np.float32)),)),
     ]
-    return Program(SpikingGraph(nodes, edges, T=2), Fixed(), input_range=input_range)
+    return ir.Program(ir.SpikingGraph(nodes, edges, T=2), Fixed(), input_range=input_range)
 
 
 def test_for_program_takes_paths_arrays_and_sets(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_every_example_runs(checkout: Path) -> None:
 
 
 def test_there_is_one_example_of_each_kind() -> None:
-    folders = [name.split("/")[1] for name, _, _ in BLOCK.findall(TEXT) if "/" in name]
+    folders = [Path(name).parent.name for name, _, _ in BLOCK.findall(TEXT) if "/" in name]
     assert sorted(folders) == ["adapters", "costs", "exits", "frontends", "targets"]
 
 

@@ -5,29 +5,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seenn_deploy import ir
 from seenn_deploy.errors import ModelError
-from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph
-from seenn_deploy.ir.maps import AvgPool2d, Conv2d, Dense, Identity, Sparse, batch_norm
 from tests import naive, random_graphs
 
-SOURCE = Source("input", (2, 4, 4))
-READOUT = Readout("out", (3,))
+SOURCE = ir.Source("input", (2, 4, 4))
+READOUT = ir.Readout("out", (3,))
 
 
-def dense(outs: int, ins: int) -> Dense:
-    return Dense(np.ones((outs, ins), np.float32))
+def dense(outs: int, ins: int) -> ir.Dense:
+    return ir.Dense(np.ones((outs, ins), np.float32))
 
 
-def small(T: int = 2, **changes: object) -> SpikingGraph:
+def small(T: int = 2, **changes: object) -> ir.SpikingGraph:
     """input -> p -> out, with parts replaced."""
     parts = {
-        "nodes": [SOURCE, Population("p", (5,)), READOUT],
+        "nodes": [SOURCE, ir.Population("p", (5,)), READOUT],
         "projections": [
-            Projection("input", "p", (dense(5, 32),)),
-            Projection("p", "out", (dense(3, 5),)),
+            ir.Projection("input", "p", (dense(5, 32),)),
+            ir.Projection("p", "out", (dense(3, 5),)),
         ],
     }
-    return SpikingGraph(**(parts | changes), T=T)
+    return ir.SpikingGraph(**(parts | changes), T=T)
 
 
 def test_a_good_graph_is_ordered_and_counted() -> None:
@@ -46,21 +45,21 @@ def test_T_must_be_a_positive_whole_number(T: object) -> None:
 
 def test_two_nodes_of_one_name() -> None:
     with pytest.raises(ModelError, match="two nodes are named 'p'"):
-        small(nodes=[SOURCE, Population("p", (5,)), Population("p", (5,)), READOUT])
+        small(nodes=[SOURCE, ir.Population("p", (5,)), ir.Population("p", (5,)), READOUT])
 
 
 def test_an_edge_to_nowhere() -> None:
     with pytest.raises(ModelError, match="no node 'q'"):
-        small(projections=[Projection("input", "q", (dense(5, 32),))])
+        small(projections=[ir.Projection("input", "q", (dense(5, 32),))])
 
 
 def test_a_cycle_is_named() -> None:
-    a, b = Population("a", (5,)), Population("b", (5,))
+    a, b = ir.Population("a", (5,)), ir.Population("b", (5,))
     edges = [
-        Projection("input", "a", (dense(5, 32),)),
-        Projection("a", "b", (Identity(),)),
-        Projection("b", "a", (Identity(),)),
-        Projection("b", "out", (dense(3, 5),)),
+        ir.Projection("input", "a", (dense(5, 32),)),
+        ir.Projection("a", "b", (ir.Identity(),)),
+        ir.Projection("b", "a", (ir.Identity(),)),
+        ir.Projection("b", "out", (dense(3, 5),)),
     ]
     with pytest.raises(ModelError, match=r"cycle without delay: .*->"):
         small(nodes=[SOURCE, a, b, READOUT], projections=edges)
@@ -69,10 +68,10 @@ def test_a_cycle_is_named() -> None:
 @pytest.mark.parametrize(
     ("nodes", "words"),
     [
-        ([Population("p", (5,)), READOUT], "exactly one Source"),
-        ([SOURCE, Source("second", (1, 1, 1)), READOUT], "exactly one Source"),
-        ([SOURCE, Population("p", (5,))], "exactly one Readout"),
-        ([SOURCE, READOUT, Readout("second", (1,))], "exactly one Readout"),
+        ([ir.Population("p", (5,)), READOUT], "exactly one Source"),
+        ([SOURCE, ir.Source("second", (1, 1, 1)), READOUT], "exactly one Source"),
+        ([SOURCE, ir.Population("p", (5,))], "exactly one Readout"),
+        ([SOURCE, READOUT, ir.Readout("second", (1,))], "exactly one Readout"),
     ],
 )
 def test_one_source_and_one_readout(nodes: list[object], words: str) -> None:
@@ -81,14 +80,14 @@ def test_one_source_and_one_readout(nodes: list[object], words: str) -> None:
 
 
 def test_nodes_that_hang_loose() -> None:
-    main = Projection("input", "p", (dense(5, 32),)), Projection("p", "out", (dense(3, 5),))
-    lost = Population("lost", (5,))
+    main = ir.Projection("input", "p", (dense(5, 32),)), ir.Projection("p", "out", (dense(3, 5),))
+    lost = ir.Population("lost", (5,))
     with pytest.raises(ModelError, match="lost has no input"):
-        small(nodes=[SOURCE, Population("p", (5,)), lost, READOUT], projections=main)
+        small(nodes=[SOURCE, ir.Population("p", (5,)), lost, READOUT], projections=main)
     with pytest.raises(ModelError, match="lost feeds nothing"):
         small(
-            nodes=[SOURCE, Population("p", (5,)), lost, READOUT],
-            projections=[*main, Projection("input", "lost", (dense(5, 32),))],
+            nodes=[SOURCE, ir.Population("p", (5,)), lost, READOUT],
+            projections=[*main, ir.Projection("input", "lost", (dense(5, 32),))],
         )
 
 
@@ -97,16 +96,16 @@ def test_nodes_that_hang_loose() -> None:
     [
         ((dense(5, 31),), "over 31 neurons"),
         ((dense(4, 32),), r"give shape \(4,\), p has \(5,\)"),
-        ((Conv2d(np.ones((5, 3, 1, 1))),), "over 3 channels"),
-        ((Conv2d(np.ones((5, 2, 5, 5))),), "5x5 kernel does not fit"),
-        ((AvgPool2d((5, 5)),), "average pool does not fit"),
-        ((batch_norm(*np.ones((4, 3))),), "batch norm of 3 channels"),
-        ((Sparse(np.zeros(3, np.int64), np.zeros(0), np.zeros(0), (5,)),), "of 2 neurons"),
-        ((Identity(),), r"p has \(5,\)"),
+        ((ir.Conv2d(np.ones((5, 3, 1, 1))),), "over 3 channels"),
+        ((ir.Conv2d(np.ones((5, 2, 5, 5))),), "5x5 kernel does not fit"),
+        ((ir.AvgPool2d((5, 5)),), "average pool does not fit"),
+        ((ir.batch_norm(*np.ones((4, 3))),), "batch norm of 3 channels"),
+        ((ir.Sparse(np.zeros(3, np.int64), np.zeros(0), np.zeros(0), (5,)),), "of 2 neurons"),
+        ((ir.Identity(),), r"p has \(5,\)"),
     ],
 )
 def test_shapes_are_checked_and_the_edge_is_named(maps: tuple[object, ...], words: str) -> None:
-    edges = [Projection("input", "p", maps), Projection("p", "out", (dense(3, 5),))]
+    edges = [ir.Projection("input", "p", maps), ir.Projection("p", "out", (dense(3, 5),))]
     with pytest.raises(ModelError, match=f"input -> p: .*{words}"):
         small(projections=edges)
 
@@ -122,12 +121,12 @@ def test_shapes_are_checked_and_the_edge_is_named(maps: tuple[object, ...], word
 )
 def test_biases_are_checked(bias: np.ndarray, words: str) -> None:
     with pytest.raises(ModelError, match=f"p: .*{words}"):
-        small(nodes=[SOURCE, Population("p", (5,), bias=bias), READOUT])
+        small(nodes=[SOURCE, ir.Population("p", (5,), bias=bias), READOUT])
 
 
 def test_an_unfolded_edge_has_no_synapses() -> None:
     with pytest.raises(ModelError, match="a -> b: AvgPool2d was not folded"):
-        _ = Projection("a", "b", (AvgPool2d((2, 2)),)).synapses
+        _ = ir.Projection("a", "b", (ir.AvgPool2d((2, 2)),)).synapses
 
 
 @settings(max_examples=150)
@@ -156,7 +155,7 @@ def test_dense_macs_of_a_convolution_include_the_padding(data: st.DataObject) ->
 
 def test_batch_norm_is_the_textbook_formula() -> None:
     gamma, beta, mean, var = np.random.default_rng(0).random((4, 6)).astype(np.float32)
-    affine = batch_norm(gamma, beta, mean, var)
+    affine = ir.batch_norm(gamma, beta, mean, var)
     x = 0.37
     expected = gamma * ((x - mean.astype(np.float64)) / np.sqrt(var.astype(np.float64) + 1e-5))
     np.testing.assert_allclose(affine.scale * x + affine.shift, expected + beta, rtol=1e-12)

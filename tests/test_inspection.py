@@ -10,30 +10,29 @@ import pytest
 from click.testing import CliRunner
 
 import seenn_deploy as sd
+from seenn_deploy import ir
 from seenn_deploy.cli import seenn
-from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph, Sum
-from seenn_deploy.ir.maps import Dense, Identity
 
 
 def program() -> sd.Program:
     """Two populations, one recurrent and with synaptic currents, added up."""
-    full = Dense(np.ones((4, 4), np.float32))
+    full = ir.Dense(np.ones((4, 4), np.float32))
     nodes = [
-        Source("input", (1, 2, 2), "events"),
-        Population("a", (4,), tau=1.0, reset="soft"),
-        Population("b", (4,), tau=0.5, tau_syn=0.75, reset="soft", reset_by=2.0),
-        Sum("both", (4,)),
-        Readout("out", (3,), tau=0.5),
+        ir.Source("input", (1, 2, 2), "events"),
+        ir.Population("a", (4,), tau=1.0, reset="soft"),
+        ir.Population("b", (4,), tau=0.5, tau_syn=0.75, reset="soft", reset_by=2.0),
+        ir.Sum("both", (4,)),
+        ir.Readout("out", (3,), tau=0.5),
     ]
     edges = [
-        Projection("input", "a", (full,)),
-        Projection("input", "b", (full,), lag=2),
-        Projection("b", "b", (full,), lag=1),
-        Projection("a", "both", (Identity(),)),
-        Projection("b", "both", (Identity(),)),
-        Projection("both", "out", (Dense(np.ones((3, 4), np.float32)),)),
+        ir.Projection("input", "a", (full,)),
+        ir.Projection("input", "b", (full,), lag=2),
+        ir.Projection("b", "b", (full,), lag=1),
+        ir.Projection("a", "both", (ir.Identity(),)),
+        ir.Projection("b", "both", (ir.Identity(),)),
+        ir.Projection("both", "out", (ir.Dense(np.ones((3, 4), np.float32)),)),
     ]
-    return sd.compile(SpikingGraph(nodes, edges, 4))
+    return sd.compile(ir.SpikingGraph(nodes, edges, 4))
 
 
 def test_every_layer_in_words() -> None:

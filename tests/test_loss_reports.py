@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from rich.console import Console
 
 import seenn_deploy as sd
-from seenn_deploy import targets
+from seenn_deploy import fidelity, targets
 from seenn_deploy.cli import seenn
 from seenn_deploy.cli.tables.fidelity import loss_table
 from seenn_deploy.errors import ProgramError
@@ -45,7 +45,7 @@ def half_target(monkeypatch: pytest.MonkeyPatch) -> str:
         if program.precision == "int8":
             report.refuse("weights", "are integers", "use float32")
         report.approximated("spike", "threshold halved", "50 %")
-        (folder / targets.REPORT).write_text(json.dumps(report.to_dict()))
+        (folder / fidelity.REPORT).write_text(json.dumps(report.to_dict()))
 
     module.write = write  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)

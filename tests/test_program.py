@@ -9,33 +9,33 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from seenn_deploy import exits
+from seenn_deploy import exits, ir
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.fixed import Fixed
 from seenn_deploy.io import folders
-from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph
-from seenn_deploy.ir.maps import Dense
-from seenn_deploy.ir.program import WEIGHTS, Program
+from seenn_deploy.ir.program import WEIGHTS
 from tests import random_graphs
 
 
-def program(scale: float = 1.0, **options: Any) -> Program:
+def program(scale: float = 1.0, **options: Any) -> ir.Program:
     rng = np.random.default_rng(0)
-    graph = SpikingGraph(
+    graph = ir.SpikingGraph(
         [
-            Source("input", (2, 2, 2)),
-            Population("p", (5,), tau=0.25, comparison=">="),
-            Readout("out", (3,), np.float32([1, 2, 3])),
+            ir.Source("input", (2, 2, 2)),
+            ir.Population("p", (5,), tau=0.25, comparison=">="),
+            ir.Readout("out", (3,), np.float32([1, 2, 3])),
         ],
         [
-            Projection("input", "p", (Dense(rng.random((5, 8), np.float32) * np.float32(scale)),)),
-            Projection("p", "out", (Dense(rng.random((3, 5), np.float32)),), delay=2),
+            ir.Projection(
+                "input", "p", (ir.Dense(rng.random((5, 8), np.float32) * np.float32(scale)),)
+            ),
+            ir.Projection("p", "out", (ir.Dense(rng.random((3, 5), np.float32)),), delay=2),
         ],
         T=4,
         provenance={"source": "x.pth", "assumed": {"T": 4}},
     )
-    return Program(graph, **{"exit_rule": Confidence(0.7), **options})
+    return ir.Program(graph, **{"exit_rule": Confidence(0.7), **options})
 
 
 def assert_same(a: Any, b: Any) -> None:
@@ -53,7 +53,7 @@ def assert_same(a: Any, b: Any) -> None:
             assert x == y, f.name
 
 
-def assert_same_program(a: Program, b: Program) -> None:
+def assert_same_program(a: ir.Program, b: ir.Program) -> None:
     assert a.graph.T == b.graph.T
     for x, y in zip(a.graph.order, b.graph.order, strict=True):
         assert_same(x, y)
@@ -78,7 +78,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 )
 def test_round_trip(tmp_path: Path, options: dict[str, Any]) -> None:
     program(**options).save(tmp_path / "build")
-    assert_same_program(Program.load(tmp_path / "build"), program(**options))
+    assert_same_program(ir.Program.load(tmp_path / "build"), program(**options))
 
 
 @settings(max_examples=40)
@@ -87,14 +87,14 @@ def test_any_graph_survives_the_round_trip(
     tmp_path_factory: pytest.TempPathFactory, example: random_graphs.Example
 ) -> None:
     out = tmp_path_factory.mktemp("programs") / "build"
-    saved = Program(example.graph, Fixed())
+    saved = ir.Program(example.graph, Fixed())
     saved.save(out)
-    assert_same_program(Program.load(out), saved)
+    assert_same_program(ir.Program.load(out), saved)
 
 
 def test_saving_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     program().save(tmp_path / "a")
-    Program.load(tmp_path / "a").save(tmp_path / "b")
+    ir.Program.load(tmp_path / "a").save(tmp_path / "b")
     assert tree(tmp_path / "a") == tree(tmp_path / "b")
 
 
@@ -104,14 +104,14 @@ def test_our_folder_is_replaced_whole(tmp_path: Path) -> None:
     (out / "left-over").write_text("from an older bundle")
     program(scale=2.0).save(out)
     assert sorted(p.name for p in out.iterdir()) == ["program.json", WEIGHTS]
-    assert_same_program(Program.load(out), program(scale=2.0))
+    assert_same_program(ir.Program.load(out), program(scale=2.0))
     assert [p.name for p in tmp_path.iterdir()] == ["build"]
 
 
 def test_an_empty_folder_may_be_used(tmp_path: Path) -> None:
     (tmp_path / "build").mkdir()
     program().save(tmp_path / "build")
-    assert_same_program(Program.load(tmp_path / "build"), program())
+    assert_same_program(ir.Program.load(tmp_path / "build"), program())
 
 
 def test_a_link_to_our_folder_stays_a_link(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_a_link_to_our_folder_stays_a_link(tmp_path: Path) -> None:
     program().save(tmp_path / "build")
     program(scale=2.0).save(tmp_path / "link")
     assert (tmp_path / "link").is_symlink()
-    assert_same_program(Program.load(tmp_path / "build"), program(scale=2.0))
+    assert_same_program(ir.Program.load(tmp_path / "build"), program(scale=2.0))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["build", "link"]
 
 
@@ -195,16 +195,16 @@ def test_altered_weights_are_noticed(tmp_path: Path) -> None:
     data[-1] ^= 1
     path.write_bytes(data)
     with pytest.raises(ProgramError, match=rf"{WEIGHTS}: the checksum differs.*compile .*again"):
-        Program.load(tmp_path / "build")
+        ir.Program.load(tmp_path / "build")
 
 
 def test_missing_parts(tmp_path: Path) -> None:
     with pytest.raises(ProgramError, match=r"no program here.*seenn-compile"):
-        Program.load(tmp_path / "nowhere")
+        ir.Program.load(tmp_path / "nowhere")
     program().save(tmp_path / "build")
     (tmp_path / "build" / WEIGHTS).unlink()
     with pytest.raises(ProgramError, match=rf"{WEIGHTS}: missing"):
-        Program.load(tmp_path / "build")
+        ir.Program.load(tmp_path / "build")
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_other_versions_are_refused(tmp_path: Path, change: dict[str, Any]) -> N
     manifest = tmp_path / "build" / folders.MANIFEST
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | change))
     with pytest.raises(ProgramError, match=r"program.json: .*compile the model again"):
-        Program.load(tmp_path / "build")
+        ir.Program.load(tmp_path / "build")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '"x"'])
@@ -228,7 +228,7 @@ def test_a_damaged_manifest(tmp_path: Path, text: str) -> None:
     program().save(tmp_path / "build")
     (tmp_path / "build" / folders.MANIFEST).write_text(text)
     with pytest.raises(ProgramError, match=r"program.json: .*compile the model again"):
-        Program.load(tmp_path / "build")
+        ir.Program.load(tmp_path / "build")
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_a_manifest_that_contradicts_itself(tmp_path: Path, damage: Any) -> None
     damage(manifest)
     path.write_text(json.dumps(manifest))
     with pytest.raises(ProgramError):
-        Program.load(tmp_path / "build")
+        ir.Program.load(tmp_path / "build")
 
 
 def test_an_unknown_schedule_is_refused() -> None:

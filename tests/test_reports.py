@@ -10,6 +10,8 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
+from seenn_deploy.cli import console
+from seenn_deploy.cli.tables import devices, layout, programs
 from seenn_deploy.cli.tables import runs as reports
 from seenn_deploy.cli.tables.fidelity import loss_table
 from seenn_deploy.compiler.pipeline import compile
@@ -26,7 +28,7 @@ from seenn_deploy.verification.report import LayerReport, VerifyReport
 LONG = [f"feature_extractor/feature_extractor.{i}/activation_function/Relu" for i in range(3)]
 
 
-def text(table: Table, width: int = reports.WIDTH) -> str:
+def text(table: Table, width: int = console.WIDTH) -> str:
     out = StringIO()
     Console(file=out, width=width).print(table)
     lines = out.getvalue().splitlines()
@@ -48,17 +50,17 @@ def program(precision: str) -> Program:
 def test_long_names_fold_and_numbers_stay() -> None:
     layers = tuple(LayerReport(name, 123_456_789, 12_345) for name in LONG)
     report = VerifyReport("lava", 2, layers, (), ((1, 1), (4, 4)), 0, 0.0, (8, 8), 1.5)
-    for width in (80, reports.WIDTH):
-        table, _ = reports.verify_tables(report)
+    for width in (80, console.WIDTH):
+        table, _ = devices.verify_tables(report)
         shown = text(table, width)
         assert shown.count("123,456,789") == shown.count("12345") == len(LONG)
         assert all(x in shown for x in ("neuron-steps", "consequences", "v differing"))
         whole = inspect(program("float32"))
-        assert "dense MACs" in text(reports.layer_table(program("float32"), whole), width)
+        assert "dense MACs" in text(programs.layer_table(program("float32"), whole), width)
 
 
 def test_int8_layers() -> None:
-    table, _ = reports.quantized_tables(program("int8"), None)
+    table, _ = programs.quantized_tables(program("int8"), None)
     assert "headroom" in text(table)
 
 
@@ -85,7 +87,7 @@ def test_exits_of_many_samples_stay_whole() -> None:
     assert reports.histogram_text({str(t): 9999 for t in range(1, 5)}).count("\n") == 1
     uneven = {"1": 27, "2": 161, "3": 12, "4": 0}
     assert reports.histogram_text(uneven).count("\n") == 0
-    assert max(map(len, shown)) <= reports.BESIDE
+    assert max(map(len, shown)) <= layout.BESIDE
 
 
 def test_a_policy_network_is_paid_where_an_ann_is_compared() -> None:
@@ -114,14 +116,14 @@ def test_what_takes_long_shows_itself_on_a_terminal(
     out = StringIO()
     shown = Console(file=out, force_terminal=terminal, width=100)
     monkeypatch.setattr(reports, "console", lambda stderr: shown)
-    with reports.working("brief"), reports.progress("brief", 2) as advance:
+    with console.working("brief"), console.progress("brief", 2) as advance:
         advance(2)
     assert not out.getvalue()
     monkeypatch.setattr(reports, "PATIENCE", 0.01)
-    with reports.working("importing net.onnx"):
+    with console.working("importing net.onnx"):
         sleep(0.3)
-    with reports.progress("running on lava", 2):  # and no sample is finished yet
+    with console.progress("running on lava", 2):  # and no sample is finished yet
         sleep(0.3)
     assert [what in out.getvalue() for what in ("net.onnx", "on lava")] == [terminal] * 2
-    with pytest.raises(ValueError, match="as it was"), reports.working("failing"):
+    with pytest.raises(ValueError, match="as it was"), console.working("failing"):
         raise ValueError("as it was")

@@ -12,26 +12,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import seenn_deploy as sd
+from seenn_deploy import ir
 from seenn_deploy.cli import seenn
 from seenn_deploy.costs.model import LayerSizes
 from seenn_deploy.errors import DataError, ProgramError
 from seenn_deploy.evaluation import schedule as schedules
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.fixed import Fixed
-from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph
-from seenn_deploy.ir.maps import Dense
-from seenn_deploy.ir.program import Program
+from seenn_deploy.ir import schedule as arithmetic
 from seenn_deploy.simulator.result import Counts, RunResult
 
 
-def chain(stages: int, T: int) -> SpikingGraph:
+def chain(stages: int, T: int) -> ir.SpikingGraph:
     """A network of `stages` synapse stages."""
     one = np.ones((2, 2), np.float32)
     names = ["input", *(f"p{k}" for k in range(stages - 1)), "out"]
-    populations = [Population(name, (2,)) for name in names[1:-1]]
-    return SpikingGraph(
-        [Source("input", (2, 1, 1)), *populations, Readout("out", (2,))],
-        [Projection(a, b, (Dense(one),)) for a, b in pairwise(names)],
+    populations = [ir.Population(name, (2,)) for name in names[1:-1]]
+    return ir.SpikingGraph(
+        [ir.Source("input", (2, 1, 1)), *populations, ir.Readout("out", (2,))],
+        [ir.Projection(a, b, (ir.Dense(one),)) for a, b in pairwise(names)],
         T,
     )
 
@@ -73,9 +72,9 @@ def cases(draw: st.DrawFn) -> tuple[np.ndarray, int, int, int]:
 def test_resnet19_by_hand(schedule: str, latency: list[int], interval: list[int]) -> None:
     """D = 18 and T = 4: the exit comes out long after all four steps went in."""
     exit_step = np.array([1, 3, 4])
-    found = schedules.latency(schedule, exit_step, 18)
+    found = arithmetic.latency(schedule, exit_step, 18)
     assert found.tolist() == latency and found.dtype == np.int64
-    steps = schedules.initiation_interval(schedule, exit_step, 18, 4)
+    steps = arithmetic.initiation_interval(schedule, exit_step, 18, 4)
     assert steps.tolist() == interval and steps.dtype == np.int64
 
 
@@ -98,13 +97,13 @@ def simulated(schedule: str, stop: int, stages: int, T: int) -> tuple[int, int]:
                 return hardware, injected
 
 
-@given(cases(), st.sampled_from(schedules.SCHEDULES))
+@given(cases(), st.sampled_from(arithmetic.SCHEDULES))
 def test_against_a_walk_through_hardware_steps(
     case: tuple[np.ndarray, int, int, int], schedule: str
 ) -> None:
     exit_step, stages, T, seed = case
     rule = Fixed() if schedule == "pipelined" else Confidence(0.9)
-    program = Program(chain(stages, T), rule, schedule)  # type: ignore[arg-type]
+    program = ir.Program(chain(stages, T), rule, schedule)  # type: ignore[arg-type]
     run = a_run(exit_step, stages, T, seed)
     found = schedules.work(program, run)
     assert found.depth == stages
@@ -129,7 +128,7 @@ def test_speculation_by_hand() -> None:
 
     An exit at 4 comes out after all five steps went in.
     """
-    program = Program(chain(2, 5), Confidence(0.9))
+    program = ir.Program(chain(2, 5), Confidence(0.9))
     run = a_run(np.array([1, 4]), 2, 5, 0)
     run.counts.ac[:] = [[1, 10, 100, 1000, 10000], [2, 20, 200, 2000, 20000]]
     run.counts.mac[:] = [[1, 2, 4, 8, 16], [0, 0, 0, 0, 0]]
@@ -155,7 +154,7 @@ def test_speculation_by_hand() -> None:
 
 def test_a_speculative_schedule_pipelines_timesteps_that_are_known() -> None:
     run = a_run(np.array([1, 3]), 3, 4, 1)
-    found = schedules.work(Program(chain(3, 4), Fixed(), "speculative"), run)
+    found = schedules.work(ir.Program(chain(3, 4), Fixed(), "speculative"), run)
     assert found.latency.tolist() == [4, 6] and found.initiation_interval.tolist() == [1, 3]
     assert found.wasted_ac.tolist() == found.wasted_mac.tolist() == [0, 0]
 
@@ -163,7 +162,7 @@ def test_a_speculative_schedule_pipelines_timesteps_that_are_known() -> None:
 @pytest.mark.parametrize("schedule", ["gated", "pipelined"])
 def test_nothing_is_wasted_where_nothing_is_guessed(schedule: Any) -> None:
     run = a_run(np.array([1, 3]), 3, 4, 1, full=False)
-    program = Program(chain(3, 4), Fixed(), schedule)
+    program = ir.Program(chain(3, 4), Fixed(), schedule)
     found = schedules.work(program, run)
     assert found.wasted_ac.tolist() == found.wasted_mac.tolist() == [0, 0]
     assert found.useful_ac.tolist() == run.counts.ac.sum(axis=(1, 2)).tolist()
@@ -171,7 +170,7 @@ def test_nothing_is_wasted_where_nothing_is_guessed(schedule: Any) -> None:
 
 
 def test_wasted_work_needs_the_steps_behind_the_exit() -> None:
-    program = Program(chain(3, 8), Confidence(0.9))
+    program = ir.Program(chain(3, 8), Confidence(0.9))
     run = a_run(np.array([1, 4]), 3, 8, 1, full=False)
     with pytest.raises(DataError, match="simulate with full_trace=True"):
         schedules.work(program, run)
@@ -181,7 +180,7 @@ def test_wasted_work_needs_the_steps_behind_the_exit() -> None:
 
 
 def test_summary_prices_the_waste() -> None:
-    program = Program(chain(1, 4), Confidence(0.9))
+    program = ir.Program(chain(1, 4), Confidence(0.9))
     run = a_run(np.array([2, 4]), 1, 4, 2)
     found = schedules.summary(program, run, "paper")
     joules = (0.9 * run.counts.ac[0, 0, 2] + 4.6 * run.counts.mac[0, 0, 2]) * 1e-12
@@ -205,9 +204,9 @@ def test_a_pipeline_must_know_its_timesteps() -> None:
 
 def test_a_schedule_that_does_not_exist() -> None:
     with pytest.raises(ProgramError, match="'eager' does not exist; there are pipelined"):
-        schedules.latency("eager", np.array([1]), 3)
+        arithmetic.latency("eager", np.array([1]), 3)
     with pytest.raises(ProgramError, match="'eager' does not exist"):
-        Program(chain(2, 4), Fixed()).with_schedule("eager")  # type: ignore[arg-type]
+        ir.Program(chain(2, 4), Fixed()).with_schedule("eager")  # type: ignore[arg-type]
 
 
 # --- on the command line -----------------------------------------------------------------------

@@ -72,7 +72,8 @@ def sweep_command(
       seenn sweep build/ --data images.npz --run run/ --resume
     """
     import seenn_deploy as sd
-    from seenn_deploy.cli.tables import runs as reports
+    from seenn_deploy.cli import console
+    from seenn_deploy.cli.tables import layout, sweeps
     from seenn_deploy.evaluation.sweep.report import RULE
 
     program = load_program(build, None)
@@ -83,13 +84,13 @@ def sweep_command(
     report = sd.sweep(run, program, **options)
     if out is not None:
         report.save(out)
-    console = reports.console()
-    console.print(reports.facts_table(reports.sweep_rows(report)), "")
-    console.print(reports.sweep_table(report), "")
-    notes = reports.sweep_notes(
+    terminal = console.console()
+    terminal.print(layout.facts_table(sweeps.sweep_rows(report)), "")
+    terminal.print(sweeps.sweep_table(report), "")
+    notes = sweeps.sweep_notes(
         report, _again(program, report.schedule), str(out / RULE) if out else ""
     )
-    console.print(reports.facts_table(notes))
+    terminal.print(layout.facts_table(notes))
     write_json(json_file, report.summary())
 
 
@@ -121,7 +122,8 @@ def calibrate_command(
       seenn simulate build/ --data test.npz --exit-file rule.json
     """
     import seenn_deploy as sd
-    from seenn_deploy.cli.tables import runs as reports
+    from seenn_deploy.cli import console
+    from seenn_deploy.cli.tables import layout, sweeps
     from seenn_deploy.evaluation import calibrate as calibration
     from seenn_deploy.io import folders
 
@@ -133,8 +135,8 @@ def calibrate_command(
     fitted = sd.calibrate(rule, run.logits, run.labels, level, program)
     folders.write_json(out, fitted.to_dict())
     split = replace(run, exit_step=fitted.exit_steps(run.logits))
-    rows = [*reports.calibration_rows(fitted, split), ("written", str(out))]
-    reports.console().print(reports.facts_table(rows))
+    rows = [*sweeps.calibration_rows(fitted, split), ("written", str(out))]
+    console.console().print(layout.facts_table(rows))
 
 
 def _again(program: Program, schedule: str) -> str:
@@ -152,7 +154,7 @@ def _check_sweep(
     program: Program, images: ImageSet, out: Path | None, options: dict[str, Any]
 ) -> None:
     """Complete the options, and refuse what a sweep would only refuse after the run."""
-    from seenn_deploy.costs import model as costs
+    from seenn_deploy import costs
     from seenn_deploy.evaluation.sweep import report, sweep
     from seenn_deploy.io.folders import check_ours
 

@@ -104,16 +104,16 @@ def compile_command(
       seenn-compile model.pth --precision int8 --calibration images.npz --target lava -o build/
     """
     import seenn_deploy as sd
-    from seenn_deploy.cli.tables import runs as reports
+    from seenn_deploy.cli import console
     from seenn_deploy.io.folders import check_ours
 
     check_ours(out)
     if calibration and precision == "float32":
         raise SeennError("--calibration compares int8 with float32; add --precision int8")
-    with _refusal_into(json_file), reports.working(f"importing {model.name}"):
+    with _refusal_into(json_file), console.working(f"importing {model.name}"):
         graph = _imported(model, example, strict, _given(no_normalize, options))
     rule = rule or _default_rule(graph, model)
-    with reports.working("compiling"):
+    with console.working("compiling"):
         program = sd.compile(graph, rule, precision=precision, schedule=schedule)
     changes = _compare_with_float(graph, program, calibration) if calibration else None
     _save(program, out, target, strict, json_file, changes)
@@ -195,13 +195,13 @@ def convert_command(
       seenn convert ann.onnx --calibrate train.npz --mean 0.5,0.5,0.5 --std 0.2,0.2,0.2 -o build/
     """
     import seenn_deploy as sd
-    from seenn_deploy.cli.tables import runs as reports
+    from seenn_deploy.cli import console
     from seenn_deploy.io.folders import check_ours
 
     check_ours(out)
     rule = rule or sd.exits.Confidence(0.9)
     given = _given(no_normalize, options)
-    with _refusal_into(json_file), reports.working(f"converting {model.name}"):
+    with _refusal_into(json_file), console.working(f"converting {model.name}"):
         program = sd.convert(
             model, rule, precision=precision, schedule=schedule, strict=strict, **given
         )
@@ -221,12 +221,13 @@ def inspect_command(build: Path, json_file: Path | None) -> None:
       seenn inspect build/
     """
     import seenn_deploy as sd
-    from seenn_deploy.cli.tables import runs as reports
+    from seenn_deploy.cli import console
+    from seenn_deploy.cli.tables import layout, programs
 
     program = sd.Program.load(build)
     layers = sd.inspect(program)
-    reports.console().print(reports.layer_table(program, layers), "")
-    reports.console().print(reports.facts_table(reports.neuron_rows(layers)))
+    console.console().print(programs.layer_table(program, layers), "")
+    console.console().print(layout.facts_table(programs.neuron_rows(layers)))
     write_json(json_file, {"layers": [asdict(layer) for layer in layers]})
 
 
@@ -245,9 +246,9 @@ def _save(
     changes: PrecisionReport | None = None,
 ) -> None:
     """Write a program and what its targets take; print and keep what there is to say of it."""
-    from seenn_deploy.cli.tables import runs as reports
+    from seenn_deploy.cli import console
 
-    with _refusal_into(json_file, program), reports.working(f"writing {out}"):
+    with _refusal_into(json_file, program), console.working(f"writing {out}"):
         program.save(out, targets=targets, strict=strict)
     exports = _export_reports(out, targets)
     _print_compiled(program, out, targets, exports)
@@ -258,7 +259,8 @@ def _save(
 def _print_compiled(
     program: Program, out: Path, targets: tuple[str, ...], exports: dict[str, LossReport]
 ) -> None:
-    from seenn_deploy.cli.tables import runs as reports
+    from seenn_deploy.cli import console
+    from seenn_deploy.cli.tables import layout, programs
 
     provenance = program.graph.provenance
     assumed = ", ".join(f"{k}={_short(v)}" for k, v in provenance.get("assumed", {}).items())
@@ -266,10 +268,10 @@ def _print_compiled(
         ("network", f"{provenance.get('family', '')} from {provenance.get('source', '')}"),
         ("assumed", assumed),
         *_converted(provenance),
-        ("exit rule", reports.rule_text(program.exit_rule.to_dict())),
+        ("exit rule", programs.rule_text(program.exit_rule.to_dict())),
         ("written", ", ".join([f"{out}/", *(f"{out / target}/" for target in targets)])),
     ]
-    reports.console().print(reports.facts_table(rows))
+    console.console().print(layout.facts_table(rows))
     if "report" in provenance:
         _print_report("import", LossReport.from_dict(provenance["report"]))
     for target, report in exports.items():
@@ -277,15 +279,15 @@ def _print_compiled(
 
 
 def _print_report(what: str, report: LossReport) -> None:
-    from seenn_deploy.cli.tables import runs as reports
+    from seenn_deploy.cli import console
     from seenn_deploy.cli.tables.fidelity import loss_table
 
-    reports.console().print(f"\n[bold]{what}[/bold]", loss_table(report), sep="\n")
+    console.console().print(f"\n[bold]{what}[/bold]", loss_table(report), sep="\n")
 
 
 def _export_reports(out: Path, targets: tuple[str, ...]) -> dict[str, LossReport]:
     """What the targets said about what they wrote, by target."""
-    from seenn_deploy.targets import report
+    from seenn_deploy.fidelity import report
 
     found = {target: report(out / target) for target in targets}
     return {target: r for target, r in found.items() if r is not None}
@@ -333,22 +335,23 @@ def _refusal_into(json_file: Path | None, program: Program | None = None) -> Ite
 
 def _compare_with_float(graph: SpikingGraph, program: Program, images: Path) -> PrecisionReport:
     import seenn_deploy as sd
-    from seenn_deploy.cli.tables import runs as reports
+    from seenn_deploy.cli import console
     from seenn_deploy.ir.inputs import for_program
     from seenn_deploy.verification.precision import compare_precisions
 
     reference = sd.compile(graph, program.exit_rule, schedule=program.schedule)
-    with reports.working("comparing int8 with float32"):
+    with console.working("comparing int8 with float32"):
         return compare_precisions(reference, program, for_program(reference, images))
 
 
 def _print_quantized(program: Program, changes: PrecisionReport | None) -> None:
-    from seenn_deploy.cli.tables import runs as reports
+    from seenn_deploy.cli import console
+    from seenn_deploy.cli.tables import programs
 
     if program.precision != "float32":
-        reports.console().print(f"\n[bold]{program.precision}[/bold]")
-        for part in reports.quantized_tables(program, changes):
-            reports.console().print(part)
+        console.console().print(f"\n[bold]{program.precision}[/bold]")
+        for part in programs.quantized_tables(program, changes):
+            console.console().print(part)
 
 
 def _converted(provenance: dict[str, Any]) -> list[tuple[str, str]]:

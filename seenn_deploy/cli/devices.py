@@ -53,11 +53,12 @@ def run_command(
       seenn run build/ --device lava --data images.npz --limit 4
     """
     import seenn_deploy as sd
-    from seenn_deploy.cli.tables import runs as reports
+    from seenn_deploy.cli import console
+    from seenn_deploy.cli.tables import devices, layout
 
     program = load_program(build, None)
     images = open_data(program, data, limit, mean, std)
-    with reports.progress(f"running on {device}", len(images)) as advance:
+    with console.progress(f"running on {device}", len(images)) as advance:
         result = sd.run(
             build,
             images,
@@ -68,7 +69,7 @@ def run_command(
             progress=advance,
         )
     summary = result.summary()
-    reports.console().print(reports.facts_table(reports.device_rows(summary)))
+    console.console().print(layout.facts_table(devices.device_rows(summary)))
     write_json(json_file, summary)
 
 
@@ -114,20 +115,21 @@ def verify_command(
         'ssh host "d=$(mktemp -d); tar -xf - -C $d && python3.10 $d/bundle/answer.py"'
     """
     import seenn_deploy as sd
-    from seenn_deploy.cli.tables import runs as reports
+    from seenn_deploy.cli import console
+    from seenn_deploy.cli.tables import devices
 
     program = load_program(build, None)
     program = program.with_schedule(schedule) if schedule else program
     images = open_data(program, data, limit, mean, std)
-    with reports.progress(f"running on {device}", len(images)) as advance:
+    with console.progress(f"running on {device}", len(images)) as advance:
         report = sd.verify(
             program, images, device=device, bundle=None if schedule else build / device,
             full_trace=full_trace, timeout=timeout, command=device_command, progress=advance,
         )  # fmt: skip
-    for part in reports.verify_tables(report):
-        reports.console().print(part)
+    for part in devices.verify_tables(report):
+        console.console().print(part)
     if report_file is not None:
-        reports.write_text(report_file, reports.verify_tables(report))
+        console.write_text(report_file, devices.verify_tables(report))
     write_json(json_file, report.summary())
     if not report.ok:
         raise SystemExit(1)

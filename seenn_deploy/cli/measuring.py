@@ -52,22 +52,24 @@ def simulate_command(
       seenn simulate build/ --data images.npz --out run/ --resume
     """
     import seenn_deploy as sd
+    from seenn_deploy import costs
+    from seenn_deploy.cli import console
+    from seenn_deploy.cli.tables import layout
     from seenn_deploy.cli.tables import runs as reports
-    from seenn_deploy.costs import model as costs
-    from seenn_deploy.evaluation import schedule as schedules
+    from seenn_deploy.evaluation import schedule
 
     check_resume(resume, out, "--out")
     program = load_program(build, rule)
     program = program.with_schedule(schedule) if schedule else program
     costs.load(cost)
     images = open_data(program, data, limit, mean, std)
-    with reports.progress("simulating", len(images)) as advance:
+    with console.progress("simulating", len(images)) as advance:
         run = sd.simulate(
             program, images, first_layer=first_layer, threads=threads, progress=advance,
             full_trace=full_trace or schedule == "speculative", out=out, resume=resume,
         )  # fmt: skip
-    summary = run.summary(cost) | schedules.summary(program, run, cost)
-    reports.console().print(reports.facts_table(reports.run_rows(summary)))
+    summary = run.summary(cost) | schedule.summary(program, run, cost)
+    console.console().print(layout.facts_table(reports.run_rows(summary)))
     write_json(json_file, summary)
 
 
@@ -100,16 +102,17 @@ def evaluate_command(
       seenn evaluate build/ --data images.npz --thresholds 0.8,0.9,0.99
     """
     import seenn_deploy as sd
-    from seenn_deploy.cli.tables import runs as reports
-    from seenn_deploy.costs import model as costs
+    from seenn_deploy import costs
+    from seenn_deploy.cli import console
+    from seenn_deploy.cli.tables import evaluations
 
     program = load_program(build, None)
     costs.load(cost)
     images = open_data(program, data, limit, mean, std)
-    with reports.progress("simulating", len(images)) as advance:
+    with console.progress("simulating", len(images)) as advance:
         found = sd.evaluate(
             program, images, thresholds=thresholds, cost=cost, threads=threads, progress=advance
         )
-    for part in reports.evaluation_tables(found):
-        reports.console().print(part, "")
+    for part in evaluations.evaluation_tables(found):
+        console.console().print(part, "")
     write_json(json_file, found.summary())

@@ -56,9 +56,9 @@ def full_run(
 ) -> RunResult:
     """Every image to T, with a progress bar."""
     import seenn_deploy as sd
-    from seenn_deploy.cli.tables import runs as reports
+    from seenn_deploy.cli import console
 
-    with reports.progress("simulating", len(images)) as advance:
+    with console.progress("simulating", len(images)) as advance:
         return sd.simulate(
             program, images, full_trace=True, threads=threads, progress=advance, out=out,
             resume=resume,

@@ -226,10 +226,10 @@ def _recipe(options: dict[str, Any]) -> Recipe:
 @contextmanager
 def _progress(recipe: Recipe, options: dict[str, Any]) -> Iterator[Callable[[int], None]]:
     """A bar over all epochs, once the number of samples is known to the first report."""
-    from seenn_deploy.cli.tables import runs as reports
+    from seenn_deploy.cli import console
 
     samples = options["limit"] or _samples(options["data"])
-    with reports.progress("training", recipe.epochs * samples) as advance:
+    with console.progress("training", recipe.epochs * samples) as advance:
         yield advance
 
 
@@ -244,10 +244,10 @@ def _samples(data: Path) -> int:
 
 
 def _report(log: Log, out: Path, plot: Path | None) -> None:
-    from seenn_deploy.cli.tables import runs as reports
+    from seenn_deploy.cli import console
     from seenn_deploy.training.plot import draw, table
 
-    reports.console().print(table(log))
+    console.console().print(table(log))
     if plot is not None:
         draw(log, plot)
         click.echo(f"plot: {plot}")

@@ -22,28 +22,25 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from seenn_deploy import ir
 from seenn_deploy._typing import Array
 from seenn_deploy.compiler.passes import fold_affine, fold_pool
 from seenn_deploy.errors import DataError, ModelError
-from seenn_deploy.ir.graph import Node, Population, Projection, SpikingGraph, Sum
-from seenn_deploy.ir.maps import Affine, AvgPool2d, LinearMap
 from seenn_deploy.ir.reference import apply
 
 if TYPE_CHECKING:
-    from seenn_deploy.exits import ExitRule
-    from seenn_deploy.ir.program import Program
+    pass
 
 DEFAULT_PERCENTILE = 99.9
 
 # --- ANN to SNN ----------------------------------------------------------------------------------
 
 
-def spiking(ann: SpikingGraph) -> SpikingGraph:
+def spiking(ann: ir.SpikingGraph) -> ir.SpikingGraph:
     """IF neurons for activations, each layer's scale folded into the weights behind it.
 
     Parameters
@@ -56,34 +53,36 @@ def spiking(ann: SpikingGraph) -> SpikingGraph:
     ModelError
         When a threshold is not a positive number.
     """
-    nodes = [_neuron(n) if isinstance(n, Population) else n for n in ann.order]
+    nodes = [_neuron(n) if isinstance(n, ir.Population) else n for n in ann.order]
     edges = [_scaled(ann, edge) for edge in ann.projections]
-    thresholds = {n.name: n.v_threshold for n in nodes if isinstance(n, Population)}
+    thresholds = {n.name: n.v_threshold for n in nodes if isinstance(n, ir.Population)}
     provenance = ann.provenance | {"conversion": {"thresholds": thresholds}}
-    return SpikingGraph(nodes, edges, ann.T, provenance)
+    return ir.SpikingGraph(nodes, edges, ann.T, provenance)
 
 
-def _neuron(activation: Population) -> Population:
+def _neuron(activation: ir.Population) -> ir.Population:
     v = activation.v_threshold
     if not (np.isfinite(v) and v > 0):
         raise ModelError(f"{activation.name}: threshold {v:g}; it must be a positive number")
     return replace(activation, tau=1.0, v_init=v / 2, reset="soft", comparison=">")
 
 
-def _scaled(ann: SpikingGraph, edge: Projection) -> Projection:
+def _scaled(ann: ir.SpikingGraph, edge: ir.Projection) -> ir.Projection:
     pre = ann.node(edge.pre)
-    if not isinstance(pre, Population):
+    if not isinstance(pre, ir.Population):
         return edge
-    at = next((i for i, m in enumerate(edge.maps) if not isinstance(m, Affine | AvgPool2d)), None)
-    if at is None or any(isinstance(m, Affine) for m in edge.maps[:at]):
-        per_channel = Affine(np.full(pre.shape[0], pre.v_threshold), np.zeros(pre.shape[0]))
+    at = next(
+        (i for i, m in enumerate(edge.maps) if not isinstance(m, ir.Affine | ir.AvgPool2d)), None
+    )
+    if at is None or any(isinstance(m, ir.Affine) for m in edge.maps[:at]):
+        per_channel = ir.Affine(np.full(pre.shape[0], pre.v_threshold), np.zeros(pre.shape[0]))
         return replace(edge, maps=(per_channel, *edge.maps))
     weighted = _times(edge.maps[at], pre.v_threshold)
     return replace(edge, maps=(*edge.maps[:at], weighted, *edge.maps[at + 1 :]))
 
 
-def _times(weighted: LinearMap, scale: float) -> LinearMap:
-    assert not isinstance(weighted, Affine | AvgPool2d)
+def _times(weighted: ir.LinearMap, scale: float) -> ir.LinearMap:
+    assert not isinstance(weighted, ir.Affine | ir.AvgPool2d)
     weight = np.asarray(weighted.weight.astype(np.float64) * scale)
     return replace(weighted, weight=weight)
 
@@ -92,7 +91,7 @@ def _times(weighted: LinearMap, scale: float) -> LinearMap:
 
 
 def forward(
-    ann: SpikingGraph, images: Array, levels: int | None = None
+    ann: ir.SpikingGraph, images: Array, levels: int | None = None
 ) -> Iterator[tuple[str, Array]]:
     """Run an ANN in float64, layer after layer.
 
@@ -113,18 +112,18 @@ def forward(
     values = {graph.source.name: np.asarray(images, np.float64)}
     waiting = Counter(edge.pre for edge in graph.projections)
     for node in graph.layers:
-        assert not isinstance(node, Sum)  # frontends of ANNs make none
+        assert not isinstance(node, ir.Sum)  # frontends of ANNs make none
         z = np.broadcast_to(node.bias.astype(np.float64), (len(images), *node.shape))
         for edge in graph.into(node.name):
             z = z + apply(edge.synapses, values[edge.pre])
             waiting[edge.pre] -= 1
             if not waiting[edge.pre]:  # batches of feature maps are large
                 del values[edge.pre]
-        values[node.name] = _activate(node, z, levels) if isinstance(node, Population) else z
+        values[node.name] = _activate(node, z, levels) if isinstance(node, ir.Population) else z
         yield node.name, values[node.name]
 
 
-def _activate(node: Population, z: Array, levels: int | None) -> Array:
+def _activate(node: ir.Population, z: Array, levels: int | None) -> Array:
     v = node.v_threshold
     if levels is not None:
         z = np.floor(z / v * levels + 0.5) * (v / levels)
@@ -132,8 +131,8 @@ def _activate(node: Population, z: Array, levels: int | None) -> Array:
 
 
 def with_thresholds(
-    ann: SpikingGraph, images: Array, percentile: float = DEFAULT_PERCENTILE
-) -> SpikingGraph:
+    ann: ir.SpikingGraph, images: Array, percentile: float = DEFAULT_PERCENTILE
+) -> ir.SpikingGraph:
     """Thresholds for activations that have none, from the activations that images cause.
 
     Parameters
@@ -160,7 +159,7 @@ def with_thresholds(
     found: dict[str, float] = {}
     for name, activation in forward(ann, images):
         node = ann.node(name)
-        if isinstance(node, Population) and np.isinf(node.v_threshold):
+        if isinstance(node, ir.Population) and np.isinf(node.v_threshold):
             found[name] = float(np.percentile(activation, percentile))
             if found[name] <= 0:
                 raise ModelError(
@@ -170,46 +169,10 @@ def with_thresholds(
     return ann.replace([_at_threshold(n, found) for n in ann.order])
 
 
-def _at_threshold(node: Node, found: dict[str, float]) -> Node:
-    if isinstance(node, Population) and node.name in found:
+def _at_threshold(node: ir.Node, found: dict[str, float]) -> ir.Node:
+    if isinstance(node, ir.Population) and node.name in found:
         return replace(node, v_threshold=found[node.name])
     return node
 
 
 # --- from a file to a program --------------------------------------------------------------------
-
-
-def convert(
-    model: str | Path,
-    exit_rule: ExitRule | None = None,
-    precision: str = "float32",
-    schedule: Literal["pipelined", "speculative", "gated"] = "speculative",
-    **options: Any,
-) -> Program:
-    """Convert an ANN to a spiking program.
-
-    Parameters
-    ----------
-    model : str or Path
-        A state_dict with QCFS activations (:func:`seenn_deploy.frontends.qcfs.build`), or ``.onnx``
-        (:func:`seenn_deploy.frontends.onnx.read`).
-    exit_rule, precision, schedule
-        As of :func:`seenn_deploy.compile`.
-    **options
-        Of these frontends: T, mean, std, .. and, for ONNX, calibration and percentile.
-
-    Raises
-    ------
-    ModelError
-        When the file cannot be read, or is a spiking network already.
-    """
-    from seenn_deploy.compiler.pipeline import compile
-    from seenn_deploy.frontends.import_model import import_model
-
-    graph = import_model(model, **options)
-    if "conversion" not in graph.provenance:
-        raise ModelError(
-            f"{model}: {graph.provenance.get('family')} spikes already, there is nothing to "
-            "convert; use seenn compile"
-        )
-    return compile(graph, exit_rule, precision=precision, schedule=schedule)

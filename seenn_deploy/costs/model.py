@@ -21,16 +21,13 @@ A file is JSON:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from seenn_deploy._typing import Array
-from seenn_deploy.errors import DataError
 from seenn_deploy.ir.graph import Projection, SpikingGraph, Sum, Target
 
 COUNTS = (
@@ -162,29 +159,3 @@ class CostModel:
     def energy(self, counts: Mapping[str, Array], sizes: LayerSizes) -> Array:
         """Energy of all layers in joules, float64 (...); parameters as `layer_energy`."""
         return np.asarray(self.layer_energy(counts, sizes).sum(axis=-1))
-
-
-def names() -> list[str]:
-    """The cost models that come with the package."""
-    return sorted(path.stem for path in Path(__file__).parent.glob("*.json"))
-
-
-def load(cost: str | Path) -> CostModel:
-    """A cost model by name, or from a user's own JSON file.
-
-    Raises
-    ------
-    DataError
-        When there is no such model, the file is not JSON or has keys that mean nothing, or a
-        price is missing, negative or unsourced.
-    """
-    from seenn_deploy.costs.reading import read
-
-    path = Path(__file__).parent / f"{cost}.json" if str(cost) in names() else Path(cost)
-    if not path.is_file():
-        raise DataError(f"cost model {str(cost)!r}: no such file; there are {', '.join(names())}")
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not JSON ({error}); see costs/paper.json") from None
-    return read(path, stored)

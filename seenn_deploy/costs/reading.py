@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from itertools import pairwise
 from pathlib import Path
@@ -24,7 +25,7 @@ def read(path: Path, stored: Any) -> CostModel:
     Raises
     ------
     DataError
-        See :func:`seenn_deploy.costs.model.load`.
+        See :func:`seenn_deploy.costs.reading.load`.
     """
     stored = _keys(path, "the cost model", stored, "model")
     prices = _prices(path, _object(path, "'prices'", stored["prices"]))
@@ -138,3 +139,29 @@ def _keys(path: Path, what: str, value: Any, kind: str) -> dict[str, Any]:
 def _known(path: Path, what: str, name: str, known: tuple[str, ...]) -> None:
     if name not in known:
         raise DataError(f"{path}: {what}; there are {', '.join(known)}")
+
+
+def names() -> list[str]:
+    """The cost models that come with the package."""
+    return sorted(path.stem for path in Path(__file__).parent.glob("*.json"))
+
+
+def load(cost: str | Path) -> CostModel:
+    """A cost model by name, or from a user's own JSON file.
+
+    Raises
+    ------
+    DataError
+        When there is no such model, the file is not JSON or has keys that mean nothing, or a
+        price is missing, negative or unsourced.
+    """
+    from seenn_deploy.costs.reading import read
+
+    path = Path(__file__).parent / f"{cost}.json" if str(cost) in names() else Path(cost)
+    if not path.is_file():
+        raise DataError(f"cost model {str(cost)!r}: no such file; there are {', '.join(names())}")
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not JSON ({error}); see costs/paper.json") from None
+    return read(path, stored)

@@ -22,19 +22,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from seenn_deploy import costs
 from seenn_deploy._typing import Array
-from seenn_deploy.costs import model as costs
-from seenn_deploy.errors import DataError, ProgramError
+from seenn_deploy.errors import DataError
+from seenn_deploy.ir.schedule import check, initiation_interval, latency
 
 if TYPE_CHECKING:
-    from seenn_deploy.exits import ExitRule
     from seenn_deploy.ir.program import Program
     from seenn_deploy.simulator.result import Counts, RunResult
-
-SCHEDULES = ("pipelined", "speculative", "gated")
-KNOWN_BEFORE = ("fixed", "policy")  # exit rules that fix a sample's timesteps before it starts
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,67 +79,6 @@ class ScheduleReport:
         }
 
 
-def check(schedule: str, rule: ExitRule) -> None:
-    """Raise ProgramError for a schedule that does not exist or cannot work with the exit rule."""
-    if schedule not in SCHEDULES:
-        raise ProgramError(
-            f"schedule {schedule!r} does not exist; there are {', '.join(SCHEDULES)}"
-        )
-    name = rule.to_dict()["rule"]
-    if schedule == "pipelined" and name not in KNOWN_BEFORE:
-        raise ProgramError(
-            f"a pipelined schedule must know a sample's timesteps before it starts, exit rule "
-            f"{name!r} finds them on the way; use {' or '.join(KNOWN_BEFORE)}, "
-            "or a speculative or gated schedule"
-        )
-
-
-def latency(schedule: str, exit_step: Array, depth: int) -> Array:
-    """Hardware steps from a sample's first step to its answer.
-
-    Parameters
-    ----------
-    schedule : 'pipelined', 'speculative' or 'gated'
-    exit_step : int array (N,)
-        From 1.
-    depth : int
-        Synapse stages D.
-
-    Returns
-    -------
-    int64 array (N,)
-
-    Raises
-    ------
-    ProgramError
-        For a schedule that does not exist.
-    """
-    t = np.asarray(exit_step, np.int64)
-    found = {"pipelined": t + depth, "speculative": t + depth, "gated": t * (depth + 1)}
-    if schedule not in found:
-        raise ProgramError(
-            f"schedule {schedule!r} does not exist; there are {', '.join(SCHEDULES)}"
-        )
-    return found[schedule]
-
-
-def initiation_interval(schedule: str, exit_step: Array, depth: int, T: int) -> Array:
-    """Hardware steps from one sample's start to the next one's; arguments as `latency`.
-
-    A speculative schedule goes on injecting until it knows better, but never past T.
-    """
-    if schedule == "pipelined":
-        return np.asarray(exit_step, np.int64)
-    steps = latency(schedule, exit_step, depth)
-    return np.minimum(steps, T) if schedule == "speculative" else steps
-
-
-def followed(program: Program) -> str:
-    """The schedule as it runs: with timesteps known before the start nothing is speculative."""
-    known = program.exit_rule.to_dict()["rule"] in KNOWN_BEFORE
-    return "pipelined" if known and program.schedule == "speculative" else program.schedule
-
-
 def wasted_counts(program: Program, run: RunResult) -> Counts:
     """Counts (N, L, T) of the steps that were injected before the exit was known.
 
@@ -155,14 +89,14 @@ def wasted_counts(program: Program, run: RunResult) -> Counts:
     DataError
         When the schedule is speculative and the run stopped at the exits.
     """
-    if followed(program) != "speculative":
+    if program.followed_schedule != "speculative":
         return run.counts.between(run.exit_step, run.exit_step)
     if not run.full_trace:
         raise DataError(
             "a speculative schedule's wasted work lies behind the exits; simulate with "
             "full_trace=True (--full-trace)"
         )
-    injected = initiation_interval("speculative", run.exit_step, depth(program), program.T)
+    injected = initiation_interval("speculative", run.exit_step, program.depth, program.T)
     return run.counts.between(run.exit_step, injected)
 
 
@@ -184,7 +118,7 @@ def work(program: Program, run: RunResult) -> ScheduleReport:
         When the run lacks the counts behind the exits that a speculative schedule needs.
     """
     check(program.schedule, program.exit_rule)
-    stages, schedule = depth(program), followed(program)
+    stages, schedule = program.depth, program.followed_schedule
     wasted, useful = wasted_counts(program, run), run.charged
     return ScheduleReport(
         program.schedule,
@@ -198,14 +132,9 @@ def work(program: Program, run: RunResult) -> ScheduleReport:
     )
 
 
-def depth(program: Program) -> int:
-    """Synapse stages from the source to the logits."""
-    return program.graph.depth[program.graph.readout.name]
-
-
 def summary(program: Program, run: RunResult, cost: str | Path = "paper") -> dict[str, Any]:
     """A schedule's figures for a report; wasted work is None where the run cannot tell it."""
-    stages, schedule = depth(program), followed(program)
+    stages, schedule = program.depth, program.followed_schedule
     interval = initiation_interval(schedule, run.exit_step, stages, program.T)
     found = {
         "schedule": program.schedule,

@@ -27,7 +27,15 @@ class ExitRule(ABC):
     parameter: ClassVar[str] = ""
     """The one number that a sweep turns, where the score does not depend on it."""
 
+    known_before: ClassVar[bool] = False
+    """Does the rule fix a sample's timesteps before the network starts?"""
+
     program: str = field(default="", kw_only=True)
+
+    @property
+    def name(self) -> str:
+        """The rule's name, which is that of its file."""
+        return type(self).__name__.lower()
 
     @abstractmethod
     def score(self, z: NDArray[Any], t: NDArray[Any]) -> NDArray[np.float64]:
@@ -83,7 +91,7 @@ class ExitRule(ABC):
         """The rule as JSON values; ``exits.from_dict`` reads it back. Infinity becomes None."""
         stored = {k: _to_json(v) for k, v in asdict(self).items() if k != "program"}
         calibrated = {"program": self.program} if self.program else {}
-        return {"rule": type(self).__name__.lower(), **stored, **calibrated}
+        return {"rule": self.name, **stored, **calibrated}
 
 
 def rule_of(module: ModuleType) -> type[ExitRule]:

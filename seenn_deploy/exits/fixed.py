@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ from .base import ExitRule
 @dataclass(frozen=True)
 class Fixed(ExitRule):
     """Stop at t = T, never before."""
+
+    known_before: ClassVar[bool] = True
 
     def score(self, z: NDArray[Any], t: NDArray[Any]) -> NDArray[np.float64]:
         return np.zeros(np.shape(z)[:-1])

@@ -13,14 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seenn_deploy.exits.policy_network.forward import METADATA
-
 from .base import ExitRule
+from .policy_network.forward import METADATA
 
 FILE = "policy.onnx"  # its name in a program's folder
 Layers = tuple[tuple[int, int, int], ...]
@@ -49,6 +48,8 @@ class Policy(ExitRule):
     ValueError
         When the file is missing or no policy network, or its choices do not lie in 1..T.
     """
+
+    known_before: ClassVar[bool] = True
 
     onnx: str | Path = ""
     choices: tuple[int, ...] = ()
@@ -105,7 +106,7 @@ def _described(path: Path) -> dict[str, Any]:
     if METADATA in about:
         stored = _written(path, about[METADATA])
     else:
-        from seenn_deploy.exits.policy_network.reading import (
+        from .policy_network.reading import (
             describe,  # needs onnx; nothing is read inside the bundle
         )
 

@@ -8,16 +8,15 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from seenn_deploy import ir
 from seenn_deploy._typing import Shape
 from seenn_deploy.errors import ModelError
 from seenn_deploy.fidelity import LossReport
 from seenn_deploy.io.images.normalization import Normalization
 from seenn_deploy.io.state_dict import Tensors
-from seenn_deploy.ir.graph import Node, Population, Projection, Readout, Source, SpikingGraph, Sum
-from seenn_deploy.ir.maps import Affine, Dense, Identity, LinearMap
 from seenn_deploy.ir.text import layer_text
 
-Input: TypeAlias = tuple[str, tuple[LinearMap, ...]]
+Input: TypeAlias = tuple[str, tuple[ir.LinearMap, ...]]
 
 
 class Net:
@@ -30,12 +29,12 @@ class Net:
         What every population is, but for name and shape.
     """
 
-    def __init__(self, source: Source, neuron: Population) -> None:
+    def __init__(self, source: ir.Source, neuron: ir.Population) -> None:
         self.source, self.neuron = source, neuron
-        self.nodes: list[Node] = [source]
-        self.projections: list[Projection] = []
+        self.nodes: list[ir.Node] = [source]
+        self.projections: list[ir.Projection] = []
 
-    def shape(self, name: str, maps: tuple[LinearMap, ...] = ()) -> Shape:
+    def shape(self, name: str, maps: tuple[ir.LinearMap, ...] = ()) -> Shape:
         """Shape of a node, seen through linear maps."""
         shape = next(n.shape for n in self.nodes if n.name == name)
         for step in maps:
@@ -46,25 +45,37 @@ class Net:
         """Add a population fed by (source name, linear maps) pairs; `neuron` changes its kind."""
         shape = self.shape(*inputs[0])
         self.nodes.append(replace(self.neuron, name=name, shape=shape, **neuron))
-        self.projections += [Projection(pre, name, maps) for pre, maps in inputs]
+        self.projections += [ir.Projection(pre, name, maps) for pre, maps in inputs]
         return name
 
     def add(self, name: str, *sources: str) -> str:
         """Add a sum of the spikes of populations or other sums, all of one shape."""
-        self.nodes.append(Sum(name, self.shape(sources[0])))
-        self.projections += [Projection(pre, name, (Identity(),)) for pre in sources]
+        self.nodes.append(ir.Sum(name, self.shape(sources[0])))
+        self.projections += [ir.Projection(pre, name, (ir.Identity(),)) for pre in sources]
         return name
 
     def read_out(self, name: str, *inputs: Input) -> None:
         """Add the readout, fed by (source name, linear maps) pairs."""
-        self.nodes.append(Readout(name, self.shape(*inputs[0])))
-        self.projections += [Projection(pre, name, maps) for pre, maps in inputs]
+        self.nodes.append(ir.Readout(name, self.shape(*inputs[0])))
+        self.projections += [ir.Projection(pre, name, maps) for pre, maps in inputs]
 
 
-def linear(tensors: Tensors, name: str, features: int | None) -> Dense:
+def linear(tensors: Tensors, name: str, features: int | None) -> ir.Dense:
     """The tensors of an ``nn.Linear``; None takes any number of features."""
     weight = tensors.take(f"{name}.weight", (None, features))
-    return Dense(weight, tensors.take(f"{name}.bias", (len(weight),)))
+    return ir.Dense(weight, tensors.take(f"{name}.bias", (len(weight),)))
+
+
+def take_batch_norm(tensors: Tensors, prefix: str, channels: int) -> ir.Affine:
+    """The batch norm stored under `prefix`, with running statistics."""
+    gamma, beta, mean, var = (
+        tensors.take(f"{prefix}.{part}", (channels,))
+        for part in ("weight", "bias", "running_mean", "running_var")
+    )
+    tensors.ignore(f"{prefix}.num_batches_tracked")
+    if np.any(var < 0):
+        raise ModelError(f"{tensors.path}: '{prefix}.running_var' is negative ({var.min():g})")
+    return ir.batch_norm(gamma, beta, mean, var)
 
 
 def count(tensors: Tensors, pattern: str, start: int = 0) -> int:
@@ -137,7 +148,7 @@ def normalize_input(
             raise ModelError(f"{name} = {values.tolist()}: must be finite")
     if scale.min() <= 0:
         raise ModelError(f"std = {scale.tolist()}: must be positive")
-    affine = Affine(1 / scale, -shift / scale)
+    affine = ir.Affine(1 / scale, -shift / scale)
     net.projections = [
         replace(e, maps=(affine, *e.maps)) if e.pre == net.source.name else e
         for e in net.projections
@@ -146,8 +157,8 @@ def normalize_input(
 
 
 def reported(
-    graph: SpikingGraph, changed: Mapping[str, tuple[str, str]] | None = None
-) -> SpikingGraph:
+    graph: ir.SpikingGraph, changed: Mapping[str, tuple[str, str]] | None = None
+) -> ir.SpikingGraph:
     """`graph` with its loss report in the provenance: a line a layer, and what was assumed.
 
     Parameters
@@ -167,7 +178,7 @@ def reported(
         else:
             report.faithful(node.name, layer_text(graph, node))
     provenance = graph.provenance | {"report": report.to_dict()}
-    return SpikingGraph(graph.order, graph.projections, graph.T, provenance)
+    return ir.SpikingGraph(graph.order, graph.projections, graph.T, provenance)
 
 
 def conversion_error(T: int) -> str:

@@ -1,15 +1,4 @@
-"""Ways in: each file turns one kind of source into a float :class:`SpikingGraph`.
-
-A frontend module is found by its file name and imported when a file is opened. It has
-
-- ``SUFFIXES`` and ``read(path, **options) -> SpikingGraph``; and
-- if it reads state_dicts, whose suffix says nothing about the network: ``NETWORKS``, the networks
-  it knows in words, ``accepts(tensors) -> bool``, and ``build(tensors, **options)``, which
-  `read` calls.
-
-Live torch modules come in through ``torch.read(module, example_input, **options)``. A frontend
-keeps its :class:`LossReport` as ``graph.provenance["report"]``.
-"""
+"""The way in: which frontend reads a source, and whether it knows the options given."""
 
 from __future__ import annotations
 
@@ -53,7 +42,8 @@ def import_model(
         Refuse what can only be approximated.
     **options
         What the source cannot say; see the frontend, e.g.
-        :func:`seenn_deploy.frontends.seenn.build` or :func:`seenn_deploy.frontends.torch.read.read`.
+        :func:`seenn_deploy.frontends.seenn.build` or
+        :func:`seenn_deploy.frontends.torch.read.read`.
 
     Raises
     ------

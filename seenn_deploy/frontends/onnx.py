@@ -5,7 +5,7 @@ Conv, Gemm, MatMul             synapses; two-dimensional convolutions, symmetric
 BatchNormalization             folded, exactly
 Add, Sub, Mul, Div             of one constant a channel: folded, as input normalisation is
 Add                            of two branches: both feed the next neuron
-Relu                           threshold from calibration images (`seenn_deploy.compiler.conversion`)
+Relu                           threshold from calibration images (``compiler.conversion``)
 Clip                           from 0 to a maximum, which is the threshold
 AveragePool                    windows that do not overlap, without padding
 GlobalAveragePool, ReduceMean  over height and width
@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from seenn_deploy import ir
 from seenn_deploy._typing import Array, Shape
 from seenn_deploy.compiler.conversion import DEFAULT_PERCENTILE, spiking, with_thresholds
 from seenn_deploy.errors import ModelError
@@ -36,8 +37,6 @@ from seenn_deploy.frontends.base import Input, Net, conversion_error, normalize_
 from seenn_deploy.io.images.image_set import from_array, open_images
 from seenn_deploy.io.images.spec import ANY_VALUE, PIXELS
 from seenn_deploy.io.onnx import OnnxModel, OnnxNode, read_onnx
-from seenn_deploy.ir.graph import Population, Source, SpikingGraph
-from seenn_deploy.ir.maps import Affine, AvgPool2d, Conv2d, Dense, Identity, LinearMap, batch_norm
 
 SUFFIXES = (".onnx",)
 MOST_IMAGES = 128  # enough for a percentile over all neurons of a layer
@@ -50,7 +49,7 @@ def read(
     percentile: float = DEFAULT_PERCENTILE,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-) -> SpikingGraph:
+) -> ir.SpikingGraph:
     """The converted graph of an ANN.
 
     Parameters
@@ -75,7 +74,7 @@ def read(
         When the calibration images do not fit.
     """
     ann = read_ann(path, T, mean, std)
-    loose = [n.name for n in ann.order if isinstance(n, Population) and np.isinf(n.v_threshold)]
+    loose = [n.name for n in ann.order if isinstance(n, ir.Population) and np.isinf(n.v_threshold)]
     if loose and calibration is None:
         raise ModelError(
             f"{path}: Relu {loose[0]!r} has no threshold; give calibration images, some of the "
@@ -85,7 +84,7 @@ def read(
         ann = with_thresholds(ann, _images(ann, calibration), percentile)
     graph = spiking(ann)
     return reported(graph, {n.name: _change(n, loose, percentile, T) for n in graph.layers
-                            if isinstance(n, Population)})  # fmt: skip
+                            if isinstance(n, ir.Population)})  # fmt: skip
 
 
 def read_ann(
@@ -93,7 +92,7 @@ def read_ann(
     T: int = 16,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-) -> SpikingGraph:
+) -> ir.SpikingGraph:
     """The ANN itself, populations standing for activations; parameters as :func:`read`."""
     model = read_onnx(path)
     try:
@@ -109,10 +108,10 @@ def read_ann(
         "family": "ONNX",
         "assumed": {"T": T, "input_shape": list(net.source.shape), **used},
     }
-    return SpikingGraph(net.nodes, net.projections, T, provenance)
+    return ir.SpikingGraph(net.nodes, net.projections, T, provenance)
 
 
-def _change(node: Population, loose: list[str], percentile: float, T: int) -> tuple[str, str]:
+def _change(node: ir.Population, loose: list[str], percentile: float, T: int) -> tuple[str, str]:
     """What stands for an activation, and how far off it is."""
     if node.name not in loose:
         return "Clip: an integrate-and-fire neuron", conversion_error(T)
@@ -120,7 +119,7 @@ def _change(node: Population, loose: list[str], percentile: float, T: int) -> tu
     return "Relu: an integrate-and-fire neuron", clipped + conversion_error(T)
 
 
-def _images(ann: SpikingGraph, given: Any) -> Array:
+def _images(ann: ir.SpikingGraph, given: Any) -> Array:
     limits = ANY_VALUE if ann.provenance["assumed"]["mean"] is None else PIXELS
     opened = open_images if isinstance(given, str | Path) else from_array
     images = opened(given, shape=ann.source.shape, input_range=limits, limit=MOST_IMAGES)
@@ -157,7 +156,7 @@ class _Lowering:
 
     def __init__(self, model: OnnxModel) -> None:
         self.constants = model.constants
-        self.net = Net(Source("input", model.input_shape), Population("", ()))
+        self.net = Net(ir.Source("input", model.input_shape), ir.Population("", ()))
         self.values = {model.input: _Value((("input", ()),), model.input_shape)}
         for node in model.nodes:
             self._lower(node)
@@ -177,7 +176,7 @@ class _Lowering:
         value = self.values.get(name)
         if value is None:
             raise ModelError(f"output {name!r} is no result of a node")
-        if not all(any(isinstance(m, Dense) for m in maps) for _, maps in value.terms):
+        if not all(any(isinstance(m, ir.Dense) for m in maps) for _, maps in value.terms):
             raise ModelError(
                 f"output {name!r} must come from Gemm or MatMul: logits of a classifier"
             )
@@ -212,16 +211,20 @@ class _Lowering:
         return found
 
 
-def _apply(net: _Lowering, node: OnnxNode, step: LinearMap, value: _Value | None = None) -> _Value:
+def _apply(
+    net: _Lowering, node: OnnxNode, step: ir.LinearMap, value: _Value | None = None
+) -> _Value:
     """One more linear map behind every term of the first input; only one term gets its bias."""
     value = value or net.value(node)
     for pre, maps in value.terms:
-        before = [m for m in maps if not isinstance(m, Affine)]
-        if isinstance(step, AvgPool2d) and before:
+        before = [m for m in maps if not isinstance(m, ir.Affine)]
+        if isinstance(step, ir.AvgPool2d) and before:
             raise node.error("a pool must follow an activation; move it behind the Relu")
-        if isinstance(step, Conv2d | Dense) and any(not isinstance(m, AvgPool2d) for m in before):
+        if isinstance(step, ir.Conv2d | ir.Dense) and any(
+            not isinstance(m, ir.AvgPool2d) for m in before
+        ):
             raise node.error("no activation between it and the layer before; merge the two layers")
-        if isinstance(step, Affine) and len(step.scale) != net.net.shape(pre, maps)[0]:
+        if isinstance(step, ir.Affine) and len(step.scale) != net.net.shape(pre, maps)[0]:
             raise node.error(
                 "one number a feature behind flattening; it needs one a channel before"
             )
@@ -230,10 +233,10 @@ def _apply(net: _Lowering, node: OnnxNode, step: LinearMap, value: _Value | None
     return _Value(tuple(terms), step.out_shape(value.shape))
 
 
-def _unbiased(step: LinearMap) -> LinearMap:
-    if isinstance(step, Affine):
-        return Affine(step.scale, np.zeros_like(step.shift))
-    return replace(step, bias=None) if isinstance(step, Conv2d | Dense) else step
+def _unbiased(step: ir.LinearMap) -> ir.LinearMap:
+    if isinstance(step, ir.Affine):
+        return ir.Affine(step.scale, np.zeros_like(step.shift))
+    return replace(step, bias=None) if isinstance(step, ir.Conv2d | ir.Dense) else step
 
 
 # --- operators -----------------------------------------------------------------------------------
@@ -246,7 +249,7 @@ def _conv(net: _Lowering, node: OnnxNode) -> _Value:
     stride = tuple(node.attribute("strides", [1, 1]))
     dilation = tuple(node.attribute("dilations", [1, 1]))
     padding = _padding(node, weight.shape[2:], stride, dilation)
-    conv = Conv2d(
+    conv = ir.Conv2d(
         weight, stride, padding, dilation, node.attribute("group", 1), net.constant(node, 2)
     )
     return _apply(net, node, conv)
@@ -275,7 +278,7 @@ def _batch_norm(net: _Lowering, node: OnnxNode) -> _Value:
     if np.any(var < 0):
         raise node.error(f"the variance is negative ({var.min():g})")
     epsilon = node.attribute("epsilon", 1e-5)
-    return _apply(net, node, batch_norm(gamma, beta, mean, var, epsilon))
+    return _apply(net, node, ir.batch_norm(gamma, beta, mean, var, epsilon))
 
 
 def _relu(net: _Lowering, node: OnnxNode) -> _Value:
@@ -299,7 +302,7 @@ def _activation(net: _Lowering, node: OnnxNode, threshold: float) -> _Value:
     name = node.name.strip("/")
     if any(name == n.name for n in net.net.nodes):
         name = f"{name}:{node.outputs[0]}"
-    net.net.spike(name, *((pre, maps or (Identity(),)) for pre, maps in value.terms),
+    net.net.spike(name, *((pre, maps or (ir.Identity(),)) for pre, maps in value.terms),
                   v_threshold=threshold)  # fmt: skip
     return _Value(((name, ()),), value.shape)
 
@@ -316,7 +319,7 @@ def _average_pool(net: _Lowering, node: OnnxNode) -> _Value:
     whole = all(n % k == 0 for n, k in zip(value.shape[1:], kernel, strict=True))
     if node.attribute("ceil_mode", 0) and not whole:
         raise node.error("ceil_mode with partial windows is not supported")
-    return _apply(net, node, AvgPool2d((kernel[0], kernel[1])))
+    return _apply(net, node, ir.AvgPool2d((kernel[0], kernel[1])))
 
 
 def _global_average_pool(net: _Lowering, node: OnnxNode) -> _Value:
@@ -334,10 +337,10 @@ def _reduce_mean(net: _Lowering, node: OnnxNode) -> _Value:
     return pooled if node.attribute("keepdims", 1) else replace(pooled, shape=value.shape[:1])
 
 
-def _whole(node: OnnxNode, value: _Value) -> AvgPool2d:
+def _whole(node: OnnxNode, value: _Value) -> ir.AvgPool2d:
     if len(value.shape) != 3:
         raise node.error(f"needs (C, H, W), finds {value.shape}")
-    return AvgPool2d((value.shape[1], value.shape[2]))
+    return ir.AvgPool2d((value.shape[1], value.shape[2]))
 
 
 def _add(net: _Lowering, node: OnnxNode) -> _Value:
@@ -358,16 +361,16 @@ def _with_constant(net: _Lowering, node: OnnxNode) -> _Value:
     c = _per_channel(node, net.weight(node, at), value.shape)
     one, nothing = np.ones_like(c), np.zeros_like(c)
     if node.op == "Add":
-        return _apply(net, node, Affine(one, c), value)
+        return _apply(net, node, ir.Affine(one, c), value)
     if node.op == "Sub":
-        return _apply(net, node, Affine(one, -c) if at == 1 else Affine(-one, c), value)
+        return _apply(net, node, ir.Affine(one, -c) if at == 1 else ir.Affine(-one, c), value)
     if node.op == "Mul":
-        return _apply(net, node, Affine(c, nothing), value)
+        return _apply(net, node, ir.Affine(c, nothing), value)
     if at == 0:
         raise node.error("divides by what depends on the image")
     if np.any(c == 0):
         raise node.error("divides by 0")
-    return _apply(net, node, Affine(1 / c, nothing), value)
+    return _apply(net, node, ir.Affine(1 / c, nothing), value)
 
 
 def _per_channel(node: OnnxNode, constant: Array, shape: Shape) -> Array:
@@ -389,17 +392,17 @@ def _gemm(net: _Lowering, node: OnnxNode) -> _Value:
     bias = net.constant(node, 2)
     if bias is not None:
         bias = np.broadcast_to(bias.ravel() * node.attribute("beta", 1.0), len(weight))
-    return _dense(net, node, Dense(np.ascontiguousarray(weight), bias))
+    return _dense(net, node, ir.Dense(np.ascontiguousarray(weight), bias))
 
 
 def _matmul(net: _Lowering, node: OnnxNode) -> _Value:
     weight = net.weight(node, 1)
     if weight.ndim != 2:
         raise node.error(f"multiplies by shape {weight.shape}; a matrix is expected")
-    return _dense(net, node, Dense(np.ascontiguousarray(weight.T)))
+    return _dense(net, node, ir.Dense(np.ascontiguousarray(weight.T)))
 
 
-def _dense(net: _Lowering, node: OnnxNode, dense: Dense) -> _Value:
+def _dense(net: _Lowering, node: OnnxNode, dense: ir.Dense) -> _Value:
     shape = net.value(node).shape
     if len(shape) != 1:
         raise node.error(f"needs one dimension a sample, finds {shape}; flatten before")

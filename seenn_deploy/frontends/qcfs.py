@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from seenn_deploy import ir
 from seenn_deploy.compiler.conversion import spiking
 from seenn_deploy.errors import ModelError
 from seenn_deploy.frontends.base import (
@@ -24,18 +25,17 @@ from seenn_deploy.frontends.base import (
     linear,
     normalize_input,
     reported,
+    take_batch_norm,
 )
 from seenn_deploy.io.images.normalization import default_normalization
 from seenn_deploy.io.state_dict import Tensors, read_state_dict
-from seenn_deploy.ir.graph import Population, Source, SpikingGraph
-from seenn_deploy.ir.maps import AvgPool2d, Conv2d, Identity, LinearMap
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
 NETWORKS = "SEENN's converted (QCFS) ResNet or VGG"
 _STEM, _VGG = "conv1.0.weight", "layer1.0.weight"
 
 
-def read(path: Path, **options: Any) -> SpikingGraph:
+def read(path: Path, **options: Any) -> ir.SpikingGraph:
     """:func:`build` for a file."""
     return build(Tensors(path, read_state_dict(path)), **options)
 
@@ -54,7 +54,7 @@ def build(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     normalize: bool = True,
-) -> SpikingGraph:
+) -> ir.SpikingGraph:
     """The converted graph of a state_dict that SEENN's conversion code trained.
 
     Parameters
@@ -77,7 +77,7 @@ def build(
     """
     graph = spiking(build_ann(tensors, T, input_size, mean, std, normalize))
     change = "QCFS activation: an integrate-and-fire neuron", conversion_error(T)
-    activations = [n.name for n in graph.layers if isinstance(n, Population)]
+    activations = [n.name for n in graph.layers if isinstance(n, ir.Population)]
     return reported(graph, dict.fromkeys(activations, change))
 
 
@@ -88,7 +88,7 @@ def build_ann(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     normalize: bool = True,
-) -> SpikingGraph:
+) -> ir.SpikingGraph:
     """The ANN itself, populations standing for activations; parameters as :func:`build`."""
     if not accepts(tensors):
         raise tensors.unknown(NETWORKS)
@@ -106,7 +106,7 @@ def build_ann(
         "family": family,
         "assumed": {"T": T, "input_shape": list(net.source.shape), **used},
     }
-    return SpikingGraph(net.nodes, net.projections, T, provenance)
+    return ir.SpikingGraph(net.nodes, net.projections, T, provenance)
 
 
 def _resnet(tensors: Tensors, size: tuple[int, int]) -> Net:
@@ -119,7 +119,7 @@ def _resnet(tensors: Tensors, size: tuple[int, int]) -> Net:
             stride = 2 if stage > 2 and block == 0 else 1
             last = _block(tensors, net, f"conv{stage}_x.{block}", last, stride)
     channels, *area = net.shape(last)
-    pool = AvgPool2d((area[0], area[1]))
+    pool = ir.AvgPool2d((area[0], area[1]))
     net.read_out("fc", (last, (pool, linear(tensors, "fc", channels))))
     return net
 
@@ -141,7 +141,7 @@ def _block(tensors: Tensors, net: Net, name: str, last: str, stride: int) -> str
         left, channels = (1 if wide else left), net.shape(inner, maps)[0]
         if i != convolutions[-1]:
             inner = _activation(tensors, net, f"{main}.{i + 2}", (inner, maps))
-    shortcut: tuple[LinearMap, ...] = (Identity(),)
+    shortcut: tuple[ir.LinearMap, ...] = (ir.Identity(),)
     if f"{name}.shortcut.0.weight" in tensors:
         shortcut = _conv_and_norm(tensors, f"{name}.shortcut.0", f"{name}.shortcut.1", c_in, stride)
     return _activation(tensors, net, f"{name}.relu", (inner, maps), (last, shortcut))
@@ -150,7 +150,7 @@ def _block(tensors: Tensors, net: Net, name: str, last: str, stride: int) -> str
 def _vgg(tensors: Tensors, size: tuple[int, int]) -> Net:
     """Stages ``layer1``, ``layer2``, ..: convolutions (four indices each) and an average pool."""
     net, last = _net(tensors, _VGG, size), "input"
-    pool: tuple[LinearMap, ...] = ()
+    pool: tuple[ir.LinearMap, ...] = ()
     for stage in range(1, 1 + count(tensors, "layer{}.0.weight", 1)):
         index = 0
         while f"layer{stage}.{index}.weight" in tensors:
@@ -158,7 +158,7 @@ def _vgg(tensors: Tensors, size: tuple[int, int]) -> Net:
             maps = _conv_and_norm(tensors, name, norm, net.shape(last, pool)[0], 1, bias=True)
             last = _activation(tensors, net, f"layer{stage}.{index + 2}", (last, (*pool, *maps)))
             pool, index = (), index + 4
-        pool = (AvgPool2d((2, 2)),)
+        pool = (ir.AvgPool2d((2, 2)),)
     for at in (1, 4):
         features = int(np.prod(net.shape(last, pool)))
         maps = (*pool, linear(tensors, f"classifier.{at}", features))
@@ -169,12 +169,12 @@ def _vgg(tensors: Tensors, size: tuple[int, int]) -> Net:
 
 def _net(tensors: Tensors, first: str, size: tuple[int, int]) -> Net:
     channels = tensors.take(first, (None, None, None, None)).shape[1]
-    return Net(Source("input", (channels, *size)), Population("", ()))
+    return Net(ir.Source("input", (channels, *size)), ir.Population("", ()))
 
 
 def _conv_and_norm(
     tensors: Tensors, name: str, norm: str, c_in: int, stride: int, bias: bool = False
-) -> tuple[LinearMap, ...]:
+) -> tuple[ir.LinearMap, ...]:
     weight = tensors.take(f"{name}.weight", (None, c_in, None, None))
     c_out, _, *kernel = weight.shape
     if tuple(kernel) not in ((1, 1), (3, 3)):
@@ -183,12 +183,12 @@ def _conv_and_norm(
         )
     pad = kernel[0] // 2
     added = tensors.take(f"{name}.bias", (c_out,)) if bias else None
-    conv = Conv2d(weight, (stride, stride), (pad, pad), bias=added)
-    return conv, tensors.take_batch_norm(norm, c_out)
+    conv = ir.Conv2d(weight, (stride, stride), (pad, pad), bias=added)
+    return conv, take_batch_norm(tensors, norm, c_out)
 
 
 def _activation(
-    tensors: Tensors, net: Net, name: str, *inputs: tuple[str, tuple[LinearMap, ...]]
+    tensors: Tensors, net: Net, name: str, *inputs: tuple[str, tuple[ir.LinearMap, ...]]
 ) -> str:
     """QCFS with its learned threshold."""
     up = float(tensors.take(f"{name}.up", (1,))[0])

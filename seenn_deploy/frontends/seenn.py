@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from seenn_deploy import ir
 from seenn_deploy.errors import ModelError
 from seenn_deploy.frontends.base import (
     Net,
@@ -24,11 +25,10 @@ from seenn_deploy.frontends.base import (
     linear,
     normalize_input,
     reported,
+    take_batch_norm,
 )
 from seenn_deploy.io.images.normalization import CIFAR10
 from seenn_deploy.io.state_dict import Tensors, read_state_dict
-from seenn_deploy.ir.graph import Population, Source, SpikingGraph
-from seenn_deploy.ir.maps import Affine, AvgPool2d, Conv2d, Identity, LinearMap
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
 NETWORKS = "SEENN's ResNet, SEW-ResNet, VGG or VGGSNN"
@@ -36,7 +36,7 @@ VGGSNN_LAYERS = (0, 1, 3, 4, 6, 7, 9, 10)  # the gaps are average pools, one mor
 WOAP_LAYERS = tuple(range(8))  # every second convolution has stride 2
 
 
-def read(path: Path, **options: Any) -> SpikingGraph:
+def read(path: Path, **options: Any) -> ir.SpikingGraph:
     """:func:`build` for a file."""
     return build(Tensors(path, read_state_dict(path)), **options)
 
@@ -59,7 +59,7 @@ def build(
     coding: Literal["direct", "events"] | None = None,
     step_us: float = 0.0,
     counts_events: bool = False,
-) -> SpikingGraph:
+) -> ir.SpikingGraph:
     """The graph of a state_dict that SEENN's training script saved.
 
     Parameters
@@ -96,7 +96,7 @@ def build(
     builder, family = found
     _check_options(tau, v_threshold, comparison, coding)
     size = (input_size, input_size) if isinstance(input_size, int) else input_size
-    neuron = Population("", (), tau, v_threshold, comparison=comparison)
+    neuron = ir.Population("", (), tau, v_threshold, comparison=comparison)
     net = builder(tensors, neuron, size, coding)
     tensors.check_all_used(family)
     used = normalize_input(net, mean, std, normalize, CIFAR10)
@@ -116,7 +116,7 @@ def build(
         },
     }
     _check_size(tensors, net)
-    return reported(SpikingGraph(net.nodes, net.projections, T, provenance))
+    return reported(ir.SpikingGraph(net.nodes, net.projections, T, provenance))
 
 
 def _check_options(tau: float, v_threshold: float, comparison: str, coding: str | None) -> None:
@@ -133,7 +133,7 @@ def _check_options(tau: float, v_threshold: float, comparison: str, coding: str 
 def _check_size(tensors: Tensors, net: Net) -> None:
     """Refuse an input size for which some layer does not fit the one before."""
     try:
-        SpikingGraph(net.nodes, net.projections, T=1)
+        ir.SpikingGraph(net.nodes, net.projections, T=1)
     except ModelError as error:
         height, width = net.source.shape[1:]
         raise ModelError(
@@ -155,19 +155,25 @@ def _family(tensors: Tensors) -> tuple[Any, str] | None:
 
 
 def _resnet(
-    kind: _Blocks, tensors: Tensors, neuron: Population, size: tuple[int, int] | None, coding: Any
+    kind: _Blocks,
+    tensors: Tensors,
+    neuron: ir.Population,
+    size: tuple[int, int] | None,
+    coding: Any,
 ) -> Net:
     """Stem, stages ``layer1``, ``layer2``, .. (all but the first halve the image), classifier."""
     weight = tensors.take("conv1.weight", (None, None, 3, 3))
-    net = Net(Source("input", (weight.shape[1], *(size or (32, 32))), coding or "direct"), neuron)
-    stem = Conv2d(weight, padding=(1, 1))
+    net = Net(
+        ir.Source("input", (weight.shape[1], *(size or (32, 32))), coding or "direct"), neuron
+    )
+    stem = ir.Conv2d(weight, padding=(1, 1))
     last = net.spike("spike", ("input", (stem, _td_batch_norm(tensors, "bn", len(weight)))))
     for stage in range(1, 1 + count(tensors, f"layer{{}}.0.{kind.first}.weight", 1)):
         for block in range(count(tensors, f"layer{stage}.{{}}.{kind.first}.weight")):
             stride = 2 if block == 0 and stage > 1 else 1
             last = kind.build(tensors, net, f"layer{stage}.{block}", last, stride)
     channels, *area = net.shape(last)
-    pool = AvgPool2d((area[0], area[1]))
+    pool = ir.AvgPool2d((area[0], area[1]))
     net.read_out("fc1", (last, (pool, linear(tensors, "fc1.module", channels))))
     return net
 
@@ -178,17 +184,17 @@ def _basic_block(tensors: Tensors, net: Net, name: str, last: str, stride: int) 
     first = tensors.take(f"{name}.conv1.module.weight", (None, c_in, 3, 3))
     c_out = len(first)
     second = tensors.take(f"{name}.conv2.module.weight", (c_out, c_out, 3, 3))
-    conv1 = Conv2d(first, stride=(stride, stride), padding=(1, 1))
+    conv1 = ir.Conv2d(first, stride=(stride, stride), padding=(1, 1))
     inner = net.spike(
         f"{name}.spike1", (last, (conv1, _td_batch_norm(tensors, f"{name}.bn1", c_out)))
     )
-    shortcut: tuple[LinearMap, ...] = (Identity(),)
+    shortcut: tuple[ir.LinearMap, ...] = (ir.Identity(),)
     if stride != 1 or c_in != c_out:
-        pool = (AvgPool2d((stride, stride)),) if stride > 1 else ()
+        pool = (ir.AvgPool2d((stride, stride)),) if stride > 1 else ()
         weight = tensors.take(f"{name}.downsample.1.module.weight", (c_out, c_in, 1, 1))
         norm = _td_batch_norm(tensors, f"{name}.downsample.2", c_out)
-        shortcut = (*pool, Conv2d(weight), norm)
-    main = Conv2d(second, padding=(1, 1)), _td_batch_norm(tensors, f"{name}.bn2", c_out)
+        shortcut = (*pool, ir.Conv2d(weight), norm)
+    main = ir.Conv2d(second, padding=(1, 1)), _td_batch_norm(tensors, f"{name}.bn2", c_out)
     return net.spike(f"{name}.spike2", (inner, main), (last, shortcut))
 
 
@@ -208,12 +214,12 @@ def _sew_block(tensors: Tensors, net: Net, name: str, last: str, stride: int) ->
 
 def _conv_norm(
     tensors: Tensors, name: str, c_in: int, kernel: int, stride: int
-) -> tuple[LinearMap, ...]:
+) -> tuple[ir.LinearMap, ...]:
     """``name.0`` and ``name.1``: a convolution without bias, and its batch norm."""
     weight = tensors.take(f"{name}.0.weight", (None, c_in, kernel, kernel))
     pad = kernel // 2
-    conv = Conv2d(weight, stride=(stride, stride), padding=(pad, pad))
-    return conv, tensors.take_batch_norm(f"{name}.1", len(weight))
+    conv = ir.Conv2d(weight, stride=(stride, stride), padding=(pad, pad))
+    return conv, take_batch_norm(tensors, f"{name}.1", len(weight))
 
 
 @dataclass(frozen=True)
@@ -228,17 +234,17 @@ _BASIC = _Blocks("conv1.module", _basic_block)
 _SEW = _Blocks("main.0.module.0", _sew_block)
 
 
-def _vgg(tensors: Tensors, neuron: Population, size: tuple[int, int] | None, coding: Any) -> Net:
+def _vgg(tensors: Tensors, neuron: ir.Population, size: tuple[int, int] | None, coding: Any) -> Net:
     """Convolutions with bias, optional batch norm, LIF; average pools where an index is free."""
     c_in = tensors.take("features.0.module.weight", (None, None, 3, 3)).shape[1]
-    net = Net(Source("input", (c_in, *(size or (32, 32))), coding or "direct"), neuron)
+    net = Net(ir.Source("input", (c_in, *(size or (32, 32))), coding or "direct"), neuron)
     last, index = "input", 0
-    pool: tuple[LinearMap, ...] = ()
+    pool: tuple[ir.LinearMap, ...] = ()
     while f"features.{index}.module.weight" in tensors:
         weight = tensors.take(f"features.{index}.module.weight", (None, c_in, 3, 3))
         c_in = len(weight)
         bias = tensors.take(f"features.{index}.module.bias", (c_in,))
-        maps: tuple[LinearMap, ...] = (*pool, Conv2d(weight, padding=(1, 1), bias=bias))
+        maps: tuple[ir.LinearMap, ...] = (*pool, ir.Conv2d(weight, padding=(1, 1), bias=bias))
         if f"features.{index + 1}.bn.weight" in tensors:
             index += 1
             maps += (_td_batch_norm(tensors, f"features.{index}", c_in),)
@@ -246,16 +252,18 @@ def _vgg(tensors: Tensors, neuron: Population, size: tuple[int, int] | None, cod
         index += 2
         pool = ()
         if f"features.{index}.module.weight" not in tensors:
-            pool, index = (AvgPool2d((2, 2)),), index + 1
+            pool, index = (ir.AvgPool2d((2, 2)),), index + 1
     channels, *area = net.shape(last)
-    everything = AvgPool2d((area[0], area[1]))
+    everything = ir.AvgPool2d((area[0], area[1]))
     net.read_out(
         "classifier.0", (last, (everything, linear(tensors, "classifier.0.module", channels)))
     )
     return net
 
 
-def _vggsnn(tensors: Tensors, neuron: Population, size: tuple[int, int] | None, coding: Any) -> Net:
+def _vggsnn(
+    tensors: Tensors, neuron: ir.Population, size: tuple[int, int] | None, coding: Any
+) -> Net:
     """Eight ``Layer`` modules (convolution with bias, batch norm, LIF), pooled or strided."""
     found = tuple(i for i in range(64) if f"features.{i}.fwd.module.0.weight" in tensors)
     if found not in (VGGSNN_LAYERS, WOAP_LAYERS):
@@ -265,21 +273,21 @@ def _vggsnn(tensors: Tensors, neuron: Population, size: tuple[int, int] | None, 
         )
     pooled = found == VGGSNN_LAYERS
     c_in = tensors.take("features.0.fwd.module.0.weight", (None, None, 3, 3)).shape[1]
-    source = Source(
+    source = ir.Source(
         "input", (c_in, *(size or _vggsnn_size(tensors, found[-1]))), coding or "events"
     )
     net, last = Net(source, neuron), "input"
-    pool: tuple[LinearMap, ...] = ()
+    pool: tuple[ir.LinearMap, ...] = ()
     for index in found:
         prefix = f"features.{index}.fwd.module"
         weight = tensors.take(f"{prefix}.0.weight", (None, c_in, 3, 3))
         c_in = len(weight)
         stride = 1 if pooled or index % 2 == 0 else 2
         bias = tensors.take(f"{prefix}.0.bias", (c_in,))
-        conv = Conv2d(weight, stride=(stride, stride), padding=(1, 1), bias=bias)
-        norm = tensors.take_batch_norm(f"{prefix}.1", c_in)
+        conv = ir.Conv2d(weight, stride=(stride, stride), padding=(1, 1), bias=bias)
+        norm = take_batch_norm(tensors, f"{prefix}.1", c_in)
         last = net.spike(f"features.{index}", (last, (*pool, conv, norm)))
-        pool = (AvgPool2d((2, 2)),) if pooled and index + 1 not in found else ()
+        pool = (ir.AvgPool2d((2, 2)),) if pooled and index + 1 not in found else ()
     features = int(np.prod(net.shape(last, pool)))
     net.read_out("classifier", (last, (*pool, linear(tensors, "classifier.module", features))))
     return net
@@ -298,7 +306,7 @@ def _vggsnn_size(tensors: Tensors, last: int) -> tuple[int, int]:
     return (16 * width, 16 * width)
 
 
-def _td_batch_norm(tensors: Tensors, name: str, channels: int) -> Affine:
+def _td_batch_norm(tensors: Tensors, name: str, channels: int) -> ir.Affine:
     """SEENN's tdBatchNorm, which is stored twice."""
     tensors.ignore_copy(f"{name}.seqbn.module", f"{name}.bn")
-    return tensors.take_batch_norm(f"{name}.bn", channels)
+    return take_batch_norm(tensors, f"{name}.bn", channels)

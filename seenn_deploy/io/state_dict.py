@@ -12,7 +12,6 @@ from safetensors.numpy import load_file
 
 from seenn_deploy._typing import Array
 from seenn_deploy.errors import ModelError
-from seenn_deploy.ir.maps import Affine, batch_norm
 
 
 def read_state_dict(path: Path) -> dict[str, Array]:
@@ -135,16 +134,9 @@ class Tensors:
         self._used.add(key)
         return value
 
-    def take_batch_norm(self, prefix: str, channels: int) -> Affine:
-        """The batch norm stored under `prefix`, with running statistics."""
-        gamma, beta, mean, var = (
-            self.take(f"{prefix}.{part}", (channels,))
-            for part in ("weight", "bias", "running_mean", "running_var")
-        )
-        self._used.add(f"{prefix}.num_batches_tracked")
-        if np.any(var < 0):
-            raise ModelError(f"{self.path}: '{prefix}.running_var' is negative ({var.min():g})")
-        return batch_norm(gamma, beta, mean, var)
+    def ignore(self, key: str) -> None:
+        """Accept a tensor that decides nothing, whether it is there or not."""
+        self._used.add(key)
 
     def ignore_copy(self, copy: str, original: str) -> None:
         """Accept the tensors under `copy` as repetitions of those under `original`.

@@ -1,1 +1,48 @@
-"""What all rooms pass on: the graph, its linear maps, programs and their files."""
+"""What all rooms pass on: the graph, its linear maps, programs and their files.
+
+Where more than a few of its names are used, ``from seenn_deploy import ir`` and then ``ir.Conv2d``.
+"""
+
+from seenn_deploy.ir.graph import (
+    Node,
+    Population,
+    Projection,
+    Readout,
+    Source,
+    SpikingGraph,
+    Sum,
+    Target,
+)
+from seenn_deploy.ir.maps import (
+    Affine,
+    AvgPool2d,
+    Conv2d,
+    Dense,
+    Identity,
+    LinearMap,
+    Sparse,
+    Synapses,
+    batch_norm,
+)
+from seenn_deploy.ir.program import Program
+
+__all__ = [
+    "Affine",
+    "AvgPool2d",
+    "Conv2d",
+    "Dense",
+    "Identity",
+    "LinearMap",
+    "Node",
+    "Population",
+    "Program",
+    "Projection",
+    "Readout",
+    "Source",
+    "Sparse",
+    "SpikingGraph",
+    "Sum",
+    "Synapses",
+    "Target",
+    "batch_norm",
+]

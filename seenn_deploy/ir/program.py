@@ -18,16 +18,17 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from seenn_deploy import exits
+from seenn_deploy import exits, plugins
 from seenn_deploy._typing import Array
 from seenn_deploy.errors import ModelError, ProgramError
-from seenn_deploy.evaluation import schedule as schedules
-from seenn_deploy.evaluation.schedule import SCHEDULES
 from seenn_deploy.exits.integer import IntegerRule, lower
 from seenn_deploy.exits.policy import FILE as POLICY
 from seenn_deploy.exits.policy import Policy
+from seenn_deploy.fidelity import Finding, LossReport, RefusedError, RefusedExportError, report
 from seenn_deploy.io import folders
+from seenn_deploy.ir import schedule
 from seenn_deploy.ir.graph import SpikingGraph
+from seenn_deploy.ir.schedule import SCHEDULES
 from seenn_deploy.ir.serialize import edge_from_dict, edge_to_dict, node_from_dict, node_to_dict
 
 VERSION = 1
@@ -62,7 +63,7 @@ class Program:
 
     def __post_init__(self) -> None:
         _check_rule(self)
-        schedules.check(self.schedule, self.exit_rule)
+        schedule.check(self.schedule, self.exit_rule)
         if self.precision != "float32":
             self.integer_rule()
 
@@ -70,6 +71,16 @@ class Program:
     def T(self) -> int:
         """Timesteps at most."""
         return self.graph.T
+
+    @property
+    def depth(self) -> int:
+        """Synapse stages D from the source to the logits."""
+        return self.graph.depth[self.graph.readout.name]
+
+    @property
+    def followed_schedule(self) -> str:
+        """The schedule as it runs: with timesteps known before the start nothing is speculative."""
+        return schedule.followed(self.schedule, self.exit_rule)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -134,8 +145,6 @@ class Program:
         ProgramError
             When `out` exists and was not written by seenn-deploy, or a target cannot run it.
         """
-        from seenn_deploy.targets import write
-
         with folders.new_folder(Path(out)) as work:
             self.write(work)
             for target in targets:
@@ -302,3 +311,43 @@ def _check_file(path: Path, manifest: dict[str, Any]) -> None:
 
 
 __all__ = ["SCHEDULES", "Program", "read_manifest"]
+
+
+def target_names() -> list[str]:
+    """The targets there are."""
+    return plugins.names("targets", without=("base",))
+
+
+def write(target: str, program: Program, folder: Path, strict: bool = False) -> None:
+    """Write what `target` needs to run a program into an existing, empty folder.
+
+    Parameters
+    ----------
+    target : str
+    program : Program
+    folder : Path
+    strict : bool
+        Refuse what the target can only approximate.
+
+    Raises
+    ------
+    ProgramError
+        For a target that does not exist, or one that cannot run this program.
+    RefusedError
+        The same, of a target that reports what it changes.
+    """
+    if target not in (known := target_names()):
+        raise ProgramError(f"target {target!r} does not exist; there are {', '.join(known)}")
+    try:
+        plugins.load("targets", target, main="write").write(program, folder)
+        found = report(folder)
+        if found is not None:
+            found.check(strict)
+    except RefusedError as error:
+        error.target = target
+        raise
+    except ProgramError as error:
+        finding = Finding("program", str(error), "refused")
+        refused = RefusedExportError(str(error), LossReport(target, [finding]))
+        refused.target = target
+        raise refused from None

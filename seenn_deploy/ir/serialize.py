@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from seenn_deploy._typing import Array
-from seenn_deploy.ir.graph import Node, Population, Projection, Readout, Source, Sum
+from seenn_deploy.ir.graph import Node, Population, Projection, Readout, Source, SpikingGraph, Sum
 from seenn_deploy.ir.maps import Conv2d, Dense, Identity, Sparse, Synapses
 
 _NODES = {"source": Source, "population": Population, "sum": Sum, "readout": Readout}
@@ -76,3 +76,22 @@ def edge_from_dict(stored: dict[str, Any], arrays: dict[str, Array]) -> Projecti
     found = {name: arrays[f"{key}/{name}"] for name in _ARRAYS if f"{key}/{name}" in arrays}
     synapses: Synapses = cls(**lists, **found)
     return Projection(maps=(synapses,), **ends)
+
+
+def arrays_of(graph: SpikingGraph) -> dict[str, Array]:
+    """Every array of a compiled graph, by the name that the sidecar knows it by."""
+    arrays: dict[str, Array] = {}
+    _structure(graph, arrays)
+    return arrays
+
+
+def edge_keys(graph: SpikingGraph) -> list[str]:
+    """The beginning of the names of each projection's arrays."""
+    return [edge_to_dict(e, i, {})["key"] for i, e in enumerate(graph.projections)]
+
+
+def _structure(graph: SpikingGraph, arrays: dict[str, Array]) -> dict[str, Any]:
+    return {
+        "nodes": [node_to_dict(n, arrays) for n in graph.order],
+        "projections": [edge_to_dict(e, i, arrays) for i, e in enumerate(graph.projections)],
+    }

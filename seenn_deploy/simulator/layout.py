@@ -11,11 +11,9 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from seenn_deploy import ir
 from seenn_deploy._typing import Array, Shape
 from seenn_deploy.ir import bounds
-from seenn_deploy.ir.graph import Projection, Source, SpikingGraph, Sum, Target
-from seenn_deploy.ir.maps import Conv2d, Dense, Identity, Sparse
-from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.kernels import kernels
 from seenn_deploy.simulator.kernels.vector_add import WIDTHS
 
@@ -103,7 +101,7 @@ class Layer:
         Of its currents: float32, or the narrowest integer that holds all it can receive.
     """
 
-    node: Target
+    node: ir.Target
     index: int
     edges: tuple[Edge, ...]
     bias: Array
@@ -111,10 +109,10 @@ class Layer:
     current: Any
 
 
-_READY: WeakKeyDictionary[SpikingGraph, dict[Any, tuple[Layer, ...]]] = WeakKeyDictionary()
+_READY: WeakKeyDictionary[ir.SpikingGraph, dict[Any, tuple[Layer, ...]]] = WeakKeyDictionary()
 
 
-def lay_out(program: Program) -> tuple[Layer, ...]:
+def lay_out(program: ir.Program) -> tuple[Layer, ...]:
     """Every population, sum and the readout in topological order, ready to run.
 
     Programs that differ in their exit rule alone share one layout, for as long as they live.
@@ -126,15 +124,15 @@ def lay_out(program: Program) -> tuple[Layer, ...]:
     return ready[key]
 
 
-def _lay_out(program: Program) -> tuple[Layer, ...]:
+def _lay_out(program: ir.Program) -> tuple[Layer, ...]:
     graph = program.graph
     index = {node.name: i for i, node in enumerate(graph.order)}
     return tuple(_layer(program, node, index) for node in graph.layers)
 
 
-def _layer(program: Program, node: Target, index: dict[str, int]) -> Layer:
+def _layer(program: ir.Program, node: ir.Target, index: dict[str, int]) -> Layer:
     graph, kind = program.graph, _current_type(program, node.name)
-    bias = np.zeros((), np.int32) if isinstance(node, Sum) else node.bias
+    bias = np.zeros((), np.int32) if isinstance(node, ir.Sum) else node.bias
     return Layer(
         node,
         index[node.name],
@@ -145,7 +143,7 @@ def _layer(program: Program, node: Target, index: dict[str, int]) -> Layer:
     )
 
 
-def _current_type(program: Program, name: str) -> Any:
+def _current_type(program: ir.Program, name: str) -> Any:
     if program.precision == "float32":
         return np.float32
     values = bounds.source_values(program.graph.source, program.input_range)
@@ -163,7 +161,7 @@ def _bias(bias: Array, shape: Shape) -> Array:
     return np.ascontiguousarray(np.pad(grid, ((0, 0), (0, padded(channels) - channels))))
 
 
-def _edge(program: Program, edge: Projection, pre: int, current: Any) -> Edge:
+def _edge(program: ir.Program, edge: ir.Projection, pre: int, current: Any) -> Edge:
     graph = program.graph
     source, post, synapses = graph.node(edge.pre), graph.node(edge.post), edge.synapses
     fan_out = _by_pixel(synapses.fan_out(source.shape), source.shape)
@@ -171,13 +169,13 @@ def _edge(program: Program, edge: Projection, pre: int, current: Any) -> Edge:
     build = next(make for kind, make in _BUILDERS.items() if isinstance(synapses, kind))
     weight = _narrow(synapses.weight, current)
     accumulate = build(replace(synapses, weight=weight), source.shape, post.shape)
-    if isinstance(synapses, Conv2d) and program.precision != "float32":
+    if isinstance(synapses, ir.Conv2d) and program.precision != "float32":
         inputs = bounds.source_values(graph.source, program.input_range)
         values = bounds.sent(graph, source.name, inputs)
         if values is None or bounds.current(synapses, values).size >= WRAP:
             accumulate = _wrapping(accumulate)
-    analog = isinstance(source, Source) and source.coding == "direct"
-    added = isinstance(post, Sum)
+    analog = isinstance(source, ir.Source) and source.coding == "direct"
+    added = isinstance(post, ir.Sum)
     lag = min(edge.lag, graph.T)  # of what is later nothing arrives
     return Edge(pre, accumulate, fan_out, effective, analog, added, lag)
 
@@ -210,7 +208,7 @@ def _by_pixel(fan_out: Array, shape: Shape) -> Array:
     return np.ascontiguousarray(grid[:, 0]) if alike else grid.ravel()
 
 
-def _conv(conv: Conv2d, shape_in: Shape, shape_out: Shape) -> Accumulate:
+def _conv(conv: ir.Conv2d, shape_in: Shape, shape_out: Shape) -> Accumulate:
     runs = _conv_runs(conv, shape_in, shape_out)
     rows = conv.weight.transpose(2, 3, 1, 0)  # (K_h, K_w, C_in / groups, C_out)
     if conv.groups > 1:
@@ -235,7 +233,7 @@ def _dense_from(weight: Array) -> float:
     return DENSE_FROM_LARGE if kind == "f" and weight[0].nbytes > CACHE_BYTES else DENSE_FROM[kind]
 
 
-def _grouped(conv: Conv2d, runs: Runs, rows: Array, channels: int) -> Accumulate:
+def _grouped(conv: ir.Conv2d, runs: Runs, rows: Array, channels: int) -> Accumulate:
     out_group = conv.weight.shape[0] // conv.groups
     split = rows.reshape(*rows.shape[:3], conv.groups, out_group).swapaxes(2, 3)
     weight = np.ascontiguousarray(split.reshape(-1, out_group))
@@ -246,7 +244,7 @@ def _grouped(conv: Conv2d, runs: Runs, rows: Array, channels: int) -> Accumulate
     return accumulate
 
 
-def _dense(dense: Dense, shape_in: Shape, shape_out: Shape) -> Accumulate:
+def _dense(dense: ir.Dense, shape_in: Shape, shape_out: Shape) -> Accumulate:
     pixels, _ = pixels_and_channels(shape_in)
     first, last, base = (np.array([n], np.int32) for n in (0, pixels, 0))
     one_run = np.array([0, 1], np.int32), first, last, base
@@ -266,7 +264,7 @@ def _blocks(rows: Array) -> Array:
     return np.ascontiguousarray(filled.reshape(len(rows), -1, width).swapaxes(0, 1))
 
 
-def _sparse(sparse: Sparse, shape_in: Shape, shape_out: Shape) -> Accumulate:
+def _sparse(sparse: ir.Sparse, shape_in: Shape, shape_out: Shape) -> Accumulate:
     pixels, channels = pixels_and_channels(shape_out)
     numbers = np.arange(len(sparse.indptr) - 1)
     order = to_grid(numbers.reshape(shape_in), shape_in).ravel()
@@ -283,7 +281,7 @@ def _sparse(sparse: Sparse, shape_in: Shape, shape_out: Shape) -> Accumulate:
     return accumulate
 
 
-def _identity(identity: Identity, shape_in: Shape, shape_out: Shape) -> Accumulate:
+def _identity(identity: ir.Identity, shape_in: Shape, shape_out: Shape) -> Accumulate:
     channels, weight = pixels_and_channels(shape_in)[1], identity.weight[()]
 
     def accumulate(slots: Array, ptr: Array, idx: Array, val: Array, current: Array) -> None:
@@ -292,10 +290,15 @@ def _identity(identity: Identity, shape_in: Shape, shape_out: Shape) -> Accumula
     return accumulate
 
 
-_BUILDERS: dict[type, Any] = {Conv2d: _conv, Dense: _dense, Sparse: _sparse, Identity: _identity}
+_BUILDERS: dict[type, Any] = {
+    ir.Conv2d: _conv,
+    ir.Dense: _dense,
+    ir.Sparse: _sparse,
+    ir.Identity: _identity,
+}
 
 
-def _conv_runs(conv: Conv2d, shape_in: Shape, shape_out: Shape) -> Runs:
+def _conv_runs(conv: ir.Conv2d, shape_in: Shape, shape_out: Shape) -> Runs:
     """For every output pixel, the stretches of input pixels it sees and their weight rows.
 
     Neighbouring columns of the input meet neighbouring taps of the kernel, so without horizontal

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from seenn_deploy import costs
 from seenn_deploy._typing import Array
-from seenn_deploy.costs import ann as comparison
-from seenn_deploy.costs import model as costs
-from seenn_deploy.errors import DataError
+from seenn_deploy.costs import ann
+from seenn_deploy.costs.model import LayerSizes
+from seenn_deploy.errors import DataError, ProgramError
 from seenn_deploy.metrics import accuracy_by_step
 
 
@@ -124,9 +126,7 @@ class RunResult:
         ProgramError
             When the folder holds no run, or one that was cut off.
         """
-        from seenn_deploy.simulator import run_folder
-
-        return run_folder.load(folder)
+        return load(folder)
 
     @property
     def exit_logits(self) -> Array:
@@ -186,14 +186,14 @@ class RunResult:
 
     def compare(
         self, cost: str | Path = "paper", policy: costs.LayerSizes | None = None
-    ) -> comparison.Comparison:
-        """The mean sample beside the same network as an ANN; see `comparison.compare`.
+    ) -> ann.Comparison:
+        """The mean sample beside the same network as an ANN; see `ann.compare`.
 
         Without `policy`, the policy network is the one that the run itself had.
         """
         model, T = costs.load(cost), self.logits.shape[1]
         energy = float(self.energy(cost).mean())
-        return comparison.compare(model, self.sizes, T, energy, policy or self.policy)
+        return ann.compare(model, self.sizes, T, energy, policy or self.policy)
 
     def summary(
         self, cost: str | Path = "paper", policy: costs.LayerSizes | None = None
@@ -231,3 +231,68 @@ class RunResult:
                 "the images have no labels; accuracy needs `y` in the .npz or class folders"
             )
         return self.labels
+
+
+FORMAT = "seenn-deploy run"
+
+
+VERSION = 2
+
+
+MANIFEST = "run.json"
+
+
+def load(folder: str | Path) -> RunResult:
+    """Read a finished run.
+
+    Raises
+    ------
+    ProgramError
+        When the folder holds no run, or one that was cut off.
+    """
+    folder = Path(folder)
+    _read_manifest(folder)
+    finished = _array(folder, "finished", "r")
+    if not finished.all():
+        raise ProgramError(
+            f"{folder}: {np.count_nonzero(finished)} of {len(finished)} samples are finished; "
+            "go on with seenn simulate --resume"
+        )
+    labels = _array(folder, "labels", "r") if (folder / "labels.npy").is_file() else None
+    return _open(folder, labels, "r")
+
+
+def _open(folder: Path, labels: Array | None, mode: Any) -> RunResult:
+    manifest = _read_manifest(folder)
+    return RunResult(
+        _array(folder, "logits", mode),
+        _array(folder, "exit_step", mode),
+        manifest["layers"],
+        Counts(*(_array(folder, field.name, mode) for field in fields(Counts))),
+        LayerSizes(*(_array(folder, field.name, "r") for field in fields(LayerSizes))),
+        labels,
+        policy=LayerSizes.of_policy(manifest["run"]["exit_rule"]),
+    )
+
+
+def _array(folder: Path, name: str, mode: Any) -> Array:
+    try:
+        return np.lib.format.open_memmap(folder / f"{name}.npy", mode)
+    except (OSError, ValueError) as error:
+        raise ProgramError(
+            f"{folder / name}.npy: {error}; delete the folder and run again"
+        ) from None
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text())
+        found = manifest["format"], manifest["version"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ProgramError(
+            f"{folder}: holds no run of seenn simulate; name another folder"
+        ) from None
+    if found != (FORMAT, VERSION):
+        raise ProgramError(f"{path}: format {found[0]!r} version {found[1]}; run again")
+    return manifest

@@ -21,9 +21,17 @@ from seenn_deploy.errors import ProgramError
 from seenn_deploy.io import folders
 from seenn_deploy.io.images.image_set import ImageSet
 from seenn_deploy.ir.program import Program
-from seenn_deploy.simulator.result import Counts, RunResult
+from seenn_deploy.simulator.result import (
+    FORMAT,
+    MANIFEST,
+    VERSION,
+    Counts,
+    RunResult,
+    _array,
+    _open,
+    _read_manifest,
+)
 
-FORMAT, VERSION, MANIFEST = "seenn-deploy run", 2, "run.json"
 CHECKED = 9  # images, first and last among them, that tell whether a run's data are the same
 
 
@@ -69,26 +77,6 @@ def begin(
     return _open(folder, data.labels, "r+"), finished
 
 
-def load(folder: str | Path) -> RunResult:
-    """Read a finished run.
-
-    Raises
-    ------
-    ProgramError
-        When the folder holds no run, or one that was cut off.
-    """
-    folder = Path(folder)
-    _read_manifest(folder)
-    finished = _array(folder, "finished", "r")
-    if not finished.all():
-        raise ProgramError(
-            f"{folder}: {np.count_nonzero(finished)} of {len(finished)} samples are finished; "
-            "go on with seenn simulate --resume"
-        )
-    labels = _array(folder, "labels", "r") if (folder / "labels.npy").is_file() else None
-    return _open(folder, labels, "r")
-
-
 def _describe(program: Program, data: ImageSet, options: dict[str, Any]) -> dict[str, Any]:
     """What has to agree for a run to go on."""
     some = np.unique(np.linspace(0, len(data) - 1, CHECKED).astype(int))  # all would be read twice
@@ -122,44 +110,8 @@ def _create(folder: Path, program: Program, data: ImageSet, described: dict[str,
         folders.write_json(work / MANIFEST, stored)
 
 
-def _open(folder: Path, labels: Array | None, mode: Any) -> RunResult:
-    manifest = _read_manifest(folder)
-    return RunResult(
-        _array(folder, "logits", mode),
-        _array(folder, "exit_step", mode),
-        manifest["layers"],
-        Counts(*(_array(folder, field.name, mode) for field in fields(Counts))),
-        LayerSizes(*(_array(folder, field.name, "r") for field in fields(LayerSizes))),
-        labels,
-        policy=LayerSizes.of_policy(manifest["run"]["exit_rule"]),
-    )
-
-
 def _new(folder: Path, name: str, kind: Any, *shape: int) -> Array:
     return np.lib.format.open_memmap(folder / f"{name}.npy", "w+", kind, shape)
-
-
-def _array(folder: Path, name: str, mode: Any) -> Array:
-    try:
-        return np.lib.format.open_memmap(folder / f"{name}.npy", mode)
-    except (OSError, ValueError) as error:
-        raise ProgramError(
-            f"{folder / name}.npy: {error}; delete the folder and run again"
-        ) from None
-
-
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_text())
-        found = manifest["format"], manifest["version"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise ProgramError(
-            f"{folder}: holds no run of seenn simulate; name another folder"
-        ) from None
-    if found != (FORMAT, VERSION):
-        raise ProgramError(f"{path}: format {found[0]!r} version {found[1]}; run again")
-    return manifest
 
 
 def _check_same(folder: Path, stored: dict[str, Any], described: dict[str, Any]) -> None:

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 
 from seenn_deploy._typing import Array
-from seenn_deploy.evaluation import schedule as schedules
 from seenn_deploy.ir.graph import Population
 from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.result import RunResult
@@ -142,7 +141,7 @@ class RoundedComparison:
         """
         here, there = int(self.simulated.exit_step[n]), int(self.ran.exit_step[n])
         t = np.arange(1, there + 1)
-        known = self.rule.to_dict()["rule"] in schedules.KNOWN_BEFORE
+        known = self.rule.known_before
         last = here if known else self.graph.T
         stops = self.rule.stops(self.ran.logits[n, :there], t) | (t == last)
         obeys = bool(stops[-1]) and not stops[:-1].any()

@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 
 from seenn_deploy._typing import Array
-from seenn_deploy.evaluation import schedule as schedules
 from seenn_deploy.io.images.image_set import ImageSet
 from seenn_deploy.ir.inputs import for_program
-from seenn_deploy.ir.program import Program
+from seenn_deploy.ir.program import Program, write
+from seenn_deploy.ir.schedule import initiation_interval, latency
 from seenn_deploy.simulator.engine import simulate
-from seenn_deploy.targets import write
 from seenn_deploy.targets.lava.device import DeviceRun, run
 from seenn_deploy.verification.exact import ExactComparison
 from seenn_deploy.verification.report import Difference, LayerReport, VerifyReport
@@ -81,12 +80,11 @@ def verify(
 
 def wrong_latencies(program: Program, ran: DeviceRun, full_trace: bool) -> int:
     """Samples whose start or latency is not what the schedule says of the device's own exits."""
-    depth = schedules.depth(program)
+    depth = program.depth
     last = np.full_like(ran.exit_step, program.T) if full_trace else ran.exit_step
-    schedule = schedules.followed(program)
-    latency = schedules.latency(schedule, last, depth)
-    interval = schedules.initiation_interval(schedule, last, depth, program.T)
-    wrong = ran.hardware_steps != latency
+    schedule = program.followed_schedule
+    interval = initiation_interval(schedule, last, depth, program.T)
+    wrong = ran.hardware_steps != latency(schedule, last, depth)
     wrong[1:] |= np.diff(ran.start) != interval[:-1]
     return int(wrong.sum())
 

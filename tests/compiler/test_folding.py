@@ -9,37 +9,40 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seenn_deploy import ir
 from seenn_deploy.compiler.passes import fold_affine, fold_pool
 from seenn_deploy.errors import ModelError
-from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph
-from seenn_deploy.ir.maps import Affine, AvgPool2d, Conv2d, Dense, Identity, Sparse
 from tests import naive, random_graphs
 from tests.random_graphs import Chain
 
 
-def one_edge(chain: Chain) -> SpikingGraph:
+def one_edge(chain: Chain) -> ir.SpikingGraph:
     """input -chain-> p -> out."""
     ins = int(np.prod(chain.out_shape))
-    return SpikingGraph(
-        [Source("input", chain.in_shape), Population("p", chain.out_shape), Readout("out", (1,))],
+    return ir.SpikingGraph(
         [
-            Projection("input", "p", chain.maps),
-            Projection("p", "out", (Dense(np.ones((1, ins))),)),
+            ir.Source("input", chain.in_shape),
+            ir.Population("p", chain.out_shape),
+            ir.Readout("out", (1,)),
+        ],
+        [
+            ir.Projection("input", "p", chain.maps),
+            ir.Projection("p", "out", (ir.Dense(np.ones((1, ins))),)),
         ],
         T=1,
     )
 
 
-def fold(graph: SpikingGraph) -> SpikingGraph:
+def fold(graph: ir.SpikingGraph) -> ir.SpikingGraph:
     return fold_affine.apply(fold_pool.apply(graph))
 
 
-def edge_into(graph: SpikingGraph, name: str) -> Any:
+def edge_into(graph: ir.SpikingGraph, name: str) -> Any:
     ((_, _, edge),) = graph.nx.in_edges(name, data="projection")
     return edge
 
 
-def current(graph: SpikingGraph, x: np.ndarray) -> np.ndarray:
+def current(graph: ir.SpikingGraph, x: np.ndarray) -> np.ndarray:
     """The current into p: the folded map's synapses one by one, and the bias."""
     node = graph.nx.nodes["p"]["node"]
     edge = edge_into(graph, "p")
@@ -63,58 +66,64 @@ def test_folded_equals_unfolded(chain: Chain, rng: np.random.Generator) -> None:
 CASES = {
     "a row is dropped by the pool, and padding does not bring it back": (
         (2, 5, 7),
-        [AvgPool2d((2, 2)), Conv2d(np.ones((3, 2, 3, 3)), padding=(1, 1))],
+        [ir.AvgPool2d((2, 2)), ir.Conv2d(np.ones((3, 2, 3, 3)), padding=(1, 1))],
     ),
     "a row is dropped before a dense layer": (
         (2, 5, 5),
-        [AvgPool2d((2, 2)), Dense(np.ones((4, 8)), np.ones(4))],
+        [ir.AvgPool2d((2, 2)), ir.Dense(np.ones((4, 8)), np.ones(4))],
     ),
     "a pool before a strided, grouped convolution": (
         (4, 8, 8),
-        [AvgPool2d((2, 2)), Conv2d(np.ones((2, 2, 3, 3)), (2, 2), (1, 1), groups=2)],
+        [ir.AvgPool2d((2, 2)), ir.Conv2d(np.ones((2, 2, 3, 3)), (2, 2), (1, 1), groups=2)],
     ),
     "a pool before a dilated convolution with bias": (
         (1, 8, 8),
-        [AvgPool2d((2, 2)), Conv2d(np.ones((2, 1, 2, 2)), dilation=(2, 2), bias=np.ones(2))],
+        [ir.AvgPool2d((2, 2)), ir.Conv2d(np.ones((2, 1, 2, 2)), dilation=(2, 2), bias=np.ones(2))],
     ),
     "a pool before a padded 1x1 convolution": (
         (2, 4, 4),
-        [AvgPool2d((2, 2)), Conv2d(np.ones((2, 2, 1, 1)), padding=(1, 1))],
+        [ir.AvgPool2d((2, 2)), ir.Conv2d(np.ones((2, 2, 1, 1)), padding=(1, 1))],
     ),
-    "a pool alone": ((3, 5, 4), [AvgPool2d((2, 3))]),
+    "a pool alone": ((3, 5, 4), [ir.AvgPool2d((2, 3))]),
     "a pool and a batch norm": (
         (2, 4, 4),
-        [AvgPool2d((2, 2)), Affine(np.array([2.0, 3.0]), np.array([1.0, -1.0]))],
+        [ir.AvgPool2d((2, 2)), ir.Affine(np.array([2.0, 3.0]), np.array([1.0, -1.0]))],
     ),
-    "a global pool before the classifier": ((3, 4, 4), [AvgPool2d((4, 4)), Dense(np.ones((2, 3)))]),
+    "a global pool before the classifier": (
+        (3, 4, 4),
+        [ir.AvgPool2d((4, 4)), ir.Dense(np.ones((2, 3)))],
+    ),
     "normalisation and zero padding at the border": (
         (2, 4, 4),
         [
-            Affine(np.array([2.0, 3.0]), np.array([5.0, -7.0])),
-            Conv2d(np.ones((2, 2, 3, 3)), padding=(2, 1), bias=np.ones(2)),
-            Affine(np.array([0.5, -0.5]), np.array([1.0, 2.0])),
+            ir.Affine(np.array([2.0, 3.0]), np.array([5.0, -7.0])),
+            ir.Conv2d(np.ones((2, 2, 3, 3)), padding=(2, 1), bias=np.ones(2)),
+            ir.Affine(np.array([0.5, -0.5]), np.array([1.0, 2.0])),
         ],
     ),
     "normalisation before a grouped convolution": (
         (4, 3, 3),
         [
-            Affine(np.arange(1.0, 5), np.arange(-2.0, 2)),
-            Conv2d(np.ones((4, 2, 2, 2)), padding=(1, 1), groups=2),
+            ir.Affine(np.arange(1.0, 5), np.arange(-2.0, 2)),
+            ir.Conv2d(np.ones((4, 2, 2, 2)), padding=(1, 1), groups=2),
         ],
     ),
     "normalisation, dense, batch norm": (
         (2, 2, 2),
         [
-            Affine(np.array([2.0, 3.0]), np.array([5.0, -7.0])),
-            Dense(np.ones((3, 8)), np.ones(3)),
-            Affine(np.ones(3) * 2, np.ones(3)),
+            ir.Affine(np.array([2.0, 3.0]), np.array([5.0, -7.0])),
+            ir.Dense(np.ones((3, 8)), np.ones(3)),
+            ir.Affine(np.ones(3) * 2, np.ones(3)),
         ],
     ),
     "batch norm on an identity shortcut": (
         (2, 3, 3),
-        [Identity(np.float64(2.0).reshape(())), Affine(np.array([2.0, 3.0]), np.array([1.0, 2.0]))],
+        [
+            ir.Identity(np.float64(2.0).reshape(())),
+            ir.Affine(np.array([2.0, 3.0]), np.array([1.0, 2.0])),
+        ],
     ),
-    "batch norm on nothing": ((2, 3, 3), [Affine(np.array([2.0, 3.0]), np.array([1.0, 2.0]))]),
+    "batch norm on nothing": ((2, 3, 3), [ir.Affine(np.array([2.0, 3.0]), np.array([1.0, 2.0]))]),
 }
 
 
@@ -133,11 +142,11 @@ def test_cases_that_folding_gets_wrong_easily(name: str) -> None:
 
 def _randomised(step: Any, rng: np.random.Generator) -> Any:
     """The same map with random weights: ones hide transposed axes."""
-    if isinstance(step, Conv2d):
+    if isinstance(step, ir.Conv2d):
         weight = rng.normal(size=step.weight.shape)
-        return Conv2d(weight, step.stride, step.padding, step.dilation, step.groups, step.bias)
-    if isinstance(step, Dense):
-        return Dense(rng.normal(size=step.weight.shape), step.bias)
+        return ir.Conv2d(weight, step.stride, step.padding, step.dilation, step.groups, step.bias)
+    if isinstance(step, ir.Dense):
+        return ir.Dense(rng.normal(size=step.weight.shape), step.bias)
     return step
 
 
@@ -149,7 +158,7 @@ def test_a_folded_pool_counts_a_spike_its_fan_out_behind_the_pool(data: st.DataO
     pooled = (in_shape[0], in_shape[1] // kernel[0], in_shape[2] // kernel[1])
     step = data.draw(random_graphs.convs(pooled))
     out_shape = naive.chain([step], np.zeros(pooled)).shape
-    graph = fold(one_edge(Chain((AvgPool2d(kernel), step), in_shape, out_shape)))
+    graph = fold(one_edge(Chain((ir.AvgPool2d(kernel), step), in_shape, out_shape)))
     source, *_ = naive.synapses(step, pooled, out_shape)
     behind = np.bincount(source, minlength=int(np.prod(pooled))).reshape(pooled)
     expected = np.zeros(in_shape, np.int64)
@@ -163,16 +172,20 @@ def test_a_folded_pool_counts_a_spike_its_fan_out_behind_the_pool(data: st.DataO
 
 def test_both_biases_add_up() -> None:
     """Two edges and the population's own bias."""
-    graph = SpikingGraph(
+    graph = ir.SpikingGraph(
         [
-            Source("input", (1, 1, 1)),
-            Population("p", (2, 1, 1), bias=np.float32(10).reshape(())),
-            Readout("out", (1,), bias=np.float32([0.5])),
+            ir.Source("input", (1, 1, 1)),
+            ir.Population("p", (2, 1, 1), bias=np.float32(10).reshape(())),
+            ir.Readout("out", (1,), bias=np.float32([0.5])),
         ],
         [
-            Projection("input", "p", (Conv2d(np.ones((2, 1, 1, 1)), bias=np.array([1.0, 2.0])),)),
-            Projection("input", "p", (Conv2d(np.ones((2, 1, 1, 1)), bias=np.array([3.0, 4.0])),)),
-            Projection("p", "out", (Dense(np.ones((1, 2)), np.array([7.0])),)),
+            ir.Projection(
+                "input", "p", (ir.Conv2d(np.ones((2, 1, 1, 1)), bias=np.array([1.0, 2.0])),)
+            ),
+            ir.Projection(
+                "input", "p", (ir.Conv2d(np.ones((2, 1, 1, 1)), bias=np.array([3.0, 4.0])),)
+            ),
+            ir.Projection("p", "out", (ir.Dense(np.ones((1, 2)), np.array([7.0])),)),
         ],
         T=1,
     )
@@ -184,13 +197,21 @@ def test_both_biases_add_up() -> None:
 @pytest.mark.parametrize(
     ("maps", "out_shape", "words"),
     [
-        ([Conv2d(np.ones((1, 1, 1, 1))), Conv2d(np.ones((1, 1, 1, 1)))], (1, 4, 4), "cannot merge"),
-        ([Conv2d(np.ones((1, 1, 1, 1))), AvgPool2d((2, 2))], (1, 2, 2), "cannot merge"),
-        ([AvgPool2d((2, 2)), Identity()], (1, 2, 2), "cannot fold an average pool into Identity"),
+        (
+            [ir.Conv2d(np.ones((1, 1, 1, 1))), ir.Conv2d(np.ones((1, 1, 1, 1)))],
+            (1, 4, 4),
+            "cannot merge",
+        ),
+        ([ir.Conv2d(np.ones((1, 1, 1, 1))), ir.AvgPool2d((2, 2))], (1, 2, 2), "cannot merge"),
+        (
+            [ir.AvgPool2d((2, 2)), ir.Identity()],
+            (1, 2, 2),
+            "cannot fold an average pool into Identity",
+        ),
         (
             [
-                Affine(np.ones(1), np.ones(1)),
-                Sparse(np.zeros(17, np.int64), np.zeros(0, np.int32), np.zeros(0), (2,)),
+                ir.Affine(np.ones(1), np.ones(1)),
+                ir.Sparse(np.zeros(17, np.int64), np.zeros(0, np.int32), np.zeros(0), (2,)),
             ],
             (2,),
             "cannot scale the input of Sparse",
@@ -207,9 +228,9 @@ def test_what_cannot_be_folded_is_said(
 def test_folding_leaves_the_graph_it_was_given_alone() -> None:
     weight = np.ones((2, 2, 3, 3))
     maps = (
-        AvgPool2d((2, 2)),
-        Conv2d(weight, padding=(1, 1)),
-        Affine(np.full(2, 3.0), np.ones(2)),
+        ir.AvgPool2d((2, 2)),
+        ir.Conv2d(weight, padding=(1, 1)),
+        ir.Affine(np.full(2, 3.0), np.ones(2)),
     )
     graph = one_edge(Chain(maps, (2, 4, 4), (2, 2, 2)))
     fold(graph)

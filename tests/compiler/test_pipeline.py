@@ -7,35 +7,40 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from seenn_deploy import ir
 from seenn_deploy.compiler.passes import balance_delays, cast
 from seenn_deploy.compiler.pipeline import compile
 from seenn_deploy.errors import ModelError, ProgramError
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.fixed import Fixed
 from seenn_deploy.frontends import seenn
-from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph, Sum
-from seenn_deploy.ir.maps import AvgPool2d, Conv2d, Dense, Identity
 from tests import random_graphs
 
 
-def with_shortcut() -> SpikingGraph:
+def with_shortcut() -> ir.SpikingGraph:
     """input -> a -> b -> c -> out, and a -> c beside b."""
     shape = (2, 4, 4)
-    conv = Conv2d(np.ones((2, 2, 3, 3)), padding=(1, 1), bias=np.ones(2))
-    return SpikingGraph(
-        [Source("input", shape), *(Population(n, shape) for n in "abc"), Readout("out", (3,))],
+    conv = ir.Conv2d(np.ones((2, 2, 3, 3)), padding=(1, 1), bias=np.ones(2))
+    return ir.SpikingGraph(
         [
-            Projection("input", "a", (conv,)),
-            Projection("a", "b", (conv,)),
-            Projection("b", "c", (conv,)),
-            Projection("a", "c", (Identity(),)),
-            Projection("c", "out", (AvgPool2d((4, 4)), Dense(np.ones((3, 2)), np.ones(3)))),
+            ir.Source("input", shape),
+            *(ir.Population(n, shape) for n in "abc"),
+            ir.Readout("out", (3,)),
+        ],
+        [
+            ir.Projection("input", "a", (conv,)),
+            ir.Projection("a", "b", (conv,)),
+            ir.Projection("b", "c", (conv,)),
+            ir.Projection("a", "c", (ir.Identity(),)),
+            ir.Projection(
+                "c", "out", (ir.AvgPool2d((4, 4)), ir.Dense(np.ones((3, 2)), np.ones(3)))
+            ),
         ],
         T=3,
     )
 
 
-def path_lengths(graph: SpikingGraph) -> dict[str, set[int]]:
+def path_lengths(graph: ir.SpikingGraph) -> dict[str, set[int]]:
     """By node: stages plus delays of every path from the source, walked one by one.
 
     Feedback is left out: it leads to an earlier timestep's end, not to a longer path.
@@ -46,7 +51,7 @@ def path_lengths(graph: SpikingGraph) -> dict[str, set[int]]:
         name, length = stack.pop()
         lengths.setdefault(name, set()).add(length)
         for _, post, edge in graph.nx.out_edges(name, data="projection"):
-            stage = 0 if isinstance(graph.node(post), Sum) else 1
+            stage = 0 if isinstance(graph.node(post), ir.Sum) else 1
             if not (edge.lag and nx.has_path(graph.nx, post, name)):
                 stack.append((post, length + stage + edge.delay))
     return lengths
@@ -104,11 +109,11 @@ def test_an_unknown_schedule() -> None:
 
 
 def test_a_weight_too_large_for_float32_is_named() -> None:
-    graph = SpikingGraph(
-        [Source("input", (1, 1, 1)), Population("p", (1,)), Readout("out", (1,))],
+    graph = ir.SpikingGraph(
+        [ir.Source("input", (1, 1, 1)), ir.Population("p", (1,)), ir.Readout("out", (1,))],
         [
-            Projection("input", "p", (Dense(np.array([[1e39]])),)),
-            Projection("p", "out", (Dense(np.ones((1, 1))),)),
+            ir.Projection("input", "p", (ir.Dense(np.array([[1e39]])),)),
+            ir.Projection("p", "out", (ir.Dense(np.ones((1, 1))),)),
         ],
         T=1,
     )

@@ -12,24 +12,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import seenn_deploy as sd
+from seenn_deploy import ir
 from seenn_deploy.compiler.passes.quantize import MANTISSA, quantize
 from seenn_deploy.errors import ModelError
 from seenn_deploy.ir import bounds
 from seenn_deploy.ir.fixed_point import STATE, THRESHOLD
-from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph
-from seenn_deploy.ir.maps import Conv2d, Dense, Identity, Sparse
 from tests import naive_integer
 
 PIXELS = (0.0, 1.0)
 
 
 @st.composite
-def networks(draw: st.DrawFn) -> SpikingGraph:
+def networks(draw: st.DrawFn) -> ir.SpikingGraph:
     """Image, two populations with a shortcut, readout; weights and biases of any size."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     size = draw(st.sampled_from([0.01, 0.3, 5.0]))
     shape = (draw(st.integers(1, 6)), 5, 4)
-    neuron = Population(
+    neuron = ir.Population(
         "a",
         shape,
         tau=draw(st.sampled_from([0.0, 0.5, 1.0])),
@@ -38,20 +37,22 @@ def networks(draw: st.DrawFn) -> SpikingGraph:
         v_init=draw(st.sampled_from([0.0, 0.2])),
         bias=(rng.normal(size=(shape[0], 1, 1)) * size * 3).astype(np.float32),
     )
-    first = Conv2d((rng.normal(size=(shape[0], 2, 3, 3)) * size).astype(np.float32), padding=(1, 1))
+    first = ir.Conv2d(
+        (rng.normal(size=(shape[0], 2, 3, 3)) * size).astype(np.float32), padding=(1, 1)
+    )
     second = rng.normal(size=(shape[0], shape[0], 3, 3)).astype(np.float32)
-    return SpikingGraph(
+    return ir.SpikingGraph(
         [
-            Source("in", (2, 5, 4)),
+            ir.Source("in", (2, 5, 4)),
             neuron,
             replace(neuron, name="b", bias=np.zeros((), np.float32)),
-            Readout("out", (3,), rng.normal(size=3).astype(np.float32)),
+            ir.Readout("out", (3,), rng.normal(size=3).astype(np.float32)),
         ],
         [
-            Projection("in", "a", (first,)),
-            Projection("a", "b", (Conv2d(second, padding=(1, 1)),)),
-            Projection("a", "b", (Identity(),)),
-            Projection("b", "out", (Dense(rng.normal(size=(3, 20 * shape[0]))),)),
+            ir.Projection("in", "a", (first,)),
+            ir.Projection("a", "b", (ir.Conv2d(second, padding=(1, 1)),)),
+            ir.Projection("a", "b", (ir.Identity(),)),
+            ir.Projection("b", "out", (ir.Dense(rng.normal(size=(3, 20 * shape[0]))),)),
         ],
         T=3,
     )
@@ -64,14 +65,14 @@ def test_every_number_fits_its_field(graph) -> None:
     assert unit > 0
     for edge in lowered.projections:
         weight = edge.synapses.weight.astype(np.int64)
-        if isinstance(edge.synapses, Conv2d):
+        if isinstance(edge.synapses, ir.Conv2d):
             assert np.abs(weight).max() <= 127
-        elif isinstance(edge.synapses, Identity):
+        elif isinstance(edge.synapses, ir.Identity):
             assert 0 < abs(int(weight)) <= 255
         else:
             assert np.abs(weight).max() <= 254 and not np.any(weight % 2)
     for node, layer in zip(lowered.layers, layers, strict=True):
-        if isinstance(node, Population):
+        if isinstance(node, ir.Population):
             assert 1 <= node.v_threshold <= THRESHOLD
             mantissa = node.bias >> layer.bias_exponent
             assert np.array_equal(mantissa << layer.bias_exponent, node.bias)
@@ -84,7 +85,7 @@ def test_every_number_fits_its_field(graph) -> None:
 def test_threshold_is_exact(graph) -> None:
     lowered, _, layers = quantize(graph, PIXELS)
     for before, after, layer in zip(graph.layers, lowered.layers, layers, strict=True):
-        if isinstance(before, Population):
+        if isinstance(before, ir.Population):
             assert after.v_threshold == pytest.approx(before.v_threshold * layer.scale, abs=1e-6)
 
 
@@ -103,23 +104,23 @@ def test_what_is_proven_holds(graph, seed) -> None:
         assert trace.wrapped == trace.clipped == 0
 
 
-def one_layer(weight: np.ndarray, coding: Any = "events", **how: Any) -> SpikingGraph:
+def one_layer(weight: np.ndarray, coding: Any = "events", **how: Any) -> ir.SpikingGraph:
     """Inputs that drive one neuron together, and a readout."""
-    return SpikingGraph(
+    return ir.SpikingGraph(
         [
-            Source("in", (weight.shape[1], 1, 1), coding),
-            Population("a", (1,), **how),
-            Readout("out", (1,)),
+            ir.Source("in", (weight.shape[1], 1, 1), coding),
+            ir.Population("a", (1,), **how),
+            ir.Readout("out", (1,)),
         ],
         [
-            Projection("in", "a", (Dense(weight),)),
-            Projection("a", "out", (Dense(np.ones((1, 1))),)),
+            ir.Projection("in", "a", (ir.Dense(weight),)),
+            ir.Projection("a", "out", (ir.Dense(np.ones((1, 1))),)),
         ],
         T=4,
     )
 
 
-def furthest(node: Population, low: int, high: int, T: int, constant: bool) -> int:
+def furthest(node: ir.Population, low: int, high: int, T: int, constant: bool) -> int:
     """The largest state in exact integers, over all currents that lie at the ends or are 0."""
     keep, keep_current = round(node.tau * 4096), round(node.tau_syn * 4096)
     threshold, taken = int(node.v_threshold) << 6, int(node.subtracted) << 6
@@ -196,11 +197,11 @@ def squared_error(weights: list[tuple[float, int, int]], scale: float) -> float:
 def test_weights_are_clipped_where_that_makes_their_error_smaller(seed: int) -> None:
     rng = np.random.default_rng(seed)
     weight = rng.standard_t(2 + seed, (3, 40))
-    graph = SpikingGraph(
-        [Source("in", (40, 1, 1)), Population("a", (40,)), Readout("out", (3,))],
+    graph = ir.SpikingGraph(
+        [ir.Source("in", (40, 1, 1)), ir.Population("a", (40,)), ir.Readout("out", (3,))],
         [
-            Projection("in", "a", (Dense(np.eye(40)),)),
-            Projection("a", "out", (Dense(weight),)),
+            ir.Projection("in", "a", (ir.Dense(np.eye(40)),)),
+            ir.Projection("a", "out", (ir.Dense(weight),)),
         ],
         T=2,
     )
@@ -216,31 +217,36 @@ def test_a_shortcut_is_never_clipped() -> None:
     weight = np.random.default_rng(0).uniform(-0.45, 0.45, (100, 100, 3, 3))
     weight[0, 0, 0, 0] = 1
     shape = (100, 1, 1)
-    graph = SpikingGraph(
-        [Source("in", shape), Population("a", shape), Population("b", shape), Readout("out", (1,))],
+    graph = ir.SpikingGraph(
         [
-            Projection("in", "a", (Conv2d(np.ones((100, 1, 1, 1)), groups=100),)),
-            Projection("a", "b", (Conv2d(weight, padding=(1, 1)),)),
-            Projection("a", "b", (Identity(np.array(2.0)),)),
-            Projection("b", "out", (Dense(np.ones((1, 100))),)),
+            ir.Source("in", shape),
+            ir.Population("a", shape),
+            ir.Population("b", shape),
+            ir.Readout("out", (1,)),
+        ],
+        [
+            ir.Projection("in", "a", (ir.Conv2d(np.ones((100, 1, 1, 1)), groups=100),)),
+            ir.Projection("a", "b", (ir.Conv2d(weight, padding=(1, 1)),)),
+            ir.Projection("a", "b", (ir.Identity(np.array(2.0)),)),
+            ir.Projection("b", "out", (ir.Dense(np.ones((1, 100))),)),
         ],
         T=1,
     )
     lowered, _, layers = quantize(graph, PIXELS)
-    shortcut = next(e.synapses for e in lowered.into("b") if isinstance(e.synapses, Identity))
+    shortcut = next(e.synapses for e in lowered.into("b") if isinstance(e.synapses, ir.Identity))
     assert int(shortcut.weight) == round(2 * layers[1].scale)
 
 
 def test_a_bias_of_the_readout_is_a_whole_number_of_24_bits() -> None:
-    graph = SpikingGraph(
+    graph = ir.SpikingGraph(
         [
-            Source("in", (1, 1, 1)),
-            Population("a", (1,)),
-            Readout("out", (1,), np.array([1000.0])),
+            ir.Source("in", (1, 1, 1)),
+            ir.Population("a", (1,)),
+            ir.Readout("out", (1,), np.array([1000.0])),
         ],
         [
-            Projection("in", "a", (Dense(np.ones((1, 1))),)),
-            Projection("a", "out", (Dense(np.full((1, 1), 0.01)),)),
+            ir.Projection("in", "a", (ir.Dense(np.ones((1, 1))),)),
+            ir.Projection("a", "out", (ir.Dense(np.full((1, 1), 0.01)),)),
         ],
         T=1,
     )
@@ -250,16 +256,16 @@ def test_a_bias_of_the_readout_is_a_whole_number_of_24_bits() -> None:
 
 def test_what_rounding_did_is_told() -> None:
     """Weights 2 and 0.501 at a scale of 127 a pixel value: 254 and 63.627, even 64."""
-    synapses = Sparse(np.array([0, 1, 2]), np.zeros(2, np.int32), np.array([2.0, 0.501]), (1,))
-    graph = SpikingGraph(
+    synapses = ir.Sparse(np.array([0, 1, 2]), np.zeros(2, np.int32), np.array([2.0, 0.501]), (1,))
+    graph = ir.SpikingGraph(
         [
-            Source("in", (2, 1, 1)),
-            Population("a", (1,), tau=0.0, v_threshold=2.0),
-            Readout("out", (1,)),
+            ir.Source("in", (2, 1, 1)),
+            ir.Population("a", (1,), tau=0.0, v_threshold=2.0),
+            ir.Readout("out", (1,)),
         ],
         [
-            Projection("in", "a", (synapses,)),
-            Projection("a", "out", (Dense(np.ones((1, 1))),)),
+            ir.Projection("in", "a", (synapses,)),
+            ir.Projection("a", "out", (ir.Dense(np.ones((1, 1))),)),
         ],
         T=1,
     )
@@ -283,15 +289,15 @@ def test_a_weight_that_rounds_to_the_limit_is_not_clipped() -> None:
     """1000 weights that 1.1 times the scale holds exactly; at that scale 1 is cut, 254.3 is not."""
     scale = 254 * 1.1
     weight = np.array([1.0, 254.3 / scale, *[12 / scale] * 1000])
-    graph = SpikingGraph(
+    graph = ir.SpikingGraph(
         [
-            Source("in", (1002, 1, 1), "events"),
-            Population("a", (1002, 1, 1)),
-            Readout("out", (1,)),
+            ir.Source("in", (1002, 1, 1), "events"),
+            ir.Population("a", (1002, 1, 1)),
+            ir.Readout("out", (1,)),
         ],
         [
-            Projection("in", "a", (Conv2d(np.ones((1002, 1, 1, 1)), groups=1002),)),
-            Projection("a", "out", (Dense(weight[None]),)),
+            ir.Projection("in", "a", (ir.Conv2d(np.ones((1002, 1, 1, 1)), groups=1002),)),
+            ir.Projection("a", "out", (ir.Dense(weight[None]),)),
         ],
         T=1,
     )
@@ -303,11 +309,11 @@ def test_a_weight_that_rounds_to_the_limit_is_not_clipped() -> None:
 
 def test_integer_logits_are_near_the_float_ones() -> None:
     rng = np.random.default_rng(5)
-    graph = SpikingGraph(
-        [Source("in", (1, 8, 8)), Population("a", (16, 8, 8)), Readout("out", (4,))],
+    graph = ir.SpikingGraph(
+        [ir.Source("in", (1, 8, 8)), ir.Population("a", (16, 8, 8)), ir.Readout("out", (4,))],
         [
-            Projection("in", "a", (Conv2d(rng.normal(size=(16, 1, 3, 3)), padding=(1, 1)),)),
-            Projection("a", "out", (Dense(rng.normal(size=(4, 1024)) / 32),)),
+            ir.Projection("in", "a", (ir.Conv2d(rng.normal(size=(16, 1, 3, 3)), padding=(1, 1)),)),
+            ir.Projection("a", "out", (ir.Dense(rng.normal(size=(4, 1024)) / 32),)),
         ],
         T=4,
     )
@@ -355,11 +361,15 @@ def test_integer_program_survives_the_disk(tmp_path) -> None:
     ],
 )
 def test_what_has_no_integer_form_is_named(change, message) -> None:
-    graph = SpikingGraph(
-        [Source("in", (1, 2, 2)), Population("a", (1, 2, 2), **change), Readout("out", (2,))],
+    graph = ir.SpikingGraph(
         [
-            Projection("in", "a", (Conv2d(np.ones((1, 1, 1, 1))),)),
-            Projection("a", "out", (Dense(np.ones((2, 4))),)),
+            ir.Source("in", (1, 2, 2)),
+            ir.Population("a", (1, 2, 2), **change),
+            ir.Readout("out", (2,)),
+        ],
+        [
+            ir.Projection("in", "a", (ir.Conv2d(np.ones((1, 1, 1, 1))),)),
+            ir.Projection("a", "out", (ir.Dense(np.ones((2, 4))),)),
         ],
         T=1,
     )
@@ -370,11 +380,11 @@ def test_what_has_no_integer_form_is_named(change, message) -> None:
 def test_sparse_synapses_of_the_image_leave_room_for_their_sum() -> None:
     """64 pixels meet in one neuron: no single weight shows how large its current can get."""
     indptr, targets = np.arange(65), np.zeros(64, np.int32)
-    graph = SpikingGraph(
-        [Source("in", (1, 8, 8)), Population("a", (1,)), Readout("out", (2,))],
+    graph = ir.SpikingGraph(
+        [ir.Source("in", (1, 8, 8)), ir.Population("a", (1,)), ir.Readout("out", (2,))],
         [
-            Projection("in", "a", (Sparse(indptr, targets, np.full(64, 3.0), (1,)),)),
-            Projection("a", "out", (Dense(np.ones((2, 1))),)),
+            ir.Projection("in", "a", (ir.Sparse(indptr, targets, np.full(64, 3.0), (1,)),)),
+            ir.Projection("a", "out", (ir.Dense(np.ones((2, 1))),)),
         ],
         T=2,
     )
@@ -392,10 +402,10 @@ def test_bounds_cover_every_kind_of_synapse() -> None:
     values = bounds.Interval(-2, 3)
     assert (values.size, bounds.Interval(-5, 3).size) == (3, 5)
     weight = np.array([[1, -2, 4], [0, 5, -1]], np.int16)
-    assert bounds.current(Dense(weight), values) == bounds.Interval(-16, 19)
-    sparse = Sparse(np.array([0, 2, 3]), np.array([0, 1, 0]), np.array([3, -1, 2]), (2,))
+    assert bounds.current(ir.Dense(weight), values) == bounds.Interval(-16, 19)
+    sparse = ir.Sparse(np.array([0, 2, 3]), np.array([0, 1, 0]), np.array([3, -1, 2]), (2,))
     assert bounds.current(sparse, values) == bounds.Interval(-10, 15)
-    assert bounds.current(Identity(np.array(-4)), values) == bounds.Interval(-12, 8)
-    assert bounds.current(Conv2d(np.ones((2, 1, 2, 2))), bounds.SPIKE) == bounds.Interval(0, 4)
+    assert bounds.current(ir.Identity(np.array(-4)), values) == bounds.Interval(-12, 8)
+    assert bounds.current(ir.Conv2d(np.ones((2, 1, 2, 2))), bounds.SPIKE) == bounds.Interval(0, 4)
     above = bounds.Interval(2, 3)  # a neuron at the border meets only a part of its kernel
-    assert bounds.current(Dense(weight), above) == bounds.Interval(-6, 15)
+    assert bounds.current(ir.Dense(weight), above) == bounds.Interval(-6, 15)

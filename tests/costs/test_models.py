@@ -12,11 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seenn_deploy.costs import model as costs
+from seenn_deploy import costs, ir
 from seenn_deploy.costs.model import LayerSizes
 from seenn_deploy.errors import DataError
-from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph, Sum
-from seenn_deploy.ir.maps import AvgPool2d, Conv2d, Dense, Identity
 
 
 def sizes(weights: list[int], potentials: list[int]) -> LayerSizes:
@@ -126,18 +124,18 @@ def half_access(held: int) -> float:
 
 def test_sizes_of_a_graph() -> None:
     """A shared kernel is stored once, an identity shortcut has one weight, pools have none."""
-    graph = SpikingGraph(
+    graph = ir.SpikingGraph(
         [
-            Source("input", (2, 4, 4)),
-            Population("a", (3, 4, 4)),
-            Population("b", (3, 4, 4)),
-            Readout("out", (5,)),
+            ir.Source("input", (2, 4, 4)),
+            ir.Population("a", (3, 4, 4)),
+            ir.Population("b", (3, 4, 4)),
+            ir.Readout("out", (5,)),
         ],
         [
-            Projection("input", "a", (Conv2d(np.ones((3, 2, 3, 3)), padding=(1, 1)),)),
-            Projection("a", "b", (Conv2d(np.ones((3, 3, 1, 1))),)),
-            Projection("a", "b", (Identity(),)),
-            Projection("b", "out", (Dense(np.ones((5, 48))),), dense_macs=15),
+            ir.Projection("input", "a", (ir.Conv2d(np.ones((3, 2, 3, 3)), padding=(1, 1)),)),
+            ir.Projection("a", "b", (ir.Conv2d(np.ones((3, 3, 1, 1))),)),
+            ir.Projection("a", "b", (ir.Identity(),)),
+            ir.Projection("b", "out", (ir.Dense(np.ones((5, 48))),), dense_macs=15),
         ],
         T=2,
     )
@@ -152,15 +150,15 @@ def test_sizes_of_a_graph() -> None:
 
 def test_a_sum_stores_nothing() -> None:
     shape = (3, 4, 4)
-    graph = SpikingGraph(
+    graph = ir.SpikingGraph(
         [
-            Source("input", shape), Population("a", shape), Population("b", shape),
-            Sum("s", shape), Readout("out", (5,)),
+            ir.Source("input", shape), ir.Population("a", shape), ir.Population("b", shape),
+            ir.Sum("s", shape), ir.Readout("out", (5,)),
         ],
         [
-            Projection("input", "a", (Identity(),)), Projection("input", "b", (Identity(),)),
-            Projection("a", "s", (Identity(),)), Projection("b", "s", (Identity(),)),
-            Projection("s", "out", (Dense(np.ones((5, 48))),)),
+            ir.Projection("input", "a", (ir.Identity(),)), ir.Projection("input", "b", (ir.Identity(),)),
+            ir.Projection("a", "s", (ir.Identity(),)), ir.Projection("b", "s", (ir.Identity(),)),
+            ir.Projection("s", "out", (ir.Dense(np.ones((5, 48))),)),
         ],
         T=2,
     )  # fmt: skip
@@ -172,11 +170,13 @@ def test_a_sum_stores_nothing() -> None:
 def test_sizes_keep_the_macs_of_the_trained_layers() -> None:
     import seenn_deploy as sd
 
-    graph = SpikingGraph(
-        [Source("input", (1, 4, 4)), Population("a", (1, 4, 4)), Readout("out", (2,))],
+    graph = ir.SpikingGraph(
+        [ir.Source("input", (1, 4, 4)), ir.Population("a", (1, 4, 4)), ir.Readout("out", (2,))],
         [
-            Projection("input", "a", (Conv2d(np.ones((1, 1, 1, 1), np.float32)),)),
-            Projection("a", "out", (AvgPool2d((4, 4)), Dense(np.ones((2, 1), np.float32)))),
+            ir.Projection("input", "a", (ir.Conv2d(np.ones((1, 1, 1, 1), np.float32)),)),
+            ir.Projection(
+                "a", "out", (ir.AvgPool2d((4, 4)), ir.Dense(np.ones((2, 1), np.float32)))
+            ),
         ],
         T=1,
     )

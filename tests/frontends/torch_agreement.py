@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import seenn_deploy as sd
-from seenn_deploy.ir.graph import Population, SpikingGraph, Sum
-from seenn_deploy.ir.maps import Affine, AvgPool2d, Conv2d, Dense, Identity
+from seenn_deploy import ir
 
 NEAR, TIE = 1e-3, 1e-5  # of the threshold
 
@@ -69,7 +68,7 @@ def recorded(module: nn.Module, names: list[str], run: Any) -> dict[str, np.ndar
 
 
 def compare(
-    graph: SpikingGraph, images: np.ndarray, layers: dict[str, np.ndarray]
+    graph: ir.SpikingGraph, images: np.ndarray, layers: dict[str, np.ndarray]
 ) -> tuple[Agreement, Any]:
     """Simulated spikes against the module's, (N, T, ...) by layer; and the run."""
     program = sd.compile(graph)
@@ -77,7 +76,7 @@ def compare(
     before = replayed(graph, images, run.spikes)
     found = Agreement(silent=tuple(n for n, s in layers.items() if not s.any()))
     first = dict[int, tuple[int, int, float]]()
-    for at, node in enumerate(n for n in graph.layers if isinstance(n, Population)):
+    for at, node in enumerate(n for n in graph.layers if isinstance(n, ir.Population)):
         over = np.abs(before[node.name] - node.v_threshold) / node.v_threshold
         found.steps += over.size
         found.near += int((over < NEAR).sum())
@@ -96,7 +95,7 @@ def compare(
 
 
 def replayed(
-    graph: SpikingGraph, images: np.ndarray, spikes: dict[str, np.ndarray]
+    graph: ir.SpikingGraph, images: np.ndarray, spikes: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Potentials before the reset in float64, (N, T, ...), with spikes as they were simulated."""
     before: dict[str, list[Tensor]] = {}
@@ -106,9 +105,9 @@ def replayed(
         frame = images if graph.source.coding == "direct" else images[:, t]
         sent[graph.source.name, t] = torch.as_tensor(frame, dtype=torch.float64)
         for node in graph.order:
-            if isinstance(node, Sum):
+            if isinstance(node, ir.Sum):
                 sent[node.name, t] = sum(sent[e.pre, t] for e in graph.into(node.name))
-            if not isinstance(node, Population):
+            if not isinstance(node, ir.Population):
                 continue
             s = torch.as_tensor(spikes[node.name][:, t], dtype=torch.float64)
             current = torch.as_tensor(node.bias, dtype=torch.float64).expand(s.shape)
@@ -129,17 +128,17 @@ def replayed(
 def through(maps: Any, x: Tensor) -> Tensor:
     """A batch through linear maps, in float64."""
     for step in maps:
-        if isinstance(step, Identity):
+        if isinstance(step, ir.Identity):
             x = x * float(step.weight)
-        elif isinstance(step, Affine):
+        elif isinstance(step, ir.Affine):
             ones = [1] * (x.ndim - 2)
             x = x * _double(step.scale).reshape(-1, *ones) + _double(step.shift).reshape(-1, *ones)
-        elif isinstance(step, AvgPool2d):
+        elif isinstance(step, ir.AvgPool2d):
             x = functional.avg_pool2d(x, step.kernel)
-        elif isinstance(step, Dense):
+        elif isinstance(step, ir.Dense):
             x = functional.linear(x.flatten(1), _double(step.weight), _bias(step))
         else:
-            assert isinstance(step, Conv2d)
+            assert isinstance(step, ir.Conv2d)
             x = functional.conv2d(
                 x, _double(step.weight), _bias(step), step.stride, step.padding, step.dilation,
                 step.groups,

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from seenn_deploy import ir
 from seenn_deploy._typing import Shape
-from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph, Sum
-from seenn_deploy.ir.maps import Conv2d, Identity
 from tests.lava.graphs import edge
 from tests.random_graphs import dense, exact_weights, sparse
 
@@ -17,30 +16,30 @@ Rng = np.random.Generator
 SHAPE = (3, 4, 3)
 
 
-def everything(coding: Any = "direct", T: int = 5, seed: int = 0) -> SpikingGraph:
+def everything(coding: Any = "direct", T: int = 5, seed: int = 0) -> ir.SpikingGraph:
     """All at once; every loop closes in time on any schedule."""
     rng = np.random.default_rng(seed)
     nodes = [
-        Source("input", (2, 4, 3), coding, counts_events=coding == "events"),
-        Population("a", SHAPE, v_threshold=0.5, bias=exact_weights(rng, (3, 1, 1))),
+        ir.Source("input", (2, 4, 3), coding, counts_events=coding == "events"),
+        ir.Population("a", SHAPE, v_threshold=0.5, bias=exact_weights(rng, (3, 1, 1))),
         neurons("b", SHAPE, reset="soft", reset_by=0.75),
-        Sum("a+b", SHAPE),
+        ir.Sum("a+b", SHAPE),
         neurons("c", SHAPE, tau_syn=0.5, bias=exact_weights(rng, SHAPE)),
-        Sum("a+b+c+a", SHAPE),
+        ir.Sum("a+b+c+a", SHAPE),
         neurons("d", SHAPE, tau_syn=0.25, reset="soft", reset_by=0.25, comparison=">="),
         neurons("e", (6,), tau_syn=1.0, tau=0.0, v_init=0.25),
-        Readout("logits", (4,), exact_weights(rng, (4,)), tau=0.75, tau_syn=0.5),
+        ir.Readout("logits", (4,), exact_weights(rng, (4,)), tau=0.75, tau_syn=0.5),
     ]
     edges = [
         edge("input", "a", conv(rng, 2)),
         lagged("a", "a", conv(rng, 3), 1),
         edge("a", "b", conv(rng, 3)),
-        lagged("c", "b", Identity(np.float32(0.5).reshape(())), 2),
+        lagged("c", "b", ir.Identity(np.float32(0.5).reshape(())), 2),
         *adds("a+b", "a", "b"),
         edge("a+b", "c", conv(rng, 3)),
         *adds("a+b+c+a", "a+b", "c", "a"),
         edge("a+b+c+a", "d", sparse(rng, SHAPE, SHAPE)),
-        lagged("a+b", "d", Identity(np.float32(0.25).reshape(())), 1),
+        lagged("a+b", "d", ir.Identity(np.float32(0.25).reshape(())), 1),
         edge("a+b", "e", dense(rng, SHAPE, 6)),
         edge("d", "e", dense(rng, SHAPE, 6)),
         lagged("e", "e", dense(rng, (6,), 6), 2),
@@ -50,38 +49,38 @@ def everything(coding: Any = "direct", T: int = 5, seed: int = 0) -> SpikingGrap
     ]
     if coding == "events":
         edges.append(lagged("input", "d", sparse(rng, (2, 4, 3), SHAPE), 2))
-    return SpikingGraph(nodes, edges, T)
+    return ir.SpikingGraph(nodes, edges, T)
 
 
-def long_loop(T: int = 4) -> SpikingGraph:
+def long_loop(T: int = 4) -> ir.SpikingGraph:
     """A loop through three layers and a sum whose spikes come back one timestep later."""
     rng = np.random.default_rng(3)
     nodes = [
-        Source("input", (2, 4, 3), "events", counts_events=True),
+        ir.Source("input", (2, 4, 3), "events", counts_events=True),
         neurons("first", SHAPE, tau_syn=0.5),
         neurons("second", SHAPE),
         neurons("last", SHAPE, v_threshold=0.25),
-        Sum("both", SHAPE),
-        Readout("logits", (4,), tau=0.5),
+        ir.Sum("both", SHAPE),
+        ir.Readout("logits", (4,), tau=0.5),
     ]
     edges = [
         edge("input", "first", conv(rng, 2)),
         edge("first", "second", conv(rng, 3)),
         edge("second", "last", conv(rng, 3)),
         lagged("last", "first", conv(rng, 3), 1),
-        lagged("last", "last", Identity(np.float32(0.25).reshape(())), 1),
+        lagged("last", "last", ir.Identity(np.float32(0.25).reshape(())), 1),
         *adds("both", "second", "last"),
         edge("both", "logits", dense(rng, SHAPE, 4)),
     ]
-    return SpikingGraph(nodes, edges, T)
+    return ir.SpikingGraph(nodes, edges, T)
 
 
-def shuffled(seed: int, T: int = 4) -> SpikingGraph:
+def shuffled(seed: int, T: int = 4) -> ir.SpikingGraph:
     """A random chain of layers with random sums, lags and loops among them."""
     rng = np.random.default_rng(seed)
     coding: Any = rng.choice(["direct", "events"])
-    nodes: list[Any] = [Source("input", (2, 4, 3), coding, counts_events=coding == "events")]
-    edges: list[Projection] = []
+    nodes: list[Any] = [ir.Source("input", (2, 4, 3), coding, counts_events=coding == "events")]
+    edges: list[ir.Projection] = []
     cells: list[str] = []
     for k in range(int(rng.integers(2, 5))):
         name, before = f"p{k}", nodes[-1]
@@ -95,15 +94,15 @@ def shuffled(seed: int, T: int = 4) -> SpikingGraph:
             edges.append(lagged("input", name, sparse(rng, (2, 4, 3), SHAPE), 1))
         if k and rng.random() < 0.6:
             edges += adds(f"s{k}", *(n.name for n in nodes[1:] if rng.random() < 0.5), name)
-            nodes.append(Sum(f"s{k}", SHAPE))
+            nodes.append(ir.Sum(f"s{k}", SHAPE))
     tau, tau_syn = rng.choice([1.0, 0.5]), rng.choice([0.0, 0.25])
-    nodes.append(Readout("logits", (4,), tau=float(tau), tau_syn=float(tau_syn)))
+    nodes.append(ir.Readout("logits", (4,), tau=float(tau), tau_syn=float(tau_syn)))
     edges.append(edge(nodes[-2].name, "logits", dense(rng, SHAPE, 4)))
     edges.append(lagged(str(rng.choice(cells)), "logits", dense(rng, SHAPE, 4), 1))
-    return SpikingGraph(nodes, edges, T)
+    return ir.SpikingGraph(nodes, edges, T)
 
 
-def _drawn(rng: Rng, name: str) -> Population:
+def _drawn(rng: Rng, name: str) -> ir.Population:
     return neurons(
         name,
         SHAPE,
@@ -115,42 +114,42 @@ def _drawn(rng: Rng, name: str) -> Population:
     )
 
 
-def neurons(name: str, shape: Shape, **parameters: Any) -> Population:
-    return Population(name, shape, **{"v_threshold": 0.5, **parameters})
+def neurons(name: str, shape: Shape, **parameters: Any) -> ir.Population:
+    return ir.Population(name, shape, **{"v_threshold": 0.5, **parameters})
 
 
-def conv(rng: Rng, channels: int) -> Conv2d:
-    return Conv2d(exact_weights(rng, (3, channels, 3, 3)), padding=(1, 1))
+def conv(rng: Rng, channels: int) -> ir.Conv2d:
+    return ir.Conv2d(exact_weights(rng, (3, channels, 3, 3)), padding=(1, 1))
 
 
-def lagged(pre: str, post: str, synapses: Any, lag: int) -> Projection:
-    return Projection(pre, post, (synapses,), lag=lag)
+def lagged(pre: str, post: str, synapses: Any, lag: int) -> ir.Projection:
+    return ir.Projection(pre, post, (synapses,), lag=lag)
 
 
-def adds(name: str, *parts: str) -> list[Projection]:
+def adds(name: str, *parts: str) -> list[ir.Projection]:
     """What goes into a sum."""
-    return [edge(part, name, Identity()) for part in parts]
+    return [edge(part, name, ir.Identity()) for part in parts]
 
 
-def rough(graph: SpikingGraph, seed: int = 3) -> SpikingGraph:
+def rough(graph: ir.SpikingGraph, seed: int = 3) -> ir.SpikingGraph:
     """With weights, and leaks of neurons that have one, that no sum of float32 is exact with."""
     rng = np.random.default_rng(seed)
-    sums = {n.name for n in graph.order if isinstance(n, Sum)}
+    sums = {n.name for n in graph.order if isinstance(n, ir.Sum)}
     nodes = [
-        replace(n, tau=0.3, tau_syn=0.7 * n.tau_syn) if isinstance(n, Population) else n
+        replace(n, tau=0.3, tau_syn=0.7 * n.tau_syn) if isinstance(n, ir.Population) else n
         for n in graph.order
     ]
     edges = [e if e.post in sums else _rough(rng, e) for e in graph.projections]
     return graph.replace(nodes, edges)
 
 
-def _rough(rng: Rng, projection: Projection) -> Projection:
+def _rough(rng: Rng, projection: ir.Projection) -> ir.Projection:
     weight = projection.synapses.weight
     drawn = np.asarray(rng.normal(0, 0.3, weight.shape), np.float32)
     return replace(projection, maps=(replace(projection.synapses, weight=drawn),))
 
 
-def counts(graph: SpikingGraph, n: int, seed: int = 1) -> np.ndarray:
+def counts(graph: ir.SpikingGraph, n: int, seed: int = 1) -> np.ndarray:
     """Inputs that fit a graph: of events how many there were, of images quarters."""
     rng = np.random.default_rng(seed)
     if graph.source.coding == "events":

@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from seenn_deploy.ir.graph import Population, Readout, Source, SpikingGraph, Sum
-from seenn_deploy.ir.maps import Conv2d
+from seenn_deploy import ir
 from tests import naive
 
 LIMIT = 2**23 - 1
@@ -29,7 +28,7 @@ class Trace:
     logits: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
 
-def run(graph: SpikingGraph, images: np.ndarray, integers: bool = False) -> Trace:
+def run(graph: ir.SpikingGraph, images: np.ndarray, integers: bool = False) -> Trace:
     """Every sample for T timesteps."""
     one = _Sample(graph, integers)
     found = [one.run(image) for image in images]
@@ -43,7 +42,7 @@ def run(graph: SpikingGraph, images: np.ndarray, integers: bool = False) -> Trac
 class _Sample:
     """The network, ready to run one sample after the other."""
 
-    def __init__(self, graph: SpikingGraph, integers: bool) -> None:
+    def __init__(self, graph: ir.SpikingGraph, integers: bool) -> None:
         self.integers, self.T = integers, graph.T
         self.kind: Any = np.int64 if integers else np.float64
         self.nodes = dict(graph.nx.nodes(data="node"))
@@ -72,29 +71,29 @@ class _Sample:
         trace, T = Trace(), self.T
         sent = {n.name: np.zeros((T, *n.shape), self.kind) for n in self.order}
         state: dict[str, Any] = {}
-        v = {n.name: sent[n.name].copy() for n in self.order if isinstance(n, Population)}
+        v = {n.name: sent[n.name].copy() for n in self.order if isinstance(n, ir.Population)}
         for t in range(T):
             for node in self.order:
-                if isinstance(node, Source):
+                if isinstance(node, ir.Source):
                     sent[node.name][t] = self._frame(node, image, t)
                     continue
                 a = self._current(node, sent, t)
-                step = {Population: self._neurons, Readout: self._readout, Sum: self._sum}
+                step = {ir.Population: self._neurons, ir.Readout: self._readout, ir.Sum: self._sum}
                 state[node.name], sent[node.name][t] = step[type(node)](
                     node, a, state.get(node.name)
                 )
-                if isinstance(node, Population):
+                if isinstance(node, ir.Population):
                     v[node.name][t] = state[node.name][1]
         for node in self.order:
-            if isinstance(node, Readout):
+            if isinstance(node, ir.Readout):
                 trace.logits = sent[node.name]
-            elif isinstance(node, Population):
+            elif isinstance(node, ir.Population):
                 trace.spikes[node.name], trace.v[node.name] = sent[node.name] > 0, v[node.name]
-            elif isinstance(node, Sum):
+            elif isinstance(node, ir.Sum):
                 trace.payloads[node.name] = sent[node.name]
         return trace
 
-    def _frame(self, source: Source, image: np.ndarray, t: int) -> np.ndarray:
+    def _frame(self, source: ir.Source, image: np.ndarray, t: int) -> np.ndarray:
         x = (image if source.coding == "direct" else image[t]).astype(np.float64)
         return np.rint((x - source.offset) * source.scale) if self.integers else x
 
@@ -104,23 +103,23 @@ class _Sample:
         for edge in self.edges:
             if edge.post == node.name and t >= edge.lag:
                 got = self.matrices[id(edge)] @ sent[edge.pre][t - edge.lag].ravel()
-                if self.integers and isinstance(edge.maps[0], Conv2d):
+                if self.integers and isinstance(edge.maps[0], ir.Conv2d):
                     got = (got + 2**23) % 2**24 - 2**23
                 a += got
         if self.integers:
             a = (a + 2**31) % 2**32 - 2**31
         return a.reshape(node.shape)
 
-    def _sum(self, node: Sum, a: np.ndarray, _: Any) -> Any:
+    def _sum(self, node: ir.Sum, a: np.ndarray, _: Any) -> Any:
         return None, a
 
-    def _readout(self, node: Readout, a: np.ndarray, state: Any) -> Any:
+    def _readout(self, node: ir.Readout, a: np.ndarray, state: Any) -> Any:
         u, z = state or (np.zeros(node.shape, self.kind), np.zeros(node.shape, self.kind))
         u = self._kept(u, node.tau_syn) + a + node.bias.astype(self.kind)
         z = self._kept(z, node.tau) + u
         return (u, z), z
 
-    def _neurons(self, node: Population, a: np.ndarray, state: Any) -> Any:
+    def _neurons(self, node: ir.Population, a: np.ndarray, state: Any) -> Any:
         if state is None:
             state = np.zeros(node.shape, self.kind), np.full(node.shape, node.v_init, self.kind)
         u, v = state

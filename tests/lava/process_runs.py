@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ def main(bundle: Path, cases: Path, out: Path) -> None:
 
 def run(case: dict[str, Any]) -> dict[str, np.ndarray]:
     """Every message that a process sent through its observed ports."""
-    from exits import from_dict, integer
+    from exits import integer
+    from exits.base import make, rule_of
     from lava.magma.core.run_conditions import RunSteps
     from lava.magma.core.run_configs import Loihi2SimCfg
     from lava.proc.io.sink import RingBuffer as Sink
@@ -37,7 +39,8 @@ def run(case: dict[str, Any]) -> dict[str, np.ndarray]:
     kinds = {"lif": ResetLIF, "add": GradedAdd, "controller": ExitController}
     parameters = dict(case["parameters"])
     if "rule" in parameters:
-        rule = from_dict(parameters["rule"])
+        stored = parameters["rule"]
+        rule = make(rule_of(import_module(f"exits.{stored['rule']}")), stored)
         fixed = case["tag"] == "fixed_pt"
         parameters["rule"] = integer.lower(rule, 0.01, parameters["timesteps"]) if fixed else rule
     for key in ("shape", "bias"):

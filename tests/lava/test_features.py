@@ -13,9 +13,8 @@ from seenn_deploy.exits import integer
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.fixed import Fixed
 from seenn_deploy.ir.graph import Population, SpikingGraph
-from seenn_deploy.ir.program import Program
+from seenn_deploy.ir.program import Program, write
 from seenn_deploy.simulator.engine import simulate
-from seenn_deploy.targets import write
 from seenn_deploy.targets.lava.device import DeviceRun, run
 from seenn_deploy.verification.rounded import RoundedComparison
 from seenn_deploy.verification.verify import verify, wrong_latencies

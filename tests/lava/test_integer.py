@@ -10,8 +10,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from seenn_deploy.ir.graph import Population
-from seenn_deploy.ir.program import Program
-from seenn_deploy.targets import write
+from seenn_deploy.ir.program import Program, write
 from seenn_deploy.targets.lava.device import DeviceRun, run
 from seenn_deploy.verification.verify import wrong_latencies
 from tests import naive_integer, random_graphs

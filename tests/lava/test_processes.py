@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seenn_deploy.targets import write
+from seenn_deploy.ir.program import write
 from tests.lava import graphs
 
 NONE, FIRST, SECOND = [0, 2, 0], [1, 2, 0], [2, 2, 0]  # tokens: t, last, sample

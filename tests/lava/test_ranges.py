@@ -11,30 +11,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seenn_deploy import ir
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.entropy import Entropy
-from seenn_deploy.ir.graph import Population, Readout, Source, SpikingGraph, Sum
-from seenn_deploy.ir.maps import Conv2d, Dense, Identity, Sparse
-from seenn_deploy.ir.program import Program
-from seenn_deploy.targets import write
+from seenn_deploy.ir.program import write
 from seenn_deploy.targets.lava import ranges
 from tests.lava import graphs, integer_graphs
 
 
-def node(name: str, **changes: Any) -> Callable[[SpikingGraph], SpikingGraph]:
+def node(name: str, **changes: Any) -> Callable[[ir.SpikingGraph], ir.SpikingGraph]:
     """A change of one node."""
 
-    def change(graph: SpikingGraph) -> SpikingGraph:
+    def change(graph: ir.SpikingGraph) -> ir.SpikingGraph:
         return graph.replace([replace(n, **changes) if n.name == name else n for n in graph.order])
 
     return change
 
 
-def synapses(pre: str, post: str, value: Any) -> Callable[[SpikingGraph], SpikingGraph]:
+def synapses(pre: str, post: str, value: Any) -> Callable[[ir.SpikingGraph], ir.SpikingGraph]:
     """A change of one edge: other synapses, or another first weight."""
 
-    def change(graph: SpikingGraph) -> SpikingGraph:
+    def change(graph: ir.SpikingGraph) -> ir.SpikingGraph:
         edges = []
         for edge in graph.projections:
             if (edge.pre, edge.post) == (pre, post):
@@ -52,14 +50,14 @@ def _with_weight(old: Any, value: float) -> Any:
     return replace(old, weight=weight)
 
 
-def identity(value: int) -> Identity:
-    return Identity(np.asarray(value, np.int16))
+def identity(value: int) -> ir.Identity:
+    return ir.Identity(np.asarray(value, np.int16))
 
 
-def doubled() -> Sparse:
+def doubled() -> ir.Sparse:
     """Two synapses of one pair of neurons, each within the range, their sum not."""
     indptr = np.minimum(np.arange(49), 1) * 2
-    return Sparse(indptr, np.zeros(2, np.int32), np.full(2, 200, np.int16), (8,))
+    return ir.Sparse(indptr, np.zeros(2, np.int32), np.full(2, 200, np.int16), (8,))
 
 
 BIAS = np.zeros((3, 1, 1), np.int32)
@@ -89,11 +87,11 @@ BIAS = np.zeros((3, 1, 1), np.int32)
         (synapses("first", "second", 256), "first -> second: weight 256: .* -256 to 254"),
         (synapses("first", "second", 7), "first -> second: weight 7: .* even numbers where"),
         (synapses("first", "second", doubled()), "first -> second: weight 400: .* 0 to 255"),
-        (synapses("second", "logits", Dense(np.full((4, 8), 256))), "weight 256: .* 0 to 255"),
-        (synapses("second", "logits", Dense(np.full((4, 8), -256))), "weight -256: .* -255 to 0"),
+        (synapses("second", "logits", ir.Dense(np.full((4, 8), 256))), "weight 256: .* 0 to 255"),
+        (synapses("second", "logits", ir.Dense(np.full((4, 8), -256))), "weight -256: .* -255 to 0"),
     ],
 )  # fmt: skip
-def test_refused(tmp_path: Path, change: Callable[..., SpikingGraph], says: str) -> None:
+def test_refused(tmp_path: Path, change: Callable[..., ir.SpikingGraph], says: str) -> None:
     program = integer_graphs.program(change(integer_graphs.small()))
     with pytest.raises(ProgramError, match=says) as raised:
         write("lava", replace(program, input_range=(0.0, 1.0)), tmp_path)
@@ -104,24 +102,24 @@ def test_refused(tmp_path: Path, change: Callable[..., SpikingGraph], says: str)
 def test_an_identity_is_a_matrix_of_one_sign(tmp_path: Path) -> None:
     graph = integer_graphs.small()
     edge = graphs.edge("first", "again", identity(-256))
-    nodes = [*graph.order, Population("again", (3, 4, 4), v_threshold=1.0)]
-    last = graphs.edge("again", "logits", Dense(np.ones((4, 48), np.int16)))
+    nodes = [*graph.order, ir.Population("again", (3, 4, 4), v_threshold=1.0)]
+    last = graphs.edge("again", "logits", ir.Dense(np.ones((4, 48), np.int16)))
     edges = [*graph.projections, edge, last]
-    wide = integer_graphs.program(SpikingGraph(nodes, edges, 4))
+    wide = integer_graphs.program(ir.SpikingGraph(nodes, edges, 4))
     with pytest.raises(ProgramError, match=r"first -> again: weight -256: .* -255 to 0"):
         write("lava", wide, tmp_path)
 
 
-def doubling(times: int) -> SpikingGraph:
+def doubling(times: int) -> ir.SpikingGraph:
     """Sums of a sum and itself, behind one neuron."""
     names = ["cell", *(f"sum{i}" for i in range(times))]
-    nodes = [Sum(name, (1,)) for name in names[1:]]
+    nodes = [ir.Sum(name, (1,)) for name in names[1:]]
     pairs = itertools.pairwise(names)
-    edges = [graphs.edge(a, b, Identity()) for a, b in pairs for _ in range(2)]
-    first = graphs.edge("input", "cell", Dense(np.ones((1, 1), np.int16)))
-    last = graphs.edge(names[-1], "logits", Dense(np.ones((1, 1), np.int16)))
-    ends = [Source("input", (1,)), Population("cell", (1,)), Readout("logits", (1,))]
-    return SpikingGraph([*ends, *nodes], [first, *edges, last], 1)
+    edges = [graphs.edge(a, b, ir.Identity()) for a, b in pairs for _ in range(2)]
+    first = graphs.edge("input", "cell", ir.Dense(np.ones((1, 1), np.int16)))
+    last = graphs.edge(names[-1], "logits", ir.Dense(np.ones((1, 1), np.int16)))
+    ends = [ir.Source("input", (1,)), ir.Population("cell", (1,)), ir.Readout("logits", (1,))]
+    return ir.SpikingGraph([*ends, *nodes], [first, *edges, last], 1)
 
 
 def test_graded_spikes_fit_24_bits(tmp_path: Path) -> None:
@@ -147,20 +145,19 @@ def test_a_convolution_that_becomes_a_list_may_not_wrap(tmp_path: Path) -> None:
         write("lava", program, tmp_path)
 
 
-def _one_convolution(weight: np.ndarray, groups: int, channels: int) -> SpikingGraph:
-    from seenn_deploy.ir.graph import Readout, Source
+def _one_convolution(weight: np.ndarray, groups: int, channels: int) -> ir.SpikingGraph:
 
     shape = (len(weight), 1, 1)
     nodes = [
-        Source("input", (channels, 3, 3)),
-        Population("wide", shape, v_threshold=1.0),
-        Readout("logits", (2,)),
+        ir.Source("input", (channels, 3, 3)),
+        ir.Population("wide", shape, v_threshold=1.0),
+        ir.Readout("logits", (2,)),
     ]
     edges = [
-        graphs.edge("input", "wide", Conv2d(weight, groups=groups)),
-        graphs.edge("wide", "logits", Dense(np.ones((2, len(weight)), np.int16))),
+        graphs.edge("input", "wide", ir.Conv2d(weight, groups=groups)),
+        graphs.edge("wide", "logits", ir.Dense(np.ones((2, len(weight)), np.int16))),
     ]
-    return SpikingGraph(nodes, edges, 1)
+    return ir.SpikingGraph(nodes, edges, 1)
 
 
 def test_rules_and_scales_that_have_no_integers(tmp_path: Path) -> None:
@@ -176,7 +173,7 @@ def test_inputs_that_leave_the_integers_are_refused_on_the_device(
 ) -> None:
     import subprocess
 
-    program: Program = integer_graphs.program(integer_graphs.small())
+    program: ir.Program = integer_graphs.program(integer_graphs.small())
     (tmp_path / "bundle").mkdir()
     write("lava", program, tmp_path / "bundle")
     np.save(tmp_path / "x.npy", np.full((1, 2, 4, 4), 1e6, np.float32))
@@ -193,7 +190,7 @@ def test_inputs_that_leave_the_integers_are_refused_on_the_device(
 @given(st.lists(st.integers(-(2**13), 2**13), min_size=1, max_size=5), st.integers(0, 9))
 def test_bias_parts(values: list[int], shift: int) -> None:
     bias = np.array(values, np.int32) << shift
-    population = Population("p", (len(values),), bias=bias)
+    population = ir.Population("p", (len(values),), bias=bias)
     possible = [
         e for e in range(8)
         if all(v % 2**e == 0 and -4096 <= v // 2**e <= 4095 for v in bias.tolist())

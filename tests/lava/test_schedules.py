@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seenn_deploy.evaluation import schedule as schedules
+from seenn_deploy.evaluation import schedule
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.ir.graph import Population
-from seenn_deploy.ir.program import Program
+from seenn_deploy.ir.program import Program, write
 from seenn_deploy.simulator.engine import simulate
-from seenn_deploy.targets import write
 from seenn_deploy.targets.lava import policy
 from seenn_deploy.targets.lava.device import DeviceRun, run
 from seenn_deploy.verification.exact import ExactComparison
@@ -42,7 +41,7 @@ def assert_as_simulated(ran: DeviceRun, program: Program, images: np.ndarray) ->
     simulated = simulate(program, images, full_trace=True)
     assert np.array_equal(ran.exit_step, simulated.exit_step)
     assert len(set(ran.exit_step.tolist())) >= 3, "the samples prove nothing"
-    said = schedules.work(program, simulated)
+    said = schedule.work(program, simulated)
     assert said.depth == D
     assert np.array_equal(ran.hardware_steps, said.latency)
     assert np.array_equal(np.diff(ran.start), said.initiation_interval[:-1])

@@ -7,14 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from seenn_deploy import ir
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.io import folders
-from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph, Sum
-from seenn_deploy.ir.maps import Dense
-from seenn_deploy.ir.program import Program
+from seenn_deploy.ir.program import write
 from seenn_deploy.ir.reference import apply
 from seenn_deploy.simulator.engine import simulate
-from seenn_deploy.targets import write
 from seenn_deploy.targets.lava.device import DeviceRun
 from seenn_deploy.verification.replay import potentials
 from seenn_deploy.verification.rounded import RoundedComparison
@@ -55,22 +53,22 @@ def test_another_weight_on_lava_is_a_mismatch(tmp_path: Path) -> None:
     assert first.distance > first.bound
 
 
-def on_the_threshold() -> Program:
+def on_the_threshold() -> ir.Program:
     """A current of 1 meets a threshold of 1 + 5e-8, which float32 takes for 1."""
     nodes = [
-        Source("input", (2, 1, 1)),
-        Population("spikes", (2,), v_threshold=0.5),
-        Population("tied", (1,), tau=0.0, v_threshold=1 + 5e-8, comparison=">="),
-        Population("after", (2,), v_threshold=0.5),
-        Readout("logits", (2,)),
+        ir.Source("input", (2, 1, 1)),
+        ir.Population("spikes", (2,), v_threshold=0.5),
+        ir.Population("tied", (1,), tau=0.0, v_threshold=1 + 5e-8, comparison=">="),
+        ir.Population("after", (2,), v_threshold=0.5),
+        ir.Readout("logits", (2,)),
     ]
     edges = [
-        graphs.edge("input", "spikes", Dense(np.eye(2, dtype=np.float32))),
-        graphs.edge("spikes", "tied", Dense(np.full((1, 2), 0.5, np.float32))),
-        graphs.edge("tied", "after", Dense(np.ones((2, 1), np.float32))),
-        graphs.edge("after", "logits", Dense(np.eye(2, dtype=np.float32))),
+        graphs.edge("input", "spikes", ir.Dense(np.eye(2, dtype=np.float32))),
+        graphs.edge("spikes", "tied", ir.Dense(np.full((1, 2), 0.5, np.float32))),
+        graphs.edge("tied", "after", ir.Dense(np.ones((2, 1), np.float32))),
+        graphs.edge("after", "logits", ir.Dense(np.eye(2, dtype=np.float32))),
     ]
-    return graphs.program(SpikingGraph(nodes, edges, 2))
+    return graphs.program(ir.SpikingGraph(nodes, edges, 2))
 
 
 def test_a_tie_on_lava_is_proven_and_its_consequences_counted() -> None:
@@ -211,7 +209,7 @@ def test_the_replay_is_the_oracles(coding: str, make: Any) -> None:
     for n in range(2):
         spikes = {name: s[n] > 0 for name, s in trace.outputs.items() if name != "input"}
         for node in graph.layers:
-            if isinstance(node, Sum):
+            if isinstance(node, ir.Sum):
                 continue
             found = potentials(graph, node.name, images[n], spikes)
             expected = trace.before_reset.get(node.name, trace.logits)[n]
@@ -225,14 +223,14 @@ def test_the_replay_is_the_oracles(coding: str, make: Any) -> None:
 def test_the_bound_by_hand(tau_syn: float, reset: Any) -> None:
     """Weights 1/2, -1/4 and 1 meet an image of 1, 2 and 0: with the bias, three are summed."""
     u, spikes, threshold = 2.0**-24, [True, False, False], 0.75
-    neuron = Population(
+    neuron = ir.Population(
         "a", (1,), 0.5, threshold, 0.25, reset, bias=np.full(1, 0.125), tau_syn=tau_syn
     )
-    graph = SpikingGraph(
-        [Source("in", (3, 1, 1)), neuron, Readout("out", (1,))],
+    graph = ir.SpikingGraph(
+        [ir.Source("in", (3, 1, 1)), neuron, ir.Readout("out", (1,))],
         [
-            Projection("in", "a", (Dense(np.array([[0.5, -0.25, 1]])),)),
-            Projection("a", "out", (Dense(np.ones((1, 1))),)),
+            ir.Projection("in", "a", (ir.Dense(np.array([[0.5, -0.25, 1]])),)),
+            ir.Projection("a", "out", (ir.Dense(np.ones((1, 1))),)),
         ],
         T=3,
     )

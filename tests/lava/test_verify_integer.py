@@ -12,9 +12,8 @@ import pytest
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.margin import Margin
 from seenn_deploy.io import folders
-from seenn_deploy.ir.program import Program
+from seenn_deploy.ir.program import Program, write
 from seenn_deploy.simulator.engine import simulate
-from seenn_deploy.targets import write
 from seenn_deploy.targets.lava.device import DeviceRun
 from seenn_deploy.verification.exact import ExactComparison
 from seenn_deploy.verification.verify import VerifyReport, verify, wrong_latencies

@@ -11,28 +11,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import seenn_deploy as sd
-from seenn_deploy.ir.graph import Population, Source, SpikingGraph, Sum
-from seenn_deploy.ir.maps import Conv2d, Identity
+from seenn_deploy import ir
 from tests import naive_integer, random_graphs
 
 FULL = {"record": True, "full_trace": True}
 
 
-def to_integers(graph: SpikingGraph, gain: int, rng: np.random.Generator) -> SpikingGraph:
+def to_integers(graph: ir.SpikingGraph, gain: int, rng: np.random.Generator) -> ir.SpikingGraph:
     """The same structure with integer arrays; a large `gain` lets currents wrap and states clip."""
     nodes = [_integer_node(node, gain, rng) for node in graph.order]
-    sums = {node.name for node in nodes if isinstance(node, Sum)}
+    sums = {node.name for node in nodes if isinstance(node, ir.Sum)}
     edges = [e if e.post in sums else _integer_edge(e, gain) for e in graph.projections]
     return graph.replace(nodes, edges)
 
 
 def _integer_node(node: Any, gain: int, rng: np.random.Generator) -> Any:
-    if isinstance(node, Source):
+    if isinstance(node, ir.Source):
         return replace(node, scale=float(rng.choice([1, 4, 255])), offset=float(rng.integers(2)))
-    if isinstance(node, Sum):
+    if isinstance(node, ir.Sum):
         return node
     tau = float(rng.choice([0, 0.5, 1, 1234 / 4096]))
-    if not isinstance(node, Population):
+    if not isinstance(node, ir.Population):
         bias = rng.integers(-100, 100, node.bias.shape).astype(np.int32)
         return replace(node, bias=bias, tau=tau)
     return replace(
@@ -46,12 +45,12 @@ def _integer_node(node: Any, gain: int, rng: np.random.Generator) -> Any:
 
 
 def _integer_edge(edge: Any, gain: int) -> Any:
-    small = np.int8 if isinstance(edge.synapses, Conv2d) else np.int16
+    small = np.int8 if isinstance(edge.synapses, ir.Conv2d) else np.int16
     weight = np.rint(edge.synapses.weight * 64 * gain).astype(small if gain == 1 else np.int32)
     return replace(edge, maps=(replace(edge.synapses, weight=weight),))
 
 
-def program_of(graph: SpikingGraph, images: np.ndarray, limited: bool = True) -> sd.Program:
+def program_of(graph: ir.SpikingGraph, images: np.ndarray, limited: bool = True) -> sd.Program:
     limits = (float(images.min()), float(images.max())) if limited else (-np.inf, np.inf)
     return sd.Program(graph, sd.exits.Fixed(), precision="int8", input_range=limits)
 
@@ -60,7 +59,7 @@ def assert_equal_to_oracle(program: sd.Program, images: np.ndarray) -> sd.RunRes
     run = sd.simulate(program, images, **FULL)
     want = naive_integer.run(program.graph, images)
     for node in program.graph.layers:
-        if isinstance(node, Population):
+        if isinstance(node, ir.Population):
             np.testing.assert_array_equal(run.spikes[node.name], want.outputs[node.name] != 0)
             np.testing.assert_array_equal(run.v[node.name], want.membrane[node.name])
     np.testing.assert_array_equal(run.integer_logits, want.logits)
@@ -82,20 +81,18 @@ def test_equal_to_the_oracle(example, gain, limited, seed) -> None:
 @pytest.mark.nojit
 def test_equal_to_the_oracle_without_compiled_kernels() -> None:
     rng = np.random.default_rng(3)
-    conv = Conv2d(rng.integers(-9, 10, (3, 1, 2, 2)).astype(np.int8), padding=(1, 1))
-    graph = SpikingGraph(
+    conv = ir.Conv2d(rng.integers(-9, 10, (3, 1, 2, 2)).astype(np.int8), padding=(1, 1))
+    graph = ir.SpikingGraph(
         [
-            Source("in", (1, 3, 3), scale=255.0, offset=0.5),
-            Population("a", (3, 4, 4), v_threshold=300, bias=np.full((3, 1, 1), 70, np.int32)),
-            Population("b", (3, 4, 4), tau=1.0, reset="soft", v_threshold=9, v_init=288),
-            sd.graph.Readout("out", (2,), np.zeros(2, np.int32)),
+            ir.Source("in", (1, 3, 3), scale=255.0, offset=0.5),
+            ir.Population("a", (3, 4, 4), v_threshold=300, bias=np.full((3, 1, 1), 70, np.int32)),
+            ir.Population("b", (3, 4, 4), tau=1.0, reset="soft", v_threshold=9, v_init=288),
+            ir.Readout("out", (2,), np.zeros(2, np.int32)),
         ],
         [
-            sd.graph.Projection("in", "a", (conv,)),
-            sd.graph.Projection("a", "b", (Identity(np.array(7, np.int16)),)),
-            sd.graph.Projection(
-                "b", "out", (sd.graph.Dense(rng.integers(-20, 21, (2, 48)).astype(np.int16)),)
-            ),
+            ir.Projection("in", "a", (conv,)),
+            ir.Projection("a", "b", (ir.Identity(np.array(7, np.int16)),)),
+            ir.Projection("b", "out", (ir.Dense(rng.integers(-20, 21, (2, 48)).astype(np.int16)),)),
         ],
         T=3,
     )
@@ -108,15 +105,15 @@ def test_equal_to_the_oracle_without_compiled_kernels() -> None:
 @pytest.mark.parametrize("total", [32_767, 32_768, 40_000, 65_535])
 def test_currents_about_the_range_of_16_bits(total: int, sign: int) -> None:
     weight = sign * np.array([[200] * (total // 200) + [total % 200]], np.int16)
-    graph = SpikingGraph(
+    graph = ir.SpikingGraph(
         [
-            Source("in", (weight.size, 1, 1), "events"),
-            Population("a", (1,), tau=0.0, v_threshold=131071, bias=np.zeros(1, np.int32)),
-            sd.graph.Readout("out", (1,), np.zeros(1, np.int32)),
+            ir.Source("in", (weight.size, 1, 1), "events"),
+            ir.Population("a", (1,), tau=0.0, v_threshold=131071, bias=np.zeros(1, np.int32)),
+            ir.Readout("out", (1,), np.zeros(1, np.int32)),
         ],
         [
-            sd.graph.Projection("in", "a", (sd.graph.Dense(weight),)),
-            sd.graph.Projection("a", "out", (sd.graph.Dense(np.ones((1, 1), np.int16)),)),
+            ir.Projection("in", "a", (ir.Dense(weight),)),
+            ir.Projection("a", "out", (ir.Dense(np.ones((1, 1), np.int16)),)),
         ],
         T=1,
     )
@@ -127,16 +124,16 @@ def test_currents_about_the_range_of_16_bits(total: int, sign: int) -> None:
 
 def test_a_convolution_s_sum_wraps_at_24_bits() -> None:
     """288 pixels of 255 at a weight of 127 are 9326880, more than 2^23."""
-    conv = Conv2d(np.full((1, 32, 3, 3), 127, np.int8))
-    graph = SpikingGraph(
+    conv = ir.Conv2d(np.full((1, 32, 3, 3), 127, np.int8))
+    graph = ir.SpikingGraph(
         [
-            Source("in", (32, 3, 3), scale=255.0),
-            Population("a", (1, 1, 1), tau=0.0, v_threshold=131071, bias=np.zeros(1, np.int32)),
-            sd.graph.Readout("out", (1,), np.zeros(1, np.int32)),
+            ir.Source("in", (32, 3, 3), scale=255.0),
+            ir.Population("a", (1, 1, 1), tau=0.0, v_threshold=131071, bias=np.zeros(1, np.int32)),
+            ir.Readout("out", (1,), np.zeros(1, np.int32)),
         ],
         [
-            sd.graph.Projection("in", "a", (conv,)),
-            sd.graph.Projection("a", "out", (sd.graph.Dense(np.ones((1, 1), np.int16)),)),
+            ir.Projection("in", "a", (conv,)),
+            ir.Projection("a", "out", (ir.Dense(np.ones((1, 1), np.int16)),)),
         ],
         T=1,
     )
@@ -144,19 +141,19 @@ def test_a_convolution_s_sum_wraps_at_24_bits() -> None:
     assert_equal_to_oracle(program_of(graph, images), images)
 
 
-def filtering(weight: int, tau: float, tau_syn: float) -> SpikingGraph:
+def filtering(weight: int, tau: float, tau_syn: float) -> ir.SpikingGraph:
     """One neuron with a synaptic current that an event drives, and one that nothing drives."""
     rows = np.array([[weight], [0]], np.int32)
     still = np.zeros(2, np.int32)
-    return SpikingGraph(
+    return ir.SpikingGraph(
         [
-            Source("in", (1, 1, 1), "events"),
-            Population("a", (2,), tau=tau, v_threshold=131071, bias=still, tau_syn=tau_syn),
-            sd.graph.Readout("out", (1,), np.zeros(1, np.int32)),
+            ir.Source("in", (1, 1, 1), "events"),
+            ir.Population("a", (2,), tau=tau, v_threshold=131071, bias=still, tau_syn=tau_syn),
+            ir.Readout("out", (1,), np.zeros(1, np.int32)),
         ],
         [
-            sd.graph.Projection("in", "a", (sd.graph.Dense(rows),)),
-            sd.graph.Projection("a", "out", (sd.graph.Dense(np.ones((1, 2), np.int16)),)),
+            ir.Projection("in", "a", (ir.Dense(rows),)),
+            ir.Projection("a", "out", (ir.Dense(np.ones((1, 2), np.int16)),)),
         ],
         T=3,
     )
@@ -179,17 +176,17 @@ def test_a_synaptic_current_that_saturates_is_counted() -> None:
 
 def test_what_wraps_and_saturates_is_counted() -> None:
     """One neuron whose current wraps, one that sinks to the lowest state, one at ease."""
-    graph = SpikingGraph(
+    graph = ir.SpikingGraph(
         [
-            Source("in", (3, 1, 1)),
-            Population("a", (3,), tau=1.0, v_threshold=131071, bias=np.zeros(3, np.int32)),
-            sd.graph.Readout("out", (1,), np.zeros(1, np.int32)),
+            ir.Source("in", (3, 1, 1)),
+            ir.Population("a", (3,), tau=1.0, v_threshold=131071, bias=np.zeros(3, np.int32)),
+            ir.Readout("out", (1,), np.zeros(1, np.int32)),
         ],
         [
-            sd.graph.Projection(
-                "in", "a", (sd.graph.Dense(np.diag([140_000, -100_000, 100]).astype(np.int32)),)
+            ir.Projection(
+                "in", "a", (ir.Dense(np.diag([140_000, -100_000, 100]).astype(np.int32)),)
             ),
-            sd.graph.Projection("a", "out", (sd.graph.Dense(np.ones((1, 3), np.int16)),)),
+            ir.Projection("a", "out", (ir.Dense(np.ones((1, 3), np.int16)),)),
         ],
         T=3,
     )

@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 
 import seenn_deploy as sd
+from seenn_deploy import ir
 from seenn_deploy.errors import ProgramError, SeennError
-from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph
-from seenn_deploy.ir.maps import Conv2d, Dense
 from seenn_deploy.simulator.result import Counts, RunResult
 
 
@@ -24,11 +23,13 @@ from seenn_deploy.simulator.result import Counts, RunResult
 def program() -> sd.Program:
     rng = np.random.default_rng(0)
     weight = rng.normal(size=(6, 2, 3, 3)).astype(np.float32)
-    graph = SpikingGraph(
-        [Source("in", (2, 6, 6)), Population("a", (6, 6, 6)), Readout("out", (3,))],
+    graph = ir.SpikingGraph(
+        [ir.Source("in", (2, 6, 6)), ir.Population("a", (6, 6, 6)), ir.Readout("out", (3,))],
         [
-            Projection("in", "a", (Conv2d(weight, padding=(1, 1)),)),
-            Projection("a", "out", (Dense(rng.normal(size=(3, 216)).astype(np.float32) / 9),)),
+            ir.Projection("in", "a", (ir.Conv2d(weight, padding=(1, 1)),)),
+            ir.Projection(
+                "a", "out", (ir.Dense(rng.normal(size=(3, 216)).astype(np.float32) / 9),)
+            ),
         ],
         T=4,
     )

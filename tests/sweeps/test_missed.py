@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from seenn_deploy.cli.tables import runs as reports
+from seenn_deploy.cli.tables import sweeps
 from seenn_deploy.errors import DataError
 from seenn_deploy.evaluation.sweep.sweep import sweep
 from seenn_deploy.ir.graph import SpikingGraph
@@ -19,7 +19,7 @@ def test_an_aim_missed_on_the_samples_reported_is_told() -> None:
         lost = -100 * report.chosen[report.best].figures.accuracy_change.value
         assert (f"{lost:.2f} points are lost" in report.missed) == (lost > 0)
         assert report.summary()["missed"] == report.missed
-        assert dict(reports.sweep_notes(report, "", "")).get("missed", "") == report.missed
+        assert dict(sweeps.sweep_notes(report, "", "")).get("missed", "") == report.missed
     assert len({bool(report.missed) for report in found.values()}) == 2
 
 
@@ -31,7 +31,7 @@ def test_a_budget_is_missed_by_what_speculation_wastes() -> None:
     figures = eager.chosen[eager.best].figures
     total = 1e6 * (figures.energy.value + figures.wasted_energy.value)
     assert eager.missed.startswith(f"{total:.4g} uJ a sample with what is wasted")
-    assert f"{total:.3g} in all" in dict(reports.sweep_notes(eager, "", ""))["wasted"]
+    assert f"{total:.3g} in all" in dict(sweeps.sweep_notes(eager, "", ""))["wasted"]
     assert not sweep(run, PROGRAM, energy_budget=2 * budget, schedule="gated", bootstrap=2).missed
 
 

@@ -16,10 +16,11 @@ import seenn_deploy as sd
 from seenn_deploy import exits
 from seenn_deploy.costs.model import LayerSizes
 from seenn_deploy.errors import DataError, ProgramError
-from seenn_deploy.evaluation import schedule as schedules
+from seenn_deploy.evaluation import schedule
 from seenn_deploy.evaluation.calibrate import calibrate
+from seenn_deploy.evaluation.sweep.curves import Curve
 from seenn_deploy.evaluation.sweep.families import ConformalFamily
-from seenn_deploy.evaluation.sweep.report import Curve, SweepReport
+from seenn_deploy.evaluation.sweep.report import SweepReport
 from seenn_deploy.evaluation.sweep.sweep import RULES, _Aim, sweep
 from seenn_deploy.exits.base import log_softmax
 from seenn_deploy.exits.conformal import Conformal
@@ -47,7 +48,7 @@ def random_run(seed: int, n: int, ties: bool = False) -> RunResult:
 
 def naive_tables(run: RunResult, schedule: str) -> dict[str, np.ndarray]:
     """Every figure at every exit, by loops over samples, layers and steps."""
-    n, depth = len(run.logits), schedules.depth(PROGRAM)
+    n, depth = len(run.logits), PROGRAM.depth
     names = ("accuracy", "mean_exit_step", "energy", "wasted_energy", "latency_steps", "ac", "mac")
     found = {name: np.zeros((n, T)) for name in names}
     for i in range(n):
@@ -365,7 +366,7 @@ def test_results_show_themselves_in_a_line() -> None:
     shown = {
         "RunResult(60 samples, 2 layers, T=4, 3 classes, mean exit step 4.000)": run,
         "Counts(60 samples, 2 layers, T=4)": run.counts,
-        "ScheduleReport(speculative, D=2, 60 samples)": schedules.work(PROGRAM, run),
+        "ScheduleReport(speculative, D=2, 60 samples)": schedule.work(PROGRAM, run),
         f"Curve(margin, {len(report.curves['margin'].threshold)} values of beta)": report.curves[
             "margin"
         ],

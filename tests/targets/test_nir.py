@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 
-from seenn_deploy import targets
+from seenn_deploy import ir
 from seenn_deploy.cli import seenn
 from seenn_deploy.compiler.pipeline import compile
 from seenn_deploy.errors import ModelError, SeennError
@@ -23,17 +23,14 @@ from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.fixed import Fixed
 from seenn_deploy.fidelity import LossReport
 from seenn_deploy.frontends.import_model import import_model
-from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph, Sum
-from seenn_deploy.ir.maps import Conv2d, Dense, Identity
-from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.engine import simulate
 from tests.frontends import naive_nir
 from tests.lava import graphs, policies
 from tests.random_graphs import Example, examples
 
 
-def export(program: Program, folder: Path) -> Path:
-    targets.write("nir", program, folder)
+def export(program: ir.Program, folder: Path) -> Path:
+    program.write("nir", program, folder)
     return folder / "network.nir"
 
 
@@ -57,7 +54,7 @@ def test_the_file_alone_gives_the_same_logits(example: Example) -> None:
     """Where NIR has a form for everything: hard reset, '>', starting at 0."""
     plain = [
         replace(n, reset="hard", reset_by=None, comparison=">", v_init=0.0)
-        if isinstance(n, Population) else n
+        if isinstance(n, ir.Population) else n
         for n in example.graph.order
     ]  # fmt: skip
     program = compile(example.graph.replace(plain))
@@ -75,7 +72,7 @@ def test_the_file_alone_gives_the_same_logits(example: Example) -> None:
 
 
 def _leaks(node: Any) -> bool:
-    return isinstance(node, Population | Readout) and (
+    return isinstance(node, ir.Population | ir.Readout) and (
         node.tau < 1 or getattr(node, "tau_syn", 0) > 0
     )
 
@@ -83,7 +80,7 @@ def _leaks(node: Any) -> bool:
 # --- what the sidecar keeps ----------------------------------------------------------------------
 
 
-def network(tau: float = 0.5, tau_syn: float = 0.0, T: int = 10, **neuron: Any) -> SpikingGraph:
+def network(tau: float = 0.5, tau_syn: float = 0.0, T: int = 10, **neuron: Any) -> ir.SpikingGraph:
     rng = np.random.default_rng(0)
 
     def weight(*shape: int) -> np.ndarray:
@@ -91,17 +88,17 @@ def network(tau: float = 0.5, tau_syn: float = 0.0, T: int = 10, **neuron: Any) 
 
     bias = weight(4, 1, 1) / 8
     nodes = [
-        Source("input", (2, 6, 6), "events"),
-        Population("a", (4, 6, 6), tau, bias=bias, tau_syn=tau_syn, **neuron),
-        Population("b", (8,), tau, tau_syn=tau_syn, **neuron),
-        Readout("logits", (3,), weight(3)),
+        ir.Source("input", (2, 6, 6), "events"),
+        ir.Population("a", (4, 6, 6), tau, bias=bias, tau_syn=tau_syn, **neuron),
+        ir.Population("b", (8,), tau, tau_syn=tau_syn, **neuron),
+        ir.Readout("logits", (3,), weight(3)),
     ]
     edges = [
-        Projection("input", "a", (Conv2d(weight(4, 2, 3, 3), padding=(1, 1)),)),
-        Projection("a", "b", (Dense((weight(8, 144) - 0.1875) / 8),)),
-        Projection("b", "logits", (Dense(weight(3, 8)),)),
+        ir.Projection("input", "a", (ir.Conv2d(weight(4, 2, 3, 3), padding=(1, 1)),)),
+        ir.Projection("a", "b", (ir.Dense((weight(8, 144) - 0.1875) / 8),)),
+        ir.Projection("b", "logits", (ir.Dense(weight(3, 8)),)),
     ]
-    return SpikingGraph(nodes, edges, T)
+    return ir.SpikingGraph(nodes, edges, T)
 
 
 def frames(seed: int = 1) -> np.ndarray:
@@ -170,12 +167,12 @@ def test_integers_are_refused(tmp_path: Path) -> None:
 def test_sums_meet(tmp_path: Path) -> None:
     """A sum has no node: its summands lead to what it feeds, twice where they are in it twice."""
     graph = network()
-    nodes = [*graph.order[:3], Population("c", (8,)), Sum("s", (8,)), Sum("s2", (8,))]
-    edges = [*list(graph.projections)[:2], Projection("b", "c", (Identity(),))]
-    edges += [Projection(n, "s", (Identity(),)) for n in ("b", "c")]
-    edges += [Projection(n, "s2", (Identity(),)) for n in ("s", "b")]
-    edges += [Projection("s2", "logits", (Dense(np.ones((3, 8), np.float32)),))]
-    program = compile(SpikingGraph([*nodes, graph.readout], edges, 10))
+    nodes = [*graph.order[:3], ir.Population("c", (8,)), ir.Sum("s", (8,)), ir.Sum("s2", (8,))]
+    edges = [*list(graph.projections)[:2], ir.Projection("b", "c", (ir.Identity(),))]
+    edges += [ir.Projection(n, "s", (ir.Identity(),)) for n in ("b", "c")]
+    edges += [ir.Projection(n, "s2", (ir.Identity(),)) for n in ("s", "b")]
+    edges += [ir.Projection("s2", "logits", (ir.Dense(np.ones((3, 8), np.float32)),))]
+    program = compile(ir.SpikingGraph([*nodes, graph.readout], edges, 10))
     path = export(program, tmp_path)
     assert compile(import_model(path)).fingerprint == program.fingerprint
     (tmp_path / "network.nir.json").unlink()
@@ -184,7 +181,7 @@ def test_sums_meet(tmp_path: Path) -> None:
     np.testing.assert_allclose(alone.logits, expected.logits, atol=1e-5)
 
 
-def alone(program: Program, folder: Path, dt: float) -> tuple[SpikingGraph, np.ndarray]:
+def alone(program: ir.Program, folder: Path, dt: float) -> tuple[ir.SpikingGraph, np.ndarray]:
     """The graph and the logits of the file without its sidecar."""
     path = export(program, folder)
     (folder / "network.nir.json").unlink()
@@ -197,12 +194,12 @@ def test_grouped_convolutions_without_the_sidecar(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     graph = network(tau=1.0)
     first, *rest = graph.projections
-    last = Dense(rng.integers(-32, 33, (8, 6 * 4 * 6)).astype(np.float32) / 32)
+    last = ir.Dense(rng.integers(-32, 33, (8, 6 * 4 * 6)).astype(np.float32) / 32)
     weight = rng.integers(-4, 20, (6, 2, 3, 1)).astype(np.float32) / 64
-    grouped = Conv2d(weight, dilation=(1, 2), groups=2)
-    nodes = [*graph.order[:2], Population("c", (6, 4, 6), 1.0), *graph.order[2:]]
-    edges = [first, Projection("a", "c", (grouped,)), Projection("c", "b", (last,)), rest[1]]
-    program = compile(SpikingGraph(nodes, edges, graph.T))
+    grouped = ir.Conv2d(weight, dilation=(1, 2), groups=2)
+    nodes = [*graph.order[:2], ir.Population("c", (6, 4, 6), 1.0), *graph.order[2:]]
+    edges = [first, ir.Projection("a", "c", (grouped,)), ir.Projection("c", "b", (last,)), rest[1]]
+    program = compile(ir.SpikingGraph(nodes, edges, graph.T))
     found = alone(program, tmp_path, 1.0)[1]
     expected = simulate(program, frames(), record=True, threads=1)
     assert all(0.1 < spikes.mean() < 0.7 for spikes in expected.spikes.values())
@@ -211,17 +208,22 @@ def test_grouped_convolutions_without_the_sidecar(tmp_path: Path) -> None:
 
 def test_the_same_edge_twice_counts_twice(tmp_path: Path) -> None:
     graph = network(tau=1.0)
-    nodes = [*graph.order[:3], Population("c", (8,), 1.0, v_threshold=1.5), graph.readout]
+    nodes = [*graph.order[:3], ir.Population("c", (8,), 1.0, v_threshold=1.5), graph.readout]
     first, second, last = graph.projections
-    edges = [first, second, *[Projection("b", "c", (Identity(),))] * 2, replace(last, pre="c")]
-    program = compile(SpikingGraph(nodes, edges, graph.T))
+    edges = [
+        first,
+        second,
+        *[ir.Projection("b", "c", (ir.Identity(),))] * 2,
+        replace(last, pre="c"),
+    ]
+    program = compile(ir.SpikingGraph(nodes, edges, graph.T))
     expected = simulate(program, frames(), record=True, threads=1)
     assert np.array_equal(expected.spikes["c"], expected.spikes["b"])  # 2 is above 1.5, 1 is not
     assert expected.spikes["c"].any()
     np.testing.assert_allclose(alone(program, tmp_path, 1.0)[1], expected.logits, atol=1e-4)
 
 
-def normalized() -> Program:
+def normalized() -> ir.Program:
     """A mean of 0.25 and 0.5 is taken from the channels before they are padded."""
     graph = network()
     image = np.ones((2, 6, 6)) * np.array([0.25, 0.5])[:, None, None]
@@ -241,7 +243,7 @@ def test_a_policy_network_goes_with_its_file(tmp_path: Path) -> None:
     path = export(compile(graph, rule), tmp_path / "nir")
     command = ["compile", str(path), "-o", str(tmp_path / "build")]
     assert CliRunner().invoke(seenn, command).exit_code == 0
-    again = Program.load(tmp_path / "build").exit_rule
+    again = ir.Program.load(tmp_path / "build").exit_rule
     x = list(graphs.images(graph, 8))
     assert again.steps(x).tolist() == rule.steps(x).tolist()
     policies.convolutional(graph, tmp_path / "nir/policy.onnx", (1, 2, 4), seed=4)
@@ -257,7 +259,7 @@ def test_a_foreign_network_runs_all_timesteps_unless_told(tmp_path: Path) -> Non
     (tmp_path / "network.nir.json").unlink()
     command = ["compile", str(path), "-T", "10", "-o", str(tmp_path / "build")]
     assert CliRunner().invoke(seenn, command).exit_code == 0
-    assert Program.load(tmp_path / "build").exit_rule == Fixed()
+    assert ir.Program.load(tmp_path / "build").exit_rule == Fixed()
 
 
 def test_what_is_taken_before_padding_is_a_convolution(tmp_path: Path) -> None:
@@ -270,7 +272,7 @@ def test_what_is_taken_before_padding_is_a_convolution(tmp_path: Path) -> None:
     (tmp_path / "network.nir.json").unlink()
     again = import_model(path, T=10, dt=1e-4)
     conv, before = (g.into("a")[0].synapses for g in (again, program.graph))
-    assert isinstance(conv, Conv2d) and np.array_equal(conv.weight, before.weight)
+    assert isinstance(conv, ir.Conv2d) and np.array_equal(conv.weight, before.weight)
     np.testing.assert_allclose(again.node("a").bias, program.graph.node("a").bias, atol=1e-6)
 
 

@@ -18,29 +18,28 @@ from math import prod
 
 import numpy as np
 
+from seenn_deploy import ir
 from seenn_deploy._typing import Array, Shape
 from seenn_deploy.compiler.passes.rewrite import Maps, rewrite
 from seenn_deploy.errors import ModelError
-from seenn_deploy.ir.graph import SpikingGraph
-from seenn_deploy.ir.maps import Affine, AvgPool2d, Conv2d, Dense, LinearMap
 from seenn_deploy.ir.synapse_lists import conv_synapses, dense_synapses, spread_pool
 
 
-def apply(graph: SpikingGraph) -> SpikingGraph:
+def apply(graph: ir.SpikingGraph) -> ir.SpikingGraph:
     """Fold every average pool."""
     return rewrite(graph, _fold)
 
 
 def _fold(maps: Maps, in_shape: Shape) -> tuple[Maps, Array | None]:
-    at = next((i for i, m in enumerate(maps) if isinstance(m, AvgPool2d)), None)
+    at = next((i for i, m in enumerate(maps) if isinstance(m, ir.AvgPool2d)), None)
     if at is None:
         return maps, None
     for step in maps[:at]:
         in_shape = step.out_shape(in_shape)
     pool = maps[at]
-    assert isinstance(pool, AvgPool2d)
+    assert isinstance(pool, ir.AvgPool2d)
     behind = maps[at + 1] if at + 1 < len(maps) else None
-    if isinstance(behind, Affine) or behind is None:
+    if isinstance(behind, ir.Affine) or behind is None:
         merged: Maps = (_depthwise(pool, in_shape[0]),)
         rest = maps[at + 1 :]
     else:
@@ -48,15 +47,15 @@ def _fold(maps: Maps, in_shape: Shape) -> tuple[Maps, Array | None]:
     return (*maps[:at], *merged, *rest), None
 
 
-def _merge(pool: AvgPool2d, behind: LinearMap, in_shape: Shape) -> Maps:
+def _merge(pool: ir.AvgPool2d, behind: ir.LinearMap, in_shape: Shape) -> Maps:
     whole = all(n % k == 0 for n, k in zip(in_shape[1:], pool.kernel, strict=True))
-    if isinstance(behind, Conv2d):
+    if isinstance(behind, ir.Conv2d):
         if behind.dilation == (1, 1) and (whole or behind.padding == (0, 0)):
             return (_wider(pool, behind),)
         synapses = conv_synapses(behind, pool.out_shape(in_shape))
         shape_out = behind.out_shape(pool.out_shape(in_shape))
         bias = None if behind.bias is None else behind.bias
-    elif isinstance(behind, Dense):
+    elif isinstance(behind, ir.Dense):
         if whole:
             return (_spread(pool, behind, in_shape),)
         synapses, bias = dense_synapses(behind), behind.bias
@@ -66,10 +65,10 @@ def _merge(pool: AvgPool2d, behind: LinearMap, in_shape: Shape) -> Maps:
     listed = spread_pool(synapses, pool.kernel, in_shape, shape_out)
     if bias is None:
         return (listed,)
-    return listed, Affine(np.ones(len(bias)), bias.astype(np.float64))
+    return listed, ir.Affine(np.ones(len(bias)), bias.astype(np.float64))
 
 
-def _wider(pool: AvgPool2d, conv: Conv2d) -> Conv2d:
+def _wider(pool: ir.AvgPool2d, conv: ir.Conv2d) -> ir.Conv2d:
     k_h, k_w = pool.kernel
     weight = conv.weight.astype(np.float64).repeat(k_h, axis=2).repeat(k_w, axis=3)
     return replace(
@@ -80,13 +79,13 @@ def _wider(pool: AvgPool2d, conv: Conv2d) -> Conv2d:
     )
 
 
-def _spread(pool: AvgPool2d, dense: Dense, in_shape: Shape) -> Dense:
+def _spread(pool: ir.AvgPool2d, dense: ir.Dense, in_shape: Shape) -> ir.Dense:
     pooled = pool.out_shape(in_shape)
     weight = dense.weight.astype(np.float64).reshape(-1, *pooled)
     weight = weight.repeat(pool.kernel[0], axis=2).repeat(pool.kernel[1], axis=3)
     return replace(dense, weight=weight.reshape(len(weight), -1) / prod(pool.kernel))
 
 
-def _depthwise(pool: AvgPool2d, channels: int) -> Conv2d:
+def _depthwise(pool: ir.AvgPool2d, channels: int) -> ir.Conv2d:
     weight = np.full((channels, 1, *pool.kernel), 1 / prod(pool.kernel))
-    return Conv2d(weight, stride=pool.kernel, groups=channels)
+    return ir.Conv2d(weight, stride=pool.kernel, groups=channels)

@@ -25,6 +25,7 @@ from math import floor, inf
 
 import numpy as np
 
+from seenn_deploy import ir
 from seenn_deploy._typing import Array
 from seenn_deploy.errors import ModelError
 from seenn_deploy.ir.bounds import Interval, extremes, layer_current, sent, source_values
@@ -38,17 +39,6 @@ from seenn_deploy.ir.fixed_point import (
     THRESHOLD,
     UNITY,
 )
-from seenn_deploy.ir.graph import (
-    Node,
-    Population,
-    Projection,
-    Readout,
-    Source,
-    SpikingGraph,
-    Sum,
-    Target,
-)
-from seenn_deploy.ir.maps import Conv2d, Dense, Identity, Synapses
 from seenn_deploy.ir.reference import response
 
 LISTED, SHORTCUT = 254, 255  # largest weights of synapse lists and of identity shortcuts
@@ -97,8 +87,8 @@ class LayerScale:
 
 
 def quantize(
-    graph: SpikingGraph, input_range: tuple[float, float]
-) -> tuple[SpikingGraph, float, tuple[LayerScale, ...]]:
+    graph: ir.SpikingGraph, input_range: tuple[float, float]
+) -> tuple[ir.SpikingGraph, float, tuple[LayerScale, ...]]:
     """Lower a folded float graph to integers.
 
     Parameters
@@ -125,12 +115,12 @@ def quantize(
     scale = _source_scale(graph.source, input_range)
     graph = _centered(graph, input_range)
     source = replace(graph.source, scale=scale)
-    nodes, edges, scales, unit = list[Node]([source]), [], [], 1.0
+    nodes, edges, scales, unit = list[ir.Node]([source]), [], [], 1.0
     values = source_values(source, input_range)
     input_range = (input_range[0] - source.offset, input_range[1] - source.offset)
     for node in graph.layers:
         into = graph.into(node.name)
-        if isinstance(node, Sum):  # adds whole numbers already
+        if isinstance(node, ir.Sum):  # adds whole numbers already
             nodes.append(node)
             edges += into
             continue
@@ -139,14 +129,14 @@ def quantize(
         after = _node(node, scale)
         nodes.append(after)
         edges += lowered
-        if isinstance(node, Readout):
+        if isinstance(node, ir.Readout):
             unit = 1 / scale
         bits = _headroom(graph, after, layer_current(graph, lowered, values))
         scales.append(_describe(node, after, into, lowered, scale, source, bits))
     return graph.replace(nodes, edges), unit, tuple(scales)
 
 
-def _centered(graph: SpikingGraph, input_range: tuple[float, float]) -> SpikingGraph:
+def _centered(graph: ir.SpikingGraph, input_range: tuple[float, float]) -> ir.SpikingGraph:
     """Let the image be sent as its distance from the middle of its range.
 
     What the middle itself causes becomes a bias, at a border one of its own a neuron. The biases
@@ -154,27 +144,27 @@ def _centered(graph: SpikingGraph, input_range: tuple[float, float]) -> SpikingG
     """
     source = graph.source
     kinds = [type(e.synapses) for e in graph.projections if e.pre == source.name]
-    if source.coding == "events" or not set(kinds) <= {Conv2d, Dense}:
+    if source.coding == "events" or not set(kinds) <= {ir.Conv2d, ir.Dense}:
         return graph
     low, high = input_range
     offset = low + np.ceil((high - low) * PIXEL_SCALE / 2) / PIXEL_SCALE  # a pixel value itself
     middle = np.full(source.shape, offset)
     extra: dict[str, Array] = {}
     for edge in graph.projections:
-        if edge.pre == source.name and isinstance(edge.synapses, Conv2d | Dense):
+        if edge.pre == source.name and isinstance(edge.synapses, ir.Conv2d | ir.Dense):
             extra[edge.post] = extra.get(edge.post, 0.0) + response(edge.synapses, middle)
     return graph.replace(
         [replace(source, offset=float(offset)), *(_shifted(n, extra) for n in graph.layers)]
     )
 
 
-def _shifted(node: Target, extra: dict[str, Array]) -> Target:
-    if isinstance(node, Sum) or node.name not in extra:
+def _shifted(node: ir.Target, extra: dict[str, Array]) -> ir.Target:
+    if isinstance(node, ir.Sum) or node.name not in extra:
         return node
     return replace(node, bias=node.bias + extra[node.name])
 
 
-def _source_scale(source: Source, input_range: tuple[float, float]) -> float:
+def _source_scale(source: ir.Source, input_range: tuple[float, float]) -> float:
     """Pixels in 0..1 arrive in steps of 1/255; events are whole numbers already."""
     if source.coding == "events":
         return 1.0
@@ -190,10 +180,10 @@ def _source_scale(source: Source, input_range: tuple[float, float]) -> float:
 
 
 def _scale(
-    graph: SpikingGraph,
-    node: Population | Readout,
-    into: list[Projection],
-    source: Source,
+    graph: ir.SpikingGraph,
+    node: ir.Population | ir.Readout,
+    into: list[ir.Projection],
+    source: ir.Source,
     input_range: tuple[float, float],
 ) -> float:
     """The scale of a layer by rules 1 and 2."""
@@ -206,7 +196,7 @@ def _scale(
         _bias_limit(node),
         _headroom_limit(graph, node, input_range),
     )
-    if isinstance(node, Readout):
+    if isinstance(node, ir.Readout):
         return limit
     limit = min(limit, THRESHOLD / max(node.v_threshold, node.subtracted))
     threshold = floor(limit * node.v_threshold)
@@ -218,10 +208,10 @@ def _scale(
     return threshold / node.v_threshold
 
 
-def _limit(synapses: Synapses) -> int:
-    if isinstance(synapses, Identity):
+def _limit(synapses: ir.Synapses) -> int:
+    if isinstance(synapses, ir.Identity):
         return SHORTCUT
-    return CONV if isinstance(synapses, Conv2d) else LISTED
+    return CONV if isinstance(synapses, ir.Conv2d) else LISTED
 
 
 def _best_clipping(weights: list[tuple[int, Array]]) -> float:
@@ -239,23 +229,23 @@ def _squared_error(weight: Array, limit: int, scale: float) -> float:
     return float(np.sum((np.clip(rounded, -limit, limit) / scale - weight) ** 2))
 
 
-def _bias_limit(node: Population | Readout) -> float:
+def _bias_limit(node: ir.Population | ir.Readout) -> float:
     largest = float(np.abs(node.bias).max(initial=0))
     if not largest:
         return inf
-    most = STATE if isinstance(node, Readout) else MANTISSA << EXPONENT
-    return most / (largest * (1 if isinstance(node, Readout) else 1 << SHIFT))
+    most = STATE if isinstance(node, ir.Readout) else MANTISSA << EXPONENT
+    return most / (largest * (1 if isinstance(node, ir.Readout) else 1 << SHIFT))
 
 
 def _headroom_limit(
-    graph: SpikingGraph, node: Population | Readout, input_range: tuple[float, float]
+    graph: ir.SpikingGraph, node: ir.Population | ir.Readout, input_range: tuple[float, float]
 ) -> float:
     """The scale at which the largest current or potential there can be still fits.
 
     Only the image can force a smaller scale: spikes are too weak to overflow in sane networks, and
     where they do, a proof is not worth the precision.
     """
-    if not any(isinstance(graph.node(e.pre), Source) for e in graph.into(node.name)):
+    if not any(isinstance(graph.node(e.pre), ir.Source) for e in graph.into(node.name)):
         return inf
     if not np.all(np.isfinite(input_range)):
         return inf
@@ -265,7 +255,7 @@ def _headroom_limit(
         limits = input_range if values is None else (values.low, values.high)
         least, most = extremes(edge.synapses, *limits)
         low, high = low + least, high + most
-    if isinstance(node, Readout):
+    if isinstance(node, ir.Readout):
         return STATE / max(-low, high, 1e-30)
     reach = _potentials(node, (low, high), _growing_steps(graph, node))
     return STATE / (1 << SHIFT) / max(reach, -low, high)
@@ -274,7 +264,7 @@ def _headroom_limit(
 # --- what no input can exceed ---------------------------------------------------------------------
 
 
-def _potentials(node: Population, current: tuple[float, float], T: int) -> float:
+def _potentials(node: ir.Population, current: tuple[float, float], T: int) -> float:
     """The largest potential before a reset in T steps, in units of the threshold's scale."""
     bias = np.asarray(node.bias, np.float64)
     lowest, highest = current[0] + float(bias.min()), current[1] + float(bias.max())
@@ -290,18 +280,20 @@ def _potentials(node: Population, current: tuple[float, float], T: int) -> float
     return reach
 
 
-def _growing_steps(graph: SpikingGraph, node: Population) -> int:
+def _growing_steps(graph: ir.SpikingGraph, node: ir.Population) -> int:
     """Timesteps in which a potential must not saturate: rule 6."""
     sources = [graph.node(edge.pre) for edge in graph.into(node.name)]
-    constant = all(isinstance(pre, Source) and pre.coding == "direct" for pre in sources)
+    constant = all(isinstance(pre, ir.Source) and pre.coding == "direct" for pre in sources)
     return min(graph.T, 2) if constant and not node.tau_syn else graph.T
 
 
-def _headroom(graph: SpikingGraph, node: Population | Readout, found: Interval | None) -> float:
+def _headroom(
+    graph: ir.SpikingGraph, node: ir.Population | ir.Readout, found: Interval | None
+) -> float:
     """Bits between the largest integer a state can reach and its limit."""
     if found is None:
         return float("nan")
-    if isinstance(node, Readout):
+    if isinstance(node, ir.Readout):
         return float(np.log2(STATE / max(found.size, 1)))
     by = None if node.reset_by is None else int(node.reset_by) << SHIFT
     at_v = replace(node, v_threshold=int(node.v_threshold) << SHIFT, reset_by=by)
@@ -314,7 +306,7 @@ def _headroom(graph: SpikingGraph, node: Population | Readout, found: Interval |
 # --- lowering ------------------------------------------------------------------------------------
 
 
-def _edge(edge: Projection, scale: float) -> Projection:
+def _edge(edge: ir.Projection, scale: float) -> ir.Projection:
     synapses = edge.synapses
     limit = _limit(synapses)
     step = 2 if limit == LISTED else 1
@@ -323,9 +315,9 @@ def _edge(edge: Projection, scale: float) -> Projection:
     return replace(edge, maps=(replace(synapses, weight=rounded.astype(kind)),))
 
 
-def _node(node: Population | Readout, scale: float) -> Population | Readout:
+def _node(node: ir.Population | ir.Readout, scale: float) -> ir.Population | ir.Readout:
     bias = np.asarray(node.bias, np.float64)
-    if isinstance(node, Readout):
+    if isinstance(node, ir.Readout):
         whole = np.rint(bias * scale).astype(np.int32)
         kept = _fraction(node.tau)
         return replace(node, bias=whole, tau=kept, tau_syn=_fraction(node.tau_syn))
@@ -355,12 +347,12 @@ def _exponent(bias: Array) -> int:
 
 
 def _describe(
-    node: Population | Readout,
-    after: Population | Readout,
-    into: list[Projection],
-    lowered: list[Projection],
+    node: ir.Population | ir.Readout,
+    after: ir.Population | ir.Readout,
+    into: list[ir.Projection],
+    lowered: list[ir.Projection],
     scale: float,
-    source: Source,
+    source: ir.Source,
     headroom: float,
 ) -> LayerScale:
     clipped, worst, largest = 0, 0.0, 0
@@ -372,19 +364,19 @@ def _describe(
         error = np.abs(now.synapses.weight - exact)[inside] / s
         worst = max(worst, float(error.max(initial=0)))
         largest = max(largest, int(np.abs(now.synapses.weight.astype(np.int64)).max(initial=0)))
-    population = isinstance(after, Population)
+    population = isinstance(after, ir.Population)
     return LayerScale(
         node.name,
         scale,
-        int(after.v_threshold) if isinstance(after, Population) else 0,
+        int(after.v_threshold) if isinstance(after, ir.Population) else 0,
         largest,
         clipped,
-        worst / (node.v_threshold if isinstance(node, Population) else 1.0),
+        worst / (node.v_threshold if isinstance(node, ir.Population) else 1.0),
         _exponent(np.asarray(node.bias) * scale * (1 << SHIFT)) if population else 0,
         headroom,
         max(abs(_leak(node, name) - _leak(after, name)) for name in ("tau", "tau_syn")),
     )
 
 
-def _leak(node: Population | Readout, name: str) -> float:
+def _leak(node: ir.Population | ir.Readout, name: str) -> float:
     return float(getattr(node, name, 0.0))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seenn_deploy.evaluation.sweep.report import Curve, SweepReport
+from seenn_deploy.evaluation.sweep.curves import Curve
+from seenn_deploy.evaluation.sweep.report import SweepReport
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

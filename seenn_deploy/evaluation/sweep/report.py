@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from seenn_deploy._typing import Array
-from seenn_deploy.exits import ExitRule
+from seenn_deploy.evaluation.sweep.curves import Choice, Curve, Figures
 from seenn_deploy.io import folders
 
 FORMAT = "seenn-deploy sweep"
@@ -18,116 +18,6 @@ VERSION = 1
 MANIFEST = "sweep.json"
 RULE = "rule.json"
 _ROUNDING = 1e-9
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over the report split and its 95 % bootstrap interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Figures:
-    """Means over samples.
-
-    Parameters
-    ----------
-    accuracy, accuracy_change : share of right predictions, and that minus the one at T
-    mean_exit_step : timesteps
-    energy, wasted_energy : joules a sample, up to the exit, and of the steps that a speculative
-        schedule injects before it knows of the exit
-    latency_steps : hardware steps until the answer
-    ac, mac : operations a sample up to the exit
-    """
-
-    accuracy: Estimate
-    accuracy_change: Estimate
-    mean_exit_step: Estimate
-    energy: Estimate
-    wasted_energy: Estimate
-    latency_steps: Estimate
-    ac: Estimate
-    mac: Estimate
-
-    def summary(self) -> dict[str, Any]:
-        """Values under the names of all summaries, with ``_interval`` the two bounds."""
-        found = {}
-        for name, key, factor in _NAMES:
-            x = getattr(self, name)
-            found[key] = x.value * factor
-            found[f"{key}_interval"] = [x.low * factor, x.high * factor]
-        return found
-
-
-# field, name in files, factor in files
-_NAMES = (
-    ("accuracy", "accuracy", 1.0),
-    ("accuracy_change", "accuracy_change", 1.0),
-    ("mean_exit_step", "mean_exit_step", 1.0),
-    ("energy", "energy_uJ_per_sample", 1e6),
-    ("wasted_energy", "wasted_energy_uJ_per_sample", 1e6),
-    ("latency_steps", "latency_steps", 1.0),
-    ("ac", "ac_per_sample", 1.0),
-    ("mac", "mac_per_sample", 1.0),
-)
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A rule with its figures, and how many samples exited at t = 1..T."""
-
-    rule: ExitRule
-    figures: Figures
-    exit_histogram: tuple[int, ...]
-
-    def summary(self) -> dict[str, Any]:
-        """JSON values."""
-        histogram = {str(t): n for t, n in enumerate(self.exit_histogram, start=1)}
-        return {
-            "exit_rule": self.rule.to_dict(),
-            **self.figures.summary(),
-            "exit_histogram": histogram,
-        }
-
-
-@dataclass(frozen=True, eq=False)
-class Curve:
-    """An exit rule at K thresholds, ascending; float64 arrays (K,) of means as in `Figures`.
-
-    Parameters
-    ----------
-    rule, parameter : str
-    threshold : value of the parameter
-    front_energy, front_steps : bool (K,)
-        No other point, of any rule or fixed t, is as accurate with less energy (fewer timesteps)
-        or more accurate with as much.
-    """
-
-    rule: str
-    parameter: str
-    threshold: Array
-    accuracy: Array
-    accuracy_change: Array
-    mean_exit_step: Array
-    energy: Array
-    wasted_energy: Array
-    latency_steps: Array
-    ac: Array
-    mac: Array
-    front_energy: Array
-    front_steps: Array
-
-    def __repr__(self) -> str:
-        return f"Curve({self.rule}, {len(self.threshold)} values of {self.parameter})"
-
-    def columns(self) -> dict[str, list[Any]]:
-        """Named columns of plain numbers, energies in microjoules."""
-        figures = {key: (getattr(self, name) * factor).tolist() for name, key, factor in _NAMES}
-        front = {name: getattr(self, name).tolist() for name in ("front_energy", "front_steps")}
-        return {"threshold": self.threshold.tolist(), **figures, **front}
 
 
 @dataclass(frozen=True, eq=False)
@@ -263,6 +153,3 @@ def _remedy(figures: Figures) -> str:
 def _rows(curve: Curve) -> Iterator[Iterable[Any]]:
     for values in zip(*curve.columns().values(), strict=True):
         yield [curve.rule, curve.parameter, *(int(x) if isinstance(x, bool) else x for x in values)]
-
-
-FIGURES = tuple(f.name for f in fields(Figures))

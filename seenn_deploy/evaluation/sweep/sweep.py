@@ -15,22 +15,18 @@ import numpy as np
 from seenn_deploy import metrics
 from seenn_deploy._typing import Array
 from seenn_deploy.errors import DataError, ProgramError
-from seenn_deploy.evaluation import schedule as schedules
 from seenn_deploy.evaluation.calibrate import checked_labels
 from seenn_deploy.evaluation.points import front
+from seenn_deploy.evaluation.sweep.curves import FIGURES, Choice, Curve, Estimate, Figures
 from seenn_deploy.evaluation.sweep.families import Family, family, parameter_of
-from seenn_deploy.evaluation.sweep.report import (
-    FIGURES,
-    Choice,
-    Curve,
-    Estimate,
-    Figures,
-    SweepReport,
-)
+from seenn_deploy.evaluation.sweep.report import SweepReport
 from seenn_deploy.exits import ExitRule
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.fixed import Fixed
 from seenn_deploy.ir.program import Program
+from seenn_deploy.ir.schedule import check as check_schedule
+from seenn_deploy.ir.schedule import initiation_interval
+from seenn_deploy.ir.schedule import latency as latency_steps
 from seenn_deploy.simulator.result import RunResult
 
 RULES = ("confidence", "entropy", "margin", "conformal")
@@ -93,7 +89,7 @@ def sweep(
     )  # fmt: skip
     labels = checked_labels(run.logits, run.labels, program)
     first, second = _split(len(labels), split, seed)
-    how = _Schedule(schedule or program.schedule, schedules.depth(program))
+    how = _Schedule(schedule or program.schedule, program.depth)
     tables, fixed = _tables(run, labels, cost, how)
     held = run.logits[first], labels[first]
     families = [family(name, *held, thresholds, program) for name in dict.fromkeys(rules)]
@@ -143,7 +139,7 @@ def check(
             "a sweep's exit rules find a sample's timesteps on the way, a pipelined schedule must "
             "know them before; sweep with --schedule gated or speculative"
         )
-    schedules.check(how, Confidence())
+    check_schedule(how, Confidence())
 
 
 def _split(samples: int, share: float, seed: int) -> tuple[Array, Array]:
@@ -193,8 +189,8 @@ def _scheduled(energy: Array, steps: Array, how: _Schedule) -> Tables:
     """Latency, and the energy of steps that a speculative schedule injects behind the exit."""
     injected = steps
     if how.name == "speculative":
-        injected = schedules.initiation_interval(how.name, steps, how.depth, len(steps))
-    latency = schedules.latency(how.name, steps, how.depth)
+        injected = initiation_interval(how.name, steps, how.depth, len(steps))
+    latency = latency_steps(how.name, steps, how.depth)
     return {
         "wasted_energy": energy[:, injected - 1] - energy,
         "latency_steps": np.broadcast_to(latency, energy.shape),

@@ -46,6 +46,7 @@ from seenn_deploy.frontends.nir.neurons import (
     infer_dt,
     with_detectors,
 )
+from seenn_deploy.frontends.nir.sidecar import restore
 from seenn_deploy.frontends.nir.values import Term, Value, finished, grid_of, total
 from seenn_deploy.io.nir.file import (
     STRANGE,
@@ -57,7 +58,6 @@ from seenn_deploy.io.nir.file import (
     read_sidecar,
 )
 from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph
-from seenn_deploy.targets.nir.sidecar import restore
 
 SUFFIXES = (".nir",)
 DEFAULT_T = 16

@@ -12,9 +12,9 @@ from math import prod
 
 import numpy as np
 
+from seenn_deploy import ir
 from seenn_deploy._typing import Array, Shape
 from seenn_deploy.errors import ModelError
-from seenn_deploy.ir.maps import Affine, AvgPool2d, Conv2d, Dense, Identity, LinearMap, Sparse
 from seenn_deploy.ir.reference import response
 from seenn_deploy.ir.synapse_lists import by_source, conv_synapses
 
@@ -42,7 +42,7 @@ class Term:
     pre: str
     shape: Shape
     lag: int = 0
-    maps: tuple[LinearMap, ...] = ()
+    maps: tuple[ir.LinearMap, ...] = ()
     scale: Array = field(default_factory=lambda: np.ones(()))
 
     @property
@@ -56,7 +56,7 @@ class Term:
     @property
     def has_synapses(self) -> bool:
         """Is there more than pools."""
-        return any(not isinstance(m, AvgPool2d) for m in self.maps)
+        return any(not isinstance(m, ir.AvgPool2d) for m in self.maps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +112,7 @@ class Value:
         )
         return Value(terms, shape, None if self.bias is None else self.bias.reshape(shape))
 
-    def through(self, step: Conv2d | Dense | AvgPool2d, shape: Shape) -> Value:
+    def through(self, step: ir.Conv2d | ir.Dense | ir.AvgPool2d, shape: Shape) -> Value:
         """Behind one more linear map over :func:`grid_of` its shape; `shape` is the new one."""
         before = grid_of(self.shape)
         bias = None
@@ -147,7 +147,7 @@ def grid_of(shape: Shape) -> Shape:
     return shape if len(shape) in (1, 3) else (prod(shape),)
 
 
-def finished(term: Term, shape: Shape) -> tuple[LinearMap, ...]:
+def finished(term: Term, shape: Shape) -> tuple[ir.LinearMap, ...]:
     """The maps of a projection into a population of `shape`."""
     grid = term.grid
     rows = _by_channel(term.scale, grid)
@@ -163,48 +163,50 @@ def _product(a: Array, b: Array) -> Array:
     return np.asarray(np.multiply(a, b, dtype=np.float64))
 
 
-def _behind(term: Term, step: Conv2d | Dense | AvgPool2d, before: Shape) -> Term:
+def _behind(term: Term, step: ir.Conv2d | ir.Dense | ir.AvgPool2d, before: Shape) -> Term:
     columns = _by_channel(term.scale, before)
-    fits = isinstance(step, Dense) or (term.grid == before and columns is not None)
+    fits = isinstance(step, ir.Dense) or (term.grid == before and columns is not None)
     if fits and not term.has_synapses:
         return _first(term, step, columns)
     last = term.maps[-1] if term.maps else None
-    if isinstance(step, Dense) and isinstance(last, Dense):
+    if isinstance(step, ir.Dense) and isinstance(last, ir.Dense):
         rows = np.broadcast_to(term.scale.ravel(), len(last.weight))[:, None]
         product = step.weight.astype(np.float64) @ (last.weight * rows)
-        return replace(term, maps=(*term.maps[:-1], Dense(product)), scale=np.ones(()))
+        return replace(term, maps=(*term.maps[:-1], ir.Dense(product)), scale=np.ones(()))
     after = _list(step, before)
     joined = _join(_term_list(term), after)
     listed = _compressed(joined, prod(term.shape), step.out_shape(before))
     return replace(term, maps=(listed,), scale=np.ones(()))
 
 
-def _first(term: Term, step: Conv2d | Dense | AvgPool2d, columns: Array | None) -> Term:
+def _first(term: Term, step: ir.Conv2d | ir.Dense | ir.AvgPool2d, columns: Array | None) -> Term:
     """The first layer of synapses, or one more pool."""
-    if isinstance(step, AvgPool2d):
+    if isinstance(step, ir.AvgPool2d):
         kept = (
             term.scale
             if not term.scale.ndim or columns is None
             else _pooled_scale(term, step, columns)
         )
-        if term.maps and isinstance(pool := term.maps[-1], AvgPool2d):
+        if term.maps and isinstance(pool := term.maps[-1], ir.AvgPool2d):
             kernel = (pool.kernel[0] * step.kernel[0], pool.kernel[1] * step.kernel[1])
-            return replace(term, maps=(*term.maps[:-1], AvgPool2d(kernel)), scale=kept)
+            return replace(term, maps=(*term.maps[:-1], ir.AvgPool2d(kernel)), scale=kept)
         return replace(term, maps=(*term.maps, step), scale=kept)
     if np.any(term.scale != 1):
         step = _scaled_columns(step, term.scale, columns)
     return replace(term, maps=(*term.maps, step), scale=np.ones(()))
 
 
-def _pooled_scale(term: Term, pool: AvgPool2d, columns: Array) -> Array:
+def _pooled_scale(term: Term, pool: ir.AvgPool2d, columns: Array) -> Array:
     shape = pool.out_shape(term.grid)
     return np.array(np.broadcast_to(columns[:, None, None], shape))
 
 
-def _scaled_columns(step: Conv2d | Dense, scale: Array, columns: Array | None) -> Conv2d | Dense:
+def _scaled_columns(
+    step: ir.Conv2d | ir.Dense, scale: Array, columns: Array | None
+) -> ir.Conv2d | ir.Dense:
     weight = step.weight.astype(np.float64)
-    if isinstance(step, Dense):
-        return Dense(weight * scale.ravel())
+    if isinstance(step, ir.Dense):
+        return ir.Dense(weight * scale.ravel())
     assert columns is not None
     c_out, c_group = weight.shape[:2]
     group = np.arange(c_out) // (c_out // step.groups)
@@ -220,26 +222,26 @@ def _by_channel(scale: Array, grid: Shape) -> Array | None:
     return None if np.any(rows != rows[:, :1]) else np.array(rows[:, 0])
 
 
-def _scaled_rows(term: Term, rows: Array) -> tuple[LinearMap, ...]:
+def _scaled_rows(term: Term, rows: Array) -> tuple[ir.LinearMap, ...]:
     if not np.any(rows != 1):
-        return term.maps or (Identity(),)
+        return term.maps or (ir.Identity(),)
     if not term.maps and not np.any(rows != rows[0]):
-        return (Identity(np.asarray(rows[0])),)
+        return (ir.Identity(np.asarray(rows[0])),)
     if not term.has_synapses:
-        return (*term.maps, Affine(rows, np.zeros_like(rows)))
+        return (*term.maps, ir.Affine(rows, np.zeros_like(rows)))
     last = term.maps[-1]
-    if isinstance(last, Sparse):
+    if isinstance(last, ir.Sparse):
         channel = np.unravel_index(last.targets, last.shape_out)[0]
-        scaled: LinearMap = replace(last, weight=last.weight * rows[channel])
+        scaled: ir.LinearMap = replace(last, weight=last.weight * rows[channel])
     else:
-        assert isinstance(last, Conv2d | Dense)
+        assert isinstance(last, ir.Conv2d | ir.Dense)
         weight = last.weight * rows.reshape(-1, *[1] * (last.weight.ndim - 1))
         scaled = replace(last, weight=weight)
     return (*term.maps[:-1], scaled)
 
 
-def _response(step: Conv2d | Dense | AvgPool2d, x: Array) -> Array:
-    if not isinstance(step, AvgPool2d):
+def _response(step: ir.Conv2d | ir.Dense | ir.AvgPool2d, x: Array) -> Array:
+    if not isinstance(step, ir.AvgPool2d):
         return response(step, x)
     c, height, width = step.out_shape(x.shape)
     k_h, k_w = step.kernel
@@ -250,22 +252,22 @@ def _response(step: Conv2d | Dense | AvgPool2d, x: Array) -> Array:
 # --- explicit lists ------------------------------------------------------------------------------
 
 
-def _list(step: LinearMap, shape: Shape) -> Listed:
+def _list(step: ir.LinearMap, shape: Shape) -> Listed:
     """The synapses of a map that are not 0: (source, target, weight)."""
-    if isinstance(step, AvgPool2d):
+    if isinstance(step, ir.AvgPool2d):
         weight = np.full((shape[0], 1, *step.kernel), 1 / prod(step.kernel))
-        return _conv_list(Conv2d(weight, stride=step.kernel, groups=shape[0]), shape)
-    if isinstance(step, Conv2d):
+        return _conv_list(ir.Conv2d(weight, stride=step.kernel, groups=shape[0]), shape)
+    if isinstance(step, ir.Conv2d):
         return _conv_list(step, shape)
-    if isinstance(step, Dense):
+    if isinstance(step, ir.Dense):
         target, source = np.nonzero(step.weight)
         return source, target, step.weight[target, source]
-    assert isinstance(step, Sparse)
+    assert isinstance(step, ir.Sparse)
     source = np.repeat(np.arange(len(step.indptr) - 1), np.diff(step.indptr))
     return source, step.targets.astype(np.int64), step.weight
 
 
-def _conv_list(conv: Conv2d, shape: Shape) -> Listed:
+def _conv_list(conv: ir.Conv2d, shape: Shape) -> Listed:
     _check_size(int(np.count_nonzero(conv.weight)) * prod(conv.out_shape(shape)[1:]))
     return conv_synapses(conv, shape, zeros=False)
 
@@ -306,7 +308,7 @@ def _join(first: Listed, second: Listed) -> Listed:
     return found[0], found[1], added
 
 
-def _compressed(listed: Listed, size: int, shape: Shape) -> Sparse:
+def _compressed(listed: Listed, size: int, shape: Shape) -> ir.Sparse:
     source, target, weight = listed
     return by_source(source, target, weight, size, shape)
 

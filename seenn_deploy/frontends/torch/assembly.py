@@ -12,14 +12,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from seenn_deploy import ir
 from seenn_deploy._typing import Array, Shape
 from seenn_deploy.frontends.torch.adapters.base import Neuron
 from seenn_deploy.frontends.torch.layers import Layer
 from seenn_deploy.frontends.torch.maps import Maps, constant_of
 from seenn_deploy.frontends.torch.values import SOURCE, Constant, Potential, Signal, Term, Value
 from seenn_deploy.frontends.torch.walk import Walk
-from seenn_deploy.ir.graph import Node, Population, Projection, Readout, Sum
-from seenn_deploy.ir.maps import Affine, Conv2d, Dense, Identity, LinearMap
 
 _MOST_CLASSES = 4096  # of spikes that are the output, seen flattened
 
@@ -28,7 +27,7 @@ _MOST_CLASSES = 4096  # of spikes that are the output, seen flattened
 class Placed:
     """A node and what ends in it: terms with the timesteps they lag."""
 
-    node: Node
+    node: ir.Node
     inputs: tuple[tuple[Term, int], ...]
 
 
@@ -50,7 +49,7 @@ class Assembly:
         self._sums = {name: summands for summands, name in walk.graph.sums.items()}
         self._placed: dict[str, Placed] = {}
 
-    def graph(self, outputs: list[Value]) -> tuple[list[Node], list[Projection]]:
+    def graph(self, outputs: list[Value]) -> tuple[list[ir.Node], list[ir.Projection]]:
         """Nodes, without the source, and projections.
 
         Raises
@@ -94,13 +93,13 @@ class Assembly:
             return tuple((Term(origin), 0) for origin in self._sums[name])
         return self._inputs_of_layer(self._layers[name])
 
-    def _node(self, name: str) -> Node:
+    def _node(self, name: str) -> ir.Node:
         shape = self._shape(name)
         if name in self._sums:
-            return Sum(name, shape)
+            return ir.Sum(name, shape)
         if name in self._pools:
             self.report.faithful(name, "maximum of spikes: a neuron that spikes when any does")
-            return Population(name, shape, tau=0.0, v_threshold=0.5)
+            return ir.Population(name, shape, tau=0.0, v_threshold=0.5)
         layer = self.walk.layers[self._layers[name]]
         assert layer.neuron is not None
         self._describe(layer, layer.neuron)
@@ -202,7 +201,7 @@ class Assembly:
         self.report.faithful(layer.name, f"{layer.kind}: leaky readout, tau {neuron.tau:g}")
         shape = self._logits(calls[-1])
         leaks = neuron.tau, neuron.tau_syn
-        return Placed(Readout(layer.name, shape, np.asarray(neuron.shift), *leaks), inputs)
+        return Placed(ir.Readout(layer.name, shape, np.asarray(neuron.shift), *leaks), inputs)
 
     def _summing_readout(self, name: str, signal: Signal) -> Placed:
         if signal.times or signal.summed is not None or self._steps() == 1:
@@ -217,7 +216,7 @@ class Assembly:
         terms = [self._seen_flat(t, shape) for t in terms]
         if len({t.origin for t in terms} & {SOURCE}):
             self.report.refuse(name, "the input reaches the output without a spike", "add neurons")
-        return Placed(Readout(name, shape, constant), tuple((t, 0) for t in terms))
+        return Placed(ir.Readout(name, shape, constant), tuple((t, 0) for t in terms))
 
     def _steps(self) -> int:
         """Timesteps of the module itself: calls of its layers, or the length of streams."""
@@ -262,20 +261,20 @@ class Assembly:
             found = step.out_shape(found)
         if found == shape:
             return term
-        if (term.maps and isinstance(term.maps[-1], Conv2d)) or shape[0] > _MOST_CLASSES:
+        if (term.maps and isinstance(term.maps[-1], ir.Conv2d)) or shape[0] > _MOST_CLASSES:
             self.report.refuse("output", f"a map of shape {found}", "end with a linear layer")
-        flat = Dense(np.eye(shape[0], dtype=np.float32))
+        flat = ir.Dense(np.eye(shape[0], dtype=np.float32))
         return replace(term, maps=(*term.maps, flat))
 
     # --- projections -----------------------------------------------------------------------------
 
-    def _edges(self, placed: Placed) -> Iterator[Projection]:
+    def _edges(self, placed: Placed) -> Iterator[ir.Projection]:
         name = placed.node.name
         gain = self._gain(name)
         for term, lag in placed.inputs:
             maps = _with_weights(self._scaled(term, gain).maps, self._shape(term.origin))
             macs = 0 if name in self._pools else term.macs
-            yield Projection(term.origin, name, maps, lag=lag, dense_macs=macs)
+            yield ir.Projection(term.origin, name, maps, lag=lag, dense_macs=macs)
 
     def _gain(self, name: str) -> float:
         if name not in self._layers or name not in self._placed:
@@ -299,7 +298,7 @@ class Assembly:
 
 def _without_plain_sums(placed: list[Placed]) -> list[Placed]:
     """Sums that only ever meet as currents: their summands end in the populations themselves."""
-    for sum_ in [p for p in placed if isinstance(p.node, Sum)]:
+    for sum_ in [p for p in placed if isinstance(p.node, ir.Sum)]:
         name = sum_.node.name
         users = [p for p in placed if any(t.origin == name for t, _ in p.inputs)]
         if users and all(_takes_plainly(p, name) for p in users):
@@ -310,7 +309,7 @@ def _without_plain_sums(placed: list[Placed]) -> list[Placed]:
 def _takes_plainly(placed: Placed, name: str) -> bool:
     """Is `name` nothing but a current to a population."""
     plain = all(not t.maps for t, _ in placed.inputs if t.origin == name)
-    return plain and isinstance(placed.node, Population)
+    return plain and isinstance(placed.node, ir.Population)
 
 
 def _inlined(placed: Placed, sum_: Placed) -> Placed:
@@ -323,30 +322,30 @@ def _inlined(placed: Placed, sum_: Placed) -> Placed:
 
 def _with_weights(maps: Maps, shape: Shape) -> Maps:
     """A chain that is more than scales: one factor is an identity's weight, others a diagonal."""
-    scales = [m for m in maps if isinstance(m, Affine)]
+    scales = [m for m in maps if isinstance(m, ir.Affine)]
     if len(scales) < len(maps) or (scales and len(shape) == 3 and not _uniform(scales)):
         return maps
     scale, shift = np.ones(shape[0]), np.zeros(shape[0])
     for step in scales:
         scale, shift = scale * step.scale, shift * step.scale + step.shift
     if _uniform(scales):
-        return (Identity(np.asarray(scale[0], np.float32)),)
-    return (Dense(np.diag(scale), shift),)
+        return (ir.Identity(np.asarray(scale[0], np.float32)),)
+    return (ir.Dense(np.diag(scale), shift),)
 
 
-def _uniform(scales: list[Affine]) -> bool:
+def _uniform(scales: list[ir.Affine]) -> bool:
     return all(not s.shift.any() and (s.scale == s.scale[0]).all() for s in scales)
 
 
-def _population(name: str, shape: Shape, neuron: Neuron) -> Population:
-    return Population(
+def _population(name: str, shape: Shape, neuron: Neuron) -> ir.Population:
+    return ir.Population(
         name, shape, neuron.tau, neuron.v_threshold, neuron.v_init, neuron.reset, neuron.comparison,
         np.asarray(neuron.shift), neuron.tau_syn, neuron.reset_by,
     )  # fmt: skip
 
 
-def _does_nothing(step: LinearMap) -> bool:
-    return isinstance(step, Affine) and bool((step.scale == 1).all() and not step.shift.any())
+def _does_nothing(step: ir.LinearMap) -> bool:
+    return isinstance(step, ir.Affine) and bool((step.scale == 1).all() and not step.shift.any())
 
 
 def _close(a: Array, b: Array) -> bool:

@@ -9,61 +9,61 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 
+from seenn_deploy import ir
 from seenn_deploy._typing import Array, Shape
 from seenn_deploy.frontends.torch.values import NotSupportedError
-from seenn_deploy.ir.maps import Affine, AvgPool2d, Conv2d, Dense, Identity, LinearMap
 from seenn_deploy.ir.reference import response
 
-Maps: TypeAlias = tuple[LinearMap, ...]
-Made = TypeVar("Made", bound=LinearMap)
+Maps: TypeAlias = tuple[ir.LinearMap, ...]
+Made = TypeVar("Made", bound=ir.LinearMap)
 
 
 class MapStore:
     """Linear maps by what they are made of: the same weights give the same object."""
 
     def __init__(self) -> None:
-        self._made: dict[Any, LinearMap] = {}
+        self._made: dict[Any, ir.LinearMap] = {}
         self._prints: dict[int, tuple[Any, bytes]] = {}
 
-    def conv(self, weight: Any, bias: Any, **settings: Any) -> Conv2d:
+    def conv(self, weight: Any, bias: Any, **settings: Any) -> ir.Conv2d:
         key = ("conv", self._print(weight), self._print(bias), *settings.items())
-        return self._once(key, lambda: Conv2d(_array(weight), bias=_optional(bias), **settings))
+        return self._once(key, lambda: ir.Conv2d(_array(weight), bias=_optional(bias), **settings))
 
-    def dense(self, weight: Any, bias: Any) -> LinearMap:
+    def dense(self, weight: Any, bias: Any) -> ir.LinearMap:
         key = ("dense", self._print(weight), self._print(bias))
-        return self._once(key, lambda: Dense(_array(weight), _optional(bias)))
+        return self._once(key, lambda: ir.Dense(_array(weight), _optional(bias)))
 
-    def affine(self, scale: Array, shift: Array) -> LinearMap:
+    def affine(self, scale: Array, shift: Array) -> ir.LinearMap:
         key = ("affine", scale.tobytes(), shift.tobytes())
-        return self._once(key, lambda: Affine(scale, shift))
+        return self._once(key, lambda: ir.Affine(scale, shift))
 
-    def pool(self, kernel: tuple[int, int]) -> LinearMap:
-        return self._once(("pool", kernel), lambda: AvgPool2d(kernel))
+    def pool(self, kernel: tuple[int, int]) -> ir.LinearMap:
+        return self._once(("pool", kernel), lambda: ir.AvgPool2d(kernel))
 
-    def without_constants(self, step: LinearMap) -> LinearMap:
+    def without_constants(self, step: ir.LinearMap) -> ir.LinearMap:
         """The map with its bias or shift taken away."""
-        if isinstance(step, Conv2d | Dense) and step.bias is not None:
+        if isinstance(step, ir.Conv2d | ir.Dense) and step.bias is not None:
             return self._once(("bare", id(step)), lambda: replace(step, bias=None))
-        if isinstance(step, Affine) and step.shift.any():
+        if isinstance(step, ir.Affine) and step.shift.any():
             return self.affine(step.scale, np.zeros_like(step.shift))
         return step
 
-    def rescaled_bias(self, step: LinearMap, factor: float) -> LinearMap:
+    def rescaled_bias(self, step: ir.LinearMap, factor: float) -> ir.LinearMap:
         """The map with its bias or shift times `factor`."""
-        if isinstance(step, Conv2d | Dense) and step.bias is not None:
+        if isinstance(step, ir.Conv2d | ir.Dense) and step.bias is not None:
             bias = step.bias * factor
             return self._once(("bias", id(step), factor), lambda: replace(step, bias=bias))
-        if isinstance(step, Affine):
+        if isinstance(step, ir.Affine):
             return self.affine(step.scale, step.shift * factor)
         return step
 
-    def appended(self, maps: Maps, step: LinearMap) -> Maps:
+    def appended(self, maps: Maps, step: ir.LinearMap) -> Maps:
         """A chain with one map more, such that the compiler can fold it."""
-        if isinstance(step, Affine):
+        if isinstance(step, ir.Affine):
             return self._with_affine(maps, step)
-        if isinstance(step, AvgPool2d):
+        if isinstance(step, ir.AvgPool2d):
             return self._with_pool(maps, step)
-        if not any(isinstance(m, Conv2d | Dense) for m in maps):
+        if not any(isinstance(m, ir.Conv2d | ir.Dense) for m in maps):
             return (*maps, step)
         folded = self._folded(maps)
         if not _merge(folded[-1], step):
@@ -77,30 +77,30 @@ class MapStore:
     def _folded(self, maps: Maps) -> Maps:
         """A scale a channel at the end goes into the weights before it."""
         before, last = maps[-2:] if len(maps) > 1 else (maps[0], maps[0])
-        if not (isinstance(last, Affine) and isinstance(before, Conv2d | Dense)):
+        if not (isinstance(last, ir.Affine) and isinstance(before, ir.Conv2d | ir.Dense)):
             return maps
         if before.weight.shape[0] != len(last.scale):
             return maps
         key = ("scaled", id(before), id(last))
         return (*maps[:-2], self._once(key, lambda: scaled(before, last)))
 
-    def _with_affine(self, maps: Maps, step: Affine) -> Maps:
+    def _with_affine(self, maps: Maps, step: ir.Affine) -> Maps:
         """Scales per channel go in front of pools, which average what is scaled alike."""
         at = len(maps)
-        while at and isinstance(maps[at - 1], AvgPool2d):
+        while at and isinstance(maps[at - 1], ir.AvgPool2d):
             at -= 1
         return (*maps[:at], step, *maps[at:])
 
-    def _with_pool(self, maps: Maps, step: AvgPool2d) -> Maps:
+    def _with_pool(self, maps: Maps, step: ir.AvgPool2d) -> Maps:
         """Pools join the pool or the convolution before them."""
-        at = next((i for i, m in enumerate(maps) if isinstance(m, AvgPool2d | Conv2d)), None)
+        at = next((i for i, m in enumerate(maps) if isinstance(m, ir.AvgPool2d | ir.Conv2d)), None)
         if at is None:
             return (*maps, step)
         before = maps[at]
-        if isinstance(before, AvgPool2d):
+        if isinstance(before, ir.AvgPool2d):
             kernel = (before.kernel[0] * step.kernel[0], before.kernel[1] * step.kernel[1])
             return (*maps[:at], self.pool(kernel), *maps[at + 1 :])
-        assert isinstance(before, Conv2d)
+        assert isinstance(before, ir.Conv2d)
         key = ("pooled", id(before), step.kernel)
         return (*maps[:at], self._once(key, lambda: pooled(before, step)), *maps[at + 1 :])
 
@@ -119,38 +119,38 @@ class MapStore:
         return self._prints[id(tensor)][1]
 
 
-def scaled(layer: Conv2d | Dense, affine: Affine) -> Conv2d | Dense:
+def scaled(layer: ir.Conv2d | ir.Dense, affine: ir.Affine) -> ir.Conv2d | ir.Dense:
     """A layer and the scale a channel behind it as one."""
     bias = affine.shift if layer.bias is None else affine.shift + affine.scale * layer.bias
     ones = [1] * (layer.weight.ndim - 1)
     return replace(layer, weight=layer.weight * affine.scale.reshape(-1, *ones), bias=bias)
 
 
-def _merge(first: LinearMap, second: LinearMap) -> bool:
+def _merge(first: ir.LinearMap, second: ir.LinearMap) -> bool:
     """Are two layers one, at the borders as well: two matrices, or a 1x1 convolution behind."""
-    if isinstance(first, Dense) and isinstance(second, Dense):
+    if isinstance(first, ir.Dense) and isinstance(second, ir.Dense):
         return True
-    if not (isinstance(first, Conv2d) and isinstance(second, Conv2d)):
+    if not (isinstance(first, ir.Conv2d) and isinstance(second, ir.Conv2d)):
         return False
     single = second.weight.shape[2:] == (1, 1) and second.padding == (0, 0)
     return single and first.groups == second.groups == 1
 
 
-def merged(first: LinearMap, second: LinearMap) -> LinearMap:
+def merged(first: ir.LinearMap, second: ir.LinearMap) -> ir.LinearMap:
     """Two layers as one: ``W2 W1`` and ``W2 b1 + b2``; strides multiply."""
-    assert isinstance(first, Conv2d | Dense) and isinstance(second, Conv2d | Dense)
+    assert isinstance(first, ir.Conv2d | ir.Dense) and isinstance(second, ir.Conv2d | ir.Dense)
     matrix = second.weight.reshape(len(second.weight), -1).astype(np.float64)
     weight = np.tensordot(matrix, first.weight.astype(np.float64), 1)
     parts = [matrix @ first.bias] if first.bias is not None else []
     parts += [second.bias] if second.bias is not None else []
     bias = np.sum(parts, axis=0) if parts else None
-    if isinstance(first, Conv2d) and isinstance(second, Conv2d):
+    if isinstance(first, ir.Conv2d) and isinstance(second, ir.Conv2d):
         stride = (first.stride[0] * second.stride[0], first.stride[1] * second.stride[1])
         return replace(first, weight=weight, bias=bias, stride=stride)
-    return Dense(weight, bias)
+    return ir.Dense(weight, bias)
 
 
-def pooled(conv: Conv2d, pool: AvgPool2d) -> Conv2d:
+def pooled(conv: ir.Conv2d, pool: ir.AvgPool2d) -> ir.Conv2d:
     """A convolution and the average pool behind it as one: its kernel, summed over the window.
 
     A pool of k behind a stride of s moves by s k, and its window sees the kernel shifted by
@@ -174,13 +174,13 @@ def constant_of(maps: Maps, in_shape: Shape) -> Array:
     x = np.zeros(())
     for step in maps:
         ones = [1] * (len(step.out_shape(in_shape)) - 1)
-        if isinstance(step, Conv2d | Dense):
+        if isinstance(step, ir.Conv2d | ir.Dense):
             x = response(step, np.broadcast_to(x, in_shape)) if x.any() else np.zeros(())
             if step.bias is not None:
                 x = x + step.bias.astype(np.float64).reshape(-1, *ones)
-        elif isinstance(step, Affine):
+        elif isinstance(step, ir.Affine):
             x = x * step.scale.reshape(-1, *ones) + step.shift.reshape(-1, *ones)
-        elif isinstance(step, Identity):
+        elif isinstance(step, ir.Identity):
             x = x * float(step.weight)
         in_shape = step.out_shape(in_shape)
     return x

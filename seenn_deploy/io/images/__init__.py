@@ -1,1 +1,1 @@
-"""Images and event recordings: checked, in a network's shape and units, read as they are asked for."""
+"""Images and event recordings, checked and read as they are asked for."""

@@ -1,7 +1,8 @@
 """Where images lie: an array, a member of an ``.npz``, or encoded images, read block by block.
 
-A source gives images as they are stored; :mod:`seenn_deploy.io.images.image_set` checks and converts them. Nothing
-here holds more than one block of decoded images, or one array of labels or offsets.
+A source gives images as they are stored; :mod:`seenn_deploy.io.images.image_set` checks and
+converts them. Nothing here holds more than one block of decoded images, or one array of labels
+or offsets.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from seenn_deploy.simulator.kernels.vector_fire import (
 
 # numba caches compiled kernels by the content of this file alone; what is inlined here from the
 # vector files has to show in it, or a changed vector file would go on running as it was.
-INLINED = "377c66fef600"
+INLINED = "d171dd36fbd3"
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -2,7 +2,7 @@
 
 Where many neurons spike, looking up each spike's row costs more than taking all rows in turn with
 the 0 or 1 that the neuron sent: the rows come in order, and four pixels share each of them. The
-sums are formed in the same order as :func:`~seenn_deploy.simulator.kernels.vector_add.add_runs` forms them.
+sums are formed in the same order as ``vector_add.add_runs`` forms them.
 """
 
 from __future__ import annotations

@@ -11,25 +11,23 @@ from typing import NoReturn
 
 import numpy as np
 
+from seenn_deploy import ir
 from seenn_deploy._typing import Array
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits import integer
 from seenn_deploy.ir.fixed_point import CONV, EXPONENT, MANTISSA, STATE, THRESHOLD, UNITY
-from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph, Sum
-from seenn_deploy.ir.maps import Conv2d, Identity, Sparse
-from seenn_deploy.ir.program import Program
 
 BITS_32 = 2**31 - 1
 
 
-def check(program: Program) -> None:
+def check(program: ir.Program) -> None:
     """Raise ProgramError for the first value of an integer program that Lava cannot hold."""
     graph = program.graph
     _check_source(graph.source, program.input_range)
     for node in graph.layers:
-        if isinstance(node, Population):
+        if isinstance(node, ir.Population):
             _check_neurons(node)
-        elif isinstance(node, Readout):
+        elif isinstance(node, ir.Readout):
             _check_readout(node)
     for edge in graph.projections:
         _check_weights(edge)
@@ -37,7 +35,7 @@ def check(program: Program) -> None:
     _check_rule(program)
 
 
-def dv(node: Population) -> int:
+def dv(node: ir.Population) -> int:
     """The leak as Lava counts it, 4096 (1 - tau)."""
     return UNITY - share(node.tau)
 
@@ -47,7 +45,7 @@ def share(tau: float) -> int:
     return round(UNITY * tau)
 
 
-def bias_parts(node: Population) -> tuple[Array, int]:
+def bias_parts(node: ir.Population) -> tuple[Array, int]:
     """Mantissas (int16, of the bias' shape) and the least exponent with ``mant << exp == bias``.
 
     Raises
@@ -71,7 +69,7 @@ def bias_parts(node: Population) -> tuple[Array, int]:
 # --- nodes -------------------------------------------------------------------------------------
 
 
-def _check_source(source: Source, limits: tuple[float, float]) -> None:
+def _check_source(source: ir.Source, limits: tuple[float, float]) -> None:
     if not 0 < source.scale < inf:
         _fail(f"{source.name}: scale {source.scale}", "a number above 0")
     largest = _largest(source, limits)
@@ -79,12 +77,12 @@ def _check_source(source: Source, limits: tuple[float, float]) -> None:
         _fail(f"{source.name}: inputs up to {largest:g}", f"messages of 24 bits, {STATE}")
 
 
-def _largest(source: Source, limits: tuple[float, float]) -> float:
+def _largest(source: ir.Source, limits: tuple[float, float]) -> float:
     """The largest magnitude that the source sends; infinity where its input has no limits."""
     return max(abs(x - source.offset) for x in limits) * source.scale
 
 
-def _check_neurons(node: Population) -> None:
+def _check_neurons(node: ir.Population) -> None:
     _check_leak(node, "tau", node.tau)
     _check_leak(node, "tau_syn", node.tau_syn)
     for name, value, low, high in (
@@ -97,13 +95,13 @@ def _check_neurons(node: Population) -> None:
     bias_parts(node)
 
 
-def _check_leak(node: Population | Readout, name: str, tau: float) -> None:
+def _check_leak(node: ir.Population | ir.Readout, name: str, tau: float) -> None:
     leak = UNITY * tau
     if not (0 <= leak <= UNITY and leak == round(leak)):
         _fail(f"{node.name}: {name} {tau}", f"multiples of 1/{UNITY} from 0 to 1")
 
 
-def _check_readout(node: Readout) -> None:
+def _check_readout(node: ir.Readout) -> None:
     _check_leak(node, "tau", node.tau)
     _check_leak(node, "tau_syn", node.tau_syn)
     bias = _integers(f"{node.name}: bias", node.bias)
@@ -114,21 +112,21 @@ def _check_readout(node: Readout) -> None:
 # --- synapses ------------------------------------------------------------------------------------
 
 
-def _check_weights(edge: Projection) -> None:
+def _check_weights(edge: ir.Projection) -> None:
     name = f"{edge.pre} -> {edge.post}: weight"
     synapses = edge.synapses
     weight = _integers(name, synapses.weight)
-    if isinstance(synapses, Conv2d):
+    if isinstance(synapses, ir.Conv2d):
         _in_range(name, weight, -CONV - 1, CONV)
-    elif isinstance(synapses, Sparse):
+    elif isinstance(synapses, ir.Sparse):
         _check_signs(name, summed(synapses))
-    elif isinstance(synapses, Identity):
+    elif isinstance(synapses, ir.Identity):
         _check_signs(name, weight.reshape(1))
     else:
         _check_signs(name, weight)
 
 
-def summed(synapses: Sparse) -> Array:
+def summed(synapses: ir.Sparse) -> Array:
     """The weights of a list with several synapses of one pair added up, as a matrix holds them."""
     sources = np.repeat(np.arange(len(synapses.indptr) - 1), np.diff(synapses.indptr))
     pairs = sources * (int(synapses.targets.max(initial=0)) + 1) + synapses.targets
@@ -157,7 +155,7 @@ def _in_range(name: str, values: Array, low: int, high: int) -> None:
         _fail(f"{name} {outside.flat[np.abs(outside).argmax()]}", f"{low} to {high}")
 
 
-def _check_sums(program: Program) -> None:
+def _check_sums(program: ir.Program) -> None:
     """Sums that Lava's convolution takes in float64 and casts must fit 32 bits before they wrap."""
     largest = messages(program)
     for edge in program.graph.projections:
@@ -167,52 +165,52 @@ def _check_sums(program: Program) -> None:
             _fail(f"{edge.pre} -> {edge.post}: sums up to {total}", f"32 bits, {BITS_32}")
 
 
-def messages(program: Program) -> dict[str, float]:
+def messages(program: ir.Program) -> dict[str, float]:
     """The largest magnitude that each node sends; infinity where the input has no limits."""
     graph = program.graph
     largest: dict[str, float] = {}
     for node in graph.order:
-        if isinstance(node, Source):
+        if isinstance(node, ir.Source):
             largest[node.name] = _largest(node, program.input_range)
-        elif isinstance(node, Sum):
+        elif isinstance(node, ir.Sum):
             largest[node.name] = _total(graph, node, largest)
         else:
             largest[node.name] = 1.0
     return largest
 
 
-def _total(graph: SpikingGraph, node: Sum, largest: dict[str, float]) -> float:
+def _total(graph: ir.SpikingGraph, node: ir.Sum, largest: dict[str, float]) -> float:
     total = sum(largest[edge.pre] for edge in graph.into(node.name))
     if total > STATE:
         _fail(f"{node.name}: sums up to {total:g}", f"messages of 24 bits, {STATE}")
     return total
 
 
-def most(edge: Projection) -> int:
+def most(edge: ir.Projection) -> int:
     """The largest sum of |weights| that one target neuron can meet, padding taken as input."""
     synapses, weight = edge.synapses, np.abs(edge.synapses.weight.astype(np.int64))
-    if isinstance(synapses, Sparse):
+    if isinstance(synapses, ir.Sparse):
         return int(np.bincount(synapses.targets, weight, 1).max())
-    if isinstance(synapses, Identity):
+    if isinstance(synapses, ir.Identity):
         return int(weight)
     return int(weight.reshape(len(weight), -1).sum(axis=1).max())
 
 
-def check_without_wrap(edge: Projection, program: Program) -> None:
+def check_without_wrap(edge: ir.Projection, program: ir.Program) -> None:
     """Raise ProgramError where a convolution's sums may wrap at 24 bits, which no list does."""
     total = most(edge) * messages(program)[edge.pre]
     if total > STATE:
         _fail(f"{edge.pre} -> {edge.post}: sums up to {total:g} in a list", f"24 bits, {STATE}")
 
 
-def needs_split(synapses: Sparse) -> bool:
+def needs_split(synapses: ir.Sparse) -> bool:
     """Integers of both signs, odd ones among them, fit into two matrices of one sign each."""
     weight = synapses.weight
     integers = weight.dtype.kind == "i"
     return integers and bool((weight > 0).any() and (weight < 0).any() and (weight % 2 != 0).any())
 
 
-def input_limit(program: Program) -> float:
+def input_limit(program: ir.Program) -> float:
     """The largest |x - offset| whose messages fit 24 bits and whose sums fit 32."""
     graph = program.graph
     sums = [most(e) for e in graph.projections if e.pre == graph.source.name]
@@ -222,14 +220,14 @@ def input_limit(program: Program) -> float:
 # --- what the program adds ---------------------------------------------------------------------
 
 
-def _check_rule(program: Program) -> None:
+def _check_rule(program: ir.Program) -> None:
     try:
         integer.lower(program.exit_rule, logit_scale(program), program.T)
     except ValueError as error:
         raise ProgramError(str(error)) from None
 
 
-def logit_scale(program: Program) -> float:
+def logit_scale(program: ir.Program) -> float:
     """Real logits are an integer program's logits times this; 1 of a float program."""
     return float(getattr(program, "logit_scale", 1.0))
 

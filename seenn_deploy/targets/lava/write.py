@@ -13,19 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from seenn_deploy import exits, plugins
+from seenn_deploy import exits, ir, plugins
 from seenn_deploy._typing import Array
 from seenn_deploy.errors import ProgramError
-from seenn_deploy.evaluation import schedule as schedules
 from seenn_deploy.exits.policy_network import forward as policy_network
-from seenn_deploy.fidelity import LossReport
+from seenn_deploy.fidelity import REPORT, LossReport
 from seenn_deploy.io import folders
-from seenn_deploy.ir.graph import Node, Population, Projection, Source, SpikingGraph, Sum
-from seenn_deploy.ir.maps import Conv2d, Dense, Identity, Sparse
-from seenn_deploy.ir.program import Program
 from seenn_deploy.ir.synapse_lists import by_source, conv_synapses
 from seenn_deploy.ir.text import layer_text
-from seenn_deploy.targets import REPORT
 from seenn_deploy.targets.lava import policy, ranges
 
 FORMAT, VERSION = "seenn-deploy lava bundle", 4
@@ -35,7 +30,7 @@ SOURCES = Path(__file__).parent / "bundle"
 LARGEST = 127  # Lava's Conv keeps kernel, stride, padding, dilation and groups in 8 signed bits
 
 
-def write(program: Program, folder: Path) -> None:
+def write(program: ir.Program, folder: Path) -> None:
     """Write the bundle of a program into an existing, empty folder.
 
     Parameters
@@ -64,7 +59,7 @@ def write(program: Program, folder: Path) -> None:
     _copy_sources(folder)
 
 
-def _report(program: Program) -> LossReport:
+def _report(program: ir.Program) -> LossReport:
     """Every layer as it is: the same numbers, in float64 or as integers."""
     report = LossReport("lava")
     for layer in program.graph.layers:
@@ -72,7 +67,7 @@ def _report(program: Program) -> LossReport:
     return report
 
 
-def _check(program: Program) -> None:
+def _check(program: ir.Program) -> None:
     if program.precision not in TAGS:
         raise ProgramError(
             f"precision {program.precision!r}: the Lava target runs {', '.join(TAGS)}"
@@ -83,7 +78,7 @@ def _check(program: Program) -> None:
         waiting_steps(program, edge)
 
 
-def waiting_steps(program: Program, edge: Projection) -> int:
+def waiting_steps(program: ir.Program, edge: ir.Projection) -> int:
     """Hardware steps that an edge's messages wait: its delay, and its lag in steps.
 
     From one timestep to the next it is one step, on a gated schedule a run through the network.
@@ -93,7 +88,7 @@ def waiting_steps(program: Program, edge: Projection) -> int:
     ProgramError
         Where feedback takes longer than its lag.
     """
-    timestep = schedules.depth(program) + 1 if program.schedule == "gated" else 1
+    timestep = program.depth + 1 if program.schedule == "gated" else 1
     steps = edge.delay + edge.lag * timestep
     if steps < 0:
         raise ProgramError(
@@ -109,7 +104,7 @@ def _write_arrays(path: Path, arrays: dict[str, Array]) -> None:
         np.savez(file, allow_pickle=False, **arrays)
 
 
-def _spec(program: Program, arrays: dict[str, Array]) -> dict[str, Any]:
+def _spec(program: ir.Program, arrays: dict[str, Array]) -> dict[str, Any]:
     graph = _with_runnable_synapses(program)
     return {
         "format": FORMAT,
@@ -135,15 +130,15 @@ def _spec(program: Program, arrays: dict[str, Array]) -> dict[str, Any]:
     }
 
 
-def _with_runnable_synapses(program: Program) -> SpikingGraph:
+def _with_runnable_synapses(program: ir.Program) -> ir.SpikingGraph:
     graph = program.graph
     return graph.replace(projections=[_runnable(e, program) for e in graph.projections])
 
 
-def _runnable(edge: Projection, program: Program) -> Projection:
+def _runnable(edge: ir.Projection, program: ir.Program) -> ir.Projection:
     """Convolutions that Lava's Conv cannot hold become synapse lists."""
     conv = edge.synapses
-    if not isinstance(conv, Conv2d):
+    if not isinstance(conv, ir.Conv2d):
         return edge
     sizes = (*conv.weight.shape[2:], *conv.stride, *conv.padding, *conv.dilation, conv.groups)
     if max(sizes) <= LARGEST:
@@ -155,15 +150,15 @@ def _runnable(edge: Projection, program: Program) -> Projection:
     return replace(edge, maps=(by_source(*conv_synapses(conv, in_shape), n_in, shape_out),))
 
 
-def _node(node: Node, depth: int, arrays: dict[str, Array], integers: bool) -> dict[str, Any]:
+def _node(node: ir.Node, depth: int, arrays: dict[str, Array], integers: bool) -> dict[str, Any]:
     common = {"name": node.name, "shape": list(node.shape), "depth": depth}
-    if isinstance(node, Source):
+    if isinstance(node, ir.Source):
         inputs = {"coding": node.coding, "scale": node.scale, "offset": node.offset}
         return {**common, "kind": "source", **inputs}
-    if isinstance(node, Sum):
+    if isinstance(node, ir.Sum):
         return {**common, "kind": "sum"}
     key = f"{node.name}/bias"
-    if isinstance(node, Population):
+    if isinstance(node, ir.Population):
         arrays[key], exponent = ranges.bias_parts(node) if integers else (node.bias, 0)
         values = _whole_neurons(node) if integers else _neurons(node)
         return {**common, "kind": "population", **values, "bias": key, "bias_exp": exponent}
@@ -173,23 +168,23 @@ def _node(node: Node, depth: int, arrays: dict[str, Array], integers: bool) -> d
     return {**common, "kind": "readout", **kept, "bias": key}
 
 
-def _neurons(node: Population) -> dict[str, Any]:
+def _neurons(node: ir.Population) -> dict[str, Any]:
     parameters = ("tau", "tau_syn", "v_threshold", "v_init", "reset", "comparison")
     return {**{name: getattr(node, name) for name in parameters}, "reset_by": node.subtracted}
 
 
-def _whole_neurons(node: Population) -> dict[str, Any]:
+def _whole_neurons(node: ir.Population) -> dict[str, Any]:
     """The parameters as Lava's integers; the leak of currents in 4096ths, of potentials as dv."""
     values = _neurons(node)
     whole = {name: int(values[name]) for name in ("v_threshold", "v_init", "reset_by")}
     return {**values, **whole, "dv": ranges.dv(node), "tau_syn": ranges.share(node.tau_syn)}
 
 
-_KINDS = {Conv2d: "conv2d", Dense: "dense", Sparse: "sparse", Identity: "identity"}
+_KINDS = {ir.Conv2d: "conv2d", ir.Dense: "dense", ir.Sparse: "sparse", ir.Identity: "identity"}
 
 
 def _edge(
-    program: Program, edge: Projection, number: int, arrays: dict[str, Array]
+    program: ir.Program, edge: ir.Projection, number: int, arrays: dict[str, Array]
 ) -> dict[str, Any]:
     synapses = edge.synapses
     stored: dict[str, Any] = {
@@ -198,10 +193,10 @@ def _edge(
         "kind": _KINDS[type(synapses)],
         "delay": waiting_steps(program, edge),
         "lag": edge.lag,
-        "split": isinstance(synapses, Sparse) and ranges.needs_split(synapses),
+        "split": isinstance(synapses, ir.Sparse) and ranges.needs_split(synapses),
     }
     for name in ("stride", "padding", "dilation", "groups"):
-        if isinstance(synapses, Conv2d):
+        if isinstance(synapses, ir.Conv2d):
             stored[name] = getattr(synapses, name)
     for name in ("weight", "indptr", "targets"):
         if hasattr(synapses, name):
@@ -217,7 +212,7 @@ def _copy_sources(folder: Path) -> None:
     for name in ("base", "integer", *exits.names()):
         path = Path(str(plugins.load("exits", name).__file__))
         _copy(path, folder / "exits" / path.name)
-    _copy(Path(policy_network.__file__), folder / "policy_network.py")
+    _copy(Path(policy_network.__file__), folder / "exits" / "policy_network" / "forward.py")
 
 
 def _copy(path: Path, to: Path) -> None:

@@ -1,6 +1,6 @@
 """Biases that differ at the border, where a convolution padded an input without its mean.
 
-Normalisation is part of the weights of a program (``seenn_deploy.compiler.passes.fold_affine``), and the
+Normalisation is part of the weights of a program (``passes.fold_affine``), and the
 padding, which is 0 in normalised pixels, becomes a bias that is another one at the border. NIR has
 one bias a channel; two convolutions in a row say the same: one of a single pixel that adds
 something to each channel, and the padded one.

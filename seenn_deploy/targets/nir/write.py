@@ -26,18 +26,16 @@ from typing import Any
 
 import numpy as np
 
+from seenn_deploy import ir
 from seenn_deploy._typing import Array, Shape
 from seenn_deploy.exits.policy import FILE, Policy
-from seenn_deploy.fidelity import LossReport
+from seenn_deploy.fidelity import REPORT, LossReport
 from seenn_deploy.io.folders import write_json
 from seenn_deploy.io.nir.file import feedback, sidecar_path
 from seenn_deploy.io.nir.hdf5 import import_nir
-from seenn_deploy.ir.graph import Node, Population, Projection, Readout, Source, SpikingGraph, Sum
-from seenn_deploy.ir.maps import Conv2d, Dense, Identity, Sparse
-from seenn_deploy.ir.program import Program
-from seenn_deploy.targets import REPORT
+from seenn_deploy.ir.serialize import arrays_of, edge_keys
 from seenn_deploy.targets.nir.bias import before_padding
-from seenn_deploy.targets.nir.sidecar import Place, arrays_of, describe, edge_keys
+from seenn_deploy.targets.nir.sidecar import Place, describe
 
 NETWORK = "network.nir"
 LEAKY_DT, PLAIN_DT = 1e-4, 1.0
@@ -45,7 +43,7 @@ FOREVER = float(1 << 30)  # timesteps of a time constant that stands for none
 MOST = 1 << 25  # elements of a matrix
 
 
-def write(program: Program, folder: Path) -> None:
+def write(program: ir.Program, folder: Path) -> None:
     """Write the NIR file, the sidecar and ``report.json`` into an existing, empty folder.
 
     Raises
@@ -74,7 +72,7 @@ def write(program: Program, folder: Path) -> None:
     write_json(folder / REPORT, report.to_dict())
 
 
-def _report_program(program: Program, report: LossReport) -> None:
+def _report_program(program: ir.Program, report: LossReport) -> None:
     rule = type(program.exit_rule).__name__.lower()
     report.faithful("exit rule", f"{rule}: in the sidecar alone")
     low, high = program.input_range
@@ -86,7 +84,7 @@ def _report_program(program: Program, report: LossReport) -> None:
 class _Bias:
     """A bias as parts of an edge: one a channel behind its synapses, perhaps one before them."""
 
-    edge: Projection
+    edge: ir.Projection
     behind: Array
     before: Array | None = None
 
@@ -94,7 +92,7 @@ class _Bias:
 class _Writer:
     """NIR nodes and edges as they are made; `places` says where each array of the graph is."""
 
-    def __init__(self, nir: Any, graph: SpikingGraph, report: LossReport) -> None:
+    def __init__(self, nir: Any, graph: ir.SpikingGraph, report: LossReport) -> None:
         self.nir, self.graph, self.report = nir, graph, report
         self.nodes: dict[str, Any] = {}
         self.edges: set[tuple[str, str]] = set()
@@ -104,17 +102,17 @@ class _Writer:
         self.at_once = _plain_feedback(graph)
         self.arrays = arrays_of(graph)
         self.keys = dict(zip(map(id, graph.projections), edge_keys(graph), strict=True))
-        self.hosts = {n.name: self._host(n) for n in graph.layers if not isinstance(n, Sum)}
+        self.hosts = {n.name: self._host(n) for n in graph.layers if not isinstance(n, ir.Sum)}
         self.names: dict[str, str] = {}
         self.input = self._add("input", nir.Input({"input": np.array(self.shape(graph.source))}))
         self.names[graph.source.name] = self.input
         self._add_neurons()
         for node in graph.layers:
-            if not isinstance(node, Sum):
+            if not isinstance(node, ir.Sum):
                 self._add_synapses(node)
         self._keep_the_rest()
 
-    def shape(self, node: Node) -> Shape:
+    def shape(self, node: ir.Node) -> Shape:
         """In NIR: populations that feed images are images themselves."""
         return (*node.shape, 1, 1) if node.name in self.tall else node.shape
 
@@ -140,7 +138,7 @@ class _Writer:
 
     def _add_neurons(self) -> None:
         for node in self.graph.layers:
-            if isinstance(node, Population):
+            if isinstance(node, ir.Population):
                 hosted = self.hosts[node.name] is not None or not np.any(node.bias)
                 self.names[node.name] = self._add(node.name, self._neuron(node, hosted))
                 self._report_neuron(node)
@@ -154,7 +152,7 @@ class _Writer:
         else:
             self.report.faithful(readout.name, "sum the output over the timesteps for the logits")
 
-    def _neuron(self, node: Population, hosted: bool) -> Any:
+    def _neuron(self, node: ir.Population, hosted: bool) -> Any:
         shape = self.shape(node)
         common = {"v_threshold": np.full(shape, node.v_threshold), "v_reset": np.zeros(shape)}
         if _integrates(node) and hosted:
@@ -180,10 +178,10 @@ class _Writer:
             **common,
         )
 
-    def _leak(self, node: Population, shape: Shape) -> Array:
+    def _leak(self, node: ir.Population, shape: Shape) -> Array:
         return np.broadcast_to(node.bias.astype(np.float64), node.shape).reshape(shape)
 
-    def _constant(self, node: Population | Readout, left: float) -> tuple[float, float]:
+    def _constant(self, node: ir.Population | ir.Readout, left: float) -> tuple[float, float]:
         """The time constant that leaves `left` in a timestep, and the share that it takes."""
         if left < 1:
             return self.dt / (1 - left), 1 - left
@@ -194,7 +192,7 @@ class _Writer:
         )
         return FOREVER * self.dt, 1 / FOREVER
 
-    def _integrator(self, node: Readout) -> Any:
+    def _integrator(self, node: ir.Readout) -> Any:
         tau, _ = self._constant(node, node.tau)
         full = np.ones(node.shape)
         common = {"r": full * (tau / self.dt), "v_leak": full * 0}
@@ -205,7 +203,7 @@ class _Writer:
             tau_syn=full * tau_syn, tau_mem=full * tau, w_in=full * (tau_syn / self.dt), **common
         )
 
-    def _report_neuron(self, node: Population) -> None:
+    def _report_neuron(self, node: ir.Population) -> None:
         self.report.faithful(
             node.name,
             f"{type(self.nodes[self.names[node.name]]).__name__}, leak "
@@ -230,20 +228,20 @@ class _Writer:
 
     # --- synapses ---
 
-    def _host(self, node: Population | Readout) -> _Bias | None:
+    def _host(self, node: ir.Population | ir.Readout) -> _Bias | None:
         """The projection whose NIR nodes can hold the bias."""
         rows = np.broadcast_to(node.bias, node.shape).reshape(node.shape[0], -1)
         if np.any(rows != rows[:, :1]):
             return self._padded_host(node)
         for edge in self.graph.into(node.name):
-            if not isinstance(edge.synapses, Identity) or len(node.shape) == 1:
+            if not isinstance(edge.synapses, ir.Identity) or len(node.shape) == 1:
                 return _Bias(edge, np.array(rows[:, 0]))
         return None
 
-    def _padded_host(self, node: Population | Readout) -> _Bias | None:
+    def _padded_host(self, node: ir.Population | ir.Readout) -> _Bias | None:
         source = self.graph.source
         for edge in self.graph.into(node.name):
-            if edge.pre == source.name and isinstance(edge.synapses, Conv2d):
+            if edge.pre == source.name and isinstance(edge.synapses, ir.Conv2d):
                 found = before_padding(node.bias, edge.synapses, source.shape)
                 if found is not None:
                     self.report.faithful(
@@ -254,18 +252,18 @@ class _Writer:
                     return _Bias(edge, behind, before)
         return None
 
-    def _add_synapses(self, node: Population | Readout) -> None:
+    def _add_synapses(self, node: ir.Population | ir.Readout) -> None:
         host = self.hosts[node.name] if np.any(node.bias) else None
         for edge in self.graph.into(node.name):
             self._add_projection(edge, host if host and host.edge is edge else None)
 
-    def _add_projection(self, edge: Projection, host: _Bias | None) -> None:
+    def _add_projection(self, edge: ir.Projection, host: _Bias | None) -> None:
         pre, post = self.graph.node(edge.pre), self.graph.node(edge.post)
         chain, shape = [], self.shape(pre)
         if edge.lag and id(edge) not in self.at_once:
             chain.append(("delay", self.nir.Delay(np.full(shape, edge.lag * self.dt))))
         if host and host.before is not None:
-            pixel = Conv2d(np.eye(shape[0], dtype=np.float32)[:, :, None, None])
+            pixel = ir.Conv2d(np.eye(shape[0], dtype=np.float32)[:, :, None, None])
             chain.append(("shift", self._conv(edge, pixel, shape, host.before)))
         chain += self._map(edge, shape, self.shape(post), host.behind if host else None)
         names = [self._add(f"{edge.pre}_{edge.post}_{kind}", node) for kind, node in chain]
@@ -277,9 +275,9 @@ class _Writer:
         if len(names) > 1:
             self._place(f"{self.keys[id(edge)]}/weight", names[-2], edge)
 
-    def _ends(self, node: Node) -> Counter[str]:
+    def _ends(self, node: ir.Node) -> Counter[str]:
         """The NIR nodes that send what a node of the graph sends."""
-        if not isinstance(node, Sum):
+        if not isinstance(node, ir.Sum):
             return Counter([self.names[node.name]])
         return sum(
             (self._ends(self.graph.node(e.pre)) for e in self.graph.into(node.name)), Counter()
@@ -291,12 +289,14 @@ class _Writer:
         self._link(name, scale)
         return scale
 
-    def _map(self, edge: Projection, taken: Shape, given: Shape, bias: Array | None) -> list[Any]:
+    def _map(
+        self, edge: ir.Projection, taken: Shape, given: Shape, bias: Array | None
+    ) -> list[Any]:
         """The nodes of one layer of synapses, each with a word for its name."""
         step, pre = edge.synapses, self.graph.node(edge.pre).shape
-        if isinstance(step, Conv2d):
+        if isinstance(step, ir.Conv2d):
             return [("conv", self._conv(edge, step, taken, bias))]
-        if isinstance(step, Identity) and taken == given and bias is None:
+        if isinstance(step, ir.Identity) and taken == given and bias is None:
             weight = np.full(taken, step.weight, np.float32)
             return [] if step.weight == 1 else [("scale", self.nir.Scale(weight))]
         matrix = self._matrix(edge, step, prod(pre), prod(given))
@@ -311,7 +311,7 @@ class _Writer:
     def _linear(self, matrix: Array, bias: Array | None) -> Any:
         return self.nir.Linear(matrix) if bias is None else self.nir.Affine(matrix, bias)
 
-    def _matrix(self, edge: Projection, step: Any, n_in: int, n_out: int) -> Array:
+    def _matrix(self, edge: ir.Projection, step: Any, n_in: int, n_out: int) -> Array:
         if n_in * n_out > MOST:
             self.report.refuse(
                 f"{edge.pre} -> {edge.post}",
@@ -319,11 +319,11 @@ class _Writer:
                 "list of synapses, and the matrix would be too large",
                 "use a convolution or a smaller layer",
             )
-        if isinstance(step, Dense):
+        if isinstance(step, ir.Dense):
             return step.weight
-        if isinstance(step, Identity):
+        if isinstance(step, ir.Identity):
             return np.eye(n_out, n_in, dtype=np.float32) * step.weight
-        assert isinstance(step, Sparse)
+        assert isinstance(step, ir.Sparse)
         self.report.faithful(f"{edge.pre} -> {edge.post}", "a list of synapses became a matrix")
         matrix = np.zeros((n_out, n_in), np.float32)
         source = np.repeat(np.arange(n_in), np.diff(step.indptr))
@@ -331,12 +331,12 @@ class _Writer:
         return matrix
 
     def _image_maps(
-        self, edge: Projection, matrix: Array, taken: Shape, given: Shape, bias: Array | None
+        self, edge: ir.Projection, matrix: Array, taken: Shape, given: Shape, bias: Array | None
     ) -> list[Any]:
         """Any map between images: all neurons as channels, and those as an image again."""
         name = f"{edge.pre} -> {edge.post}"
         if given[1:] == (1, 1):
-            conv = Conv2d(matrix.reshape(len(matrix), *taken))
+            conv = ir.Conv2d(matrix.reshape(len(matrix), *taken))
             return [("conv", self._conv(edge, conv, taken, bias))]
         size, (channels, height, width) = prod(taken), given
         if size * size > MOST:
@@ -345,16 +345,16 @@ class _Writer:
                 f"{size} neurons as channels of a convolution are too many",
                 "use a smaller layer",
             )
-        apart = Conv2d(np.eye(size, dtype=np.float32).reshape(size, *taken))
+        apart = ir.Conv2d(np.eye(size, dtype=np.float32).reshape(size, *taken))
         spread = matrix.reshape(*given, size)[:, ::-1, ::-1].transpose(0, 3, 1, 2)
-        together = Conv2d(np.ascontiguousarray(spread), padding=(height - 1, width - 1))
+        together = ir.Conv2d(np.ascontiguousarray(spread), padding=(height - 1, width - 1))
         assert together.out_shape((size, 1, 1)) == (channels, height, width)
         return [
             ("apart", self._conv(edge, apart, taken, None)),
             ("conv", self._conv(edge, together, (size, 1, 1), bias)),
         ]
 
-    def _conv(self, edge: Projection, conv: Conv2d, shape: Shape, bias: Array | None) -> Any:
+    def _conv(self, edge: ir.Projection, conv: ir.Conv2d, shape: Shape, bias: Array | None) -> Any:
         conv = _squared(_ungrouped(conv))
         name = f"{edge.pre} -> {edge.post}"
         k_h, k_w = conv.weight.shape[2:]
@@ -376,7 +376,7 @@ class _Writer:
 
     # --- where arrays are ---
 
-    def _place(self, key: str, name: str, edge: Projection) -> None:
+    def _place(self, key: str, name: str, edge: ir.Projection) -> None:
         """A weight that lies in the node as it is."""
         weight = getattr(self.nodes[name], "weight", None)
         own = edge.synapses.weight
@@ -394,9 +394,11 @@ class _Writer:
         self.nodes[self.input].metadata = kept
 
 
-def _integrates(node: Node) -> bool:
+def _integrates(node: ir.Node) -> bool:
     """Without any leak, as IF neurons and sums."""
-    return isinstance(node, Source | Sum) or (node.tau == 1 and not getattr(node, "tau_syn", 0))
+    return isinstance(node, ir.Source | ir.Sum) or (
+        node.tau == 1 and not getattr(node, "tau_syn", 0)
+    )
 
 
 def _out_shape(node: Any) -> Shape:
@@ -404,23 +406,23 @@ def _out_shape(node: Any) -> Shape:
     return tuple(int(n) for n in found)
 
 
-def _tall(graph: SpikingGraph) -> set[str]:
+def _tall(graph: ir.SpikingGraph) -> set[str]:
     """Vectors that must be written (N, 1, 1), for NIR has no way from (N,) to an image."""
     tall: set[str] = set()
-    flat = {n.name for n in graph.order if len(n.shape) == 1 and not isinstance(n, Readout)}
+    flat = {n.name for n in graph.order if len(n.shape) == 1 and not isinstance(n, ir.Readout)}
     while True:
         more = set()
         for e in graph.projections:
             if e.pre in flat and (e.post in tall or len(graph.node(e.post).shape) > 1):
                 more.add(e.pre)
-            if e.post in flat and e.pre in tall and isinstance(graph.node(e.post), Sum):
+            if e.post in flat and e.pre in tall and isinstance(graph.node(e.post), ir.Sum):
                 more.add(e.post)
         if more <= tall:
             return tall
         tall |= more
 
 
-def _plain_feedback(graph: SpikingGraph) -> set[int]:
+def _plain_feedback(graph: ir.SpikingGraph) -> set[int]:
     """Projections with a lag of 1 that a reader finds out by itself: they close a loop."""
     edges, start = list(graph.projections), graph.source.name
     plain = {id(e) for e in edges if e.lag == 1}
@@ -436,7 +438,7 @@ def _plain_feedback(graph: SpikingGraph) -> set[int]:
         plain = closing
 
 
-def _ungrouped(conv: Conv2d) -> Conv2d:
+def _ungrouped(conv: ir.Conv2d) -> ir.Conv2d:
     """One group, with zeros: most readers know no other."""
     if conv.groups == 1:
         return conv
@@ -448,7 +450,7 @@ def _ungrouped(conv: Conv2d) -> Conv2d:
     return replace(conv, weight=weight, groups=1)
 
 
-def _squared(conv: Conv2d) -> Conv2d:
+def _squared(conv: ir.Conv2d) -> ir.Conv2d:
     """A square kernel with a border of zeros, where that needs no half pixels."""
     sides = conv.weight.shape[2:]
     extra = [max(sides) - k for k in sides]

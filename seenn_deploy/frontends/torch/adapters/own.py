@@ -1,4 +1,4 @@
-"""Our own ``LIF`` (:mod:`seenn_deploy.training.models.neurons`): ``v' = tau v + x`` over (N, T, ..)."""
+"""Our own ``LIF`` (``training.models.neurons``): ``v' = tau v + x`` over (N, T, ..)."""
 
 from __future__ import annotations
 

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from exits import integer
 from exits.base import make, rule_of
+from exits.policy_network.forward import PolicyNetwork
 from lava.magma.core.process.process import AbstractProcess
 from lava.proc.conv.process import Conv
 from lava.proc.dense.process import Dense
 from lava.proc.sparse.process import Sparse
-from policy_network import PolicyNetwork
 from processes.delay import Delay
 from processes.exit_controller import ExitController
 from processes.graded_add import GradedAdd

@@ -13,7 +13,7 @@ class PolicySource(ImageSource):
     Parameters
     ----------
     policy : PolicyNetwork
-        Of the bundle's ``policy_network.py``: a numpy forward pass. It runs in this process.
+        Of the bundle's ``exits/policy_network``: a numpy forward pass. It runs in this process.
     images : float array (N, C, H, W)
         What the policy network sees: the samples, before any rounding to integers.
     **others

@@ -1,0 +1,88 @@
+"""The terminal: a console, progress bars, and tables into files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from io import StringIO
+from pathlib import Path
+from threading import Timer
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from seenn_deploy.io import folders
+
+WIDTH = 100
+
+
+PATIENCE = 2.0  # seconds without a sign of life
+
+
+def console(stderr: bool = False) -> Console:
+    """A console that never prints wider than the tables are laid out for."""
+    found = Console(stderr=stderr)
+    return (
+        found if found.is_terminal and found.width <= WIDTH else Console(stderr=stderr, width=WIDTH)
+    )
+
+
+def write_text(path: Path, parts: Iterable[Any]) -> None:
+    """Write tables as plain text, whole or not at all."""
+    text = StringIO()
+    plain = Console(file=text, width=WIDTH)
+    for part in parts:
+        plain.print(part)
+    folders.write_file(path, text.getvalue())
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Any]:
+    """A progress bar, see :func:`_late`; yields a function of how many samples just finished."""
+    bar = Progress(
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console(stderr=True),
+        transient=True,
+    )
+    task = bar.add_task(what, total=total)
+    with _late(bar):
+        yield lambda samples: bar.advance(task, samples)
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """A spinner with the time it takes, see :func:`_late`, for what has no parts to count."""
+    columns = SpinnerColumn(), TextColumn(what), TimeElapsedColumn()
+    bar = Progress(*columns, console=console(stderr=True), transient=True)
+    bar.add_task(what, total=None)
+    with _late(bar):
+        yield
+
+
+@contextmanager
+def _late(bar: Progress) -> Iterator[None]:
+    """Show a bar on a terminal, once what it is for takes longer than `PATIENCE` seconds."""
+    timer = Timer(PATIENCE, bar.start)
+    timer.daemon = True
+    if bar.console.is_terminal:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        if timer.ident is not None:
+            timer.join()
+        if bar.live.is_started:
+            bar.stop()

@@ -1,0 +1,63 @@
+"""Device runs and verifications as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.table import Table
+
+from seenn_deploy.cli.tables.layout import _numbers, facts_table
+from seenn_deploy.cli.tables.runs import histogram_text
+from seenn_deploy.verification.report import VerifyReport
+
+
+def device_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Lines of a device run's report."""
+    yield "samples", f"{summary['samples']:,}"
+    if summary["accuracy"] is not None:
+        yield "accuracy", f"{100 * summary['accuracy']:.2f} %"
+    yield "mean exit step", f"{summary['mean_exit_step']:.3f} of {len(summary['exit_histogram'])}"
+    yield "exits", histogram_text(summary["exit_histogram"])
+    yield "hardware steps per sample", f"{summary['hardware_steps_per_sample']:.2f}"
+
+
+def verify_tables(report: VerifyReport) -> Iterator[Table]:
+    """How a device compares with the simulator: layer by layer, then the verdict."""
+    headings = ("neuron-steps", "differing", "ties", "consequences", "mismatches", "v differing")
+    table = _numbers("layer", *headings)
+    for layer in report.layers:
+        ties = (layer.ties, layer.consequences, layer.mismatches)
+        counts = (layer.mismatching, *ties, layer.potentials)
+        style = "red" if layer.mismatches or layer.potentials else None
+        table.add_row(layer.name, f"{layer.compared:,}", *map(str, counts), style=style)
+    yield table
+    yield facts_table(_verdict(report))
+
+
+def _verdict(report: VerifyReport) -> Iterator[tuple[str, str]]:
+    yield "", ""
+    for d in report.first_differences[:5]:
+        where = f"sample {d.sample}, step {d.step}, {d.layer}{list(d.neuron)}"
+        values = f"{d.quantity} {d.simulated:g}, on {report.device} {d.device:g}"
+        rounding = f"; {d.distance:.2e} from the threshold, rounding explains {d.bound:.2e}"
+        yield d.kind, f"{where}: {values}{rounding if d.bound else ''}"
+    exits = ", ".join(f"{a}" if a == b else f"{a} (device {b})" for a, b in report.exit_steps[:16])
+    yield "exit steps", exits + (", .." if len(report.exit_steps) > 16 else "")
+    yield "largest logit difference", f"{report.max_logit_difference:.2e}"
+    yield "wrong logits", str(report.wrong_logits)
+    yield "wrong latencies", str(report.wrong_latencies)
+    if report.near_exits:
+        yield "exits close to the rule's threshold", str(report.near_exits)
+    steps = sum(report.hardware_steps) / max(len(report.hardware_steps), 1)
+    yield "hardware steps per sample", f"{steps:.2f}"
+    yield f"seconds on {report.device}", f"{report.device_seconds:.1f}"
+    yield "verdict", _verdict_text(report)
+
+
+def _verdict_text(report: VerifyReport) -> str:
+    if report.exact:
+        return f"{report.device} equals the simulator, spike for spike"
+    if report.ok:
+        return f"{report.device} equals the simulator but for proven rounding ties"
+    return f"{report.device} DIFFERS from the simulator"

@@ -1,0 +1,112 @@
+"""Programs, layer by layer, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.table import Table
+
+from seenn_deploy.cli.tables.layout import _numbers, _some, facts_table, shape_text
+from seenn_deploy.ir.inspection import LayerInfo
+from seenn_deploy.ir.program import Program
+from seenn_deploy.verification.precision import PrecisionReport
+
+
+def layer_table(program: Program, layers: list[LayerInfo]) -> Table:
+    """One line a layer."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("layer", "synapses from"):
+        table.add_column(name, overflow="fold")
+    for name in ("in", "out"):
+        table.add_column(name, no_wrap=True)
+    for name in ("neurons", "synapses", "dense MACs", "depth"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for layer in layers:
+        table.add_row(
+            layer.name,
+            layer.kind,
+            shape_text(layer.shape_in),
+            shape_text(layer.shape_out),
+            f"{layer.neurons:,}" if layer.neurons else "-",
+            f"{layer.synapses:,}",
+            f"{layer.dense_macs:,}",
+            str(layer.depth),
+        )
+    totals = (sum(getattr(x, key) for x in layers) for key in ("neurons", "synapses", "dense_macs"))
+    depth = program.graph.depth[program.graph.readout.name]
+    table.add_row("total", "", "", "", *(f"{n:,}" for n in totals), f"D={depth}", style="bold")
+    return table
+
+
+def neuron_rows(layers: list[LayerInfo], most: int = 4) -> Iterator[tuple[str, str]]:
+    """Lines below the layers: each kind of neuron with the layers that have it."""
+    kinds: dict[str, list[str]] = {}
+    for layer in layers:
+        if layer.neurons:
+            kinds.setdefault(layer.neuron, []).append(layer.name)
+    rows = list(kinds.items())
+    for kind, names in rows if len(rows) <= most else rows[: most - 1]:
+        yield kind, "all layers" if len(rows) == 1 else _some(names)
+    if len(rows) > most:
+        yield f"{len(rows) - most + 1} more kinds", "see --json"
+
+
+# what identifies a program or a policy network, not what a user chose
+_UNSHOWN = ("rule", "program", "onnx", "T", "classes", "input_shape", "layers", "sha256")
+
+
+def rule_text(rule: Mapping[str, Any]) -> str:
+    """An exit rule as ``confidence(alpha=0.9)``."""
+    shown = {k: _plain(v) for k, v in rule.items() if k not in _UNSHOWN}
+    parameters = ", ".join(f"{k}={v}" for k, v in shown.items())
+    return f"{rule['rule']}({parameters})" if parameters else str(rule["rule"])
+
+
+def _plain(value: Any) -> str:
+    """A rule's parameter: lists with six digits, None is infinity. No [..], which rich reads."""
+    if isinstance(value, list):
+        return f"({', '.join('inf' if x is None else f'{x:.6g}' for x in value)})"
+    return "inf" if value is None else str(value)
+
+
+def quantized_tables(program: Program, changes: PrecisionReport | None) -> Iterator[Table]:
+    """Scales and rounding by layer and, of a comparison on images, what they changed."""
+    headings = ("scale", "threshold", "largest w", "clipped w", "rounding", "headroom")
+    table = _numbers("layer", *headings, *(("changed",) if changes else ()))
+    for layer in program.provenance["quantized"]:
+        share = changes.spikes_changed.get(layer["name"]) if changes else None
+        table.add_row(
+            layer["name"],
+            f"{layer['scale']:.6g}",
+            str(layer["threshold"] or "-"),
+            str(layer["largest_weight"]),
+            str(layer["clipped_weights"]),
+            f"{100 * layer['worst_rounding']:.2f} %",
+            f"{layer['headroom_bits']:.1f} bits",
+            *(("-" if share is None else f"{100 * share:.3f} %",) if changes else ()),
+        )
+    yield table
+    yield facts_table(_quantized_rows(program, changes))
+
+
+def _quantized_rows(program: Program, changes: PrecisionReport | None) -> Iterator[tuple[str, str]]:
+    open_layers = [
+        x["name"] for x in program.provenance["quantized"] if not x["headroom_bits"] >= 0
+    ]
+    yield "", ""
+    yield (
+        "overflow",
+        (
+            f"cannot be excluded in {', '.join(open_layers)}; simulate counts it"
+            if open_layers
+            else "proven impossible in every layer, for any input in range"
+        ),
+    )
+    if changes:
+        saturated = sum(changes.saturated.values())
+        yield "compared on", f"{changes.samples:,} images, every timestep to T"
+        yield "wrapped or saturated", f"{saturated:,}"
+        yield "predictions changed", str(changes.predictions_changed)
+        yield "exit steps changed", str(changes.exits_changed)
+        yield "decisions near the table's limit", str(changes.near_threshold)

@@ -1,0 +1,103 @@
+"""Sweeps and calibrations as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.table import Table
+
+from seenn_deploy.cli.tables.layout import _uj
+from seenn_deploy.cli.tables.programs import rule_text
+from seenn_deploy.evaluation.sweep.curves import Choice, Estimate, Figures
+from seenn_deploy.evaluation.sweep.report import SweepReport
+from seenn_deploy.exits import ExitRule
+from seenn_deploy.simulator.result import RunResult
+
+
+def sweep_rows(report: SweepReport) -> Iterator[tuple[str, str]]:
+    """Lines above a sweep's table."""
+    yield (
+        "samples",
+        f"{len(report.calibration):,} to choose on, {len(report.report):,} others reported",
+    )
+    yield "AET", f"{report.aet:.4f}, empirical {report.empirical_aet:.4f}"
+    yield "cost model", report.cost
+    yield "schedule", f"{report.schedule}, D={report.depth} synapse stages"
+    if report.aim:
+        yield "chosen", report.aim
+
+
+def sweep_table(report: SweepReport) -> Table:
+    """Fixed timesteps and the chosen thresholds, 95 % intervals in brackets."""
+    table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)
+    table.add_column("exit", no_wrap=True)
+    for name in ("accuracy %", "points to t=T", "mean exit", "energy uJ", "latency"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for t, fixed in enumerate(report.baselines, start=1):
+        table.add_row(f"t={t}", *_figure_cells(fixed.figures))
+    table.add_section()
+    for name, choice in report.chosen.items():
+        value = choice.rule.to_dict()[report.curves[name].parameter]
+        style = "bold" if name == report.best else ""
+        table.add_row(f"{name} {value:.6g}", *_figure_cells(choice.figures), style=style)
+    return table
+
+
+def _figure_cells(figures: Figures) -> Iterator[str]:
+    yield _interval(figures.accuracy, 100, 1)
+    yield _interval(figures.accuracy_change, 100, 2)
+    yield f"{figures.mean_exit_step.value:.3f}"
+    uj = figures.energy.value * 1e6
+    digits = sum(uj < border for border in (1000, 100, 1, 1))
+    yield _interval(figures.energy, 1e6, digits)
+    yield f"{figures.latency_steps.value:.2f}"
+
+
+def _interval(x: Estimate, factor: float, digits: int) -> str:
+    value, low, high = (f"{factor * n:.{digits}f}" for n in (x.value, x.low, x.high))
+    return f"{value} [{low}, {high}]"
+
+
+def sweep_notes(report: SweepReport, command: str, rule_file: str) -> Iterator[tuple[str, str]]:
+    """Lines below a sweep's table: which rule, what it wastes, the command to use next."""
+    if not report.best:
+        return
+    choice = report.chosen[report.best]
+    yield "use", rule_text(choice.rule.to_dict())
+    if report.missed:
+        yield "missed", report.missed
+    wasted = choice.figures.wasted_energy.value * 1e6
+    if wasted > 0:
+        total = f"{_uj(wasted + choice.figures.energy.value * 1e6)} in all"
+        yield (
+            "wasted",
+            f"{_uj(wasted)} uJ a sample on top, {total}: injected before the exit is known "
+            "(speculative)",
+        )
+    yield "next", f"{command} {_exit_options(choice, report, rule_file)} -o build/"
+
+
+_WITH_OPTIONS = ("confidence", "entropy", "margin")  # others come in a file
+
+
+def _exit_options(choice: Choice, report: SweepReport, rule_file: str) -> str:
+    stored = choice.rule.to_dict()
+    if stored["rule"] in _WITH_OPTIONS:
+        parameter = report.curves[stored["rule"]].parameter
+        return f"--exit {stored['rule']} --{parameter} {stored[parameter]}"
+    return f"--exit-file {rule_file or 'rule.json (written with --out)'}"
+
+
+def calibration_rows(rule: ExitRule, run: RunResult) -> Iterator[tuple[str, str]]:
+    """Lines of a calibration; `run` is the split under the calibrated rule."""
+    T = run.logits.shape[1]
+    early = run.exit_step < T
+    yield "exit rule", rule_text(rule.to_dict())
+    yield "program", rule.program
+    yield "samples", f"{len(early):,}"
+    yield "exit before T", f"{100 * early.mean():.2f} %"
+    if not early.any():
+        yield "note", "no threshold reaches the level here, so every sample runs to T"
+    else:
+        yield "of these right", f"{100 * run.correct[early].mean():.2f} % (on the split itself)"
+    yield "mean exit step", f"{run.exit_step.mean():.3f} of {T}"

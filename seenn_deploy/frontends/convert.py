@@ -1,0 +1,46 @@
+"""An ANN in, the spiking network that does as much out: :func:`convert`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from seenn_deploy.errors import ModelError
+from seenn_deploy.exits import ExitRule
+from seenn_deploy.ir.program import Program
+
+
+def convert(
+    model: str | Path,
+    exit_rule: ExitRule | None = None,
+    precision: str = "float32",
+    schedule: Literal["pipelined", "speculative", "gated"] = "speculative",
+    **options: Any,
+) -> Program:
+    """Convert an ANN to a spiking program.
+
+    Parameters
+    ----------
+    model : str or Path
+        A state_dict with QCFS activations (:func:`seenn_deploy.frontends.qcfs.build`), or ``.onnx``
+        (:func:`seenn_deploy.frontends.onnx.read`).
+    exit_rule, precision, schedule
+        As of :func:`seenn_deploy.compile`.
+    **options
+        Of these frontends: T, mean, std, .. and, for ONNX, calibration and percentile.
+
+    Raises
+    ------
+    ModelError
+        When the file cannot be read, or is a spiking network already.
+    """
+    from seenn_deploy.compiler.pipeline import compile
+    from seenn_deploy.frontends.import_model import import_model
+
+    graph = import_model(model, **options)
+    if "conversion" not in graph.provenance:
+        raise ModelError(
+            f"{model}: {graph.provenance.get('family')} spikes already, there is nothing to "
+            "convert; use seenn compile"
+        )
+    return compile(graph, exit_rule, precision=precision, schedule=schedule)
