@@ -56,7 +56,7 @@ def simulate_command(
     from seenn_deploy.cli import console
     from seenn_deploy.cli.tables import layout
     from seenn_deploy.cli.tables import runs as reports
-    from seenn_deploy.evaluation import schedule
+    from seenn_deploy.evaluation.schedule import summary as schedule_summary
 
     check_resume(resume, out, "--out")
     program = load_program(build, rule)
@@ -68,7 +68,7 @@ def simulate_command(
             program, images, first_layer=first_layer, threads=threads, progress=advance,
             full_trace=full_trace or schedule == "speculative", out=out, resume=resume,
         )  # fmt: skip
-    summary = run.summary(cost) | schedule.summary(program, run, cost)
+    summary = run.summary(cost) | schedule_summary(program, run, cost)
     console.console().print(layout.facts_table(reports.run_rows(summary)))
     write_json(json_file, summary)
 

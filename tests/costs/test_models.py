@@ -156,7 +156,8 @@ def test_a_sum_stores_nothing() -> None:
             ir.Sum("s", shape), ir.Readout("out", (5,)),
         ],
         [
-            ir.Projection("input", "a", (ir.Identity(),)), ir.Projection("input", "b", (ir.Identity(),)),
+            ir.Projection("input", "a", (ir.Identity(),)),
+            ir.Projection("input", "b", (ir.Identity(),)),
             ir.Projection("a", "s", (ir.Identity(),)), ir.Projection("b", "s", (ir.Identity(),)),
             ir.Projection("s", "out", (ir.Dense(np.ones((5, 48))),)),
         ],

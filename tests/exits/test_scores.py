@@ -18,7 +18,7 @@ from seenn_deploy.exits.conformal import Conformal
 from seenn_deploy.exits.entropy import Entropy
 from seenn_deploy.exits.margin import Margin
 from tests.exits.test_rules import first_stop, logits
-from tests.test_program import program
+from tests.ir.test_program import program
 
 
 def naive_probabilities(z: np.ndarray) -> list[float]:

@@ -17,7 +17,7 @@ from seenn_deploy.training import loop, models
 from seenn_deploy.training.data import Normalization, augmented, batches, find_kind, load
 from seenn_deploy.training.loop import Recipe
 from seenn_deploy.training.tasks import Architecture, train_joint, train_policy, train_snn
-from tests.test_events import recordings
+from tests.io.test_events import recordings
 
 TINY = Architecture("resnet8", width=0.25, T=2)
 RECIPE = Recipe(epochs=3, batch_size=16, lr=0.05, seed=3)

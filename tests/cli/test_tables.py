@@ -1,0 +1,129 @@
+"""Tables for a terminal: nothing cut, whatever the layers are called."""
+
+from __future__ import annotations
+
+from io import StringIO
+from time import sleep
+
+import numpy as np
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from seenn_deploy.cli import console
+from seenn_deploy.cli.tables import devices, layout, programs
+from seenn_deploy.cli.tables import runs as reports
+from seenn_deploy.cli.tables.fidelity import loss_table
+from seenn_deploy.compiler.pipeline import compile
+from seenn_deploy.exits.confidence import Confidence
+from seenn_deploy.fidelity import LossReport
+from seenn_deploy.frontends.base import Net
+from seenn_deploy.ir.graph import Population, Source, SpikingGraph
+from seenn_deploy.ir.inspection import inspect
+from seenn_deploy.ir.maps import Dense
+from seenn_deploy.ir.program import Program
+from seenn_deploy.training.plot import table as training_table
+from seenn_deploy.verification.report import LayerReport, VerifyReport
+
+LONG = [f"feature_extractor/feature_extractor.{i}/activation_function/Relu" for i in range(3)]
+
+
+def text(table: Table, width: int = console.WIDTH) -> str:
+    out = StringIO()
+    Console(file=out, width=width).print(table)
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= width and "…" not in out.getvalue()
+    return out.getvalue()
+
+
+def program(precision: str) -> Program:
+    net = Net(Source("image", (1, 1, 4)), Population("", ()))
+    last, rng = "image", np.random.default_rng(0)
+    for name in LONG:
+        last = net.spike(name, (last, (Dense(rng.normal(0, 1, (4, 4))),)))
+    net.read_out("logits", (last, (Dense(rng.normal(0, 1, (3, 4))),)))
+    assumed = {"mean": [0.0], "std": [1.0]}
+    graph = SpikingGraph(net.nodes, net.projections, 4, {"assumed": assumed})
+    return compile(graph, Confidence(0.9), precision=precision)
+
+
+def test_long_names_fold_and_numbers_stay() -> None:
+    layers = tuple(LayerReport(name, 123_456_789, 12_345) for name in LONG)
+    report = VerifyReport("lava", 2, layers, (), ((1, 1), (4, 4)), 0, 0.0, (8, 8), 1.5)
+    for width in (80, console.WIDTH):
+        table, _ = devices.verify_tables(report)
+        shown = text(table, width)
+        assert shown.count("123,456,789") == shown.count("12345") == len(LONG)
+        assert all(x in shown for x in ("neuron-steps", "consequences", "v differing"))
+        whole = inspect(program("float32"))
+        assert "dense MACs" in text(programs.layer_table(program("float32"), whole), width)
+
+
+def test_int8_layers() -> None:
+    table, _ = programs.quantized_tables(program("int8"), None)
+    assert "headroom" in text(table)
+
+
+@pytest.mark.parametrize(("T", "lines"), [(4, 1), (8, 2), (300, 1)])
+def test_exits_break_between_steps(T: int, lines: int) -> None:
+    shown = reports.histogram_text({str(t): 25 for t in range(1, T + 1)})
+    assert len(shown.splitlines()) == lines
+    assert all(part.count("t=") == 1 for line in shown.splitlines() for part in line.split("   ")
+               if lines > 1)  # fmt: skip
+    assert max(map(len, shown.splitlines())) <= 100 - len("the same as a dense ANN  ")
+
+
+def test_a_log_of_many_timesteps_is_whole() -> None:
+    line = {"epoch": 1, "loss": 2.30259, "lr": 0.1, "seconds": 8.92, "accuracy": 0.11}
+    log = [line | {"accuracy_by_step": [0.98765] * 32}]
+    shown = text(training_table(log))
+    assert shown.count("98.77") == 32
+    assert all(x in shown for x in ("2.3026", " 8.9 ", " 11.00 %"))
+
+
+def test_exits_of_many_samples_stay_whole() -> None:
+    shown = reports.histogram_text({str(t): 123_456 for t in range(1, 11)}).splitlines()
+    assert [line.count("t=") for line in shown] == [3, 3, 3, 1]
+    assert reports.histogram_text({str(t): 9999 for t in range(1, 5)}).count("\n") == 1
+    uneven = {"1": 27, "2": 161, "3": 12, "4": 0}
+    assert reports.histogram_text(uneven).count("\n") == 0
+    assert max(map(len, shown)) <= layout.BESIDE
+
+
+def test_a_policy_network_is_paid_where_an_ann_is_compared() -> None:
+    summary = {
+        "energy_uJ_per_sample": 1.0, "total_energy_uJ_per_sample": 5.0, "quantized_ann_bits": 3,
+        "dense_ann_energy_uJ": 10.0, "quantized_ann_energy_uJ": 0.1, "policy_mac": 7,
+        "policy_energy_uJ_per_sample": 4.0, "policy_energy_share": 0.8, "policy_mac_share": 0.5,
+    }  # fmt: skip
+    rows = dict(reports._ann_rows(summary))
+    assert rows["with the policy network"] == "5.000 uJ"
+    assert rows["the same as a dense ANN"] == "10.000 uJ (2.0 times as much)"
+    assert rows["the same as a 3-bit ANN"] == "0.1 uJ (0.02 times as much)"
+
+
+def test_places_of_a_loss_report_stay_short() -> None:
+    report = LossReport("net.onnx")
+    for name in LONG:
+        report.approximated(name, "Relu: an integrate-and-fire neuron", "at most 1/32")
+    assert ".. (2 more)" in " ".join(text(loss_table(report)).split())
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_takes_long_shows_itself_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    out = StringIO()
+    shown = Console(file=out, force_terminal=terminal, width=100)
+    monkeypatch.setattr(console, "console", lambda stderr: shown)
+    with console.working("brief"), console.progress("brief", 2) as advance:
+        advance(2)
+    assert not out.getvalue()
+    monkeypatch.setattr(console, "PATIENCE", 0.01)
+    with console.working("importing net.onnx"):
+        sleep(0.3)
+    with console.progress("running on lava", 2):  # and no sample is finished yet
+        sleep(0.3)
+    assert [what in out.getvalue() for what in ("net.onnx", "on lava")] == [terminal] * 2
+    with pytest.raises(ValueError, match="as it was"), console.working("failing"):
+        raise ValueError("as it was")
