@@ -11,7 +11,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from seenn_deploy import _moved
+
+__version__ = "0.2.0"
 
 # Public names and where they live; imported when first used: `import seenn_deploy` stays quick.
 _NAMES = {
@@ -31,10 +33,10 @@ _NAMES = {
     "sweep": "evaluation.sweep.sweep",
     "verify": "verification.verify",
 }
-_MODULES = ("costs", "exits", "metrics")
+_MODULES = ("costs", "exits", "metrics", "training")
 
 if TYPE_CHECKING:
-    from seenn_deploy import costs, exits, metrics
+    from seenn_deploy import costs, exits, metrics, training
     from seenn_deploy.compiler.pipeline import compile
     from seenn_deploy.errors import SeennError
     from seenn_deploy.evaluation.calibrate import calibrate
@@ -69,8 +71,16 @@ __all__ = [
     "setup_lava",
     "simulate",
     "sweep",
+    "training",
     "verify",
 ]
+
+
+_moved.install()
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> Any:
@@ -78,6 +88,6 @@ def __getattr__(name: str) -> Any:
         found = getattr(import_module(f"{__name__}.{_NAMES[name]}"), name)
         globals()[name] = found  # over a module of the same name, which its import has put here
         return found
-    if name in _MODULES:
+    if name in _MODULES or name in _moved.MOVED:
         return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
