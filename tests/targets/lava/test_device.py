@@ -11,7 +11,8 @@ import pytest
 from seenn_deploy.errors import DeviceError, ProgramError
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.ir.inputs import for_program
-from seenn_deploy.targets import names, write
+from seenn_deploy.ir.program import write
+from seenn_deploy.targets import names
 from seenn_deploy.targets.lava.device import run
 from tests.targets.lava import graphs
 
