@@ -1,12 +1,13 @@
 """What an import or export kept, changed or could not take: one line a thing, in words and JSON.
 
-A frontend or target tells a :class:`LossReport` what it meets. Faithful: the same arithmetic, or
-rounding alone. Approximated: another function, and `by` says how far off. Refused: an error.
+A frontend or target tells a :class:`FidelityReport` what it meets. Faithful: the same arithmetic,
+or rounding alone. Approximated: another function, and `by` says how far off. Refused: an error.
 """
 
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -46,7 +47,7 @@ class RefusedError(ModelError):
 
     target = ""
 
-    def __init__(self, message: str, report: LossReport) -> None:
+    def __init__(self, message: str, report: FidelityReport) -> None:
         super().__init__(message)
         self.report = report
 
@@ -55,7 +56,7 @@ class RefusedExportError(RefusedError, ProgramError):
     """What a target raised that keeps no report of its own."""
 
 
-class LossReport:
+class FidelityReport:
     """Findings, as they are made.
 
     Parameters
@@ -106,7 +107,7 @@ class LossReport:
         return {"subject": self.subject, "findings": [asdict(f) for f in self.findings]}
 
     @classmethod
-    def from_dict(cls, stored: dict[str, Any]) -> LossReport:
+    def from_dict(cls, stored: dict[str, Any]) -> FidelityReport:
         """The inverse of `to_dict`."""
         return cls(stored["subject"], [Finding(**f) for f in stored["findings"]])
 
@@ -118,9 +119,20 @@ def _are(count: int) -> str:
 REPORT = "report.json"
 
 
-def report(folder: Path) -> LossReport | None:
-    """The loss report that a target left in its folder, if it makes one."""
+def report(folder: Path) -> FidelityReport | None:
+    """The fidelity report that a target left in its folder, if it makes one."""
     path = folder / REPORT
     if not path.is_file():
         return None
-    return LossReport.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    return FidelityReport.from_dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def __getattr__(name: str) -> Any:
+    if name == "LossReport":
+        warnings.warn(
+            "LossReport is now FidelityReport; the old name goes with the next release",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return FidelityReport
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,11 +14,11 @@ from click.testing import CliRunner, Result
 from rich.console import Console
 
 import seenn_deploy as sd
-from seenn_deploy import fidelity, targets
+from seenn_deploy import fidelity
 from seenn_deploy.cli import seenn
-from seenn_deploy.cli.tables.fidelity import loss_table
+from seenn_deploy.cli.tables.fidelity import fidelity_table
 from seenn_deploy.errors import ProgramError
-from seenn_deploy.fidelity import LossReport, RefusedError
+from seenn_deploy.fidelity import FidelityReport, RefusedError
 from seenn_deploy.frontends.import_model import import_model
 from seenn_deploy.ir.program import Program
 from tests import checkpoints, checkpoints_qcfs
@@ -40,7 +40,7 @@ def half_target(monkeypatch: pytest.MonkeyPatch) -> str:
     module = ModuleType("seenn_deploy.targets.half")
 
     def write(program: Program, folder: Path) -> None:
-        report = LossReport("half")
+        report = FidelityReport("half")
         report.faithful("fc1", "as it is")
         if program.precision == "int8":
             report.refuse("weights", "are integers", "use float32")
@@ -49,7 +49,7 @@ def half_target(monkeypatch: pytest.MonkeyPatch) -> str:
 
     module.write = write  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(targets, "names", lambda: ["half"])
+    monkeypatch.setattr("seenn_deploy.ir.program.target_names", lambda: ["half"])
     return "half"
 
 
@@ -68,7 +68,7 @@ def found() -> dict[str, object]:
 
 def test_a_directly_trained_network_is_kept_as_it_is(folder: Path) -> None:
     graph = import_model("direct.pth", input_size=8)
-    report = LossReport.from_dict(graph.provenance["report"])
+    report = FidelityReport.from_dict(graph.provenance["report"])
     assert report.subject == "direct.pth"
     assert {f.status for f in report.findings} == {"faithful"}
     layers = [f.where for f in report.findings if f.where != "assumed"]
@@ -79,7 +79,7 @@ def test_a_directly_trained_network_is_kept_as_it_is(folder: Path) -> None:
 
 def test_conversion_says_which_activations_it_approximates(folder: Path) -> None:
     graph = import_model("qcfs.pth", input_size=8, T=8)
-    report = LossReport.from_dict(graph.provenance["report"])
+    report = FidelityReport.from_dict(graph.provenance["report"])
     changed = [f for f in report.findings if f.status == "approximated"]
     assert [f.where for f in changed] == list(graph.provenance["conversion"]["thresholds"])
     assert changed[0].by.startswith("at most 1/16 of the threshold")
@@ -163,12 +163,12 @@ def test_what_lava_cannot_run_is_in_the_figures(
 
 
 def test_approximations_that_differ_in_numbers_are_one_line() -> None:
-    report = LossReport("net")
+    report = FidelityReport("net")
     for name, value in (("a", 1.25), ("b", 0.5), ("c", 3e-05)):
         report.approximated(name, f"a soft reset by {value}, 3x3", "at most 1/32")
     report.approximated("d", "no reset", "always")
     text = StringIO()
-    Console(file=text, width=100).print(loss_table(report))
+    Console(file=text, width=100).print(fidelity_table(report))
     _, soft, other = text.getvalue().splitlines()
     assert "a, b, c" in soft and "a soft reset by 3e-05 to 1.25, 3x3" in soft
     assert "no reset" in other

@@ -33,6 +33,14 @@ def test_an_old_path_warns_and_works(old: tuple[str, str], new: str) -> None:
     assert found is getattr(import_module(f"seenn_deploy.{new}"), name)
 
 
+def test_a_loss_report_is_a_fidelity_report_now() -> None:
+    fidelity = import_module("seenn_deploy.fidelity")
+    with pytest.warns(DeprecationWarning, match="LossReport is now FidelityReport"):
+        assert fidelity.LossReport is fidelity.FidelityReport
+    with pytest.raises(AttributeError):
+        _ = fidelity.GainReport
+
+
 def test_the_warning_points_to_the_line_that_imports() -> None:
     code = "import seenn_deploy\nfrom seenn_deploy.models import build\n"
     done = subprocess.run(

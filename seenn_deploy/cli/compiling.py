@@ -13,7 +13,7 @@ import click
 from seenn_deploy.cli.options import FOLDER, JSON, MEAN_STD, size, together, with_rule
 from seenn_deploy.cli.shared import write_json
 from seenn_deploy.errors import ModelError, SeennError
-from seenn_deploy.fidelity import LossReport, RefusedError
+from seenn_deploy.fidelity import FidelityReport, RefusedError
 
 if TYPE_CHECKING:
     from seenn_deploy.exits import ExitRule
@@ -257,7 +257,7 @@ def _save(
 
 
 def _print_compiled(
-    program: Program, out: Path, targets: tuple[str, ...], exports: dict[str, LossReport]
+    program: Program, out: Path, targets: tuple[str, ...], exports: dict[str, FidelityReport]
 ) -> None:
     from seenn_deploy.cli import console
     from seenn_deploy.cli.tables import layout, programs
@@ -273,19 +273,19 @@ def _print_compiled(
     ]
     console.console().print(layout.facts_table(rows))
     if "report" in provenance:
-        _print_report("import", LossReport.from_dict(provenance["report"]))
+        _print_report("import", FidelityReport.from_dict(provenance["report"]))
     for target, report in exports.items():
         _print_report(f"export to {target}", report)
 
 
-def _print_report(what: str, report: LossReport) -> None:
+def _print_report(what: str, report: FidelityReport) -> None:
     from seenn_deploy.cli import console
-    from seenn_deploy.cli.tables.fidelity import loss_table
+    from seenn_deploy.cli.tables.fidelity import fidelity_table
 
-    console.console().print(f"\n[bold]{what}[/bold]", loss_table(report), sep="\n")
+    console.console().print(f"\n[bold]{what}[/bold]", fidelity_table(report), sep="\n")
 
 
-def _export_reports(out: Path, targets: tuple[str, ...]) -> dict[str, LossReport]:
+def _export_reports(out: Path, targets: tuple[str, ...]) -> dict[str, FidelityReport]:
     """What the targets said about what they wrote, by target."""
     from seenn_deploy.fidelity import report
 
@@ -293,7 +293,7 @@ def _export_reports(out: Path, targets: tuple[str, ...]) -> dict[str, LossReport
     return {target: r for target, r in found.items() if r is not None}
 
 
-def _compiled_summary(program: Program, exports: dict[str, LossReport]) -> dict[str, Any]:
+def _compiled_summary(program: Program, exports: dict[str, FidelityReport]) -> dict[str, Any]:
     """The figures of a compiled program, for ``--json``."""
     provenance = program.graph.provenance
     found = {"import": provenance.get("report")}

@@ -11,7 +11,7 @@ import numpy as np
 from seenn_deploy import ir
 from seenn_deploy._typing import Shape
 from seenn_deploy.errors import ModelError
-from seenn_deploy.fidelity import LossReport
+from seenn_deploy.fidelity import FidelityReport
 from seenn_deploy.io.images.normalization import Normalization
 from seenn_deploy.io.state_dict import Tensors
 from seenn_deploy.ir.text import layer_text
@@ -159,7 +159,7 @@ def normalize_input(
 def reported(
     graph: ir.SpikingGraph, changed: Mapping[str, tuple[str, str]] | None = None
 ) -> ir.SpikingGraph:
-    """`graph` with its loss report in the provenance: a line a layer, and what was assumed.
+    """`graph` with its fidelity report in the provenance: a line a layer, and what was assumed.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def reported(
     changed : mapping of layer to (what, by), optional
         Layers that are approximated: what stands for what, and how far off it is.
     """
-    report = LossReport(str(graph.provenance["source"]))
+    report = FidelityReport(str(graph.provenance["source"]))
     for name, value in graph.provenance.get("assumed", {}).items():
         text = f"no {name}" if value is None else f"{name} = {value}"
         report.faithful("assumed", f"{text}, where the file says nothing else")

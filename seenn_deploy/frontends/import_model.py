@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from seenn_deploy import plugins
 from seenn_deploy.errors import ModelError
-from seenn_deploy.fidelity import LossReport
+from seenn_deploy.fidelity import FidelityReport
 from seenn_deploy.io.state_dict import Tensors, read_state_dict
 from seenn_deploy.ir.graph import SpikingGraph
 
@@ -58,7 +58,7 @@ def import_model(
     else:
         graph = _from_module(source, example_input, options)
     if "report" in graph.provenance:
-        LossReport.from_dict(graph.provenance["report"]).check(strict)
+        FidelityReport.from_dict(graph.provenance["report"]).check(strict)
     return graph
 
 

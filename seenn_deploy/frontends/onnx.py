@@ -32,7 +32,7 @@ from seenn_deploy import ir
 from seenn_deploy._typing import Array, Shape
 from seenn_deploy.compiler.conversion import DEFAULT_PERCENTILE, spiking, with_thresholds
 from seenn_deploy.errors import ModelError
-from seenn_deploy.fidelity import Finding, LossReport, RefusedError
+from seenn_deploy.fidelity import FidelityReport, Finding, RefusedError
 from seenn_deploy.frontends.base import Input, Net, conversion_error, normalize_input, reported
 from seenn_deploy.io.images.image_set import from_array, open_images
 from seenn_deploy.io.images.spec import ANY_VALUE, PIXELS
@@ -99,7 +99,7 @@ def read_ann(
         net = _Lowering(model).net
     except ModelError as error:
         where, _, what = str(error).partition(": ")
-        report = LossReport(path.name, [Finding(where, what, "refused")])
+        report = FidelityReport(path.name, [Finding(where, what, "refused")])
         raise RefusedError(f"{path}: {error}", report) from None
     used = normalize_input(net, mean, std, normalize=True)
     provenance = {

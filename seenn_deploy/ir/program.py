@@ -24,7 +24,7 @@ from seenn_deploy.errors import ModelError, ProgramError
 from seenn_deploy.exits.integer import IntegerRule, lower
 from seenn_deploy.exits.policy import FILE as POLICY
 from seenn_deploy.exits.policy import Policy
-from seenn_deploy.fidelity import Finding, LossReport, RefusedError, RefusedExportError, report
+from seenn_deploy.fidelity import FidelityReport, Finding, RefusedError, RefusedExportError, report
 from seenn_deploy.io import folders
 from seenn_deploy.ir import schedule
 from seenn_deploy.ir.graph import SpikingGraph
@@ -348,6 +348,6 @@ def write(target: str, program: Program, folder: Path, strict: bool = False) -> 
         raise
     except ProgramError as error:
         finding = Finding("program", str(error), "refused")
-        refused = RefusedExportError(str(error), LossReport(target, [finding]))
+        refused = RefusedExportError(str(error), FidelityReport(target, [finding]))
         refused.target = target
         raise refused from None

@@ -1,4 +1,4 @@
-"""Loss reports of imports, put together from the graph that a frontend made."""
+"""Fidelity reports of imports, put together from the graph that a frontend made."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Program in, files that run without this package out: one file or folder per target.
 
 A target has ``write(program, folder)``; where it is a folder, in its ``write.py``. One that changes
-what it writes leaves its :class:`~seenn_deploy.fidelity.LossReport` in the folder, as report.json.
-``ir.program.write`` finds targets by their names.
+what it writes leaves its :class:`~seenn_deploy.fidelity.FidelityReport` in the folder, as
+report.json. ``ir.program.write`` finds targets by their names.
 """
 
 from seenn_deploy.ir.program import target_names as names

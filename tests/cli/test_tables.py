@@ -13,10 +13,10 @@ from rich.table import Table
 from seenn_deploy.cli import console
 from seenn_deploy.cli.tables import devices, layout, programs
 from seenn_deploy.cli.tables import runs as reports
-from seenn_deploy.cli.tables.fidelity import loss_table
+from seenn_deploy.cli.tables.fidelity import fidelity_table
 from seenn_deploy.compiler.pipeline import compile
 from seenn_deploy.exits.confidence import Confidence
-from seenn_deploy.fidelity import LossReport
+from seenn_deploy.fidelity import FidelityReport
 from seenn_deploy.frontends.base import Net
 from seenn_deploy.ir.graph import Population, Source, SpikingGraph
 from seenn_deploy.ir.inspection import inspect
@@ -102,11 +102,11 @@ def test_a_policy_network_is_paid_where_an_ann_is_compared() -> None:
     assert rows["the same as a 3-bit ANN"] == "0.1 uJ (0.02 times as much)"
 
 
-def test_places_of_a_loss_report_stay_short() -> None:
-    report = LossReport("net.onnx")
+def test_places_of_a_fidelity_report_stay_short() -> None:
+    report = FidelityReport("net.onnx")
     for name in LONG:
         report.approximated(name, "Relu: an integrate-and-fire neuron", "at most 1/32")
-    assert ".. (2 more)" in " ".join(text(loss_table(report)).split())
+    assert ".. (2 more)" in " ".join(text(fidelity_table(report)).split())
 
 
 @pytest.mark.parametrize("terminal", [True, False])

@@ -1,4 +1,4 @@
-"""Loss reports as tables for a terminal: approximations one by one, the rest counted."""
+"""Fidelity reports as tables for a terminal: approximations one by one, the rest counted."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from itertools import accumulate
 from rich.markup import escape
 from rich.table import Table
 
-from seenn_deploy.fidelity import Finding, LossReport
+from seenn_deploy.fidelity import FidelityReport, Finding
 
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
 _MOST = 60  # characters of places that are named where the same was done in many
 
 
-def loss_table(report: LossReport) -> Table:
+def fidelity_table(report: FidelityReport) -> Table:
     """Status, where, what and by how much; all faithful findings in one line."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("status", no_wrap=True)
@@ -26,7 +26,7 @@ def loss_table(report: LossReport) -> Table:
     return table
 
 
-def _rows(report: LossReport) -> Iterator[tuple[str, str, str, str]]:
+def _rows(report: FidelityReport) -> Iterator[tuple[str, str, str, str]]:
     kept = [f for f in report.findings if f.status == "faithful"]
     if kept:
         assumed = sum(f.where == "assumed" for f in kept)

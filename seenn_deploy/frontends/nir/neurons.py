@@ -25,7 +25,7 @@ from typing import Any, Literal
 import numpy as np
 
 from seenn_deploy._typing import Array, Shape
-from seenn_deploy.fidelity import LossReport
+from seenn_deploy.fidelity import FidelityReport
 from seenn_deploy.io.nir.file import NirModel, NirNode
 
 SPIKING = ("IF", "LIF", "CubaLIF", "Threshold")
@@ -80,7 +80,7 @@ def with_detectors(model: NirModel) -> NirModel:
     return replace(model, nodes=nodes, edges=(*kept, *moved))
 
 
-def infer_dt(nodes: Iterable[NirNode], report: LossReport) -> float:
+def infer_dt(nodes: Iterable[NirNode], report: FidelityReport) -> float:
     """The timestep in which every input moves the potential by exactly itself, R dt / tau = 1.
 
     So snnTorch and SpikingJelly write their files, and Sinabs its IF neurons.
@@ -131,7 +131,7 @@ def _unit_steps(node: NirNode) -> Array:
         )
 
 
-def check_numbers(nodes: Iterable[NirNode], report: LossReport) -> None:
+def check_numbers(nodes: Iterable[NirNode], report: FidelityReport) -> None:
     """Refuse parameters of neurons that are no finite numbers, and time constants up to 0.
 
     Raises
@@ -156,10 +156,10 @@ class Discretisation:
     dt : float
     integration : 'euler' or 'exact'
     reset : 'hard' or 'soft'
-    report : LossReport
+    report : FidelityReport
     """
 
-    def __init__(self, dt: float, integration: Integration, reset: Reset, report: LossReport):
+    def __init__(self, dt: float, integration: Integration, reset: Reset, report: FidelityReport):
         self.dt, self.integration, self.reset, self.report = dt, integration, reset, report
 
     def neuron(self, node: NirNode) -> Neuron:

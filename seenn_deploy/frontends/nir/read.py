@@ -31,7 +31,7 @@ import numpy as np
 
 from seenn_deploy._typing import Array, Shape
 from seenn_deploy.errors import ModelError
-from seenn_deploy.fidelity import LossReport, RefusedError
+from seenn_deploy.fidelity import FidelityReport, RefusedError
 from seenn_deploy.frontends.base import Net, bin_recordings, normalize_input
 from seenn_deploy.frontends.nir.linear import LINEAR, LINEAR_TEXT, finite, fitting
 from seenn_deploy.frontends.nir.neurons import (
@@ -106,7 +106,7 @@ def read(
     ModelError
         When the file is damaged; RefusedError when it holds what has no form here.
     """
-    report = LossReport(str(path))
+    report = FidelityReport(str(path))
     stored = read_sidecar(path)
     model = read_nir(path, report)
     if stored is not None:

@@ -12,7 +12,7 @@ import numpy as np
 from seenn_deploy import exits
 from seenn_deploy._typing import Array
 from seenn_deploy.errors import ModelError
-from seenn_deploy.fidelity import LossReport
+from seenn_deploy.fidelity import FidelityReport
 from seenn_deploy.io.nir.file import STRANGE, NirModel, sidecar_path
 from seenn_deploy.ir.graph import Source, SpikingGraph
 from seenn_deploy.ir.serialize import edge_from_dict, node_from_dict
@@ -22,7 +22,7 @@ def restore(
     path: Path,
     model: NirModel,
     stored: dict[str, Any],
-    report: LossReport,
+    report: FidelityReport,
     T: int | None,
     step_us: float | None,
     counts_events: bool | None,

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seenn_deploy.fidelity import LossReport
+from seenn_deploy.fidelity import FidelityReport
 from seenn_deploy.frontends.torch.adapters.base import Neuron, UnsupportedError, adapter_of
 
 
@@ -113,7 +113,7 @@ class OpaqueLayer(nn.Module):
     reset_hidden = detach_hidden = reset
 
 
-def with_opaque_layers(module: nn.Module, report: LossReport) -> tuple[nn.Module, list[Layer]]:
+def with_opaque_layers(module: nn.Module, report: FidelityReport) -> tuple[nn.Module, list[Layer]]:
     """A copy in evaluation mode and float32 with opaque layers, and what these stand for.
 
     Raises

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from seenn_deploy.fidelity import LossReport
+from seenn_deploy.fidelity import FidelityReport
 from seenn_deploy.frontends.base import Net, normalize_input
 from seenn_deploy.ir.graph import Population, Source, SpikingGraph
 
@@ -60,7 +60,7 @@ def read(
     from seenn_deploy.frontends.torch.assembly import Assembly
     from seenn_deploy.frontends.torch.layers import with_opaque_layers
 
-    report = LossReport(type(module).__name__)
+    report = FidelityReport(type(module).__name__)
     _check_given(module, example_input, T, report)
     opaque, layers = with_opaque_layers(module, report)
     if not layers:
@@ -92,7 +92,7 @@ def read(
     return SpikingGraph(net.nodes, net.projections, steps, provenance)
 
 
-def _check_given(module: Any, example_input: Any, T: Any, report: LossReport) -> None:
+def _check_given(module: Any, example_input: Any, T: Any, report: FidelityReport) -> None:
     """Refuse what cannot be traced at all, and timesteps that are no count."""
     from torch import Tensor, nn
 
@@ -114,7 +114,7 @@ def _as_float32(example_input: Tensor) -> Tensor:
 
 
 def _walked(
-    module: nn.Module, layers: list[Layer], example_input: Tensor, report: LossReport
+    module: nn.Module, layers: list[Layer], example_input: Tensor, report: FidelityReport
 ) -> tuple[Walk, list[Value]]:
     """What the module does, of several samples; of the example itself where that doubled time."""
     from seenn_deploy.frontends.torch.layers import likely_batch, several_samples

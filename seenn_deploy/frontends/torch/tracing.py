@@ -17,7 +17,7 @@ import torch
 import torch.fx.proxy
 from torch import Tensor, nn
 
-from seenn_deploy.fidelity import LossReport
+from seenn_deploy.fidelity import FidelityReport
 from seenn_deploy.frontends.torch.layers import UnsupportedLayerError
 
 _LIBRARIES = tuple(str(Path(p).parent) for p in (torch.__file__, __file__))
@@ -27,7 +27,7 @@ _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
 _DATA_DEPENDENT = ("data-dependent", "DataDependent", "dynamic control flow")
 
 
-def export(module: nn.Module, example_input: Tensor, report: LossReport) -> Any:
+def export(module: nn.Module, example_input: Tensor, report: FidelityReport) -> Any:
     """The exported program, functional, of high-level operators.
 
     Raises
@@ -47,7 +47,7 @@ def export(module: nn.Module, example_input: Tensor, report: LossReport) -> Any:
     _refuse(failure, place_of_error(failure, module), given, report)
 
 
-def _refuse(error: Exception, where: str, given: str, report: LossReport) -> NoReturn:
+def _refuse(error: Exception, where: str, given: str, report: FidelityReport) -> NoReturn:
     text = f"{type(error).__name__}: {error}"
     if any(word in text for word in _DATA_DEPENDENT):
         report.refuse(
@@ -63,7 +63,7 @@ def _refuse(error: Exception, where: str, given: str, report: LossReport) -> NoR
     )
 
 
-def _refuse_neuron(error: UnsupportedLayerError, report: LossReport) -> NoReturn:
+def _refuse_neuron(error: UnsupportedLayerError, report: FidelityReport) -> NoReturn:
     layer = error.layer
     report.refuse(
         _joined(f"{layer.name} ({layer.kind})", _line_of_error(error)),

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from seenn_deploy.errors import ModelError
-from seenn_deploy.fidelity import LossReport, RefusedError
+from seenn_deploy.fidelity import FidelityReport, RefusedError
 from seenn_deploy.frontends.torch.adapters.base import Neuron
 from seenn_deploy.frontends.torch.layers import Layer
 from seenn_deploy.frontends.torch.operations import OPERATIONS, Graph
@@ -38,7 +38,7 @@ class Walk:
     program : ExportedProgram
     layers : list of Layer
         What the opaque operators stand for.
-    report : LossReport
+    report : FidelityReport
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Walk:
         Sums and pools of spikes.
     """
 
-    def __init__(self, program: Any, layers: list[Layer], report: LossReport) -> None:
+    def __init__(self, program: Any, layers: list[Layer], report: FidelityReport) -> None:
         self.program, self.layers, self.report = program, layers, report
         self.graph = Graph(layer.name for layer in layers)
         self.calls: list[list[Signal]] = [[] for _ in layers]

@@ -17,7 +17,7 @@ import numpy as np
 
 from seenn_deploy._typing import Array, Shape
 from seenn_deploy.errors import ModelError
-from seenn_deploy.fidelity import LossReport
+from seenn_deploy.fidelity import FidelityReport
 from seenn_deploy.io.folders import sha256
 from seenn_deploy.io.nir.hdf5 import Content, build, edges_of, load
 
@@ -74,7 +74,7 @@ class NirModel:
         return [a for a, b in self.edges if b == name]
 
 
-def read_nir(path: Path, report: LossReport) -> NirModel:
+def read_nir(path: Path, report: FidelityReport) -> NirModel:
     """Read a file and check its structure.
 
     Raises
@@ -103,7 +103,7 @@ def _inline(
     prefix: str,
     nodes: dict[str, NirNode],
     edges: list[tuple[str, str]],
-    report: LossReport,
+    report: FidelityReport,
 ) -> None:
     """Add the nodes and edges of `graph`, and of the graphs in it, under dotted names."""
     ports = dict[str, tuple[str, str]]()
@@ -129,7 +129,7 @@ def _inline(
         edges.append((pre, post))
 
 
-def _ports(graph: Content, name: str, report: LossReport) -> tuple[str, str]:
+def _ports(graph: Content, name: str, report: FidelityReport) -> tuple[str, str]:
     """Where edges to and from a sub-graph end."""
     found = []
     for kind in ("Input", "Output"):
@@ -144,7 +144,7 @@ def _ports(graph: Content, name: str, report: LossReport) -> tuple[str, str]:
     return found[0], found[1]
 
 
-def _plain(kind: str, name: str, content: Content, inner: bool, report: LossReport) -> NirNode:
+def _plain(kind: str, name: str, content: Content, inner: bool, report: FidelityReport) -> NirNode:
     node = build(kind, name, content, report)
     values = {f.name: _value(getattr(node, f.name)) for f in fields(node) if f.name not in TYPES}
     if kind in ("Input", "Output"):
@@ -155,7 +155,7 @@ def _plain(kind: str, name: str, content: Content, inner: bool, report: LossRepo
     )
 
 
-def _shape(kind: str, name: str, given: Any, report: LossReport) -> Array | None:
+def _shape(kind: str, name: str, given: Any, report: FidelityReport) -> Array | None:
     if given is None:
         return None
     sizes = np.atleast_1d(given)
@@ -173,7 +173,7 @@ def _value(value: Any) -> Any:
 
 
 def _check_edges(
-    nodes: dict[str, NirNode], edges: Iterable[tuple[str, str]], report: LossReport
+    nodes: dict[str, NirNode], edges: Iterable[tuple[str, str]], report: FidelityReport
 ) -> None:
     known = ", ".join(sorted(nodes)[:20])
     for (a, b), times in Counter(edges).items():
@@ -190,7 +190,7 @@ def _check_edges(
             )
 
 
-def _check_connected(model: NirModel, report: LossReport) -> None:
+def _check_connected(model: NirModel, report: FidelityReport) -> None:
     fed, feeding = {b for _, b in model.edges}, {a for a, _ in model.edges}
     for node in model.nodes.values():
         if node.kind != "Input" and node.name not in fed:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from seenn_deploy.errors import ModelError
-from seenn_deploy.fidelity import LossReport
+from seenn_deploy.fidelity import FidelityReport
 
 INSTALL = "pip install 'seenn-deploy[nir]'"
 NODES = (
@@ -79,7 +79,7 @@ def _read(dataset: Any) -> Any:
         raise ModelError(f"{dataset.name}: {_said(error)}") from None
 
 
-def edges_of(graph: Content, where: str, report: LossReport) -> list[tuple[str, str]]:
+def edges_of(graph: Content, where: str, report: FidelityReport) -> list[tuple[str, str]]:
     """The edges of a graph.
 
     Raises
@@ -96,7 +96,7 @@ def edges_of(graph: Content, where: str, report: LossReport) -> list[tuple[str, 
     return list(zip(ends[::2], ends[1::2], strict=True))
 
 
-def build(kind: str, name: str, content: Content, report: LossReport) -> Any:
+def build(kind: str, name: str, content: Content, report: FidelityReport) -> Any:
     """The node of the nir package, with its defaults.
 
     Raises

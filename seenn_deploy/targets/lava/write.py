@@ -17,7 +17,7 @@ from seenn_deploy import exits, ir, plugins
 from seenn_deploy._typing import Array
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits.policy_network import forward as policy_network
-from seenn_deploy.fidelity import REPORT, LossReport
+from seenn_deploy.fidelity import REPORT, FidelityReport
 from seenn_deploy.io import folders
 from seenn_deploy.ir.synapse_lists import by_source, conv_synapses
 from seenn_deploy.ir.text import layer_text
@@ -59,9 +59,9 @@ def write(program: ir.Program, folder: Path) -> None:
     _copy_sources(folder)
 
 
-def _report(program: ir.Program) -> LossReport:
+def _report(program: ir.Program) -> FidelityReport:
     """Every layer as it is: the same numbers, in float64 or as integers."""
-    report = LossReport("lava")
+    report = FidelityReport("lava")
     for layer in program.graph.layers:
         report.faithful(layer.name, layer_text(program.graph, layer))
     return report

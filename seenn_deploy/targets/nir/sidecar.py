@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from seenn_deploy.fidelity import LossReport
+from seenn_deploy.fidelity import FidelityReport
 from seenn_deploy.io.folders import sha256
 from seenn_deploy.io.nir.file import FORMAT, VERSION
 from seenn_deploy.ir.program import Program
@@ -23,7 +23,7 @@ Place: TypeAlias = tuple[str, str, list[int]]
 
 
 def describe(
-    program: Program, dt: float, places: dict[str, Place], report: LossReport, path: Path
+    program: Program, dt: float, places: dict[str, Place], report: FidelityReport, path: Path
 ) -> dict[str, Any]:
     """The sidecar of a file that was written.
 
@@ -33,7 +33,7 @@ def describe(
     dt : float
     places : dict
         Of each array, its NIR node, the key in the metadata ('' for the node's own weight), shape.
-    report : LossReport
+    report : FidelityReport
     path : Path
         The NIR file.
     """

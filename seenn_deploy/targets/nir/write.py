@@ -29,7 +29,7 @@ import numpy as np
 from seenn_deploy import ir
 from seenn_deploy._typing import Array, Shape
 from seenn_deploy.exits.policy import FILE, Policy
-from seenn_deploy.fidelity import REPORT, LossReport
+from seenn_deploy.fidelity import REPORT, FidelityReport
 from seenn_deploy.io.folders import write_json
 from seenn_deploy.io.nir.file import feedback, sidecar_path
 from seenn_deploy.io.nir.hdf5 import import_nir
@@ -53,7 +53,7 @@ def write(program: ir.Program, folder: Path) -> None:
     ModelError
         When the nir package is not installed.
     """
-    report = LossReport("nir")
+    report = FidelityReport("nir")
     if program.precision != "float32":
         report.refuse(
             "program",
@@ -72,7 +72,7 @@ def write(program: ir.Program, folder: Path) -> None:
     write_json(folder / REPORT, report.to_dict())
 
 
-def _report_program(program: ir.Program, report: LossReport) -> None:
+def _report_program(program: ir.Program, report: FidelityReport) -> None:
     rule = type(program.exit_rule).__name__.lower()
     report.faithful("exit rule", f"{rule}: in the sidecar alone")
     low, high = program.input_range
@@ -92,7 +92,7 @@ class _Bias:
 class _Writer:
     """NIR nodes and edges as they are made; `places` says where each array of the graph is."""
 
-    def __init__(self, nir: Any, graph: ir.SpikingGraph, report: LossReport) -> None:
+    def __init__(self, nir: Any, graph: ir.SpikingGraph, report: FidelityReport) -> None:
         self.nir, self.graph, self.report = nir, graph, report
         self.nodes: dict[str, Any] = {}
         self.edges: set[tuple[str, str]] = set()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import seenn_deploy as sd
-from seenn_deploy.fidelity import LossReport
+from seenn_deploy.fidelity import FidelityReport
 from seenn_deploy.frontends.torch.layers import with_opaque_layers
 from seenn_deploy.frontends.torch.tracing import export
 from seenn_deploy.training import models
@@ -287,7 +287,7 @@ def swap_activations(net: nn.Module) -> None:
 def test_the_time_loop_is_not_unrolled() -> None:
     """Nodes of ResNet-19 at T = 4, with layers as operators and as they are."""
     net, x = models.build("resnet19", width=0.02, T=4).eval(), torch.rand(2, 3, 32, 32)
-    report = LossReport("ResNet")
+    report = FidelityReport("ResNet")
     opaque = export(with_opaque_layers(net, report)[0], x, report)
     unrolled = export(net, x, report)
     counts = [len(p.graph.nodes) for p in (opaque, unrolled)]

@@ -21,7 +21,7 @@ from seenn_deploy.compiler.pipeline import compile
 from seenn_deploy.errors import ModelError, SeennError
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.fixed import Fixed
-from seenn_deploy.fidelity import LossReport
+from seenn_deploy.fidelity import FidelityReport
 from seenn_deploy.frontends.import_model import import_model
 from seenn_deploy.simulator.engine import simulate
 from tests.frontends.nir import naive_nir
@@ -35,7 +35,7 @@ def export(program: ir.Program, folder: Path) -> Path:
 
 
 def findings(folder: Path, status: str) -> list[str]:
-    report = LossReport.from_dict(json.loads((folder / "report.json").read_text()))
+    report = FidelityReport.from_dict(json.loads((folder / "report.json").read_text()))
     return [f"{f.where}: {f.what}" for f in report.findings if f.status == status]
 
 
