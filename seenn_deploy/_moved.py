@@ -37,7 +37,7 @@ MOVED = {
     "policies": ("exits.policy_network",),
     "precision_report": ("verification.precision",),
     "program": ("ir.program", "ir.serialize", "ir.schedule"),
-    "replay": ("verification.replay", "ir.reference"),
+    "replay": ("ir.replay", "ir.reference"),
     "schedules": ("ir.schedule", "evaluation.schedule"),
     "sweeps": ("evaluation.sweep",),
     "torch_import": ("frontends.torch",),

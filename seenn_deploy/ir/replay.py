@@ -138,6 +138,3 @@ def fires(node: Population, value: Array) -> Array:
     """Where potentials exceed the threshold."""
     over = value >= node.v_threshold if node.comparison == ">=" else value > node.v_threshold
     return np.asarray(over)
-
-
-# --- synapses, in float64 ------------------------------------------------------------------------
