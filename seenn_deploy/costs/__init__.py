@@ -1,4 +1,4 @@
-"""Counts in, joules out: one cited data file per cost model."""
+"""Cost models turn operation counts into joules; each is one data file with cited prices."""
 
 from seenn_deploy.costs.model import COUNTS, CostModel, LayerSizes
 from seenn_deploy.costs.reading import load, names

@@ -1,8 +1,8 @@
 """What stands beside a spiking network's energy: the same network as an ANN, and its policy.
 
-The same network is taken with the dense multiply-accumulates of its trained layers, padding
-included, as papers count them; biases, residual adds, pooling and activations are left out, for
-the quantised network too. That favours the ANN.
+As papers count it, the ANN costs the dense multiply-accumulates of the trained layers, padding
+included. Biases, residual adds, pooling and activations are left out, in the quantised network
+too. That favours the ANN.
 """
 
 from __future__ import annotations
@@ -18,22 +18,26 @@ from seenn_deploy.costs.model import CostModel, LayerSizes
 
 @dataclass(frozen=True)
 class Comparison:
-    """One sample's figures; energies in joules, None where the cost model prices no ANN.
+    """Figures per sample; energies are in joules, None where the cost model prices no ANN.
 
     Parameters
     ----------
     dense_macs : int
-        Of one forward pass of the network as an ANN.
+        Multiply-accumulates of one forward pass of the network as an ANN.
     dense_energy, quantized_energy : float, optional
+        Energy of that forward pass, with 32-bit and with quantised activations.
     bits : int
-        Of the quantised ANN's activations: as many levels as T timesteps of spikes can tell apart.
+        Width of the quantised ANN's activations, which have as many levels as T timesteps of
+        spikes can tell apart.
     policy_macs : int
-        0 without a policy network.
+        Multiply-accumulates of the policy network, 0 without one.
     policy_energy : float, optional
+        Energy of the policy network.
     policy_mac_share : float
-        Policy MACs over the network's dense MACs: how papers report a policy's overhead.
+        Policy MACs over the network's dense MACs, which is how papers report the overhead.
     policy_energy_share : float, optional
-        Policy energy over policy and spiking network together: what it is in the sum one pays.
+        Policy energy over the energy of policy and spiking network together, which is the sum
+        that one pays.
     """
 
     dense_macs: int
@@ -46,7 +50,7 @@ class Comparison:
     policy_energy_share: float | None
 
     def summary(self) -> dict[str, Any]:
-        """The figures as JSON values, energies in microjoules."""
+        """Return the figures as JSON values, energies in microjoules."""
         return {
             "dense_ann_mac": self.dense_macs,
             "dense_ann_energy_uJ": _micro(self.dense_energy),
@@ -66,24 +70,27 @@ def compare(
     snn_energy: float,
     policy: LayerSizes | None = None,
 ) -> Comparison:
-    """Price the same network as an ANN, and a policy network.
+    """Price the same network as an ANN, and the policy network beside it.
 
     Parameters
     ----------
     cost : CostModel
     sizes : LayerSizes
-        Of the spiking network.
+        Sizes of the spiking network's layers.
     T : int
-        Timesteps at most.
+        Largest number of timesteps.
     snn_energy : float
-        Mean energy of a sample in joules, without the policy.
+        Mean energy per sample in joules, without the policy.
     policy : LayerSizes, optional
-        Of the policy network, which runs once a sample as a dense 32-bit ANN.
+        Sizes of the policy network's layers; it runs once per sample as a dense 32-bit ANN.
     """
     bits = activation_bits(T)
     dense, few = ann_energy(cost, sizes), ann_energy(cost, sizes, bits)
     policy_energy = ann_energy(cost, policy) if policy else 0.0
     macs, policy_macs = (int(s.dense_macs.sum()) if s else 0 for s in (sizes, policy))
+    share = policy_energy  # of the sum; 0 without a policy, None where it has no price
+    if policy_energy:
+        share = policy_energy / (policy_energy + snn_energy)
     return Comparison(
         macs,
         dense,
@@ -92,36 +99,33 @@ def compare(
         policy_macs,
         policy_energy,
         policy_macs / macs if macs else 0.0,
-        None if policy_energy is None else _share(policy_energy, snn_energy),
+        share,
     )
 
 
 def activation_bits(T: int) -> int:
-    """Bits that tell 0..T spikes apart: ceil(log2(T + 1)), without rounding errors."""
+    """Return the bits that tell 0..T spikes apart, ceil(log2(T + 1)) without rounding errors."""
     return int(T).bit_length()
 
 
 def ann_energy(cost: CostModel, sizes: LayerSizes, bits: int | None = None) -> float | None:
-    """Energy in joules of one dense forward pass, None where the cost model prices no ANN.
+    """Return the joules of one dense forward pass, None where the cost model prices no ANN.
 
     Every multiply-accumulate costs the model's ``mac``. With `bits`, activations of that many bits
     are multiplied bit by bit: each set bit adds the shifted weight, so a multiply-accumulate is at
     most `bits` accumulates, and never dearer than the multiplier itself. All bits are taken as set
-    and shifts as free. Both ways a memory model charges one weight fetch a multiply-accumulate, as
-    for a spiking network's synaptic operation (the bits of one activation share it), and the
-    weights are as wide as the spiking network's.
+    and shifts as free. In both cases a memory model charges one weight fetch per
+    multiply-accumulate, as it does per synaptic operation of a spiking network (the bits of one
+    activation share the fetch), and the weights are as wide as the spiking network's.
     """
     if cost.no_ann:
         return None
     price = cost.layer_prices(sizes)["mac"]
     if bits is not None:
+        # Only the arithmetic changes its price; the memory traffic in `price` stays.
         arithmetic = min(bits * cost.prices["ac"], cost.prices["mac"])
         price = price + (arithmetic - cost.prices["mac"]) * 1e-12
     return float(np.sum(sizes.dense_macs * price))
-
-
-def _share(part: float, rest: float) -> float:
-    return part / (part + rest) if part else 0.0
 
 
 def _micro(joules: float | Array | None) -> float | None:

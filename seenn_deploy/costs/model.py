@@ -1,20 +1,21 @@
-"""Cost models: what a counted operation costs in energy. One cited data file a model.
+"""Cost models: what each counted operation costs in energy, one JSON file per model.
 
-A file is JSON:
+A file has these entries:
 
 ``name``, ``about``
     Text.
 ``prices``
-    A picojoule figure with its ``source`` for each count that the model prices (names of
-    :class:`seenn_deploy.simulator.result.Counts`); ``ac`` and ``mac`` at least.
+    The price in picojoules and its ``source``, for each count that the model prices. The names
+    are those of :class:`seenn_deploy.simulator.result.Counts`; ``ac`` and ``mac`` are required.
 ``memory``, optional
-    Traffic between arithmetic and memories. ``levels``: the price of one access of ``access_bits``
-    to a memory of at most ``bytes``, each with its source, smallest first; what is larger is
-    banked at the price of the last. ``traffic``: words of ``word_bits`` that one counted operation
-    moves, ``{"ac": {"weights": 1}}``, from a memory as large as its layer's ``weights`` or
-    ``potentials``; as many words as fit share an access.
+    The traffic between arithmetic units and memories. ``levels`` gives, smallest memory first,
+    the price of one access of ``access_bits`` to a memory of at most ``bytes``, with its source.
+    A memory larger than the last level is taken as banked, at the last level's price per access.
+    ``traffic`` gives the words of ``word_bits`` that one counted operation moves, for example
+    ``{"ac": {"weights": 1}}``. They come from a memory as large as the layer's ``weights`` or
+    ``potentials``, and several words share one access where they fit into it.
 ``not_applied``, optional
-    Sourced figures that belong to the hardware but that no count here can carry.
+    Published figures of the hardware that no count here can be multiplied with.
 ``no_ann``, optional
     Why the model cannot price a conventional network beside the spiking one.
 """
@@ -47,13 +48,16 @@ MEMORIES = ("weights", "potentials")
 
 @dataclass(frozen=True, eq=False)
 class LayerSizes:
-    """How large each of L layers is, in the order of a run's counts; int64 arrays (L,).
+    """How large each of L layers is; the layers are in the order of a run's counts.
 
     Parameters
     ----------
-    weights : stored weights of all synapses into the layer, a shared kernel once
-    potentials : neurons, each with one potential; the readout has as many as classes
-    dense_macs : multiply-accumulates of the trained layer as an ANN, padding included
+    weights : int64 array (L,)
+        Stored weights of all synapses into the layer; a shared kernel is stored once.
+    potentials : int64 array (L,)
+        Membrane potentials, one per neuron; the readout has one per class.
+    dense_macs : int64 array (L,)
+        Multiply-accumulates of the trained layer in an ANN, on padding too.
     """
 
     weights: Array
@@ -72,7 +76,7 @@ class LayerSizes:
 
     @classmethod
     def of_policy(cls, rule: Mapping[str, Any]) -> LayerSizes | None:
-        """Of the policy network in a stored exit rule (``ExitRule.to_dict``), if it has one."""
+        """The sizes of the policy network in a stored exit rule (``ExitRule.to_dict``), if any."""
         layers = rule.get("layers")
         return cls(*np.array(layers, np.int64).T) if layers else None
 
@@ -88,15 +92,16 @@ def _potentials(layer: Target) -> int:
 
 @dataclass(frozen=True)
 class Memory:
-    """Memories that arithmetic reads from and writes to.
+    """The memories that arithmetic units read from and write to.
 
     Parameters
     ----------
-    levels : tuple of (bytes, pJ an access)
-        Smallest first.
+    levels : tuple of (bytes, picojoules per access)
+        The smallest memory comes first.
     access_bits, word_bits : int
         Width of one access and of one word.
     traffic : dict of count to dict of memory to words
+        Words that one operation of this count moves from or to each memory.
     """
 
     levels: tuple[tuple[int, float], ...]
@@ -105,9 +110,10 @@ class Memory:
     traffic: dict[str, dict[str, float]]
 
     def word_price(self, words: Array) -> Array:
-        """Picojoules for one word of a memory that holds `words` words; shapes alike."""
+        """Picojoules per word of a memory that holds `words` words, in the shape of `words`."""
         held = np.asarray(words) * self.word_bits / 8
         sizes, prices = (np.array(column, np.float64) for column in zip(*self.levels, strict=True))
+        # The smallest level that holds the layer; beyond the last, the memory is banked.
         level = np.minimum(np.searchsorted(sizes, held), len(sizes) - 1)
         return np.asarray(prices[level] * self.word_bits / self.access_bits)
 
@@ -120,7 +126,18 @@ class Memory:
 
 @dataclass(frozen=True)
 class CostModel:
-    """Prices in picojoules by count, and where they come from (see the module's docstring)."""
+    """Prices in picojoules by count, and where they come from (see the module's docstring).
+
+    Parameters
+    ----------
+    name, about : str
+    prices, sources : dict of count to float, of count to str
+    memory : Memory, optional
+    not_applied : dict of name to float
+        Picojoules that no count can be multiplied with.
+    no_ann : str
+        Why the model prices no ANN; '' where it does.
+    """
 
     name: str
     about: str
@@ -131,23 +148,23 @@ class CostModel:
     no_ann: str = ""
 
     def layer_prices(self, sizes: LayerSizes) -> dict[str, Array]:
-        """Joules of one operation in each layer, arithmetic and memory traffic, float64 (L,)."""
+        """Joules per operation in each layer, arithmetic plus memory traffic, float64 (L,)."""
         traffic = self.memory.traffic if self.memory else {}
-        return {name: self._price(name, sizes) * 1e-12 for name in {**self.prices, **traffic}}
-
-    def _price(self, count: str, sizes: LayerSizes) -> Array:
-        moved = self.memory.prices(count, sizes) if self.memory else 0.0
-        return np.full(len(sizes.weights), self.prices.get(count, 0.0)) + moved
+        picojoules = {}
+        for count in {**self.prices, **traffic}:
+            moved = self.memory.prices(count, sizes) if self.memory else 0.0
+            picojoules[count] = np.full(len(sizes.weights), self.prices.get(count, 0.0)) + moved
+        return {count: price * 1e-12 for count, price in picojoules.items()}
 
     def layer_energy(self, counts: Mapping[str, Array], sizes: LayerSizes) -> Array:
-        """Energy by layer in joules.
+        """Energy per layer in joules.
 
         Parameters
         ----------
         counts : mapping of name to int64 array (..., L)
-            At least the counts that the model prices.
+            Counts per layer; at least those that the model prices.
         sizes : LayerSizes
-            Of the same L layers.
+            Sizes of the same L layers.
 
         Returns
         -------
@@ -157,5 +174,5 @@ class CostModel:
         return np.asarray(sum(counts[name] * price for name, price in priced))
 
     def energy(self, counts: Mapping[str, Array], sizes: LayerSizes) -> Array:
-        """Energy of all layers in joules, float64 (...); parameters as `layer_energy`."""
+        """The energy of all layers together in joules, float64 (...); see `layer_energy`."""
         return np.asarray(self.layer_energy(counts, sizes).sum(axis=-1))

@@ -1,4 +1,4 @@
-"""Strict reading of cost model files: each misfit is one line that names the file and the entry."""
+"""Strict reading of cost model files: each error is one line that names the file and the entry."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from seenn_deploy.costs.model import COUNTS, MEMORIES, CostModel, Memory
 from seenn_deploy.errors import DataError
 
+# The keys of each kind of JSON object: those that must be there, those that may be.
 _KEYS = {
     "model": ({"name", "about", "prices"}, {"memory", "not_applied", "no_ann"}),
     "memory": ({"about", "access_bits", "word_bits", "levels", "traffic"}, set[str]()),
@@ -20,15 +21,18 @@ _KEYS = {
 
 
 def read(path: Path, stored: Any) -> CostModel:
-    """A cost model from the JSON value of its file.
+    """Make a cost model from the JSON value of its file.
 
     Raises
     ------
     DataError
-        See :func:`seenn_deploy.costs.reading.load`.
+        As :func:`load` raises it.
     """
     stored = _keys(path, "the cost model", stored, "model")
-    prices = _prices(path, _object(path, "'prices'", stored["prices"]))
+    entries = _object(path, "'prices'", stored["prices"])
+    for count in entries:
+        _known(path, f"prices {count!r}, which is not counted", count, COUNTS)
+    prices = {count: _sourced_price(path, count, entry) for count, entry in entries.items()}
     for count in ("ac", "mac"):
         if count not in prices:
             raise DataError(f"{path}: the price of {count!r} is missing; give its pJ and source")
@@ -37,17 +41,11 @@ def read(path: Path, stored: Any) -> CostModel:
         _text(path, "'name'", stored["name"]),
         _text(path, "'about'", stored["about"]),
         prices,
-        {count: entry["source"] for count, entry in stored["prices"].items()},
+        {count: entry["source"] for count, entry in entries.items()},
         _memory(path, stored["memory"]) if "memory" in stored else None,
         {name: _sourced_price(path, name, entry) for name, entry in aside.items()},
         _text(path, "'no_ann'", stored["no_ann"]) if "no_ann" in stored else "",
     )
-
-
-def _prices(path: Path, entries: dict[str, Any]) -> dict[str, float]:
-    for count in entries:
-        _known(path, f"prices {count!r}, which is not counted", count, COUNTS)
-    return {count: _sourced_price(path, count, entry) for count, entry in entries.items()}
 
 
 def _memory(path: Path, stored: Any) -> Memory:
@@ -88,7 +86,7 @@ def _traffic(path: Path, stored: dict[str, Any]) -> dict[str, dict[str, float]]:
 
 
 def _sourced_price(path: Path, what: str, entry: Any) -> float:
-    """The price of an entry ``{"pJ": .., "source": ..}``."""
+    """Return the picojoules of an entry ``{"pJ": .., "source": ..}``; no price goes unsourced."""
     if isinstance(entry, dict) and "pJ" not in entry:
         raise DataError(f"{path}: the price of {what!r} is missing; give its pJ and source")
     if isinstance(entry, dict) and not (
@@ -100,6 +98,7 @@ def _sourced_price(path: Path, what: str, entry: Any) -> float:
 
 
 def _number(path: Path, what: str, unit: str, value: Any) -> float:
+    # JSON's true is a Python bool, and every bool is an int.
     real = isinstance(value, int | float) and not isinstance(value, bool)
     if not real or not 0 <= value < math.inf:
         raise DataError(f"{path}: {what} {value!r} {unit}; give a number, at least 0")
@@ -125,7 +124,7 @@ def _object(path: Path, what: str, value: Any) -> dict[str, Any]:
 
 
 def _keys(path: Path, what: str, value: Any, kind: str) -> dict[str, Any]:
-    """An object with all keys that it needs and none that means nothing."""
+    """Check that an object has all keys that it needs, and none that means nothing."""
     needed, optional = _KEYS[kind]
     found = _object(path, what, value)
     for key in sorted(needed - found.keys()):
@@ -142,12 +141,12 @@ def _known(path: Path, what: str, name: str, known: tuple[str, ...]) -> None:
 
 
 def names() -> list[str]:
-    """The cost models that come with the package."""
+    """List the cost models that come with the package."""
     return sorted(path.stem for path in Path(__file__).parent.glob("*.json"))
 
 
 def load(cost: str | Path) -> CostModel:
-    """A cost model by name, or from a user's own JSON file.
+    """Load a cost model by its name, or from a user's own JSON file.
 
     Raises
     ------
@@ -155,8 +154,6 @@ def load(cost: str | Path) -> CostModel:
         When there is no such model, the file is not JSON or has keys that mean nothing, or a
         price is missing, negative or unsourced.
     """
-    from seenn_deploy.costs.reading import read
-
     path = Path(__file__).parent / f"{cost}.json" if str(cost) in names() else Path(cost)
     if not path.is_file():
         raise DataError(f"cost model {str(cost)!r}: no such file; there are {', '.join(names())}")
