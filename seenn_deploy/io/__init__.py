@@ -1,4 +1,4 @@
-"""Bytes on disk to plain arrays and back: folders, images, state dicts, ONNX and NIR files.
+"""Files on disk become plain arrays here, and back: folders, images, state dicts, ONNX, NIR.
 
-Nothing here knows what a neuron is.
+Nothing in this room knows what a neuron is.
 """

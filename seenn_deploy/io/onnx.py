@@ -1,6 +1,6 @@
 """ONNX files as plain Python: nodes with their attributes, constant tensors, one input, one output.
 
-Nothing of the ``onnx`` package is left behind :func:`read_onnx`.
+What :func:`read_onnx` returns holds no object of the ``onnx`` package.
 """
 
 from __future__ import annotations
@@ -30,17 +30,18 @@ _REMEDIES = {
 
 @dataclass(frozen=True)
 class OnnxNode:
-    """One operator.
+    """One node of an ONNX graph, which applies one operator.
 
     Parameters
     ----------
     op : str
+        The operator, such as ``Conv``.
     name : str
-        Its own, or that of its first output.
+        The node's own name, or that of its first output.
     inputs, outputs : tuple of str
-        Tensors; '' is an optional input that was left out.
+        Names of tensors; '' is an optional input that was left out.
     attributes : dict
-        Numbers, lists of numbers, strings, arrays.
+        Numbers, lists of numbers, strings and arrays by name.
     """
 
     op: str
@@ -50,11 +51,11 @@ class OnnxNode:
     attributes: dict[str, Any]
 
     def error(self, text: str) -> ModelError:
-        """An error that names the operator and the node."""
+        """Return an error that names the operator and the node."""
         return ModelError(f"{self.op} node {self.name!r}: {text}")
 
     def unsupported(self, known: Iterable[str]) -> ModelError:
-        """The error of an operator that is none of the known ones."""
+        """Return the error for an operator that is none of the known ones."""
         remedy = f"; {_REMEDIES[self.op]}" if self.op in _REMEDIES else ""
         there_are = ", ".join(sorted(known))
         return self.error(f"this operator is not supported (there are {there_are}){remedy}")
@@ -70,10 +71,11 @@ class OnnxModel:
     Parameters
     ----------
     nodes : tuple of OnnxNode
-        Those that depend on the image.
+        The nodes that depend on the image.
     constants : dict of arrays
-        Initializers and what follows from them and from the image's shape, by tensor.
+        The initializers, and what follows from them and from the image's shape, by tensor name.
     input, output : str
+        Names of the one tensor that goes in and of the one that comes out.
     input_shape : (C, H, W)
     """
 
@@ -90,8 +92,8 @@ def read_onnx(path: Path) -> OnnxModel:
     Raises
     ------
     ModelError
-        When onnx is not installed, the file is damaged, or it has not one image in and one tensor
-        out, of fixed shape.
+        When onnx is not installed, the file is damaged, or it does not take exactly one image of
+        fixed shape and give exactly one tensor.
     """
     model = _load(path)
     graph = model.graph
@@ -110,7 +112,7 @@ def read_onnx(path: Path) -> OnnxModel:
 
 
 def external_files(path: Path) -> list[str]:
-    """Names of the files beside it that hold tensors of an ONNX file."""
+    """Return the names of the files beside an ONNX file that hold its large tensors."""
     return _external(_parsed(path, load_external_data=False))
 
 
@@ -121,6 +123,7 @@ def _external(model: Any) -> list[str]:
 
 def _load(path: Path) -> Any:
     onnx = _onnx(path)
+    # First without the external files, so that a missing one gets an error of its own.
     bare = _parsed(path, load_external_data=False)
     _check_opset(path, _opset(bare))
     missing = [name for name in _external(bare) if not (path.parent / name).is_file()]
@@ -153,7 +156,7 @@ def _onnx(path: Path) -> Any:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Turn what a damaged file raises into one line."""
+    """Turn whatever a damaged file raises into an error of one line."""
     try:
         yield
     except Exception as error:  # protobuf, checker and file errors of many kinds
@@ -168,7 +171,7 @@ def _opset(model: Any) -> int:
 
 
 def _check_opset(path: Path, opset: int) -> None:
-    """Refuse versions in which an operator may mean something else."""
+    """Refuse versions of ONNX in which an operator may mean something else."""
     latest = _onnx(path).defs.onnx_opset_version()
     if opset and not OLDEST_OPSET <= opset <= latest:  # without any, the checker complains
         raise ModelError(
@@ -178,7 +181,7 @@ def _check_opset(path: Path, opset: int) -> None:
 
 
 def _computed(model: Any, constants: dict[str, Array]) -> Iterator[OnnxNode]:
-    """The nodes that depend on the image; what the others give is added to `constants`."""
+    """Yield the nodes that depend on the image; the results of all others go into `constants`."""
     shapes = _shapes(model)
     for node, proto in zip(_nodes(model.graph), model.graph.node, strict=True):
         if node.op == "Constant":
@@ -194,11 +197,12 @@ def _computed(model: Any, constants: dict[str, Array]) -> Iterator[OnnxNode]:
 
 
 def _shapes(model: Any) -> dict[str, Shape]:
-    """Of the tensors of one image, where they are fixed; none if no node asks for them."""
+    """Infer the shapes of all tensors for one image; an empty dict if no node asks for a shape."""
     import onnx
 
     if all(node.op_type != "Shape" for node in model.graph.node):
         return {}
+    # The batch becomes 1 in a copy, so that a dynamic batch does not make every shape unknown.
     single = onnx.ModelProto.FromString(model.SerializeToString())
     for value in single.graph.input:
         if value.type.tensor_type.shape.dim:
@@ -215,7 +219,7 @@ def _shapes(model: Any) -> dict[str, Shape]:
 def _folded(
     node: OnnxNode, proto: Any, constants: dict[str, Array], opset: int
 ) -> dict[str, Array]:
-    """What a node gives whose inputs are all constant, by tensor."""
+    """Compute a node whose inputs are all constant; its results by tensor name."""
     from onnx import helper
     from onnx.reference import ReferenceEvaluator
 

@@ -15,12 +15,12 @@ from seenn_deploy.errors import ModelError
 
 
 def read_state_dict(path: Path) -> dict[str, Array]:
-    """All tensors of a checkpoint by name, as numpy arrays.
+    """Read all tensors of a checkpoint, as numpy arrays by name.
 
     Raises
     ------
     ModelError
-        When the file is not a state_dict, or is a pickle with anything else than tensors in it.
+        When the file is not a state_dict, or is a pickle that holds anything but tensors.
     """
     if not path.is_file():
         raise ModelError(f"{path}: no such file")
@@ -51,6 +51,7 @@ def _read_torch(path: Path) -> dict[str, Array]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is wrong is said once, by the error
+            # weights_only: a pickle may name any function to call, and torch refuses it here.
             stored = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds, all of them mean: not a plain state_dict
         raise ModelError(f"{path}: {_why_refused(str(error))}") from None
@@ -92,12 +93,15 @@ def _without_prefix(stored: dict[str, Any]) -> dict[str, Any]:
 
 
 class Tensors:
-    """A state_dict that notices which of its tensors were used.
+    """A state_dict that remembers which of its tensors were taken.
+
+    A tensor left over at the end means that the network was not understood, see
+    :meth:`check_all_used`.
 
     Parameters
     ----------
     path : Path
-        For messages.
+        The file, named in error messages.
     arrays : dict of arrays
     """
 
@@ -110,12 +114,12 @@ class Tensors:
         return key in self.arrays
 
     def take(self, key: str, shape: tuple[int | None, ...]) -> Array:
-        """The tensor `key`, checked; None in `shape` fits any size.
+        """Return the tensor `key` after checking it; None in `shape` fits any size.
 
         Raises
         ------
         ModelError
-            When it is missing, has another shape, or holds NaN or infinity.
+            When the tensor is missing, has another shape, or holds NaN or infinity.
         """
         if key not in self.arrays:
             raise ModelError(f"{self.path}: tensor {key!r} is missing; is the checkpoint complete?")
@@ -135,7 +139,7 @@ class Tensors:
         return value
 
     def ignore(self, key: str) -> None:
-        """Accept a tensor that decides nothing, whether it is there or not."""
+        """Accept a tensor that has no influence on the network, whether it is there or not."""
         self._used.add(key)
 
     def ignore_copy(self, copy: str, original: str) -> None:
@@ -144,7 +148,7 @@ class Tensors:
         Raises
         ------
         ModelError
-            When one of them differs: the file contradicts itself.
+            When one of them differs, so that the file contradicts itself.
         """
         for key in [k for k in self.arrays if k.startswith(copy + ".")]:
             twin = original + key.removeprefix(copy)
@@ -155,7 +159,7 @@ class Tensors:
             self._used.add(key)
 
     def check_all_used(self, family: str) -> None:
-        """Raise ModelError naming the tensors that are no part of the network."""
+        """Raise ModelError with the names of the tensors that no layer took."""
         left = [k for k in self.arrays if k not in self._used]
         if left:
             raise ModelError(
@@ -164,7 +168,7 @@ class Tensors:
             )
 
     def unknown(self, families: str) -> ModelError:
-        """The error for a state_dict that belongs to no known family."""
+        """Return the error for a state_dict that belongs to no known family of networks."""
         return ModelError(
             f"{self.path}: unknown network, none of its {len(self.arrays)} tensors fits "
             f"{families}: {_some(list(self.arrays))}"
@@ -172,7 +176,7 @@ class Tensors:
 
 
 def _equal(a: Array, b: Array) -> bool:
-    """Equal arrays; NaN equals NaN, it is complained about elsewhere."""
+    """Compare two arrays; NaN equals NaN here, because `Tensors.take` refuses it anyway."""
     return np.array_equal(a, b, equal_nan=bool(np.issubdtype(a.dtype, np.floating)))
 
 

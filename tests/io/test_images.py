@@ -317,7 +317,7 @@ def test_values_that_are_not_finite(value: float, input_range: Any) -> None:
         (EXPECTED[0], r"shape \(3, 4, 5\).*add a first axis, x\[None\]"),
         (np.float32(1), r"shape \(\)"),
         (EXPECTED.transpose(0, 2, 3, 1), r"channels first, x\.transpose\(0, 3, 1, 2\)"),
-        (EXPECTED[:, None], r"one image a sample"),
+        (EXPECTED[:, None], r"one image per sample"),
         (PIXEL_DATA.transpose(0, 3, 1, 2), r"channels last, x\.transpose\(0, 2, 3, 1\)"),
         (PIXEL_DATA[..., :1], r"uint8 of shape \(7, 4, 5, 1\); this program takes \(N, 4, 5, 3\)"),
         (PIXEL_DATA[0], r"add a first axis"),
@@ -343,7 +343,7 @@ def test_images_that_do_not_fit(tmp_path: Path, x: np.ndarray, message: str) -> 
     ("x", "message"),
     [
         (np.zeros((2, 3, *SHAPE)), r"takes \(N, 2, 3, 4, 5\): bin the events into 2 frames.*T = 3"),
-        (EXPECTED, r"give one frame a timestep"),
+        (EXPECTED, r"give one frame per timestep"),
         (np.zeros((2, 2, *SHAPE), complex), r"complex128; give float32 \(N, 2, 3, 4, 5\) or integ"),
     ],
 )
@@ -389,7 +389,7 @@ def test_normalisation_is_for_pixels_only() -> None:
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (LABELS[:-1], r"labels has shape \(6,\) for 7 images; give one label an image"),
+        (LABELS[:-1], r"labels has shape \(6,\) for 7 images; give one label per image"),
         (LABELS[:, None], r"labels has shape \(7, 1\) for 7 images"),
         (LABELS.astype(float), "labels is float64; give integers"),
         (LABELS == 1, "labels is bool; give integers"),

@@ -1,1 +1,1 @@
-"""Images and event recordings, checked and read as they are asked for."""
+"""Images and event recordings, which are checked and read only when they are asked for."""

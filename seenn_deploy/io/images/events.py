@@ -1,14 +1,15 @@
 """Recordings of event cameras, binned into the frames that an event program takes.
 
-An ``.npz`` with the events of all recordings after one another: ``x``, ``y`` (pixels), ``p``
+An ``.npz`` file holds the events of all recordings after one another: ``x``, ``y`` (pixels), ``p``
 (polarity 0 or 1), ``t_us`` (microseconds, ascending within a recording), ``offsets`` (N + 1) and
-``labels``: the layout of N-MNIST (Orchard et al. 2015) without its 40-bit packing.
+``labels``. This is the layout of N-MNIST (Orchard et al. 2015) without its 40-bit packing.
 
-A recording begins with its first event, whatever its clock says then: recordings cut out of a
-longer one keep their clock, N-MNIST's start up to 8 ms behind zero, and Tonic's ``ToFrame`` begins
-there too. With :attr:`Binning.step_us`, frame k holds the events from ``k step_us`` to just before
-``(k + 1) step_us`` after it; **events beyond T frames are not seen**, and a recording shorter than
-that ends in empty frames. Without, T equal parts reach from the first event to the last.
+A recording begins with its first event, whatever its clock says then: recordings that were cut out
+of a longer one keep its clock, those of N-MNIST start up to 8 ms after zero, and Tonic's
+``ToFrame`` begins there too. With :attr:`Binning.step_us`, frame k holds the events from
+``k step_us`` to just before ``(k + 1) step_us`` after that first event. **Events beyond T frames
+are not seen**, and a recording that is shorter ends in empty frames. Without a step, the time from
+the first event to the last is cut into T equal parts.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ KEYS = ("x", "y", "p", "t_us")
 
 
 def is_recording(keys: Sequence[str]) -> bool:
-    """Do the arrays of an ``.npz`` hold event recordings, whole or not: pixels and offsets."""
+    """Tell by its arrays whether an ``.npz`` means event recordings, even incomplete ones."""
     return {"x", "y", "offsets"} <= set(keys)
 
 
@@ -40,13 +41,14 @@ class Binning:
     Parameters
     ----------
     step_us : float
-        Microseconds a frame; 0 cuts each recording into equal parts.
+        Microseconds per frame; 0 cuts each recording into equal parts.
     counts : bool
-        A value is the number of events, nothing clipped; else 1 where there was any.
+        Whether a value is the number of events, unclipped; otherwise it is 1 where there was any.
 
     Raises
     ------
     DataError
+        When `step_us` is negative or not finite.
     """
 
     step_us: float = 0.0
@@ -55,12 +57,12 @@ class Binning:
     def __post_init__(self) -> None:
         if not (np.isfinite(self.step_us) and self.step_us >= 0):
             raise DataError(
-                f"step_us = {self.step_us}: give microseconds a timestep, or 0 for equal parts"
+                f"step_us = {self.step_us}: give microseconds per timestep, or 0 for equal parts"
             )
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the frames: a count has no limit of 255."""
+        """The type of the frames' values; counts may exceed 255."""
         return np.dtype(np.int32 if self.counts else np.uint8)
 
 
@@ -71,14 +73,14 @@ def bin_events(
     x: Array, y: Array, p: Array, t_us: Array, T: int, size: tuple[int, int],
     binning: Binning = EQUAL_PARTS,
 ) -> Array:  # fmt: skip
-    """One recording as T frames of two channels.
+    """Bin one recording into T frames of two channels, one per polarity.
 
     Parameters
     ----------
     x, y, p, t_us : integer arrays (E,)
-        Column, row, polarity 0 or 1, microseconds.
+        Column, row, polarity (0 or 1) and microseconds of each event.
     T : int
-        Frames.
+        Number of frames.
     size : (int, int)
         Height and width.
     binning : Binning
@@ -105,14 +107,14 @@ def bin_events(
     seen = part < T
     at = part[seen], p[seen], y[seen], x[seen]
     if binning.counts:
-        np.add.at(frames, at, 1)
+        np.add.at(frames, at, 1)  # frames[at] += 1 would count events of one pixel once
     else:
         frames[at] = 1
     return frames
 
 
 def _frame_of(t_us: Array, T: int, step_us: float) -> NDArray[np.int64]:
-    """The frame that each event falls into; T and more for events behind the last."""
+    """Return the frame that each event falls into; T stands for all after the last frame."""
     since = t_us.astype(np.int64) - int(t_us.min())
     if not step_us:
         return np.minimum(since * T // max(int(since.max()), 1), T - 1)
@@ -121,14 +123,15 @@ def _frame_of(t_us: Array, T: int, step_us: float) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, eq=False)
 class EventRecordings:
-    """Recordings of an ``.npz`` as an image source: binned when they are read.
+    """The recordings of an ``.npz`` as an image source, which bins them when they are read.
 
     Parameters
     ----------
     path : Path
     T : int
-        Frames a recording.
+        Frames per recording.
     sample : (2, H, W)
+        Shape of one frame.
     binning : Binning
     """
 
@@ -159,7 +162,7 @@ class EventRecordings:
             )
 
     def _members(self) -> list[NpzMember]:
-        """The arrays of `KEYS`, checked: there, integers, one an event."""
+        """Return the arrays of `KEYS` after checking that each holds one integer per event."""
         missing = {*KEYS} - {*npz_keys(self.path)}
         if missing:
             raise DataError(
@@ -171,7 +174,7 @@ class EventRecordings:
             if len(member.shape) != 1 or member.dtype.kind not in "iu":
                 raise DataError(
                     f"{member.name} is {member.dtype} of shape {member.shape}; expected integers, "
-                    "one an event"
+                    "one per event"
                 )
             if member.shape != members[0].shape:
                 raise DataError(
@@ -182,7 +185,7 @@ class EventRecordings:
 
     @property
     def offsets(self) -> Array:
-        """Where each recording begins, and the end of the last, integers (N + 1,)."""
+        """Where each recording begins and where the last one ends, integers (N + 1,)."""
         return NpzMember.open(self.path, "offsets").load()
 
     @property
@@ -201,7 +204,7 @@ class EventRecordings:
         return f"{self.path}: recording {i}"
 
     def blocks(self, start: int, stop: int, size: int) -> Iterator[Array]:
-        """Recordings `start` to `stop` as (n, T, 2, H, W), at most `size` at a time."""
+        """Yield recordings `start` to `stop` as (n, T, 2, H, W), at most `size` at a time."""
         edges, size_of = self.offsets[start : stop + 1], (self.sample[1], self.sample[2])
         streams = [NpzMember.open(self.path, key).pieces(edges) for key in KEYS]
         block: list[Array] = []
@@ -218,7 +221,7 @@ class EventRecordings:
 
 
 def frame_size(path: Path) -> tuple[int, int]:
-    """Smallest height and width that hold every event of a file."""
+    """Return the smallest height and width that hold every event of a file."""
     rows, columns = (NpzMember.open(path, key).load() for key in ("y", "x"))
     if not len(rows):
         raise DataError(f"{path}: no events in it")

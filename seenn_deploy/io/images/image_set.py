@@ -1,11 +1,11 @@
-"""Images for a program: checked, in the program's shape and units, streamed from where they lie.
+"""Images for a program, checked and streamed in the program's shape and units.
 
 =====================================  =========================================================
 ``.npz`` with ``x`` [and ``y``]        float (N, C, H, W) as the network sees it, or
                                        uint8 (N, H, W, C) pixels, divided by 255
 ``.npz`` with ``jpeg``, ``offsets``    encoded images after one another [and ``labels``]
 ``.npy``                               the same arrays as ``x``, without labels
-a folder of images                     one subfolder a class, labels in the order of their names;
+a folder of images                     one subfolder per class, labels in the order of their names;
                                        without subfolders: no labels
 event programs                         ``x`` (N, T, C, H, W), integer or float, taken as it is;
                                        or recordings, see :mod:`seenn_deploy.io.images.events`
@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -36,16 +35,13 @@ from seenn_deploy.io.images.sources import (
 )
 from seenn_deploy.io.images.spec import ANY_VALUE, Coding, InputSpec, Range, check_labels
 
-if TYPE_CHECKING:
-    pass
-
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images of one program, read when they are asked for.
+    """The images of one program, which are read when they are asked for.
 
-    Made by :func:`open_images`, :func:`from_array` or :func:`for_program`. Shapes, dtypes and
-    labels are checked then; values as they are read.
+    :func:`open_images` and :func:`from_array` make one. Shapes, dtypes and labels are checked
+    when it is made, values when they are read.
 
     Parameters
     ----------
@@ -53,9 +49,9 @@ class ImageSet:
     spec : InputSpec
     labels : int64 array (N,), optional
     class_names : list of str, optional
-        Of a folder with subfolders: label i is ``class_names[i]``.
+        Names of the subfolders, where images come from a folder: label i is ``class_names[i]``.
     limit : int, optional
-        Only the first `limit` images of the source.
+        Number of images to use; the first ones of the source.
     """
 
     source: ImageSource
@@ -79,12 +75,12 @@ class ImageSet:
         return self.source.name
 
     def batches(self, size: int, start: int = 0) -> Iterator[NDArray[np.float32]]:
-        """All images in order; each call begins anew.
+        """Yield all images in order; each call begins anew.
 
         Parameters
         ----------
         size : int
-            Images in a batch; the last may have fewer.
+            Images per batch; the last batch may have fewer.
         start : int
             The first image to read.
 
@@ -102,7 +98,7 @@ class ImageSet:
         return self._read(start, len(self), size)
 
     def take(self, start: int, stop: int) -> NDArray[np.float32]:
-        """Images ``start:stop`` (as of a slice) in one array."""
+        """Return images ``start:stop`` (as a slice takes them) in one array."""
         start, stop, _ = slice(start, stop).indices(len(self))
         if stop <= start:
             return np.empty((0, *self.spec.sample_shape), np.float32)
@@ -133,7 +129,7 @@ def open_images(
     step_us: float = 0.0,
     counts_events: bool = False,
 ) -> ImageSet:
-    """Open a file or folder of images (formats: see the module).
+    """Open a file or folder of images, in one of the formats that the module lists.
 
     Parameters
     ----------
@@ -142,14 +138,15 @@ def open_images(
     shape, coding, T, input_range, mean, std
         What the program takes, see :class:`~seenn_deploy.io.images.spec.InputSpec`.
     limit : int, optional
-        Only the first `limit` images; of a folder that is the first classes.
+        Number of images to use. The first ones are taken, which in a folder are the first classes.
     classes : int, optional
-        Labels must be below it.
+        Number of classes; labels must be below it.
     step_us : float
-        Microseconds a timestep, of event recordings: events behind the T-th step are not seen.
-        0 cuts each recording into T equal parts.
+        Microseconds per timestep of event recordings. Events after the T-th timestep are not
+        seen. 0 cuts each recording into T equal parts.
     counts_events : bool
-        Of event recordings: a value is the number of events; else 1 where there was any.
+        Whether a value of an event frame is the number of events; otherwise it is 1 where there
+        was any.
 
     Raises
     ------
@@ -174,7 +171,7 @@ def from_array(
     limit: int | None = None,
     classes: int | None = None,
 ) -> ImageSet:
-    """Images given as an array, under the same checks as :func:`open_images`.
+    """Take images from an array, under the same checks as :func:`open_images`.
 
     Parameters
     ----------
@@ -203,7 +200,7 @@ def fit(
     limit: int | None = None,
     classes: int | None = None,
 ) -> ImageSet:
-    """Whatever a user calls images, as a set of what `spec` says; parameters as `open_images`.
+    """Turn whatever a user calls images into a set that fits `spec`; see `open_images`.
 
     Raises
     ------
@@ -258,10 +255,10 @@ def _narrowed(images: ImageSet, limit: int | None, classes: int | None) -> Image
 
 
 def _same_input(images: ImageSet, spec: InputSpec) -> ImageSet:
-    """`images`, if they were opened for a program with the same input."""
+    """Return `images` if they were opened for a program with the same input, else refuse them."""
     mean, std = (images.spec.mean, images.spec.std) if spec.mean is None else (spec.mean, spec.std)
     recorded = isinstance(images.source, EventRecordings)
-    binning = spec.binning if recorded else images.spec.binning  # frames are binned already
+    binning = spec.binning if recorded else images.spec.binning  # ready-made frames have none
     if images.spec != replace(spec, mean=mean, std=std, binning=binning):
         raise DataError(
             f"{images.name}: opened for another program ({images.spec}, this one takes {spec}); "
@@ -271,7 +268,7 @@ def _same_input(images: ImageSet, spec: InputSpec) -> ImageSet:
 
 
 def plain(values: Sequence[float] | None) -> tuple[float, ...] | None:
-    """Numbers as a tuple of floats, None as None."""
+    """Return numbers as a tuple of floats, and None as None."""
     return None if values is None else tuple(float(v) for v in values)
 
 

@@ -1,4 +1,4 @@
-"""What images are normalised with: mean and standard deviation per channel, by data set."""
+"""The mean and standard deviation per channel that images of a data set are normalised with."""
 
 from __future__ import annotations
 
@@ -7,22 +7,17 @@ from typing import TypeAlias
 
 Normalization: TypeAlias = tuple[Sequence[float], Sequence[float]]
 
-
 CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))  # SEENN data_loaders.py
-
-
 CIFAR100 = (  # SEENN SNN_conversion_QCFS/Preprocess/getdataloader.py, of 255
     (129.3 / 255, 124.1 / 255, 112.4 / 255),
     (68.2 / 255, 65.4 / 255, 70.4 / 255),
 )
-
-
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # the same file
 
 
 def default_normalization(classes: int) -> Normalization:
-    """What SEENN's conversion code trains colour images with: ImageNet's, CIFAR-100's, CIFAR-10's.
+    """Return the normalisation that SEENN's conversion code trains colour images with.
 
-    By the number of classes, 1000, 100, or any other.
+    The number of classes decides: 1000 means ImageNet's, 100 CIFAR-100's, any other CIFAR-10's.
     """
     return {100: CIFAR100, 1000: IMAGENET}.get(classes, CIFAR10)

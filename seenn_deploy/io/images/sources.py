@@ -1,4 +1,4 @@
-"""Where images lie: an array, a member of an ``.npz``, or encoded images, read block by block.
+"""The places images come from, each read block by block: arrays, ``.npz`` members, image files.
 
 A source gives images as they are stored; :mod:`seenn_deploy.io.images.image_set` checks and
 converts them. Nothing here holds more than one block of decoded images, or one array of labels
@@ -36,15 +36,15 @@ _NPY_HEADERS = {
 
 
 class ImageSource(Protocol):
-    """Images as they are stored."""
+    """Images as they are stored, before :class:`InputSpec` checks and converts them."""
 
     @property
     def shape(self) -> Shape:
-        """Of all images: (N, ...)."""
+        """The shape of all images together, (N, ...)."""
 
     @property
     def dtype(self) -> np.dtype[np.generic]:
-        """Of the stored values."""
+        """The type of the stored values."""
 
     @property
     def name(self) -> str:
@@ -54,7 +54,7 @@ class ImageSource(Protocol):
         """What an error message calls image `i`."""
 
     def blocks(self, start: int, stop: int, size: int) -> Iterator[Array]:
-        """Images `start` to `stop`, in order, at most `size` at a time."""
+        """Yield images `start` to `stop`, in order, at most `size` at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,16 +96,17 @@ class ArraySource:
 
 @dataclass(frozen=True, eq=False)
 class NpzMember:
-    """One array of an ``.npz``, streamed: the file is opened when it is read.
+    """One array of an ``.npz``, which is streamed: the file is opened anew for each reading.
 
     Parameters
     ----------
     path : Path
     key : str
+        The array's name in the file.
     shape, dtype
-        Of the array, from its header.
+        Shape and type of the array, from its header.
     start : int
-        Bytes of the header.
+        Length of the header in bytes.
     """
 
     path: Path
@@ -154,7 +155,7 @@ class NpzMember:
         return self.pieces([*range(start, stop, size), stop])
 
     def pieces(self, edges: Sequence[int] | Array) -> Iterator[Array]:
-        """Rows ``edges[0]:edges[1]``, ``edges[1]:edges[2]``, .. in one pass over the file."""
+        """Yield rows ``edges[0]:edges[1]``, ``edges[1]:edges[2]``, .. in one pass over the file."""
         row = math.prod(self.shape[1:]) * self.dtype.itemsize
         with (
             _readable(self.path),
@@ -170,19 +171,19 @@ class NpzMember:
                 yield np.frombuffer(data, self.dtype).reshape(count, *self.shape[1:])
 
     def load(self) -> Array:
-        """The whole array: for labels and offsets."""
+        """Read the whole array; only labels and offsets are small enough for that."""
         if not self.shape:
-            raise DataError(f"{self.name} is a single value; expected one a sample")
+            raise DataError(f"{self.name} is a single value; expected one per sample")
         return next(self.pieces([0, self.shape[0]]))
 
 
 def npz_keys(path: Path) -> list[str]:
-    """Names of the arrays in an ``.npz``.
+    """List the names of the arrays in an ``.npz``.
 
     Raises
     ------
     DataError
-        When it is not one.
+        When the file is no readable ``.npz``.
     """
     with _readable(path), zipfile.ZipFile(path) as archive:
         return [name[:-4] for name in archive.namelist() if name.endswith(".npy")]
@@ -190,7 +191,7 @@ def npz_keys(path: Path) -> list[str]:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Turn what a damaged or foreign file raises into one line."""
+    """Turn whatever a damaged or foreign file raises into an error of one line."""
     try:
         yield
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
@@ -208,13 +209,15 @@ def _npy_header(file: IO[bytes]) -> tuple[Shape, bool, np.dtype[np.generic]]:
 
 
 class EncodedImages(ABC):
-    """Image files, decoded one block at a time into uint8 (n, H, W, C).
+    """Encoded images, which are decoded block by block into uint8 arrays (n, H, W, C).
 
     Parameters
     ----------
     count : int
+        Number of images.
     takes : (C, H, W)
-        What the program takes; an image of another size or kind is refused, never changed.
+        The shape that the program takes; an image of another size or kind is refused, never
+        resized or converted.
     """
 
     dtype = np.dtype(np.uint8)
@@ -229,10 +232,10 @@ class EncodedImages(ABC):
 
     @abstractmethod
     def encoded(self, start: int, stop: int) -> Iterator[Path | io.BytesIO]:
-        """Encoded images `start` to `stop`, in order."""
+        """Yield the encoded images `start` to `stop`, in order."""
 
     def blocks(self, start: int, stop: int, size: int) -> Iterator[Array]:
-        """Decoded images `start` to `stop`, at most `size` at a time."""
+        """Yield the decoded images `start` to `stop`, at most `size` at a time."""
         images = (
             _decode(raw, self.where(i), self.shape[1:])
             for i, raw in enumerate(self.encoded(start, stop), start)
@@ -242,7 +245,7 @@ class EncodedImages(ABC):
 
 
 class PackedImages(EncodedImages):
-    """Encoded images after one another in one uint8 array of an ``.npz``."""
+    """Encoded images that lie after one another in one uint8 array of an ``.npz``."""
 
     def __init__(self, path: Path, takes: Shape) -> None:
         self._bytes = NpzMember.open(path, "jpeg")
@@ -282,7 +285,7 @@ class PackedImages(EncodedImages):
 
 
 class ImageFiles(EncodedImages):
-    """Image files of a folder."""
+    """The image files of a folder."""
 
     def __init__(self, folder: Path, files: Sequence[Path], takes: Shape) -> None:
         self.name = str(folder)
@@ -297,7 +300,7 @@ class ImageFiles(EncodedImages):
 
 
 def _decode(raw: Path | io.BytesIO, where: str, shape: Shape) -> Array:
-    """One image as uint8 (H, W, C); refused when it is not what the program takes."""
+    """Decode one image to uint8 (H, W, C); refuse one that is not what the program takes."""
     from PIL import Image
 
     height, width, channels = shape

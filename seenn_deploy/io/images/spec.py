@@ -1,7 +1,7 @@
-"""What a program takes as input, and whether images fit it.
+"""What a program takes as input, and the checks that images fit it.
 
-Every refusal is one line: the thing (with the index of the first offending sample), the value
-found, the limit and the remedy.
+Every error is one line that names the object (with the index of the first offending sample), the
+value found, the limit and the remedy.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ class InputSpec:
     shape : (C, H, W)
     coding : 'direct' or 'events'
     T : int
-        Timesteps: frames of a sample, for 'events'.
+        Number of timesteps; with 'events', each sample has one frame per timestep.
     input_range : (float, float)
-        Limits of a value, both allowed; 0..1 says that normalisation is part of the program.
-    mean, std : one number a channel, optional
+        Smallest and largest value allowed; 0..1 says that normalisation is part of the program.
+    mean, std : sequence of one number per channel, optional
         ``(pixel - mean) / std`` is applied to uint8 pixels, after the division by 255.
     binning : Binning
-        Of event recordings: events behind the T-th step are not seen.
+        How event recordings become frames; events after the T-th timestep are not seen.
 
     Raises
     ------
     DataError
-        When mean and std do not fit, or the program has its own.
+        When mean and std do not fit, or the program normalises its input itself.
     """
 
     shape: Shape
@@ -65,7 +65,7 @@ class InputSpec:
 
     @property
     def sample_shape(self) -> Shape:
-        """Of one sample: (C, H, W), or (T, C, H, W) for events."""
+        """The shape of one sample: (C, H, W), or (T, C, H, W) for events."""
         return (self.T, *self.shape) if self.coding == "events" else self.shape
 
     def _check_normalization(self, mean: Sequence[float], std: Sequence[float]) -> None:
@@ -80,7 +80,7 @@ class InputSpec:
             if len(values) != self.shape[0] or not np.all(np.isfinite(values)):
                 raise DataError(
                     f"{name} is {list(values)}; this program needs {self.shape[0]} finite numbers, "
-                    "one a channel"
+                    "one per channel"
                 )
         if min(std) <= 0:
             raise DataError(f"std is {list(std)}; each must be above 0")
@@ -93,6 +93,7 @@ class InputSpec:
         Raises
         ------
         DataError
+            When there are none, or their dtype or shape does not fit.
         """
         shape, dtype = source.shape, source.dtype
         if shape[:1] == (0,):
@@ -111,6 +112,7 @@ class InputSpec:
         Raises
         ------
         DataError
+            When the program takes events, or neither 1 nor 3 channels.
         """
         if self.coding == "events":
             raise DataError(
@@ -137,7 +139,7 @@ class InputSpec:
             )
 
     def _stored_shape(self, dtype: np.dtype[Any]) -> Shape:
-        """Of one sample as it is stored: pixels have the channels last."""
+        """The shape of one sample as it is stored; pixels have the channels last."""
         if self.coding == "direct" and dtype == np.uint8:
             return (*self.shape[1:], self.shape[0])
         return self.sample_shape
@@ -149,19 +151,19 @@ class InputSpec:
         if self.coding == "events":
             if shape[2:] == self.shape:
                 return f": bin the events into {self.T} frames, or compile with T = {shape[1]}"
-            return ": give one frame a timestep"
+            return ": give one frame per timestep"
         if shape[1:] == self.shape:
             return ": uint8 pixels have the channels last, x.transpose(0, 2, 3, 1)"
         if shape[1:] == (height, width, channels):
             return ": floats have the channels first, x.transpose(0, 3, 1, 2)"
-        return ": give one image a sample, of this size"
+        return ": give one image per sample, of this size"
 
     # --- while reading ---------------------------------------------------------------------------
 
     def convert(self, block: Array) -> NDArray[np.float32]:
-        """A stored block as the network sees it: a float32 copy, channels first."""
+        """Return a stored block as the network sees it: a float32 copy with the channels first."""
         if self.coding == "events" or block.dtype != np.uint8:
-            with np.errstate(over="ignore"):  # too large for float32 becomes infinite: refused
+            with np.errstate(over="ignore"):  # infinity, which check_values refuses
                 return block.astype(np.float32, order="C")
         pixels = block.transpose(0, 3, 1, 2).astype(np.float32, order="C") / np.float32(255)
         if self.mean is None:
@@ -176,17 +178,19 @@ class InputSpec:
         Parameters
         ----------
         values : float32 array (n, ...)
-            As :meth:`convert` gives them.
+            The values, as :meth:`convert` returns them.
         source : ImageSource
-            Where they come from.
+            Where they come from, for the message.
         start : int
             Index of ``values[0]`` in the source.
 
         Raises
         ------
         DataError
+            When a value is not finite, or outside `input_range`.
         """
         low, high = self.input_range
+        # Two passes without a mask decide the usual case, in which nothing is wrong.
         least, most = float(values.min()), float(values.max())  # NaN if there is one
         if np.isfinite(least) and np.isfinite(most) and low <= least and most <= high:
             return
@@ -215,21 +219,22 @@ def check_labels(
     Parameters
     ----------
     labels : array (N,)
-        As they were stored.
+        The labels as they were stored.
     counts : (int, int)
-        Lengths allowed: of all images, and of those in use under a limit.
+        The two lengths allowed: the number of all images, and of those in use under a limit.
     what : str
-        What a message calls the labels.
+        The name of the labels in messages.
     classes : int, optional
-        Labels must be below it.
+        Number of classes; labels must be below it.
 
     Raises
     ------
     DataError
+        When their number, type or range does not fit.
     """
     if labels.ndim != 1 or len(labels) not in counts:
         raise DataError(
-            f"{what} has shape {labels.shape} for {counts[0]} images; give one label an image"
+            f"{what} has shape {labels.shape} for {counts[0]} images; give one label per image"
         )
     if labels.dtype.kind not in "iu":
         raise DataError(f"{what} is {labels.dtype}; give integers from 0, the class of each image")

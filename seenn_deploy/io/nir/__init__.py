@@ -1,1 +1,1 @@
-"""NIR files as plain arrays: HDF5 read with limits, and the nodes and edges that it holds."""
+"""NIR files as plain arrays: the HDF5 file, and the nodes and edges that it holds."""

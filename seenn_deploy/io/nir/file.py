@@ -1,7 +1,7 @@
 """NIR files as plain Python: nodes with their arrays, edges, sub-graphs inlined; and the sidecar.
 
-A sidecar, ``network.nir.json`` beside ``network.nir``, holds what NIR has no place for. Nothing of
-the ``nir`` package is left behind :func:`read_nir`.
+A sidecar, ``network.nir.json`` beside ``network.nir``, holds what NIR has no place for. What
+:func:`read_nir` returns holds no object of the ``nir`` package.
 """
 
 from __future__ import annotations
@@ -23,22 +23,23 @@ from seenn_deploy.io.nir.hdf5 import Content, build, edges_of, load
 
 FORMAT = "seenn-deploy NIR sidecar"
 VERSION = 1
-STRANGE = (ValueError, TypeError, KeyError, IndexError, ArithmeticError)  # of damaged content
+# What numpy and dict look-ups raise where the content of a file is damaged.
+STRANGE = (ValueError, TypeError, KeyError, IndexError, ArithmeticError)
 TYPES = ("input_type", "output_type", "metadata")
 
 
 @dataclass(frozen=True, eq=False)
 class NirNode:
-    """One node.
+    """One node of a NIR graph.
 
     Parameters
     ----------
     kind : str
         ``LIF``, ``Conv2d``, ..; ``Relay`` stands for the Input or Output of a sub-graph.
     name : str
-        Sub-graphs are in it, with dots.
+        The node's name after the names of the sub-graphs around it, separated by dots.
     values : dict
-        Arrays (float64, int64 or as stored), numbers and strings by the name of the parameter.
+        Arrays (float64, int64 or as stored), numbers and strings by parameter name.
     metadata : dict
     """
 
@@ -49,19 +50,22 @@ class NirNode:
 
     @property
     def where(self) -> str:
-        """Kind and name, as errors print them."""
+        """The node's kind and name, as errors print them."""
         return f"{self.kind} node {self.name!r}"
 
 
 @dataclass(frozen=True, eq=False)
 class NirModel:
-    """A graph without sub-graphs.
+    """A NIR graph whose sub-graphs have been inlined.
 
     Parameters
     ----------
     nodes : dict of NirNode
+        The nodes by name.
     edges : tuple of (str, str)
+        Names of the nodes at the beginning and end of each edge.
     input, output : str
+        Names of the only Input node and of the only Output node.
     """
 
     nodes: dict[str, NirNode]
@@ -70,18 +74,26 @@ class NirModel:
     output: str
 
     def before(self, name: str) -> list[str]:
-        """The nodes with an edge into `name`."""
+        """List the nodes with an edge into `name`."""
         return [a for a, b in self.edges if b == name]
 
 
 def read_nir(path: Path, report: FidelityReport) -> NirModel:
-    """Read a file and check its structure.
+    """Read a NIR file and check its structure.
+
+    Parameters
+    ----------
+    path : Path
+    report : FidelityReport
+        Where it is recorded what was read faithfully, and what was refused.
 
     Raises
     ------
     ModelError
-        When nir is not installed, or the file is damaged; `RefusedError` when an edge leads
-        nowhere, is there twice, or inputs and outputs are not one each.
+        When nir is not installed, or the file is damaged.
+    RefusedError
+        When an edge leads nowhere or is there twice, or when there is not exactly one Input node
+        and one Output node.
     """
     nodes, edges = dict[str, NirNode](), list[tuple[str, str]]()
     _inline(load(path), "", nodes, edges, report)
@@ -105,7 +117,7 @@ def _inline(
     edges: list[tuple[str, str]],
     report: FidelityReport,
 ) -> None:
-    """Add the nodes and edges of `graph`, and of the graphs in it, under dotted names."""
+    """Add the nodes and edges of `graph`, and of its sub-graphs, under dotted names."""
     ports = dict[str, tuple[str, str]]()
     where = f"NIRGraph node {prefix[:-1]!r}" if prefix else "graph"
     if not isinstance(graph.get("nodes"), dict):
@@ -130,7 +142,7 @@ def _inline(
 
 
 def _ports(graph: Content, name: str, report: FidelityReport) -> tuple[str, str]:
-    """Where edges to and from a sub-graph end."""
+    """Return the nodes where edges into a sub-graph end, and where edges out of it begin."""
     found = []
     for kind in ("Input", "Output"):
         names = [k for k, n in graph["nodes"].items() if n["type"] == kind]
@@ -145,6 +157,7 @@ def _ports(graph: Content, name: str, report: FidelityReport) -> tuple[str, str]
 
 
 def _plain(kind: str, name: str, content: Content, inner: bool, report: FidelityReport) -> NirNode:
+    """Return a node as plain arrays; `inner` says that it belongs to a sub-graph."""
     node = build(kind, name, content, report)
     values = {f.name: _value(getattr(node, f.name)) for f in fields(node) if f.name not in TYPES}
     if kind in ("Input", "Output"):
@@ -166,7 +179,7 @@ def _shape(kind: str, name: str, given: Any, report: FidelityReport) -> Array | 
 
 
 def _value(value: Any) -> Any:
-    """Numbers and lists as arrays; what is neither, as it is."""
+    """Return numbers and lists as arrays, bytes as text, and text and None as they are."""
     if value is None or isinstance(value, str | bytes):
         return value.decode(errors="replace") if isinstance(value, bytes) else value
     return np.asarray(value)
@@ -204,7 +217,7 @@ def _check_connected(model: NirModel, report: FidelityReport) -> None:
 
 
 def as_shape(values: Any) -> Shape:
-    """An array of sizes as a tuple of int."""
+    """Return an array of sizes as a tuple of int."""
     return tuple(int(n) for n in np.atleast_1d(values))
 
 
@@ -212,17 +225,17 @@ def as_shape(values: Any) -> Shape:
 
 
 def sidecar_path(path: Path) -> Path:
-    """``network.nir.json`` for ``network.nir``."""
+    """Return the path of the sidecar: ``network.nir.json`` for ``network.nir``."""
     return path.with_name(f"{path.name}.json")
 
 
 def read_sidecar(path: Path) -> dict[str, Any] | None:
-    """The sidecar of a NIR file, or None where there is none.
+    """Read the sidecar of a NIR file; None where there is none.
 
     Raises
     ------
     ModelError
-        When it is damaged, of another version, or of another NIR file.
+        When the sidecar is damaged, of another version, or belongs to another NIR file.
     """
     beside = sidecar_path(path)
     if not beside.is_file():
@@ -246,13 +259,14 @@ def read_sidecar(path: Path) -> dict[str, Any] | None:
 
 
 def feedback(edges: Iterable[tuple[str, str]], start: str) -> Iterator[tuple[str, str]]:
-    """The edges that close a loop on the way from `start`: to a node that is being walked through.
+    """Yield the edges that close a loop: on a walk from `start` they lead back onto its own path.
 
-    Neighbours are visited by name, so the answer does not depend on the order of a file.
+    Neighbours are visited by name, so the answer does not depend on the order in a file.
     """
     after: dict[str, list[str]] = {}
     for a, b in sorted(set(edges), reverse=True):
         after.setdefault(a, []).append(b)
+    # A depth-first walk with a stack of its own, because long chains exceed Python's recursion.
     on_path, done = {start}, set[str]()
     stack = [(start, list(after.get(start, [])))]
     while stack:

@@ -1,8 +1,8 @@
-"""What a NIR file holds, as it lies there: a dict for each node.
+"""What a NIR file holds, exactly as it is stored: one dict per node.
 
 The nir package reads a file as a whole, and its errors do not say where; here each node is read and
-built by itself. Its type checks are left out: they mistake the shapes of some layers, and put nodes
-into sub-graphs.
+built by itself. The package's type checks are left out: they infer wrong shapes for some layers,
+and they move nodes into sub-graphs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NODES = (
     "Affine", "AvgPool2d", "Conv1d", "Conv2d", "CubaLI", "CubaLIF", "Delay", "Flatten", "I", "IF",
     "Input", "LI", "LIF", "Linear", "Output", "Scale", "SumPool2d", "Threshold",
 )  # fmt: skip
-_MAY_LACK = {  # what follows from the nodes before
+_MAY_LACK = {  # parameters that follow from the nodes before
     "Conv1d": ("input_shape",),
     "Conv2d": ("input_shape",),
     "Input": ("shape",),
@@ -31,12 +31,12 @@ Content = dict[str, Any]
 
 
 def import_nir(path: Path) -> Any:
-    """The nir package.
+    """Import the nir package.
 
     Raises
     ------
     ModelError
-        When it is not installed.
+        When the package is not installed.
     """
     try:
         import nir
@@ -46,12 +46,12 @@ def import_nir(path: Path) -> Any:
 
 
 def load(path: Path) -> Content:
-    """The outermost graph of a file, with the ``nodes`` and ``edges`` in it.
+    """Read the outermost graph of a file, with its ``nodes`` and ``edges``.
 
     Raises
     ------
     ModelError
-        When nir is not installed, or the file is damaged or no NIR file.
+        When nir is not installed, or the file is damaged or is no NIR file.
     """
     import_nir(path)
     import h5py
@@ -80,12 +80,12 @@ def _read(dataset: Any) -> Any:
 
 
 def edges_of(graph: Content, where: str, report: FidelityReport) -> list[tuple[str, str]]:
-    """The edges of a graph.
+    """Return the edges of a graph as pairs of node names.
 
     Raises
     ------
     RefusedError
-        When they are no pairs of names.
+        When they are stored as anything but pairs of names.
     """
     pairs = np.asarray(graph.get("edges", "missing"))
     if pairs.size == 0:
@@ -97,12 +97,12 @@ def edges_of(graph: Content, where: str, report: FidelityReport) -> list[tuple[s
 
 
 def build(kind: str, name: str, content: Content, report: FidelityReport) -> Any:
-    """The node of the nir package, with its defaults.
+    """Build the node as the nir package knows it, with the package's defaults filled in.
 
     Raises
     ------
     RefusedError
-        When there is no such node, or something in it is missing, too much or no number.
+        When there is no such kind of node, or a parameter is missing, unknown or not a number.
     """
     import nir
 
@@ -120,7 +120,7 @@ def build(kind: str, name: str, content: Content, report: FidelityReport) -> Any
 
 
 def _needed(made: Any) -> set[str]:
-    """The parameters that nir can neither infer nor fill in."""
+    """Return the parameters that nir can neither infer nor fill in."""
     found = {f.name for f in fields(made) if f.init and f.default is f.default_factory is MISSING}
     return found - {"v_reset", "input_shape", "input_type", "output_type"}
 
