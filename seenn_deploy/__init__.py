@@ -27,7 +27,7 @@ _NAMES = {
     "evaluate": "evaluation.evaluate",
     "import_model": "frontends.import_model",
     "inspect": "ir.inspection",
-    "run": "targets.lava.device",
+    "run": "targets.devices",
     "setup_lava": "targets.lava.interpreter",
     "simulate": "simulator.engine",
     "sweep": "evaluation.sweep.sweep",
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from seenn_deploy.ir.program import Program
     from seenn_deploy.simulator.engine import simulate
     from seenn_deploy.simulator.result import RunResult
-    from seenn_deploy.targets.lava.device import run
+    from seenn_deploy.targets.devices import run
     from seenn_deploy.targets.lava.interpreter import setup_lava
     from seenn_deploy.verification.verify import verify
 

@@ -1,6 +1,11 @@
-"""Accuracy over timesteps and average earliest timesteps (SEENN, arXiv 2304.01230, section 3)."""
+"""What exits mean: predictions, accuracy over timesteps and average earliest timesteps.
+
+The average earliest timestep is that of SEENN (arXiv 2304.01230, section 3).
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -62,3 +67,61 @@ def empirical_aet(correct: Array) -> float:
     """
     first = np.where(correct.any(axis=1), correct.argmax(axis=1) + 1, correct.shape[1])
     return float(first.mean())
+
+
+class Exited:
+    """What a simulated run and a run on a device share: N samples, each stopped at its exit.
+
+    Parameters
+    ----------
+    logits : float64 (N, T, M)
+        Accumulated over timesteps 1..t.
+    exit_step : int64 (N,)
+        From 1.
+    labels : int64 (N,), optional
+    """
+
+    logits: Array
+    exit_step: Array
+    labels: Array | None
+
+    @property
+    def exit_logits(self) -> Array:
+        """Logits at each sample's exit, (N, M)."""
+        return np.take_along_axis(self.logits, (self.exit_step - 1)[:, None, None], 1)[:, 0]
+
+    @property
+    def prediction(self) -> Array:
+        """Class with the largest logit at the exit, int64 (N,)."""
+        return np.asarray(self.exit_logits.argmax(axis=-1))
+
+    @property
+    def correct(self) -> Array:
+        """Was each sample right at its exit, bool (N,). Needs labels."""
+        return np.asarray(self.prediction == self.needed_labels)
+
+    @property
+    def needed_labels(self) -> Array:
+        """The labels.
+
+        Raises
+        ------
+        DataError
+            When there are none.
+        """
+        if self.labels is None:
+            raise DataError(
+                "the images have no labels; accuracy needs `y` in the .npz or class folders"
+            )
+        return self.labels
+
+    def exit_summary(self) -> dict[str, Any]:
+        """The figures of exits and predictions, as JSON values."""
+        T = self.logits.shape[1]
+        histogram = np.bincount(self.exit_step, minlength=T + 1)[1:]
+        return {
+            "samples": len(self.exit_step),
+            "accuracy": None if self.labels is None else float(self.correct.mean()),
+            "mean_exit_step": float(self.exit_step.mean()),
+            "exit_histogram": {str(t + 1): int(n) for t, n in enumerate(histogram)},
+        }

@@ -26,10 +26,17 @@ def setup_lava_command(python: str | None) -> None:
     click.echo(f"lava-nc {found.lava_version} in {found.python} ({found.how})")
 
 
+DEVICE = click.option(
+    "--device", default="lava", show_default=True, metavar="NAME[:ARGUMENT]",
+    help="What the program runs on: a target that can run what it writes. The --device of seenn "
+    "train is another thing: where torch computes.",
+)  # fmt: skip
+
+
 @click.command("run")
 @FOLDER
 @DATA
-@click.option("--device", default="lava", show_default=True)
+@DEVICE
 @click.option("--full-trace", is_flag=True, help="Run every sample to T.")
 @DEVICE_COMMAND
 @TIMEOUT
@@ -76,7 +83,7 @@ def run_command(
 @click.command("verify")
 @FOLDER
 @DATA
-@click.option("--device", default="lava", show_default=True)
+@DEVICE
 @click.option("--full-trace", is_flag=True, help="Compare every step to T, also after the exit.")
 @click.option("--schedule", help="pipelined, speculative or gated; default: the bundle's own.")
 @DEVICE_COMMAND
@@ -123,7 +130,7 @@ def verify_command(
     images = open_data(program, data, limit, mean, std)
     with console.progress(f"running on {device}", len(images)) as advance:
         report = sd.verify(
-            program, images, device=device, bundle=None if schedule else build / device,
+            program, images, device=device, bundle=None if schedule else build,
             full_trace=full_trace, timeout=timeout, command=device_command, progress=advance,
         )  # fmt: skip
     for part in devices.verify_tables(report):

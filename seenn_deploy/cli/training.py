@@ -45,7 +45,9 @@ _RUN = together(
     click.option("--momentum", type=float, default=0.9, show_default=True),
     click.option("--weight-decay", type=float, default=5e-4, show_default=True),
     click.option("--seed", type=int, default=0, show_default=True),
-    click.option("--device", default="cpu", show_default=True, help="cpu or cuda."),
+    click.option("--device", default="cpu", show_default=True,
+                 help="Where torch computes: cpu or cuda. The --device of seenn run and seenn "
+                 "verify is another thing: what a program runs on."),
     click.option("--bf16", is_flag=True, help="Compute in bfloat16; weights stay float32."),
     click.option("--augment", type=click.Choice(["crop-flip", "crop", "none"]),
                  default="crop-flip", show_default=True),

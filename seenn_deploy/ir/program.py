@@ -314,8 +314,8 @@ __all__ = ["SCHEDULES", "Program", "read_manifest"]
 
 
 def target_names() -> list[str]:
-    """The targets there are."""
-    return plugins.names("targets", without=("base",))
+    """The targets there are: every file and folder of the room but those that all of them use."""
+    return plugins.names("targets", without=("base", "command", "devices"))
 
 
 def write(target: str, program: Program, folder: Path, strict: bool = False) -> None:

@@ -13,8 +13,8 @@ from seenn_deploy import costs
 from seenn_deploy._typing import Array
 from seenn_deploy.costs import ann
 from seenn_deploy.costs.model import LayerSizes
-from seenn_deploy.errors import DataError, ProgramError
-from seenn_deploy.metrics import accuracy_by_step
+from seenn_deploy.errors import ProgramError
+from seenn_deploy.metrics import Exited, accuracy_by_step
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,7 @@ class Counts:
 
 
 @dataclass(frozen=True, eq=False)
-class RunResult:
+class RunResult(Exited):
     """A run over N samples of a program with L layers, T timesteps and M classes.
 
     Parameters
@@ -128,24 +128,9 @@ class RunResult:
         """
         return load(folder)
 
-    @property
-    def exit_logits(self) -> Array:
-        """Logits at each sample's exit, (N, M)."""
-        return np.take_along_axis(self.logits, (self.exit_step - 1)[:, None, None], 1)[:, 0]
-
-    @property
-    def prediction(self) -> Array:
-        """Class with the largest logit at the exit, int64 (N,)."""
-        return np.asarray(self.exit_logits.argmax(axis=-1))
-
-    @property
-    def correct(self) -> Array:
-        """Was each sample right at its exit, bool (N,). Needs labels."""
-        return np.asarray(self.prediction == self._needed_labels())
-
     def accuracy_by_step(self) -> Array:
         """Share of right predictions at t = 1..T, float64 (T,). Needs labels and ``full_trace``."""
-        return accuracy_by_step(self.logits, self._needed_labels())
+        return accuracy_by_step(self.logits, self.needed_labels)
 
     @property
     def full_trace(self) -> bool:
@@ -207,30 +192,18 @@ class RunResult:
         policy : LayerSizes, optional
             Of the policy network that ran before each sample; the run's own by default.
         """
-        T = self.logits.shape[1]
         per_sample = self.charged.per_sample()
-        histogram = np.bincount(self.exit_step, minlength=T + 1)[1:]
         energy = float(self.energy(cost).mean() * 1e6)
         beside = self.compare(cost, policy).summary()
         policy_energy = beside["policy_energy_uJ_per_sample"]
         return {
-            "samples": len(self.exit_step),
-            "accuracy": None if self.labels is None else float(self.correct.mean()),
-            "mean_exit_step": float(self.exit_step.mean()),
-            "exit_histogram": {str(t + 1): int(n) for t, n in enumerate(histogram)},
+            **self.exit_summary(),
             **{f"{name}_per_sample": float(values.mean()) for name, values in per_sample.items()},
             "cost_model": str(cost),
             "energy_uJ_per_sample": energy,
             **beside,
             "total_energy_uJ_per_sample": None if policy_energy is None else energy + policy_energy,
         }
-
-    def _needed_labels(self) -> Array:
-        if self.labels is None:
-            raise DataError(
-                "the images have no labels; accuracy needs `y` in the .npz or class folders"
-            )
-        return self.labels
 
 
 FORMAT = "seenn-deploy run"

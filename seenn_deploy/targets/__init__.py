@@ -2,7 +2,8 @@
 
 A target has ``write(program, folder)``; where it is a folder, in its ``write.py``. One that changes
 what it writes leaves its :class:`~seenn_deploy.fidelity.FidelityReport` in the folder, as
-report.json. ``ir.program.write`` finds targets by their names.
+report.json. ``ir.program.write`` finds targets by their names. One that can run what it wrote
+has a ``Device`` too (``base.py``), which ``devices.py`` finds.
 """
 
 from seenn_deploy.ir.program import target_names as names

@@ -12,7 +12,7 @@ from seenn_deploy.exits import integer
 from seenn_deploy.ir.graph import Population
 from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.result import RunResult
-from seenn_deploy.targets.lava.device import DeviceRun
+from seenn_deploy.targets.base import DeviceRun
 from seenn_deploy.verification.report import Difference, LayerReport, VerifyReport
 
 

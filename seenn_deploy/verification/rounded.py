@@ -11,7 +11,7 @@ from seenn_deploy.ir.graph import Population
 from seenn_deploy.ir.program import Program
 from seenn_deploy.ir.replay import fires, potentials
 from seenn_deploy.simulator.result import RunResult
-from seenn_deploy.targets.lava.device import DeviceRun
+from seenn_deploy.targets.base import DeviceRun
 from seenn_deploy.verification.report import Difference, Kind, LayerReport, VerifyReport
 
 

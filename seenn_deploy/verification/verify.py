@@ -17,7 +17,8 @@ from seenn_deploy.ir.inputs import for_program
 from seenn_deploy.ir.program import Program, write
 from seenn_deploy.ir.schedule import initiation_interval, latency
 from seenn_deploy.simulator.engine import simulate
-from seenn_deploy.targets.lava.device import DeviceRun, run
+from seenn_deploy.targets.base import DeviceRun, Outline, Request, checked
+from seenn_deploy.targets.devices import find, run
 from seenn_deploy.verification.exact import ExactComparison
 from seenn_deploy.verification.report import Difference, LayerReport, VerifyReport
 from seenn_deploy.verification.rounded import RoundedComparison
@@ -31,9 +32,8 @@ def verify(
     bundle: Path | None = None,
     full_trace: bool = False,
     timeout: float | None = None,
-    python: Path | None = None,
-    command: str | None = None,
     progress: Callable[[int], None] | None = None,
+    **options: Any,
 ) -> VerifyReport:
     """Simulate a program, run it on a device, and compare every spike, logit and exit step.
 
@@ -52,13 +52,14 @@ def verify(
     program : Program
     images : array (N, C, H, W), for event coding (N, T, C, H, W), or ImageSet
         As the program sees them.
-    device : 'lava'
+    device : str
+        A target that can run what it writes, as for ``sd.run``.
     bundle : Path, optional
         What runs on the device; by default it is written for this call.
     full_trace : bool
         Compare all T timesteps, also those after the exit.
-    timeout, python, command, progress
-        As for ``targets.lava.device.run``.
+    timeout, progress, **options
+        As for ``sd.run``; of device 'lava' the options are `python` and `command`.
 
     Raises
     ------
@@ -68,11 +69,11 @@ def verify(
     data = for_program(program, images)
     stacked = data.take(0, len(data))
     exact = program.precision != "float32"
-    simulated = simulate(program, stacked, record=True, full_trace=full_trace or exact)
     began = time.perf_counter()
-    options = {"full_trace": full_trace, "timeout": timeout, "python": python, "command": command}
-    ran = _run(program, stacked, device, bundle, {**options, "progress": progress})
+    request = Request(True, full_trace, False, timeout, progress)
+    ran = _run(program, stacked, device, bundle, request, options)
     seconds = time.perf_counter() - began
+    simulated = simulate(program, stacked, record=True, full_trace=full_trace or exact)
     compare = ExactComparison if exact else RoundedComparison
     report = compare(program, stacked, simulated, ran, full_trace).report(device, seconds)
     return replace(report, wrong_latencies=wrong_latencies(program, ran, full_trace))
@@ -90,13 +91,21 @@ def wrong_latencies(program: Program, ran: DeviceRun, full_trace: bool) -> int:
 
 
 def _run(
-    program: Program, images: Array, device: str, bundle: Path | None, options: dict[str, Any]
+    program: Program,
+    images: Array,
+    device: str,
+    bundle: Path | None,
+    request: Request,
+    options: dict[str, Any],
 ) -> DeviceRun:
+    """What a device answers, checked against the program: its author may have erred in a shape."""
     if bundle is not None:
-        return run(bundle, images, device=device, record=True, **options)
+        ran = run(bundle, images, device=device, **vars(request), **options)
+        return checked(ran.to_arrays(), Outline.of(program), request, len(images))
+    target = find(device).target
     with tempfile.TemporaryDirectory(prefix="seenn-bundle-") as folder:
-        write(device, program, Path(folder))
-        return run(folder, images, device=device, record=True, **options)
+        write(target, program, Path(folder))
+        return _run(program, images, device, Path(folder), request, options)
 
 
 __all__ = ["Difference", "LayerReport", "VerifyReport", "verify", "wrong_latencies"]

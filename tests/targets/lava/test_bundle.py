@@ -16,7 +16,8 @@ from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.ir.graph import Population, SpikingGraph
 from seenn_deploy.ir.program import Program, write
-from seenn_deploy.targets.lava.device import DeviceRun, run
+from seenn_deploy.targets.base import DeviceRun
+from seenn_deploy.targets.devices import run
 from tests import naive, random_graphs
 from tests.targets.lava import graphs
 

@@ -13,7 +13,7 @@ from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.ir.inputs import for_program
 from seenn_deploy.ir.program import write
 from seenn_deploy.targets import names
-from seenn_deploy.targets.lava.device import run
+from seenn_deploy.targets.devices import run
 from tests.targets.lava import graphs
 
 

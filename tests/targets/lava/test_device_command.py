@@ -17,7 +17,7 @@ from seenn_deploy.errors import DeviceError
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.ir.program import write
 from seenn_deploy.simulator.engine import simulate
-from seenn_deploy.targets.lava.device import run
+from seenn_deploy.targets.devices import run
 from seenn_deploy.verification.verify import verify
 from tests.targets.lava import graphs, integer_graphs
 

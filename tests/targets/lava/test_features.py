@@ -15,7 +15,8 @@ from seenn_deploy.exits.fixed import Fixed
 from seenn_deploy.ir.graph import Population, SpikingGraph
 from seenn_deploy.ir.program import Program, write
 from seenn_deploy.simulator.engine import simulate
-from seenn_deploy.targets.lava.device import DeviceRun, run
+from seenn_deploy.targets.base import DeviceRun
+from seenn_deploy.targets.devices import run
 from seenn_deploy.verification.rounded import RoundedComparison
 from seenn_deploy.verification.verify import verify, wrong_latencies
 from tests.targets.lava import feature_graphs, graphs, integer_graphs, oracle, policies

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from seenn_deploy.ir.graph import Population
 from seenn_deploy.ir.program import Program, write
-from seenn_deploy.targets.lava.device import DeviceRun, run
+from seenn_deploy.targets.base import DeviceRun
+from seenn_deploy.targets.devices import run
 from seenn_deploy.verification.verify import wrong_latencies
 from tests import naive_integer, random_graphs
 from tests.targets.lava import graphs, integer_graphs

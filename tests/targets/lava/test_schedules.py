@@ -12,8 +12,9 @@ from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.ir.graph import Population
 from seenn_deploy.ir.program import Program, write
 from seenn_deploy.simulator.engine import simulate
+from seenn_deploy.targets.base import DeviceRun
+from seenn_deploy.targets.devices import run
 from seenn_deploy.targets.lava import policy
-from seenn_deploy.targets.lava.device import DeviceRun, run
 from seenn_deploy.verification.exact import ExactComparison
 from seenn_deploy.verification.rounded import RoundedComparison
 from seenn_deploy.verification.verify import wrong_latencies

@@ -14,7 +14,7 @@ from seenn_deploy.ir.program import write
 from seenn_deploy.ir.reference import apply
 from seenn_deploy.ir.replay import potentials
 from seenn_deploy.simulator.engine import simulate
-from seenn_deploy.targets.lava.device import DeviceRun
+from seenn_deploy.targets.base import DeviceRun
 from seenn_deploy.verification.rounded import RoundedComparison
 from seenn_deploy.verification.verify import VerifyReport, verify
 from tests import naive

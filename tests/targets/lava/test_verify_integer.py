@@ -14,7 +14,7 @@ from seenn_deploy.exits.margin import Margin
 from seenn_deploy.io import folders
 from seenn_deploy.ir.program import Program, write
 from seenn_deploy.simulator.engine import simulate
-from seenn_deploy.targets.lava.device import DeviceRun
+from seenn_deploy.targets.base import DeviceRun
 from seenn_deploy.verification.exact import ExactComparison
 from seenn_deploy.verification.verify import VerifyReport, verify, wrong_latencies
 from tests.targets.lava import graphs, integer_graphs

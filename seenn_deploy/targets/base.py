@@ -1,0 +1,219 @@
+"""What the author of a device imports: the contract, what is asked, and what has to come back.
+
+A target becomes a device with a class ``Device`` beside its ``write``: in ``NAME/device.py`` where
+the target is a folder, in the same file where it is one file. ``targets/devices.py`` finds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from seenn_deploy._typing import Array, Shape
+from seenn_deploy.errors import DeviceError
+from seenn_deploy.ir.graph import Population
+from seenn_deploy.ir.program import Program
+from seenn_deploy.metrics import Exited
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a device is asked for.
+
+    Parameters
+    ----------
+    record : bool
+        Keep every population's spikes, of integer programs also the membrane potentials; memory
+        grows with N T neurons.
+    full_trace : bool
+        Run every sample to T; `exit_step` still says where the rule stopped.
+    wasted : bool
+        Keep also what was injected before an exit was known.
+    timeout : float, optional
+        Seconds until the device is given up.
+    progress : callable, optional
+        To be called with the number of samples that just finished.
+    """
+
+    record: bool = False
+    full_trace: bool = False
+    wasted: bool = False
+    timeout: float | None = None
+    progress: Callable[[int], None] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class DeviceRun(Exited):
+    """What a device measured over N samples of a program with T timesteps and M classes.
+
+    Parameters
+    ----------
+    logits : float64 (N, T, M)
+        Accumulated over steps 1..t, in real units; NaN after a sample's exit unless run with
+        ``full_trace`` or ``wasted``.
+    exit_step : int64 (N,)
+        From 1.
+    hardware_steps : int64 (N,)
+        Algorithmic steps from a sample's first frame to its answer: the latency.
+    spikes : dict of bool (N, T, *shape)
+        By population, with ``record=True``; False for timesteps that are not wanted.
+    labels : int64 (N,), optional
+    start : int64 (N,)
+        The device's step, from 0, that sent a sample's first frame.
+    injected : int64 (N,)
+        Timesteps of each sample that were sent; those after the exit were wasted.
+    v : dict of arrays (N, T, *shape)
+        Of integer programs: membrane potentials after the reset, int32, like `spikes`.
+    integer_logits : int64 (N, T, M), optional
+        Of integer programs; 0 where `logits` is NaN.
+    """
+
+    logits: Array
+    exit_step: Array
+    hardware_steps: Array
+    spikes: dict[str, Array] = field(default_factory=dict)
+    labels: Array | None = None
+    start: Array = field(default_factory=lambda: np.zeros(0, np.int64))
+    injected: Array = field(default_factory=lambda: np.zeros(0, np.int64))
+    v: dict[str, Array] = field(default_factory=dict)
+    integer_logits: Array | None = None
+
+    def to_arrays(self) -> dict[str, Array]:
+        """Every array by its name, those of a population as ``spikes/NAME`` and ``v/NAME``."""
+        arrays = {name: getattr(self, name) for name in (*_COUNTS, "logits")}
+        if self.integer_logits is not None:
+            arrays["integer_logits"] = self.integer_logits
+        for kind in ("spikes", "v"):
+            arrays |= {f"{kind}/{name}": x for name, x in getattr(self, kind).items()}
+        return arrays
+
+    def summary(self) -> dict[str, Any]:
+        """The figures of a report, as JSON values."""
+        return {
+            **self.exit_summary(),
+            "hardware_steps_per_sample": float(self.hardware_steps.mean()),
+        }
+
+
+class Device(Protocol):
+    """Runs the bundle that a target wrote.
+
+    ``Device(bundle)`` opens or prepares it. A device that has a keyword `argument` gets in it what
+    stands behind the colon of its name (``serial:/dev/ttyACM0``); its other keywords are its own
+    options, each with a default, which ``sd.run`` and ``sd.verify`` hand on. A device that runs the
+    bundles of another target has its name as the class attribute `target`.
+    """
+
+    def run(self, images: Array, request: Request) -> DeviceRun:
+        """Run images (N, C, H, W), of event coding (N, T, C, H, W), with early exit.
+
+        Raises
+        ------
+        DeviceError
+            When the device is missing, fails, or takes longer than ``request.timeout``.
+        """
+
+
+# --- what came back ------------------------------------------------------------------------------
+
+_COUNTS = ("exit_step", "hardware_steps", "start", "injected")  # one integer per sample
+_KINDS = {"f": "floating point", "i": "integers", "b": "booleans"}
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What decides the shapes of a device's arrays.
+
+    Parameters
+    ----------
+    T : int
+    classes : tuple of int
+        Shape of the readout.
+    populations : mapping of str to shape
+    integers : bool
+        An integer program.
+    """
+
+    T: int
+    classes: Shape
+    populations: Mapping[str, Shape]
+    integers: bool
+
+    @classmethod
+    def of(cls, program: Program) -> Outline:
+        """The outline of a program."""
+        nodes = [node for node in program.graph.layers if isinstance(node, Population)]
+        populations = {node.name: node.shape for node in nodes}
+        integers = program.precision != "float32"
+        return cls(program.T, program.graph.readout.shape, populations, integers)
+
+
+def checked(
+    arrays: Mapping[str, Array], outline: Outline, request: Request, samples: int
+) -> DeviceRun:
+    """The arrays as a DeviceRun, once every one is there, of its shape and kind.
+
+    Parameters
+    ----------
+    arrays : mapping of str to array
+        Named as `DeviceRun.to_arrays` names them; others are left out.
+    outline : Outline
+    request : Request
+        What the device was asked for.
+    samples : int
+
+    Raises
+    ------
+    DeviceError
+        For the first array that is missing or another one than was asked for.
+    """
+    expected = _expected(outline, request, samples)
+    for name, (shape, kind) in expected.items():
+        _check(name, arrays.get(name), shape, kind)
+    _check_steps(arrays["exit_step"], arrays["injected"], outline.T)
+    given: dict[str, Any] = {"spikes": {}, "v": {}}
+    for name in expected:
+        kind, _, population = name.partition("/")
+        if population:
+            given[kind][population] = arrays[name]
+        else:
+            given[name] = arrays[name]
+    return DeviceRun(**given)
+
+
+def _expected(
+    outline: Outline, request: Request, samples: int
+) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and kind of every array that has to come back, by name."""
+    steps = (samples, outline.T)
+    expected = {"logits": ((*steps, *outline.classes), "f")}
+    expected |= dict.fromkeys(_COUNTS, ((samples,), "i"))
+    if outline.integers:
+        expected["integer_logits"] = (*steps, *outline.classes), "i"
+    for name, shape in outline.populations.items() if request.record else ():
+        expected[f"spikes/{name}"] = (*steps, *shape), "b"
+        if outline.integers:
+            expected[f"v/{name}"] = (*steps, *shape), "i"
+    return expected
+
+
+def _check(name: str, values: Array | None, shape: tuple[int, ...], kind: str) -> None:
+    if values is None:
+        raise DeviceError(f"the device returned no {name}")
+    if values.shape != shape:
+        raise DeviceError(f"the device returned {name} of shape {values.shape}, expected {shape}")
+    if values.dtype.kind != kind:
+        raise DeviceError(
+            f"the device returned {name} of type {values.dtype}, expected {_KINDS[kind]}"
+        )
+
+
+def _check_steps(stop: Array, sent: Array, T: int) -> None:
+    for n in np.flatnonzero((stop < 1) | (stop > T) | (sent < stop) | (sent > T))[:1]:
+        raise DeviceError(
+            f"the device says that sample {n} stopped at step {stop[n]} of {sent[n]} that it sent, "
+            f"the program has {T}"
+        )

@@ -1,0 +1,139 @@
+"""Devices found by name, and run: targets that have a ``Device`` (targets/base.py)."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from seenn_deploy import plugins
+from seenn_deploy._typing import Array
+from seenn_deploy.errors import DeviceError
+from seenn_deploy.io.images.image_set import ImageSet
+from seenn_deploy.ir.program import target_names
+from seenn_deploy.targets.base import Device, DeviceRun, Request
+
+
+@dataclass(frozen=True)
+class Named:
+    """What the name of a device says: ``serial:/dev/ttyACM0``.
+
+    Parameters
+    ----------
+    name : str
+    argument : str
+        What stands behind the colon; "" for none.
+    make : callable
+        Its class ``Device``.
+    """
+
+    name: str
+    argument: str
+    make: Callable[..., Device]
+
+    @property
+    def target(self) -> str:
+        """The target whose bundles it runs."""
+        return str(getattr(self.make, "target", self.name))
+
+    def open(self, bundle: Path, options: dict[str, Any]) -> Device:
+        """The device with a bundle; options that are None count as not given.
+
+        Raises
+        ------
+        DeviceError
+            For an argument or option that the device does not have.
+        """
+        given = {key: value for key, value in options.items() if value is not None}
+        if self.argument:
+            given["argument"] = self.argument
+        known = list(inspect.signature(self.make).parameters)[1:]
+        for key in given:
+            if key not in known:
+                what = f"argument {self.argument!r}" if key == "argument" else f"option {key!r}"
+                has = ", ".join(known) or "none"
+                raise DeviceError(f"device {self.name} takes no {what}; its options: {has}")
+        return self.make(bundle, **given)
+
+
+def names() -> list[str]:
+    """The devices there are, in alphabetical order."""
+    return [name for name in target_names() if _class(name)]
+
+
+def find(device: str) -> Named:
+    """The device that is called `device`, with or without an argument behind a colon.
+
+    Raises
+    ------
+    DeviceError
+        When there is none of this name.
+    """
+    name, _, argument = device.partition(":")
+    make = _class(name) if name in target_names() else None
+    if make is None:
+        raise DeviceError(f"device {name!r} does not exist; there are: {', '.join(names())}")
+    return Named(name, argument, make)
+
+
+def _class(name: str) -> Callable[..., Device] | None:
+    """The class ``Device`` of a target; None of one that only writes."""
+    module = plugins.load("targets", name)
+    if hasattr(module, "__path__"):
+        if not find_spec(f"{module.__name__}.device"):
+            return None
+        module = plugins.load("targets", name, main="device")
+    return getattr(module, "Device", None)
+
+
+def run(
+    folder: str | Path,
+    images: Array | ImageSet,
+    labels: Array | None = None,
+    *,
+    device: str = "lava",
+    record: bool = False,
+    full_trace: bool = False,
+    wasted: bool = False,
+    timeout: float | None = None,
+    progress: Callable[[int], None] | None = None,
+    **options: Any,
+) -> DeviceRun:
+    """Run a bundle on images on a device, with early exit.
+
+    Parameters
+    ----------
+    folder : str or Path
+        A bundle, or a program's folder with one in it.
+    images : array (N, C, H, W), for event coding (N, T, C, H, W), or ImageSet
+        As the program sees them.
+    labels : int array (N,), optional
+        Instead of those of an ImageSet.
+    device : str
+        The name of a target that can run what it writes; where the device takes an argument, with
+        that behind a colon: ``serial:/dev/ttyACM0``.
+    record, full_trace, wasted, timeout, progress
+        See :class:`~seenn_deploy.targets.base.Request`.
+    **options
+        Of the device; of 'lava' these are `python`, the Lava interpreter, and `command`, which
+        runs the bundle somewhere else (see ``targets/lava/device.py``).
+
+    Raises
+    ------
+    ProgramError
+        When there is no bundle.
+    DeviceError
+        When the device is missing or does not have an option, the bundle refuses the images or was
+        altered, the device fails or returns something else, or the time is up.
+    """
+    found, folder = find(device), Path(folder)
+    if isinstance(images, ImageSet):
+        labels = images.labels if labels is None else labels
+        images = images.take(0, len(images))
+    inner = folder / found.target
+    opened = found.open(inner if inner.is_dir() else folder, options)
+    request = Request(record, full_trace, wasted, timeout, progress)
+    return replace(opened.run(images, request), labels=labels)
