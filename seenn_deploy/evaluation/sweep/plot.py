@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seenn_deploy.evaluation.sweep.curves import Curve
-from seenn_deploy.evaluation.sweep.report import SweepReport
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from seenn_deploy.evaluation.sweep.report import SweepReport  # which draws itself here
 
 # colour-blind safe: Okabe and Ito, https://jfly.uni-koeln.de/color/
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
