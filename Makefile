@@ -8,6 +8,7 @@ VENV := .venv
 BIN  := $(VENV)/bin
 READY := $(VENV)/.ready
 TOOLS_READY := $(VENV)/.ready-bench
+DOCS_READY := $(VENV)/.ready-docs
 LAVA  := .venv-lava
 LAVA_READY := $(LAVA)/seenn-lava.txt
 
@@ -16,7 +17,7 @@ export SEENN_LAVA_HOME := $(CURDIR)/$(LAVA)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lava demo test lint pytest nojit bench bench-tools clean distclean
+.PHONY: help venv lava demo test lint pytest nojit bench bench-tools docs clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,7 +29,7 @@ lava: $(LAVA_READY)  ## the Lava interpreter, in .venv-lava
 demo: $(READY) $(LAVA_READY)  ## compile, simulate and check on Lava the network in examples/
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
 
-test: lint pytest nojit  ## every check: style, types, tests, kernel tests without JIT
+test: lint pytest nojit docs  ## every check: style, types, tests, kernel tests without JIT, the site
 
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check
@@ -46,6 +47,9 @@ bench: $(TOOLS_READY) $(LAVA_READY)  ## every table of benchmarks/
 	@set -e; for table in benchmarks/[a-z]*.py; do echo "== $$table"; $(BIN)/python "$$table"; done
 
 bench-tools: $(TOOLS_READY)
+
+docs: $(DOCS_READY)  ## the documentation as a site, in build/site; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:  ## what runs and checks left behind
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -68,6 +72,11 @@ $(READY): pyproject.toml constraints.txt
 # other tools' counters
 $(TOOLS_READY): $(READY)
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[bench]'
+	touch $@
+
+# what builds the site
+$(DOCS_READY): $(READY)
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[docs]'
 	touch $@
 
 # setup-lava writes this file last

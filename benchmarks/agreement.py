@@ -1,7 +1,7 @@
 """How well the simulator agrees with PyTorch: logits, predictions, exits, every spike.
 
     python benchmarks/agreement.py                               # the 200 shipped images
-    python benchmarks/agreement.py ../shared/data/cifar10 1000   # test images of a CIFAR-10 folder
+    python benchmarks/agreement.py cifar10 1000   # test images of a CIFAR-10 folder
 
 The reference is a step-by-step torch forward written from the equations (tests/reference.py). A
 neuron that float32 rounding puts on the other side of its threshold is a tie; each one is proven

@@ -6,7 +6,7 @@ step by step, at batch 1, 16 and 64; at batch 1 it stops at a sample's exit, in 
 last of its samples exits, and it counts nothing. The simulator counts everything. Rounds are
 paired; the median of their ratios is printed. An int8 program of each network follows.
 
-    python benchmarks/network.py [--data ../shared/data/cifar10/test.npz] [--rounds 3]
+    python benchmarks/network.py [--data cifar10/test.npz] [--rounds 3]
 """
 
 from __future__ import annotations

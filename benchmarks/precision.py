@@ -1,6 +1,6 @@
 """int8 against float32 on a whole test set: accuracy at every t, exits, speed, nothing saturated.
 
-python benchmarks/precision.py ../shared/data/cifar10/test.npz [--rounds 3]
+python benchmarks/precision.py cifar10/test.npz [--rounds 3]
 """
 
 from __future__ import annotations

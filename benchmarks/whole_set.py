@@ -1,6 +1,6 @@
 """A whole test set: peak memory of the run, and the time of the sweep after it.
 
-python benchmarks/whole_set.py [../shared/data/cifar10/test.npz]
+python benchmarks/whole_set.py [cifar10/test.npz]
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ def empirical_aet(correct: Array) -> float:
 class Exited:
     """What a simulated run and a run on a device share: N samples, each stopped at its exit.
 
-    Parameters
+    Attributes
     ----------
     logits : float64 (N, T, M)
         Accumulated over timesteps 1..t.
