@@ -6,14 +6,10 @@ from collections import deque
 from typing import Any
 
 import numpy as np
-from lava.magma.core.decorator import implements, requires, tag
 from lava.magma.core.model.py.model import PyLoihiProcessModel
-from lava.magma.core.model.py.ports import PyInPort, PyOutPort
-from lava.magma.core.model.py.type import LavaPyType
-from lava.magma.core.resources import CPU
-from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from processes.delay import Delay
+from processes.models import models
 
 
 class Waiting(PyLoihiProcessModel):
@@ -30,21 +26,4 @@ class Waiting(PyLoihiProcessModel):
         self.waiting.append(self.s_in.recv())
 
 
-@implements(proc=Delay, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("floating_pt")
-class PyDelayFloat(Waiting):
-    """Delay of float64 messages."""
-
-    s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, float)
-    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, float)
-
-
-@implements(proc=Delay, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
-class PyDelayFixed(Waiting):
-    """Delay of int32 messages."""
-
-    s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
-    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
+PyDelayFloat, PyDelayFixed = models(Delay, Waiting, "s_in", "s_out")

@@ -6,15 +6,12 @@ import sys
 from typing import Any
 
 import numpy as np
-from lava.magma.core.decorator import implements, requires, tag
 from lava.magma.core.model.py.model import PyLoihiProcessModel
-from lava.magma.core.model.py.ports import PyInPort, PyOutPort
 from lava.magma.core.model.py.type import LavaPyType
-from lava.magma.core.resources import CPU
-from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from processes.exit_controller import ExitController
 from processes.leak import kept
+from processes.models import FIXED, FLOAT, model
 from processes.waves import LAST, SAMPLE, Recorder, T, seen
 
 
@@ -22,6 +19,7 @@ class Controlling(PyLoihiProcessModel):
     """What both models do; `kind` is the type of their logits."""
 
     kind = "f8"
+    done: np.ndarray = LavaPyType(np.ndarray, np.int32)
 
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
@@ -77,34 +75,25 @@ class Controlling(PyLoihiProcessModel):
         return sample == self.samples - 1 and self.exit > 0 and t == until
 
 
-@implements(proc=ExitController, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("floating_pt")
+PORTS = "a_in", "token_in", "verdict_out"
+
+
+@model(ExitController, FLOAT, *PORTS)
 class PyExitControllerFloat(Controlling):
     """ExitController in float64."""
 
-    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, float)
-    token_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
-    verdict_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
     bias: np.ndarray = LavaPyType(np.ndarray, float)
-    done: np.ndarray = LavaPyType(np.ndarray, np.int32)
 
     def _kept(self, state: np.ndarray, share: float) -> np.ndarray:
         return state * share
 
 
-@implements(proc=ExitController, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
+@model(ExitController, FIXED, *PORTS)
 class PyExitControllerFixed(Controlling):
     """ExitController in integers."""
 
     kind = "i8"
-    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
-    token_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
-    verdict_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
     bias: np.ndarray = LavaPyType(np.ndarray, np.int32)
-    done: np.ndarray = LavaPyType(np.ndarray, np.int32)
 
     def _kept(self, state: np.ndarray, share: float) -> np.ndarray:
         """As the neurons' leaks."""

@@ -5,14 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from lava.magma.core.decorator import implements, requires, tag
 from lava.magma.core.model.py.model import PyLoihiProcessModel
-from lava.magma.core.model.py.ports import PyInPort, PyOutPort
-from lava.magma.core.model.py.type import LavaPyType
-from lava.magma.core.resources import CPU
-from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from processes.image_source import ImageSource
+from processes.models import models
 from processes.waves import OF_SAMPLE, OF_T, SENT, STOP, Recorder
 
 
@@ -71,23 +67,5 @@ class Sending(PyLoihiProcessModel):
         return self.frames[self.sample, self.t - 1 if several else 0]
 
 
-@implements(proc=ImageSource, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("floating_pt")
-class PyImageSourceFloat(Sending):
-    """ImageSource of float64 frames."""
-
-    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, float)
-    token_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
-    verdict_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
-
-
-@implements(proc=ImageSource, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
-class PyImageSourceFixed(Sending):
-    """ImageSource of int32 frames."""
-
-    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=24)
-    token_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
-    verdict_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
+PORTS = "s_out", "token_out", "verdict_in"
+PyImageSourceFloat, PyImageSourceFixed = models(ImageSource, Sending, *PORTS)

@@ -5,14 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from lava.magma.core.decorator import implements, requires, tag
 from lava.magma.core.model.py.model import PyLoihiProcessModel
-from lava.magma.core.model.py.ports import PyInPort, PyOutPort
-from lava.magma.core.model.py.type import LavaPyType
-from lava.magma.core.resources import CPU
-from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from processes.lag_gate import LagGate
+from processes.models import models
 from processes.waves import T
 
 
@@ -29,23 +25,4 @@ class Passing(PyLoihiProcessModel):
         self.a_out.send(current if token[T] > self.lag else np.zeros_like(current))
 
 
-@implements(proc=LagGate, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("floating_pt")
-class PyLagGateFloat(Passing):
-    """LagGate of float64 currents."""
-
-    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, float)
-    a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, float)
-    token_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
-
-
-@implements(proc=LagGate, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
-class PyLagGateFixed(Passing):
-    """LagGate of int32 currents."""
-
-    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
-    a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
-    token_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
+PyLagGateFloat, PyLagGateFixed = models(LagGate, Passing, "a_in", "a_out", "token_in")

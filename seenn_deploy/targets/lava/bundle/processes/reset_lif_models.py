@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from lava.magma.core.decorator import implements, requires, tag
-from lava.magma.core.model.py.ports import PyInPort, PyOutPort
 from lava.magma.core.model.py.type import LavaPyType
-from lava.magma.core.resources import CPU
-from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 from lava.proc.lif.models import AbstractPyLifModelFixed, AbstractPyLifModelFloat
 
 from processes.leak import kept
+from processes.models import FIXED, FLOAT, model
 from processes.reset_lif import ResetLIF
 from processes.waves import Recorder, T
 
@@ -23,8 +20,10 @@ class Waves:
     Without `tau_syn` Lava's own equations run, its current emptied before each step.
     """
 
-    def set_up(self, proc_params: Any) -> None:
-        """Take the parameters that are no Vars."""
+    token: np.ndarray = LavaPyType(np.ndarray, np.int32)
+
+    def __init__(self, proc_params: Any) -> None:
+        super().__init__(proc_params)
         self.soft, self.reset_by = proc_params["reset"] == "soft", proc_params["reset_by"]
         self.tau_syn = proc_params["tau_syn"]
         self.inclusive = proc_params["comparison"] == ">="
@@ -80,21 +79,14 @@ class Waves:
             self.v[spike_vector] = 0
 
 
-@implements(proc=ResetLIF, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("floating_pt")
+PORTS = "a_in", "s_out", "token_in", "token_out"
+
+
+@model(ResetLIF, FLOAT, *PORTS)
 class PyResetLIFFloat(Waves, AbstractPyLifModelFloat):
     """ResetLIF in float64."""
 
-    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, float)
     vth: float = LavaPyType(float, float)
-    token_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
-    token_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
-    token: np.ndarray = LavaPyType(np.ndarray, np.int32)
-
-    def __init__(self, proc_params: Any) -> None:
-        super().__init__(proc_params)
-        self.set_up(proc_params)
 
     def scaled(self, value: Any) -> Any:
         return value
@@ -104,22 +96,11 @@ class PyResetLIFFloat(Waves, AbstractPyLifModelFloat):
         self.v[:] = self.v * (1 - self.dv) + self.u
 
 
-@implements(proc=ResetLIF, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
+@model(ResetLIF, FIXED, *PORTS)
 class PyResetLIFFixed(Waves, AbstractPyLifModelFixed):
     """ResetLIF in Loihi's integers: u and v in 24 bits saturate, currents wrap once."""
 
-    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
-    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=24)
     vth: int = LavaPyType(int, np.int32, precision=17)
-    token_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
-    token_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
-    token: np.ndarray = LavaPyType(np.ndarray, np.int32)
-
-    def __init__(self, proc_params: Any) -> None:
-        super().__init__(proc_params)
-        self.set_up(proc_params)
 
     def scale_threshold(self) -> None:
         """Nothing: `scaled` does."""
