@@ -47,3 +47,10 @@ def test_pages_name_no_machine() -> None:
     for page in PAGES:
         found = re.search(r"\.\./shared|/work/|/home/|/root/", page.read_text(encoding="utf-8"))
         assert not found, f"{page.name}: {found and found.group()}"
+
+
+def test_sections_that_the_code_cites_are_there() -> None:
+    sections = re.findall(r"^## (\d+)\.", (DOCS / "design.md").read_text(), re.M)
+    code = [path.read_text() for path in ROOT.glob("seenn_deploy/**/*.py")]
+    cited = {n for text in code for n in re.findall(r"design(?:\.md)?,? section (\d+)", text)}
+    assert cited and cited <= set(sections)
