@@ -21,40 +21,45 @@ Stopping: TypeAlias = Callable[[Array, Array], Array]
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """What the neurons of a population remember, (slots, P, C_pad).
+    """What the neurons of a population remember from one timestep to the next.
 
     Parameters
     ----------
-    v : array
+    v : array (slots, P, C_pad)
         Membrane potentials.
-    u : array, optional
-        Synaptic currents, of populations that have any.
+    u : array (slots, P, C_pad), optional
+        Synaptic currents, where the population has a synaptic time constant.
     """
 
     v: Array
     u: Array | None = None
 
+    @classmethod
+    def zeros(cls, node: Population, shape: tuple[int, ...], kind: Any) -> State:
+        """Allocate the state of a population; only a synaptic time constant needs currents."""
+        return cls(np.zeros(shape, kind), np.zeros(shape, kind) if node.tau_syn else None)
+
     def begin(self, slots: Array, v_init: float) -> None:
-        """A sample begins in each of `slots`."""
+        """Set the initial state for a sample that begins in each of `slots`."""
         self.v[slots] = v_init
         if self.u is not None:
             self.u[slots] = 0
 
 
 class Arithmetic(ABC):
-    """Types of a program's values, and what they need a kernel of their own for."""
+    """The number types of a program, and the steps that need another kernel for each of them."""
 
-    value: Any  # of an event
+    value: Any  # what an event carries
     potential: Any
     logits: Any
 
     @abstractmethod
     def frames(self, source: Source, images: list[Array]) -> Array:
-        """Input values (n, C, P) as the source sends them."""
+        """Return the input values (n, C, P) that the source sends for n images."""
 
     @abstractmethod
     def stopping(self, program: Program) -> Stopping:
-        """Where the program's exit rule says stop, of logits z (n, M) and timesteps t (n,)."""
+        """Return the exit rule as a function of logits (n, M) and timesteps (n,) to bool (n,)."""
 
     @abstractmethod
     def fire(
@@ -67,25 +72,25 @@ class Arithmetic(ABC):
         active: Array,
         saturated: Array,
     ) -> None:
-        """One timestep of a population; arguments as of ``kernels.integrate_and_fire``."""
+        """Run one timestep of a population; see ``kernels.integrate_and_fire``."""
 
     @abstractmethod
     def add_logits(self, slots: Array, layer: Layer, current: Array, u: Array, z: Array) -> None:
-        """One timestep of the readout; arguments as of ``kernels.integrate_logits``."""
+        """Run one timestep of the readout; see ``kernels.integrate_logits``."""
 
 
 class Float32(Arithmetic):
-    """Design, section 2, in single precision; logits are summed in double."""
+    """The equations of the design, section 2, in single precision; logits are summed in double."""
 
     value, potential, logits = np.float32, np.float32, np.float64
 
     def frames(self, source: Source, images: list[Array]) -> Array:
-        """The images as they are."""
+        """Send the images as they are."""
         pixels, channels = pixels_and_channels(source.shape)
         return np.stack(images).astype(np.float32, copy=False).reshape(-1, channels, pixels)
 
     def stopping(self, program: Program) -> Stopping:
-        """The rule itself."""
+        """Apply the rule itself."""
         return program.exit_rule.stops
 
     def fire(
@@ -98,12 +103,12 @@ class Float32(Arithmetic):
         active: Array,
         saturated: Array,
     ) -> None:
-        """Nothing saturates."""
+        """Run one timestep; floating point never saturates."""
         node, bias = layer.node, layer.bias
         assert isinstance(node, Population)
         if state.u is not None:
             kernels.filter_current(slots, current, bias, state.u, np.float32(node.tau_syn))
-            bias = np.zeros_like(bias)
+            bias = np.zeros_like(bias)  # the synaptic current has it already
         kernels.integrate_and_fire(
             slots, current, bias, state.v, pixels_and_channels(node.shape)[1],
             np.float32(node.tau), np.float32(node.v_threshold), np.float32(node.subtracted),
@@ -111,7 +116,7 @@ class Float32(Arithmetic):
         )  # fmt: skip
 
     def add_logits(self, slots: Array, layer: Layer, current: Array, u: Array, z: Array) -> None:
-        """In double precision."""
+        """Add to the logits in double precision."""
         node = layer.node
         assert isinstance(node, Readout)
         decays = float(node.tau_syn), float(node.tau)
@@ -119,18 +124,18 @@ class Float32(Arithmetic):
 
 
 class Integer(Arithmetic):
-    """Design, section 6: potentials and biases at 64 times the scale of currents."""
+    """The design, section 6: potentials and biases have 64 times the scale of currents."""
 
     value, potential, logits = np.int32, np.int32, np.int64
 
     def frames(self, source: Source, images: list[Array]) -> Array:
-        """The images centred, scaled and rounded."""
+        """Centre, scale and round the images."""
         pixels, channels = pixels_and_channels(source.shape)
         scaled = np.rint((np.stack(images).astype(np.float64) - source.offset) * source.scale)
         return scaled.astype(np.int32).reshape(-1, channels, pixels)
 
     def stopping(self, program: Program) -> Stopping:
-        """The rule on integer logits, as an exit controller decides it."""
+        """Apply the rule to integer logits, exactly as an exit controller on the chip decides."""
         return program.integer_rule().stops
 
     def fire(
@@ -143,11 +148,12 @@ class Integer(Arithmetic):
         active: Array,
         saturated: Array,
     ) -> None:
-        """Wrapped currents and saturated potentials are counted."""
+        """Run one timestep, and count wrapped currents and saturated potentials."""
         node = layer.node
         assert isinstance(node, Population)
         channels = pixels_and_channels(node.shape)[1]
         keep = round(UNITY * node.tau)
+        # Lava shifts the current by 6 bits before it meets the potential, so the threshold is too.
         threshold, subtracted = int(node.v_threshold) << 6, int(node.subtracted) << 6
         at_threshold, soft = node.comparison == ">=", node.reset == "soft"
         if state.u is None:
@@ -164,7 +170,7 @@ class Integer(Arithmetic):
             )  # fmt: skip
 
     def add_logits(self, slots: Array, layer: Layer, current: Array, u: Array, z: Array) -> None:
-        """A decay is rounded toward zero."""
+        """Add to the logits; their decay is rounded toward zero."""
         node = layer.node
         assert isinstance(node, Readout)
         decays = round(UNITY * node.tau_syn), round(UNITY * node.tau)
@@ -172,5 +178,5 @@ class Integer(Arithmetic):
 
 
 def of(program: Program) -> Arithmetic:
-    """The arithmetic that a program runs in."""
+    """Return the arithmetic that a program runs in."""
     return Float32() if program.precision == "float32" else Integer()

@@ -1,4 +1,8 @@
-"""The time loop: samples enter slots, every timestep runs layer by layer, exits free their slot."""
+"""The time loop: samples enter slots, every timestep runs layer by layer, exits free their slot.
+
+A slot is a place in a worker's arrays that one sample occupies from its first timestep to its exit.
+Then the next sample takes the slot, so that a worker always has a full set of samples under way.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +37,8 @@ from seenn_deploy.simulator.layout import (
 )
 from seenn_deploy.simulator.result import Counts, RunResult
 
-MAX_SLOTS = 16
-STATE_BYTES = 96 << 20  # of one worker; fewer slots where a sample's neurons need more
+MAX_SLOTS = 16  # samples that one worker holds at a time, at most
+STATE_BYTES = 96 << 20  # memory of one worker; large networks get fewer slots
 
 
 def simulate(
@@ -51,30 +55,30 @@ def simulate(
     out: str | Path | None = None,
     resume: bool = False,
 ) -> RunResult:
-    """Run a program on images, event by event, and count what it does.
+    """Run a program on images, event by event, and count its operations.
 
     Parameters
     ----------
     program : Program
     images : array (N, C, H, W), for event coding (N, T, C, H, W), or ImageSet
-        As the program sees them.
+        The images, as the program takes them.
     labels : int array (N,), optional
     record : bool
-        Keep every population's spikes and, of integer programs, potentials and integer logits;
-        memory grows with N T neurons.
+        Whether to keep every population's spikes and, of integer programs, the potentials and
+        integer logits. Memory grows with N times T times the number of neurons.
     full_trace : bool
-        Run every sample to T; `exit_step` still says where the rule would have stopped.
+        Whether to run every sample to T; `exit_step` still says where the rule would have stopped.
     first_layer : 'once' or 'every_step'
-        How often the multiply-accumulates of a direct-coded image count: the first layer sees the
-        same image at every step, so its result is computed once and replayed.
+        How often the multiply-accumulates of a direct-coded image count. The first layer sees the
+        same image at every timestep, so its result is computed once and replayed.
     threads, slots : int, optional
-        Workers, and samples that each works on at a time. Results do not depend on either.
+        Number of workers, and of samples that each works on at a time. Results depend on neither.
     progress : callable, optional
-        Called with the number of samples that just finished.
+        Function that is called with the number of samples that just finished.
     out : str or Path, optional
-        Run folder: results are written there as samples finish.
+        Run folder, into which results are written as samples finish.
     resume : bool
-        Go on with a run folder that was cut off.
+        Whether to go on with a run folder that was cut off.
 
     Raises
     ------
@@ -101,9 +105,12 @@ def simulate(
 def _work(
     program: Program, result: RunResult, feed: _Feed, threads: int, slots: int | None
 ) -> None:
-    """Run all workers until the feed is empty; one that fails stops the others."""
+    """Run all workers until the feed is empty; a worker that fails stops the others."""
     layers = lay_out(program)
-    slots = slots or _fitting_slots(program, -(-len(result.exit_step) // threads))
+    neurons = sum(prod(node.shape) for node in program.graph.order)
+    share = -(-len(result.exit_step) // threads)  # samples per worker, rounded up
+    # A neuron takes about 8 bytes: its potential, and its place among the events.
+    slots = slots or max(1, min(MAX_SLOTS, share, STATE_BYTES // (8 * neurons)))
     with ThreadPoolExecutor(threads) as pool:
         jobs = [
             pool.submit(_Worker(program, layers, slots, result, feed).run) for _ in range(threads)
@@ -133,13 +140,8 @@ def _empty_result(program: Program, data: ImageSet, record: bool) -> RunResult:
     )
 
 
-def _fitting_slots(program: Program, most: int) -> int:
-    neurons = sum(prod(node.shape) for node in program.graph.order)
-    return max(1, min(MAX_SLOTS, most, STATE_BYTES // (8 * neurons)))
-
-
 class _Feed:
-    """Hands out images to workers, in order, one batch read at a time."""
+    """The queue that hands out images to workers in order; it reads one batch at a time."""
 
     def __init__(
         self,
@@ -158,7 +160,7 @@ class _Feed:
     def _unfinished(self, data: ImageSet) -> Iterator[tuple[int, Array]]:
         waiting = np.flatnonzero(~self.finished)
         number = int(waiting[0]) if len(waiting) else len(data)
-        done = self.finished.copy()  # samples finish while others are read
+        done = self.finished.copy()  # the original changes while samples are being read
         for batch in data.batches(64, start=number) if len(waiting) else ():
             for image in batch:
                 if not done[number]:
@@ -166,12 +168,13 @@ class _Feed:
                 number += 1
 
     def take(self, most: int) -> list[tuple[int, Array]]:
-        """The next images with their numbers; fewer than `most` at the end."""
+        """Return the next images with their numbers; fewer than `most` at the end."""
         with self._lock:
+            # The range comes first: zip must not draw an image that it then drops.
             return [pair for _, pair in zip(range(most), self._images, strict=False)]
 
     def report(self, samples: int) -> None:
-        """Say that some samples are done."""
+        """Tell the caller's progress function that some samples are done."""
         if self._progress and samples:
             with self._lock:
                 self._progress(samples)
@@ -179,7 +182,7 @@ class _Feed:
 
 @dataclass(frozen=True, eq=False)
 class _Events:
-    """What a node sent in this timestep, a row a slot; layout as in ``kernels``."""
+    """What a node sent in one timestep, one row per slot, in the layout of ``kernels``."""
 
     ptr: Array
     idx: Array
@@ -196,7 +199,7 @@ class _Events:
 
 
 class _Worker:
-    """State of some slots, and the time loop over them."""
+    """One thread's slots with their state, and the time loop over them."""
 
     def __init__(
         self,
@@ -211,6 +214,7 @@ class _Worker:
         self.source = graph.source
         self.arithmetic = kind = arithmetic.of(program)
         self.stops = kind.stopping(program)
+        # By node, the events of this timestep and of as many earlier ones as its longest lag needs.
         self.sent = [
             [
                 _Events.empty(slots, n.shape, isinstance(n, Source | Sum), kind.value)
@@ -220,12 +224,13 @@ class _Worker:
         ]
         self.current = self._scratch(slots)
         self.state = {
-            layer.index: self._state(layer.node, self.current[layer.index].shape)
+            layer.index: State.zeros(layer.node, self.current[layer.index].shape, kind.potential)
             for layer in layers
             if isinstance(layer.node, Population)
         }
         self.z = np.zeros((slots, graph.readout.shape[0]), kind.logits)
         self.flowing = np.zeros_like(self.z)  # the readout's synaptic current
+        # What the image adds to a layer's currents at every timestep, and its operations.
         self.replay = {
             layer.index: np.zeros_like(self.current[layer.index])
             for layer in layers
@@ -233,21 +238,18 @@ class _Worker:
         }
         self.counts = Counts.zeros(len(layers), slots)
         self.image_counts = Counts.zeros(len(layers), slots)
-        self.sample = np.full(slots, -1)
+        self.sample = np.full(slots, -1)  # -1 marks a free slot
         self.t, self.until = np.zeros(slots, np.int64), np.full(slots, program.T)
         self.frames: list[Array] = [np.empty(0)] * slots
 
-    def _state(self, node: Population, shape: tuple[int, ...]) -> State:
-        kind = self.arithmetic.potential
-        return State(np.zeros(shape, kind), np.zeros(shape, kind) if node.tau_syn else None)
-
     def _scratch(self, slots: int) -> dict[int, Array]:
-        """Currents live within one layer's turn, so all layers share one stretch of memory."""
+        """Allocate the currents; they live for one layer's turn, so all layers share memory."""
         shapes = {
             layer.index: (slots, p, padded(c))
             for layer in self.layers
             for p, c in [pixels_and_channels(layer.node.shape)]
         }
+        # float32 and every integer current fit into 4 bytes, so int32 is long enough for each.
         shared = np.zeros(max(prod(shape) for shape in shapes.values()), np.int32)
         return {
             layer.index: shared.view(layer.current)[: prod(shapes[layer.index])].reshape(
@@ -257,7 +259,7 @@ class _Worker:
         }
 
     def run(self) -> None:
-        """Work until the feed is empty."""
+        """Run timesteps until the feed is empty."""
         while not self.feed.stop.is_set():
             self._admit()
             active = np.flatnonzero(self.sample >= 0)
@@ -267,7 +269,7 @@ class _Worker:
             self._leave(active)
 
     def _admit(self) -> None:
-        """Give every free slot the next image and the state of a sample that begins."""
+        """Give every free slot the next image and the initial state of a sample."""
         free = np.flatnonzero(self.sample < 0)
         taken = self.feed.take(len(free))
         slots = free[: len(taken)]
@@ -289,13 +291,13 @@ class _Worker:
             self._compute_replay(slots)
 
     def _load(self, slots: Array, frames: list[Array]) -> None:
-        """Turn one frame a slot into the source's events."""
+        """Turn one frame per slot into the source's events."""
         values = self.arithmetic.frames(self.source, frames)
         events = self.sent[0][0]
         kernels.load_frame(slots, values, values.shape[1], events.ptr, events.idx, events.val)
 
     def _compute_replay(self, slots: Array) -> None:
-        """Currents that the image causes, the same at every timestep, and what they cost."""
+        """Compute the currents that an image causes at every timestep, and their operations."""
         for _, array in self.image_counts.items():
             array[:, slots] = 0
         for replay in self.replay.values():
@@ -307,12 +309,12 @@ class _Worker:
                     self._count(slots, number, edge, self.image_counts)
 
     def _step(self, slots: Array) -> None:
-        """One timestep of every active slot, layer by layer."""
+        """Run one timestep of every active slot, layer by layer."""
         self.t[slots] += 1
         for _, array in self.counts.items():
             array[:, slots] = 0
         for history in self.sent:
-            history.insert(0, history.pop())  # the oldest is written anew
+            history.insert(0, history.pop())  # the oldest events are overwritten
         if self.source.coding == "events":
             frames = [self.frames[b][self.t[b] - 1] for b in slots]
             self._load(slots, frames)
@@ -333,7 +335,7 @@ class _Worker:
 
     def _count(self, slots: Array, number: int, edge: Edge, counts: Counts) -> None:
         events = self.sent[edge.pre][edge.lag]
-        if edge.added:
+        if edge.added:  # into a sum: one addition per event, whatever its value
             counts.ac[number, slots] += events.ptr[slots, -1]
             counts.ac_effective[number, slots] += events.ptr[slots, -1]
             return
@@ -343,7 +345,7 @@ class _Worker:
         kernels.count_synapses(*seen, edge.effective, *effective)
 
     def _update(self, slots: Array, number: int, layer: Layer, current: Array) -> None:
-        """Neurons (or logits) take up their current; what they did is counted."""
+        """Let neurons or logits take up their current, and count what they did."""
         self.counts.bias_adds[number, slots] = layer.bias_adds
         node, events = layer.node, self.sent[layer.index][0]
         if isinstance(node, Readout):
@@ -356,7 +358,7 @@ class _Worker:
             self._fire(slots, number, layer, current)
 
     def _fire(self, slots: Array, number: int, layer: Layer, current: Array) -> None:
-        """One timestep of a population."""
+        """Run one timestep of a population."""
         events, state = self.sent[layer.index][0], self.state[layer.index]
         active, cut = self.counts.updates_active[number], self.counts.saturated[number]
         sent = events.ptr, events.idx
@@ -364,10 +366,10 @@ class _Worker:
         fired = events.ptr[slots, -1]
         self.counts.updates_inactive[number, slots] = prod(layer.node.shape) - active[slots]
         self.counts.spikes[number, slots] = fired
-        self.counts.resets[number, slots] = fired
+        self.counts.resets[number, slots] = fired  # every spike resets its neuron, softly or not
 
     def _add_image_counts(self, slots: Array) -> None:
-        """The image costs at a sample's first timestep, or at every one."""
+        """Add the operations on the image to a sample's first timestep, or to every one."""
         paying = slots if self.feed.every_step else slots[self.t[slots] == 1]
         for (_, step), (_, image) in zip(
             self.counts.items(), self.image_counts.items(), strict=True
@@ -375,7 +377,7 @@ class _Worker:
             step[:, paying] += image[:, paying]
 
     def _leave(self, slots: Array) -> None:
-        """Store what this timestep gave; samples whose exit has come leave their slot."""
+        """Store the results of this timestep, and free the slots of samples that exit."""
         result, t, samples = self.result, self.t[slots], self.sample[slots]
         logits = self.z[slots] * self.program.logit_scale
         result.logits[samples, t - 1] = logits
@@ -387,6 +389,7 @@ class _Worker:
             self._record(slots)
         last = t == self.program.T
         due = self.stops(self.z[slots], t) | (t >= self.until[slots])
+        # In a full trace a rule may say stop again; only its first word is the exit.
         stops = due & (result.exit_step[samples] == 0)
         result.exit_step[samples[stops]] = t[stops]
         gone = last if self.feed.full_trace else stops
@@ -395,7 +398,7 @@ class _Worker:
         self.feed.report(int(gone.sum()))
 
     def _record(self, slots: Array) -> None:
-        """Keep spikes and, of integer programs, potentials."""
+        """Keep the spikes and, of integer programs, the potentials of this timestep."""
         for layer in self.layers:
             if isinstance(layer.node, Population):
                 for b in slots:

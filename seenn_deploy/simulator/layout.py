@@ -1,4 +1,4 @@
-"""Arrays of the graph in the kernels' layout: grids of pixels, channels last, currents padded."""
+"""The graph's arrays in the kernels' layout: grids of pixels, channels last, currents padded."""
 
 from __future__ import annotations
 
@@ -17,43 +17,43 @@ from seenn_deploy.ir import bounds
 from seenn_deploy.simulator.kernels import kernels
 from seenn_deploy.simulator.kernels.vector_add import WIDTHS
 
-# Share of spiking neurons above which adding row by row is slower. Rows of 8-bit weights are so
-# short that it pays nearly to the end.
+# Share of spiking neurons above which the dense kernel is faster than adding row by row (measured).
+# Rows of 8-bit weights are so short that adding them pays nearly to the end.
 DENSE_FROM = {"f": 0.4, "i": 0.9}
-DENSE_FROM_LARGE = 0.28  # where one block of rows leaves the second-level cache
+DENSE_FROM_LARGE = 0.28  # the same, where one block of rows exceeds the second-level cache
 CACHE_BYTES = 1 << 20
-WRAP = 1 << 23  # of a convolution's 24-bit result, design section 6
+WRAP = 1 << 23  # a convolution's result is a signed 24-bit integer, design section 6
 
 Accumulate: TypeAlias = Callable[[Array, Array, Array, Array, Array], None]
-Runs: TypeAlias = tuple[Array, Array, Array, Array]  # of pixels, see vector_add
+Runs: TypeAlias = tuple[Array, Array, Array, Array]  # run_ptr, first, last, base of vector_add
 
 
 def pixels_and_channels(shape: Shape) -> tuple[int, int]:
-    """(P, C) of a node; a vector of N neurons is one pixel of N channels."""
+    """Return a node's pixels and channels (P, C); a vector of N is one pixel of N channels."""
     return (prod(shape[1:]), shape[0]) if len(shape) > 1 else (1, shape[0])
 
 
 def to_grid(values: Array, shape: Shape) -> Array:
-    """(..., *shape) channels first to (..., P, C) channels last, contiguous."""
+    """Turn (..., *shape), channels first, into a contiguous (..., P, C), channels last."""
     pixels, channels = pixels_and_channels(shape)
     lead = values.shape[: values.ndim - len(shape)]
     return np.ascontiguousarray(np.swapaxes(values.reshape(*lead, channels, pixels), -1, -2))
 
 
 def from_grid(values: Array, shape: Shape) -> Array:
-    """The inverse of `to_grid`."""
+    """Undo `to_grid`."""
     pixels, channels = pixels_and_channels(shape)
     lead = values.shape[: values.ndim - 2]
     return np.swapaxes(values.reshape(*lead, pixels, channels), -1, -2).reshape(*lead, *shape)
 
 
 def padded(channels: int) -> int:
-    """Channels of a current, filled up to whole vectors."""
+    """Round a current's channels up to whole vectors."""
     return -(-channels // lanes(channels)) * lanes(channels)
 
 
 def lanes(channels: int) -> int:
-    """The widest vector that divides the channels; the narrowest where none does."""
+    """Return the widest vector that divides the channels, or the narrowest where none does."""
     return next((w for w in WIDTHS if channels % w == 0), WIDTHS[-1])
 
 
@@ -66,13 +66,13 @@ class Edge:
     pre : int
         Index of the source node in the graph's order.
     accumulate : callable
-        ``(slots, ptr, idx, val, current) -> None``.
-    fan_out, effective : int64 arrays (P C,), or (P,) where a pixel's channels have the same
-        Existing and nonzero synapses of each source neuron.
+        ``(slots, ptr, idx, val, current) -> None``; it adds what the events cause to `current`.
+    fan_out, effective : int64 arrays (P C,), or (P,) where all channels of a pixel have the same
+        Number of synapses of each source neuron: all that exist, and those of nonzero weight.
     analog : bool
-        Its source is an image: every element costs multiply-accumulates.
+        Whether the source is an image, so that every element costs multiply-accumulates.
     added : bool
-        It ends in a sum: every event costs one accumulate, whatever its value.
+        Whether the target is a sum, so that every event costs one accumulate whatever its value.
     lag : int
         Timesteps between sending and arriving.
     """
@@ -92,13 +92,16 @@ class Layer:
 
     Parameters
     ----------
+    node : Population, Sum or Readout
     index : int
-        In the graph's order.
+        Index of the node in the graph's order.
+    edges : tuple of Edge
+        The projections that end here.
     bias : array (P, C_pad) or (1, C_pad)
     bias_adds : int
-        Neurons with a bias other than 0.
+        Number of neurons with a bias other than 0.
     current : numpy type
-        Of its currents: float32, or the narrowest integer that holds all it can receive.
+        Type of the currents: float32, or the narrowest integer that holds all they can receive.
     """
 
     node: ir.Target
@@ -113,21 +116,17 @@ _READY: WeakKeyDictionary[ir.SpikingGraph, dict[Any, tuple[Layer, ...]]] = WeakK
 
 
 def lay_out(program: ir.Program) -> tuple[Layer, ...]:
-    """Every population, sum and the readout in topological order, ready to run.
+    """Make every population, sum and the readout ready to run, in topological order.
 
     Programs that differ in their exit rule alone share one layout, for as long as they live.
     """
-    ready = _READY.setdefault(program.graph, {})
+    graph = program.graph
+    ready = _READY.setdefault(graph, {})
     key = program.precision, program.input_range
     if key not in ready:
-        ready[key] = _lay_out(program)
+        index = {node.name: i for i, node in enumerate(graph.order)}
+        ready[key] = tuple(_layer(program, node, index) for node in graph.layers)
     return ready[key]
-
-
-def _lay_out(program: ir.Program) -> tuple[Layer, ...]:
-    graph = program.graph
-    index = {node.name: i for i, node in enumerate(graph.order)}
-    return tuple(_layer(program, node, index) for node in graph.layers)
 
 
 def _layer(program: ir.Program, node: ir.Target, index: dict[str, int]) -> Layer:
@@ -148,11 +147,12 @@ def _current_type(program: ir.Program, name: str) -> Any:
         return np.float32
     values = bounds.source_values(program.graph.source, program.input_range)
     found = bounds.layer_current(program.graph, program.graph.into(name), values)
+    # 16-bit currents take half the registers, where the bound proves that none overflows.
     return np.int16 if found and found.size < 1 << 15 else np.int32
 
 
 def _bias(bias: Array, shape: Shape) -> Array:
-    """(P, C_pad), or (1, C_pad) where all pixels have the same."""
+    """Lay a bias out as (P, C_pad), or as (1, C_pad) where all pixels have the same."""
     channels = shape[0]
     if bias.size == 1 or (len(shape) == 3 and bias.shape[-2:] == (1, 1)):
         grid = np.broadcast_to(bias.reshape(-1), (channels,))[None]
@@ -169,6 +169,7 @@ def _edge(program: ir.Program, edge: ir.Projection, pre: int, current: Any) -> E
     build = next(make for kind, make in _BUILDERS.items() if isinstance(synapses, kind))
     weight = _narrow(synapses.weight, current)
     accumulate = build(replace(synapses, weight=weight), source.shape, post.shape)
+    # Only where the sum can leave 24 bits does the chip's wrapping have to be imitated.
     if isinstance(synapses, ir.Conv2d) and program.precision != "float32":
         inputs = bounds.source_values(graph.source, program.input_range)
         values = bounds.sent(graph, source.name, inputs)
@@ -176,12 +177,12 @@ def _edge(program: ir.Program, edge: ir.Projection, pre: int, current: Any) -> E
             accumulate = _wrapping(accumulate)
     analog = isinstance(source, ir.Source) and source.coding == "direct"
     added = isinstance(post, ir.Sum)
-    lag = min(edge.lag, graph.T)  # of what is later nothing arrives
+    lag = min(edge.lag, graph.T)  # what is sent later than that never arrives
     return Edge(pre, accumulate, fan_out, effective, analog, added, lag)
 
 
 def _narrow(weight: Array, current: Any) -> Array:
-    """Integer weights in as few bytes as hold them: reading weights is what takes the time."""
+    """Store integer weights in as few bytes as hold them; reading weights is what takes time."""
     if weight.dtype.kind == "f":
         return weight
     fits = (k for k in (np.int8, np.int16) if np.array_equal(weight.astype(k), weight))
@@ -189,7 +190,7 @@ def _narrow(weight: Array, current: Any) -> Array:
 
 
 def _wrapping(accumulate: Accumulate) -> Accumulate:
-    """Lava's Conv sends its sum modulo 2^24; only where the sum can get that large."""
+    """Take the sum modulo 2^24 before it is added, as Lava's Conv process does."""
 
     def accumulate_wrapped(
         slots: Array, ptr: Array, idx: Array, val: Array, current: Array
@@ -202,7 +203,7 @@ def _wrapping(accumulate: Accumulate) -> Accumulate:
 
 
 def _by_pixel(fan_out: Array, shape: Shape) -> Array:
-    """Flat in grid order, one number a pixel where that says it all."""
+    """Flatten fan-outs in grid order; one number per pixel where all its channels have the same."""
     grid = to_grid(fan_out, shape)
     alike = np.all(grid == grid[:, :1])
     return np.ascontiguousarray(grid[:, 0]) if alike else grid.ravel()
@@ -228,7 +229,7 @@ def _conv(conv: ir.Conv2d, shape_in: Shape, shape_out: Shape) -> Accumulate:
 
 
 def _dense_from(weight: Array) -> float:
-    """Share of spiking neurons from which the dense kernel is the faster one."""
+    """Return the share of spiking neurons from which the dense kernel is the faster one."""
     kind = weight.dtype.kind
     return DENSE_FROM_LARGE if kind == "f" and weight[0].nbytes > CACHE_BYTES else DENSE_FROM[kind]
 
@@ -258,7 +259,7 @@ def _dense(dense: ir.Dense, shape_in: Shape, shape_out: Shape) -> Accumulate:
 
 
 def _blocks(rows: Array) -> Array:
-    """Weight rows (R, C_out) cut into blocks of one vector's width, (blocks, R, width)."""
+    """Cut weight rows (R, C_out) into blocks of one vector's width, (blocks, R, width)."""
     width, c_pad = lanes(rows.shape[1]), padded(rows.shape[1])
     filled = np.pad(rows, ((0, 0), (0, c_pad - rows.shape[1])))
     return np.ascontiguousarray(filled.reshape(len(rows), -1, width).swapaxes(0, 1))
@@ -267,6 +268,7 @@ def _blocks(rows: Array) -> Array:
 def _sparse(sparse: ir.Sparse, shape_in: Shape, shape_out: Shape) -> Accumulate:
     pixels, channels = pixels_and_channels(shape_out)
     numbers = np.arange(len(sparse.indptr) - 1)
+    # The lists of synapses are reordered from channels-first neurons to the kernels' grid order.
     order = to_grid(numbers.reshape(shape_in), shape_in).ravel()
     length = np.diff(sparse.indptr)[order]
     indptr = np.concatenate(([0], np.cumsum(length)))
@@ -299,27 +301,30 @@ _BUILDERS: dict[type, Any] = {
 
 
 def _conv_runs(conv: ir.Conv2d, shape_in: Shape, shape_out: Shape) -> Runs:
-    """For every output pixel, the stretches of input pixels it sees and their weight rows.
-
-    Neighbouring columns of the input meet neighbouring taps of the kernel, so without horizontal
-    dilation a kernel row is one run; with it every tap is a run of its own.
-    """
-    return _runs(shape_in, shape_out[1:], conv.weight.shape[2:], conv.stride, conv.padding,
-                 conv.dilation)  # fmt: skip
+    """Find, for every output pixel, the runs of input pixels that it sees and their weight rows."""
+    kernel = conv.weight.shape[2:]
+    return _runs(shape_in, shape_out[1:], kernel, conv.stride, conv.padding, conv.dilation)
 
 
 @lru_cache(maxsize=64)  # layers of one network share few geometries
 def _runs(
     shape_in: Shape, size_out: Shape, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape
 ) -> Runs:
+    """Compute `_conv_runs` for a geometry.
+
+    Neighbouring columns of the input meet neighbouring taps of the kernel, so without horizontal
+    dilation a kernel row is one run; with it every tap is a run of its own.
+    """
     channels, height, width = shape_in
     per_run = kernel[1] if dilation[1] == 1 else 1
     y, x, ky, kx = np.ogrid[: size_out[0], : size_out[1], : kernel[0], : kernel[1] : per_run]
     row = y * stride[0] - padding[0] + ky * dilation[0]
     left = x * stride[1] - padding[1] + kx * dilation[1]
+    # Pixels in the padding do not exist: a run is cut where it leaves the image.
     start, stop = np.maximum(left, 0), np.minimum(left + per_run, width)
     exists = (row >= 0) & (row < height) & (start < stop)
     first = row * width + start
+    # Event index (pixel, channel) plus `base` is the weight row of (ky, kx, channel).
     base = (ky * kernel[1] + kx + start - left - first) * channels
     run_ptr = np.concatenate(([0], np.cumsum(exists.sum(axis=(2, 3)))))
     parts = (np.broadcast_to(a, exists.shape)[exists] for a in (first, first + stop - start, base))

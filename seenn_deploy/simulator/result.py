@@ -1,4 +1,4 @@
-"""What a run measured: logits, exits and counts a sample, layer and timestep."""
+"""What a run measured: logits and exits per sample, counts per sample, layer and timestep."""
 
 from __future__ import annotations
 
@@ -23,14 +23,20 @@ class Counts:
 
     Parameters
     ----------
-    ac, mac : accumulates and multiply-accumulates, at every existing synapse
-    ac_effective, mac_effective : the same, without synapses of weight 0
-    bias_adds : neurons with a bias other than 0
-    updates_active, updates_inactive : neuron updates with and without a potential or current
-    resets : neurons that were reset
-    spikes : nonzero outputs
-    graded : nonzero outputs other than 1 and -1
-    saturated : neurons of an integer program whose current wrapped or potential was clipped
+    ac, mac : int64 array (N, L, T)
+        Accumulates and multiply-accumulates, at every existing synapse.
+    ac_effective, mac_effective : int64 array (N, L, T)
+        The same, without synapses of weight 0.
+    bias_adds : int64 array (N, L, T)
+        Neurons with a bias other than 0.
+    updates_active, updates_inactive : int64 array (N, L, T)
+        Updates of neurons with a potential or current other than 0, and of all others.
+    resets : int64 array (N, L, T)
+        Neurons that were reset.
+    spikes, graded : int64 array (N, L, T)
+        Nonzero outputs, and among them those other than 1 and -1.
+    saturated : int64 array (N, L, T)
+        Neurons of an integer program whose current wrapped or potential was clipped.
     """
 
     ac: Array
@@ -47,7 +53,7 @@ class Counts:
 
     @classmethod
     def zeros(cls, *shape: int) -> Counts:
-        """All counts zero."""
+        """Make counts of the given shape that are all zero."""
         return cls(*(np.zeros(shape, np.int64) for _ in fields(cls)))
 
     def __repr__(self) -> str:
@@ -55,19 +61,19 @@ class Counts:
         return f"Counts({n} samples, {layers} layers, T={T})"
 
     def items(self) -> list[tuple[str, Array]]:
-        """(name, array) of every count."""
+        """List every count as (name, array)."""
         return [(f.name, getattr(self, f.name)) for f in fields(self)]
 
     def per_sample(self) -> dict[str, Array]:
-        """Every count summed over layers and steps, int64 (N,)."""
+        """Sum every count over layers and timesteps, int64 (N,)."""
         return {name: values.sum(axis=(1, 2)) for name, values in self.items()}
 
     def by_layer(self) -> dict[str, Array]:
-        """Every count summed over steps, int64 (N, L)."""
+        """Sum every count over timesteps, int64 (N, L)."""
         return {name: values.sum(axis=2) for name, values in self.items()}
 
     def between(self, after: Array, until: Array) -> Counts:
-        """The counts of steps after < t <= until, zero elsewhere; both int (N,)."""
+        """Keep the counts of timesteps after < t <= until, both int (N,), with zero elsewhere."""
         t = np.arange(1, self.ac.shape[2] + 1)
         kept = (after[:, None] < t) & (t <= until[:, None])
         return Counts(*(values * kept[:, None] for _, values in self.items()))
@@ -75,30 +81,30 @@ class Counts:
 
 @dataclass(frozen=True, eq=False)
 class RunResult(Exited):
-    """A run over N samples of a program with L layers, T timesteps and M classes.
+    """The results of a run: N samples, L layers, T timesteps and M classes.
 
     Parameters
     ----------
     logits : float64 (N, T, M)
-        Accumulated over steps 1..t, in the precision that exits are decided in; NaN after a
-        sample's exit unless run with ``full_trace``.
+        Logits accumulated over timesteps 1..t, in the precision that exits are decided in; NaN
+        after a sample's exit unless run with ``full_trace``.
     exit_step : int64 (N,)
-        From 1.
+        Timestep of each sample's exit, counted from 1.
     layers : list of L names
-        Populations and the readout, in topological order.
+        Names of the populations and of the readout, in topological order.
     counts : Counts
-        Of all steps that ran; with ``full_trace`` also those after the exit.
+        Operations of all timesteps that ran; with ``full_trace`` also those after the exit.
     sizes : LayerSizes
-        Of the L layers, for cost models that price memory.
+        Sizes of the L layers, for cost models that price memory.
     labels : int64 (N,), optional
     spikes : dict of bool (N, T, *shape), optional
-        By population, with ``record=True``; False after a sample's exit.
+        Spikes by population, with ``record=True``; False after a sample's exit.
     v : dict of int32 (N, T, *shape), optional
         Potentials after the reset, of a recorded integer program; 0 after a sample's exit.
     integer_logits : int64 (N, T, M), optional
-        Of a recorded integer program; 0 after a sample's exit.
+        Integer logits of a recorded integer program; 0 after a sample's exit.
     policy : LayerSizes, optional
-        Of the policy network that chose each sample's exit before it started.
+        Sizes of the policy network that chose each sample's exit before it started.
     """
 
     logits: Array
@@ -129,24 +135,27 @@ class RunResult(Exited):
         return load(folder)
 
     def accuracy_by_step(self) -> Array:
-        """Share of right predictions at t = 1..T, float64 (T,). Needs labels and ``full_trace``."""
+        """Return the share of right predictions at t = 1..T, float64 (T,).
+
+        This needs labels and ``full_trace``.
+        """
         return accuracy_by_step(self.logits, self.needed_labels)
 
     @property
     def full_trace(self) -> bool:
-        """Did every sample run to T, whatever its exit."""
+        """Whether every sample ran to T, whatever its exit."""
         return not bool(np.isnan(self.logits).any())
 
     @property
     def charged(self) -> Counts:
-        """The counts up to each sample's exit: what early exit leaves, also in a full trace."""
+        """The counts up to each sample's exit, also in a full trace: what early exit costs."""
         return self.counts.between(np.zeros_like(self.exit_step), self.exit_step)
 
     def energy(self, cost: str | Path = "paper") -> Array:
-        """Energy of each sample up to its exit in joules, float64 (N,).
+        """Return the energy of each sample up to its exit in joules, float64 (N,).
 
-        Without a policy network's, which is the same for every sample: `compare` has it, `summary`
-        the total.
+        The energy of a policy network is not part of it, because it is the same for every sample:
+        `compare` gives it, and `summary` the total.
 
         Parameters
         ----------
@@ -161,10 +170,10 @@ class RunResult(Exited):
         return costs.load(cost).energy(self.charged.by_layer(), self.sizes)
 
     def energy_by_step(self, cost: str | Path = "paper") -> Array:
-        """Energy of each sample had it stopped at t, in joules, cumulative float64 (N, T).
+        """Return the energy in joules of each sample, had it stopped at t; float64 (N, T).
 
-        After a sample's exit it stays as it is, unless run with ``full_trace``. Parameters and
-        errors as `energy`.
+        The figures are cumulative. After a sample's exit they no longer grow, unless it was run
+        with ``full_trace``. Parameters and errors are those of `energy`.
         """
         by_step = {name: values.swapaxes(1, 2) for name, values in self.counts.items()}
         return np.cumsum(costs.load(cost).energy(by_step, self.sizes), axis=1)
@@ -172,7 +181,7 @@ class RunResult(Exited):
     def compare(
         self, cost: str | Path = "paper", policy: costs.LayerSizes | None = None
     ) -> ann.Comparison:
-        """The mean sample beside the same network as an ANN; see `ann.compare`.
+        """Compare the mean sample with the same network as an ANN; see `ann.compare`.
 
         Without `policy`, the policy network is the one that the run itself had.
         """
@@ -183,14 +192,14 @@ class RunResult(Exited):
     def summary(
         self, cost: str | Path = "paper", policy: costs.LayerSizes | None = None
     ) -> dict[str, Any]:
-        """The figures of a report, as JSON values: each sample up to its exit, also in full traces.
+        """Return the figures of a report as JSON values, each sample up to its exit.
 
         Parameters
         ----------
         cost : str or Path
             Name of a cost model, or a file with one.
         policy : LayerSizes, optional
-            Of the policy network that ran before each sample; the run's own by default.
+            Sizes of the policy network that ran before each sample; the run's own by default.
         """
         per_sample = self.charged.per_sample()
         energy = float(self.energy(cost).mean() * 1e6)
@@ -207,11 +216,7 @@ class RunResult(Exited):
 
 
 FORMAT = "seenn-deploy run"
-
-
 VERSION = 2
-
-
 MANIFEST = "run.json"
 
 

@@ -1,8 +1,8 @@
 """Results on disk while a run goes on, so that a run that was cut off can go on later.
 
-A run folder holds ``run.json`` (what was run, on what) and one ``.npy`` a result array, mapped into
-memory and written as samples finish. A sample counts as finished when its last value is stored;
-what a cut-off run left of the others is computed again.
+A run folder holds ``run.json``, which says what was run on which data, and one ``.npy`` per result
+array, which is mapped into memory and written as samples finish. A sample counts as finished when
+its last value is stored; samples that a cut-off run left half done are computed again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from seenn_deploy.simulator.result import (
     _read_manifest,
 )
 
-CHECKED = 9  # images, first and last among them, that tell whether a run's data are the same
+# So many images, the first and last among them, tell whether a run goes on with the same data.
+CHECKED = 9
 
 
 def begin(
@@ -46,16 +47,16 @@ def begin(
     program : Program
     data : ImageSet
     options : dict
-        Of ``simulate``, as far as they change results.
+        Options of ``simulate`` that change results.
     resume : bool
-        Go on with a folder that exists.
+        Whether to go on with a folder that exists.
 
     Returns
     -------
     RunResult
-        Its arrays lie in the folder.
+        The results; their arrays lie in the folder.
     bool array (N,)
-        Which samples are finished.
+        Whether each sample is finished.
 
     Raises
     ------
@@ -78,7 +79,7 @@ def begin(
 
 
 def _describe(program: Program, data: ImageSet, options: dict[str, Any]) -> dict[str, Any]:
-    """What has to agree for a run to go on."""
+    """Describe the program and the data; both have to be the same for a run to go on."""
     some = np.unique(np.linspace(0, len(data) - 1, CHECKED).astype(int))  # all would be read twice
     digest = hashlib.sha256(b"".join(data.take(i, i + 1).tobytes() for i in some))
     if data.labels is not None:

@@ -1,1 +1,1 @@
-"""Numba kernels over plain arrays, and the vector operations that they are written in."""
+"""Numba kernels over plain arrays, and the vector operations that they are made of."""

@@ -1,11 +1,11 @@
-"""Numba kernels over plain arrays. Every kernel works on a list of slots, one sample a slot.
+"""Numba kernels over plain arrays. Every kernel works on a list of slots, each with one sample.
 
-Layout: a node is a grid of P pixels with C channels, channels last; a vector of N neurons is one
-pixel. Currents are padded to a whole number of vectors, (slots, P, C_pad). Events of a slot are
-compressed by pixel: ``idx[b, ptr[b, q]:ptr[b, q + 1]]`` are the flat indices (q C + c) of the
-neurons of pixel q that spiked, ascending; ``val`` has their values, or no columns where all are 1.
+In memory a node is a grid of P pixels with C channels, channels last; a vector of N neurons is one
+pixel. Currents are padded to a whole number of vectors, (slots, P, C_pad). The events of slot b are
+compressed by pixel: ``idx[b, ptr[b, q]:ptr[b, q + 1]]`` are the flat indices (q C + c), ascending,
+of the neurons of pixel q that spiked. ``val`` has their values, or no columns where all are 1.
 
-No kernel looks at two slots at once: results do not depend on how samples are batched.
+No kernel looks at two slots at once, so results do not depend on how samples are batched.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from seenn_deploy.simulator.kernels.vector_fire import (
     lowest_bit,
 )
 
-# numba caches compiled kernels by the content of this file alone; what is inlined here from the
-# vector files has to show in it, or a changed vector file would go on running as it was.
-INLINED = "d171dd36fbd3"
+# A digest of the vector files, which are inlined here. numba caches compiled kernels by the content
+# of this file alone, so a changed vector file has to change this one, or the old code still runs.
+INLINED = "39313ec378af"
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _jit(kernel: F) -> F:
-    """Compile once for all processes; kernels run in threads, without the interpreter's lock."""
+    """Compile a kernel once for all processes; it runs without the interpreter's lock."""
     compiled: Any = nb.njit(cache=True, nogil=True, error_model="numpy")(kernel)
     return compiled  # type: ignore[no-any-return]
 
@@ -54,16 +54,18 @@ def gather(
     weight: Array,
     current: Array,
 ) -> None:
-    """Convolution or dense layer: for every output pixel, the weight rows of the events it sees.
+    """Run a convolution or dense layer: add the weight rows of the events that each pixel sees.
 
     `weight` is (blocks, rows, width); block j gives channels ``j width:(j + 1) width`` of
-    `current` (slots, P, blocks * width). Output pixel p owns runs ``run_ptr[p]:run_ptr[p + 1]``.
+    `current` (slots, P, blocks * width). Output pixel p sees the events of the runs
+    ``run_ptr[p]:run_ptr[p + 1]``, which `add_runs` explains.
     """
     blocks, rows, width = weight.shape
     flat_weight, flat_current = weight.reshape(-1), current.reshape(-1)
     pixels = len(run_ptr) - 1
     for b in slots:
         events, values, pixel_events = idx[b], val[b], ptr[b]
+        # Blocks outside pixels: the rows of one block stay in the cache for all pixels.
         for block in range(blocks):
             for p in range(pixels):
                 add_runs(
@@ -98,9 +100,9 @@ def convolve_dense(
     weight: Array,
     current: Array,
 ) -> None:
-    """The same sums as `gather`, for a convolution whose input is anything but sparse.
+    """Form the same sums as `gather`, for a convolution whose input is anything but sparse.
 
-    The events are laid out as a padded image (H, W, C); then every weight row is used, in order.
+    The events are written into a padded image (H, W, C); then every weight row is used, in order.
     """
     channels, height, width_in = shape_in
     blocks, rows, lanes = weight.shape
@@ -115,13 +117,14 @@ def convolve_dense(
         for y in range(height):
             for x in range(width_in):
                 pixel = y * width_in + x
+                # An event's index begins with pixel * channels; `at` takes that off again.
                 at = (y + padding[0]) * row_length + (x + padding[1] - pixel) * channels
                 for e in range(ptr[b, pixel], ptr[b, pixel + 1]):
                     image[at + idx[b, e]] = val[b, e] if val.shape[1] else 1
         for block in range(blocks):
             for y in range(shape_out[0]):
                 x = 0
-                while x < shape_out[1]:
+                while x < shape_out[1]:  # four pixels at a time, the rest one by one
                     pixels = PIXELS if x + PIXELS <= shape_out[1] else 1
                     at = ((b * shape_out[0] + y) * shape_out[1] + x) * padded + block * lanes
                     for run in range(kernel[0] * runs):
@@ -158,13 +161,14 @@ def gather_grouped(
     groups: int,
     current: Array,
 ) -> None:
-    """As `gather` for a grouped convolution; `weight` is (rows, C_out / groups)."""
+    """Do what `gather` does for a grouped convolution; `weight` is (rows, C_out / groups)."""
     out_group, in_group = weight.shape[1], channels // groups
     for b in slots:
         for p in range(len(run_ptr) - 1):
             for k in range(run_ptr[p], run_ptr[p + 1]):
                 for e in range(ptr[b, first[k]], ptr[b, last[k]]):
                     row = idx[b, e] + base[k]
+                    # Row % channels is the input channel, which belongs to one group of outputs.
                     offset = row % channels // in_group * out_group
                     value = val[b, e] if val.shape[1] else val.dtype.type(1)
                     for o in range(out_group):
@@ -182,7 +186,7 @@ def scatter(
     weight: Array,
     current: Array,
 ) -> None:
-    """Sparse synapses: every event adds its own list; `targets` index a slot's padded currents."""
+    """Add each event's own list of synapses; `targets` index a slot's padded currents."""
     for b in slots:
         flat = current[b].reshape(-1)
         for e in range(ptr[b, -1]):
@@ -196,7 +200,7 @@ def scatter(
 def one_to_one(
     slots: Array, ptr: Array, idx: Array, val: Array, channels: int, weight: Any, current: Array
 ) -> None:
-    """Identity shortcut: one synapse a neuron."""
+    """Add the events of an identity shortcut, which has one synapse per neuron."""
     for b in slots:
         for e in range(ptr[b, -1]):
             i = idx[b, e]
@@ -220,10 +224,11 @@ def integrate_and_fire(
     idx: Array,
     active: Array,
 ) -> None:
-    """One timestep of a population; clears `current` for the next.
+    """Run one timestep of a population and clear `current` for the next.
 
     ``v' = tau v + (current + bias)``, spike where v' > threshold (or >= with `at_threshold`), then
-    0 (hard) or v' - subtracted (soft). `bias` is (P, C_pad) or (1, C_pad), `v` (slots, P, C_pad).
+    0 (hard reset) or v' - subtracted (soft reset). `bias` is (P, C_pad) or (1, C_pad), `v`
+    (slots, P, C_pad).
     `active[b]` receives the number of neurons with a potential or a current other than 0.
     """
     pixels, padded = v.shape[1], v.shape[2]
@@ -246,7 +251,7 @@ def integrate_and_fire(
                 while spikes:
                     events[n] = p * channels + c + lowest_bit(spikes)
                     n += 1
-                    spikes &= spikes - 1
+                    spikes &= spikes - 1  # clears the lowest bit
         ptr[b, pixels] = n
         active[b] = busy
 
@@ -268,7 +273,7 @@ def integrate_and_fire_integer(
     active: Array,
     saturated: Array,
 ) -> None:
-    """As `integrate_and_fire`, in integers: see ``vector_fire.fire_integer``.
+    """Do what `integrate_and_fire` does in integers; see ``vector_fire.fire_integer``.
 
     `saturated[b]` receives the number of neurons whose current wrapped or potential saturated.
     """
@@ -301,7 +306,7 @@ def integrate_and_fire_integer(
 
 @_jit
 def filter_current(slots: Array, current: Array, bias: Array, u: Array, tau: Any) -> None:
-    """Synaptic currents ``u = tau u + (current + bias)``, which become the `current`."""
+    """Update synaptic currents, ``u = tau u + (current + bias)``, and copy them to `current`."""
     for b in slots:
         for p in range(u.shape[1]):
             row = p if bias.shape[0] > 1 else 0
@@ -329,7 +334,7 @@ def filter_and_fire_integer(
     active: Array,
     saturated: Array,
 ) -> None:
-    """One timestep of integer neurons with a synaptic current; clears `current` for the next.
+    """Run one timestep of integer neurons with a synaptic current, and clear `current`.
 
     With t0 rounding toward zero and both states saturating at 24 bits:
     ``u = t0(u keep_current / 4096) + wrapped(current << 6) + bias``,
@@ -343,6 +348,7 @@ def filter_and_fire_integer(
             for c in range(channels):
                 a = np.int64(current[b, p, c])
                 current[b, p, c] = 0
+                # First the wrap of a 32-bit register, then Lava's own single wrap at 24 bits.
                 arrived = (a << 6) + (1 << 31)
                 arrived = arrived - (arrived >> 32 << 32) - (1 << 31)
                 if arrived > STATE_LIMIT:
@@ -368,7 +374,7 @@ def filter_and_fire_integer(
 
 @_jit
 def _toward_zero(x: Any) -> Any:
-    """``x / 4096``, rounded toward zero."""
+    """Return ``x / 4096``, rounded toward zero; a shift alone would round down."""
     return x >> 12 if x >= 0 else -(-x >> 12)
 
 
@@ -376,7 +382,7 @@ def _toward_zero(x: Any) -> Any:
 def send_sums(
     slots: Array, current: Array, channels: int, ptr: Array, idx: Array, val: Array, graded: Array
 ) -> None:
-    """What was added up leaves as events with values; clears `current` for the next timestep.
+    """Send sums as events with values, and clear `current` for the next timestep.
 
     `graded[b]` receives the number of values other than 1 and -1.
     """
@@ -400,7 +406,7 @@ def send_sums(
 def integrate_logits(
     slots: Array, current: Array, bias: Array, tau_syn: Any, tau: Any, u: Array, z: Array
 ) -> None:
-    """One timestep of the readout; clears `current`.
+    """Run one timestep of the readout and clear `current`.
 
     ``u = tau_syn u + (current + bias)``; ``z = tau z + u``.
     """
@@ -415,7 +421,7 @@ def integrate_logits(
 def integrate_logits_integer(
     slots: Array, current: Array, bias: Array, keep_current: int, keep: int, u: Array, z: Array
 ) -> None:
-    """As `integrate_logits`; decays are of ``keep / 4096``, rounded toward zero."""
+    """Do what `integrate_logits` does; decays are ``keep / 4096``, rounded toward zero."""
     for b in slots:
         for m in range(z.shape[1]):
             u[b, m] = _toward_zero(u[b, m] * keep_current) + (current[b, 0, m] + bias[0, m])
@@ -427,7 +433,7 @@ def integrate_logits_integer(
 def load_frame(
     slots: Array, frames: Array, channels: int, ptr: Array, idx: Array, val: Array
 ) -> None:
-    """Nonzero elements of one frame a slot, (slots, C, P), as events with values of its type."""
+    """Turn the nonzero elements of one frame per slot, (slots, C, P), into events with values."""
     for k in range(len(slots)):
         b, n = slots[k], 0
         for p in range(frames.shape[2]):
@@ -461,6 +467,7 @@ def count_synapses(
     pixels = ptr.shape[1] - 1
     for b in slots:
         n_ac, n_mac = 0, 0
+        # Binary events need no look at their values, and none at all where a pixel has one fan-out.
         if len(fan_out) == pixels and not val.shape[1]:
             for p in range(pixels):
                 n_ac += (ptr[b, p + 1] - ptr[b, p]) * fan_out[p]

@@ -1,10 +1,10 @@
-"""Rows of weights summed into one stretch of currents that never leaves the vector registers.
+"""Rows of weights, summed into one stretch of currents that never leaves the vector registers.
 
-The time of an event-driven layer is the time of ``current[:] += weight[row, :]`` for every spike
-and synapse row. Written as a plain loop the current is loaded and stored for every row, and that
-traffic, not the additions, is the limit. :func:`add_runs` loads it once an output pixel, as one
-vector of `width` lanes, adds all rows and stores it once. LLVM keeps the vector in registers
-because it is a local value and no array.
+An event-driven layer spends its time on ``current[:] += weight[row, :]``, for every spike and
+every row of its synapses. In a plain loop the current is loaded and stored for every row, and this
+traffic, not the additions, is the limit. :func:`add_runs` loads the current once per output pixel,
+as one vector of `width` lanes, adds all rows and stores it once. LLVM keeps the vector in registers
+because it is a local value and not an array.
 """
 
 from __future__ import annotations
@@ -43,23 +43,23 @@ def add_runs(
     run_from: int,
     run_to: int,
 ) -> None:
-    """``current[at:at + width] += sum of weight rows`` over the events of some runs of pixels.
+    """Add to ``current[at:at + width]`` the weight rows of all events in some runs of pixels.
 
     Parameters
     ----------
     width : int
-        Lanes; one of `WIDTHS`.
+        Number of lanes; one of `WIDTHS`.
     current : float32 or int32 array, flat
     at : int
-        Where the stretch begins.
+        Index in `current` where the stretch begins.
     weight : array, flat
-        Rows of `width` values.
+        Weight rows of `width` values each.
     weight_at : int
-        Where row 0 begins.
+        Index in `weight` where row 0 begins.
     idx : int32 array
-        Flat index of every event's neuron, ascending.
+        Flat index of the neuron of each event, ascending.
     val : float32 array
-        Every event's value; of length 0 when all are 1.
+        Value of each event; of length 0 when all are 1.
     ptr : int32 array (pixels + 1,)
         Events of pixel q are ``idx[ptr[q]:ptr[q + 1]]``.
     first, last, base : int32 arrays (runs,)
@@ -75,7 +75,7 @@ def add_runs(
                 current[at + lane] += value * val[e] if len(val) else value
 
 
-# numba compares the two signatures, annotations included, so these have none
+# numba compares the signatures of function and overload, annotations included: so it has none.
 @overload(add_runs, jit_options={"forceinline": True})
 def _add_runs(  # type: ignore[no-untyped-def]
     width, current, at, weight, weight_at, idx, val, ptr, first, last, base, run_from, run_to
@@ -124,7 +124,7 @@ def _make(width: int, graded: bool) -> Any:
 
 
 class _AddRuns:
-    """Writes the loop nest of one intrinsic."""
+    """The writer of one intrinsic: it emits the loops of `add_runs` as LLVM instructions."""
 
     def __init__(self, builder: Any, data: Any, args: Any, width: int, graded: bool) -> None:
         self.builder, self.graded = builder, graded

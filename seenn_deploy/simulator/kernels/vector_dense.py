@@ -1,8 +1,8 @@
-"""A stretch of a dense convolution: every weight row is loaded once for four output pixels.
+"""A stretch of a dense convolution, in which four output pixels share each loaded weight row.
 
-Where many neurons spike, looking up each spike's row costs more than taking all rows in turn with
-the 0 or 1 that the neuron sent: the rows come in order, and four pixels share each of them. The
-sums are formed in the same order as ``vector_add.add_runs`` forms them.
+Where many neurons spike, looking up each spike's row costs more than multiplying all rows in turn
+by the 0 or 1 that the neuron sent: the rows come in order, and four pixels share each of them. The
+sums are formed in the same order as in ``vector_add.add_runs``, so they are equal to the last bit.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from seenn_deploy.simulator.kernels.vectors import (
     intrinsic,
 )
 
-PIXELS = 4
+PIXELS = 4  # output pixels whose sums are held in registers at a time
 
 
 def multiply_rows(
@@ -38,20 +38,23 @@ def multiply_rows(
     x_step: int,
     rows: int,
 ) -> None:
-    """``current[at + j pixel_step :][:width] += sum_r x[x_at + j x_step + r] weight[row r]``.
+    """Add to ``current[at + j pixel_step :][:width]`` the sum over weight rows r of input x row.
+
+    For output pixel j, row r is multiplied by ``x[x_at + j x_step + r]``.
 
     Parameters
     ----------
     width : int
-        Lanes, and values of a weight row: 64, 32 or 16.
+        Number of lanes, and of values in a weight row: 64, 32 or 16.
     pixels : int
-        Output pixels j = 0..pixels - 1: `PIXELS` or 1.
+        Number of output pixels j: `PIXELS` or 1.
     current, weight, x : float32 arrays, flat
     at, weight_at, x_at : int
-        Where each begins.
+        Index where the stretch of each array begins.
     pixel_step, x_step : int
-        From one output pixel to the next.
+        Distance in `current` and in `x` from one output pixel to the next.
     rows : int
+        Number of weight rows.
     """
     for j in range(pixels):
         for r in range(rows):
@@ -61,7 +64,7 @@ def multiply_rows(
                 current[at + j * pixel_step + lane] += product
 
 
-# numba compares the two signatures, annotations included, so these have none
+# numba compares the signatures of function and overload, annotations included: so it has none.
 @overload(multiply_rows, jit_options={"forceinline": True})
 def _multiply_rows(  # type: ignore[no-untyped-def]
     width, pixels, current, at, pixel_step, weight, weight_at, x, x_at, x_step, rows

@@ -1,8 +1,8 @@
-"""One timestep of sixteen neurons at once, their spikes as the bits of an integer.
+"""One timestep of sixteen neurons at once, with their spikes as the bits of an integer.
 
-A loop that updates a neuron and then asks whether it spiked does one neuron at a time. Sixteen at
-a time the update is a handful of vector instructions, and only the few spikes are visited one by
-one.
+A loop that updates a neuron and then asks whether it spiked handles one neuron at a time. For
+sixteen neurons at a time the update is a handful of vector instructions, and only those that
+spiked are visited one by one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from seenn_deploy._typing import Array
 from seenn_deploy.simulator.kernels.vectors import I64, Lanes, array_data, integer, intrinsic
 
 LANES = 16
-STATE_LIMIT = 1 << 23  # of a 24-bit state, design section 6
+STATE_LIMIT = 1 << 23  # states are signed 24-bit integers on the chip, design section 6
 
 
 def fire(
@@ -49,7 +49,8 @@ def fire(
     Returns
     -------
     int
-        Bit i: neuron ``at + i`` spiked. Bit 16 + i: it had a current or a potential other than 0.
+        Bit i is set where neuron ``at + i`` spiked, bit 16 + i where it had a current or a
+        potential other than 0.
     """
     bits = 0
     for i in range(LANES):
@@ -61,13 +62,13 @@ def fire(
             bits |= 1 << i
         if a != 0 or old != 0:
             bits |= 1 << (LANES + i)
-        kept = new - subtracted if soft else new * 0
+        kept = new - subtracted if soft else new * 0  # a zero of the same type
         v[at + i] = kept if spike else new
         current[at + i] = 0
     return bits
 
 
-# numba compares the two signatures, annotations included, so these have none
+# numba compares the signatures of function and overload, annotations included: so it has none.
 @overload(fire, jit_options={"forceinline": True})
 def _fire(v, current, at, bias, bias_at, tau, threshold, subtracted, at_threshold, soft):  # type: ignore[no-untyped-def]
     def call(v, current, at, bias, bias_at, tau, threshold, subtracted, at_threshold, soft):  # type: ignore[no-untyped-def]
@@ -102,6 +103,7 @@ def _fire_lanes(
         kept = builder.select(_flag(builder, args[9]), rest, lanes.zero())
         lanes.store(builder.select(spike, kept, new), v_at)
         lanes.store(lanes.zero(), current_at)
+        # "Unordered" is true of NaN as well, like Python's != above.
         busy = (builder.fcmp_unordered("!=", x, lanes.zero()) for x in (a, old))
         return builder.or_(
             _bits(builder, spike),
@@ -142,8 +144,8 @@ def fire_integer(
     Returns
     -------
     int
-        Bits 0..15: spiked. Bits 16..31: had a current or a potential other than 0. Bits 32..47: the
-        current wrapped or the potential saturated.
+        Bits 0..15 tell which neurons spiked, bits 16..31 which had a current or a potential other
+        than 0, bits 32..47 whose current wrapped or whose potential saturated.
     """
     bits = 0
     for i in range(LANES):
@@ -211,7 +213,7 @@ def _fire_integer_lanes(
 
 
 def _wrapped_current(lanes: Lanes, a: Any) -> tuple[Any, Any]:
-    """``a << 6`` with Lava's one wrap at 24 bits, and where that changed it."""
+    """Return ``a << 6`` with Lava's one wrap at 24 bits, and flags where that changed it."""
     builder, limit = lanes.builder, STATE_LIMIT
     u = builder.shl(a, lanes.constant(6))
     above = builder.icmp_signed(">", u, lanes.constant(limit))
@@ -219,14 +221,14 @@ def _wrapped_current(lanes: Lanes, a: Any) -> tuple[Any, Any]:
     lowered = builder.sub(u, lanes.constant(2 * limit))
     lifted = builder.add(u, lanes.constant(2 * limit))
     u = builder.select(above, lowered, builder.select(below, lifted, u))
-    # a current beyond 2^17 no longer fits into 24 bits behind the shift
+    # A current beyond 2^17 no longer fits into 24 bits after the shift.
     far_up = builder.icmp_signed(">", a, lanes.constant(limit >> 6))
     far_down = builder.icmp_signed("<=", a, lanes.constant(-(limit >> 6)))
     return u, builder.or_(far_up, far_down)
 
 
 def _decayed(lanes: Lanes, v: Any, keep: Any) -> Any:
-    """``v keep / 4096`` rounded toward zero; in two halves, so that 32 bits suffice."""
+    """Return ``v keep / 4096`` rounded toward zero, in two halves so that 32 bits suffice."""
     builder = lanes.builder
     negative = builder.icmp_signed("<", v, lanes.zero())
     size = builder.select(negative, builder.sub(lanes.zero(), v), v)
@@ -237,23 +239,23 @@ def _decayed(lanes: Lanes, v: Any, keep: Any) -> Any:
 
 
 def _flag(builder: Any, value: Any) -> Any:
-    """A boolean argument as the one bit that a select takes."""
+    """Turn a boolean argument into the one bit that a select takes."""
     truth: Any = cgutils.as_bool_bit
     return truth(builder, value)
 
 
 def _bits(builder: Any, flags: Any) -> Any:
-    """A vector of flags as an integer, lane i in bit i."""
+    """Turn a vector of flags into an integer, with lane i in bit i."""
     return builder.zext(builder.bitcast(flags, ir.IntType(LANES)), I64)
 
 
 def count_bits(bits: int) -> int:
-    """Number of bits set in an integer of at least 0."""
+    """Return the number of bits set in an integer of at least 0."""
     return bin(bits).count("1")
 
 
 def lowest_bit(bits: int) -> int:
-    """Position of the lowest bit set in an integer above 0."""
+    """Return the position of the lowest bit set in an integer above 0."""
     return (bits & -bits).bit_length() - 1
 
 
