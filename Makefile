@@ -17,10 +17,11 @@ export SEENN_LAVA_HOME := $(CURDIR)/$(LAVA)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lava demo test lint pytest nojit bench bench-tools docs clean distclean
+.PHONY: help venv lava demo test lint pytest nojit coverage dist-check bench bench-tools docs \
+  clean distclean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 venv: $(READY)  ## the Python environment, in .venv
 
@@ -43,6 +44,9 @@ pytest: $(READY) $(LAVA_READY)  ## tests alone (WORKERS=2, PYTEST_ARGS=...)
 nojit: $(READY)  ## kernel tests as plain Python: what numba compiles must also be right unjitted
 	NUMBA_DISABLE_JIT=1 $(BIN)/pytest -m nojit -n $(WORKERS)
 
+dist-check: $(READY)  ## wheel and source archive, used alone under every Python that is here
+	$(BIN)/python tools/dist_check.py
+
 bench: $(TOOLS_READY) $(LAVA_READY)  ## every table of benchmarks/
 	@set -e; for table in benchmarks/[a-z]*.py; do echo "== $$table"; $(BIN)/python "$$table"; done
 
@@ -52,7 +56,7 @@ docs: $(DOCS_READY)  ## the documentation as a site, in build/site; a warning is
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:  ## what runs and checks left behind
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist *.egg-info .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -path './.venv*' -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 distclean: clean  ## and both environments

@@ -25,6 +25,7 @@ _NAMES = {
     "compile": "compiler.pipeline",
     "convert": "frontends.convert",
     "evaluate": "evaluation.evaluate",
+    "example": "io.example",
     "import_model": "frontends.import_model",
     "inspect": "ir.inspection",
     "run": "targets.devices",
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from seenn_deploy.evaluation.sweep.sweep import sweep
     from seenn_deploy.frontends.convert import convert
     from seenn_deploy.frontends.import_model import import_model
+    from seenn_deploy.io.example import example
     from seenn_deploy.ir.graph import SpikingGraph
     from seenn_deploy.ir.inspection import inspect
     from seenn_deploy.ir.program import Program
@@ -63,6 +65,7 @@ __all__ = [
     "convert",
     "costs",
     "evaluate",
+    "example",
     "exits",
     "import_model",
     "inspect",

@@ -13,6 +13,7 @@ from seenn_deploy import __version__
 from seenn_deploy.cli.choosing import calibrate_command, sweep_command
 from seenn_deploy.cli.compiling import compile_command, convert_command, inspect_command
 from seenn_deploy.cli.devices import run_command, setup_lava_command, verify_command
+from seenn_deploy.cli.example import example_command
 from seenn_deploy.cli.measuring import evaluate_command, simulate_command
 from seenn_deploy.cli.training import train
 from seenn_deploy.errors import SeennError
@@ -38,6 +39,7 @@ def seenn() -> None:
 for _command in (
     compile_command, convert_command, inspect_command, simulate_command, sweep_command,
     evaluate_command, calibrate_command, setup_lava_command, run_command, verify_command, train,
+    example_command,
 ):  # fmt: skip
     seenn.add_command(_command)
 
