@@ -19,7 +19,7 @@ from seenn_deploy.io.images import events
 from seenn_deploy.io.images.image_set import open_images
 from seenn_deploy.io.images.normalization import CIFAR10
 from seenn_deploy.io.images.sources import IMAGE_SUFFIXES, NpzMember, npz_keys
-from seenn_deploy.io.images.spec import ANY_VALUE, PIXELS, Coding, Range
+from seenn_deploy.io.images.spec import ANY_VALUE, PIXELS, Coding, InputSpec, Range
 
 Augment = Literal["crop-flip", "crop", "none"]
 AUGMENTS = ("crop-flip", "crop", "none")
@@ -127,6 +127,23 @@ def load(
     return DataSet(torch.cat(blocks), torch.from_numpy(images.labels), kind, str(path))
 
 
+def load_both(
+    data: str | Path,
+    test: str | Path | None,
+    T: int,
+    classes: int | None,
+    limit: int | None,
+    test_limit: int | None,
+    kind: Kind | None = None,
+) -> tuple[DataSet, DataSet | None]:
+    """The training set, and the held-out set where there is one: of its kind and its classes."""
+    train = load(data, T, kind=kind, classes=classes, limit=limit)
+    if test is None:
+        return train, None
+    known = classes or train.classes
+    return train, load(test, T, kind=train.kind, classes=known, limit=test_limit)
+
+
 def _packed(block: NDArray[np.float32], kind: Kind) -> Tensor:
     """Pixels as the bytes they were, small whole numbers as bytes: a quarter of the memory."""
     if kind.pixels:
@@ -213,17 +230,12 @@ class Normalization:
         DataError
             When they do not fit the data.
         """
-        if (mean is None) != (std is None):
-            raise DataError("mean and std belong together; give both or neither")
+        InputSpec(kind.shape, kind.coding, mean=mean, std=std)  # what it refuses, training does
         if mean is None or std is None:
             colour = kind.pixels and kind.shape[0] == len(CIFAR10[0])
             return cls(*CIFAR10) if colour else cls()
         if not kind.pixels:
             raise DataError("mean/std are given, but the data is not uint8 pixels: leave them out")
-        if not len(mean) == len(std) == kind.shape[0] or min(std) <= 0:
-            raise DataError(
-                f"mean {list(mean)}, std {list(std)}: need {kind.shape[0]} each, std > 0"
-            )
         return cls(tuple(mean), tuple(std))
 
     def apply(self, x: Tensor) -> Tensor:

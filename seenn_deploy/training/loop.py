@@ -21,9 +21,11 @@ from torch import Tensor, nn
 
 from seenn_deploy.errors import DataError, ModelError, ProgramError, TrainingError
 from seenn_deploy.io import folders
-from seenn_deploy.training.data import AUGMENTS, Augment, DataSet, Kind, batches
+from seenn_deploy.training.data import AUGMENTS, Augment, DataSet, Kind, Normalization, batches
 
 STATE, LOG, ABOUT = "state.pt", "log.jsonl", "train.json"
+MODEL = "model.pth"
+TEST_BATCH = 128
 FORMAT, VERSION = "seenn-deploy training", 1
 Log = list[dict[str, Any]]
 
@@ -81,10 +83,13 @@ class Task(ABC):
         JSON values that have to agree for a run to go on: architecture, data, loss.
     network : nn.Module
         Everything with weights.
+    held_out : optional
+        What `test` tests on; without it there is no test.
     """
 
     about: dict[str, Any]
     network: nn.Module
+    held_out: Any = None
 
     @abstractmethod
     def loss(self, samples: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
@@ -92,11 +97,63 @@ class Task(ABC):
 
     @abstractmethod
     def test(self) -> dict[str, Any]:
-        """Figures on held-out samples, none without any."""
+        """Figures on held-out samples."""
 
     @abstractmethod
     def files(self) -> dict[str, bytes]:
         """What goes into the folder for the compiler, by file name."""
+
+
+class NetworkTask(Task):
+    """One network that takes normalised samples, and goes into the folder as ``model.pth``.
+
+    Parameters
+    ----------
+    net : nn.Module
+    about : dict
+        As `Task` has it, what `about` made.
+    normalization : Normalization
+    test : DataSet, optional
+        Held out.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        about: dict[str, Any],
+        normalization: Normalization,
+        test: DataSet | None,
+    ) -> None:
+        self.network, self.about, self.normalization = net, about, normalization
+        self.held_out = test
+
+    def outputs(self, samples: Tensor) -> Tensor:
+        """What the network makes of samples, float32."""
+        return torch.as_tensor(self.network(self.normalization.apply(samples))).float()
+
+    def files(self) -> dict[str, bytes]:
+        return {MODEL: as_bytes(cpu_state(self.network))}
+
+
+def about(
+    what: str, architecture: Any, train: DataSet, classes: int, normalization: Normalization,
+    **more: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """What has to agree for a run on networks of an architecture to go on."""
+    return {
+        "what": what, **vars(architecture), "classes": classes,
+        "input_shape": list(train.kind.shape), "data": train.name, "mean": normalization.mean,
+        "std": normalization.std, **more,
+    }  # fmt: skip
+
+
+def on_all(network: nn.Module, outputs: Callable[[Tensor], Tensor], data: DataSet) -> Tensor:
+    """The outputs of all samples, in evaluation mode, on the CPU."""
+    device = next(network.parameters()).device
+    network.eval()
+    with torch.no_grad():
+        parts = torch.split(data.samples, TEST_BATCH)
+        return torch.cat([outputs(data.as_float(part).to(device)).cpu() for part in parts])
 
 
 def fit(
@@ -134,12 +191,12 @@ def fit(
         When the loss or a weight is no longer finite; the last good checkpoint is kept.
     """
     out = Path(out)
-    about = {"task": task.about, "recipe": asdict(recipe), "samples": len(data)}
+    whole = {"task": task.about, "recipe": asdict(recipe), "samples": len(data)}
     optimizer = torch.optim.SGD(
         task.network.to(recipe.device).parameters(),
         recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay,
     )  # fmt: skip
-    log = _begin(out, about, resume, task.network, optimizer)
+    log = _begin(out, whole, resume, task.network, optimizer)
     if progress and log:
         progress(len(log) * len(data))
     for epoch in range(len(log), recipe.epochs):
@@ -148,9 +205,10 @@ def fit(
         _check_finite(task.network, epoch, out)
         log.append({
             "epoch": epoch + 1, "loss": loss, "lr": recipe.rate(epoch / recipe.epochs),
-            "seconds": round(time.perf_counter() - started, 2), **task.test(),
+            "seconds": round(time.perf_counter() - started, 2),
+            **(task.test() if task.held_out is not None else {}),
         })  # fmt: skip
-        _save(out, about, task, optimizer, log)
+        _save(out, whole, task, optimizer, log)
     return log
 
 

@@ -8,16 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from seenn_deploy.errors import DataError
 from seenn_deploy.io.images.normalization import default_normalization
-from seenn_deploy.training.data import DataSet, Kind, Normalization, load
-from seenn_deploy.training.loop import Log, Recipe, Task, as_bytes, check_size, cpu_state, fit
+from seenn_deploy.training.data import Kind, Normalization, load_both
+from seenn_deploy.training.loop import Log, NetworkTask, Recipe, about, check_size, fit, on_all
 from seenn_deploy.training.models import qcfs
-
-MODEL = "model.pth"
 
 
 @dataclass(frozen=True)
@@ -37,41 +35,17 @@ class AnnArchitecture:
     levels: int = 8
 
 
-class AnnTask(Task):
+class AnnTask(NetworkTask):
     """Cross-entropy of an ANN."""
 
-    def __init__(
-        self,
-        net: nn.Module,
-        about: dict[str, Any],
-        normalization: Normalization,
-        test: DataSet | None,
-    ) -> None:
-        self.network, self.about, self.normalization = net, about, normalization
-        self.held_out = test
-
     def loss(self, samples: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
-        logits = self.network(self.normalization.apply(samples))
-        return functional.cross_entropy(logits.float(), labels)
+        return functional.cross_entropy(self.outputs(samples), labels)
 
     def test(self) -> dict[str, Any]:
         """The ANN's accuracy; what the converted network has is for the simulator to say."""
-        if self.held_out is None:
-            return {}
-        device = next(self.network.parameters()).device
-        self.network.eval()
-        right = 0
-        with torch.no_grad():
-            for rows in torch.arange(len(self.held_out)).tensor_split(
-                len(self.held_out) // 256 + 1
-            ):
-                x = self.held_out.as_float(self.held_out.samples[rows]).to(device)
-                found = self.network(self.normalization.apply(x)).argmax(dim=1).cpu()
-                right += int((found == self.held_out.labels[rows]).sum())
-        return {"accuracy": round(right / len(self.held_out), 6)}
-
-    def files(self) -> dict[str, bytes]:
-        return {MODEL: as_bytes(cpu_state(self.network))}
+        found = on_all(self.network, self.outputs, self.held_out).argmax(dim=1)
+        right = int((found == self.held_out.labels).sum())
+        return {"accuracy": round(right / len(found), 6)}
 
 
 def train_ann(
@@ -118,24 +92,21 @@ def train_ann(
     ------
     DataError, ModelError, ProgramError, TrainingError
     """
-    train = load(data, 1, classes=classes, limit=limit)
+    train, held_out = load_both(data, test, 1, classes, limit, test_limit)
     if train.kind.coding != "direct":
         raise DataError(f"{data}: an ANN takes images, this holds events")
-    held_out = load(test, 1, kind=train.kind, classes=classes, limit=test_limit) if test else None
     classes = classes or train.classes
     normalization = _normalization(train.kind, classes, mean, std)
-    channels, height, width = train.kind.shape
+    channels, height, _ = train.kind.shape
     torch.manual_seed(recipe.seed)
     net = qcfs.build(
         architecture.model, classes, channels, architecture.width, architecture.levels, height
     )
     check_size(net, architecture.model, train.kind)
-    about = {
-        "what": "ann", **vars(architecture), "classes": classes,
-        "input_shape": [channels, height, width], "data": train.name, "mean": normalization.mean,
-        "std": normalization.std,
-    }  # fmt: skip
-    return fit(AnnTask(net, about, normalization, held_out), train, recipe, out, resume, progress)
+    task = AnnTask(
+        net, about("ann", architecture, train, classes, normalization), normalization, held_out
+    )
+    return fit(task, train, recipe, out, resume, progress)
 
 
 def _normalization(

@@ -20,8 +20,20 @@ from seenn_deploy.ir.program import Program
 from seenn_deploy.metrics import accuracy_by_step
 from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.training import models
-from seenn_deploy.training.data import DataSet, Kind, Normalization, find_kind, load
-from seenn_deploy.training.loop import Log, Recipe, Task, as_bytes, check_size, cpu_state, fit
+from seenn_deploy.training.data import DataSet, Kind, Normalization, find_kind, load_both
+from seenn_deploy.training.loop import (
+    MODEL,
+    Log,
+    NetworkTask,
+    Recipe,
+    Task,
+    about,
+    as_bytes,
+    check_size,
+    cpu_state,
+    fit,
+    on_all,
+)  # fmt: skip
 from seenn_deploy.training.policy import (
     PolicyModel,
     describe,
@@ -32,7 +44,7 @@ from seenn_deploy.training.policy import (
 )
 from seenn_deploy.training.tet import tet_loss
 
-MODEL, POLICY_WEIGHTS = "model.pth", "policy.pth"
+POLICY_WEIGHTS = "policy.pth"
 Progress = Callable[[int], None] | None
 
 
@@ -77,10 +89,6 @@ class Architecture:
             load_weights(net, self.init)
         return net
 
-    def about(self, kind: Kind, classes: int) -> dict[str, Any]:
-        """What has to agree on resuming."""
-        return {**vars(self), "classes": classes, "input_shape": list(kind.shape)}
-
 
 def load_weights(network: nn.Module, path: str | Path) -> None:
     """Load a state_dict that has to fit.
@@ -103,46 +111,29 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
 # --- SEENN-I: a spiking network ------------------------------------------------------------------
 
 
-class SpikingTask(Task):
+class SpikingTask(NetworkTask):
     """Temporal efficient training of a spiking network."""
 
-    def __init__(
-        self,
-        net: nn.Module,
-        about: dict[str, Any],
-        normalization: Normalization,
-        test: DataSet | None,
-        weight: float,
-        mean: float,
-    ) -> None:
-        self.network, self.about, self.normalization = net, about, normalization
-        self.held_out, self.weight, self.mean = test, weight, mean
+    def __init__(self, *network: Any, weight: float, mean: float) -> None:
+        super().__init__(*network)
+        self.weight, self.mean = weight, mean
 
     def loss(self, samples: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
-        logits = self.network(self.normalization.apply(samples))
-        return tet_loss(logits.float(), labels, self.weight, self.mean)
+        return tet_loss(self.outputs(samples), labels, self.weight, self.mean)
 
     def test(self) -> dict[str, Any]:
-        if self.held_out is None:
-            return {}
-        z = accumulated(self.network, self.normalization, self.held_out)
-        found = accuracy_by_step(z.numpy(), self.held_out.labels.numpy())
-        return {"accuracy_by_step": [round(float(a), 6) for a in found]}
-
-    def files(self) -> dict[str, bytes]:
-        return {MODEL: as_bytes(cpu_state(self.network))}
+        return step_figures(accumulated(self.network, self.outputs, self.held_out), self.held_out)
 
 
-def accumulated(net: nn.Module, normalization: Normalization, data: DataSet) -> Tensor:
+def accumulated(net: nn.Module, outputs: Callable[[Tensor], Tensor], data: DataSet) -> Tensor:
     """Accumulated logits (N, T, M) of all samples, in evaluation mode, on the CPU."""
-    device = next(net.parameters()).device
-    net.eval()
-    with torch.no_grad():
-        parts = [
-            net(normalization.apply(data.as_float(part).to(device))).float().cumsum(dim=1).cpu()
-            for part in torch.split(data.samples, 128)
-        ]
-    return torch.cat(parts)
+    return on_all(net, lambda samples: outputs(samples).cumsum(dim=1), data)
+
+
+def step_figures(z: Tensor, data: DataSet) -> dict[str, Any]:
+    """Accuracy at t = 1..T, from accumulated logits."""
+    found = accuracy_by_step(z.numpy(), data.labels.numpy())
+    return {"accuracy_by_step": [round(float(a), 6) for a in found]}
 
 
 def train_snn(
@@ -193,32 +184,14 @@ def train_snn(
     ------
     DataError, ModelError, ProgramError, TrainingError
     """
-    train, held_out = _load_both(data, test, architecture.T, classes, limit, test_limit)
+    train, held_out = load_both(data, test, architecture.T, classes, limit, test_limit)
     classes = classes or train.classes
     normalization = Normalization.of(train.kind, mean, std)
     net = architecture.build(train.kind, classes, recipe.seed)
-    about = {
-        "what": "snn", **architecture.about(train.kind, classes), "data": train.name,
-        "tet_weight": tet_weight, "tet_mean": tet_mean, "mean": normalization.mean,
-        "std": normalization.std,
-    }  # fmt: skip
-    task = SpikingTask(net, about, normalization, held_out, tet_weight, tet_mean)
+    more = {"tet_weight": tet_weight, "tet_mean": tet_mean}
+    agreed = about("snn", architecture, train, classes, normalization, **more)
+    task = SpikingTask(net, agreed, normalization, held_out, weight=tet_weight, mean=tet_mean)
     return fit(task, train, recipe, out, resume, progress)
-
-
-def _load_both(
-    data: str | Path,
-    test: str | Path | None,
-    T: int,
-    classes: int | None,
-    limit: int | None,
-    test_limit: int | None,
-) -> tuple[DataSet, DataSet | None]:
-    train = load(data, T, classes=classes, limit=limit)
-    if test is None:
-        return train, None
-    known = classes or train.classes
-    return train, load(test, T, kind=train.kind, classes=known, limit=test_limit)
 
 
 # --- SEENN-II: a policy for a program ------------------------------------------------------------
@@ -250,8 +223,6 @@ class PolicyTask(Task):
         return -reward - self.entropy_weight * entropy(scores)
 
     def test(self) -> dict[str, Any]:
-        if self.held_out is None:
-            return {}
         data, z = self.held_out
         return policy_figures(self.policy, data, z, self.beta)
 
@@ -262,14 +233,7 @@ class PolicyTask(Task):
 
 def policy_figures(policy: PolicyModel, data: DataSet, z: Tensor, beta: float) -> dict[str, Any]:
     """Accuracy, mean timesteps and reward where every sample takes its best-scored action."""
-    device = next(policy.parameters()).device
-    policy.eval()
-    with torch.no_grad():
-        parts = [
-            policy(data.as_float(part).to(device)).float().cpu()
-            for part in torch.split(data.samples, 256)
-        ]
-    action = torch.cat(parts).argmax(dim=1, keepdim=True)
+    action = on_all(policy, policy, data).argmax(dim=1, keepdim=True)
     worth = rewards(z, data.labels, policy.choices, beta).gather(1, action)
     k = torch.tensor(policy.choices)[action]
     return {
@@ -341,11 +305,10 @@ def train_policy(
     choices = _checked_choices(choices, program.T)
     shape, classes = program.graph.source.shape, program.graph.readout.shape[0]
     kind = _kind_for(program, Path(data))
-    train = load(data, program.T, kind=kind, classes=classes, limit=limit)
-    held_out = load(test, program.T, kind=kind, classes=classes, limit=test_limit) if test else None
+    train, held_out = load_both(data, test, program.T, classes, limit, test_limit, kind)
     torch.manual_seed(recipe.seed)
     policy = PolicyModel(choices, shape[0], _normalization(program), width=policy_width)
-    about = {
+    agreed = {
         "what": "policy", "choices": list(choices), "beta": beta, "policy_width": policy_width,
         "entropy": entropy_weight, "T": program.T, "classes": classes, "input_shape": list(shape),
         "program": program.fingerprint, "data": train.name,
@@ -353,7 +316,7 @@ def train_policy(
     z = known_logits(program, train, threads)
     tested = (held_out, known_logits(program, held_out, threads)) if held_out else None
     task = PolicyTask(
-        policy, about, shape, (classes, program.T), beta, (z, train.labels), tested, entropy_weight
+        policy, agreed, shape, (classes, program.T), beta, (z, train.labels), tested, entropy_weight
     )
     return fit(task, train, recipe, out, resume, progress)
 
@@ -414,20 +377,20 @@ class JointTask(PolicyTask):
         self.net, self.policy, self.about = net, policy, about
         self.network = nn.ModuleDict({"snn": net, "policy": policy})
         self.shape, self.classes, self.T = train.kind.shape, about["classes"], about["T"]
-        self.beta, self.weight, self.data = beta, weight, test
+        self.beta, self.weight, self.held_out = beta, weight, test
+
+    def outputs(self, samples: Tensor) -> Tensor:
+        """Logits of each timestep, float32."""
+        return torch.as_tensor(self.net(self.policy.normalization.apply(samples))).float()
 
     def loss(self, samples: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
-        logits = self.net(self.policy.normalization.apply(samples)).float()
-        scores = self.policy(samples).float()
+        scores, logits = self.policy(samples).float(), self.outputs(samples)
         return joint_loss(scores, logits, labels, self.policy.choices, self.beta, self.weight)
 
     def test(self) -> dict[str, Any]:
-        if self.data is None:
-            return {}
-        z = accumulated(self.net, self.policy.normalization, self.data)
-        found = accuracy_by_step(z.numpy(), self.data.labels.numpy())
-        figures = policy_figures(self.policy, self.data, z, self.beta)
-        return {"accuracy_by_step": [round(float(a), 6) for a in found], **figures}
+        z = accumulated(self.net, self.outputs, self.held_out)
+        figures = policy_figures(self.policy, self.held_out, z, self.beta)
+        return {**step_figures(z, self.held_out), **figures}
 
     def files(self) -> dict[str, bytes]:
         return {MODEL: as_bytes(cpu_state(self.net)), **super().files()}
@@ -470,7 +433,7 @@ def train_joint(
     ------
     DataError, ModelError, ProgramError, TrainingError
     """
-    train, held_out = _load_both(data, test, architecture.T, classes, limit, test_limit)
+    train, held_out = load_both(data, test, architecture.T, classes, limit, test_limit)
     if train.kind.coding != "direct":
         raise DataError(f"{data}: a policy network takes images, this holds events")
     classes = classes or train.classes
@@ -480,12 +443,11 @@ def train_joint(
     policy = PolicyModel(choices, train.kind.shape[0], normalization, width=policy_width)
     if policy_init is not None:
         load_weights(policy.net, policy_init)
-    about = {
-        "what": "joint", **architecture.about(train.kind, classes), "choices": list(choices),
-        "beta": beta, "policy_width": policy_width, "weight": weight,
-        "data": train.name, "mean": normalization.mean, "std": normalization.std,
+    more = {
+        "choices": list(choices), "beta": beta, "policy_width": policy_width, "weight": weight
     }  # fmt: skip
-    task = JointTask(net, policy, about, train, held_out, beta, weight)
+    agreed = about("joint", architecture, train, classes, normalization, **more)
+    task = JointTask(net, policy, agreed, train, held_out, beta, weight)
     return fit(task, train, recipe, out, resume, progress)
 
 
