@@ -43,7 +43,7 @@ STATE_BYTES = 96 << 20  # memory of one worker; large networks get fewer slots
 
 def simulate(
     program: Program,
-    images: Array | ImageSet,
+    images: Array | ImageSet | str | Path,
     labels: Array | None = None,
     *,
     record: bool = False,
@@ -60,7 +60,7 @@ def simulate(
     Parameters
     ----------
     program : Program
-    images : array (N, C, H, W), for event coding (N, T, C, H, W), or ImageSet
+    images : array (N, C, H, W), for event coding (N, T, C, H, W), ImageSet, or a path
         The images, as the program takes them.
     labels : int array (N,), optional
     record : bool

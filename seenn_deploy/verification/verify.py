@@ -26,7 +26,7 @@ from seenn_deploy.verification.rounded import RoundedComparison
 
 def verify(
     program: Program,
-    images: Array | ImageSet,
+    images: Array | ImageSet | str | Path,
     device: str = "lava",
     *,
     bundle: Path | None = None,
@@ -50,7 +50,7 @@ def verify(
     Parameters
     ----------
     program : Program
-    images : array (N, C, H, W), for event coding (N, T, C, H, W), or ImageSet
+    images : array (N, C, H, W), for event coding (N, T, C, H, W), ImageSet, or a path
         As the program sees them.
     device : str
         A target that can run what it writes, as for ``sd.run``.
