@@ -312,7 +312,7 @@ def main() -> None:
     torch.set_num_threads(THREADS)
     console, images = Console(width=140), read_images(args.images)
     net = _seenn_torch.load(CHECKPOINT, T)
-    program = sd.compile(sd.import_model(CHECKPOINT, T=T, normalize=False))
+    program = sd.compile(sd.import_model(CHECKPOINT, T=T, normalize=False), sd.exits.Fixed())
     exact = ours(program, images)
     found = {tool: count(net, images, args.batch) for tool, count in TOOLS.items()}
     ms = measure(net, program, images, args.batch, args.rounds)

@@ -28,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--images", type=int, default=4)
     count = parser.parse_args().images
-    program = sd.compile(sd.import_model(EXAMPLE, T=4), precision="int8")
+    program = sd.compile(sd.import_model(EXAMPLE, T=4), sd.exits.Fixed(), precision="int8")
     images = for_program(program, EXAMPLE.with_name("cifar10_200.npz")).take(0, count)
     many = np.repeat(images, max(1, 64 // count), axis=0)  # long enough to be timed
     with tempfile.TemporaryDirectory() as folder:

@@ -156,7 +156,7 @@ def main() -> None:
     parser.add_argument("--narrow", type=int, default=200, help="images for width 1")
     args = parser.parse_args()
     torch.set_num_threads(2)
-    program = sd.compile(sd.import_model(EXAMPLE, T=T))
+    program = sd.compile(sd.import_model(EXAMPLE, T=T), sd.exits.Fixed())
     images = for_program(program, args.data).take(0, max(args.wide, args.narrow))
     title = f"T = {T}, confidence {ALPHA}, 2 threads, median of {args.rounds} paired rounds"
     table = Table(title=title, box=None)

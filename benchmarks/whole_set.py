@@ -30,7 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("data", nargs="?", type=Path, default=EXAMPLE.with_name("cifar10_200.npz"))
     data = parser.parse_args().data
-    program = sd.compile(sd.import_model(EXAMPLE, T=4))
+    program = sd.compile(sd.import_model(EXAMPLE, T=4), sd.exits.Fixed())
     before, start = peak_mib(), time.perf_counter()
     images = for_program(program, data)
     run = sd.simulate(program, images, full_trace=True)

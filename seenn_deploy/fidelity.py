@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -107,7 +107,7 @@ class FidelityReport:
         return {"subject": self.subject, "findings": [asdict(f) for f in self.findings]}
 
     @classmethod
-    def from_dict(cls, stored: dict[str, Any]) -> FidelityReport:
+    def from_dict(cls, stored: Mapping[str, Any]) -> FidelityReport:
         """The inverse of `to_dict`."""
         return cls(stored["subject"], [Finding(**f) for f in stored["findings"]])
 

@@ -29,7 +29,8 @@ def test_the_torch_module_is_the_network_of_the_program(counters: ModuleType) ->
     """Operations seen in torch, added up our way, are the exact counts but for rounded spikes."""
     images = counters.read_images(4)
     net = counters._seenn_torch.load(counters.CHECKPOINT, 4)
-    program = sd.compile(sd.import_model(counters.CHECKPOINT, T=4, normalize=False))
+    graph = sd.import_model(counters.CHECKPOINT, T=4, normalize=False)
+    program = sd.compile(graph, sd.exits.Fixed())
     run = sd.simulate(program, images.numpy())
     logits = net(images).numpy()
     np.testing.assert_array_equal(logits.argmax(axis=1), run.prediction)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +12,7 @@ import click
 
 from seenn_deploy.cli.options import FOLDER, JSON, MEAN_STD, size, together, with_rule
 from seenn_deploy.cli.shared import write_json
-from seenn_deploy.errors import ModelError, SeennError
+from seenn_deploy.errors import SeennError
 from seenn_deploy.fidelity import FidelityReport, RefusedError
 
 if TYPE_CHECKING:
@@ -92,7 +92,8 @@ def compile_command(
     spiking layers of SpikingJelly, snnTorch, Norse or SEENN as FILE.py:NAME, NAME being the module
     or what returns it; the file is run.
     What the file cannot say has SEENN's defaults: T, leak, threshold, CIFAR-10's mean and std for
-    three channels. The exit rule is confidence 0.9; of a .nir the one in its sidecar, or fixed.
+    three channels. Without --exit, the exit rule is the one that the network came with: confidence
+    0.9 for SEENN's own checkpoints, for a .nir the one in its sidecar; without one it is fixed.
 
     \b
     Examples:
@@ -112,7 +113,6 @@ def compile_command(
         raise SeennError("--calibration compares int8 with float32; add --precision int8")
     with _refusal_into(json_file), console.working(f"importing {model.name}"):
         graph = _imported(model, example, strict, _given(no_normalize, options))
-    rule = rule or _default_rule(graph, model)
     with console.working("compiling"):
         program = sd.compile(graph, rule, precision=precision, schedule=schedule)
     changes = _compare_with_float(graph, program, calibration) if calibration else None
@@ -136,28 +136,6 @@ def _imported(
         raise SeennError(f"{model}: say what the module takes: --example 2,3,32,32")
     module = modules.load(model)
     return sd.import_model(module, modules.example(example), strict=strict, **options)
-
-
-def _default_rule(graph: SpikingGraph, model: Path) -> ExitRule:
-    """The rule that came with a network, as in the sidecar of a NIR file; else by its kind."""
-    from seenn_deploy import exits
-    from seenn_deploy.exits.confidence import Confidence
-    from seenn_deploy.exits.fixed import Fixed
-    from seenn_deploy.exits.policy import Policy
-
-    stored = graph.provenance.get("exit_rule")
-    if not stored:  # nobody trained the network of another tool to stop early
-        return Fixed() if graph.provenance.get("frontend") == "nir" else Confidence(0.9)
-    if "onnx" not in stored:
-        return exits.from_dict(stored)
-    network = model.parent / Path(stored["onnx"]).name
-    remedy = "put it back, or choose another rule with --policy or --exit"
-    if not network.is_file():
-        raise ModelError(f"{network}: {model.name} was exported with this policy network; {remedy}")
-    rule = Policy(network)
-    if rule.sha256 != stored["sha256"]:
-        raise ModelError(f"{network}: not what {model.name} was exported with; {remedy}")
-    return rule
 
 
 @click.command("convert")
@@ -199,7 +177,6 @@ def convert_command(
     from seenn_deploy.io.folders import check_ours
 
     check_ours(out)
-    rule = rule or sd.exits.Confidence(0.9)
     given = _given(no_normalize, options)
     with _refusal_into(json_file), console.working(f"converting {model.name}"):
         program = sd.convert(
@@ -263,17 +240,19 @@ def _print_compiled(
     from seenn_deploy.cli.tables import layout, programs
 
     provenance = program.graph.provenance
-    assumed = ", ".join(f"{k}={_short(v)}" for k, v in provenance.get("assumed", {}).items())
+    assumed = ", ".join(f"{k}={_short(v)}" for k, v in provenance.assumed.items())
+    why = program.exit_rule_assumed
+    rule = programs.rule_text(program.exit_rule.to_dict())
     rows = [
-        ("network", f"{provenance.get('family', '')} from {provenance.get('source', '')}"),
+        ("network", f"{provenance.family} from {provenance.source}"),
         ("assumed", assumed),
-        *_converted(provenance),
-        ("exit rule", programs.rule_text(program.exit_rule.to_dict())),
+        *_converted(provenance.conversion),
+        ("exit rule", f"{rule}, assumed: {why}" if why else rule),
         ("written", ", ".join([f"{out}/", *(f"{out / target}/" for target in targets)])),
     ]
     console.console().print(layout.facts_table(rows))
-    if "report" in provenance:
-        _print_report("import", FidelityReport.from_dict(provenance["report"]))
+    if provenance.report:
+        _print_report("import", FidelityReport.from_dict(provenance.report))
     for target, report in exports.items():
         _print_report(f"export to {target}", report)
 
@@ -296,15 +275,16 @@ def _export_reports(out: Path, targets: tuple[str, ...]) -> dict[str, FidelityRe
 def _compiled_summary(program: Program, exports: dict[str, FidelityReport]) -> dict[str, Any]:
     """The figures of a compiled program, for ``--json``."""
     provenance = program.graph.provenance
-    found = {"import": provenance.get("report")}
+    found: dict[str, Any] = {"import": provenance.report or None}
     if exports:
         found["export"] = {target: report.to_dict() for target, report in exports.items()}
     figures = {
         "program": program.fingerprint,
-        "network": provenance.get("family", ""),
-        "source": provenance.get("source", ""),
-        "assumed": provenance.get("assumed", {}),
+        "network": provenance.family,
+        "source": provenance.source,
+        "assumed": provenance.assumed,
         "exit_rule": program.exit_rule.to_dict(),
+        "exit_rule_assumed": program.exit_rule_assumed or None,
         "schedule": program.schedule,
         "precision": program.precision,
         "T": program.T,
@@ -312,7 +292,7 @@ def _compiled_summary(program: Program, exports: dict[str, FidelityReport]) -> d
         "depth": program.graph.depth[program.graph.readout.name],
         "report": found,
     }
-    quantized = program.provenance.get("quantized")
+    quantized = provenance.quantized
     return figures | ({"quantized": quantized} if quantized else {})
 
 
@@ -354,10 +334,10 @@ def _print_quantized(program: Program, changes: PrecisionReport | None) -> None:
             console.console().print(part)
 
 
-def _converted(provenance: dict[str, Any]) -> list[tuple[str, str]]:
-    if "conversion" not in provenance:
+def _converted(conversion: Mapping[str, Any]) -> list[tuple[str, str]]:
+    if not conversion:
         return []
-    v = provenance["conversion"]["thresholds"].values()
+    v = conversion["thresholds"].values()
     return [("converted", f"{len(v)} activations, thresholds {min(v):.4g} to {max(v):.4g}")]
 
 

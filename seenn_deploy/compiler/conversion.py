@@ -56,8 +56,8 @@ def spiking(ann: ir.SpikingGraph) -> ir.SpikingGraph:
     nodes = [_neuron(n) if isinstance(n, ir.Population) else n for n in ann.order]
     edges = [_scaled(ann, edge) for edge in ann.projections]
     thresholds = {n.name: n.v_threshold for n in nodes if isinstance(n, ir.Population)}
-    provenance = ann.provenance | {"conversion": {"thresholds": thresholds}}
-    return ir.SpikingGraph(nodes, edges, ann.T, provenance)
+    provenance = replace(ann.provenance, conversion={"thresholds": thresholds})
+    return ann.replace(nodes, edges).noted(provenance)
 
 
 def _neuron(activation: ir.Population) -> ir.Population:

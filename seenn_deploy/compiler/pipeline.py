@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Literal
-
-import numpy as np
 
 from seenn_deploy.compiler.passes import balance_delays, cast, fold_affine, fold_pool
 from seenn_deploy.compiler.passes.quantize import quantize
-from seenn_deploy.errors import ProgramError
+from seenn_deploy.errors import ModelError, ProgramError
 from seenn_deploy.exits import ExitRule
 from seenn_deploy.exits.fixed import Fixed
+from seenn_deploy.exits.policy import Policy
+from seenn_deploy.io import folders
 from seenn_deploy.ir.graph import SpikingGraph
 from seenn_deploy.ir.program import Program
 
@@ -31,14 +32,15 @@ def compile(
     graph : SpikingGraph
         As a frontend gives it: pools, batch norms and normalisation still there.
     exit_rule : ExitRule, optional
-        ``Fixed()`` by default.
+        By default the one that the network came with (``graph.exit_rule``), as SEENN's own
+        checkpoints do; without one ``Fixed()``. ``program.exit_rule_assumed`` then says why.
     precision : 'float32' or 'int8'
     schedule : 'pipelined', 'speculative' or 'gated'
 
     Raises
     ------
     ModelError
-        When something cannot be folded.
+        When something cannot be folded, or the policy network that a graph came with is not there.
     ProgramError
         For a precision or schedule that does not exist, or a pipelined schedule with an exit rule
         that decides on the way.
@@ -47,10 +49,28 @@ def compile(
         raise ProgramError(f"precision {precision!r}: there is {', '.join(PRECISIONS)}")
     for step in (fold_pool, fold_affine, cast, balance_delays):
         graph = step.apply(graph)
-    folded = graph.provenance.get("assumed", {}).get("mean") is not None
-    limits = (0.0, 1.0) if folded else (-np.inf, np.inf)
-    program = Program(graph, exit_rule or Fixed(), schedule, "float32", limits)
+    rule, assumed = (exit_rule, "") if exit_rule is not None else _default_rule(graph)
+    program = Program(graph, rule, schedule, exit_rule_assumed=assumed)
     return program if precision == "float32" else to_integers(program)
+
+
+def _default_rule(graph: SpikingGraph) -> tuple[ExitRule, str]:
+    """The exit rule of a program that nobody chose one for, and why it is this one."""
+    rule = graph.exit_rule
+    if rule is None:
+        return Fixed(), "the network came without an exit rule"
+    if isinstance(rule, Policy):
+        _check_network(Path(rule.onnx), rule.sha256, graph.provenance.source)
+    return rule, "the network came with it"
+
+
+def _check_network(file: Path, checksum: str, model: str) -> None:
+    """Raise ModelError unless a policy network is the one that a model was exported with."""
+    remedy = "put it back, or choose another rule with --policy or --exit"
+    if not file.is_file():
+        raise ModelError(f"{file}: {model} was exported with this policy network; {remedy}")
+    if folders.sha256(file) != checksum:
+        raise ModelError(f"{file}: not what {model} was exported with; {remedy}")
 
 
 def to_integers(program: Program) -> Program:
@@ -64,5 +84,5 @@ def to_integers(program: Program) -> Program:
         When a layer fits into no scale.
     """
     graph, unit, scales = quantize(program.graph, program.input_range)
-    provenance = {"quantized": [asdict(layer) for layer in scales]}
-    return replace(program, graph=graph, precision="int8", logit_scale=unit, provenance=provenance)
+    notes = replace(graph.provenance, quantized=tuple(asdict(layer) for layer in scales))
+    return replace(program, graph=graph.noted(notes), precision="int8", logit_scale=unit)

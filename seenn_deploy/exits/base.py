@@ -89,7 +89,7 @@ class ExitRule(ABC):
 
     def to_dict(self) -> dict[str, Any]:
         """The rule as JSON values; ``exits.from_dict`` reads it back. Infinity becomes None."""
-        stored = {k: _to_json(v) for k, v in asdict(self).items() if k != "program"}
+        stored = {k: to_json(v) for k, v in asdict(self).items() if k != "program"}
         calibrated = {"program": self.program} if self.program else {}
         return {"rule": self.name, **stored, **calibrated}
 
@@ -156,7 +156,8 @@ def per_step(name: str, values: Iterable[float | None]) -> tuple[float, ...]:
     return found
 
 
-def _to_json(value: Any) -> Any:
+def to_json(value: Any) -> Any:
+    """A number or nested tuple of numbers as JSON values: lists, and None for infinity."""
     if isinstance(value, tuple):
-        return [_to_json(x) for x in value]
+        return [to_json(x) for x in value]
     return None if isinstance(value, float) and np.isinf(value) else value

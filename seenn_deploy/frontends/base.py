@@ -13,6 +13,7 @@ from seenn_deploy._typing import Shape
 from seenn_deploy.errors import ModelError
 from seenn_deploy.fidelity import FidelityReport
 from seenn_deploy.io.images.normalization import Normalization
+from seenn_deploy.io.images.spec import PIXELS
 from seenn_deploy.io.state_dict import Tensors
 from seenn_deploy.ir.text import layer_text
 
@@ -149,6 +150,9 @@ def normalize_input(
     if scale.min() <= 0:
         raise ModelError(f"std = {scale.tolist()}: must be positive")
     affine = ir.Affine(1 / scale, -shift / scale)
+    used = tuple(shift.tolist()), tuple(scale.tolist())
+    net.source = replace(net.source, input_range=PIXELS, normalization=used)
+    net.nodes[0] = net.source
     net.projections = [
         replace(e, maps=(affine, *e.maps)) if e.pre == net.source.name else e
         for e in net.projections
@@ -168,8 +172,8 @@ def reported(
     changed : mapping of layer to (what, by), optional
         Layers that are approximated: what stands for what, and how far off it is.
     """
-    report = FidelityReport(str(graph.provenance["source"]))
-    for name, value in graph.provenance.get("assumed", {}).items():
+    report = FidelityReport(graph.provenance.source)
+    for name, value in graph.provenance.assumed.items():
         text = f"no {name}" if value is None else f"{name} = {value}"
         report.faithful("assumed", f"{text}, where the file says nothing else")
     for node in graph.layers:
@@ -177,8 +181,7 @@ def reported(
             report.approximated(node.name, *changed[node.name])
         else:
             report.faithful(node.name, layer_text(graph, node))
-    provenance = graph.provenance | {"report": report.to_dict()}
-    return ir.SpikingGraph(graph.order, graph.projections, graph.T, provenance)
+    return graph.noted(replace(graph.provenance, report=report.to_dict()))
 
 
 def conversion_error(T: int) -> str:

@@ -15,6 +15,7 @@ def convert(
     exit_rule: ExitRule | None = None,
     precision: str = "float32",
     schedule: Literal["pipelined", "speculative", "gated"] = "speculative",
+    strict: bool = False,
     **options: Any,
 ) -> Program:
     """Convert an ANN to a spiking program.
@@ -26,6 +27,8 @@ def convert(
         (:func:`seenn_deploy.frontends.onnx.read`).
     exit_rule, precision, schedule
         As of :func:`seenn_deploy.compile`.
+    strict : bool
+        Refuse what can only be approximated.
     **options
         Of these frontends: T, mean, std, .. and, for ONNX, calibration and percentile.
 
@@ -35,12 +38,13 @@ def convert(
         When the file cannot be read, or is a spiking network already.
     """
     from seenn_deploy.compiler.pipeline import compile
-    from seenn_deploy.frontends.import_model import import_model
+    from seenn_deploy.frontends.import_model import check, read_file
 
-    graph = import_model(model, **options)
-    if "conversion" not in graph.provenance:
+    graph, frontend = read_file(Path(model), options)
+    check(graph, strict)
+    if not getattr(frontend, "CONVERTS", False):
         raise ModelError(
-            f"{model}: {graph.provenance.get('family')} spikes already, there is nothing to "
-            "convert; use seenn compile"
+            f"{model}: {graph.provenance.family} spikes already, there is nothing to convert; "
+            "use seenn compile"
         )
     return compile(graph, exit_rule, precision=precision, schedule=schedule)

@@ -54,12 +54,17 @@ def import_model(
     if isinstance(source, str | Path):
         if example_input is not None:
             raise ModelError(f"{source}: example_input is for live modules, a file needs none")
-        graph = _from_file(Path(source), options)
+        graph = read_file(Path(source), options)[0]
     else:
         graph = _from_module(source, example_input, options)
-    if "report" in graph.provenance:
-        FidelityReport.from_dict(graph.provenance["report"]).check(strict)
+    check(graph, strict)
     return graph
+
+
+def check(graph: SpikingGraph, strict: bool) -> None:
+    """Raise RefusedError where `strict` refuses what its frontend could only approximate."""
+    if graph.provenance.report:
+        FidelityReport.from_dict(graph.provenance.report).check(strict)
 
 
 def _from_module(module: Any, example_input: Any, options: dict[str, Any]) -> SpikingGraph:
@@ -74,7 +79,8 @@ def _from_module(module: Any, example_input: Any, options: dict[str, Any]) -> Sp
     return graph
 
 
-def _from_file(path: Path, options: dict[str, Any]) -> SpikingGraph:
+def read_file(path: Path, options: dict[str, Any]) -> tuple[SpikingGraph, Any]:
+    """The graph of a file, and the frontend that read it; errors as of `import_model`."""
     if not path.is_file():
         what = "is a folder; name the file in it" if path.is_dir() else "no such file"
         raise ModelError(f"{path}: {what}")
@@ -89,16 +95,18 @@ def _from_file(path: Path, options: dict[str, Any]) -> SpikingGraph:
     if hasattr(fitting[0], "accepts"):
         return _from_state_dict(path, fitting, options)
     (module,) = fitting
-    return _call(module.read, path, path, options)
+    return _call(module.read, path, path, options), module
 
 
-def _from_state_dict(path: Path, modules: list[Any], options: dict[str, Any]) -> SpikingGraph:
+def _from_state_dict(
+    path: Path, modules: list[Any], options: dict[str, Any]
+) -> tuple[SpikingGraph, Any]:
     """By the first frontend that knows the network behind the names of the tensors."""
     tensors = Tensors(path, read_state_dict(path))
     module = next((m for m in modules if m.accepts(tensors)), None)
     if module is None:
         raise tensors.unknown(" or ".join(m.NETWORKS for m in modules))
-    return _call(module.build, tensors, path, options)
+    return _call(module.build, tensors, path, options), module
 
 
 def _call(

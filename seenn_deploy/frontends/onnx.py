@@ -35,10 +35,11 @@ from seenn_deploy.errors import ModelError
 from seenn_deploy.fidelity import FidelityReport, Finding, RefusedError
 from seenn_deploy.frontends.base import Input, Net, conversion_error, normalize_input, reported
 from seenn_deploy.io.images.image_set import from_array, open_images
-from seenn_deploy.io.images.spec import ANY_VALUE, PIXELS
 from seenn_deploy.io.onnx import OnnxModel, OnnxNode, read_onnx
+from seenn_deploy.ir.provenance import Provenance
 
 SUFFIXES = (".onnx",)
+CONVERTS = True  # what it reads is an ANN
 MOST_IMAGES = 128  # enough for a percentile over all neurons of a layer
 
 
@@ -102,12 +103,8 @@ def read_ann(
         report = FidelityReport(path.name, [Finding(where, what, "refused")])
         raise RefusedError(f"{path}: {error}", report) from None
     used = normalize_input(net, mean, std, normalize=True)
-    provenance = {
-        "source": path.name,
-        "frontend": "onnx",
-        "family": "ONNX",
-        "assumed": {"T": T, "input_shape": list(net.source.shape), **used},
-    }
+    assumed = {"T": T, "input_shape": list(net.source.shape), **used}
+    provenance = Provenance(path.name, "onnx", "ONNX", assumed)
     return ir.SpikingGraph(net.nodes, net.projections, T, provenance)
 
 
@@ -120,9 +117,10 @@ def _change(node: ir.Population, loose: list[str], percentile: float, T: int) ->
 
 
 def _images(ann: ir.SpikingGraph, given: Any) -> Array:
-    limits = ANY_VALUE if ann.provenance["assumed"]["mean"] is None else PIXELS
     opened = open_images if isinstance(given, str | Path) else from_array
-    images = opened(given, shape=ann.source.shape, input_range=limits, limit=MOST_IMAGES)
+    images = opened(
+        given, shape=ann.source.shape, input_range=ann.source.input_range, limit=MOST_IMAGES
+    )
     return images.take(0, len(images))
 
 

@@ -29,8 +29,10 @@ from seenn_deploy.frontends.base import (
 )
 from seenn_deploy.io.images.normalization import default_normalization
 from seenn_deploy.io.state_dict import Tensors, read_state_dict
+from seenn_deploy.ir.provenance import Provenance
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
+CONVERTS = True  # what it reads is an ANN
 NETWORKS = "SEENN's converted (QCFS) ResNet or VGG"
 _STEM, _VGG = "conv1.0.weight", "layer1.0.weight"
 
@@ -100,12 +102,8 @@ def build_ann(
     family = f"SEENN's converted {'ResNet' if resnet else 'VGG'}"
     tensors.check_all_used(family)
     used = normalize_input(net, mean, std, normalize, default_normalization(classes))
-    provenance = {
-        "source": tensors.path.name,
-        "frontend": "qcfs",
-        "family": family,
-        "assumed": {"T": T, "input_shape": list(net.source.shape), **used},
-    }
+    assumed = {"T": T, "input_shape": list(net.source.shape), **used}
+    provenance = Provenance(tensors.path.name, "qcfs", family, assumed)
     return ir.SpikingGraph(net.nodes, net.projections, T, provenance)
 
 

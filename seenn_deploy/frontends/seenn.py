@@ -18,6 +18,7 @@ import numpy as np
 
 from seenn_deploy import ir
 from seenn_deploy.errors import ModelError
+from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.frontends.base import (
     Net,
     bin_recordings,
@@ -29,6 +30,7 @@ from seenn_deploy.frontends.base import (
 )
 from seenn_deploy.io.images.normalization import CIFAR10
 from seenn_deploy.io.state_dict import Tensors, read_state_dict
+from seenn_deploy.ir.provenance import Provenance
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
 NETWORKS = "SEENN's ResNet, SEW-ResNet, VGG or VGGSNN"
@@ -101,22 +103,20 @@ def build(
     tensors.check_all_used(family)
     used = normalize_input(net, mean, std, normalize, CIFAR10)
     used |= bin_recordings(net, step_us, counts_events)
-    provenance = {
-        "source": tensors.path.name,
-        "frontend": "seenn",
-        "family": family,
-        "assumed": {
-            "T": T,
-            "tau": tau,
-            "v_threshold": v_threshold,
-            "comparison": comparison,
-            "input_shape": list(net.source.shape),
-            "coding": net.source.coding,
-            **used,
-        },
+    assumed = {
+        "T": T,
+        "tau": tau,
+        "v_threshold": v_threshold,
+        "comparison": comparison,
+        "input_shape": list(net.source.shape),
+        "coding": net.source.coding,
+        **used,
     }
+    provenance = Provenance(tensors.path.name, "seenn", family, assumed)
     _check_size(tensors, net)
-    return reported(ir.SpikingGraph(net.nodes, net.projections, T, provenance))
+    return reported(
+        ir.SpikingGraph(net.nodes, net.projections, T, provenance, exit_rule=Confidence(0.9))
+    )
 
 
 def _check_options(tau: float, v_threshold: float, comparison: str, coding: str | None) -> None:

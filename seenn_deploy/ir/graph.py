@@ -8,7 +8,8 @@ torch. An edge carries a *chain* of linear maps. Frontends write what the source
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
@@ -18,7 +19,11 @@ import numpy as np
 
 from seenn_deploy._typing import Array, Shape
 from seenn_deploy.errors import ModelError
+from seenn_deploy.exits import ExitRule
+from seenn_deploy.io.images.normalization import Normalization
+from seenn_deploy.io.images.spec import ANY_VALUE, Range
 from seenn_deploy.ir.maps import Affine, AvgPool2d, Identity, LinearMap, Synapses
+from seenn_deploy.ir.provenance import Provenance
 
 MOST_TIMESTEPS = 1 << 20  # more is a mistake in units, and no machine holds their logits
 
@@ -40,6 +45,10 @@ class Source:
     counts_events : bool
         Of event recordings: a value is the number of events in a timestep; else 1 where there
         was any.
+    input_range : (float, float)
+        What an input value may be: pixels 0..1 where the normalisation is part of the network.
+    normalization : (mean, std), optional
+        Per channel, where it is part of the network: what else sees the image needs it too.
     """
 
     name: str
@@ -49,6 +58,8 @@ class Source:
     offset: float = 0.0
     step_us: float = 0.0
     counts_events: bool = False
+    input_range: Range = ANY_VALUE
+    normalization: Normalization | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,8 +184,10 @@ class SpikingGraph:
     projections : iterable of Projection
     T : int
         Timesteps of the network as trained.
-    provenance : dict
-        Where the network came from and what was assumed; plain JSON values.
+    provenance : Provenance, or mapping with the same names
+        Where the network came from and what was assumed; nothing is computed from it.
+    exit_rule : ExitRule, optional
+        The exit rule that the network came with.
     """
 
     def __init__(
@@ -182,14 +195,16 @@ class SpikingGraph:
         nodes: Iterable[Node],
         projections: Iterable[Projection],
         T: int,
-        provenance: dict[str, Any] | None = None,
+        provenance: Mapping[str, Any] | None = None,
+        exit_rule: ExitRule | None = None,
     ) -> None:
         if not (isinstance(T, int) and 1 <= T <= MOST_TIMESTEPS):
             raise ModelError(
                 f"T must be a whole number of timesteps, 1 to {MOST_TIMESTEPS:,}; found {T!r}"
             )
         self.T = T
-        self.provenance = dict(provenance or {})
+        self.provenance = Provenance.of(provenance or {})
+        self.exit_rule = exit_rule
         self.nx = nx.MultiDiGraph()
         for node in nodes:
             if node.name in self.nx:
@@ -272,6 +287,12 @@ class SpikingGraph:
             lag[edge.pre] = max(lag[edge.pre], edge.lag)
         return lag
 
+    def noted(self, provenance: Mapping[str, Any]) -> SpikingGraph:
+        """The same graph with another provenance."""
+        same = copy(self)
+        same.provenance = Provenance.of(provenance)
+        return same
+
     def replace(
         self, nodes: Iterable[Node] | None = None, projections: Iterable[Projection] | None = None
     ) -> SpikingGraph:
@@ -281,6 +302,7 @@ class SpikingGraph:
             self.projections if projections is None else projections,
             self.T,
             self.provenance,
+            self.exit_rule,
         )
 
     def _checked(self, edge: Projection) -> Projection:

@@ -9,12 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
@@ -28,8 +27,16 @@ from seenn_deploy.fidelity import FidelityReport, Finding, RefusedError, Refused
 from seenn_deploy.io import folders
 from seenn_deploy.ir import schedule
 from seenn_deploy.ir.graph import SpikingGraph
+from seenn_deploy.ir.provenance import Provenance
 from seenn_deploy.ir.schedule import SCHEDULES
-from seenn_deploy.ir.serialize import edge_from_dict, edge_to_dict, node_from_dict, node_to_dict
+from seenn_deploy.ir.serialize import (
+    edge_from_dict,
+    edge_to_dict,
+    input_to_dict,
+    node_from_dict,
+    node_to_dict,
+    with_input,
+)
 
 VERSION = 1
 WEIGHTS = "weights.safetensors"
@@ -48,24 +55,41 @@ class Program:
         How samples follow each other on hardware (design, section 5).
     precision : 'float32' or 'int8'
     input_range : (float, float)
-        What an input value may be: pixels 0..1 where the normalisation was folded in.
+        What an input value may be; by default what the graph's source says. Given, the source of
+        the program's graph says the same.
     logit_scale : float
         Of an integer program: what one unit of its integer logits is worth.
+    exit_rule_assumed : str
+        Why the program has this exit rule, where nobody chose one; '' where somebody did.
     """
 
     graph: SpikingGraph
     exit_rule: exits.ExitRule
     schedule: Literal["pipelined", "speculative", "gated"] = "speculative"
     precision: str = "float32"
-    input_range: tuple[float, float] = (-np.inf, np.inf)
-    provenance: dict[str, Any] = field(default_factory=dict)
+    input_range: tuple[float, float] = None  # type: ignore[assignment]  # the source's
     logit_scale: float = 1.0
+    exit_rule_assumed: str = ""
 
     def __post_init__(self) -> None:
+        self._agree_on_the_input()
         _check_rule(self)
         schedule.check(self.schedule, self.exit_rule)
         if self.precision != "float32":
             self.integer_rule()
+
+    def _agree_on_the_input(self) -> None:
+        source = self.graph.source
+        if self.input_range is None:
+            object.__setattr__(self, "input_range", source.input_range)
+        elif self.input_range != source.input_range:
+            told = replace(source, input_range=self.input_range)
+            object.__setattr__(self, "graph", self.graph.replace([told, *self.graph.layers]))
+
+    @property
+    def provenance(self) -> Provenance:
+        """Where the network came from, what was assumed, and what the compiler noted."""
+        return self.graph.provenance
 
     @property
     def T(self) -> int:
@@ -123,7 +147,7 @@ class Program:
         ProgramError
             When the rule was calibrated for another program.
         """
-        return replace(self, exit_rule=rule)
+        return replace(self, exit_rule=rule, exit_rule_assumed="")
 
     def with_schedule(self, schedule: Literal["pipelined", "speculative", "gated"]) -> Program:
         """The same program under another schedule."""
@@ -159,11 +183,12 @@ class Program:
             "version": VERSION,
             "T": self.T,
             "exit_rule": self.exit_rule.to_dict(),
+            "exit_rule_assumed": self.exit_rule_assumed,
             "schedule": self.schedule,
             "precision": self.precision,
-            "input_range": [None if np.isinf(x) else x for x in self.input_range],
+            **input_to_dict(self.graph.source),
             "logit_scale": self.logit_scale,
-            "provenance": {**self.graph.provenance, **self.provenance},
+            "provenance": self.provenance.to_dict(),
             "nodes": [node_to_dict(n, arrays) for n in self.graph.order],
             "projections": [
                 edge_to_dict(e, i, arrays) for i, e in enumerate(self.graph.projections)
@@ -190,19 +215,18 @@ class Program:
         arrays = _read_weights(folder, manifest)
         try:
             graph = SpikingGraph(
-                [node_from_dict(n, arrays) for n in manifest["nodes"]],
+                with_input((node_from_dict(n, arrays) for n in manifest["nodes"]), manifest),
                 [edge_from_dict(e, arrays) for e in manifest["projections"]],
                 manifest["T"],
                 manifest["provenance"],
             )
-            low, high = manifest["input_range"]
             return cls(
                 graph,
                 _read_rule(folder, manifest),
                 manifest["schedule"],
                 manifest["precision"],
-                (-np.inf if low is None else low, np.inf if high is None else high),
                 logit_scale=manifest["logit_scale"],
+                exit_rule_assumed=manifest.get("exit_rule_assumed", ""),
             )
         except (KeyError, TypeError, ValueError, ModelError) as error:
             raise ProgramError(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 
 from seenn_deploy._typing import Array
+from seenn_deploy.exits.base import to_json
 from seenn_deploy.ir.graph import Node, Population, Projection, Readout, Source, SpikingGraph, Sum
 from seenn_deploy.ir.maps import Conv2d, Dense, Identity, Sparse, Synapses
 
@@ -15,6 +17,9 @@ _NODES = {"source": Source, "population": Population, "sum": Sum, "readout": Rea
 
 
 _SYNAPSES = {"conv2d": Conv2d, "dense": Dense, "sparse": Sparse, "identity": Identity}
+
+
+_OF_THE_INPUT = ("input_range", "normalization")  # they change no logit: outside the fingerprint
 
 
 def _packed(array: Array) -> Array:
@@ -25,7 +30,8 @@ def _packed(array: Array) -> Array:
 def node_to_dict(node: Node, arrays: dict[str, Array]) -> dict[str, Any]:
     """A node as JSON values; its arrays are put into `arrays`."""
     kind = next(k for k, cls in _NODES.items() if isinstance(node, cls))
-    stored = {"kind": kind} | {f.name: getattr(node, f.name) for f in fields(node)}
+    named = [f.name for f in fields(node) if f.name not in _OF_THE_INPUT]
+    stored = {"kind": kind} | {name: getattr(node, name) for name in named}
     if "bias" in stored:
         arrays[f"{node.name}/bias"] = _packed(stored.pop("bias"))
     return stored
@@ -40,6 +46,28 @@ def node_from_dict(stored: dict[str, Any], arrays: dict[str, Array]) -> Node:
         values["bias"] = arrays[f"{values['name']}/bias"]
     node: Node = cls(**values)
     return node
+
+
+def input_to_dict(source: Source) -> dict[str, Any]:
+    """What a source says about input values, which is stored beside the nodes."""
+    return {name: to_json(getattr(source, name)) for name in _OF_THE_INPUT}
+
+
+def with_input(nodes: Iterable[Node], stored: Mapping[str, Any]) -> list[Node]:
+    """Nodes as `node_from_dict` reads them, the source with what `input_to_dict` stored.
+
+    Earlier versions stored the normalisation among what was assumed alone.
+    """
+    low, high = stored["input_range"]
+    limits = (-np.inf if low is None else low, np.inf if high is None else high)
+    assumed = stored["provenance"].get("assumed", {})
+    earlier = (assumed["mean"], assumed["std"]) if assumed.get("mean") is not None else None
+    found = stored.get("normalization", earlier)
+    normalization = found and (tuple(found[0]), tuple(found[1]))
+    return [
+        replace(n, input_range=limits, normalization=normalization) if isinstance(n, Source) else n
+        for n in nodes
+    ]
 
 
 _ARRAYS = ("weight", "indptr", "targets")

@@ -352,10 +352,8 @@ def _kind_for(program: Program, data: Path) -> Kind:
 
 def _normalization(program: Program) -> Normalization:
     """What the program does to pixels first, the policy does too."""
-    assumed = program.graph.provenance.get("assumed", {})
-    if program.input_range != PIXELS or assumed.get("mean") is None:
-        return Normalization()
-    return Normalization(tuple(assumed["mean"]), tuple(assumed["std"]))
+    given = program.graph.source.normalization
+    return Normalization(tuple(given[0]), tuple(given[1])) if given else Normalization()
 
 
 # --- both together -------------------------------------------------------------------------------

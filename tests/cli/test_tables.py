@@ -37,13 +37,12 @@ def text(table: Table, width: int = console.WIDTH) -> str:
 
 
 def program(precision: str) -> Program:
-    net = Net(Source("image", (1, 1, 4)), Population("", ()))
+    net = Net(Source("image", (1, 1, 4), input_range=(0.0, 1.0)), Population("", ()))
     last, rng = "image", np.random.default_rng(0)
     for name in LONG:
         last = net.spike(name, (last, (Dense(rng.normal(0, 1, (4, 4))),)))
     net.read_out("logits", (last, (Dense(rng.normal(0, 1, (3, 4))),)))
-    assumed = {"mean": [0.0], "std": [1.0]}
-    graph = SpikingGraph(net.nodes, net.projections, 4, {"assumed": assumed})
+    graph = SpikingGraph(net.nodes, net.projections, 4)
     return compile(graph, Confidence(0.9), precision=precision)
 
 

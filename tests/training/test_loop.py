@@ -46,7 +46,7 @@ def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 
 def program_of(checkpoint: Path, rule: Any = None, T: int = 2) -> sd.Program:
-    return sd.compile(sd.import_model(checkpoint, T=T, input_size=8), rule)
+    return sd.compile(sd.import_model(checkpoint, T=T, input_size=8), rule or sd.exits.Fixed())
 
 
 # --- SEENN-I -------------------------------------------------------------------------------------

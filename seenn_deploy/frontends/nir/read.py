@@ -58,6 +58,7 @@ from seenn_deploy.io.nir.file import (
     read_sidecar,
 )
 from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph
+from seenn_deploy.ir.provenance import Provenance
 
 SUFFIXES = (".nir",)
 DEFAULT_T = 16
@@ -128,7 +129,7 @@ def read(
 
 def _provenance(
     path: Path, net: Net, rules: Discretisation, T: int, used: dict[str, Any]
-) -> dict[str, Any]:
+) -> Provenance:
     assumed = {
         "T": T,
         "dt": rules.dt,
@@ -138,13 +139,7 @@ def _provenance(
         "input_shape": list(net.source.shape),
         **used,
     }
-    return {
-        "source": path.name,
-        "frontend": "nir",
-        "family": "NIR",
-        "assumed": assumed,
-        "report": rules.report.to_dict(),
-    }
+    return Provenance(path.name, "nir", "NIR", assumed, rules.report.to_dict())
 
 
 @contextmanager

@@ -12,10 +12,11 @@ import numpy as np
 from seenn_deploy import exits
 from seenn_deploy._typing import Array
 from seenn_deploy.errors import ModelError
+from seenn_deploy.exits import ExitRule
 from seenn_deploy.fidelity import FidelityReport
 from seenn_deploy.io.nir.file import STRANGE, NirModel, sidecar_path
 from seenn_deploy.ir.graph import Source, SpikingGraph
-from seenn_deploy.ir.serialize import edge_from_dict, node_from_dict
+from seenn_deploy.ir.serialize import edge_from_dict, node_from_dict, with_input
 
 
 def restore(
@@ -36,18 +37,14 @@ def restore(
     """
     try:
         arrays = {key: _find(model, *place) for key, place in stored["arrays"].items()}
-        nodes = [node_from_dict(n, arrays) for n in stored["nodes"]]
+        nodes = with_input((node_from_dict(n, arrays) for n in stored["nodes"]), stored)
         edges = [edge_from_dict(e, arrays) for e in stored["projections"]]
         T = stored["T"] if T is None else T
         before = {k: v for k, v in stored["provenance"].items() if k != "report"}
         binning = {"step_us": step_us, "counts_events": counts_events}
         told: dict[str, Any] = {k: v for k, v in binning.items() if v is not None}
-        graph = SpikingGraph(nodes, edges, T, before)
-        if told:
-            graph = graph.replace(
-                [replace(n, **told) if isinstance(n, Source) else n for n in nodes]
-            )
-        exit_rule = _checked_rule(stored["exit_rule"])
+        nodes = [replace(n, **told) if isinstance(n, Source) else n for n in nodes]
+        graph = SpikingGraph(nodes, edges, T, exit_rule=_rule(path, stored["exit_rule"]))
         assumed = {
             **before.get("assumed", {}),
             "T": T,
@@ -64,18 +61,18 @@ def restore(
     found = {
         "source": path.name,
         "frontend": "nir",
-        "exit_rule": exit_rule,
+        "exit_rule": stored["exit_rule"],
         "schedule": stored.get("schedule"),
         "assumed": assumed,
         "report": report.to_dict(),
     }
-    return SpikingGraph(graph.order, graph.projections, T, {"family": "NIR", **before, **found})
+    return graph.noted({"family": "NIR", **before, **found})
 
 
-def _checked_rule(stored: dict[str, Any]) -> dict[str, Any]:
-    if "onnx" not in stored:  # the network of a policy is loaded with its program
-        exits.from_dict(stored)
-    return stored
+def _rule(path: Path, stored: dict[str, Any]) -> ExitRule:
+    """The exit rule of the exported program; the network of a policy lies beside the file."""
+    beside = {"onnx": str(path.parent / Path(stored["onnx"]).name)} if "onnx" in stored else {}
+    return exits.from_dict(stored | beside)
 
 
 def _find(model: NirModel, name: str, key: str, shape: list[int]) -> Array:

@@ -15,6 +15,7 @@ import numpy as np
 from seenn_deploy.fidelity import FidelityReport
 from seenn_deploy.frontends.base import Net, normalize_input
 from seenn_deploy.ir.graph import Population, Source, SpikingGraph
+from seenn_deploy.ir.provenance import Provenance
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -77,18 +78,12 @@ def read(
     steps = _timesteps(walk, T)
     if steps > 1 and _does_one_step(walk):
         _check_states_go_out(walk, outputs)
-    provenance = {
-        "source": type(module).__name__,
-        "frontend": "torch",
-        "family": "torch module",
-        "assumed": {
-            "T": steps,
-            "coding": source.coding,
-            "input_shape": list(source.shape),
-            **used,
-        },
-        "report": report.to_dict(),
-    }
+    assumed = {
+        "T": steps, "coding": source.coding, "input_shape": list(source.shape), **used
+    }  # fmt: skip
+    provenance = Provenance(
+        type(module).__name__, "torch", "torch module", assumed, report.to_dict()
+    )
     return SpikingGraph(net.nodes, net.projections, steps, provenance)
 
 

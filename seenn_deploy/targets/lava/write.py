@@ -16,6 +16,7 @@ import numpy as np
 from seenn_deploy import exits, ir, plugins
 from seenn_deploy._typing import Array
 from seenn_deploy.errors import ProgramError
+from seenn_deploy.exits.base import to_json
 from seenn_deploy.exits.policy_network import forward as policy_network
 from seenn_deploy.fidelity import REPORT, FidelityReport
 from seenn_deploy.io import folders
@@ -119,10 +120,10 @@ def _spec(program: ir.Program, arrays: dict[str, Array]) -> dict[str, Any]:
         "input": {
             "shape": list(graph.source.shape),
             "coding": graph.source.coding,
-            "range": [None if np.isinf(x) else x for x in program.input_range],
+            "range": to_json(program.input_range),
             "limit": ranges.input_limit(program) if program.precision == "int8" else None,
         },
-        "provenance": {**graph.provenance, **program.provenance},
+        "provenance": graph.provenance.to_dict(),
         "nodes": [
             _node(n, graph.depth[n.name], arrays, program.precision == "int8") for n in graph.order
         ],

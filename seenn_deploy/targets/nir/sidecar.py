@@ -9,15 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
-
 from seenn_deploy.fidelity import FidelityReport
 from seenn_deploy.io.folders import sha256
 from seenn_deploy.io.nir.file import FORMAT, VERSION
 from seenn_deploy.ir.program import Program
-from seenn_deploy.ir.serialize import (
-    _structure,
-)
+from seenn_deploy.ir.serialize import _structure, input_to_dict
 
 Place: TypeAlias = tuple[str, str, list[int]]
 
@@ -49,8 +45,8 @@ def describe(
         "exit_rule": program.exit_rule.to_dict(),
         "schedule": program.schedule,
         "precision": program.precision,
-        "input_range": [None if np.isinf(x) else x for x in program.input_range],
-        "provenance": {**graph.provenance, **program.provenance},
+        **input_to_dict(graph.source),
+        "provenance": graph.provenance.to_dict(),
         **_structure(graph, {}),
         "arrays": places,
         "report": report.to_dict(),

@@ -23,6 +23,7 @@ from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.fixed import Fixed
 from seenn_deploy.fidelity import FidelityReport
 from seenn_deploy.frontends.import_model import import_model
+from seenn_deploy.ir.program import write
 from seenn_deploy.simulator.engine import simulate
 from tests.frontends.nir import naive_nir
 from tests.random_graphs import Example, examples
@@ -30,7 +31,7 @@ from tests.targets.lava import graphs, policies
 
 
 def export(program: ir.Program, folder: Path) -> Path:
-    program.write("nir", program, folder)
+    write("nir", program, folder)
     return folder / "network.nir"
 
 
@@ -348,7 +349,7 @@ def test_the_network_of_the_examples_in_spikingjelly(tmp_path: Path) -> None:
     import torch
 
     folder = Path(__file__).parents[3] / "examples"
-    program = compile(import_model(folder / "resnet20_T4_cifar10.pth"))
+    program = compile(import_model(folder / "resnet20_T4_cifar10.pth"), Fixed())
     module = exchange.import_from_nir(nir.read(export(program, tmp_path)), dt=1e-4)
     images = np.load(folder / "cifar10_200.npz")["x"][:2]
     state, said = {}, []

@@ -1,0 +1,68 @@
+"""Where a network came from: a note for people, from which nothing is computed.
+
+What decides something is a field of the graph or of one of its nodes: the range of input values and
+the normalisation belong to the source, the exit rule that came along to the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+
+@dataclass(frozen=True, eq=False)
+class Provenance(Mapping[str, Any]):
+    """Where a network came from and what was assumed about it; all of it plain JSON values.
+
+    It reads as a dictionary of what is known, too: ``graph.provenance["source"]``.
+
+    Parameters
+    ----------
+    source : str
+        Name of the file or of the torch class.
+    frontend, family : str
+        Which frontend read it, and what kind of network it was recognised as.
+    assumed : mapping
+        What the source does not say, and the value that was taken for it.
+    report : mapping
+        A :class:`~seenn_deploy.fidelity.FidelityReport` of the import.
+    conversion : mapping
+        Of a converted ANN: ``thresholds``, the threshold of each activation.
+    quantized : sequence of mappings
+        Of an integer program: per layer its scale and what rounding did.
+    more : mapping
+        Other notes, of a frontend of one's own or of an earlier version.
+    """
+
+    source: str = ""
+    frontend: str = ""
+    family: str = ""
+    assumed: Mapping[str, Any] = field(default_factory=dict)
+    report: Mapping[str, Any] = field(default_factory=dict)
+    conversion: Mapping[str, Any] = field(default_factory=dict)
+    quantized: tuple[Mapping[str, Any], ...] = ()
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, notes: Mapping[str, Any]) -> Provenance:
+        """The notes of a dictionary, such as ``program.json`` holds them."""
+        if isinstance(notes, cls):
+            return notes
+        known = {f.name for f in fields(cls)} - {"more"}
+        named = {name: value for name, value in notes.items() if name in known}
+        return cls(**named, more={k: v for k, v in notes.items() if k not in known})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything that is known, as ``program.json`` holds it."""
+        named = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "more"}
+        return {name: value for name, value in named.items() if value} | dict(self.more)
+
+    def __getitem__(self, name: str) -> Any:
+        return self.to_dict()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.to_dict())
+
+    def __len__(self) -> int:
+        return len(self.to_dict())
