@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from seenn_deploy._typing import Array
 from seenn_deploy.exits import integer
-from seenn_deploy.ir.graph import Population
-from seenn_deploy.ir.program import Program
-from seenn_deploy.simulator.result import RunResult
-from seenn_deploy.targets.base import DeviceRun
+from seenn_deploy.verification.comparison import Comparison
 from seenn_deploy.verification.report import Difference, LayerReport, VerifyReport
 
 
@@ -35,74 +33,62 @@ class _Pair:
         return int(np.flatnonzero(self.where.reshape(len(self.where), -1).any(axis=1))[0])
 
 
-class ExactComparison:
-    """Two runs of one integer program on the same images; the simulated one is a full trace.
-
-    Samples are compared up to their exit, of the two runs the earlier one, or to T.
-    """
-
-    def __init__(
-        self,
-        program: Program,
-        images: Array,
-        simulated: RunResult,
-        ran: DeviceRun,
-        full_trace: bool,
-    ) -> None:
-        self.program, self.graph = program, program.graph
-        self.simulated, self.ran = simulated, ran
-        self.exits, self.near_exits = self._exits()
-        shared = np.minimum(self.exits, ran.exit_step)
-        self.steps = np.full_like(shared, program.T) if full_trace else shared
-        self.samples = len(images)
+class ExactComparison(Comparison):
+    """Two runs of one integer program on the same images; the simulated one is a full trace."""
 
     def report(self, device: str, seconds: float) -> VerifyReport:
         """What the comparison found."""
-        layers = {
-            node.name: LayerReport(node.name, int(self.steps.sum()) * int(np.prod(node.shape)))
-            for node in self.graph.layers
-            if isinstance(node, Population)
-        }
         firsts: list[Difference] = []
         wrong_logits, furthest = 0, 0.0
-        for n in range(self.samples):
+        for n in range(len(self.images)):
             pairs = [pair for pair in self._pairs(n) if pair.where.any()]
             for pair in pairs:
                 if pair.quantity == "logit":
                     wrong_logits += int(pair.where.sum())
                     furthest = max(furthest, float(np.abs(pair.simulated - pair.device).max()))
                 else:
-                    layers[pair.layer] = _counted(layers[pair.layer], pair)
+                    self.layers[pair.layer] = _counted(self.layers[pair.layer], pair)
             firsts += self._first(n, pairs)
-        return VerifyReport(
-            device, self.samples, tuple(layers.values()), tuple(firsts),
-            tuple(zip(self.exits.tolist(), self.ran.exit_step.tolist(), strict=True)),
-            wrong_logits, furthest * self.program.logit_scale,
-            tuple(map(int, self.ran.hardware_steps)), seconds, near_exits=self.near_exits,
-        )  # fmt: skip
+        furthest *= self.program.logit_scale
+        return self.found(device, seconds, firsts, wrong_logits, furthest, self.near_exits())
 
-    def _exits(self) -> tuple[Array, int]:
-        """Where the integer rule stops each sample, and how many decisions are close ones."""
-        z, T = self.simulated.integer_logits, self.program.T
-        assert z is not None
-        if self.program.exit_rule.to_dict()["rule"] == "policy":
-            return self.simulated.exit_step, 0
-        rule = integer.lower(self.program.exit_rule, self.program.logit_scale, T)
-        t = np.broadcast_to(np.arange(1, T + 1), z.shape[:2])
-        stops = rule.stops(z, t)
+    def simulated_exits(self) -> Array:
+        """Where the integer rule stops each sample; a policy has decided before."""
+        if self._rule is None:
+            return self.simulated.exit_step
+        stops = self._rule.stops(*self._asked)
         stops[:, -1] = True
-        exits = np.asarray(stops.argmax(axis=1) + 1)
-        asked = (t <= exits[:, None]) & (t < T)
-        return exits, int((rule.near(z, t) & asked).sum())
+        return np.asarray(stops.argmax(axis=1) + 1)
+
+    def near_exits(self) -> int:
+        """How many decisions, up to the exits, are close to the rule's threshold."""
+        if self._rule is None:
+            return 0
+        z, t = self._asked
+        decides = (t <= self.exits[:, None]) & (t < self.program.T)
+        return int((self._rule.near(z, t) & decides).sum())
+
+    @cached_property
+    def _rule(self) -> integer.IntegerRule | None:
+        program = self.program
+        if program.exit_rule.to_dict()["rule"] == "policy":
+            return None
+        return integer.lower(program.exit_rule, program.logit_scale, program.T)
+
+    @property
+    def _asked(self) -> tuple[Array, Array]:
+        """The integer logits (N, T, M), and t = 1..T of each, (N, T)."""
+        z = self.simulated.integer_logits
+        assert z is not None
+        return z, np.broadcast_to(np.arange(1, self.program.T + 1), z.shape[:2])
 
     def _pairs(self, n: int) -> Iterator[_Pair]:
         """Every quantity of every layer of a sample, the deeper ones later."""
         end = self.steps[n]
-        for node in sorted(self.graph.layers, key=lambda node: self.graph.depth[node.name]):
-            if isinstance(node, Population):
-                for quantity, kind in (("spike", "spikes"), ("v", "v")):
-                    both = (getattr(run, kind)[node.name] for run in (self.simulated, self.ran))
-                    yield _Pair(node.name, quantity, *(values[n, :end] for values in both))
+        for node in sorted(self.populations, key=lambda node: self.graph.depth[node.name]):
+            for quantity, kind in (("spike", "spikes"), ("v", "v")):
+                both = (getattr(run, kind)[node.name] for run in (self.simulated, self.ran))
+                yield _Pair(node.name, quantity, *(values[n, :end] for values in both))
         z, found = self.simulated.integer_logits, self.ran.integer_logits
         assert z is not None
         assert found is not None

@@ -8,50 +8,28 @@ import numpy as np
 
 from seenn_deploy._typing import Array
 from seenn_deploy.ir.graph import Population
-from seenn_deploy.ir.program import Program
 from seenn_deploy.ir.replay import fires, potentials
 from seenn_deploy.simulator.result import RunResult
 from seenn_deploy.targets.base import DeviceRun
-from seenn_deploy.verification.report import Difference, Kind, LayerReport, VerifyReport
+from seenn_deploy.verification.comparison import Comparison
+from seenn_deploy.verification.report import Difference, Kind, VerifyReport
 
 
-class RoundedComparison:
-    """Two runs of one program on the same images, side by side."""
-
-    def __init__(
-        self,
-        program: Program,
-        images: Array,
-        simulated: RunResult,
-        ran: DeviceRun,
-        full_trace: bool,
-    ) -> None:
-        self.graph, self.rule, self.images = program.graph, program.exit_rule, images
-        self.simulated, self.ran = simulated, ran
-        shared = np.minimum(simulated.exit_step, ran.exit_step)
-        self.steps = np.full_like(shared, program.T) if full_trace else shared
-        self.populations = [n for n in self.graph.layers if isinstance(n, Population)]
+class RoundedComparison(Comparison):
+    """Two runs of one float program on the same images."""
 
     def report(self, device: str, seconds: float) -> VerifyReport:
-        layers = {
-            p.name: LayerReport(p.name, int(self.steps.sum()) * int(np.prod(p.shape)))
-            for p in self.populations
-        }
+        """What the comparison found."""
         firsts: list[Difference] = []
         wrong, furthest = 0, 0.0
         for n in range(len(self.images)):
             different = self._different(n)
-            firsts += self._judge(n, different, layers)
+            firsts += self._judge(n, different)
             wrong += sum(self._wrong_logits(n, result) for result in (self.simulated, self.ran))
             firsts += self._judge_exit(n, bool(different))
             if not different:
                 furthest = max(furthest, self._logit_distance(n))
-        exit_steps = zip(self.simulated.exit_step, self.ran.exit_step, strict=True)
-        return VerifyReport(
-            device, len(self.images), tuple(layers.values()), tuple(firsts),
-            tuple((int(a), int(b)) for a, b in exit_steps), wrong, furthest,
-            tuple(map(int, self.ran.hardware_steps)), seconds,
-        )  # fmt: skip
+        return self.found(device, seconds, firsts, wrong, furthest)
 
     def _different(self, n: int) -> dict[str, Array]:
         """By population that has any: where the spikes of a sample differ, bool (steps, ...)."""
@@ -62,10 +40,8 @@ class RoundedComparison:
         }
         return {name: where for name, where in found.items() if where.any()}
 
-    def _judge(
-        self, n: int, different: dict[str, Array], layers: dict[str, LayerReport]
-    ) -> list[Difference]:
-        """Sort a sample's differences into `layers`; the first ones are returned."""
+    def _judge(self, n: int, different: dict[str, Array]) -> list[Difference]:
+        """Count a sample's differences in `layers`; the first ones are returned."""
         if not different:
             return []
         depth = self.graph.depth
@@ -81,8 +57,8 @@ class RoundedComparison:
                 firsts += self._first_ones(n, name, first[0], np.argwhere(where[first[0]]))
             explained = self._explained(n, name)
             later = where & ~at_first
-            old = layers[name]
-            layers[name] = replace(
+            old = self.layers[name]
+            self.layers[name] = replace(
                 old,
                 mismatching=old.mismatching + int(where.sum()),
                 ties=old.ties + int((at_first & explained).sum()),
@@ -141,9 +117,9 @@ class RoundedComparison:
         """
         here, there = int(self.simulated.exit_step[n]), int(self.ran.exit_step[n])
         t = np.arange(1, there + 1)
-        known = self.rule.known_before
+        known = self.program.exit_rule.known_before
         last = here if known else self.graph.T
-        stops = self.rule.stops(self.ran.logits[n, :there], t) | (t == last)
+        stops = self.program.exit_rule.stops(self.ran.logits[n, :there], t) | (t == last)
         obeys = bool(stops[-1]) and not stops[:-1].any()
         if obeys and (here == there or affected):
             return []

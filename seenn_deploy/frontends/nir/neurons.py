@@ -36,7 +36,7 @@ Reset = Literal["hard", "soft"]
 
 
 @dataclass(frozen=True, eq=False)
-class Neuron:
+class NirNeuron:
     """Parameters of a population or readout, and what its inputs are multiplied by.
 
     Parameters
@@ -162,7 +162,7 @@ class Discretisation:
     def __init__(self, dt: float, integration: Integration, reset: Reset, report: FidelityReport):
         self.dt, self.integration, self.reset, self.report = dt, integration, reset, report
 
-    def neuron(self, node: NirNode) -> Neuron:
+    def neuron(self, node: NirNode) -> NirNeuron:
         """Any node of `SPIKING` or `INTEGRATORS`.
 
         Raises
@@ -189,11 +189,11 @@ class Discretisation:
         shape = np.shape(node.values[known])
         return shape if np.prod(shape, dtype=int) != 1 or len(shape) > 1 else None
 
-    def _below(self, node: NirNode) -> Neuron:
+    def _below(self, node: NirNode) -> NirNeuron:
         """The potential that a Threshold compares: of an integrator, or what arrives."""
         below = node.values.get("below")
         if below is None:
-            return Neuron(0.0, np.ones(()), np.zeros(()))
+            return NirNeuron(0.0, np.ones(()), np.zeros(()))
         shapes = self.shape(node), self.shape(below)
         if None not in shapes and shapes[0] != shapes[1]:
             self.report.refuse(
@@ -203,10 +203,10 @@ class Discretisation:
             )
         return replace(self._integrating(below, np.zeros(())), reset_by=0.0)
 
-    def _integrating(self, node: NirNode, reset: Array) -> Neuron:
+    def _integrating(self, node: NirNode, reset: Array) -> NirNeuron:
         """Without threshold; potentials counted from `reset`."""
         if node.kind in ("IF", "I"):
-            return Neuron(1.0, _snapped(_array(node, "r") * self.dt), np.zeros(()))
+            return NirNeuron(1.0, _snapped(_array(node, "r") * self.dt), np.zeros(()))
         tau_name = "tau" if node.kind in ("LIF", "LI") else "tau_mem"
         taken = self._share(node, tau_name)
         gain = _array(node, "r") * taken
@@ -221,7 +221,7 @@ class Discretisation:
                     "has a v_leak other than its v_reset",
                     "put it into the bias of the layer before",
                 )
-        return Neuron(_left(taken), _snapped(gain), rest, tau_syn)
+        return NirNeuron(_left(taken), _snapped(gain), rest, tau_syn)
 
     def _share(self, node: NirNode, name: str) -> float:
         """The share of a state that a timestep replaces: dt / tau, or 1 - exp(-dt / tau)."""
@@ -244,7 +244,9 @@ class Discretisation:
             )
         return min(self.dt / tau, 1.0)
 
-    def _spiking(self, node: NirNode, neuron: Neuron, threshold: Array, reset: Array) -> Neuron:
+    def _spiking(
+        self, node: NirNode, neuron: NirNeuron, threshold: Array, reset: Array
+    ) -> NirNeuron:
         """One threshold for all neurons: those with another have their inputs scaled."""
         height = np.atleast_1d(threshold - (0 if self.reset == "soft" else reset))
         common = float(_most_common(height))

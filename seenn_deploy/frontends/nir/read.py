@@ -40,7 +40,7 @@ from seenn_deploy.frontends.nir.neurons import (
     SPIKING,
     Discretisation,
     Integration,
-    Neuron,
+    NirNeuron,
     Reset,
     check_numbers,
     infer_dt,
@@ -406,7 +406,7 @@ class _Lowering:
                 self._connect(name, grid, value)
                 self.report.faithful(node.where, _described(neuron))
 
-    def _charged(self, node: NirNode, neuron: Neuron) -> Value:
+    def _charged(self, node: NirNode, neuron: NirNeuron) -> Value:
         """What arrives at a neuron, in units of its potential."""
         shape = self.shapes[node.name]
         gain, rest = (fitting(a, shape) for a in (neuron.gain, neuron.bias))
@@ -455,7 +455,7 @@ def _from_to(values: Array) -> str:
     return f"{low:.6g}" if low == high else f"{low:.6g} to {high:.6g}"
 
 
-def _described(neuron: Neuron) -> str:
+def _described(neuron: NirNeuron) -> str:
     syn = f", current leak {neuron.tau_syn:.6g}" if neuron.tau_syn else ""
     times = _from_to(neuron.gain)
     return f"leak {neuron.tau:.6g}{syn}, threshold {neuron.v_threshold:g}, inputs times {times}"

@@ -28,9 +28,9 @@ from seenn_deploy.io.images.sources import (
     IMAGE_SUFFIXES,
     ArraySource,
     ImageFiles,
-    ImageSource,
     NpzMember,
     PackedImages,
+    StoredImages,
     npz_keys,
 )
 from seenn_deploy.io.images.spec import ANY_VALUE, Coding, InputSpec, Range, check_labels
@@ -45,7 +45,7 @@ class ImageSet:
 
     Parameters
     ----------
-    source : ImageSource
+    source : StoredImages
     spec : InputSpec
     labels : int64 array (N,), optional
     class_names : list of str, optional
@@ -54,7 +54,7 @@ class ImageSet:
         Number of images to use; the first ones of the source.
     """
 
-    source: ImageSource
+    source: StoredImages
     spec: InputSpec
     labels: NDArray[np.int64] | None = None
     class_names: list[str] | None = None
@@ -295,7 +295,7 @@ def _open_npz(path: Path, spec: InputSpec, limit: int | None, classes: int | Non
     return _labelled(images, ArraySource(member.load(), member.name), classes)
 
 
-def _npz_source(path: Path, keys: list[str], spec: InputSpec) -> ImageSource:
+def _npz_source(path: Path, keys: list[str], spec: InputSpec) -> StoredImages:
     if is_recording(keys):
         return EventRecordings(path, spec.T, spec.shape, spec.binning)
     if "x" in keys:

@@ -35,7 +35,7 @@ _NPY_HEADERS = {
 }
 
 
-class ImageSource(Protocol):
+class StoredImages(Protocol):
     """Images as they are stored, before :class:`InputSpec` checks and converts them."""
 
     @property

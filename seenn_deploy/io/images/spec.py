@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from seenn_deploy._typing import Array, Shape
 from seenn_deploy.errors import DataError
 from seenn_deploy.io.images.events import EQUAL_PARTS, Binning
-from seenn_deploy.io.images.sources import ImageSource
+from seenn_deploy.io.images.sources import StoredImages
 
 Coding: TypeAlias = Literal["direct", "events"]
 Range: TypeAlias = tuple[float, float]
@@ -87,7 +87,7 @@ class InputSpec:
 
     # --- before reading --------------------------------------------------------------------------
 
-    def check_stored(self, source: ImageSource) -> None:
+    def check_stored(self, source: StoredImages) -> None:
         """Refuse images whose dtype or shape does not fit, without reading them.
 
         Raises
@@ -172,14 +172,14 @@ class InputSpec:
         normalized: NDArray[np.float32] = (pixels - mean) / std
         return normalized
 
-    def check_values(self, values: NDArray[np.float32], source: ImageSource, start: int) -> None:
+    def check_values(self, values: NDArray[np.float32], source: StoredImages, start: int) -> None:
         """Refuse values that are not finite or out of range.
 
         Parameters
         ----------
         values : float32 array (n, ...)
             The values, as :meth:`convert` returns them.
-        source : ImageSource
+        source : StoredImages
             Where they come from, for the message.
         start : int
             Index of ``values[0]`` in the source.

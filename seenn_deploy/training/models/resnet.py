@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from seenn_deploy.training.models.layers import PerStep, StepBatchNorm, conv3x3, over_time, scaled
 from seenn_deploy.training.models.neurons import LIF
 
-Neuron = Callable[[], nn.Module]
+MakeNeuron = Callable[[], nn.Module]
 
 # channels and blocks by stage: SEENN's table 6; 34 as He et al. 2016, behind the same 3x3 stem
 _TABLE: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
@@ -35,7 +35,7 @@ class BasicBlock(nn.Module):
     Where shape changes, the shortcut is an average pool, a 1x1 convolution and a batch norm.
     """
 
-    def __init__(self, c_in: int, c_out: int, stride: int, neuron: Neuron) -> None:
+    def __init__(self, c_in: int, c_out: int, stride: int, neuron: MakeNeuron) -> None:
         super().__init__()
         self.stride = stride
         self.conv1 = PerStep(conv3x3(c_in, c_out, stride))
@@ -63,7 +63,7 @@ class SEWBlock(nn.Module):
     names of their own, by which the frontend tells it from a `BasicBlock`.
     """
 
-    def __init__(self, c_in: int, c_out: int, stride: int, neuron: Neuron) -> None:
+    def __init__(self, c_in: int, c_out: int, stride: int, neuron: MakeNeuron) -> None:
         super().__init__()
         self.main = nn.Sequential(
             PerStep(conv3x3(c_in, c_out, stride), nn.BatchNorm2d(c_out)), neuron(),
@@ -98,7 +98,7 @@ class ResNet(nn.Module):
         classes: int = 10,
         in_channels: int = 3,
         T: int = 4,
-        neuron: Neuron = LIF,
+        neuron: MakeNeuron = LIF,
         block: type[BasicBlock | SEWBlock] = BasicBlock,
     ) -> None:
         super().__init__()

@@ -1,0 +1,70 @@
+"""What both comparisons share: the two runs, how far samples are compared, what is counted."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from seenn_deploy._typing import Array
+from seenn_deploy.ir.graph import Population
+from seenn_deploy.ir.program import Program
+from seenn_deploy.simulator.result import RunResult
+from seenn_deploy.targets.base import DeviceRun
+from seenn_deploy.verification.report import Difference, LayerReport, VerifyReport
+
+
+class Comparison:
+    """Two runs of one program on the same images, side by side.
+
+    Samples are compared up to their exit, of the two runs the earlier one, or to T.
+
+    Parameters
+    ----------
+    program : Program
+    images : array (N, ...)
+    simulated : RunResult
+        Recorded.
+    ran : DeviceRun
+        Recorded.
+    full_trace : bool
+        Whether both ran every sample to T, and all T timesteps are compared.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        images: Array,
+        simulated: RunResult,
+        ran: DeviceRun,
+        full_trace: bool,
+    ) -> None:
+        self.program, self.graph, self.images = program, program.graph, images
+        self.simulated, self.ran = simulated, ran
+        self.exits = self.simulated_exits()
+        shared = np.minimum(self.exits, ran.exit_step)
+        self.steps = np.full_like(shared, program.T) if full_trace else shared
+        self.populations = [n for n in self.graph.layers if isinstance(n, Population)]
+        self.layers = {
+            p.name: LayerReport(p.name, int(self.steps.sum()) * int(np.prod(p.shape)))
+            for p in self.populations
+        }
+
+    def simulated_exits(self) -> Array:
+        """Where the simulated samples stop, int64 (N,)."""
+        return self.simulated.exit_step
+
+    def found(
+        self,
+        device: str,
+        seconds: float,
+        firsts: list[Difference],
+        wrong_logits: int,
+        furthest: float,
+        near_exits: int = 0,
+    ) -> VerifyReport:
+        """The report; `layers` has what was counted by population."""
+        exits = zip(self.exits.tolist(), self.ran.exit_step.tolist(), strict=True)
+        return VerifyReport(
+            device, len(self.images), tuple(self.layers.values()), tuple(firsts), tuple(exits),
+            wrong_logits, furthest, tuple(map(int, self.ran.hardware_steps)), seconds,
+            near_exits=near_exits,
+        )  # fmt: skip
