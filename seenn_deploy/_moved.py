@@ -37,7 +37,7 @@ MOVED = {
     "policies": ("exits.policy_network",),
     "precision_report": ("verification.precision",),
     "program": ("ir.program", "ir.serialize", "ir.schedule"),
-    "replay": ("ir.replay", "ir.reference"),
+    "replay": ("ir.replay",),
     "schedules": ("ir.schedule", "evaluation.schedule"),
     "sweeps": ("evaluation.sweep",),
     "torch_import": ("frontends.torch",),

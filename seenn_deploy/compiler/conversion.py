@@ -22,7 +22,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -30,10 +29,6 @@ from seenn_deploy import ir
 from seenn_deploy._typing import Array
 from seenn_deploy.compiler.passes import fold_affine, fold_pool
 from seenn_deploy.errors import DataError, ModelError
-from seenn_deploy.ir.reference import apply
-
-if TYPE_CHECKING:
-    pass
 
 DEFAULT_PERCENTILE = 99.9
 
@@ -71,20 +66,14 @@ def _scaled(ann: ir.SpikingGraph, edge: ir.Projection) -> ir.Projection:
     pre = ann.node(edge.pre)
     if not isinstance(pre, ir.Population):
         return edge
-    at = next(
-        (i for i, m in enumerate(edge.maps) if not isinstance(m, ir.Affine | ir.AvgPool2d)), None
-    )
-    if at is None or any(isinstance(m, ir.Affine) for m in edge.maps[:at]):
+    found = next(((i, m) for i, m in enumerate(edge.maps) if isinstance(m, ir.Synapses)), None)
+    if found is None or any(isinstance(m, ir.Affine) for m in edge.maps[: found[0]]):
         per_channel = ir.Affine(np.full(pre.shape[0], pre.v_threshold), np.zeros(pre.shape[0]))
         return replace(edge, maps=(per_channel, *edge.maps))
-    weighted = _times(edge.maps[at], pre.v_threshold)
+    at, synapses = found
+    weight = np.asarray(synapses.weight.astype(np.float64) * pre.v_threshold)
+    weighted = synapses.with_weight(weight)
     return replace(edge, maps=(*edge.maps[:at], weighted, *edge.maps[at + 1 :]))
-
-
-def _times(weighted: ir.LinearMap, scale: float) -> ir.LinearMap:
-    assert not isinstance(weighted, ir.Affine | ir.AvgPool2d)
-    weight = np.asarray(weighted.weight.astype(np.float64) * scale)
-    return replace(weighted, weight=weight)
 
 
 # --- the ANN itself ------------------------------------------------------------------------------
@@ -115,7 +104,7 @@ def forward(
         assert not isinstance(node, ir.Sum)  # frontends of ANNs make none
         z = np.broadcast_to(node.bias.astype(np.float64), (len(images), *node.shape))
         for edge in graph.into(node.name):
-            z = z + apply(edge.synapses, values[edge.pre])
+            z = z + edge.synapses.currents(values[edge.pre])
             waiting[edge.pre] -= 1
             if not waiting[edge.pre]:  # batches of feature maps are large
                 del values[edge.pre]

@@ -215,26 +215,18 @@ def _apply(
     """One more linear map behind every term of the first input; only one term gets its bias."""
     value = value or net.value(node)
     for pre, maps in value.terms:
-        before = [m for m in maps if not isinstance(m, ir.Affine)]
-        if isinstance(step, ir.AvgPool2d) and before:
+        weighted = any(isinstance(m, ir.Synapses) for m in maps)
+        if isinstance(step, ir.AvgPool2d) and not all(isinstance(m, ir.Affine) for m in maps):
             raise node.error("a pool must follow an activation; move it behind the Relu")
-        if isinstance(step, ir.Conv2d | ir.Dense) and any(
-            not isinstance(m, ir.AvgPool2d) for m in before
-        ):
+        if isinstance(step, ir.Synapses) and weighted:
             raise node.error("no activation between it and the layer before; merge the two layers")
         if isinstance(step, ir.Affine) and len(step.scale) != net.net.shape(pre, maps)[0]:
             raise node.error(
                 "one number a feature behind flattening; it needs one a channel before"
             )
     (first, maps), *others = value.terms
-    terms = [(first, (*maps, step))] + [(pre, (*m, _unbiased(step))) for pre, m in others]
+    terms = [(first, (*maps, step))] + [(pre, (*m, step.without_constant())) for pre, m in others]
     return _Value(tuple(terms), step.out_shape(value.shape))
-
-
-def _unbiased(step: ir.LinearMap) -> ir.LinearMap:
-    if isinstance(step, ir.Affine):
-        return ir.Affine(step.scale, np.zeros_like(step.shift))
-    return replace(step, bias=None) if isinstance(step, ir.Conv2d | ir.Dense) else step
 
 
 # --- operators -----------------------------------------------------------------------------------

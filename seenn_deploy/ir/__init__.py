@@ -3,6 +3,7 @@
 Where more than a few of its names are used, ``from seenn_deploy import ir`` and then ``ir.Conv2d``.
 """
 
+from seenn_deploy.ir import kinds
 from seenn_deploy.ir.graph import (
     Node,
     Population,
@@ -25,6 +26,8 @@ from seenn_deploy.ir.maps import (
     batch_norm,
 )
 from seenn_deploy.ir.program import Program
+
+__getattr__ = kinds.attribute  # kinds of $SEENN_PLUGINS
 
 __all__ = [
     "Affine",

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seenn_deploy._typing import Array
+from seenn_deploy._typing import Shape
 from seenn_deploy.ir.graph import Projection, Source, SpikingGraph, Sum
-from seenn_deploy.ir.maps import Identity, Sparse, Synapses
+from seenn_deploy.ir.maps import Synapses
 
 
 @dataclass(frozen=True)
@@ -38,31 +38,26 @@ def source_values(source: Source, input_range: tuple[float, float]) -> Interval 
     return Interval(low, high)
 
 
-def current(synapses: Synapses, values: Interval) -> Interval:
-    """All that one target neuron can receive from source neurons that send `values` or nothing."""
-    low, high = extremes(synapses, values.low, values.high)
+def current(synapses: Synapses, values: Interval, in_shape: Shape = ()) -> Interval:
+    """All that one target neuron can receive from source neurons that send `values` or nothing.
+
+    The shape of the sources is for kinds of synapses that have to be listed.
+    """
+    low, high = extremes(synapses, values.low, values.high, in_shape)
     return Interval(int(low), int(high))
 
 
-def extremes(synapses: Synapses, low: float, high: float) -> tuple[float, float]:
+def extremes(
+    synapses: Synapses, low: float, high: float, in_shape: Shape = ()
+) -> tuple[float, float]:
     """Least and most that one target neuron can receive of sources that send low..high or nothing.
 
     A neuron at the border of an image meets only a part of the kernel, which this covers too.
     """
     weight = synapses.weight.astype(np.float64)
     ends = np.stack((weight * low, weight * high, np.zeros_like(weight)))
-    least, most = _by_target(synapses, ends.min(axis=0)), _by_target(synapses, ends.max(axis=0))
+    least, most = (synapses.summed(end, in_shape) for end in (ends.min(axis=0), ends.max(axis=0)))
     return float(least.min()), float(most.max())
-
-
-def _by_target(synapses: Synapses, sent: Array) -> Array:
-    """Sums by target neuron; a convolution's channel stands for all its neurons."""
-    if isinstance(synapses, Sparse):
-        size = int(np.prod(synapses.shape_out))
-        return np.bincount(synapses.targets, weights=sent, minlength=size)
-    if isinstance(synapses, Identity):
-        return sent.reshape(1)
-    return np.asarray(sent.reshape(len(sent), -1).sum(axis=1))
 
 
 def sent(graph: SpikingGraph, name: str, input_values: Interval | None) -> Interval | None:
@@ -89,5 +84,5 @@ def layer_current(
         values = sent(graph, edge.pre, input_values)
         if values is None:
             return None
-        total += current(edge.synapses, values)
+        total += current(edge.synapses, values, graph.node(edge.pre).shape)
     return total

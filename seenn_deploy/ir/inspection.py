@@ -9,7 +9,6 @@ import networkx as nx
 
 from seenn_deploy._typing import Shape
 from seenn_deploy.ir.graph import Population, Projection, Source, SpikingGraph, Sum
-from seenn_deploy.ir.maps import Conv2d, Dense, Identity, Synapses
 from seenn_deploy.ir.program import Program
 from seenn_deploy.ir.text import neuron_text
 
@@ -77,17 +76,8 @@ def _synapses(edge: Projection, shape: Shape) -> int:
 
 def _edge(graph: SpikingGraph, edge: Projection) -> str:
     """The synapses of an edge, and its lag: ``dense t-1``, or ``dense t-1 loop``."""
-    kind = _kind(edge.synapses)
+    kind = edge.synapses.label
     if not edge.lag:
         return kind
     loop = " loop" if nx.has_path(graph.nx, edge.post, edge.pre) else ""
     return f"{kind} t-{edge.lag}{loop}"
-
-
-def _kind(synapses: Synapses) -> str:
-    if isinstance(synapses, Conv2d):
-        k_h, k_w = synapses.weight.shape[2:]
-        stride = f"/{synapses.stride[0]}" if synapses.stride != (1, 1) else ""
-        groups = f" g{synapses.groups}" if synapses.groups > 1 else ""
-        return f"conv {k_h}x{k_w}{stride}{groups}"
-    return {Dense: "dense", Identity: "identity"}.get(type(synapses), "sparse")

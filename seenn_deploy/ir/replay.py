@@ -6,13 +6,12 @@ comparison with the threshold is computed on its own: an error elsewhere does no
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from seenn_deploy._typing import Array
 from seenn_deploy.ir.graph import Population, Projection, Readout, SpikingGraph, Sum
-from seenn_deploy.ir.reference import apply
 
 UNIT = 2.0**-24  # largest relative error of one float32 rounding
 
@@ -74,9 +73,9 @@ def _current(
     for edge in graph.into(node.name):
         x = _arriving(graph, edge, image, spikes)
         synapses, ones = edge.synapses, np.asarray(edge.synapses.weight != 0, np.float64)
-        value += apply(synapses, x)
-        size += apply(replace(synapses, weight=np.abs(synapses.weight)), np.abs(x))
-        terms += apply(replace(synapses, weight=ones), (x != 0).astype(np.float64))
+        value += synapses.currents(x)
+        size += synapses.with_weight(np.abs(synapses.weight)).currents(np.abs(x))
+        terms += synapses.with_weight(ones).currents((x != 0).astype(np.float64))
     return value, (terms + 2) * UNIT * size
 
 

@@ -10,13 +10,11 @@ import numpy as np
 
 from seenn_deploy._typing import Array
 from seenn_deploy.exits.base import to_json
+from seenn_deploy.ir import kinds
 from seenn_deploy.ir.graph import Node, Population, Projection, Readout, Source, SpikingGraph, Sum
-from seenn_deploy.ir.maps import Conv2d, Dense, Identity, Sparse, Synapses
+from seenn_deploy.ir.maps import Synapses
 
 _NODES = {"source": Source, "population": Population, "sum": Sum, "readout": Readout}
-
-
-_SYNAPSES = {"conv2d": Conv2d, "dense": Dense, "sparse": Sparse, "identity": Identity}
 
 
 _OF_THE_INPUT = ("input_range", "normalization")  # they change no logit: outside the fingerprint
@@ -70,23 +68,20 @@ def with_input(nodes: Iterable[Node], stored: Mapping[str, Any]) -> list[Node]:
     ]
 
 
-_ARRAYS = ("weight", "indptr", "targets")
-
-
 def edge_to_dict(edge: Projection, number: int, arrays: dict[str, Array]) -> dict[str, Any]:
     """The `number`-th projection of a graph as JSON values; its arrays are put into `arrays`."""
-    kind = next(k for k, cls in _SYNAPSES.items() if isinstance(edge.synapses, cls))
+    synapses: Any = edge.synapses
     key = f"{number}:{edge.pre}->{edge.post}"
-    values = {f.name: getattr(edge.synapses, f.name) for f in fields(edge.synapses)}
-    for name in _ARRAYS:
-        if name in values:
-            arrays[f"{key}/{name}"] = _packed(values.pop(name))
-    values.pop("bias")
+    values = {f.name: getattr(synapses, f.name) for f in fields(synapses) if f.name != "bias"}
+    for name in [
+        name for name, value in values.items() if isinstance(value, np.ndarray | np.generic)
+    ]:
+        arrays[f"{key}/{name}"] = _packed(values.pop(name))
     return {
         "pre": edge.pre,
         "post": edge.post,
         "key": key,
-        "kind": kind,
+        "kind": synapses.kind,
         "delay": edge.delay,
         "dense_macs": edge.dense_macs,
         "lag": edge.lag,
@@ -99,9 +94,10 @@ def edge_from_dict(stored: dict[str, Any], arrays: dict[str, Array]) -> Projecti
     values = dict(stored)
     ends = {k: values.pop(k) for k in ("pre", "post", "delay", "dense_macs")}
     ends["lag"] = values.pop("lag", 0)
-    key, cls = values.pop("key"), _SYNAPSES[values.pop("kind")]
+    key, cls = values.pop("key"), kinds.find("ir/maps", values.pop("kind"), Synapses)
     lists = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    found = {name: arrays[f"{key}/{name}"] for name in _ARRAYS if f"{key}/{name}" in arrays}
+    names = (f.name for f in fields(cls))
+    found = {name: arrays[f"{key}/{name}"] for name in names if f"{key}/{name}" in arrays}
     synapses: Synapses = cls(**lists, **found)
     return Projection(maps=(synapses,), **ends)
 

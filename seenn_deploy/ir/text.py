@@ -5,14 +5,11 @@ from __future__ import annotations
 from math import isfinite
 
 from seenn_deploy.ir.graph import Population, Readout, SpikingGraph, Sum, Target
-from seenn_deploy.ir.maps import AvgPool2d, Conv2d, Dense, Identity, LinearMap, Sparse
-
-_NAMES: dict[type, str] = {Dense: "linear", Sparse: "sparse", Identity: "identity"}
 
 
 def layer_text(graph: SpikingGraph, node: Target) -> str:
     """A layer in words: the maps of its inputs, then its neurons."""
-    inputs = [", ".join(map(_map_text, edge.maps)) for edge in graph.into(node.name)]
+    inputs = [", ".join(step.text for step in edge.maps) for edge in graph.into(node.name)]
     return f"{' + '.join(inputs)}; {neuron_text(node)}"
 
 
@@ -34,12 +31,3 @@ def _neuron_parts(node: Population) -> list[str]:
     changed = node.reset == "soft" and node.subtracted != node.v_threshold
     parts += [f"{node.reset} reset" + (f" by {node.subtracted:.6g}" if changed else "")]
     return parts + ([node.comparison] if node.comparison != ">" else [])
-
-
-def _map_text(step: LinearMap) -> str:
-    if isinstance(step, Conv2d):
-        k_h, k_w = step.weight.shape[2:]
-        return f"{k_h}x{k_w} convolution"
-    if isinstance(step, AvgPool2d):
-        return f"{step.kernel[0]}x{step.kernel[1]} average pool"
-    return _NAMES.get(type(step), "scale and shift")

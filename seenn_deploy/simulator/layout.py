@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import lru_cache, singledispatch
 from math import prod
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
@@ -166,14 +166,13 @@ def _edge(program: ir.Program, edge: ir.Projection, pre: int, current: Any) -> E
     source, post, synapses = graph.node(edge.pre), graph.node(edge.post), edge.synapses
     fan_out = _by_pixel(synapses.fan_out(source.shape), source.shape)
     effective = _by_pixel(synapses.fan_out(source.shape, effective=True), source.shape)
-    build = next(make for kind, make in _BUILDERS.items() if isinstance(synapses, kind))
-    weight = _narrow(synapses.weight, current)
-    accumulate = build(replace(synapses, weight=weight), source.shape, post.shape)
+    narrow = synapses.with_weight(_narrow(synapses.weight, current))
+    accumulate = accumulator(narrow, source.shape, post.shape)
     # Only where the sum can leave 24 bits does the chip's wrapping have to be imitated.
     if isinstance(synapses, ir.Conv2d) and program.precision != "float32":
         inputs = bounds.source_values(graph.source, program.input_range)
         values = bounds.sent(graph, source.name, inputs)
-        if values is None or bounds.current(synapses, values).size >= WRAP:
+        if values is None or bounds.current(synapses, values, source.shape).size >= WRAP:
             accumulate = _wrapping(accumulate)
     analog = isinstance(source, ir.Source) and source.coding == "direct"
     added = isinstance(post, ir.Sum)
@@ -209,6 +208,13 @@ def _by_pixel(fan_out: Array, shape: Shape) -> Array:
     return np.ascontiguousarray(grid[:, 0]) if alike else grid.ravel()
 
 
+@singledispatch
+def accumulator(synapses: ir.Synapses, shape_in: Shape, shape_out: Shape) -> Accumulate:
+    """What adds the events of a source to the currents of a target; a list where no kernel fits."""
+    return accumulator(synapses.listed(shape_in), shape_in, shape_out)
+
+
+@accumulator.register
 def _conv(conv: ir.Conv2d, shape_in: Shape, shape_out: Shape) -> Accumulate:
     runs = _conv_runs(conv, shape_in, shape_out)
     rows = conv.weight.transpose(2, 3, 1, 0)  # (K_h, K_w, C_in / groups, C_out)
@@ -245,6 +251,7 @@ def _grouped(conv: ir.Conv2d, runs: Runs, rows: Array, channels: int) -> Accumul
     return accumulate
 
 
+@accumulator.register
 def _dense(dense: ir.Dense, shape_in: Shape, shape_out: Shape) -> Accumulate:
     pixels, _ = pixels_and_channels(shape_in)
     first, last, base = (np.array([n], np.int32) for n in (0, pixels, 0))
@@ -265,6 +272,7 @@ def _blocks(rows: Array) -> Array:
     return np.ascontiguousarray(filled.reshape(len(rows), -1, width).swapaxes(0, 1))
 
 
+@accumulator.register
 def _sparse(sparse: ir.Sparse, shape_in: Shape, shape_out: Shape) -> Accumulate:
     pixels, channels = pixels_and_channels(shape_out)
     numbers = np.arange(len(sparse.indptr) - 1)
@@ -283,6 +291,7 @@ def _sparse(sparse: ir.Sparse, shape_in: Shape, shape_out: Shape) -> Accumulate:
     return accumulate
 
 
+@accumulator.register
 def _identity(identity: ir.Identity, shape_in: Shape, shape_out: Shape) -> Accumulate:
     channels, weight = pixels_and_channels(shape_in)[1], identity.weight[()]
 
@@ -290,14 +299,6 @@ def _identity(identity: ir.Identity, shape_in: Shape, shape_out: Shape) -> Accum
         kernels.one_to_one(slots, ptr, idx, val, channels, weight, current)
 
     return accumulate
-
-
-_BUILDERS: dict[type, Any] = {
-    ir.Conv2d: _conv,
-    ir.Dense: _dense,
-    ir.Sparse: _sparse,
-    ir.Identity: _identity,
-}
 
 
 def _conv_runs(conv: ir.Conv2d, shape_in: Shape, shape_out: Shape) -> Runs:

@@ -24,7 +24,7 @@ def apply(graph: SpikingGraph) -> SpikingGraph:
 
 def _cast_edge(edge: Projection) -> Projection:
     weight = _float32(f"{edge.pre} -> {edge.post}", edge.synapses.weight)
-    return replace(edge, maps=(replace(edge.synapses, weight=weight),))
+    return replace(edge, maps=(edge.synapses.with_weight(weight),))
 
 
 def _float32(name: str, values: Array) -> Array:

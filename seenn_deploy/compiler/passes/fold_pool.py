@@ -14,6 +14,7 @@ Rules:
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import singledispatch
 from math import prod
 
 import numpy as np
@@ -22,7 +23,6 @@ from seenn_deploy import ir
 from seenn_deploy._typing import Array, Shape
 from seenn_deploy.compiler.passes.rewrite import Maps, rewrite
 from seenn_deploy.errors import ModelError
-from seenn_deploy.ir.synapse_lists import conv_synapses, dense_synapses, spread_pool
 
 
 def apply(graph: ir.SpikingGraph) -> ir.SpikingGraph:
@@ -31,61 +31,71 @@ def apply(graph: ir.SpikingGraph) -> ir.SpikingGraph:
 
 
 def _fold(maps: Maps, in_shape: Shape) -> tuple[Maps, Array | None]:
-    at = next((i for i, m in enumerate(maps) if isinstance(m, ir.AvgPool2d)), None)
-    if at is None:
+    found = next(((i, m) for i, m in enumerate(maps) if isinstance(m, ir.AvgPool2d)), None)
+    if found is None:
         return maps, None
+    at, pool = found
     for step in maps[:at]:
         in_shape = step.out_shape(in_shape)
-    pool = maps[at]
-    assert isinstance(pool, ir.AvgPool2d)
     behind = maps[at + 1] if at + 1 < len(maps) else None
     if isinstance(behind, ir.Affine) or behind is None:
-        merged: Maps = (_depthwise(pool, in_shape[0]),)
-        rest = maps[at + 1 :]
-    else:
-        merged, rest = _merge(pool, behind, in_shape), maps[at + 2 :]
-    return (*maps[:at], *merged, *rest), None
+        return (*maps[:at], pool.depthwise(in_shape[0]), *maps[at + 1 :]), None
+    return (*maps[:at], *_merged(behind, pool, in_shape), *maps[at + 2 :]), None
 
 
-def _merge(pool: ir.AvgPool2d, behind: ir.LinearMap, in_shape: Shape) -> Maps:
-    whole = all(n % k == 0 for n, k in zip(in_shape[1:], pool.kernel, strict=True))
-    if isinstance(behind, ir.Conv2d):
-        if behind.dilation == (1, 1) and (whole or behind.padding == (0, 0)):
-            return (_wider(pool, behind),)
-        synapses = conv_synapses(behind, pool.out_shape(in_shape))
-        shape_out = behind.out_shape(pool.out_shape(in_shape))
-        bias = None if behind.bias is None else behind.bias
-    elif isinstance(behind, ir.Dense):
-        if whole:
-            return (_spread(pool, behind, in_shape),)
-        synapses, bias = dense_synapses(behind), behind.bias
-        shape_out = behind.out_shape(pool.out_shape(in_shape))
-    else:
-        raise ModelError(f"cannot fold an average pool into {type(behind).__name__}")
-    listed = spread_pool(synapses, pool.kernel, in_shape, shape_out)
-    if bias is None:
-        return (listed,)
-    return listed, ir.Affine(np.ones(len(bias)), bias.astype(np.float64))
+@singledispatch
+def _merged(behind: ir.LinearMap, pool: ir.AvgPool2d, in_shape: Shape) -> Maps:
+    """A pool of `in_shape` and the map behind it as one, perhaps with an affine map for its bias.
+
+    A kind of synapses that may stand behind a pool registers ``_listed``, or a form of its own.
+    """
+    raise ModelError(f"cannot fold an average pool into {type(behind).__name__}")
 
 
-def _wider(pool: ir.AvgPool2d, conv: ir.Conv2d) -> ir.Conv2d:
+@_merged.register
+def _(conv: ir.Conv2d, pool: ir.AvgPool2d, in_shape: Shape) -> Maps:
+    if conv.dilation != (1, 1) or not (_fits(pool, in_shape) or conv.padding == (0, 0)):
+        return _listed(conv, pool, in_shape)
     k_h, k_w = pool.kernel
     weight = conv.weight.astype(np.float64).repeat(k_h, axis=2).repeat(k_w, axis=3)
-    return replace(
+    wider = replace(
         conv,
         weight=weight / (k_h * k_w),
         stride=(conv.stride[0] * k_h, conv.stride[1] * k_w),
         padding=(conv.padding[0] * k_h, conv.padding[1] * k_w),
     )
+    return (wider,)
 
 
-def _spread(pool: ir.AvgPool2d, dense: ir.Dense, in_shape: Shape) -> ir.Dense:
-    pooled = pool.out_shape(in_shape)
-    weight = dense.weight.astype(np.float64).reshape(-1, *pooled)
+@_merged.register
+def _(dense: ir.Dense, pool: ir.AvgPool2d, in_shape: Shape) -> Maps:
+    if not _fits(pool, in_shape):
+        return _listed(dense, pool, in_shape)
+    weight = dense.weight.astype(np.float64).reshape(-1, *pool.out_shape(in_shape))
     weight = weight.repeat(pool.kernel[0], axis=2).repeat(pool.kernel[1], axis=3)
-    return replace(dense, weight=weight.reshape(len(weight), -1) / prod(pool.kernel))
+    return (dense.with_weight(weight.reshape(len(weight), -1) / prod(pool.kernel)),)
 
 
-def _depthwise(pool: ir.AvgPool2d, channels: int) -> ir.Conv2d:
-    weight = np.full((channels, 1, *pool.kernel), 1 / prod(pool.kernel))
-    return ir.Conv2d(weight, stride=pool.kernel, groups=channels)
+def _fits(pool: ir.AvgPool2d, in_shape: Shape) -> bool:
+    """Whether the windows cover every neuron."""
+    return all(n % k == 0 for n, k in zip(in_shape[1:], pool.kernel, strict=True))
+
+
+def _listed(behind: ir.Synapses, pool: ir.AvgPool2d, in_shape: Shape) -> Maps:
+    """Synapses of pooled neurons as synapses of the neurons in their windows, weight / window."""
+    pooled = pool.out_shape(in_shape)
+    source, target, weight = behind.connections(pooled)
+    channel, y, x = np.unravel_index(source, pooled)
+    dy, dx = (d.ravel()[:, None] for d in np.indices(pool.kernel))
+    row, col = y * pool.kernel[0] + dy, x * pool.kernel[1] + dx
+    flat = (channel * in_shape[1] + row) * in_shape[2] + col
+    spread = ir.Sparse.of(
+        flat.ravel(),
+        np.broadcast_to(target, flat.shape).ravel(),
+        np.broadcast_to(weight.astype(np.float64) / prod(pool.kernel), flat.shape).ravel(),
+        prod(in_shape),
+        behind.out_shape(pooled),
+    )
+    if behind.bias is None:
+        return (spread,)
+    return spread, ir.Affine(np.ones(len(behind.bias)), behind.bias.astype(np.float64))

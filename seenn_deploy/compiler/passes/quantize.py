@@ -21,6 +21,7 @@ Ranges: Lava 0.10.0 ``fixed_pt`` models (design, section 6); Davies et al., IEEE
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import singledispatch
 from math import floor, inf
 
 import numpy as np
@@ -39,7 +40,6 @@ from seenn_deploy.ir.fixed_point import (
     THRESHOLD,
     UNITY,
 )
-from seenn_deploy.ir.reference import response
 
 LISTED, SHORTCUT = 254, 255  # largest weights of synapse lists and of identity shortcuts
 CLIPPING = (1.0, 1.1, 1.2, 1.35, 1.5, 1.75, 2.0)  # weights beyond 1/f of the largest are clipped
@@ -144,15 +144,15 @@ def _centered(graph: ir.SpikingGraph, input_range: tuple[float, float]) -> ir.Sp
     """
     source = graph.source
     kinds = [type(e.synapses) for e in graph.projections if e.pre == source.name]
-    if source.coding == "events" or not set(kinds) <= {ir.Conv2d, ir.Dense}:
+    if source.coding == "events" or not {ir.Sparse, ir.Identity}.isdisjoint(kinds):
         return graph
     low, high = input_range
     offset = low + np.ceil((high - low) * PIXEL_SCALE / 2) / PIXEL_SCALE  # a pixel value itself
     middle = np.full(source.shape, offset)
     extra: dict[str, Array] = {}
     for edge in graph.projections:
-        if edge.pre == source.name and isinstance(edge.synapses, ir.Conv2d | ir.Dense):
-            extra[edge.post] = extra.get(edge.post, 0.0) + response(edge.synapses, middle)
+        if edge.pre == source.name:
+            extra[edge.post] = extra.get(edge.post, 0.0) + edge.synapses.response(middle)
     return graph.replace(
         [replace(source, offset=float(offset)), *(_shifted(n, extra) for n in graph.layers)]
     )
@@ -208,10 +208,20 @@ def _scale(
     return threshold / node.v_threshold
 
 
+@singledispatch
 def _limit(synapses: ir.Synapses) -> int:
-    if isinstance(synapses, ir.Identity):
-        return SHORTCUT
-    return CONV if isinstance(synapses, ir.Conv2d) else LISTED
+    """The largest weight of a kind of synapses; what is unknown is held as a list."""
+    return LISTED
+
+
+@_limit.register
+def _(synapses: ir.Conv2d) -> int:
+    return CONV
+
+
+@_limit.register
+def _(synapses: ir.Identity) -> int:
+    return SHORTCUT
 
 
 def _best_clipping(weights: list[tuple[int, Array]]) -> float:
@@ -252,8 +262,9 @@ def _headroom_limit(
     low = high = 0.0
     for edge in graph.into(node.name):
         values = sent(graph, edge.pre, None)
-        limits = input_range if values is None else (values.low, values.high)
-        least, most = extremes(edge.synapses, *limits)
+        low_sent, high_sent = input_range if values is None else (values.low, values.high)
+        shape = graph.node(edge.pre).shape
+        least, most = extremes(edge.synapses, low_sent, high_sent, shape)
         low, high = low + least, high + most
     if isinstance(node, ir.Readout):
         return STATE / max(-low, high, 1e-30)
@@ -312,7 +323,7 @@ def _edge(edge: ir.Projection, scale: float) -> ir.Projection:
     step = 2 if limit == LISTED else 1
     rounded = np.clip(step * np.rint(synapses.weight * scale / step), -limit, limit)
     kind = np.int8 if limit == CONV else np.int16
-    return replace(edge, maps=(replace(synapses, weight=rounded.astype(kind)),))
+    return replace(edge, maps=(synapses.with_weight(rounded.astype(kind)),))
 
 
 def _node(node: ir.Population | ir.Readout, scale: float) -> ir.Population | ir.Readout:

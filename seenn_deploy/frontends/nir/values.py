@@ -8,6 +8,7 @@ each other becomes an explicit list of synapses.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import singledispatch
 from math import prod
 
 import numpy as np
@@ -15,8 +16,6 @@ import numpy as np
 from seenn_deploy import ir
 from seenn_deploy._typing import Array, Shape
 from seenn_deploy.errors import ModelError
-from seenn_deploy.ir.reference import response
-from seenn_deploy.ir.synapse_lists import by_source, conv_synapses
 
 MOST_SYNAPSES = 20_000_000  # of an explicit list
 MOST_TERMS = 1000
@@ -112,7 +111,7 @@ class Value:
         )
         return Value(terms, shape, None if self.bias is None else self.bias.reshape(shape))
 
-    def through(self, step: ir.Conv2d | ir.Dense | ir.AvgPool2d, shape: Shape) -> Value:
+    def through(self, step: ir.Synapses | ir.AvgPool2d, shape: Shape) -> Value:
         """Behind one more linear map over :func:`grid_of` its shape; `shape` is the new one."""
         before = grid_of(self.shape)
         bias = None
@@ -163,11 +162,11 @@ def _product(a: Array, b: Array) -> Array:
     return np.asarray(np.multiply(a, b, dtype=np.float64))
 
 
-def _behind(term: Term, step: ir.Conv2d | ir.Dense | ir.AvgPool2d, before: Shape) -> Term:
+def _behind(term: Term, step: ir.Synapses | ir.AvgPool2d, before: Shape) -> Term:
     columns = _by_channel(term.scale, before)
     fits = isinstance(step, ir.Dense) or (term.grid == before and columns is not None)
     if fits and not term.has_synapses:
-        return _first(term, step, columns)
+        return _first(term, step, before, columns)
     last = term.maps[-1] if term.maps else None
     if isinstance(step, ir.Dense) and isinstance(last, ir.Dense):
         rows = np.broadcast_to(term.scale.ravel(), len(last.weight))[:, None]
@@ -179,7 +178,9 @@ def _behind(term: Term, step: ir.Conv2d | ir.Dense | ir.AvgPool2d, before: Shape
     return replace(term, maps=(listed,), scale=np.ones(()))
 
 
-def _first(term: Term, step: ir.Conv2d | ir.Dense | ir.AvgPool2d, columns: Array | None) -> Term:
+def _first(
+    term: Term, step: ir.Synapses | ir.AvgPool2d, before: Shape, columns: Array | None
+) -> Term:
     """The first layer of synapses, or one more pool."""
     if isinstance(step, ir.AvgPool2d):
         kept = (
@@ -192,26 +193,13 @@ def _first(term: Term, step: ir.Conv2d | ir.Dense | ir.AvgPool2d, columns: Array
             return replace(term, maps=(*term.maps[:-1], ir.AvgPool2d(kernel)), scale=kept)
         return replace(term, maps=(*term.maps, step), scale=kept)
     if np.any(term.scale != 1):
-        step = _scaled_columns(step, term.scale, columns)
+        step = step.scaled_inputs(term.scale, before)
     return replace(term, maps=(*term.maps, step), scale=np.ones(()))
 
 
 def _pooled_scale(term: Term, pool: ir.AvgPool2d, columns: Array) -> Array:
     shape = pool.out_shape(term.grid)
     return np.array(np.broadcast_to(columns[:, None, None], shape))
-
-
-def _scaled_columns(
-    step: ir.Conv2d | ir.Dense, scale: Array, columns: Array | None
-) -> ir.Conv2d | ir.Dense:
-    weight = step.weight.astype(np.float64)
-    if isinstance(step, ir.Dense):
-        return ir.Dense(weight * scale.ravel())
-    assert columns is not None
-    c_out, c_group = weight.shape[:2]
-    group = np.arange(c_out) // (c_out // step.groups)
-    channel = group[:, None] * c_group + np.arange(c_group)
-    return replace(step, weight=weight * columns[channel][:, :, None, None])
 
 
 def _by_channel(scale: Array, grid: Shape) -> Array | None:
@@ -230,19 +218,13 @@ def _scaled_rows(term: Term, rows: Array) -> tuple[ir.LinearMap, ...]:
     if not term.has_synapses:
         return (*term.maps, ir.Affine(rows, np.zeros_like(rows)))
     last = term.maps[-1]
-    if isinstance(last, ir.Sparse):
-        channel = np.unravel_index(last.targets, last.shape_out)[0]
-        scaled: ir.LinearMap = replace(last, weight=last.weight * rows[channel])
-    else:
-        assert isinstance(last, ir.Conv2d | ir.Dense)
-        weight = last.weight * rows.reshape(-1, *[1] * (last.weight.ndim - 1))
-        scaled = replace(last, weight=weight)
-    return (*term.maps[:-1], scaled)
+    assert isinstance(last, ir.Synapses)
+    return (*term.maps[:-1], last.scaled(rows, term.shape))
 
 
-def _response(step: ir.Conv2d | ir.Dense | ir.AvgPool2d, x: Array) -> Array:
+def _response(step: ir.Synapses | ir.AvgPool2d, x: Array) -> Array:
     if not isinstance(step, ir.AvgPool2d):
-        return response(step, x)
+        return step.response(x)
     c, height, width = step.out_shape(x.shape)
     k_h, k_w = step.kernel
     cut = x[:, : height * k_h, : width * k_w].reshape(c, height, k_h, width, k_w)
@@ -252,24 +234,32 @@ def _response(step: ir.Conv2d | ir.Dense | ir.AvgPool2d, x: Array) -> Array:
 # --- explicit lists ------------------------------------------------------------------------------
 
 
+@singledispatch
 def _list(step: ir.LinearMap, shape: Shape) -> Listed:
     """The synapses of a map that are not 0: (source, target, weight)."""
-    if isinstance(step, ir.AvgPool2d):
-        weight = np.full((shape[0], 1, *step.kernel), 1 / prod(step.kernel))
-        return _conv_list(ir.Conv2d(weight, stride=step.kernel, groups=shape[0]), shape)
-    if isinstance(step, ir.Conv2d):
-        return _conv_list(step, shape)
-    if isinstance(step, ir.Dense):
-        target, source = np.nonzero(step.weight)
-        return source, target, step.weight[target, source]
-    assert isinstance(step, ir.Sparse)
-    source = np.repeat(np.arange(len(step.indptr) - 1), np.diff(step.indptr))
-    return source, step.targets.astype(np.int64), step.weight
+    raise ModelError(f"{type(step).__name__} cannot be listed")
 
 
-def _conv_list(conv: ir.Conv2d, shape: Shape) -> Listed:
-    _check_size(int(np.count_nonzero(conv.weight)) * prod(conv.out_shape(shape)[1:]))
-    return conv_synapses(conv, shape, zeros=False)
+@_list.register
+def _(step: ir.Synapses, shape: Shape) -> Listed:
+    return step.connections(shape)
+
+
+@_list.register
+def _(step: ir.AvgPool2d, shape: Shape) -> Listed:
+    return _list(step.depthwise(shape[0]), shape)
+
+
+@_list.register
+def _(step: ir.Conv2d, shape: Shape) -> Listed:
+    _check_size(int(np.count_nonzero(step.weight)) * prod(step.out_shape(shape)[1:]))
+    return step.connections(shape, zeros=False)
+
+
+@_list.register
+def _(step: ir.Dense, shape: Shape) -> Listed:
+    target, source = np.nonzero(step.weight)
+    return source, target, step.weight[target, source]
 
 
 def _term_list(term: Term) -> Listed:
@@ -310,7 +300,7 @@ def _join(first: Listed, second: Listed) -> Listed:
 
 def _compressed(listed: Listed, size: int, shape: Shape) -> ir.Sparse:
     source, target, weight = listed
-    return by_source(source, target, weight, size, shape)
+    return ir.Sparse.of(source, target, weight, size, shape)
 
 
 def _check_size(synapses: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import singledispatch
 from hashlib import blake2b
 from typing import Any, TypeAlias, TypeVar, cast
 
@@ -12,7 +13,7 @@ import numpy as np
 from seenn_deploy import ir
 from seenn_deploy._typing import Array, Shape
 from seenn_deploy.frontends.torch.values import NotSupportedError
-from seenn_deploy.ir.reference import response
+from seenn_deploy.ir.maps.base import along_channels
 
 Maps: TypeAlias = tuple[ir.LinearMap, ...]
 Made = TypeVar("Made", bound=ir.LinearMap)
@@ -42,20 +43,19 @@ class MapStore:
 
     def without_constants(self, step: ir.LinearMap) -> ir.LinearMap:
         """The map with its bias or shift taken away."""
-        if isinstance(step, ir.Conv2d | ir.Dense) and step.bias is not None:
-            return self._once(("bare", id(step)), lambda: replace(step, bias=None))
-        if isinstance(step, ir.Affine) and step.shift.any():
-            return self.affine(step.scale, np.zeros_like(step.shift))
-        return step
+        bare = step.without_constant()
+        if isinstance(bare, ir.Affine):  # by its numbers: scales are made anew at every timestep
+            return step if bare is step else self.affine(bare.scale, bare.shift)
+        return step if bare is step else self._once(("bare", id(step)), lambda: bare)
 
     def rescaled_bias(self, step: ir.LinearMap, factor: float) -> ir.LinearMap:
         """The map with its bias or shift times `factor`."""
-        if isinstance(step, ir.Conv2d | ir.Dense) and step.bias is not None:
-            bias = step.bias * factor
-            return self._once(("bias", id(step), factor), lambda: replace(step, bias=bias))
         if isinstance(step, ir.Affine):
             return self.affine(step.scale, step.shift * factor)
-        return step
+        if step.bias is None:
+            return step
+        made: ir.LinearMap = replace(cast(Any, step), bias=step.bias * factor)
+        return self._once(("bias", id(step), factor), lambda: made)
 
     def appended(self, maps: Maps, step: ir.LinearMap) -> Maps:
         """A chain with one map more, such that the compiler can fold it."""
@@ -63,16 +63,17 @@ class MapStore:
             return self._with_affine(maps, step)
         if isinstance(step, ir.AvgPool2d):
             return self._with_pool(maps, step)
-        if not any(isinstance(m, ir.Conv2d | ir.Dense) for m in maps):
+        if not any(isinstance(m, ir.Synapses) for m in maps):
             return (*maps, step)
         folded = self._folded(maps)
-        if not _merge(folded[-1], step):
+        joined = merged(folded[-1], step)
+        if joined is None:
             raise NotSupportedError(
                 "two layers with weights follow each other without neurons between",
                 "merge them into one, or put a spiking layer between",
             )
         key = ("merged", id(folded[-1]), id(step))
-        return (*folded[:-1], self._once(key, lambda: merged(folded[-1], step)))
+        return (*folded[:-1], self._once(key, lambda: joined))
 
     def _folded(self, maps: Maps) -> Maps:
         """A scale a channel at the end goes into the weights before it."""
@@ -126,28 +127,40 @@ def scaled(layer: ir.Conv2d | ir.Dense, affine: ir.Affine) -> ir.Conv2d | ir.Den
     return replace(layer, weight=layer.weight * affine.scale.reshape(-1, *ones), bias=bias)
 
 
-def _merge(first: ir.LinearMap, second: ir.LinearMap) -> bool:
-    """Are two layers one, at the borders as well: two matrices, or a 1x1 convolution behind."""
-    if isinstance(first, ir.Dense) and isinstance(second, ir.Dense):
-        return True
-    if not (isinstance(first, ir.Conv2d) and isinstance(second, ir.Conv2d)):
-        return False
+@singledispatch
+def merged(first: ir.LinearMap, second: ir.LinearMap) -> ir.LinearMap | None:
+    """Two layers as one, ``W2 W1`` and ``W2 b1 + b2``; None where there is none, border included.
+
+    There is one of two matrices, and of two convolutions of which the second is 1x1; strides
+    multiply.
+    """
+    return None
+
+
+@merged.register
+def _(first: ir.Dense, second: ir.LinearMap) -> ir.LinearMap | None:
+    return ir.Dense(*_product(first, second)) if isinstance(second, ir.Dense) else None
+
+
+@merged.register
+def _(first: ir.Conv2d, second: ir.LinearMap) -> ir.LinearMap | None:
+    if not isinstance(second, ir.Conv2d):
+        return None
     single = second.weight.shape[2:] == (1, 1) and second.padding == (0, 0)
-    return single and first.groups == second.groups == 1
+    if not (single and first.groups == second.groups == 1):
+        return None
+    weight, bias = _product(first, second)
+    stride = (first.stride[0] * second.stride[0], first.stride[1] * second.stride[1])
+    return replace(first, weight=weight, bias=bias, stride=stride)
 
 
-def merged(first: ir.LinearMap, second: ir.LinearMap) -> ir.LinearMap:
-    """Two layers as one: ``W2 W1`` and ``W2 b1 + b2``; strides multiply."""
-    assert isinstance(first, ir.Conv2d | ir.Dense) and isinstance(second, ir.Conv2d | ir.Dense)
+def _product(first: ir.Synapses, second: ir.Synapses) -> tuple[Array, Array | None]:
+    """The weights and the bias of two layers in a row."""
     matrix = second.weight.reshape(len(second.weight), -1).astype(np.float64)
     weight = np.tensordot(matrix, first.weight.astype(np.float64), 1)
     parts = [matrix @ first.bias] if first.bias is not None else []
     parts += [second.bias] if second.bias is not None else []
-    bias = np.sum(parts, axis=0) if parts else None
-    if isinstance(first, ir.Conv2d) and isinstance(second, ir.Conv2d):
-        stride = (first.stride[0] * second.stride[0], first.stride[1] * second.stride[1])
-        return replace(first, weight=weight, bias=bias, stride=stride)
-    return ir.Dense(weight, bias)
+    return weight, np.sum(parts, axis=0) if parts else None
 
 
 def pooled(conv: ir.Conv2d, pool: ir.AvgPool2d) -> ir.Conv2d:
@@ -173,17 +186,27 @@ def constant_of(maps: Maps, in_shape: Shape) -> Array:
     """What a chain gives for an input of zeros, broadcastable to its output."""
     x = np.zeros(())
     for step in maps:
-        ones = [1] * (len(step.out_shape(in_shape)) - 1)
-        if isinstance(step, ir.Conv2d | ir.Dense):
-            x = response(step, np.broadcast_to(x, in_shape)) if x.any() else np.zeros(())
-            if step.bias is not None:
-                x = x + step.bias.astype(np.float64).reshape(-1, *ones)
-        elif isinstance(step, ir.Affine):
-            x = x * step.scale.reshape(-1, *ones) + step.shift.reshape(-1, *ones)
-        elif isinstance(step, ir.Identity):
-            x = x * float(step.weight)
+        x = _constant_behind(step, x, in_shape)
+        if (added := step.constant(in_shape)) is not None:
+            x = x + added.astype(np.float64)
         in_shape = step.out_shape(in_shape)
     return x
+
+
+@singledispatch
+def _constant_behind(step: ir.LinearMap, x: Array, in_shape: Shape) -> Array:
+    """A constant input behind one map, what the map itself adds left out."""
+    return x
+
+
+@_constant_behind.register
+def _(step: ir.Synapses, x: Array, in_shape: Shape) -> Array:
+    return step.response(np.broadcast_to(x, in_shape)) if x.any() else np.zeros(())
+
+
+@_constant_behind.register
+def _(step: ir.Affine, x: Array, in_shape: Shape) -> Array:
+    return x * along_channels(step.scale, in_shape)
 
 
 def _array(tensor: Any) -> Array:

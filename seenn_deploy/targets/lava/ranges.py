@@ -6,13 +6,14 @@ of mixed sign, and says nothing. Every limit of design section 6 is one line her
 
 from __future__ import annotations
 
+from functools import singledispatch
 from math import inf, isfinite
 from typing import NoReturn
 
 import numpy as np
 
 from seenn_deploy import ir
-from seenn_deploy._typing import Array
+from seenn_deploy._typing import Array, Shape
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits import integer
 from seenn_deploy.ir.fixed_point import CONV, EXPONENT, MANTISSA, STATE, THRESHOLD, UNITY
@@ -30,7 +31,9 @@ def check(program: ir.Program) -> None:
         elif isinstance(node, ir.Readout):
             _check_readout(node)
     for edge in graph.projections:
-        _check_weights(edge)
+        name = f"{edge.pre} -> {edge.post}: weight"
+        weight = _integers(name, edge.synapses.weight)
+        _check_weights(edge.synapses, name, weight, graph.node(edge.pre).shape)
     _check_sums(program)
     _check_rule(program)
 
@@ -112,24 +115,26 @@ def _check_readout(node: ir.Readout) -> None:
 # --- synapses ------------------------------------------------------------------------------------
 
 
-def _check_weights(edge: ir.Projection) -> None:
-    name = f"{edge.pre} -> {edge.post}: weight"
-    synapses = edge.synapses
-    weight = _integers(name, synapses.weight)
-    if isinstance(synapses, ir.Conv2d):
-        _in_range(name, weight, -CONV - 1, CONV)
-    elif isinstance(synapses, ir.Sparse):
-        _check_signs(name, summed(synapses))
-    elif isinstance(synapses, ir.Identity):
-        _check_signs(name, weight.reshape(1))
-    else:
-        _check_signs(name, weight)
+@singledispatch
+def _check_weights(synapses: ir.Synapses, name: str, weight: Array, in_shape: Shape) -> None:
+    """Raise ProgramError for weights beyond what Lava's process for the synapses holds: a list."""
+    _check_signs(name, summed(synapses.listed(in_shape)))
+
+
+@_check_weights.register
+def _(synapses: ir.Conv2d, name: str, weight: Array, in_shape: Shape) -> None:
+    _in_range(name, weight, -CONV - 1, CONV)
+
+
+@_check_weights.register(ir.Identity)
+@_check_weights.register(ir.Dense)
+def _(synapses: ir.Synapses, name: str, weight: Array, in_shape: Shape) -> None:
+    _check_signs(name, weight.reshape(-1))
 
 
 def summed(synapses: ir.Sparse) -> Array:
     """The weights of a list with several synapses of one pair added up, as a matrix holds them."""
-    sources = np.repeat(np.arange(len(synapses.indptr) - 1), np.diff(synapses.indptr))
-    pairs = sources * (int(synapses.targets.max(initial=0)) + 1) + synapses.targets
+    pairs = synapses.sources * (int(synapses.targets.max(initial=0)) + 1) + synapses.targets
     _, place = np.unique(pairs, return_inverse=True)
     total = np.zeros(place.max(initial=-1) + 1, np.int64)
     np.add.at(total, place.ravel(), synapses.weight.astype(np.int64))
@@ -159,9 +164,8 @@ def _check_sums(program: ir.Program) -> None:
     """Sums that Lava's convolution takes in float64 and casts must fit 32 bits before they wrap."""
     largest = messages(program)
     for edge in program.graph.projections:
-        sent = largest[edge.pre]
-        if isfinite(sent) and most(edge) * round(sent) > BITS_32:
-            total = most(edge) * round(sent)
+        sent, shape = largest[edge.pre], program.graph.node(edge.pre).shape
+        if isfinite(sent) and (total := most(edge, shape) * round(sent)) > BITS_32:
             _fail(f"{edge.pre} -> {edge.post}: sums up to {total}", f"32 bits, {BITS_32}")
 
 
@@ -186,19 +190,15 @@ def _total(graph: ir.SpikingGraph, node: ir.Sum, largest: dict[str, float]) -> f
     return total
 
 
-def most(edge: ir.Projection) -> int:
+def most(edge: ir.Projection, in_shape: Shape) -> int:
     """The largest sum of |weights| that one target neuron can meet, padding taken as input."""
-    synapses, weight = edge.synapses, np.abs(edge.synapses.weight.astype(np.int64))
-    if isinstance(synapses, ir.Sparse):
-        return int(np.bincount(synapses.targets, weight, 1).max())
-    if isinstance(synapses, ir.Identity):
-        return int(weight)
-    return int(weight.reshape(len(weight), -1).sum(axis=1).max())
+    weight = np.abs(edge.synapses.weight.astype(np.int64))
+    return int(edge.synapses.summed(weight, in_shape).max(initial=0))
 
 
 def check_without_wrap(edge: ir.Projection, program: ir.Program) -> None:
     """Raise ProgramError where a convolution's sums may wrap at 24 bits, which no list does."""
-    total = most(edge) * messages(program)[edge.pre]
+    total = most(edge, program.graph.node(edge.pre).shape) * messages(program)[edge.pre]
     if total > STATE:
         _fail(f"{edge.pre} -> {edge.post}: sums up to {total:g} in a list", f"24 bits, {STATE}")
 
@@ -213,8 +213,9 @@ def needs_split(synapses: ir.Sparse) -> bool:
 def input_limit(program: ir.Program) -> float:
     """The largest |x - offset| whose messages fit 24 bits and whose sums fit 32."""
     graph = program.graph
-    sums = [most(e) for e in graph.projections if e.pre == graph.source.name]
-    return min(STATE, BITS_32 // max(1, *sums)) / graph.source.scale
+    source = graph.source
+    sums = [most(e, source.shape) for e in graph.projections if e.pre == source.name]
+    return min(STATE, BITS_32 // max(1, *sums)) / source.scale
 
 
 # --- what the program adds ---------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from functools import singledispatch
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ from seenn_deploy.exits.base import to_json
 from seenn_deploy.exits.policy_network import forward as policy_network
 from seenn_deploy.fidelity import REPORT, FidelityReport
 from seenn_deploy.io import folders
-from seenn_deploy.ir.synapse_lists import by_source, conv_synapses
 from seenn_deploy.ir.text import layer_text
 from seenn_deploy.targets.lava import policy, ranges
 
@@ -133,22 +133,34 @@ def _spec(program: ir.Program, arrays: dict[str, Array]) -> dict[str, Any]:
 
 def _with_runnable_synapses(program: ir.Program) -> ir.SpikingGraph:
     graph = program.graph
-    return graph.replace(projections=[_runnable(e, program) for e in graph.projections])
+    return graph.replace(
+        projections=[
+            replace(e, maps=(_runnable(e.synapses, e, program),)) for e in graph.projections
+        ]
+    )
 
 
-def _runnable(edge: ir.Projection, program: ir.Program) -> ir.Projection:
-    """Convolutions that Lava's Conv cannot hold become synapse lists."""
-    conv = edge.synapses
-    if not isinstance(conv, ir.Conv2d):
-        return edge
+@singledispatch
+def _runnable(synapses: ir.Synapses, edge: ir.Projection, program: ir.Program) -> ir.Synapses:
+    """Synapses that the bundle has a Lava process for: those it knows, and lists of all others."""
+    return synapses.listed(program.graph.node(edge.pre).shape)
+
+
+@_runnable.register(ir.Identity)
+@_runnable.register(ir.Dense)
+def _(synapses: ir.Synapses, edge: ir.Projection, program: ir.Program) -> ir.Synapses:
+    return synapses
+
+
+@_runnable.register
+def _(conv: ir.Conv2d, edge: ir.Projection, program: ir.Program) -> ir.Synapses:
+    """Convolutions that Lava's Conv cannot hold become lists."""
     sizes = (*conv.weight.shape[2:], *conv.stride, *conv.padding, *conv.dilation, conv.groups)
     if max(sizes) <= LARGEST:
-        return edge
+        return conv
     if program.precision == "int8":
         ranges.check_without_wrap(edge, program)
-    in_shape = program.graph.node(edge.pre).shape
-    n_in, shape_out = int(np.prod(in_shape)), conv.out_shape(in_shape)
-    return replace(edge, maps=(by_source(*conv_synapses(conv, in_shape), n_in, shape_out),))
+    return conv.listed(program.graph.node(edge.pre).shape)
 
 
 def _node(node: ir.Node, depth: int, arrays: dict[str, Array], integers: bool) -> dict[str, Any]:
@@ -181,9 +193,6 @@ def _whole_neurons(node: ir.Population) -> dict[str, Any]:
     return {**values, **whole, "dv": ranges.dv(node), "tau_syn": ranges.share(node.tau_syn)}
 
 
-_KINDS = {ir.Conv2d: "conv2d", ir.Dense: "dense", ir.Sparse: "sparse", ir.Identity: "identity"}
-
-
 def _edge(
     program: ir.Program, edge: ir.Projection, number: int, arrays: dict[str, Array]
 ) -> dict[str, Any]:
@@ -191,13 +200,13 @@ def _edge(
     stored: dict[str, Any] = {
         "pre": edge.pre,
         "post": edge.post,
-        "kind": _KINDS[type(synapses)],
+        "kind": synapses.kind,
         "delay": waiting_steps(program, edge),
         "lag": edge.lag,
         "split": isinstance(synapses, ir.Sparse) and ranges.needs_split(synapses),
     }
     for name in ("stride", "padding", "dilation", "groups"):
-        if isinstance(synapses, ir.Conv2d):
+        if hasattr(synapses, name):
             stored[name] = getattr(synapses, name)
     for name in ("weight", "indptr", "targets"):
         if hasattr(synapses, name):

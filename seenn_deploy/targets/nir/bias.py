@@ -12,7 +12,6 @@ import numpy as np
 
 from seenn_deploy._typing import Array, Shape
 from seenn_deploy.ir.maps import Conv2d
-from seenn_deploy.ir.reference import response
 
 CLOSE = 1e-5  # of the largest bias
 
@@ -36,7 +35,7 @@ def before_padding(bias: Array, conv: Conv2d, taken: Shape) -> tuple[Array, Arra
 def _response_to(channel: int, conv: Conv2d, taken: Shape) -> Array:
     image = np.zeros(taken)
     image[channel] = 1
-    return response(conv, image)
+    return conv.response(image)
 
 
 def _centred(images: Array) -> Array:

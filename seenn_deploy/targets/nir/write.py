@@ -293,13 +293,13 @@ class _Writer:
         self, edge: ir.Projection, taken: Shape, given: Shape, bias: Array | None
     ) -> list[Any]:
         """The nodes of one layer of synapses, each with a word for its name."""
-        step, pre = edge.synapses, self.graph.node(edge.pre).shape
+        step = edge.synapses
         if isinstance(step, ir.Conv2d):
             return [("conv", self._conv(edge, step, taken, bias))]
         if isinstance(step, ir.Identity) and taken == given and bias is None:
             weight = np.full(taken, step.weight, np.float32)
             return [] if step.weight == 1 else [("scale", self.nir.Scale(weight))]
-        matrix = self._matrix(edge, step, prod(pre), prod(given))
+        matrix = self._matrix(edge, self.graph.node(edge.pre).shape, prod(given))
         if len(given) == 1:
             flat = [("flatten", self._flatten(taken))] if len(taken) > 1 else []
             return [*flat, ("linear", self._linear(matrix, bias))]
@@ -311,7 +311,8 @@ class _Writer:
     def _linear(self, matrix: Array, bias: Array | None) -> Any:
         return self.nir.Linear(matrix) if bias is None else self.nir.Affine(matrix, bias)
 
-    def _matrix(self, edge: ir.Projection, step: Any, n_in: int, n_out: int) -> Array:
+    def _matrix(self, edge: ir.Projection, in_shape: Shape, n_out: int) -> Array:
+        step, n_in = edge.synapses, prod(in_shape)
         if n_in * n_out > MOST:
             self.report.refuse(
                 f"{edge.pre} -> {edge.post}",
@@ -321,13 +322,11 @@ class _Writer:
             )
         if isinstance(step, ir.Dense):
             return step.weight
-        if isinstance(step, ir.Identity):
-            return np.eye(n_out, n_in, dtype=np.float32) * step.weight
-        assert isinstance(step, ir.Sparse)
-        self.report.faithful(f"{edge.pre} -> {edge.post}", "a list of synapses became a matrix")
+        if not isinstance(step, ir.Identity):
+            self.report.faithful(f"{edge.pre} -> {edge.post}", "a list of synapses became a matrix")
+        source, target, weight = step.connections(in_shape)
         matrix = np.zeros((n_out, n_in), np.float32)
-        source = np.repeat(np.arange(n_in), np.diff(step.indptr))
-        np.add.at(matrix, (step.targets, source), step.weight)
+        np.add.at(matrix, (target, source), weight)
         return matrix
 
     def _image_maps(

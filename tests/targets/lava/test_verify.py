@@ -11,7 +11,6 @@ from seenn_deploy import ir
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.io import folders
 from seenn_deploy.ir.program import write
-from seenn_deploy.ir.reference import apply
 from seenn_deploy.ir.replay import potentials
 from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.targets.base import DeviceRun
@@ -277,5 +276,5 @@ def test_synapses_in_float64() -> None:
     rng = np.random.default_rng(4)
     for projection in graph.projections:
         x = rng.random((3, *graph.node(projection.pre).shape))
-        for t, row in enumerate(apply(projection.synapses, x)):
+        for t, row in enumerate(projection.synapses.currents(x)):
             assert np.allclose(row, naive.chain(projection.maps, x[t]), rtol=0, atol=1e-12)

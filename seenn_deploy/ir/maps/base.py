@@ -1,0 +1,145 @@
+"""What a linear map tells about itself: the protocol that a new kind of synapses implements.
+
+A kind is one file of this folder, or of ``$SEENN_PLUGINS/ir/maps``: a frozen dataclass, child of
+:class:`Synapses`, whose file has the name that programs on disk know it by. Two methods are enough,
+``out_shape`` and ``connections``: everything else, here and in the compiler, the simulator and the
+targets, falls back on the list of synapses. A kind that knows a faster or nicer form overrides a
+method, or registers with the consumer's function (``functools.singledispatch``).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from math import prod
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import numpy as np
+
+from seenn_deploy._typing import Array, Shape
+from seenn_deploy.errors import ModelError
+
+if TYPE_CHECKING:
+    from seenn_deploy.ir.maps.sparse import Sparse
+
+Self = TypeVar("Self", bound="LinearMap")
+Weighted = TypeVar("Weighted", bound="Synapses")
+
+
+class LinearMap(ABC):
+    """What lies on an edge of the graph; arrays are channels first, as in torch."""
+
+    bias: Array | None = None  # only before compilation; afterwards a part of the target's bias
+
+    @property
+    def kind(self) -> str:
+        """The name of the kind's file."""
+        return type(self).__module__.rpartition(".")[2]
+
+    @property
+    def text(self) -> str:
+        """The map in a reader's words, for import reports."""
+        return self.kind
+
+    @abstractmethod
+    def out_shape(self, in_shape: Shape) -> Shape:
+        """The shape behind the map.
+
+        Raises
+        ------
+        ModelError
+            When the map cannot take `in_shape`.
+        """
+
+    @abstractmethod
+    def dense_macs(self, in_shape: Shape) -> int:
+        """Multiply-accumulates of the dense layer, padding included, as papers count them."""
+
+    def constant(self, in_shape: Shape) -> Array | None:
+        """What the map adds whatever comes in, broadcastable to its output; None for nothing."""
+        return self.bias
+
+    def without_constant(self: Self) -> Self:
+        """The map without what it adds; the same object where that is nothing."""
+        return self if self.bias is None else cast(Self, replace(cast(Any, self), bias=None))
+
+
+class Synapses(LinearMap):
+    """A linear map with weights, which a compiled edge has exactly one of.
+
+    `weight` is an array of any shape, and the weight of every synapse is one of its elements: so
+    weights can be rounded, scaled by one factor or replaced by their magnitudes at one place.
+    """
+
+    weight: Array
+
+    @abstractmethod
+    def connections(self, in_shape: Shape) -> tuple[Array, Array, Array]:
+        """All synapses as (source, target, weight), neurons flattened in C order.
+
+        Padding is no synapse; a weight of 0 is one.
+        """
+
+    def listed(self, in_shape: Shape) -> Sparse:
+        """The map as a list of synapses, compressed by source neuron."""
+        from seenn_deploy.ir.maps.sparse import Sparse
+
+        return Sparse.of(*self.connections(in_shape), prod(in_shape), self.out_shape(in_shape))
+
+    @property
+    def label(self) -> str:
+        """The synapses in a word or two, for tables."""
+        return self.kind
+
+    def with_weight(self: Weighted, weight: Array) -> Weighted:
+        """The same synapses with other weights, an array of the same shape."""
+        return cast(Weighted, replace(cast(Any, self), weight=np.asarray(weight)))
+
+    def dense_macs(self, in_shape: Shape) -> int:
+        """Multiply-accumulates of the dense layer: one per synapse unless the kind says more."""
+        return len(self.connections(in_shape)[0])
+
+    def fan_out(self, in_shape: Shape, effective: bool = False) -> Array:
+        """Existing synapses of each source neuron, int64 of `in_shape`; padding is none.
+
+        With `effective`, synapses of weight 0 are left out.
+        """
+        return self.listed(in_shape).fan_out(in_shape, effective)
+
+    def summed(self, values: Array, in_shape: Shape) -> Array:
+        """Sums by target neuron of `values`, which stand in the weights' places, (targets,).
+
+        Where many targets have the same weights, as the pixels of a convolution, one stands for
+        all. Bounds on currents are made of it.
+        """
+        return self.with_weight(values).listed(in_shape).summed_list()
+
+    def currents(self, x: Array) -> Array:
+        """Currents that inputs (T, *in_shape) cause, bias left out, float64 (T, *out_shape).
+
+        This is the slow, obvious arithmetic that other code is compared with.
+        """
+        return self.listed(x.shape[1:]).currents(x)
+
+    def response(self, x: Array) -> Array:
+        """Currents that one input (*in_shape) causes, bias left out, float64 (*out_shape)."""
+        return np.asarray(self.currents(np.asarray(x, np.float64)[None])[0])
+
+    def scaled(self, factors: Array, in_shape: Shape) -> Synapses:
+        """The map with each channel of its output multiplied by a factor, (C_out,)."""
+        return self.listed(in_shape).scaled(factors, in_shape)
+
+    def scaled_inputs(self, factors: Array, in_shape: Shape) -> Synapses:
+        """The map with its inputs multiplied by factors that broadcast to `in_shape`.
+
+        Raises
+        ------
+        ModelError
+            When the kind cannot take factors into its weights.
+        """
+        raise ModelError(f"cannot scale the input of {type(self).__name__}")
+
+
+def along_channels(values: Array, shape: Shape) -> Array:
+    """One value per channel, shaped so that it broadcasts to `shape`."""
+    return values.reshape(-1, *[1] * (len(shape) - 1))

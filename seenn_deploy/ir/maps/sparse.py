@@ -1,0 +1,83 @@
+"""Synapses one by one: what every other kind can be turned into."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from seenn_deploy._typing import Array, Shape
+from seenn_deploy.errors import ModelError
+from seenn_deploy.ir.maps.base import Synapses
+
+
+@dataclass(frozen=True, eq=False)
+class Sparse(Synapses):
+    """A list of synapses, compressed by source neuron (both sides flattened in C order).
+
+    Parameters
+    ----------
+    indptr : int64 array (N + 1,)
+        Synapses of source neuron i are ``indptr[i]:indptr[i + 1]``.
+    targets : int32 array (S,)
+    weight : array (S,)
+    shape_out : tuple of int
+    """
+
+    indptr: Array
+    targets: Array
+    weight: Array
+    shape_out: Shape
+
+    @classmethod
+    def of(cls, source: Array, target: Array, weight: Array, n_in: int, shape_out: Shape) -> Sparse:
+        """Compress synapses, in any order, from `n_in` neurons to those of `shape_out`."""
+        order = np.lexsort((target, source))
+        indptr = np.zeros(n_in + 1, np.int64)
+        np.cumsum(np.bincount(source, minlength=n_in), out=indptr[1:])
+        return cls(indptr, target[order].astype(np.int32), weight[order], shape_out)
+
+    def out_shape(self, in_shape: Shape) -> Shape:
+        if prod(in_shape) != len(self.indptr) - 1:
+            raise ModelError(
+                f"sparse synapses of {len(self.indptr) - 1} neurons cannot take shape {in_shape}"
+            )
+        return self.shape_out
+
+    def dense_macs(self, in_shape: Shape) -> int:
+        return len(self.weight)
+
+    def fan_out(self, in_shape: Shape, effective: bool = False) -> Array:
+        if not effective:
+            return np.diff(self.indptr).astype(np.int64).reshape(in_shape)
+        running = np.concatenate(([0], np.cumsum(self.weight != 0)))
+        return np.diff(running[self.indptr]).astype(np.int64).reshape(in_shape)
+
+    @property
+    def sources(self) -> Array:
+        """The source neuron of each synapse, int64 (S,)."""
+        return np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr))
+
+    def connections(self, in_shape: Shape) -> tuple[Array, Array, Array]:
+        return self.sources, self.targets.astype(np.int64), self.weight
+
+    def listed(self, in_shape: Shape) -> Sparse:
+        return self
+
+    def summed(self, values: Array, in_shape: Shape) -> Array:
+        return self.with_weight(values).summed_list()
+
+    def summed_list(self) -> Array:
+        """The weights added up by target neuron, float64 (targets,)."""
+        return np.bincount(self.targets, self.weight, minlength=prod(self.shape_out))
+
+    def currents(self, x: Array) -> Array:
+        fan_out = np.diff(self.indptr)
+        sent = np.repeat(x.reshape(len(x), -1), fan_out, axis=1) * self.weight.astype(np.float64)
+        rows = [np.bincount(self.targets, row, prod(self.shape_out)) for row in sent]
+        return np.stack(rows).reshape(len(x), *self.shape_out)
+
+    def scaled(self, factors: Array, in_shape: Shape) -> Sparse:
+        channel = np.unravel_index(self.targets, self.shape_out)[0]
+        return self.with_weight(self.weight * factors[channel])
