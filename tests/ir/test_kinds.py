@@ -1,0 +1,188 @@
+"""A kind of synapses or of nodes is one new file: found, compiled, run, stored and loaded again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import seenn_deploy as sd
+from seenn_deploy import ir, plugins
+from seenn_deploy.errors import ModelError, ProgramError
+from seenn_deploy.verification.verify import verify
+from tests import naive, naive_integer
+
+RING = '''
+"""Neurons in a ring, each reaching the next few, with one weight per distance."""
+
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from seenn_deploy.ir.maps.base import Synapses
+
+
+@dataclass(frozen=True, eq=False)
+class Ring(Synapses):
+    """Source i reaches target i + k with weight[k]."""
+
+    weight: np.ndarray
+    step: int = 1
+
+    def out_shape(self, in_shape):
+        return in_shape
+
+    def connections(self, in_shape):
+        n = prod(in_shape)
+        source, k = (a.ravel() for a in np.indices((n, len(self.weight))))
+        return source, (source + self.step * k) % n, self.weight[k]
+'''
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of kinds, forgotten after the test."""
+    monkeypatch.setenv(plugins.VARIABLE, str(tmp_path))
+    paths = {room: list(plugins.folders(room)) for room in ("ir/maps",)}
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if name.startswith("seenn_deploy.ir."):
+            del sys.modules[name]
+    for room in paths:
+        path = sys.modules[f"seenn_deploy.{room.replace('/', '.')}"].__path__
+        path[:] = [p for p in path if not p.startswith(str(tmp_path))]
+
+
+def written(folder: Path, room: str, name: str, text: str) -> None:
+    (folder / room).mkdir(parents=True, exist_ok=True)
+    (folder / room / f"{name}.py").write_text(text, encoding="utf-8")
+
+
+# --- synapses ------------------------------------------------------------------------------------
+
+EIGHTHS = np.array([3, -2, 5, 4], np.float32) / 8  # exact in any order of summation
+
+
+def chain(ring: Any, first: Any = None) -> ir.SpikingGraph:
+    """An image, twelve neurons, a ring of them with a loop, and four classes."""
+    rng = np.random.default_rng(3)
+    into, out = (rng.integers(-4, 6, size) / 8 for size in ((12, 12), (4, 12)))
+    return ir.SpikingGraph(
+        [
+            ir.Source("image", (3, 2, 2), input_range=(0.0, 1.0)),
+            ir.Population("first", (12,), tau=0.5, bias=np.full(12, 0.125)),
+            ir.Population("ring", (12,), tau=1.0, reset="soft"),
+            ir.Readout("logits", (4,)),
+        ],
+        [
+            ir.Projection("image", "first", (first or ir.Dense(into),)),
+            ir.Projection("first", "ring", (ring, ir.Affine(np.full(12, 0.5), np.zeros(12)))),
+            ir.Projection("ring", "ring", (ring,), lag=1),
+            ir.Projection("ring", "logits", (ir.Dense(out),)),
+        ],
+        6,
+    )
+
+
+def twin(graph: ir.SpikingGraph) -> ir.SpikingGraph:
+    """The same graph with every ring written out, by loops that share nothing with the package."""
+    return graph.replace(projections=[replace(e, maps=(_plain(e),)) for e in graph.projections])
+
+
+def _plain(edge: ir.Projection) -> ir.Synapses:
+    (ring,) = edge.maps
+    if type(ring).__name__ != "Ring":
+        return ring  # type: ignore[return-value]
+    weight, targets, indptr = [], [], [0]
+    for i in range(12):
+        for k in range(len(ring.weight)):
+            targets.append((i + k * ring.step) % 12)
+            weight.append(ring.weight[k])
+        indptr.append(len(targets))
+    return ir.Sparse(np.array(indptr), np.array(targets, np.int32), np.array(weight), (12,))
+
+
+def images() -> np.ndarray:
+    return np.random.default_rng(4).integers(0, 9, (7, 3, 2, 2)).astype(np.float32) / 8
+
+
+def simulated_as(program: ir.Program, expected: Any) -> Any:
+    run = sd.simulate(program, images(), record=True, full_trace=True)
+    for name in ("first", "ring"):
+        np.testing.assert_array_equal(run.spikes[name], expected.outputs[name] != 0)
+        assert 0 < run.spikes[name].mean() < 1
+    return run
+
+
+def test_a_kind_of_synapses_in_one_file(folder: Path) -> None:
+    written(folder, "ir/maps", "ring", RING)
+    ring = ir.Ring(EIGHTHS, step=5)  # type: ignore[attr-defined]
+    program = sd.compile(chain(ring))
+    rings = [e.synapses for e in program.graph.projections if e.post == "ring"]
+    assert [s.kind for s in rings] == ["sparse", "ring"]  # the affine map made a list of one
+    expected = naive.run(twin(program.graph), images())
+    run = simulated_as(program, expected)
+    np.testing.assert_array_equal(run.logits, expected.logits)
+    for name in ("ac", "mac", "ac_effective", "spikes", "updates_active"):
+        np.testing.assert_array_equal(getattr(run.counts, name), expected.counts[name])
+    layer = sd.inspect(program)[1]
+    assert (layer.kind, layer.synapses) == ("sparse + ring t-1 loop", 2 * 12 * 4)
+
+    program.save(folder / "program")
+    load = f"import seenn_deploy as sd; p = sd.Program.load({str(folder / 'program')!r})\n"
+    code = load + "print(p.fingerprint, p.graph.projections, sd.inspect(p)[1].kind)"
+    environment = os.environ | {plugins.VARIABLE: str(folder)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                          check=True, env=environment)  # fmt: skip
+    assert done.stdout.startswith(program.fingerprint)
+    assert done.stdout.endswith("sparse + ring t-1 loop\n")
+    del environment[plugins.VARIABLE]
+    done = subprocess.run([sys.executable, "-c", load], capture_output=True, text=True,
+                          check=False, env=environment)  # fmt: skip
+    assert "kind 'ring' does not exist; there are affine, avg_pool2d, conv2d" in done.stderr
+
+
+def test_a_kind_of_synapses_as_integers_and_on_lava(folder: Path) -> None:
+    written(folder, "ir/maps", "ring", RING)
+    ring = ir.Ring(EIGHTHS, step=5)  # type: ignore[attr-defined]
+    program = sd.compile(chain(ring), precision="int8")
+    (loop,) = (e.synapses for e in program.graph.projections if e.pre == e.post)
+    assert loop.kind == "ring"
+    assert loop.weight.dtype == np.int16
+    expected = naive_integer.run(twin(program.graph), images())
+    run = simulated_as(program, expected)
+    np.testing.assert_array_equal(run.integer_logits, expected.logits)
+    for name in ("first", "ring"):
+        np.testing.assert_array_equal(run.v[name], expected.membrane[name])
+    report = verify(program, images(), timeout=300)
+    assert report.exact, report.first_differences
+
+
+def test_what_a_kind_of_synapses_has_no_form_for_is_one_line(folder: Path) -> None:
+    written(folder, "ir/maps", "ring", RING)
+    ring = ir.Ring(EIGHTHS)  # type: ignore[attr-defined]
+    graph = chain(ir.Identity(), ir.Dense(np.ones((12, 12))))
+    edges = list(graph.projections)
+    before = ir.Affine(np.ones(12), np.ones(12))
+    edges[1] = replace(edges[1], maps=(before, ring))
+    with pytest.raises(ModelError, match=r"^cannot scale the input of Ring$"):
+        sd.compile(graph.replace(projections=edges))
+
+
+def test_what_is_no_kind_is_one_line(folder: Path) -> None:
+    written(folder, "ir/maps", "nothing", "class Nothing: pass\n")
+    program = sd.compile(chain(ir.Dense(np.eye(12))))
+    program.save(folder / "program")
+    manifest = folder / "program" / "program.json"
+    manifest.write_text(manifest.read_text().replace('"kind": "dense"', '"kind": "nothing"'))
+    with pytest.raises(ProgramError, match=r"nothing.py: it defines no child of Synapses"):
+        ir.Program.load(folder / "program")
