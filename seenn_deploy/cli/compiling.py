@@ -58,6 +58,10 @@ STRICT = click.option(
               help="NIR: the file cannot say; default: hard, to zero.")  # fmt: skip
 @click.option("--input-size", callback=size, help="HEIGHTxWIDTH; 32x32, or from the classifier.")
 @click.option("--example", help="What a torch module takes: a shape as 2,3,32,32, or a .npy file.")
+@click.option("--output", help="Of a torch module that returns several tensors: the number or the "
+              "name of the one that holds the logits.")  # fmt: skip
+@click.option("--no-check", "check", is_flag=True, flag_value=False, default=None,
+              help="Do not run a torch module to prove the graph made of it.")  # fmt: skip
 @click.option("--coding", type=click.Choice(["direct", "events"]), help="By architecture.")
 @click.option("--step-us", type=float,
               help="Event recordings: microseconds a timestep; what comes after the T-th is not "

@@ -39,15 +39,19 @@ class Assembly:
     walk : Walk
         After its `outputs`.
     source_shape : tuple of int
+    output : int or str, optional
+        Which of several outputs is read out, by number or by name.
     """
 
-    def __init__(self, walk: Walk, source_shape: Shape) -> None:
+    def __init__(self, walk: Walk, source_shape: Shape, output: int | str | None = None) -> None:
+        self._asked = output
         self.walk, self.report, self.maps = walk, walk.report, walk.graph.maps
         self._shapes: dict[str, Shape] = {SOURCE: source_shape}
         self._layers = {layer.name: i for i, layer in enumerate(walk.layers)}
         self._pools = {name: (term, shape) for name, term, shape in walk.graph.pools.values()}
         self._sums = {name: summands for summands, name in walk.graph.sums.items()}
         self._placed: dict[str, Placed] = {}
+        self.output = 0  # which of the outputs is read out
 
     def graph(self, outputs: list[Value]) -> tuple[list[ir.Node], list[ir.Projection]]:
         """Nodes, without the source, and projections.
@@ -165,8 +169,8 @@ class Assembly:
     # --- the readout -----------------------------------------------------------------------------
 
     def _readout(self, outputs: list[Value]) -> Placed:
-        chosen = next((o for o in outputs if self._can_be_read(o)), None)
-        if chosen is None:
+        readable = [i for i, o in enumerate(outputs) if self._can_be_read(o)]
+        if not readable:
             self.report.refuse(
                 "output",
                 "neither spikes nor currents"
@@ -174,11 +178,34 @@ class Assembly:
                 else "potentials of neurons that reset",
                 "return the last layer's spikes or currents first",
             )
+        self.output = self._chosen(outputs, readable)
+        chosen = outputs[self.output]
         if sum(not isinstance(o, Constant) for o in outputs) > 1:
             self.report.faithful("output", "only the first is read out, the others are recordings")
         if isinstance(chosen, Potential):
             return self._leaky_readout(chosen)
         return self._summing_readout(self.walk.readout_name, chosen)
+
+    def _chosen(self, outputs: list[Value], readable: list[int]) -> int:
+        """The output that was asked for, or the only one that can be read."""
+        names = self.walk.output_names
+        if self._asked is not None:
+            found = [i for i in readable if self._asked in (i, names[i])]
+            if not found:
+                self.report.refuse(
+                    "output", f"{self._asked!r} is not among those that can be read",
+                    f"there are {', '.join(names[i] for i in readable)}",
+                )  # fmt: skip
+            return found[0]
+        currents = [i for i in readable if isinstance(outputs[i], Signal)]
+        if len({id(outputs[i]) for i in currents}) > 1:
+            known = ", ".join(f"{names[i]} {outputs[i].sizes}" for i in currents)
+            self.report.refuse(
+                "output",
+                f"the module returns several: {known}",
+                f"say which one holds the logits: output={names[currents[0]]!r}",
+            )
+        return readable[0]
 
     def _can_be_read(self, output: Value) -> bool:
         if isinstance(output, Potential):
@@ -247,6 +274,12 @@ class Assembly:
     def _logits(self, signal: Signal) -> Shape:
         shape = signal.shape or ()
         features = int(np.prod(shape))
+        if any({"time", "feature"} <= {a.role for a in axis if a.size > 1} for axis in signal.axes):
+            self.report.refuse(
+                "output",
+                "timesteps and features lie on one axis of it",
+                "return them on axes of their own, or a sum over timesteps",
+            )
         behind_time = len(signal.axes) - len(signal.times) - 1
         if behind_time > 1 and len([n for n in shape if n > 1]) > 1:
             self.report.refuse(

@@ -20,6 +20,7 @@ from seenn_deploy.ir.provenance import Provenance
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from seenn_deploy.frontends.torch.assembly import Assembly
     from seenn_deploy.frontends.torch.layers import Layer
     from seenn_deploy.frontends.torch.values import Value
     from seenn_deploy.frontends.torch.walk import Walk
@@ -36,6 +37,8 @@ def read(
     coding: Coding | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    check: bool = True,
+    output: int | str | None = None,
 ) -> SpikingGraph:
     """The graph of a module.
 
@@ -52,6 +55,11 @@ def read(
         a frame of its own. Elsewhere it is found.
     mean, std : one number a channel, optional
         ``(x - mean) / std`` before the module, to become part of the program.
+    check : bool
+        Prove the graph: run the module itself and compare every spike and logit
+        (``frontends.torch.self_check``). Without it the report says "not proven".
+    output : int or str, optional
+        Which of several outputs holds the logits: a number in a tuple, a key of a dict.
 
     Raises
     ------
@@ -70,12 +78,17 @@ def read(
         )
     walk, outputs = _walked(opaque, layers, _as_float32(example_input), report)
     source = _source(walk, coding)
-    nodes, projections = Assembly(walk, source.shape).graph(outputs)
+    assembly = Assembly(walk, source.shape, output)
+    nodes, projections = assembly.graph(outputs)
     net = Net(source, Population("", ()))
     net.nodes += nodes
     net.projections += projections
-    used = normalize_input(net, mean, std, True)
     steps = _timesteps(walk, T)
+    if check:
+        _prove(module, example_input, walk, assembly, net, steps, outputs)
+    else:
+        report.faithful("self-check", "not proven: it was left out")
+    used = normalize_input(net, mean, std, True)
     if steps > 1 and _does_one_step(walk):
         _check_states_go_out(walk, outputs)
     assumed = {
@@ -85,6 +98,30 @@ def read(
         type(module).__name__, "torch", "torch module", assumed, report.to_dict()
     )
     return SpikingGraph(net.nodes, net.projections, steps, provenance)
+
+
+def _prove(
+    module: nn.Module, example_input: Tensor, walk: Walk, assembly: Assembly, net: Net, steps: int,
+    outputs: list[Value],
+) -> None:  # fmt: skip
+    """Compare the graph with the module, over the timesteps that the module itself does."""
+    from seenn_deploy.frontends.torch.self_check import Subject, prove
+
+    one_step = _does_one_step(walk)
+    own = steps
+    if one_step and any(x.neuron and x.neuron.forgets for x in walk.layers):
+        own = 1  # whoever calls the module hands the states on; nobody does here
+        walk.report.faithful("self-check", "of the first timestep: the caller keeps the states")
+    axes = tuple(str(a.role or "batch") for a in walk.input)
+    graph = SpikingGraph(net.nodes, net.projections, own)
+    example = _as_float32(example_input)
+    prove(
+        Subject(
+            module, example, walk.layers, graph, assembly.output, outputs[assembly.output],
+            one_step, axes,
+        ),
+        walk.report,
+    )  # fmt: skip
 
 
 def _check_given(module: Any, example_input: Any, T: Any, report: FidelityReport) -> None:
@@ -163,7 +200,13 @@ def _timesteps(walk: Walk, T: int | None) -> int:
     if T is None and own is None:
         walk.report.refuse("T", "the module does one timestep", "say how many: T=4")
     if T is not None and own is not None and own != T:
-        walk.report.faithful("T", f"{T} as asked; the module itself does {own}")
+        if not any(a.role == "time" for a in walk.input):
+            walk.report.refuse(
+                "T",
+                f"{T} asked, the module itself does {own} in each call",
+                f"leave T out, or let the module do {T}",
+            )
+        walk.report.faithful("T", f"{T} as asked; the example has {own}")
     return int(T if T is not None else own or 1)
 
 

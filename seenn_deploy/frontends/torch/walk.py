@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_flatten_with_path, tree_unflatten
 
 from seenn_deploy.errors import ModelError
 from seenn_deploy.fidelity import FidelityReport, RefusedError
@@ -71,6 +72,14 @@ class Walk:
                 self._values[node.name] = self._read(node)
         (result,) = (n for n in self.program.graph.nodes if n.op == "output")
         return [self._value(arg) for arg in result.args[0]]
+
+    @property
+    def output_names(self) -> list[str]:
+        """What the module's result calls its tensors: keys of a dict, numbers in a tuple."""
+        spec = self.program.call_spec.out_spec
+        leaves = tree_unflatten(list(range(spec.num_leaves)), spec)
+        paths, _ = tree_flatten_with_path(leaves)
+        return [".".join(str(getattr(k, "key", getattr(k, "idx", k))) for k in p) for p, _ in paths]
 
     @property
     def stream_lengths(self) -> set[int]:

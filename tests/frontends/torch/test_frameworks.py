@@ -77,6 +77,9 @@ def test_spikingjelly_one_timestep_a_call() -> None:
     with pytest.raises(sd.SeennError, match="say how many"):
         sd.import_model(one, images(2))
     graph = sd.import_model(one, images(1), T=3)
+    with pytest.raises(sd.SeennError, match="T: 3 asked, the module itself does 4"):
+        sd.import_model(net, images(2), T=3)
+    net.T = 3
     whole = sd.import_model(net, images(2), T=3)
     runs = [sd.simulate(sd.compile(g), images(8).numpy(), record=True) for g in (graph, whole)]
     prefix = "net."

@@ -141,7 +141,7 @@ def test_the_line_is_named(
         sd.import_model(Net(body), torch.rand(2, 2, 6, 6), T=4)
     message, at = str(caught.value), inspect.getsourcelines(body)[1] + line
     assert "\n" not in message and says in message
-    assert f"test_torch_refusals.py:{at}" in message, message
+    assert f"test_refusals.py:{at}" in message, message
     assert logging.root.manager.disable == 0 and capfd.readouterr() == ("", "")
 
 
@@ -191,7 +191,7 @@ def test_unsupported_neurons(layer: nn.Module, says: str) -> None:
         sd.import_model(Net(plain, layer), torch.rand(2, 2, 6, 6), T=4)
     message, at = str(caught.value), inspect.getsourcelines(plain)[1] + 1
     assert f"lif ({type(layer).__name__})" in message and says in message
-    assert f"test_torch_refusals.py:{at}" in message and "\n" not in message
+    assert f"test_refusals.py:{at}" in message and "\n" not in message
 
 
 def test_a_neuron_where_no_line_is_known() -> None:
@@ -264,7 +264,7 @@ GOOD = torch.rand(2, 2, 6, 6)
         (plain, (GOOD,), {}, "example_input: found tuple"),
         (plain, GOOD, {"T": 2.5}, "T: 2.5; give a whole number"),
         (plain, GOOD, {"T": 0}, "T must be a whole number"),
-        (raising, GOOD, {}, r"test_torch_refusals.py:\d+: cannot be traced \(ValueError: mine\)"),
+        (raising, GOOD, {}, r"test_refusals.py:\d+: cannot be traced \(ValueError: mine\)"),
         (
             potential,
             GOOD,

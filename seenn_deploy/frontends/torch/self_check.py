@@ -1,0 +1,475 @@
+"""An import proves itself: the module's own forward is the judge of the graph made from it.
+
+A tracer sees operators, and not the state that a module keeps elsewhere (attributes, buffers,
+counters, hooks), so what it builds may be another network. Therefore a copy of the module runs all
+its timesteps, on the example and on random inputs, and every spiking layer's spikes are compared
+with what the graph says of them. Each layer is judged by itself: its potentials are recomputed in
+float64 from the spikes that the *module* sent, so the first layer that differs is the one to blame.
+A potential that lies within rounding of its threshold is a tie and decides nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from seenn_deploy import ir
+from seenn_deploy._typing import Array
+from seenn_deploy.compiler.pipeline import compile
+from seenn_deploy.exits.fixed import Fixed
+from seenn_deploy.fidelity import FidelityReport
+from seenn_deploy.frontends.torch.layers import Layer
+from seenn_deploy.frontends.torch.tracing import place_of_error
+from seenn_deploy.frontends.torch.values import Potential, Signal, Value
+from seenn_deploy.ir.replay import fires, potentials
+
+Starts: TypeAlias = list[tuple[nn.Module, str, Any]]
+SAMPLES = 2  # of a probe that are compared: one may be a copy of the other
+LOUDER = (1.0, 4.0, 16.0)  # random probes are scaled by these until every layer has spiked
+# The module rounds batch norms and leaks that the graph has folded: by more than the bound of
+# `replay.potentials`, which is of the folded arithmetic.
+SLACK, NEAR = 16.0, 1e-5
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is to be proven.
+
+    Parameters
+    ----------
+    module : torch module
+        The user's own.
+    example : Tensor
+    layers : list of Layer
+        Its spiking layers.
+    graph : SpikingGraph
+        What was made of it, its input as the module takes it: without normalisation.
+    output : int
+        Which of the leaves of the module's result is read out.
+    read : Signal or Potential
+        What the walk found that leaf to be.
+    one_step : bool
+        The module does one timestep per call.
+    axes : tuple of str
+        Role of each axis of the module's input: 'batch', 'time' or 'feature'.
+    """
+
+    module: nn.Module
+    example: Tensor
+    layers: list[Layer]
+    graph: ir.SpikingGraph
+    output: int
+    read: Value
+    one_step: bool
+    axes: tuple[str, ...]
+
+
+@dataclass
+class _Proof:
+    """What has been compared so far."""
+
+    samples: int = 0
+    compared: int = 0
+    ties: int = 0
+    spikes: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """One run of the module: outputs of each call, and of each spiking layer's calls."""
+
+    outputs: list[list[Any]]
+    layers: dict[str, list[Tensor]]
+
+
+def prove(subject: Subject, report: FidelityReport) -> None:
+    """Compare a graph with its module, and say in the report how it was proven.
+
+    Raises
+    ------
+    RefusedError
+        Where they differ: with the layer, timestep, neuron and values, and the likely cause.
+    """
+    program = compile(subject.graph, Fixed())
+    proof = _Proof()
+    runner = _own_copy(subject.module)
+    starts = _starts(runner, subject.layers)
+    for probe in _probes(subject):
+        _begin(runner, starts)
+        before = _kept(runner, subject.layers)
+        run = _run(runner, subject, probe, report)
+        causes = _causes(runner, subject.layers, before)
+        _compare(subject, program.graph, probe, run, proof, causes, report)
+        if not proof.samples:
+            _check_again(runner, subject, probe, run, starts, report)
+        proof.samples += min(SAMPLES, _batch(subject, probe))
+        if proof.samples > SAMPLES and all(proof.spikes.values()):
+            break
+    _tell(subject, proof, report)
+
+
+def _tell(subject: Subject, proof: _Proof, report: FidelityReport) -> None:
+    ties = f", {proof.ties} ties" if proof.ties else ""
+    report.faithful(
+        "self-check",
+        f"proven: the module's own spikes and logits, {proof.samples} samples of {subject.graph.T} "
+        f"timesteps, {proof.compared:,} neuron-steps, {sum(proof.spikes.values()):,} spikes{ties}",
+    )
+    for name, spikes in proof.spikes.items():
+        if not spikes:
+            report.faithful(name, "not proven: no neuron of it spiked in the self-check")
+
+
+# --- what the module is given --------------------------------------------------------------------
+
+
+def _probes(subject: Subject) -> Iterator[list[Tensor]]:
+    """Inputs by call: the example, then noise over its range, louder each time."""
+    example, calls = _as_long(subject), subject.graph.T if subject.one_step else 1
+    frames = subject.graph.source.coding == "events"
+    yield [example] * calls
+    if not example.is_floating_point():
+        return
+    low, high = float(example.min()), float(example.max())
+    low, high = (low, high) if high > low else (min(low, 0.0), max(high, 1.0))
+    generator = torch.Generator().manual_seed(0)
+    for factor in LOUDER:
+        noise = [
+            factor * (low + (high - low) * torch.rand(example.shape, generator=generator))
+            for _ in range(calls if frames else 1)
+        ]
+        yield noise * (1 if frames else calls)
+
+
+def _as_long(subject: Subject) -> Tensor:
+    """The example with as many frames as the graph has timesteps, the same over and over."""
+    if "time" not in subject.axes:
+        return subject.example
+    axis = subject.axes.index("time")
+    frames = torch.arange(subject.graph.T) % subject.example.shape[axis]
+    return subject.example.index_select(axis, frames)
+
+
+def _batch(subject: Subject, probe: list[Tensor]) -> int:
+    return int(probe[0].shape[subject.axes.index("batch")]) if "batch" in subject.axes else 1
+
+
+def _images(subject: Subject, probe: list[Tensor]) -> Array:
+    """The probe as the graph takes it: (N, *shape), or (N, T, *shape) of frames."""
+    source, lead = subject.graph.source, [a for a in ("batch", "time") if a in subject.axes]
+    moved = [
+        x.movedim([subject.axes.index(a) for a in lead], list(range(len(lead)))) for x in probe
+    ]
+    whole = torch.stack(moved, 1) if subject.one_step and source.coding == "events" else moved[0]
+    whole = whole if "batch" in subject.axes else whole[None]
+    count = 2 if source.coding == "events" else 1
+    return whole.reshape(*whole.shape[:count], *source.shape).double().numpy()
+
+
+# --- running the module --------------------------------------------------------------------------
+
+
+def _own_copy(module: nn.Module) -> nn.Module:
+    """A copy in evaluation mode and float32, without the gradients that states may still carry."""
+    loose = {
+        id(value): value.detach().clone()
+        for part in module.modules()
+        for value in _values(part).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    }
+    return copy.deepcopy(module, loose).eval().float()
+
+
+def _values(part: nn.Module) -> dict[str, Any]:
+    """What a module keeps besides its parameters and parts."""
+    public = {k: v for k, v in vars(part).items() if not k.startswith("_") and k != "training"}
+    memories: dict[str, Any] = getattr(part, "_memories", {})  # SpikingJelly's own place for states
+    return {**public, **part._buffers, **memories}
+
+
+def _starts(module: nn.Module, layers: list[Layer]) -> Starts:
+    """States of the spiking layers before the first timestep, as adapters read them.
+
+    What an earlier run left is reset; a number that the user set, as a potential to start from, is
+    kept.
+    """
+    parts = [part for layer in layers for part in _part(module, layer).modules()]
+    set_by_hand = [(part, part.v) for part in parts if isinstance(_values(part).get("v"), float)]
+    _reset(module)
+    for part, v in set_by_hand:
+        part.v = v
+    return [(part, name, _copied(value)) for part in parts for name, value in _values(part).items()]
+
+
+def _reset(module: nn.Module) -> None:
+    """Reset every state that has a way to be reset, as the frameworks' users do between samples."""
+    for part in module.modules():
+        for name in ("reset", "reset_mem"):
+            method = getattr(part, name, None)
+            if callable(method):
+                with suppress(TypeError):  # a method with arguments is no reset as we know it
+                    method()
+
+
+def _begin(module: nn.Module, starts: Starts) -> None:
+    """A new sample: what can be reset is, and the spiking layers are as they were at first."""
+    _reset(module)
+    for part, name, value in starts:
+        setattr(part, name, _copied(value))
+
+
+def _run(module: nn.Module, subject: Subject, probe: list[Tensor], report: FidelityReport) -> _Run:
+    """The module itself, one call per input, with what its spiking layers give."""
+    seen = dict[str, list[Tensor]]()
+    handles = []
+    for layer in subject.layers:
+        seen[layer.name] = []
+        hook = _keep(seen[layer.name])
+        handles.append(_part(module, layer).register_forward_hook(hook))
+    outputs = []
+    states: list[Any] = []
+    try:
+        with torch.no_grad():
+            for x in probe:
+                result = module(x.clone(), *states)
+                outputs.append(tree_leaves(result))
+                states = _handed_on(module, result)
+    except Exception as error:  # whatever the user's code raises
+        first = str(error).partition("\n")[0]
+        report.refuse(
+            place_of_error(error, module),
+            f"the module itself fails ({type(error).__name__}: {first})",
+            "it must run on the example, timestep after timestep",
+        )
+    finally:
+        for handle in handles:
+            handle.remove()
+    return _Run([[_copied(v) for v in call] for call in outputs], seen)
+
+
+def _keep(calls: list[Tensor]) -> Any:
+    def hook(_: nn.Module, __: Any, result: Any) -> None:
+        calls.append(_copied(tree_leaves(result)[0]))
+
+    return hook
+
+
+def _copied(value: Any) -> Any:
+    """A value as it is now: modules may write into their results later."""
+    return value.detach().clone() if isinstance(value, Tensor) else value
+
+
+def _handed_on(module: nn.Module, result: Any) -> list[Any]:
+    """States for the next call: what is returned behind the first result, where it is taken."""
+    taken = list(inspect.signature(module.forward).parameters.values())[1:]
+    optional = [p for p in taken if p.default is not inspect.Parameter.empty]
+    if not optional or not isinstance(result, tuple) or len(result) < 2:
+        return []
+    return list(result[1 : 1 + len(optional)])
+
+
+def _part(module: nn.Module, layer: Layer) -> nn.Module:
+    """The module that a layer stands for; a module that is one spiking layer is its own."""
+    parts: dict[str, nn.Module] = dict(module.named_modules())
+    return parts.get(layer.name, module)
+
+
+# --- comparing -----------------------------------------------------------------------------------
+
+
+def _compare(
+    subject: Subject, graph: ir.SpikingGraph, probe: list[Tensor], run: _Run, proof: _Proof,
+    causes: str, report: FidelityReport,
+) -> None:  # fmt: skip
+    images = _images(subject, probe)
+    spikes = _spikes(subject, graph, run, len(images), causes, report)
+    logits = _logits(subject, run, graph, len(images))
+    approximated = [x.name for x in subject.layers if x.neuron and x.neuron.approximations]
+    for n in range(min(SAMPLES, len(images))):
+        own = {name: values[n] for name, values in spikes.items()}
+        for node in graph.layers:
+            if isinstance(node, ir.Population) and node.name not in approximated:
+                _compare_layer(graph, node, images[n], own, proof, causes, report)
+        if logits is not None:
+            _compare_logits(graph, images[n], own, logits[n], causes, report)
+
+
+def _compare_layer(
+    graph: ir.SpikingGraph, node: ir.Population, image: Array, own: dict[str, Array],
+    proof: _Proof, causes: str, report: FidelityReport,
+) -> None:  # fmt: skip
+    traced = node.name in own
+    if not traced:  # a maximum of spikes: a neuron of ours, without a state
+        own[node.name] = np.zeros((graph.T, *node.shape), np.bool_)
+    found = potentials(graph, node.name, image, own)
+    spikes = fires(node, found.value)
+    if not traced:
+        own[node.name] = spikes
+        return
+    proof.compared += spikes.size
+    proof.spikes[node.name] = proof.spikes.get(node.name, 0) + int(own[node.name].sum())
+    differ = spikes != own[node.name]
+    if not differ.any():
+        return
+    distance = np.abs(found.value - node.v_threshold)
+    wrong = differ & (distance > SLACK * found.bound + NEAR * abs(node.v_threshold))
+    proof.ties += int(differ.sum() - wrong.sum())
+    if wrong.any():
+        t, *place = (int(i) for i in np.argwhere(wrong)[0])
+        does = "spikes" if own[node.name][(t, *place)] else "does not spike"
+        report.refuse(
+            node.name,
+            f"the module's neuron {tuple(place)} {does} at timestep {t + 1}, where the graph's "
+            f"potential is {found.value[(t, *place)]:.6g} and the threshold {node.v_threshold:.6g}",
+            causes,
+        )
+
+
+def _compare_logits(
+    graph: ir.SpikingGraph, image: Array, own: dict[str, Array], theirs: Array, causes: str,
+    report: FidelityReport,
+) -> None:  # fmt: skip
+    name = graph.readout.name
+    found = potentials(graph, name, image, own)
+    ours, bound = found.value[-len(theirs) :], found.bound[-len(theirs) :]
+    allowed = SLACK * bound + NEAR * max(1.0, float(np.abs(ours).max()))
+    wrong = ~(np.abs(ours - theirs) <= allowed)
+    if wrong.any():
+        t, k = (int(i) for i in np.argwhere(wrong)[0])
+        report.refuse(
+            name,
+            f"logit {k} at timestep {graph.T - len(theirs) + t + 1} is {theirs[t, k]:.6g} of the "
+            f"module and {ours[t, k]:.6g} of the graph, all spikes being equal",
+            causes,
+        )
+
+
+def _spikes(
+    subject: Subject, graph: ir.SpikingGraph, run: _Run, n: int, causes: str, report: FidelityReport
+) -> dict[str, Array]:
+    """Each population's spikes in the module, bool (N, T, *shape)."""
+    found = {}
+    names = {node.name: node for node in graph.layers if isinstance(node, ir.Population)}
+    for layer in subject.layers:
+        if layer.name not in names or layer.neuron is None:
+            continue
+        calls, shape = run.layers[layer.name], names[layer.name].shape
+        axis, batch = layer.neuron.time_axis, layer.neuron.batch_axis
+        steps = len(calls) if axis is None else sum(c.shape[axis] for c in calls)
+        if steps != graph.T:
+            report.refuse(
+                layer.name, f"the module runs it {steps} times, the graph has {graph.T} timesteps",
+                causes,
+            )  # fmt: skip
+        stacked = torch.stack(calls, 1) if axis is None else calls[0].movedim((batch, axis), (0, 1))
+        values = stacked.numpy().reshape(n, graph.T, *shape) / layer.neuron.sends
+        if not np.isin(values, (0, 1)).all():
+            other = values[~np.isin(values, (0, 1))][0]
+            report.refuse(layer.name, f"the module's layer gives {other:.6g}, no spike", causes)
+        found[layer.name] = values > 0.5
+    return found
+
+
+def _logits(subject: Subject, run: _Run, graph: ir.SpikingGraph, n: int) -> Array | None:
+    """What the module read out by timestep, float64 (N, T, M), or (N, 1, M) of a sum over time."""
+    read, values = subject.read, [call[subject.output] for call in run.outputs]
+    classes = graph.readout.shape[0]
+    if isinstance(read, Potential):  # the state itself, by call or timestep
+        if len(values) == 1 and graph.T > 1:
+            return None
+        return np.asarray(torch.stack([v.reshape(-1, classes) for v in values], 1).double())
+    assert isinstance(read, Signal)
+    atoms = [a for axis in read.axes for a in axis]
+    lead = [i for i, a in enumerate(atoms) if a.role in ("batch", None)][:1]
+    times = [i for i, a in enumerate(atoms) if a.role == "time"][:1]
+    sizes = [a.size for a in atoms]
+    for i in lead:
+        sizes[i] = n
+    for i in times:
+        sizes[i] = graph.T
+    apart = [v.reshape(sizes) for v in values]
+    moved = [v.movedim(lead + times, list(range(len(lead + times)))).double() for v in apart]
+    if subject.one_step:
+        steps = torch.stack([v.reshape(len(v), classes) for v in moved], 1)
+    elif times:
+        steps = moved[0].reshape(*moved[0].shape[:2], classes)
+    else:
+        factor = read.summed.factor if read.summed is not None else 1.0
+        return np.asarray(moved[0].reshape(len(moved[0]), 1, classes) / factor)
+    return np.asarray(steps.cumsum(1))
+
+
+# --- what may be the cause -----------------------------------------------------------------------
+
+
+def _check_again(
+    runner: nn.Module, subject: Subject, probe: list[Tensor], run: _Run, starts: Starts,
+    report: FidelityReport,
+) -> None:  # fmt: skip
+    """The same input once more, as a second sample: nothing may be left of the first."""
+    before = _kept(runner, subject.layers)
+    _begin(runner, starts)
+    again = _run(runner, subject, probe, report)
+    for layer in subject.layers:
+        pairs = zip(run.layers[layer.name], again.layers[layer.name], strict=True)
+        if not all(torch.equal(a, b) for a, b in pairs):
+            report.refuse(
+                layer.name,
+                "a second sample in a row gets other spikes from the module, the graph begins anew",
+                _causes(runner, subject.layers, before),
+            )
+
+
+def _kept(module: nn.Module, layers: list[Layer]) -> dict[str, Any]:
+    """Attributes and buffers of all parts but the spiking layers, as they are now."""
+    spiking = {id(part) for layer in layers for part in _part(module, layer).modules()}
+    found: dict[str, Any] = {}
+    for path, part in module.named_modules():
+        if id(part) in spiking:
+            continue
+        for name, value in _values(part).items():
+            found[".".join(filter(None, (path, name)))] = _copied(value)
+    return found
+
+
+def _causes(module: nn.Module, layers: list[Layer], before: dict[str, Any]) -> str:
+    """A guess at why module and graph differ."""
+    hooked = [
+        path or type(module).__name__
+        for path, part in module.named_modules()
+        if part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part)
+    ]
+    if hooked:
+        return f"{hooked[0]} has a hook or a forward of its own: put it into the module's class"
+    after = _kept(module, layers)
+    changed = [name for name in after if not _same(after[name], before.get(name))]
+    if changed:
+        return (
+            f"{changed[0]} changes from call to call: a state that the graph does not have; keep "
+            "states in spiking layers"
+        )
+    return (
+        "the module does what its trace does not show; write that part with supported layers, or "
+        "take the graph as it is with check=False"
+    )
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.shape == b.shape and bool(torch.equal(a, b))
+    try:
+        return a is b or bool(a == b)
+    except Exception:  # objects of the user's own, which need not compare
+        return True
+
+
+__all__ = ["Subject", "prove"]
