@@ -97,7 +97,9 @@ def sweep_command(
 @click.command("calibrate")
 @FOLDER
 @DATA
-@click.option("--rule", required=True, help="confidence, entropy, margin or conformal.")
+@click.option(
+    "--rule", required=True, help="confidence, entropy, margin, conformal, or one of your own."
+)
 @click.option("--level", type=float, default=0.9, show_default=True,
               help="Share of early exits that shall be right; of margin, at each t.")  # fmt: skip
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), callback=new_file,

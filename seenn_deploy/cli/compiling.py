@@ -246,7 +246,7 @@ def _print_compiled(
     provenance = program.graph.provenance
     assumed = ", ".join(f"{k}={_short(v)}" for k, v in provenance.assumed.items())
     why = program.exit_rule_assumed
-    rule = programs.rule_text(program.exit_rule.to_dict())
+    rule = programs.rule_text(program.exit_rule)
     rows = [
         ("network", f"{provenance.family} from {provenance.source}"),
         ("assumed", assumed),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import MISSING, fields
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -38,6 +39,20 @@ def size(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, 
     except ValueError:
         raise click.BadParameter(f"{text!r}: give HEIGHTxWIDTH, e.g. 32x32") from None
     return height, width
+
+
+def settings(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
+    """NAME=VALUE, the values being JSON where they can be: 2, [1, 2], true; else text."""
+    found: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise click.BadParameter(f"{text!r}: give NAME=VALUE, e.g. kappa=2")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
 
 
 def joules(_: click.Context, __: click.Parameter, text: str | None) -> float | None:
@@ -92,11 +107,14 @@ MEAN_STD = together(
 )
 _RULE_OPTIONS = together(
     click.option("--exit", "exit_name",
-                 help="Exit rule: fixed, confidence, entropy, margin, conformal."),
+                 help="Exit rule: fixed, confidence, entropy, margin, conformal, policy, or one of "
+                 "your own."),
     click.option("--alpha", type=float, help="Confidence to exceed, in (0, 1]."),
     click.option("--theta", type=float, help="1 - entropy / ln M to exceed, in [0, 1]."),
     click.option("--beta", callback=numbers,
                  help="Margin of the logits to exceed: one number, or one a timestep with commas."),
+    click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", callback=settings,
+                 help="A number of the rule in --exit, by its name: --exit lead --set kappa=2."),
     click.option("--exit-file", type=click.Path(path_type=Path),
                  help="Exit rule from a file of `seenn calibrate` or `seenn sweep`."),
     click.option("--policy", type=click.Path(path_type=Path),
@@ -111,12 +129,13 @@ def with_rule(function: F) -> F:
     @wraps(function)
     def command(
         exit_name: str | None, exit_file: Path | None, alpha: float | None, theta: float | None,
-        beta: tuple[float, ...] | None, policy: Path | None, **options: Any,
+        beta: tuple[float, ...] | None, policy: Path | None, settings: dict[str, Any],
+        **options: Any,
     ) -> Any:  # fmt: skip
         one_beta = beta[0] if beta and len(beta) == 1 else beta
         numbers = {"alpha": alpha, "theta": theta, "beta": one_beta, "policy": policy}
         given = {name: value for name, value in numbers.items() if value is not None}
-        return function(rule=_rule(exit_name, exit_file, given), **options)
+        return function(rule=_rule(exit_name, exit_file, given, settings), **options)
 
     return _RULE_OPTIONS(cast(F, command))
 
@@ -133,36 +152,58 @@ DATA = together(
 
 # --- exit rules ----------------------------------------------------------------------------------
 
-_RULE_OF = {"alpha": "confidence", "theta": "entropy", "beta": "margin", "policy": "policy"}
+NUMBERS = ("alpha", "theta", "beta")  # fields of exit rules that have an option of their own
 
 
-def _rule(name: str | None, file: Path | None, numbers: dict[str, Any]) -> ExitRule | None:
+def _rule(
+    name: str | None, file: Path | None, numbers: dict[str, Any], settings: dict[str, Any]
+) -> ExitRule | None:
     """The exit rule that the options ask for, if they ask for one."""
     from seenn_deploy import exits
 
     if file is not None:
-        if name or numbers:
+        if name or numbers or settings:
             raise SeennError("--exit-file holds the whole exit rule; leave out --exit and numbers")
         return _rule_from(file)
+    if name is None and settings:
+        raise SeennError("--set is for a number of an exit rule; name the rule with --exit")
     if name is None and not numbers:
         return None
-    name = name or _RULE_OF[next(iter(numbers))]
+    name = name or _owner(next(iter(numbers)))
     for number in numbers:
-        if _RULE_OF[number] != name:
-            raise SeennError(f"--{number} belongs to exit rule {_RULE_OF[number]}, not to {name}")
-    if name == "conformal":
-        raise SeennError(
-            "exit rule conformal needs calibrated numbers: seenn calibrate BUILD --data SPLIT "
-            "--rule conformal -o rule.json, then --exit-file rule.json"
-        )
+        if name in exits.names() and number not in (name, exits.rule_class(name).parameter):
+            raise SeennError(f"--{number} belongs to exit rule {_owner(number)}, not to {name}")
     if name == "policy":
         if not numbers:
             raise SeennError("exit rule policy needs its network: --policy FILE.onnx")
         numbers = {"onnx": numbers["policy"]}
+    given = {"rule": name, **numbers, **settings}
+    _check_calibrated(given)
     try:
-        return exits.from_dict({"rule": name, **numbers})
+        return exits.from_dict(given)
     except ValueError as error:
         raise SeennError(str(error)) from None
+
+
+def _owner(number: str) -> str:
+    """The exit rule that an option belongs to; --policy is named as its rule."""
+    from seenn_deploy import exits
+
+    return next((n for n in exits.tunable() if exits.rule_class(n).parameter == number), number)
+
+
+def _check_calibrated(given: dict[str, Any]) -> None:
+    """Raise SeennError for a rule with fields that have no default, when they are not given."""
+    from seenn_deploy import exits
+
+    name = given["rule"]
+    known = fields(exits.rule_class(name)) if name in exits.names() else ()
+    if any(f.default is MISSING and f.default_factory is MISSING and f.name not in given
+           for f in known):  # fmt: skip
+        raise SeennError(
+            f"exit rule {name} needs calibrated numbers: seenn calibrate BUILD --data SPLIT "
+            f"--rule {name} -o rule.json, then --exit-file rule.json"
+        )
 
 
 def _rule_from(file: Path) -> ExitRule:

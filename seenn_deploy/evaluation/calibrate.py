@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from seenn_deploy import exits
 from seenn_deploy._typing import Array
 from seenn_deploy.errors import DataError
-from seenn_deploy.evaluation.points import OperatingPoints, distinct_thresholds
 from seenn_deploy.exits import ExitRule
-from seenn_deploy.exits.base import log_softmax
-from seenn_deploy.exits.confidence import Confidence
-from seenn_deploy.exits.conformal import Conformal
-from seenn_deploy.exits.entropy import Entropy
-from seenn_deploy.exits.margin import Margin
 from seenn_deploy.ir.program import Program
-from seenn_deploy.metrics import correct_by_step
-
-_ROUNDING = 1e-9  # of counts of samples: 0.55 * 100 is a little more than 55
-_Calibrator = Callable[[Array, Array, float, str], ExitRule]
 
 
 def calibrate(
     rule: str, logits: Array, labels: Array | None, level: float, program: Program | None = None
 ) -> ExitRule:
-    """Fit an exit rule to a held-out split.
+    """Fit an exit rule to a held-out split; each rule says how in its own file.
 
     ========== =====================================================================================
     confidence the smallest threshold at which, of the samples that then stop before T, the share of
@@ -41,7 +29,7 @@ def calibrate(
 
     Parameters
     ----------
-    rule : 'confidence', 'entropy', 'margin' or 'conformal'
+    rule : 'confidence', 'entropy', 'margin', 'conformal', or a rule of one's own
     logits : array (N, T, M)
         Accumulated over steps 1..t, of a run with ``full_trace=True``.
     labels : int array (N,)
@@ -58,13 +46,14 @@ def calibrate(
     """
     check(rule, level)
     checked = checked_labels(logits, labels, program)
-    return _CALIBRATORS[rule](logits, checked, level, program.fingerprint if program else "")
+    made_for = program.fingerprint if program else ""
+    return exits.rule_class(rule).calibrate(logits, checked, level, made_for)
 
 
 def check(rule: str, level: float) -> None:
     """Raise DataError for a rule that cannot be calibrated, or a level out of range."""
-    if rule not in _CALIBRATORS:
-        raise DataError(f"rule {rule!r} cannot be calibrated; there are {', '.join(_CALIBRATORS)}")
+    if rule not in (known := exits.tunable()):
+        raise DataError(f"rule {rule!r} cannot be calibrated; there are {', '.join(known)}")
     if not 0 < level <= 1:
         raise DataError(f"level = {level} lies outside (0, 1]")
 
@@ -92,79 +81,3 @@ def checked_labels(logits: Array, labels: Array | None, program: Program | None 
             "the logits end at each sample's exit; simulate with full_trace=True (--full-trace)"
         )
     return labels
-
-
-def quantile_rank(samples: int, timesteps: int, level: float) -> int:
-    """Which smallest nonconformity, from 1, is the quantile; ``samples + 1`` stands for infinity.
-
-    ``ceil((n + 1)(1 - a))`` with a = (1 - level) / (T - 1), the Bonferroni share of one early exit.
-    """
-    share = (1 - level) / max(timesteps - 1, 1)
-    return int(np.ceil((samples + 1) * (1 - share) - _ROUNDING))
-
-
-def sorted_nonconformities(logits: Array, labels: Array) -> Array:
-    """``-ln softmax`` of the true label, each timestep sorted, float64 (N + 1, T); last infinity.
-
-    Row r - 1 holds the quantiles of rank r.
-    """
-    own = -np.take_along_axis(log_softmax(logits), labels[:, None, None], axis=-1)[..., 0]
-    return np.vstack([np.sort(own, axis=0), np.full(own.shape[1], np.inf)])
-
-
-def _conformal(logits: Array, labels: Array, level: float, program: str) -> ExitRule:
-    rank = quantile_rank(len(logits), logits.shape[1], level)
-    quantiles = sorted_nonconformities(logits, labels)[rank - 1]
-    return Conformal(level, tuple(quantiles), program=program)
-
-
-def _margin(logits: Array, labels: Array, level: float, program: str) -> ExitRule:
-    margins, right = _scores("margin", logits), correct_by_step(logits, labels)
-    beta = (
-        _smallest(margins[:, t : t + 1], right[:, t : t + 1], level) for t in range(logits.shape[1])
-    )
-    return Margin(tuple(np.inf if b is None else b for b in beta), program=program)
-
-
-def _confidence(logits: Array, labels: Array, level: float, program: str) -> ExitRule:
-    alpha = _early(logits, labels, "confidence", level)
-    return Confidence(1.0 if alpha is None else alpha, program=program)
-
-
-def _entropy(logits: Array, labels: Array, level: float, program: str) -> ExitRule:
-    theta = _early(logits, labels, "entropy", level)
-    return Entropy(1.0 if theta is None else theta, program=program)
-
-
-def _early(logits: Array, labels: Array, rule: str, level: float) -> float | None:
-    return _smallest(_scores(rule, logits)[:, :-1], correct_by_step(logits, labels)[:, :-1], level)
-
-
-def _scores(rule: str, logits: Array) -> Array:
-    """A rule's score of every sample at t = 1..T, float64 (N, T)."""
-    return exits.from_dict({"rule": rule}).score(logits, np.arange(logits.shape[1]) + 1)
-
-
-def _smallest(scores: Array, right: Array, level: float) -> float | None:
-    """The smallest threshold at which enough of the samples that exceed it are right.
-
-    Both arrays are (N, steps) and leave out T, where every sample stops. None where there is no
-    such threshold.
-    """
-    if not scores.size:
-        return None
-    thresholds = distinct_thresholds(scores)
-    points = OperatingPoints.of_scores(scores, thresholds)
-    at_the_end = np.zeros((len(scores), 1), np.bool_)
-    early = points.sums(np.hstack([np.ones_like(right), at_the_end]))
-    right_early = points.sums(np.hstack([right, at_the_end]))
-    enough = (early > 0) & (right_early >= level * early - _ROUNDING)
-    return float(thresholds[enough.argmax()]) if enough.any() else None
-
-
-_CALIBRATORS: dict[str, _Calibrator] = {
-    "confidence": _confidence,
-    "entropy": _entropy,
-    "margin": _margin,
-    "conformal": _conformal,
-}

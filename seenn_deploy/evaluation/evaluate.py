@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike
 from seenn_deploy import metrics
 from seenn_deploy._typing import Array
 from seenn_deploy.errors import DataError
-from seenn_deploy.evaluation.points import OperatingPoints, distinct_thresholds
 from seenn_deploy.exits.confidence import Confidence
+from seenn_deploy.exits.points import OperatingPoints, distinct_thresholds
 from seenn_deploy.exits.policy import Policy
 from seenn_deploy.io.images.image_set import ImageSet
 from seenn_deploy.ir.inputs import for_program
@@ -182,18 +182,10 @@ def evaluate(
         metrics.aet(correct),
         metrics.empirical_aet(correct),
         tuple(table.point("fixed", t, np.full(len(data), t)) for t in steps),
-        tuple(table.point("SEENN-I", r.alpha, exit_steps(r, run.logits)) for r in rules),
+        tuple(table.point("SEENN-I", r.alpha, r.exit_steps(run.logits)) for r in rules),
         second,
         None if second is None else _as_accurate(table, run.logits, second.accuracy),
     )
-
-
-def exit_steps(rule: Confidence, logits: Array) -> Array:
-    """Where the rule stops each sample of a run to T, int64 (N,); logits (N, T, M)."""
-    t = np.broadcast_to(np.arange(1, logits.shape[1] + 1), logits.shape[:2])
-    stops = rule.stops(logits, t)
-    stops[:, -1] = True
-    return np.asarray(stops.argmax(axis=1) + 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,7 +228,7 @@ def _as_accurate(table: _Table, logits: Array, accuracy: float) -> Point | None:
     if not len(enough):
         return None
     alpha = float(alphas[enough[energy[enough].argmin()]])
-    return table.point("SEENN-I", alpha, exit_steps(Confidence(alpha), logits))
+    return table.point("SEENN-I", alpha, Confidence(alpha).exit_steps(logits))
 
 
 def _confidence(alpha: float) -> Confidence:
@@ -253,4 +245,4 @@ def _stored(point: Point) -> dict[str, Any]:
     return {k: v for k, v in values.items() if k not in names} | micro
 
 
-__all__ = ["PUBLISHED", "THRESHOLDS", "Evaluation", "Point", "Published", "evaluate", "exit_steps"]
+__all__ = ["PUBLISHED", "THRESHOLDS", "Evaluation", "Point", "Published", "evaluate"]

@@ -11,12 +11,17 @@ from seenn_deploy import plugins
 
 from .base import ExitRule, make, rule_of
 
-_HELPERS = ("base", "integer", "policy_network")
+_HELPERS = ("base", "family", "integer", "points", "policy_network")
 
 
 def names() -> list[str]:
     """The rules there are."""
     return plugins.names("exits", without=_HELPERS)
+
+
+def tunable() -> list[str]:
+    """The rules with a number that a sweep turns and a calibration finds."""
+    return [name for name in names() if rule_class(name).parameter]
 
 
 def rule_class(name: str) -> type[ExitRule]:
@@ -44,4 +49,4 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-__all__ = ["ExitRule", "from_dict", "names"]
+__all__ = ["ExitRule", "from_dict", "names", "tunable"]

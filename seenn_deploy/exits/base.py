@@ -6,10 +6,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .family import Family, Scored, early_scores
+from .points import smallest_threshold
+
+if TYPE_CHECKING:
+    from .integer import IntegerRule
 
 
 @dataclass(frozen=True)
@@ -25,7 +31,13 @@ class ExitRule(ABC):
     """
 
     parameter: ClassVar[str] = ""
-    """The one number that a sweep turns, where the score does not depend on it."""
+    """The one number that a sweep turns and a calibration finds; '' where there is none."""
+
+    certain: ClassVar[float] = np.inf
+    """A value of that number that no score exceeds: with it, nothing stops early."""
+
+    unshown: ClassVar[tuple[str, ...]] = ()
+    """Fields that nobody chose, such as checksums: tables leave them out."""
 
     known_before: ClassVar[bool] = False
     """Does the rule fix a sample's timesteps before the network starts?"""
@@ -64,9 +76,7 @@ class ExitRule(ABC):
 
     def exit_steps(self, z: NDArray[Any]) -> NDArray[np.int64]:
         """Where N samples stop, from 1: int64 (N,) from accumulated logits (N, T, M)."""
-        stops = self.stops(z, np.arange(1, z.shape[1] + 1))
-        stops[:, -1] = True
-        return np.asarray(stops.argmax(axis=1) + 1, np.int64)
+        return first_stops(self.stops(z, np.arange(1, z.shape[1] + 1)))
 
     def steps(self, images: Sequence[NDArray[Any]]) -> NDArray[np.int64] | None:
         """Timesteps that each sample runs, where the rule knows before the network starts.
@@ -87,11 +97,63 @@ class ExitRule(ABC):
         """How many timesteps the rule has numbers for, None for any."""
         return None
 
+    def integer(self, scale: float, T: int) -> IntegerRule | None:
+        """The rule on integer logits, None where it has no such form.
+
+        Parameters
+        ----------
+        scale : float
+            Real logits are the integer ones times this; above 0.
+        T : int
+            Timesteps at most.
+        """
+        return None
+
+    @classmethod
+    def calibrate(
+        cls, logits: NDArray[Any], labels: NDArray[Any], level: float, program: str = ""
+    ) -> ExitRule:
+        """The rule with its `parameter` fitted to labelled samples.
+
+        Here the smallest threshold at which, of the samples that then stop before T, the share of
+        right ones is at least `level`; `certain` where there is none.
+
+        Parameters
+        ----------
+        logits : array (N, T, M)
+            Accumulated over steps 1..t.
+        labels : int array (N,)
+        level : float in (0, 1]
+        program : str
+            Fingerprint of the program that gave the logits.
+        """
+        right = logits.argmax(axis=-1) == labels[:, None]
+        found = smallest_threshold(early_scores(cls, logits), right[:, :-1], level)
+        numbers: dict[str, Any] = {cls.parameter: cls.certain if found is None else found}
+        return cls(**numbers, program=program)
+
+    @classmethod
+    def family(
+        cls, logits: NDArray[Any], labels: NDArray[Any], most: int, program: str = ""
+    ) -> Family:
+        """The rule at up to `most` values of its `parameter`, for a sweep.
+
+        Here thresholds that the scores are compared with, where the score does not depend on
+        `parameter`. Other arguments as of `calibrate`.
+        """
+        return Scored.of(cls, logits, most, program)
+
     def to_dict(self) -> dict[str, Any]:
         """The rule as JSON values; ``exits.from_dict`` reads it back. Infinity becomes None."""
         stored = {k: to_json(v) for k, v in asdict(self).items() if k != "program"}
         calibrated = {"program": self.program} if self.program else {}
         return {"rule": self.name, **stored, **calibrated}
+
+
+def first_stops(stops: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The first timestep, from 1, of (N, T) stops of N samples; T where there is none."""
+    at_T = np.arange(1, stops.shape[1] + 1) == stops.shape[1]
+    return np.asarray((stops | at_T).argmax(axis=1) + 1, np.int64)
 
 
 def rule_of(module: ModuleType) -> type[ExitRule]:

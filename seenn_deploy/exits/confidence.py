@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .base import ExitRule, finite, softmax
+from .integer import ByTable, IntegerRule
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Confidence(ExitRule):
         Use z[t] / t, the mean over steps. SEENN's own code uses the sum, the default here.
     """
 
+    certain: ClassVar[float] = 1.0
     parameter: ClassVar[str] = "alpha"
 
     alpha: float = 0.9
@@ -37,3 +39,7 @@ class Confidence(ExitRule):
 
     def threshold(self, t: NDArray[Any]) -> NDArray[np.float64]:
         return np.full(np.shape(t), self.alpha)
+
+    def integer(self, scale: float, T: int) -> IntegerRule | None:
+        scales = tuple(scale / t if self.mean else scale for t in range(1, T + 1))
+        return ByTable.of(self.alpha, scales)

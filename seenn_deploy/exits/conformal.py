@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .base import ExitRule, finite, log_softmax, per_step, top_two
+from .family import Family, fewest_digits, spread
+from .points import Array, OperatingPoints
+
+_ROUNDING = 1e-9  # of counts of samples: 0.55 * 100 is a little more than 55
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,8 @@ class Conformal(ExitRule):
     quantiles : sequence of T floats, at least 0
         Infinity (None in JSON) keeps every label, so it never stops there.
     """
+
+    parameter: ClassVar[str] = "level"
 
     level: float
     quantiles: tuple[float, ...]
@@ -52,8 +58,86 @@ class Conformal(ExitRule):
     def timesteps(self) -> int | None:
         return len(self.quantiles)
 
+    @classmethod
+    def calibrate(
+        cls, logits: NDArray[Any], labels: NDArray[Any], level: float, program: str = ""
+    ) -> ExitRule:
+        """The quantiles of a level, as the class describes them; arguments as of the base class."""
+        rank = quantile_rank(len(logits), logits.shape[1], level)
+        return cls(level, tuple(sorted_nonconformities(logits, labels)[rank - 1]), program=program)
+
+    @classmethod
+    def family(
+        cls, logits: NDArray[Any], labels: NDArray[Any], most: int, program: str = ""
+    ) -> Family:
+        return ConformalFamily.of(logits, labels, most, program)
+
 
 def nonconformities(z: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """``-ln softmax(z)`` of the likeliest label and of the next, each (...) from z (..., M)."""
     first, second = top_two(log_softmax(z))
     return -first, -second
+
+
+def quantile_rank(samples: int, timesteps: int, level: float) -> int:
+    """Which smallest nonconformity, from 1, is the quantile; ``samples + 1`` stands for infinity.
+
+    ``ceil((n + 1)(1 - a))`` with a = (1 - level) / (T - 1), the Bonferroni share of one early exit.
+    """
+    share = (1 - level) / max(timesteps - 1, 1)
+    return int(np.ceil((samples + 1) * (1 - share) - _ROUNDING))
+
+
+def sorted_nonconformities(logits: Array, labels: Array) -> Array:
+    """``-ln softmax`` of the true label, each timestep sorted, float64 (N + 1, T); last infinity.
+
+    Row r - 1 holds the quantiles of rank r.
+    """
+    own = -np.take_along_axis(log_softmax(logits), labels[:, None, None], axis=-1)[..., 0]
+    return np.vstack([np.sort(own, axis=0), np.full(own.shape[1], np.inf)])
+
+
+@dataclass(frozen=True, eq=False)
+class ConformalFamily(Family):
+    """Conformal sets at K levels; the level decides a rank, the rank one quantile a timestep.
+
+    Parameters
+    ----------
+    quantiles : float64 (K, T)
+    logits, labels : of the calibration split
+    """
+
+    quantiles: Array
+    logits: Array
+    labels: Array
+
+    @classmethod
+    def of(cls, logits: Array, labels: Array, most: int, program: str) -> ConformalFamily:
+        """Levels between 0 and 1 at which the ranks of the calibration split change."""
+        n, T = logits.shape[:2]
+        every = np.arange(1, n + 2)
+        legal = every[cls._level(every, n, T) > 0]
+        ranks = legal[spread(len(legal), most)]
+        quantiles = sorted_nonconformities(logits, labels)[ranks - 1]
+        level = cls._level(ranks, n, T)
+        return cls("conformal", "level", level, program, quantiles, logits, labels)
+
+    @staticmethod
+    def _level(ranks: Array, n: int, T: int, within: float = 0.5) -> Array:
+        """The level that lies at a share `within` of those that give a rank."""
+        return np.asarray(1 - max(T - 1, 1) * (1 - (ranks - 1 + within) / (n + 1)))
+
+    def points(self, logits: Array) -> OperatingPoints:
+        best, runner_up = nonconformities(logits[:, :-1])
+        low, high = np.zeros(best.shape, np.int64), np.zeros(best.shape, np.int64)
+        for t in range(best.shape[1]):
+            low[:, t] = np.searchsorted(self.quantiles[:, t], best[:, t])
+            high[:, t] = np.searchsorted(self.quantiles[:, t], runner_up[:, t])
+        return OperatingPoints.of_stretches(low, high, len(self.threshold))
+
+    def rule(self, index: int) -> ExitRule:
+        n, T = self.logits.shape[:2]
+        rank = quantile_rank(n, T, float(self.threshold[index]))
+        low, high = (float(self._level(np.array(rank), n, T, share)) for share in (0.1, 0.9))
+        level = fewest_digits(max(low, np.finfo(float).tiny), high)
+        return Conformal.calibrate(self.logits, self.labels, level, self.program)

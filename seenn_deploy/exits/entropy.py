@@ -26,6 +26,7 @@ class Entropy(ExitRule):
         Use z[t] / t, the mean over steps, as DT-SNN does. The sum is the default, as elsewhere.
     """
 
+    certain: ClassVar[float] = 1.0
     parameter: ClassVar[str] = "theta"
 
     theta: float = 0.9

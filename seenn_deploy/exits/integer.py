@@ -26,9 +26,7 @@ from math import ceil, floor, inf, log, log1p, log2
 import numpy as np
 from numpy.typing import NDArray
 
-from .base import ExitRule, top_two
-from .confidence import Confidence
-from .margin import Margin
+from .base import ExitRule, first_stops, top_two
 
 BITS = 24
 LONGEST = 2**20  # entries of a table; a finer scale would need more
@@ -42,6 +40,10 @@ class IntegerRule(ABC):
     @abstractmethod
     def stops(self, z: NDArray[np.integer], t: NDArray[np.integer]) -> NDArray[np.bool_]:
         """Where the rule says stop: z int (..., M), t int (...) from 1."""
+
+    def exit_steps(self, z: NDArray[np.integer]) -> Integers:
+        """Where N samples stop, from 1: int64 (N,) from accumulated logits (N, T, M)."""
+        return first_stops(self.stops(z, np.broadcast_to(np.arange(z.shape[1]) + 1, z.shape[:2])))
 
     @abstractmethod
     def gap(self, z: NDArray[np.integer], t: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -62,7 +64,6 @@ def lower(rule: ExitRule, scale: float, T: int) -> IntegerRule:
     Parameters
     ----------
     rule : ExitRule
-        Fixed, confidence or margin.
     scale : float
         Real logits are the integer ones times this; above 0.
     T : int
@@ -75,20 +76,13 @@ def lower(rule: ExitRule, scale: float, T: int) -> IntegerRule:
     """
     if not 0 < scale < inf:
         raise ValueError(f"logit scale {scale} lies outside (0, inf)")
-    name = str(rule.to_dict()["rule"])
-    if name in ("fixed", "policy"):
-        return Never()
-    if isinstance(rule, Confidence):
-        scales = tuple(scale / t if rule.mean else scale for t in range(1, T + 1))
-        shift = _shift(min(scales))
-        tables = tuple(table(s * 2**shift) for s in sorted(set(scales)))
-        return ByTable(rule.alpha, scales, tables, shift)
-    if isinstance(rule, Margin):
-        return ByMargin(tuple(rule.threshold(np.arange(1, T + 1)).tolist()), scale)
-    raise ValueError(
-        f"exit rule {name!r} has no integer form; an integer program takes confidence, margin, "
-        "fixed or policy"
-    )
+    found = Never() if rule.known_before else rule.integer(scale, T)
+    if found is None:
+        raise ValueError(
+            f"exit rule {rule.name!r} has no integer form; an integer program takes one that has, "
+            "such as confidence, margin, fixed or policy"
+        )
+    return found
 
 
 def _shift(scale: float) -> int:
@@ -150,6 +144,13 @@ class ByTable(IntegerRule):
     scales: tuple[float, ...]
     tables: tuple[Integers, ...]
     shift: int = 0
+
+    @classmethod
+    def of(cls, alpha: float, scales: tuple[float, ...]) -> ByTable:
+        """With the tables that the scales need."""
+        shift = _shift(min(scales))
+        tables = tuple(table(s * 2**shift) for s in sorted(set(scales)))
+        return cls(alpha, scales, tables, shift)
 
     @property
     def limit(self) -> int:

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .base import ExitRule, per_step, top_two
+from .integer import ByMargin, IntegerRule
+from .points import smallest_threshold
 
 
 @dataclass(frozen=True)
@@ -43,3 +45,22 @@ class Margin(ExitRule):
     @property
     def timesteps(self) -> int | None:
         return len(self.beta) if isinstance(self.beta, tuple) else None
+
+    def integer(self, scale: float, T: int) -> IntegerRule | None:
+        return ByMargin(tuple(self.threshold(np.arange(1, T + 1)).tolist()), scale)
+
+    @classmethod
+    def calibrate(
+        cls, logits: NDArray[Any], labels: NDArray[Any], level: float, program: str = ""
+    ) -> ExitRule:
+        """The confidence cutoff of arXiv 2301.09522; arguments as of the base class.
+
+        At every t by itself the smallest beta[t] for which, of the samples whose margin at t
+        exceeds it, the share of right ones is at least `level`; infinity where there is none.
+        """
+        steps = range(logits.shape[1])
+        margins = cls().score(logits, np.arange(len(steps)) + 1)
+        right = logits.argmax(axis=-1) == labels[:, None]
+        at = [slice(t, t + 1) for t in steps]
+        beta = [smallest_threshold(margins[:, t], right[:, t], level) for t in at]
+        return cls(tuple(np.inf if b is None else b for b in beta), program=program)

@@ -50,6 +50,7 @@ class Policy(ExitRule):
     """
 
     known_before: ClassVar[bool] = True
+    unshown: ClassVar[tuple[str, ...]] = ("onnx", "T", "classes", "input_shape", "layers", "sha256")
 
     onnx: str | Path = ""
     choices: tuple[int, ...] = ()

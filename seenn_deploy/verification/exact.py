@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from seenn_deploy._typing import Array
-from seenn_deploy.exits import integer
+from seenn_deploy.exits.integer import IntegerRule
 from seenn_deploy.verification.comparison import Comparison
 from seenn_deploy.verification.report import Difference, LayerReport, VerifyReport
 
@@ -53,12 +53,10 @@ class ExactComparison(Comparison):
         return self.found(device, seconds, firsts, wrong_logits, furthest, self.near_exits())
 
     def simulated_exits(self) -> Array:
-        """Where the integer rule stops each sample; a policy has decided before."""
+        """Where the integer rule stops each sample, unless that was known before it started."""
         if self._rule is None:
             return self.simulated.exit_step
-        stops = self._rule.stops(*self._asked)
-        stops[:, -1] = True
-        return np.asarray(stops.argmax(axis=1) + 1)
+        return self._rule.exit_steps(self._asked[0])
 
     def near_exits(self) -> int:
         """How many decisions, up to the exits, are close to the rule's threshold."""
@@ -69,11 +67,8 @@ class ExactComparison(Comparison):
         return int((self._rule.near(z, t) & decides).sum())
 
     @cached_property
-    def _rule(self) -> integer.IntegerRule | None:
-        program = self.program
-        if program.exit_rule.to_dict()["rule"] == "policy":
-            return None
-        return integer.lower(program.exit_rule, program.logit_scale, program.T)
+    def _rule(self) -> IntegerRule | None:
+        return None if self.program.exit_rule.known_before else self.program.integer_rule()
 
     @property
     def _asked(self) -> tuple[Array, Array]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from rich.table import Table
 
 from seenn_deploy.cli.tables.layout import _numbers, _some, facts_table, shape_text
+from seenn_deploy.exits import ExitRule
 from seenn_deploy.ir.inspection import LayerInfo
 from seenn_deploy.ir.program import Program
 from seenn_deploy.verification.precision import PrecisionReport
@@ -52,15 +53,12 @@ def neuron_rows(layers: list[LayerInfo], most: int = 4) -> Iterator[tuple[str, s
         yield f"{len(rows) - most + 1} more kinds", "see --json"
 
 
-# what identifies a program or a policy network, not what a user chose
-_UNSHOWN = ("rule", "program", "onnx", "T", "classes", "input_shape", "layers", "sha256")
-
-
-def rule_text(rule: Mapping[str, Any]) -> str:
-    """An exit rule as ``confidence(alpha=0.9)``."""
-    shown = {k: _plain(v) for k, v in rule.items() if k not in _UNSHOWN}
+def rule_text(rule: ExitRule) -> str:
+    """An exit rule as ``confidence(alpha=0.9)``, without what no user chose."""
+    unshown = {"rule", "program", *rule.unshown}
+    shown = {k: _plain(v) for k, v in rule.to_dict().items() if k not in unshown}
     parameters = ", ".join(f"{k}={v}" for k, v in shown.items())
-    return f"{rule['rule']}({parameters})" if parameters else str(rule["rule"])
+    return f"{rule.name}({parameters})" if parameters else rule.name
 
 
 def _plain(value: Any) -> str:

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from rich.table import Table
 
+from seenn_deploy.cli.options import NUMBERS
 from seenn_deploy.cli.tables.layout import _uj
 from seenn_deploy.cli.tables.programs import rule_text
-from seenn_deploy.evaluation.sweep.curves import Choice, Estimate, Figures
+from seenn_deploy.evaluation.sweep.curves import Estimate, Figures
 from seenn_deploy.evaluation.sweep.report import SweepReport
 from seenn_deploy.exits import ExitRule
 from seenn_deploy.simulator.result import RunResult
@@ -63,7 +64,7 @@ def sweep_notes(report: SweepReport, command: str, rule_file: str) -> Iterator[t
     if not report.best:
         return
     choice = report.chosen[report.best]
-    yield "use", rule_text(choice.rule.to_dict())
+    yield "use", rule_text(choice.rule)
     if report.missed:
         yield "missed", report.missed
     wasted = choice.figures.wasted_energy.value * 1e6
@@ -74,17 +75,12 @@ def sweep_notes(report: SweepReport, command: str, rule_file: str) -> Iterator[t
             f"{_uj(wasted)} uJ a sample on top, {total}: injected before the exit is known "
             "(speculative)",
         )
-    yield "next", f"{command} {_exit_options(choice, report, rule_file)} -o build/"
+    yield "next", f"{command} {_exit_options(choice.rule, rule_file)} -o build/"
 
 
-_WITH_OPTIONS = ("confidence", "entropy", "margin")  # others come in a file
-
-
-def _exit_options(choice: Choice, report: SweepReport, rule_file: str) -> str:
-    stored = choice.rule.to_dict()
-    if stored["rule"] in _WITH_OPTIONS:
-        parameter = report.curves[stored["rule"]].parameter
-        return f"--exit {stored['rule']} --{parameter} {stored[parameter]}"
+def _exit_options(rule: ExitRule, rule_file: str) -> str:
+    if rule.parameter in NUMBERS:  # others come in a file
+        return f"--exit {rule.name} --{rule.parameter} {rule.to_dict()[rule.parameter]}"
     return f"--exit-file {rule_file or 'rule.json (written with --out)'}"
 
 
@@ -92,7 +88,7 @@ def calibration_rows(rule: ExitRule, run: RunResult) -> Iterator[tuple[str, str]
     """Lines of a calibration; `run` is the split under the calibrated rule."""
     T = run.logits.shape[1]
     early = run.exit_step < T
-    yield "exit rule", rule_text(rule.to_dict())
+    yield "exit rule", rule_text(rule)
     yield "program", rule.program
     yield "samples", f"{len(early):,}"
     yield "exit before T", f"{100 * early.mean():.2f} %"

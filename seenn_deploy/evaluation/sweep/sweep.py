@@ -12,16 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from seenn_deploy import metrics
+from seenn_deploy import exits, metrics
 from seenn_deploy._typing import Array
 from seenn_deploy.errors import DataError, ProgramError
 from seenn_deploy.evaluation.calibrate import checked_labels
-from seenn_deploy.evaluation.points import front
 from seenn_deploy.evaluation.sweep.curves import FIGURES, Choice, Curve, Estimate, Figures
-from seenn_deploy.evaluation.sweep.families import Family, family, parameter_of
 from seenn_deploy.evaluation.sweep.report import SweepReport
 from seenn_deploy.exits import ExitRule
 from seenn_deploy.exits.confidence import Confidence
+from seenn_deploy.exits.family import Family
 from seenn_deploy.exits.fixed import Fixed
 from seenn_deploy.ir.program import Program
 from seenn_deploy.ir.schedule import check as check_schedule
@@ -92,7 +91,10 @@ def sweep(
     how = _Schedule(schedule or program.schedule, program.depth)
     tables, fixed = _tables(run, labels, cost, how)
     held = run.logits[first], labels[first]
-    families = [family(name, *held, thresholds, program) for name in dict.fromkeys(rules)]
+    families = [
+        exits.rule_class(name).family(*held, thresholds, program.fingerprint)
+        for name in dict.fromkeys(rules)
+    ]
     aim = _Aim.of(keep_accuracy, energy_budget, tables["accuracy"][first, -1].mean())
     picks = aim.choose({x.name: _sums(x, run.logits, tables, first) for x in families})
     rule_of = {x.name: x.rule(picks[x.name]) for x in families if x.name in picks}
@@ -124,7 +126,7 @@ def check(
     if not rules:
         raise DataError(f"no exit rules to sweep; there are {', '.join(RULES)}")
     for rule in rules:
-        parameter_of(rule)
+        _check_tunable(rule)
     if program.T == 1:
         raise DataError("the program runs a single timestep, there is no exit to sweep")
     if thresholds < 2:
@@ -140,6 +142,13 @@ def check(
             "know them before; sweep with --schedule gated or speculative"
         )
     check_schedule(how, Confidence())
+
+
+def _check_tunable(rule: str) -> None:
+    if rule not in exits.names():
+        raise DataError(f"exit rule {rule!r} does not exist; there are {', '.join(exits.names())}")
+    if rule not in exits.tunable():
+        raise DataError(f"exit rule {rule!r} has no threshold to sweep")
 
 
 def _split(samples: int, share: float, seed: int) -> tuple[Array, Array]:
@@ -241,6 +250,25 @@ def _rounded(costs: Sequence[Array]) -> Array:
     return np.asarray(np.round(together / together.max(), 12))
 
 
+def front(cost: Array, accuracy: Array) -> Array:
+    """Which points no other point beats: as accurate for less, or more accurate for as much.
+
+    Parameters
+    ----------
+    cost, accuracy : float arrays (P,)
+
+    Returns
+    -------
+    bool array (P,)
+        Equal points are on the front together.
+    """
+    levels, level = np.unique(cost, return_inverse=True)
+    highest = np.full(len(levels), -np.inf)
+    np.maximum.at(highest, level, accuracy)
+    cheaper = np.concatenate([[-np.inf], np.maximum.accumulate(highest)[:-1]])
+    return np.asarray((accuracy == highest[level]) & (accuracy > cheaper[level]))
+
+
 # --- the threshold to use ------------------------------------------------------------------------
 
 
@@ -306,14 +334,14 @@ def _choices(
     """Figures with intervals of every fixed t and of the chosen rules, on the same resamples."""
     T = logits.shape[1]
     at_steps = [np.full(len(samples), t) for t in range(1, T + 1)]
-    exits = [rule.exit_steps(logits[samples]) for rule in rules.values()]
+    stops = [rule.exit_steps(logits[samples]) for rule in rules.values()]
     all_rules = [*([Fixed()] * T), *rules.values()]
     columns = [_values(fixed, samples, step) for step in at_steps]
-    columns += [_values(tables, samples, step) for step in exits]
+    columns += [_values(tables, samples, step) for step in stops]
     estimates = _bootstrapped(np.stack(columns, axis=1), bootstrap, seed)
     found = [
         Choice(rule, Figures(*row), tuple(np.bincount(step, minlength=T + 1)[1:].tolist()))
-        for rule, row, step in zip(all_rules, estimates, at_steps + exits, strict=True)
+        for rule, row, step in zip(all_rules, estimates, at_steps + stops, strict=True)
     ]
     return tuple(found[:T]), dict(zip(rules, found[T:], strict=True))
 

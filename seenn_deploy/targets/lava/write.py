@@ -219,7 +219,7 @@ def _copy_sources(folder: Path) -> None:
     ours = sorted(SOURCES.rglob("*.py"))
     for path in ours:
         _copy(path, folder / path.relative_to(SOURCES))
-    for name in ("base", "integer", *exits.names()):
+    for name in ("base", "family", "integer", "points", *exits.names()):
         path = Path(str(plugins.load("exits", name).__file__))
         _copy(path, folder / "exits" / path.name)
     _copy(Path(policy_network.__file__), folder / "exits" / "policy_network" / "forward.py")

@@ -4,8 +4,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seenn_deploy.evaluation.points import OperatingPoints, distinct_thresholds, front
-from seenn_deploy.evaluation.sweep.families import fewest_digits
+from seenn_deploy.evaluation.sweep.sweep import front
+from seenn_deploy.exits.family import fewest_digits
+from seenn_deploy.exits.points import OperatingPoints, distinct_thresholds
 from tests.evaluation.sweep import oracle
 
 seeds = st.integers(0, 2**32 - 1)

@@ -8,10 +8,13 @@ bin a threshold, and their running total is the sum at every threshold.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from seenn_deploy._typing import Array
+Array: TypeAlias = NDArray[Any]
+_ROUNDING = 1e-9  # of counts of samples: 0.55 * 100 is a little more than 55
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,23 +89,27 @@ def distinct_thresholds(scores: Array) -> Array:
     return np.unique(np.maximum(np.concatenate([lowest, values]), 0.0))
 
 
-def front(cost: Array, accuracy: Array) -> Array:
-    """Which points no other point beats: as accurate for less, or more accurate for as much.
+def smallest_threshold(scores: Array, right: Array, level: float) -> float | None:
+    """The smallest threshold at which enough of the samples that exceed it are right.
 
     Parameters
     ----------
-    cost, accuracy : float arrays (P,)
+    scores : array (N, steps)
+        Without T, where every sample stops.
+    right : bool array (N, steps)
+    level : float in (0, 1]
+        The share that is enough.
 
     Returns
     -------
-    bool array (P,)
-        Equal points are on the front together.
+    float, or None where no threshold is enough
     """
-    levels, level = np.unique(cost, return_inverse=True)
-    highest = np.full(len(levels), -np.inf)
-    np.maximum.at(highest, level, accuracy)
-    cheaper = np.concatenate([[-np.inf], np.maximum.accumulate(highest)[:-1]])
-    return np.asarray((accuracy == highest[level]) & (accuracy > cheaper[level]))
-
-
-__all__ = ["OperatingPoints", "distinct_thresholds", "front"]
+    if not scores.size:
+        return None
+    thresholds = distinct_thresholds(scores)
+    points = OperatingPoints.of_scores(scores, thresholds)
+    at_the_end = np.zeros((len(scores), 1), np.bool_)
+    early = points.sums(np.hstack([np.ones_like(right), at_the_end]))
+    right_early = points.sums(np.hstack([right, at_the_end]))
+    enough = (early > 0) & (right_early >= level * early - _ROUNDING)
+    return float(thresholds[enough.argmax()]) if enough.any() else None

@@ -1,0 +1,98 @@
+"""What a sweep turns: for each exit rule its thresholds, and where samples exit at each."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from math import ceil, isfinite
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .points import Array, OperatingPoints, distinct_thresholds
+
+if TYPE_CHECKING:
+    from .base import ExitRule
+
+
+@dataclass(frozen=True, eq=False)
+class Family(ABC):
+    """An exit rule at K thresholds, ascending: the later, the more cautious.
+
+    Parameters
+    ----------
+    name, parameter : str
+        Of the rule, and of the number that is turned.
+    threshold : float64 (K,)
+    program : str
+        Fingerprint that its rules carry.
+    """
+
+    name: str
+    parameter: str
+    threshold: Array
+    program: str
+
+    @abstractmethod
+    def points(self, logits: Array) -> OperatingPoints:
+        """Exits of samples, logits (N, T, M), at every threshold."""
+
+    @abstractmethod
+    def rule(self, index: int) -> ExitRule:
+        """The rule at one threshold, written with as few digits as give the same exits."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scored(Family):
+    """A rule whose score is compared with one number at every timestep.
+
+    Parameters
+    ----------
+    above : float64 (K,)
+        Up to here (exclusive) every number has the exits of the threshold, on the samples that
+        the family was made from.
+    kind : class of the rule
+        Its other fields have their defaults.
+    """
+
+    above: Array
+    kind: type[ExitRule]
+
+    @classmethod
+    def of(cls, kind: type[ExitRule], logits: Array, most: int, program: str) -> Scored:
+        """Thresholds at the quantiles of the scores of `logits`, both ends among them."""
+        scores = early_scores(kind, logits)
+        distinct = distinct_thresholds(scores) if scores.size else np.zeros(1)
+        if isfinite(kind.certain):
+            distinct = np.union1d(distinct, kind.certain)
+        picked = spread(len(distinct), most)
+        above = np.append(distinct[1:], distinct[-1])
+        name, parameter = kind.__name__.lower(), kind.parameter
+        return cls(name, parameter, distinct[picked], program, above[picked], kind)
+
+    def points(self, logits: Array) -> OperatingPoints:
+        return OperatingPoints.of_scores(early_scores(self.kind, logits), self.threshold)
+
+    def rule(self, index: int) -> ExitRule:
+        value = fewest_digits(float(self.threshold[index]), float(self.above[index]))
+        numbers: dict[str, Any] = {self.parameter: value, "program": self.program}
+        return self.kind(**numbers)
+
+
+def fewest_digits(low: float, high: float) -> float:
+    """The number in [low, high) with the fewest decimals; `low` itself where there is none."""
+    for digits in range(17):
+        value = ceil(low * 10.0**digits) / 10.0**digits
+        if low <= value < high:
+            return value
+    return low
+
+
+def early_scores(kind: type[ExitRule], logits: Array) -> Array:
+    """A rule's scores of logits (N, T, M) at t < T, where it may stop: float64 (N, T - 1)."""
+    return kind().score(logits[:, :-1], np.arange(1, logits.shape[1]))
+
+
+def spread(count: int, most: int) -> Array:
+    """At most `most` indices below `count`, evenly apart, first and last among them."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(np.int64))
