@@ -1,4 +1,4 @@
-"""From an ANN to a spiking network: activations become integrate-and-fire neurons.
+"""Conversion of an ANN to a spiking network: activations become integrate-and-fire neurons.
 
 An ANN is a :class:`SpikingGraph` whose populations stand for activations ``clip(z, 0, V)`` of the
 sum z of their inputs, V being ``v_threshold``: infinite for ReLU, learned for QCFS, the maximum of
@@ -30,18 +30,18 @@ from seenn_deploy._typing import Array
 from seenn_deploy.compiler.passes import fold_affine, fold_pool
 from seenn_deploy.errors import DataError, ModelError
 
-DEFAULT_PERCENTILE = 99.9
+DEFAULT_PERCENTILE = 99.9  # of activations, from arXiv 1612.04052
 
 # --- ANN to SNN ----------------------------------------------------------------------------------
 
 
 def spiking(ann: ir.SpikingGraph) -> ir.SpikingGraph:
-    """IF neurons for activations, each layer's scale folded into the weights behind it.
+    """Replace activations by IF neurons, and fold each layer's scale into the weights after it.
 
     Parameters
     ----------
     ann : SpikingGraph
-        As the module says.
+        An ANN as the module describes it.
 
     Raises
     ------
@@ -87,15 +87,16 @@ def forward(
     Parameters
     ----------
     ann : SpikingGraph
-        As the module says.
+        An ANN as the module describes it.
     images : array (N, C, H, W)
     levels : int, optional
-        Round activations as QCFS with L levels does; for finite thresholds.
+        Number of levels L to which activations are rounded, as QCFS does; this needs finite
+        thresholds.
 
     Yields
     ------
     name, float64 array (N, *shape)
-        Every activation, and at last the logits under the name of the readout.
+        The activations of every layer, and at last the logits under the name of the readout.
     """
     graph = fold_affine.apply(fold_pool.apply(ann))
     values = {graph.source.name: np.asarray(images, np.float64)}
@@ -122,22 +123,22 @@ def _activate(node: ir.Population, z: Array, levels: int | None) -> Array:
 def with_thresholds(
     ann: ir.SpikingGraph, images: Array, percentile: float = DEFAULT_PERCENTILE
 ) -> ir.SpikingGraph:
-    """Thresholds for activations that have none, from the activations that images cause.
+    """Choose thresholds for activations without one, from the values that images cause there.
 
     Parameters
     ----------
     ann : SpikingGraph
-        Activations of infinite threshold (ReLU) get one, the others keep theirs.
+        An ANN. Activations of infinite threshold (ReLU) get one, the others keep theirs.
     images : array (N, C, H, W)
-        As the program takes them.
+        Calibration images, as the program takes them.
     percentile : float in (0, 100]
-        Of all activations of a layer, zeros included; 100 is their maximum (arXiv 1612.04052 takes
-        99.9: the largest ones would make all others slow).
+        Percentile of all activations of a layer, zeros included; 100 is their maximum.
+        arXiv 1612.04052 takes 99.9, because with the maximum all other neurons spike too rarely.
 
     Raises
     ------
     DataError
-        For a percentile out of range or no images.
+        When the percentile is out of range, or there are no images.
     ModelError
         When a layer stays silent at that percentile, so that no threshold can be found.
     """

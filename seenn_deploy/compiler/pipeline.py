@@ -74,14 +74,14 @@ def _check_network(file: Path, checksum: str, model: str) -> None:
 
 
 def to_integers(program: Program) -> Program:
-    """A float program in 8-bit weights and 24-bit states; ``compiler.quantize`` has the rules.
+    """Quantise a float program to 8-bit weights and 24-bit states; see ``passes.quantize``.
 
-    The scale of every layer and what rounding did to it goes into the provenance.
+    The provenance keeps the scale of every layer and the errors that rounding caused in it.
 
     Raises
     ------
     ModelError
-        When a layer fits into no scale.
+        When there is no scale at which a layer fits into these numbers.
     """
     graph, unit, scales = quantize(program.graph, program.input_range)
     notes = replace(graph.provenance, quantized=tuple(asdict(layer) for layer in scales))

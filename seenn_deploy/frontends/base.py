@@ -1,4 +1,4 @@
-"""What frontends share: a graph put together population by population, tensors as linear maps."""
+"""The parts that frontends share: a graph that grows layer by layer, tensors as linear maps."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Input: TypeAlias = tuple[str, tuple[ir.LinearMap, ...]]
 
 
 class Net:
-    """Nodes and projections as they are put one after the other.
+    """A graph that grows: a frontend adds nodes and projections one after the other.
 
     Parameters
     ----------
     source : Source
     neuron : Population
-        What every population is, but for name and shape.
+        The template of every population; each gets its own name and shape.
     """
 
     def __init__(self, source: ir.Source, neuron: ir.Population) -> None:
@@ -36,7 +36,7 @@ class Net:
         self.projections: list[ir.Projection] = []
 
     def shape(self, name: str, maps: tuple[ir.LinearMap, ...] = ()) -> Shape:
-        """Shape of a node, seen through linear maps."""
+        """Return the shape of a node, or of what linear maps make of it."""
         shape = next(n.shape for n in self.nodes if n.name == name)
         for step in maps:
             shape = step.out_shape(shape)
@@ -62,13 +62,13 @@ class Net:
 
 
 def linear(tensors: Tensors, name: str, features: int | None) -> ir.Dense:
-    """The tensors of an ``nn.Linear``; None takes any number of features."""
+    """Take the tensors of an ``nn.Linear``; None allows any number of features."""
     weight = tensors.take(f"{name}.weight", (None, features))
     return ir.Dense(weight, tensors.take(f"{name}.bias", (len(weight),)))
 
 
 def take_batch_norm(tensors: Tensors, prefix: str, channels: int) -> ir.Affine:
-    """The batch norm stored under `prefix`, with running statistics."""
+    """Take the batch norm under `prefix`, with its running statistics."""
     gamma, beta, mean, var = (
         tensors.take(f"{prefix}.{part}", (channels,))
         for part in ("weight", "bias", "running_mean", "running_var")
@@ -80,7 +80,7 @@ def take_batch_norm(tensors: Tensors, prefix: str, channels: int) -> ir.Affine:
 
 
 def count(tensors: Tensors, pattern: str, start: int = 0) -> int:
-    """How many tensors are named by `pattern` with numbers from `start` on, without a gap."""
+    """Count the tensors whose names are `pattern` with numbers from `start` on, without a gap."""
     n = 0
     while pattern.format(start + n) in tensors:
         n += 1
@@ -88,16 +88,17 @@ def count(tensors: Tensors, pattern: str, start: int = 0) -> int:
 
 
 def bin_recordings(net: Net, step_us: float, counts_events: bool) -> dict[str, Any]:
-    """Say how event recordings become frames (:mod:`seenn_deploy.io.images.events`).
+    """Set how event recordings become frames (:mod:`seenn_deploy.io.images.events`).
 
     Returns
     -------
     dict
-        For the provenance; empty for direct coding, which has no events.
+        The options, for the provenance; it is empty for direct coding, which has no events.
 
     Raises
     ------
     ModelError
+        When the network takes images, or `step_us` is negative or not finite.
     """
     if net.source.coding == "direct":
         if step_us or counts_events:
@@ -108,7 +109,7 @@ def bin_recordings(net: Net, step_us: float, counts_events: bool) -> dict[str, A
         return {}
     if not (np.isfinite(step_us) and step_us >= 0):
         raise ModelError(
-            f"step_us = {step_us}: give microseconds a timestep, or 0 for T equal parts"
+            f"step_us = {step_us}: give microseconds per timestep, or 0 for T equal parts"
         )
     net.source = replace(net.source, step_us=float(step_us), counts_events=counts_events)
     net.nodes[0] = net.source
@@ -122,14 +123,14 @@ def normalize_input(
     normalize: bool,
     default: Normalization | None = None,
 ) -> dict[str, Any]:
-    """Put ``(x - mean) / std`` in front of what the source feeds.
+    """Put ``(x - mean) / std`` in front of every layer that the source feeds.
 
-    `default` is taken for direct coded images of three channels.
+    Without `mean` and `std`, `default` is used for direct-coded images of three channels.
 
     Returns
     -------
     dict
-        The mean and std that were taken, or None, for the provenance.
+        The mean and std that were used, or None, for the provenance.
     """
     channels = net.source.shape[0]
     if (mean is None) != (std is None):
@@ -163,14 +164,14 @@ def normalize_input(
 def reported(
     graph: ir.SpikingGraph, changed: Mapping[str, tuple[str, str]] | None = None
 ) -> ir.SpikingGraph:
-    """`graph` with its fidelity report in the provenance: a line a layer, and what was assumed.
+    """Add the fidelity report to a graph's provenance: one line per layer and per assumption.
 
     Parameters
     ----------
     graph : SpikingGraph
-        As a frontend made it; its provenance has ``source`` and ``assumed``.
+        The graph of a frontend; its provenance has ``source`` and ``assumed``.
     changed : mapping of layer to (what, by), optional
-        Layers that are approximated: what stands for what, and how far off it is.
+        Layers that are approximated: what replaces what, and how large the error is.
     """
     report = FidelityReport(graph.provenance.source)
     for name, value in graph.provenance.assumed.items():
@@ -185,7 +186,7 @@ def reported(
 
 
 def conversion_error(T: int) -> str:
-    """How far an integrate-and-fire neuron is off the activation that it stands for."""
+    """Say how far an integrate-and-fire neuron is off the activation that it replaces."""
     return (
         f"at most 1/{2 * T} of the threshold where currents are steady, more where spikes come "
         "unevenly; less with a larger T"

@@ -1,4 +1,4 @@
-"""An ANN in, the spiking network that does as much out: :func:`convert`."""
+"""Conversion of ANN files to spiking programs: :func:`convert`."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def convert(
         A state_dict with QCFS activations (:func:`seenn_deploy.frontends.qcfs.build`), or ``.onnx``
         (:func:`seenn_deploy.frontends.onnx.read`).
     exit_rule, precision, schedule
-        As of :func:`seenn_deploy.compile`.
+        As in :func:`seenn_deploy.compile`.
     strict : bool
-        Refuse what can only be approximated.
+        Whether to refuse a network that can only be approximated.
     **options
-        Of these frontends: T, mean, std, .. and, for ONNX, calibration and percentile.
+        Options of these frontends: T, mean, std, .. and, for ONNX, calibration and percentile.
 
     Raises
     ------

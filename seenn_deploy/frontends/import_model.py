@@ -1,4 +1,4 @@
-"""The way in: which frontend reads a source, and whether it knows the options given."""
+"""The choice of the frontend that reads a source, and the check that it knows the options."""
 
 from __future__ import annotations
 
@@ -32,16 +32,17 @@ def import_model(
     Parameters
     ----------
     source : str, Path or torch module
-        ``.pth``, ``.pt`` or ``.safetensors``: a state_dict as SEENN's training scripts save it,
-        directly trained or converted. ``.onnx``: an ANN, whose thresholds are in it (Clip) or come
-        from calibration images (Relu). ``.nir``: a graph of the Neuromorphic Intermediate
-        Representation. A live module with spiking layers of SEENN, SpikingJelly, snnTorch or Norse.
+        One of these: ``.pth``, ``.pt`` or ``.safetensors``, a state_dict that SEENN's scripts for
+        training or conversion saved; ``.onnx``, an ANN whose thresholds are in the file (Clip) or
+        come from calibration images (Relu); ``.nir``, a graph of the Neuromorphic Intermediate
+        Representation; a live torch module with spiking layers of SEENN, SpikingJelly, snnTorch or
+        Norse.
     example_input : Tensor, optional
-        What a live module takes; needed there, and only there.
+        An input of the live module; only live modules need one.
     strict : bool
-        Refuse what can only be approximated.
+        Whether to refuse a network that can only be approximated.
     **options
-        What the source cannot say; see the frontend, e.g.
+        Facts that the source does not contain; see the frontend, e.g.
         :func:`seenn_deploy.frontends.seenn.build` or
         :func:`seenn_deploy.frontends.torch.read.read`.
 
@@ -101,7 +102,7 @@ def read_file(path: Path, options: dict[str, Any]) -> tuple[SpikingGraph, Any]:
 def _from_state_dict(
     path: Path, modules: list[Any], options: dict[str, Any]
 ) -> tuple[SpikingGraph, Any]:
-    """By the first frontend that knows the network behind the names of the tensors."""
+    """Read a state_dict with the first frontend that knows its tensor names."""
     tensors = Tensors(path, read_state_dict(path))
     module = next((m for m in modules if m.accepts(tensors)), None)
     if module is None:

@@ -1,10 +1,10 @@
-"""Checkpoints of SEENN's conversion code: ANNs with QCFS activations, as IF networks.
+"""Checkpoints of SEENN's conversion code: ANNs with QCFS activations, read as IF networks.
 
-ResNet-18, -20, -34 (basic or bottleneck blocks) and VGG, recognised from keys and shapes; every
-``*.up`` is the learned threshold of one activation. The networks are those of
+ResNet-18, -20, -34 (with basic or bottleneck blocks) and VGG are recognised from keys and shapes;
+every ``*.up`` is the learned threshold of one activation. The networks are those of
 github.com/Intelligent-Computing-Lab-Yale/SEENN, ``SNN_conversion_QCFS`` (arXiv 2303.04347 and
-2304.01230). Populations carry the names of the activations. What conversion does:
-:mod:`seenn_deploy.compiler.conversion`.
+2304.01230). Populations have the names of the activations.
+:mod:`seenn_deploy.compiler.conversion` explains the conversion.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def read(path: Path, **options: Any) -> ir.SpikingGraph:
 
 
 def accepts(tensors: Tensors) -> bool:
-    """Does a state_dict look like one of these networks."""
+    """Tell whether a state_dict looks like one of these networks."""
     return (_STEM in tensors and "conv2_x.0.relu.up" in tensors) or (
         _VGG in tensors and "layer1.2.up" in tensors
     )
@@ -57,25 +57,26 @@ def build(
     std: Sequence[float] | None = None,
     normalize: bool = True,
 ) -> ir.SpikingGraph:
-    """The converted graph of a state_dict that SEENN's conversion code trained.
+    """Build the converted graph of a state_dict that SEENN's conversion code trained.
 
     Parameters
     ----------
     tensors : Tensors
     T : int
-        Timesteps; 16 is that code's default.
+        Number of timesteps; 16 is that code's default.
     input_size : int or (height, width), optional
-        224 for ImageNet's 1000 classes, otherwise 32.
-    mean, std : one number a channel, optional
-        Normalisation the network was trained with; for three channels ImageNet's with 1000 classes,
-        CIFAR-100's with 100, otherwise CIFAR-10's. It becomes part of the program, which then takes
-        pixels in 0..1.
+        Size of the images; by default 224 for ImageNet's 1000 classes, otherwise 32.
+    mean, std : sequence of one number per channel, optional
+        Normalisation that the network was trained with. By default, three channels get ImageNet's
+        with 1000 classes, CIFAR-100's with 100, otherwise CIFAR-10's. It becomes part of the
+        program, which then takes pixels in 0..1.
     normalize : bool
-        False: the program takes inputs as they are, already normalised.
+        Whether normalisation becomes part of the program; without, inputs are normalised already.
 
     Raises
     ------
     ModelError
+        When a tensor is missing, has another shape or is left over, or an option does not fit.
     """
     graph = spiking(build_ann(tensors, T, input_size, mean, std, normalize))
     change = "QCFS activation: an integrate-and-fire neuron", conversion_error(T)
@@ -91,7 +92,7 @@ def build_ann(
     std: Sequence[float] | None = None,
     normalize: bool = True,
 ) -> ir.SpikingGraph:
-    """The ANN itself, populations standing for activations; parameters as :func:`build`."""
+    """Build the ANN itself, with populations for activations; parameters as :func:`build`."""
     if not accepts(tensors):
         raise tensors.unknown(NETWORKS)
     resnet = _STEM in tensors
@@ -108,7 +109,10 @@ def build_ann(
 
 
 def _resnet(tensors: Tensors, size: tuple[int, int]) -> Net:
-    """Stem, stages ``conv2_x``, ``conv3_x``, .. (all but the first halve the image), classifier."""
+    """Read the first convolution, the stages ``conv2_x``, ``conv3_x``, .. and the classifier.
+
+    All stages but the first halve the image.
+    """
     net = _net(tensors, _STEM, size)
     maps = _conv_and_norm(tensors, "conv1.0", "conv1.1", net.source.shape[0], 1)
     last = _activation(tensors, net, "conv1.2", ("input", maps))
@@ -123,9 +127,9 @@ def _resnet(tensors: Tensors, size: tuple[int, int]) -> Net:
 
 
 def _block(tensors: Tensors, net: Net, name: str, last: str, stride: int) -> str:
-    """Convolutions 0, 3 (and 6, bottleneck) of ``residual_function``; the first 3x3 has the stride.
+    """Read a residual block: convolutions 0 and 3 of ``residual_function``, and 6 in a bottleneck.
 
-    What they give and the shortcut's current meet before the last activation.
+    The first 3x3 convolution has the stride. Its shortcut joins before the last activation.
     """
     main = f"{name}.residual_function"
     c_in = channels = net.shape(last)[0]
@@ -146,7 +150,10 @@ def _block(tensors: Tensors, net: Net, name: str, last: str, stride: int) -> str
 
 
 def _vgg(tensors: Tensors, size: tuple[int, int]) -> Net:
-    """Stages ``layer1``, ``layer2``, ..: convolutions (four indices each) and an average pool."""
+    """Read the stages ``layer1``, ``layer2``, ..: convolutions and an average pool.
+
+    A convolution takes four indices: itself, batch norm, activation and dropout.
+    """
     net, last = _net(tensors, _VGG, size), "input"
     pool: tuple[ir.LinearMap, ...] = ()
     for stage in range(1, 1 + count(tensors, "layer{}.0.weight", 1)):
@@ -188,7 +195,7 @@ def _conv_and_norm(
 def _activation(
     tensors: Tensors, net: Net, name: str, *inputs: tuple[str, tuple[ir.LinearMap, ...]]
 ) -> str:
-    """QCFS with its learned threshold."""
+    """Add a QCFS activation with its learned threshold."""
     up = float(tensors.take(f"{name}.up", (1,))[0])
     if up <= 0:
         raise ModelError(f"{tensors.path}: '{name}.up' is {up:g}; a threshold must be positive")

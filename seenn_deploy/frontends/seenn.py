@@ -1,8 +1,8 @@
 """SEENN's checkpoints: ResNet-19, SEW-ResNet, VGG, VGGSNN, VGGSNNwoAP, known by keys and shapes.
 
-Populations carry the names of SEENN's modules, the sum of spikes behind a SEW block that of the
-block. The networks are those of github.com/Intelligent-Computing-Lab-Yale/SEENN (arXiv 2304.01230),
-SEW-ResNet as :mod:`seenn_deploy.training.models` has it (arXiv 2102.04159).
+Populations have the names of SEENN's modules; the sum of spikes after a SEW block has the block's
+name. The networks are those of github.com/Intelligent-Computing-Lab-Yale/SEENN (arXiv 2304.01230).
+SEW-ResNet (arXiv 2102.04159) is that of :mod:`seenn_deploy.training.models`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def read(path: Path, **options: Any) -> ir.SpikingGraph:
 
 
 def accepts(tensors: Tensors) -> bool:
-    """Does a state_dict look like one of these networks."""
+    """Tell whether a state_dict looks like one of these networks."""
     return _family(tensors) is not None
 
 
@@ -62,35 +62,37 @@ def build(
     step_us: float = 0.0,
     counts_events: bool = False,
 ) -> ir.SpikingGraph:
-    """The graph of a state_dict that SEENN's training script saved.
+    """Build the graph of a state_dict that SEENN's training script saved.
 
     Parameters
     ----------
     tensors : Tensors
     T : int
-        Timesteps.
+        Number of timesteps.
     tau, v_threshold : float
         Leak and threshold of every LIF neuron; SEENN trains with 0.5 and 1.
     comparison : '>' or '>='
-        '>=' for networks trained with ``dspike=True``.
+        Comparison with the threshold; '>=' for networks trained with ``dspike=True``.
     input_size : int or (height, width), optional
-        32 for ResNet and VGG; from the classifier's size for VGGSNN.
-    mean, std : one number a channel, optional
-        Normalisation the network was trained with; CIFAR-10's for 3 channels. It becomes part of
-        the program, which then takes pixels in 0..1.
+        Size of the images or frames. By default it is 32 for ResNet and VGG, and follows from the
+        classifier for VGGSNN.
+    mean, std : sequence of one number per channel, optional
+        Normalisation that the network was trained with; CIFAR-10's for 3 channels by default. It
+        becomes part of the program, which then takes pixels in 0..1.
     normalize : bool
-        False: the program takes inputs as they are, already normalised.
+        Whether normalisation becomes part of the program; without, inputs are normalised already.
     coding : 'direct' or 'events', optional
-        'events' for VGGSNN, 'direct' for the others.
+        Coding of the input; by default 'events' for VGGSNN and 'direct' for the others.
     step_us : float
-        Of event recordings: microseconds a timestep, what comes after the T-th is not seen; 0 cuts
-        each into T equal parts.
+        Microseconds per timestep of event recordings; events after the T-th are not seen. 0 cuts
+        each recording into T equal parts.
     counts_events : bool
-        The network was trained on numbers of events; else on 1 where there was any.
+        Whether the network was trained on numbers of events, and not on 1 where there was any.
 
     Raises
     ------
     ModelError
+        When a tensor is missing, has another shape or is left over, or an option does not fit.
     """
     found = _family(tensors)
     if found is None:
@@ -161,7 +163,10 @@ def _resnet(
     size: tuple[int, int] | None,
     coding: Any,
 ) -> Net:
-    """Stem, stages ``layer1``, ``layer2``, .. (all but the first halve the image), classifier."""
+    """Read the first convolution, the stages ``layer1``, ``layer2``, .. and the classifier.
+
+    All stages but the first halve the image.
+    """
     weight = tensors.take("conv1.weight", (None, None, 3, 3))
     net = Net(
         ir.Source("input", (weight.shape[1], *(size or (32, 32))), coding or "direct"), neuron
@@ -179,7 +184,7 @@ def _resnet(
 
 
 def _basic_block(tensors: Tensors, net: Net, name: str, last: str, stride: int) -> str:
-    """``PreActBasicBlock``: the shortcut adds spikes to the current of the block's second LIF."""
+    """Read a ``PreActBasicBlock``, whose shortcut adds spikes to the current of the second LIF."""
     c_in = net.shape(last)[0]
     first = tensors.take(f"{name}.conv1.module.weight", (None, c_in, 3, 3))
     c_out = len(first)
@@ -199,7 +204,7 @@ def _basic_block(tensors: Tensors, net: Net, name: str, last: str, stride: int) 
 
 
 def _sew_block(tensors: Tensors, net: Net, name: str, last: str, stride: int) -> str:
-    """The block's spikes and those of its shortcut are added: graded spikes 0, 1, 2, .."""
+    """Read a SEW block, which adds its spikes to those of the shortcut: graded spikes 0, 1, 2."""
     c_in = net.shape(last)[0]
     first = _conv_norm(tensors, f"{name}.main.0.module", c_in, 3, stride)
     inner = net.spike(f"{name}.main.1", (last, first))
@@ -215,7 +220,7 @@ def _sew_block(tensors: Tensors, net: Net, name: str, last: str, stride: int) ->
 def _conv_norm(
     tensors: Tensors, name: str, c_in: int, kernel: int, stride: int
 ) -> tuple[ir.LinearMap, ...]:
-    """``name.0`` and ``name.1``: a convolution without bias, and its batch norm."""
+    """Read a convolution without bias, ``name.0``, and its batch norm, ``name.1``."""
     weight = tensors.take(f"{name}.0.weight", (None, c_in, kernel, kernel))
     pad = kernel // 2
     conv = ir.Conv2d(weight, stride=(stride, stride), padding=(pad, pad))
@@ -224,7 +229,7 @@ def _conv_norm(
 
 @dataclass(frozen=True)
 class _Blocks:
-    """A kind of ResNet block: the name of its first convolution, and what lowers it."""
+    """A kind of ResNet block: the name of its first convolution, and the function that reads it."""
 
     first: str
     build: Callable[[Tensors, Net, str, str, int], str]
@@ -235,7 +240,7 @@ _SEW = _Blocks("main.0.module.0", _sew_block)
 
 
 def _vgg(tensors: Tensors, neuron: ir.Population, size: tuple[int, int] | None, coding: Any) -> Net:
-    """Convolutions with bias, optional batch norm, LIF; average pools where an index is free."""
+    """Read convolutions with bias, batch norm (if any) and LIF; a free index means a pool."""
     c_in = tensors.take("features.0.module.weight", (None, None, 3, 3)).shape[1]
     net = Net(ir.Source("input", (c_in, *(size or (32, 32))), coding or "direct"), neuron)
     last, index = "input", 0
@@ -264,7 +269,7 @@ def _vgg(tensors: Tensors, neuron: ir.Population, size: tuple[int, int] | None, 
 def _vggsnn(
     tensors: Tensors, neuron: ir.Population, size: tuple[int, int] | None, coding: Any
 ) -> Net:
-    """Eight ``Layer`` modules (convolution with bias, batch norm, LIF), pooled or strided."""
+    """Read eight ``Layer`` modules (convolution with bias, batch norm, LIF), pooled or strided."""
     found = tuple(i for i in range(64) if f"features.{i}.fwd.module.0.weight" in tensors)
     if found not in (VGGSNN_LAYERS, WOAP_LAYERS):
         raise ModelError(
@@ -294,7 +299,7 @@ def _vggsnn(
 
 
 def _vggsnn_size(tensors: Tensors, last: int) -> tuple[int, int]:
-    """Smallest input: the classifier sees C W W features behind a 16-fold reduction."""
+    """Find the smallest input: after a 16-fold reduction the classifier sees C W W features."""
     features = tensors.take("classifier.module.weight", (None, None)).shape[1]
     channels = len(tensors.take(f"features.{last}.fwd.module.0.weight", (None, None, 3, 3)))
     width = isqrt(max(features // channels, 0))
@@ -307,6 +312,6 @@ def _vggsnn_size(tensors: Tensors, last: int) -> tuple[int, int]:
 
 
 def _td_batch_norm(tensors: Tensors, name: str, channels: int) -> ir.Affine:
-    """SEENN's tdBatchNorm, which is stored twice."""
+    """Take SEENN's tdBatchNorm, whose tensors are stored twice."""
     tensors.ignore_copy(f"{name}.seqbn.module", f"{name}.bn")
     return take_batch_norm(tensors, f"{name}.bn", channels)

@@ -1,4 +1,4 @@
-"""Training data in memory: pixels as bytes, frames of events as bytes, or floats as they are."""
+"""Training data in memory: pixels and frames of events as bytes, other values as float32."""
 
 from __future__ import annotations
 
@@ -28,14 +28,15 @@ PAD = 4  # pixels around an image before a random crop, as for CIFAR-10 since He
 
 @dataclass(frozen=True)
 class Kind:
-    """What a data set holds.
+    """The kind of samples in a data set.
 
     Parameters
     ----------
     shape : (C, H, W)
     coding : 'direct' or 'events'
     pixels : bool
-        Bytes 0..255, to be divided by 255 and normalised; else values as the network sees them.
+        Whether the samples are bytes 0..255, to be divided by 255 and normalised; otherwise they
+        are values as the network sees them.
     """
 
     shape: Shape
@@ -44,7 +45,7 @@ class Kind:
 
     @property
     def input_range(self) -> Range:
-        """What a value may be."""
+        """The smallest and largest value allowed."""
         return PIXELS if self.pixels else ANY_VALUE
 
 
@@ -74,12 +75,12 @@ class DataSet:
         return int(self.labels.max()) + 1
 
     def program_input(self) -> NDArray[np.float32]:
-        """All samples as a program takes them, pixels in 0..1."""
+        """Return all samples as a program takes them, with pixels in 0..1."""
         found: NDArray[np.float32] = self.as_float(self.samples).numpy()
         return found
 
     def as_float(self, samples: Tensor) -> Tensor:
-        """Samples as float32, pixels in 0..1."""
+        """Return samples as float32, with pixels in 0..1."""
         return samples.float() / 255 if self.kind.pixels else samples.float()
 
 
@@ -91,20 +92,20 @@ def load(
     classes: int | None = None,
     limit: int | None = None,
 ) -> DataSet:
-    """Read a labelled data set: formats of :mod:`seenn_deploy.io.images.image_set`.
+    """Read a labelled data set, in a format of :mod:`seenn_deploy.io.images.image_set`.
 
     Parameters
     ----------
     path : str or Path
-        ``.npz``, or a folder with one subfolder a class.
+        ``.npz``, or a folder with one subfolder per class.
     T : int
-        Frames of an event sample.
+        Frames per event sample.
     kind : Kind, optional
-        Of the training set, for a test set to fit; else found out.
+        Kind of the training set, which a test set has to fit; by default it is found out.
     classes : int, optional
-        Labels must be below it.
+        Number of classes; labels must be below it.
     limit : int, optional
-        Only the first samples.
+        Number of samples to use; the first ones are taken.
 
     Raises
     ------
@@ -118,7 +119,7 @@ def load(
         path, kind.shape, kind.coding, T, input_range=kind.input_range, limit=limit, classes=classes
     )
     if images.labels is None:
-        raise DataError(f"{path}: no labels to train on; add y, or one subfolder a class")
+        raise DataError(f"{path}: no labels to train on; add y, or one subfolder per class")
     if len(np.unique(images.labels)) < 2:
         raise DataError(
             f"{path}: all {len(images)} labels are {images.labels[0]}; training needs two classes"
@@ -145,18 +146,19 @@ def load_both(
 
 
 def _packed(block: NDArray[np.float32], kind: Kind) -> Tensor:
-    """Pixels as the bytes they were, small whole numbers as bytes: a quarter of the memory."""
+    """Turn pixels and event frames back into bytes, which take a quarter of the memory."""
     if kind.pixels:
         return torch.from_numpy(np.rint(block * 255).astype(np.uint8))
     return torch.from_numpy(block.astype(np.uint8) if kind.coding == "events" else block)
 
 
 def find_kind(path: Path) -> Kind:
-    """Shape and coding of a data set, from its headers or its first image.
+    """Find the shape and coding of a data set, from its headers or its first image.
 
     Raises
     ------
     DataError
+        When the data is damaged, empty, or in no format that training takes.
     """
     if path.is_dir():
         return Kind(_picture_shape(_first_picture(path)), "direct", True)
@@ -187,7 +189,7 @@ def _first_picture(folder: Path) -> Path:
     files = (f for f in sorted(folder.rglob("*")) if f.suffix.lower() in IMAGE_SUFFIXES)
     first = next(files, None)
     if first is None:
-        raise DataError(f"{folder}: no images in it; give one subfolder a class")
+        raise DataError(f"{folder}: no images in it; give one subfolder per class")
     return first
 
 
@@ -214,7 +216,7 @@ def _picture_shape(file: object) -> Shape:
 
 @dataclass(frozen=True)
 class Normalization:
-    """``(pixel - mean) / std`` by channel, part of what the compiler folds in; or nothing."""
+    """``(pixel - mean) / std`` per channel, which the compiler folds into layer 1; or nothing."""
 
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
@@ -223,12 +225,12 @@ class Normalization:
     def of(
         cls, kind: Kind, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
     ) -> Normalization:
-        """As ``seenn-compile`` takes it without options: CIFAR-10's for pixels of 3 channels.
+        """Choose what ``seenn-compile`` would choose: CIFAR-10's for pixels of 3 channels.
 
         Raises
         ------
         DataError
-            When they do not fit the data.
+            When mean and std do not fit the data.
         """
         InputSpec(kind.shape, kind.coding, mean=mean, std=std)  # what it refuses, training does
         if mean is None or std is None:
@@ -239,7 +241,7 @@ class Normalization:
         return cls(tuple(mean), tuple(std))
 
     def apply(self, x: Tensor) -> Tensor:
-        """Images (..., C, H, W) normalised."""
+        """Normalise images (..., C, H, W)."""
         if self.mean is None or self.std is None:
             return x
         mean, std = (x.new_tensor(v)[:, None, None] for v in (self.mean, self.std))
@@ -249,21 +251,21 @@ class Normalization:
 def batches(
     data: DataSet, size: int, generator: torch.Generator, augment: Augment
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """One epoch in random order.
+    """Yield the batches of one epoch in random order.
 
     Parameters
     ----------
     data : DataSet
     size : int
-        Samples in a batch; a last batch of one is left out, batch norm cannot use it.
+        Samples per batch. A last batch of one sample is left out: batch norm cannot use it.
     generator : torch.Generator
-        Decides order, crops and flips.
+        Generator that decides order, crops and flips.
     augment : 'crop-flip', 'crop' or 'none'
 
     Yields
     ------
     float32 Tensor (n, ...), int64 Tensor (n,), int64 Tensor (n,)
-        Samples, pixels in 0..1; labels; numbers of the samples.
+        Samples, with pixels in 0..1; their labels; their numbers in the data set.
     """
     order = torch.randperm(len(data), generator=generator)
     for picked in torch.split(order, size):
@@ -274,12 +276,13 @@ def batches(
 
 
 def augmented(samples: Tensor, how: Augment, generator: torch.Generator) -> Tensor:
-    """Each sample shifted by up to 4 pixels (zeros come in), and mirrored half of the time."""
+    """Shift each sample by up to 4 pixels (zeros come in), and mirror it half of the time."""
     if how == "none":
         return samples
     n, *lead, height, width = samples.shape
     flat = samples.reshape(n, -1, height, width)
     padded = functional.pad(flat, (PAD,) * 4)
+    # Both are drawn whatever `how` says, so a seed gives the same crops with and without flips.
     shifts = torch.randint(0, 2 * PAD + 1, (n, 2), generator=generator)
     flips = torch.rand(n, generator=generator) < (0.5 if how == "crop-flip" else 0.0)
     rows = shifts[:, :1] + torch.arange(height)

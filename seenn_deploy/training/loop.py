@@ -1,7 +1,8 @@
 """The training loop: SGD with momentum and a cosine schedule, resumable, written epoch by epoch.
 
 A run's folder holds what the compiler takes (``model.pth``, ``policy.onnx``), and beside it
-``state.pt`` to go on from, ``log.jsonl`` with a line an epoch, ``train.json`` that says what it is.
+``state.pt`` to go on from, ``log.jsonl`` with one line per epoch, and ``train.json``, which says
+what was trained.
 """
 
 from __future__ import annotations
@@ -32,19 +33,20 @@ Log = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train.
+    """The options of training that do not belong to a network or a data set.
 
     Parameters
     ----------
     epochs, batch_size : int
     lr : float
-        At the start; it falls to 0 along half a cosine over all steps.
+        Learning rate at the start; it falls to 0 along half a cosine over all batches.
     momentum, weight_decay : float
     seed : int
-        Of weights, order and augmentation; the same seed gives the same weights on one machine.
+        Seed of weights, order and augmentation; the same seed gives the same weights on one
+        machine.
     device : 'cpu' or 'cuda'
     bf16 : bool
-        Forward and backward in bfloat16 where torch's autocast does so; weights stay float32.
+        Whether to compute in bfloat16 where torch's autocast does so; weights stay float32.
     augment : 'crop-flip', 'crop' or 'none'
     """
 
@@ -70,19 +72,19 @@ class Recipe:
             raise DataError(f"device {self.device!r}: torch finds no CUDA device; use cpu")
 
     def rate(self, done: float) -> float:
-        """Learning rate after a share `done` of all steps."""
+        """Return the learning rate after a share `done` of all batches."""
         return self.lr * 0.5 * (1 + cos(pi * done))
 
 
 class Task(ABC):
-    """What is trained, on what loss, and what is written for the compiler.
+    """Something to train: a network, its loss, and the files that it leaves for the compiler.
 
     Parameters
     ----------
     about : dict
-        JSON values that have to agree for a run to go on: architecture, data, loss.
+        JSON values that must be equal for a run to go on: architecture, data, loss.
     network : nn.Module
-        Everything with weights.
+        The module that holds all weights.
     held_out : optional
         What `test` tests on; without it there is no test.
     """
@@ -93,28 +95,28 @@ class Task(ABC):
 
     @abstractmethod
     def loss(self, samples: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
-        """Of a batch on the device; `rows` (on the CPU) are its samples' numbers."""
+        """Return the loss of a batch on the device; `rows` (on the CPU) number its samples."""
 
     @abstractmethod
     def test(self) -> dict[str, Any]:
-        """Figures on held-out samples."""
+        """Return figures on the held-out samples."""
 
     @abstractmethod
     def files(self) -> dict[str, bytes]:
-        """What goes into the folder for the compiler, by file name."""
+        """Return the files for the compiler, as bytes by file name."""
 
 
 class NetworkTask(Task):
-    """One network that takes normalised samples, and goes into the folder as ``model.pth``.
+    """The training of one network that takes normalised samples, written as ``model.pth``.
 
     Parameters
     ----------
     net : nn.Module
     about : dict
-        As `Task` has it, what `about` made.
+        The description that :func:`about` made.
     normalization : Normalization
     test : DataSet, optional
-        Held out.
+        Held-out samples.
     """
 
     def __init__(
@@ -128,7 +130,7 @@ class NetworkTask(Task):
         self.held_out = test
 
     def outputs(self, samples: Tensor) -> Tensor:
-        """What the network makes of samples, float32."""
+        """Return the network's outputs for samples, in float32."""
         return torch.as_tensor(self.network(self.normalization.apply(samples))).float()
 
     def files(self) -> dict[str, bytes]:
@@ -139,7 +141,7 @@ def about(
     what: str, architecture: Any, train: DataSet, classes: int, normalization: Normalization,
     **more: Any,
 ) -> dict[str, Any]:  # fmt: skip
-    """What has to agree for a run on networks of an architecture to go on."""
+    """Describe a run on one architecture; all of it must be equal for the run to go on."""
     return {
         "what": what, **vars(architecture), "classes": classes,
         "input_shape": list(train.kind.shape), "data": train.name, "mean": normalization.mean,
@@ -148,7 +150,7 @@ def about(
 
 
 def on_all(network: nn.Module, outputs: Callable[[Tensor], Tensor], data: DataSet) -> Tensor:
-    """The outputs of all samples, in evaluation mode, on the CPU."""
+    """Return the outputs for all samples, in evaluation mode, on the CPU."""
     device = next(network.parameters()).device
     network.eval()
     with torch.no_grad():
@@ -174,14 +176,14 @@ def fit(
     out : str or Path
         The run's folder.
     resume : bool
-        Go on after the last epoch that the folder holds.
+        Whether to go on after the last epoch that the folder holds.
     progress : callable, optional
-        Called with the number of samples that were just used.
+        Function that is called with the number of samples that were just used.
 
     Returns
     -------
     list of dict
-        One an epoch: epoch (from 1), loss, lr, seconds, and the figures of ``task.test``.
+        One entry per epoch: epoch (from 1), loss, lr, seconds, and the figures of ``task.test``.
 
     Raises
     ------
@@ -221,9 +223,9 @@ def _epoch(
     progress: Callable[[int], None] | None,
     out: Path,
 ) -> float:
-    """One pass over the data; returns the mean loss of a sample."""
+    """Train for one pass over the data; return the mean loss per sample."""
     task.network.train()
-    # order and augmentation depend on seed and epoch alone, so a resumed run meets the same batches
+    # Order and augmentation depend on seed and epoch alone, so a resumed run sees the same batches.
     generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + epoch)
     total, seen = 0.0, 0
     for samples, labels, rows in batches(data, recipe.batch_size, generator, recipe.augment):
@@ -255,12 +257,14 @@ def _diverged(what: str, epoch: int, out: Path) -> TrainingError:
 
 
 def check_size(net: nn.Module, model: str, kind: Kind) -> None:
-    """Refuse samples whose paths through the network would not meet: strides round up, pools down.
+    """Refuse samples of a size for which the paths of a residual block would not meet.
+
+    Strides round a size up and pools round it down, so odd sizes may differ at the end.
 
     Raises
     ------
     ModelError
-        Naming the size.
+        When the network cannot take samples of this size.
     """
     try:
         with torch.no_grad():
@@ -282,13 +286,13 @@ def _begin(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
 ) -> Log:
-    """Make sure of the folder; bring network and optimiser to where it stands."""
+    """Check the run's folder, and bring network and optimiser to the state stored there."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return []
     stored = _read_about(out)
     if not resume:
         raise ProgramError(f"{out}: holds a training run; add --resume to go on, or name another")
-    _check_same(out, stored, json.loads(json.dumps(about)))
+    _check_same(out, stored, json.loads(json.dumps(about)))  # tuples become lists, as in the file
     try:
         state = torch.load(out / STATE, map_location="cpu", weights_only=True)
         network.load_state_dict(state["network"])
@@ -328,7 +332,7 @@ def _check_same(out: Path, stored: dict[str, Any], about: dict[str, Any]) -> Non
 def _save(
     out: Path, about: dict[str, Any], task: Task, optimizer: torch.optim.Optimizer, log: Log
 ) -> None:
-    """Write every file whole; the state last, so that it never runs ahead of the others."""
+    """Write every file whole, and the state last, so that it never runs ahead of the others."""
     out.mkdir(parents=True, exist_ok=True)
     folders.write_json(out / ABOUT, {"format": FORMAT, "version": VERSION, **about})
     for name, content in task.files().items():
@@ -342,12 +346,12 @@ def _save(
 
 
 def as_bytes(state: dict[str, Any]) -> bytes:
-    """What ``torch.save`` writes."""
+    """Return what ``torch.save`` writes."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     return buffer.getvalue()
 
 
 def cpu_state(network: nn.Module) -> dict[str, Tensor]:
-    """A state_dict as SEENN's training script saves it, on the CPU."""
+    """Return a state_dict as SEENN's training script saves it, on the CPU."""
     return {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}

@@ -1,4 +1,4 @@
-"""A training log as a table and as a picture. Needs no torch."""
+"""A training log as a table and as a picture; this file needs no torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Log = list[dict[str, Any]]
 
 
 def table(log: Log) -> Table:
-    """One line an epoch."""
+    """Make a table with one line per epoch."""
     found = Table(box=None, header_style="bold", pad_edge=False)
     names = [name for name in log[-1] if name != "lr"]
     for name in names:
@@ -32,12 +32,12 @@ def _text(name: str, value: Any) -> str:
 
 
 def draw(log: Log, path: Path) -> None:
-    """Loss, and what was measured on held-out samples, over epochs, into a PNG file.
+    """Draw the loss and the held-out figures over epochs, into a PNG file.
 
     Parameters
     ----------
     log : list of dict
-        As ``fit`` returns it, or the lines of a run's ``log.jsonl``.
+        The log that ``fit`` returns, or the lines of a run's ``log.jsonl``.
     path : Path
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -63,7 +63,7 @@ def draw(log: Log, path: Path) -> None:
 
 
 def _curves(log: Log) -> dict[str, list[float]]:
-    """Held-out figures by name; accuracy at every t is one curve each, at most eight."""
+    """Return the held-out figures by name; accuracy gets one curve per t, about eight at most."""
     curves: dict[str, list[float]] = {}
     for name, last in log[-1].items():
         if name in ("epoch", "loss", "lr", "seconds"):

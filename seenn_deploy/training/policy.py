@@ -1,8 +1,8 @@
 """SEENN-II: a policy network learns from the rewards of every timestep (arXiv 2304.01230, 3.3).
 
-An action is a number of timesteps k. It is worth 2^-k when the network is right at k, and -beta
-when it is wrong. The paper samples actions; here the network's logits are known at every step, so
-the reward of every action is too, and the expectation over actions and its gradient are exact.
+An action is a number of timesteps k. Its reward is 2^-k when the network is right at k, and -beta
+when it is wrong. The paper samples actions. Here the network's logits are known at every timestep,
+so every action's reward is known too, and the expectation over actions and its gradient are exact.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from seenn_deploy.training.models.resnet import BasicBlock, ResNet, resnets
 
 
 def rewards(logits: Tensor, labels: Tensor, choices: Sequence[int], beta: float) -> Tensor:
-    """What each action is worth for each sample.
+    """Return the reward of each action for each sample.
 
     Parameters
     ----------
     logits : Tensor (N, T, M)
-        Accumulated over steps 1..t, as a run's.
+        Logits accumulated over timesteps 1..t, like those of a run.
     labels : int64 Tensor (N,)
     choices : K timesteps
     beta : float
@@ -39,7 +39,7 @@ def rewards(logits: Tensor, labels: Tensor, choices: Sequence[int], beta: float)
     Returns
     -------
     float32 Tensor (N, K)
-        2^-k where the answer at k is right, -beta elsewhere.
+        2^-k where the prediction at k is right, -beta elsewhere.
     """
     at = torch.tensor(list(choices))
     right = logits[:, at - 1].argmax(dim=2) == labels[:, None]
@@ -47,7 +47,7 @@ def rewards(logits: Tensor, labels: Tensor, choices: Sequence[int], beta: float)
 
 
 def expected_reward(scores: Tensor, worth: Tensor) -> Tensor:
-    """``mean_x sum_k softmax(scores)_k R_k(x)``: what a policy earns, over its own randomness.
+    """Return the policy's mean reward, ``mean_x sum_k softmax(scores)_k R_k(x)``.
 
     Its gradient is what REINFORCE estimates, without the noise of sampled actions.
 
@@ -59,10 +59,10 @@ def expected_reward(scores: Tensor, worth: Tensor) -> Tensor:
 
 
 def entropy(scores: Tensor) -> Tensor:
-    """Mean entropy of the choice in nats: what ``--entropy`` pays for staying undecided.
+    """Return the mean entropy of the choice in nats, which ``--entropy`` rewards.
 
-    Maximising ``reward + weight entropy`` ends in softmax(R / weight), not in a saturated softmax
-    without a gradient; the best-scored action stays that of the largest reward.
+    Maximising ``reward + weight entropy`` ends in softmax(R / weight) and not in a saturated
+    softmax, which has no gradient. The action with the best score stays that of the largest reward.
 
     Parameters
     ----------
@@ -80,16 +80,16 @@ def joint_loss(
     beta: float,
     weight: float = 1.0,
 ) -> Tensor:
-    """Loss of policy and spiking network trained together.
+    """Return the loss of policy and spiking network that are trained together.
 
-    The policy maximises its expected reward; the network minimises the cross-entropy at the steps
-    that the policy picks, ``weight sum_k p_k CE(z[k] / k, y)`` with p held fixed.
+    The policy maximises its expected reward. The network minimises the cross-entropy at the
+    timesteps that the policy picks, ``weight sum_k p_k CE(z[k] / k, y)`` with p held fixed.
 
     Parameters
     ----------
     scores : Tensor (N, K)
     logits : Tensor (N, T, M)
-        Of each timestep, not accumulated.
+        Logits of each timestep, not accumulated.
     labels : int64 Tensor (N,)
     choices : K timesteps
     beta, weight : float
@@ -101,23 +101,25 @@ def joint_loss(
     entropy = functional.cross_entropy(
         mean.flatten(0, 1), labels.repeat_interleave(len(at)), reduction="none"
     ).view(len(labels), -1)
+    # Held fixed: otherwise the policy would learn to pick easy timesteps instead of good ones.
     picked = scores.detach().softmax(dim=1)
     return weight * (picked * entropy).sum(dim=1).mean() - expected_reward(scores, worth)
 
 
 class PolicyModel(nn.Module):
-    """SEENN's policy network: ResNet-8 with ReLU, 16-32-64 channels, a score a choice.
+    """SEENN's policy network: ResNet-8 with ReLU, 16-32-64 channels and one score per choice.
 
     Parameters
     ----------
     choices : K timesteps
     in_channels : int
     normalization : Normalization
-        Applied first, so that the network takes what the program takes.
-    channels : one number a stage, optional
+        Normalisation that is applied first, so that the policy takes the program's own input.
+    channels : sequence of one number per stage, optional
+        Channels of the residual stages, groups of blocks that work at one resolution.
     width : float
-        Times the channels. The paper's policy is small beside its 128-256-512 network; beside a
-        small network only a small policy pays.
+        Factor on the channels. The paper's policy is small beside its 128-256-512 network; beside
+        a small network only a small policy saves energy.
     """
 
     def __init__(
@@ -146,13 +148,13 @@ class PolicyModel(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Scores (N, K) of images (N, C, H, W)."""
+        """Return the scores (N, K) of images (N, C, H, W)."""
         current = self.net.conv1(self.normalization.apply(images))
         return torch.as_tensor(self.net.fc1(self.net.features(current)))
 
 
 def describe(model: PolicyModel) -> PolicyNetwork:
-    """The network as plain arrays: batch norms folded in float64, ready for ONNX and for Lava."""
+    """Return the network as plain arrays, with batch norms folded in float64, for ONNX and Lava."""
     net, found = model.net, _Description()
     last = 0
     if model.normalization.mean is not None and model.normalization.std is not None:
@@ -181,7 +183,7 @@ def _describe_block(found: _Description, x: int, block: BasicBlock) -> int:
 
 
 class _Description:
-    """Operations as they are put one after the other; every method returns a result's number."""
+    """A growing list of operations; every method appends some and returns the result's number."""
 
     def __init__(self) -> None:
         self.operations: list[Operation] = []
@@ -194,7 +196,7 @@ class _Description:
         options: dict[str, int] | None = None,
     ) -> int:
         self.operations.append(Operation(kind, of, arrays, options or {}))
-        return len(self.operations)
+        return len(self.operations)  # results count from 1, because 0 is the image
 
     def relu(self, x: int) -> int:
         return self.add("relu", (x,), {})

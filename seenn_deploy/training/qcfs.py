@@ -1,4 +1,7 @@
-"""Training an ANN with QCFS activations, to be converted (arXiv 2303.04347; SEENN's train_ann)."""
+"""Training of an ANN with QCFS activations, to be converted to a spiking network.
+
+The method is that of arXiv 2303.04347, the options are those of SEENN's ``train_ann``.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ class AnnArchitecture:
     model : str
     width : float
     levels : int
-        L of every activation; the converted network equals the ANN best at T >= L.
+        L of every activation; the converted network comes closest to the ANN at T >= L.
     """
 
     model: str = "resnet20"
@@ -36,13 +39,13 @@ class AnnArchitecture:
 
 
 class AnnTask(NetworkTask):
-    """Cross-entropy of an ANN."""
+    """The training of an ANN with cross-entropy."""
 
     def loss(self, samples: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
         return functional.cross_entropy(self.outputs(samples), labels)
 
     def test(self) -> dict[str, Any]:
-        """The ANN's accuracy; what the converted network has is for the simulator to say."""
+        """Return the accuracy of the ANN; the simulator measures that of the converted network."""
         found = on_all(self.network, self.outputs, self.held_out).argmax(dim=1)
         right = int((found == self.held_out.labels).sum())
         return {"accuracy": round(right / len(found), 6)}
@@ -70,27 +73,29 @@ def train_ann(
     data, test : str or Path
         Labelled images; see :func:`seenn_deploy.training.data.load`.
     out : str or Path
-        The run's folder: ``model.pth`` there goes straight into ``seenn convert``.
+        The run's folder; ``seenn convert`` takes the ``model.pth`` in it.
     architecture : AnnArchitecture
     recipe : Recipe
     classes : int, optional
-        By default one more than the largest label.
-    mean, std : one number a channel, optional
+        Number of classes; by default one more than the largest label.
+    mean, std : sequence of one number per channel, optional
         Normalisation of pixels; by default what ``seenn convert`` takes for this many classes.
     limit, test_limit : int, optional
-        Only the first samples.
+        Number of samples to use; the first ones are taken.
     resume : bool
+        Whether to go on with a run that was cut off.
     progress : callable, optional
-        Called with the number of samples just used.
+        Function that is called with the number of samples that were just used.
 
     Returns
     -------
     list of dict
-        One an epoch; ``accuracy`` on `test`.
+        One entry per epoch, with the ``accuracy`` on `test`.
 
     Raises
     ------
     DataError, ModelError, ProgramError, TrainingError
+        When the data, the architecture or the folder does not fit, or training diverges.
     """
     train, held_out = load_both(data, test, 1, classes, limit, test_limit)
     if train.kind.coding != "direct":

@@ -1,4 +1,4 @@
-"""What can be trained: a spiking network, a policy for a program, or both together."""
+"""The things that can be trained: a spiking network, a policy for a program, both together."""
 
 from __future__ import annotations
 
@@ -55,10 +55,14 @@ class Architecture:
     Parameters
     ----------
     model : str
-    width, T : as of ``build``
-    tau, v_threshold, surrogate, gamma : of its LIF neurons
+    width : float
+        Factor on the channels.
+    T : int
+        Number of timesteps.
+    tau, v_threshold, surrogate, gamma
+        Parameters of the neurons; see :class:`~seenn_deploy.training.models.neurons.LIF`.
     init : path, optional
-        Start from these weights: a state_dict of the same network.
+        State_dict of the same network, to start from.
     """
 
     model: str = "resnet19"
@@ -71,12 +75,13 @@ class Architecture:
     init: str | None = None
 
     def build(self, kind: Kind, classes: int, seed: int) -> nn.Module:
-        """The network for a data set.
+        """Build the network for a data set.
 
         Raises
         ------
         ModelError
-            When it does not exist, cannot take samples of this size, or `init` does not fit it.
+            When there is no such network, it cannot take samples of this size, or `init` does not
+            fit it.
         """
         torch.manual_seed(seed)
         neuron = {k: getattr(self, k) for k in ("tau", "v_threshold", "surrogate", "gamma")}
@@ -91,12 +96,12 @@ class Architecture:
 
 
 def load_weights(network: nn.Module, path: str | Path) -> None:
-    """Load a state_dict that has to fit.
+    """Load a state_dict into a network that it has to fit.
 
     Raises
     ------
     ModelError
-        When the file is none, or of another architecture.
+        When the file holds no state_dict, or one of another architecture.
     """
     from seenn_deploy.io.state_dict import read_state_dict
 
@@ -112,7 +117,7 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
 
 
 class SpikingTask(NetworkTask):
-    """Temporal efficient training of a spiking network."""
+    """The temporal efficient training of a spiking network, for SEENN-I."""
 
     def __init__(self, *network: Any, weight: float, mean: float) -> None:
         super().__init__(*network)
@@ -126,12 +131,12 @@ class SpikingTask(NetworkTask):
 
 
 def accumulated(net: nn.Module, outputs: Callable[[Tensor], Tensor], data: DataSet) -> Tensor:
-    """Accumulated logits (N, T, M) of all samples, in evaluation mode, on the CPU."""
+    """Return the accumulated logits (N, T, M) of all samples, on the CPU."""
     return on_all(net, lambda samples: outputs(samples).cumsum(dim=1), data)
 
 
 def step_figures(z: Tensor, data: DataSet) -> dict[str, Any]:
-    """Accuracy at t = 1..T, from accumulated logits."""
+    """Return the accuracy at t = 1..T, from accumulated logits."""
     found = accuracy_by_step(z.numpy(), data.labels.numpy())
     return {"accuracy_by_step": [round(float(a), 6) for a in found]}
 
@@ -160,29 +165,31 @@ def train_snn(
     data, test : str or Path
         Training and held-out samples; see :func:`seenn_deploy.training.data.load`.
     out : str or Path
-        The run's folder: ``model.pth`` there goes straight into ``seenn-compile``.
+        The run's folder; ``seenn-compile`` takes the ``model.pth`` in it.
     architecture : Architecture
     recipe : Recipe
     classes : int, optional
-        By default one more than the largest label.
+        Number of classes; by default one more than the largest label.
     tet_weight, tet_mean : float
-        Of :func:`~seenn_deploy.training.tet.tet_loss`.
-    mean, std : one number a channel, optional
-        Normalisation of pixels; CIFAR-10's for 3 channels, as ``seenn-compile`` takes it.
+        Weight and mean of :func:`~seenn_deploy.training.tet.tet_loss`.
+    mean, std : sequence of one number per channel, optional
+        Normalisation of pixels; by default CIFAR-10's for 3 channels, as in ``seenn-compile``.
     limit, test_limit : int, optional
-        Only the first samples.
+        Number of samples to use; the first ones are taken.
     resume : bool
+        Whether to go on with a run that was cut off.
     progress : callable, optional
-        Called with the number of samples just used.
+        Function that is called with the number of samples that were just used.
 
     Returns
     -------
     list of dict
-        One an epoch; ``accuracy_by_step`` on `test`.
+        One entry per epoch, with ``accuracy_by_step`` on `test`.
 
     Raises
     ------
     DataError, ModelError, ProgramError, TrainingError
+        When the data, the architecture or the folder does not fit, or training diverges.
     """
     train, held_out = load_both(data, test, architecture.T, classes, limit, test_limit)
     classes = classes or train.classes
@@ -198,7 +205,7 @@ def train_snn(
 
 
 class PolicyTask(Task):
-    """A policy network learns from what each action is worth, the spiking network being fixed."""
+    """The training of a policy network for a spiking network that stays as it is."""
 
     def __init__(
         self,
@@ -232,20 +239,16 @@ class PolicyTask(Task):
 
 
 def policy_figures(policy: PolicyModel, data: DataSet, z: Tensor, beta: float) -> dict[str, Any]:
-    """Accuracy, mean timesteps and reward where every sample takes its best-scored action."""
+    """Return accuracy, mean timesteps and reward where samples take their best-scored action."""
     action = on_all(policy, policy, data).argmax(dim=1, keepdim=True)
     worth = rewards(z, data.labels, policy.choices, beta).gather(1, action)
     k = torch.tensor(policy.choices)[action]
+    picked = z.gather(1, (k - 1)[:, :, None].expand(-1, -1, z.shape[2]))[:, 0]  # logits at k
     return {
-        "accuracy": _accuracy(z, k, data),
+        "accuracy": float((picked.argmax(dim=1) == data.labels).float().mean()),
         "mean_exit_step": float(k.float().mean()),
         "reward": float(worth.mean()),
     }
-
-
-def _accuracy(z: Tensor, k: Tensor, data: DataSet) -> float:
-    picked = z.gather(1, (k - 1)[:, :, None].expand(-1, -1, z.shape[2]))[:, 0]
-    return float((picked.argmax(dim=1) == data.labels).float().mean())
 
 
 def train_policy(
@@ -273,32 +276,36 @@ def train_policy(
     Parameters
     ----------
     program : Program
-        Direct coding.
+        A program that takes images (direct coding).
     data, test : str or Path
         Training and held-out images.
     out : str or Path
-        The run's folder: ``policy.onnx`` there is what ``exits.Policy`` takes.
+        The run's folder; ``exits.Policy`` takes the ``policy.onnx`` in it.
     recipe : Recipe
     beta : float
-        Cost of a wrong answer: the larger, the more timesteps.
-    choices : timesteps, optional
-        What the policy chooses from; 1..T by default.
+        Cost of a wrong prediction; the larger it is, the more timesteps the policy chooses.
+    choices : sequence of timesteps, optional
+        The timesteps that the policy chooses from; 1..T by default.
     policy_width : float
-        Times the policy network's 16-32-64 channels.
+        Factor on the policy network's 16-32-64 channels.
     entropy_weight : float
-        Of the choice's entropy beside the reward; 0 leaves it out.
-    limit, test_limit, threads : int, optional
-        Of samples; of the simulator.
-    resume, progress : as of `train_snn`
+        Weight of the choice's entropy beside the reward; 0 leaves it out.
+    limit, test_limit : int, optional
+        Number of samples to use; the first ones are taken.
+    threads : int, optional
+        Number of threads of the simulator.
+    resume, progress
+        As in `train_snn`.
 
     Returns
     -------
     list of dict
-        One an epoch; ``accuracy``, ``mean_exit_step`` and ``reward`` on `test`.
+        One entry per epoch, with ``accuracy``, ``mean_exit_step`` and ``reward`` on `test`.
 
     Raises
     ------
     DataError, ProgramError, TrainingError
+        When the data, the program or the folder does not fit, or training diverges.
     """
     if not entropy_weight >= 0:
         raise ProgramError(f"entropy = {entropy_weight}; it must be 0 or above")
@@ -322,7 +329,7 @@ def train_policy(
 
 
 def known_logits(program: Program, data: DataSet, threads: int | None = None) -> Tensor:
-    """Accumulated logits (N, T, M) of a program at every timestep, from the simulator."""
+    """Simulate a program without exits; return its accumulated logits (N, T, M)."""
     run = simulate(program.with_exit(Fixed()), data.program_input(), threads=threads)
     return torch.from_numpy(run.logits)
 
@@ -351,7 +358,7 @@ def _kind_for(program: Program, data: Path) -> Kind:
 
 
 def _normalization(program: Program) -> Normalization:
-    """What the program does to pixels first, the policy does too."""
+    """Return the normalisation of the program's input, which the policy's input shares."""
     given = program.graph.source.normalization
     return Normalization(tuple(given[0]), tuple(given[1])) if given else Normalization()
 
@@ -360,7 +367,7 @@ def _normalization(program: Program) -> Normalization:
 
 
 class JointTask(PolicyTask):
-    """Spiking network and policy learn together, after the policy's first training."""
+    """The training of spiking network and policy together, after each was trained alone."""
 
     def __init__(
         self,
@@ -378,7 +385,7 @@ class JointTask(PolicyTask):
         self.beta, self.weight, self.held_out = beta, weight, test
 
     def outputs(self, samples: Tensor) -> Tensor:
-        """Logits of each timestep, float32."""
+        """Return the logits of each timestep, in float32."""
         return torch.as_tensor(self.net(self.policy.normalization.apply(samples))).float()
 
     def loss(self, samples: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
@@ -419,17 +426,18 @@ def train_joint(
     Parameters
     ----------
     data, out, architecture, recipe, test, classes, mean, std, limit, test_limit, resume, progress
-        As of `train_snn`; ``architecture.init`` is usually a trained network.
+        As in `train_snn`; ``architecture.init`` is usually a trained network.
     beta, choices, policy_width
-        As of `train_policy`.
+        As in `train_policy`.
     weight : float
-        Of the cross-entropy, see :func:`~seenn_deploy.training.policy.joint_loss`.
+        Weight of the cross-entropy, see :func:`~seenn_deploy.training.policy.joint_loss`.
     policy_init : path, optional
-        ``policy.pth`` of `train_policy`.
+        The ``policy.pth`` that `train_policy` wrote, to start from.
 
     Raises
     ------
     DataError, ModelError, ProgramError, TrainingError
+        When the data, the architecture or the folder does not fit, or training diverges.
     """
     train, held_out = load_both(data, test, architecture.T, classes, limit, test_limit)
     if train.kind.coding != "direct":

@@ -1,4 +1,4 @@
-"""Temporal efficient training: every timestep's logits learn the label (arXiv 2202.11946)."""
+"""Temporal efficient training: the logits of every timestep learn the label (arXiv 2202.11946)."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from torch.nn import functional
 
 
 def tet_loss(logits: Tensor, labels: Tensor, weight: float = 1e-3, mean: float = 1.0) -> Tensor:
-    """``(1 - weight) mean_t CE(logits[t], y) + weight mean((logits - mean)^2)``.
+    """Return ``(1 - weight) mean_t CE(logits[t], y) + weight mean((logits - mean)^2)``.
 
     Parameters
     ----------
     logits : Tensor (N, T, M)
-        Of each timestep, not accumulated.
+        Logits of each timestep, not accumulated.
     labels : int64 Tensor (N,)
     weight : float in [0, 1]
-        Of the term that keeps logits near `mean`: lambda in SEENN's code, 1e-3 there; 0 leaves it
-        out.
+        Weight of the term that keeps logits near `mean`; it is ``lambda`` in SEENN's code, 1e-3
+        there. 0 leaves the term out.
     mean : float
-        ``means`` in SEENN's code.
+        Value that logits are drawn to, ``means`` in SEENN's code.
 
     Returns
     -------

@@ -1,1 +1,1 @@
-"""Policy networks of SEENN-II: run in numpy, written to ONNX and read from it."""
+"""The policy networks of SEENN-II, which are run in numpy, written to ONNX and read from it."""

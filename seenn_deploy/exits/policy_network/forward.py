@@ -1,7 +1,7 @@
-"""A policy network as a numpy forward pass: looks at an image, says how many timesteps it gets.
+"""A policy network as a forward pass in numpy: it decides how many timesteps an image gets.
 
-It needs numpy alone: the Lava bundle carries a copy of this file and runs it inside the process
-that sends the images, where torch would hang.
+It needs numpy alone, because the Lava bundle carries a copy of this file and runs it inside the
+process that sends the images, where torch would hang.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ METADATA = "seenn_policy"  # the key under which the ONNX file describes itself
 
 @dataclass(frozen=True, eq=False)
 class Operation:
-    """One step of the forward pass; its arrays are float32 or float64, computed in float64.
+    """One operation of the forward pass. It computes in float64, whatever its arrays are.
 
     ========  ==================================================  ==============================
     kind      arrays                                              options
@@ -32,16 +32,18 @@ class Operation:
     relu
     clip      low, high: numbers
     add
-    average                                                       kernel: int; 0 for all there is
+    average                                                       kernel: int; 0 for all pixels
     ========  ==================================================  ==============================
 
     Parameters
     ----------
     kind : str
     of : tuple of int
-        What it takes: 0 is the image, i the result of operation i, counted from 1.
+        The operands: 0 is the image, i the result of operation i, counted from 1.
     arrays : dict of arrays
+        Weights and other constants, as the table says.
     options : dict of int
+        Options, as the table says.
     """
 
     kind: str
@@ -50,13 +52,13 @@ class Operation:
     options: Mapping[str, int] = field(default_factory=dict)
 
     def __call__(self, values: Sequence[Array]) -> Array:
-        """The result, given the image and all results before."""
+        """Compute the result from the image and all earlier results."""
         return _KINDS[self.kind](self, *(values[i] for i in self.of))
 
 
 @dataclass(frozen=True, eq=False)
 class PolicyNetwork:
-    """Operations whose last result holds a score (N, K) of each choice.
+    """Operations whose last result holds one score per choice, (N, K).
 
     Parameters
     ----------
@@ -67,7 +69,7 @@ class PolicyNetwork:
     Raises
     ------
     ValueError
-        For an operation that does not exist or takes a later one's result.
+        When an operation does not exist or takes the result of a later one.
     """
 
     operations: tuple[Operation, ...]
@@ -83,26 +85,26 @@ class PolicyNetwork:
             raise ValueError(f"policy choices {self.choices}: give numbers of timesteps from 1")
 
     def scores(self, images: Array) -> NDArray[np.float64]:
-        """Scores (N, K) of images (N, C, H, W)."""
+        """Return the scores (N, K) of images (N, C, H, W)."""
         values = self.values(images)
         if values[-1].shape != (len(images), len(self.choices)):
             raise ValueError(f"policy scores {values[-1].shape} for {len(self.choices)} choices")
         return values[-1]
 
     def values(self, images: Array) -> list[Array]:
-        """The images in float64 and the result of each operation behind them."""
+        """Return the images in float64, followed by the result of each operation."""
         found: list[Array] = [np.asarray(images, np.float64)]
         for operation in self.operations:
             found.append(operation(found))
         return found
 
     def timesteps(self, images: Array) -> NDArray[np.int64]:
-        """The number of timesteps of each image, int64 (N,): the choice with the largest score."""
+        """Return the choice with the largest score for each image, in timesteps, int64 (N,)."""
         chosen: NDArray[np.int64] = np.array(self.choices)[self.scores(images).argmax(axis=1)]
         return chosen
 
     def to_arrays(self) -> tuple[dict[str, Any], dict[str, Array]]:
-        """A description of JSON values, and the arrays it names."""
+        """Return a description of JSON values, and the arrays that it names."""
         arrays, operations = {}, []
         for i, operation in enumerate(self.operations):
             names = {k: f"{PREFIX}/{i}/{k}" for k in operation.arrays}
@@ -113,7 +115,7 @@ class PolicyNetwork:
 
     @classmethod
     def from_arrays(cls, stored: Mapping[str, Any], arrays: Mapping[str, Array]) -> PolicyNetwork:
-        """The network that `to_arrays` described."""
+        """Make the network that `to_arrays` described."""
         operations = [
             Operation(
                 o["kind"],
@@ -130,7 +132,7 @@ class PolicyNetwork:
 
 
 def _conv2d(operation: Operation, x: Array) -> Array:
-    """Tap by tap over the padded images."""
+    """Convolve the padded images, one matrix product per tap of the kernel."""
     options = {"stride": 1, "padding": 0, "groups": 1, **operation.options}
     weight = np.asarray(operation.arrays["weight"], np.float64)
     groups, stride, padding = (options[k] for k in ("groups", "stride", "padding"))
@@ -195,7 +197,7 @@ _KINDS: dict[str, Callable[..., Array]] = {
 
 
 def layer_sizes(network: PolicyNetwork, input_shape: tuple[int, ...]) -> list[tuple[int, int, int]]:
-    """(weights, neurons, dense MACs) of each convolution and dense layer.
+    """Return (weights, neurons, dense MACs) of each convolution and dense layer.
 
     Padding counts, as papers count it; biases, residual adds and pooling do not.
     """

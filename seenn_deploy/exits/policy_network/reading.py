@@ -1,7 +1,7 @@
-"""Policy networks read from ONNX files, as plain operations that need numpy alone.
+"""Policy networks, read from ONNX files into plain operations that need numpy alone.
 
-Neither torch nor onnxruntime may run inside a Lava process, so every node becomes an operation of
-``seenn_deploy.exits.policy_network.forward``, once. The operators are those of ``seenn convert``.
+Neither torch nor onnxruntime can run inside a Lava process, so every node becomes one operation of
+``seenn_deploy.exits.policy_network.forward``. The operators are those of ``seenn convert``.
 """
 
 from __future__ import annotations
@@ -20,19 +20,21 @@ from seenn_deploy.io.onnx import OnnxModel, OnnxNode, external_files, read_onnx
 
 
 def read_network(model: OnnxModel, choices: Sequence[int] | None = None) -> PolicyNetwork:
-    """The network of a file, without its choices that of score k for k timesteps.
+    """Read the network of a file; without `choices`, score k stands for k timesteps.
 
     Raises
     ------
     ModelError
-        For a node that no operation stands for, named.
+        When no operation corresponds to a node, which the message names.
     ValueError
-        When there is not one score a choice.
+        When there is not one score per choice.
     """
     reader = _Reader(model)
     scores = reader.values[-1]
     if scores.ndim != 2:
-        raise ModelError(f"output {model.output!r} must come from Gemm or MatMul: a score a choice")
+        raise ModelError(
+            f"output {model.output!r} must come from Gemm or MatMul: one score per choice"
+        )
     choices = tuple(choices or range(1, scores.shape[1] + 1))
     network = PolicyNetwork(tuple(reader.operations), choices)
     network.scores(_blank(model))
@@ -40,13 +42,13 @@ def read_network(model: OnnxModel, choices: Sequence[int] | None = None) -> Poli
 
 
 def describe(path: Path, session: Any) -> dict[str, Any]:
-    """What a file stands for that does not say it: one score a timestep, any number of classes.
+    """Describe a file without metadata: one score per timestep, any number of classes.
 
     Parameters
     ----------
     path : Path
     session : onnxruntime.InferenceSession
-        Of the file; must compute the same.
+        A session of the same file, which must compute the same scores.
 
     Raises
     ------
@@ -75,7 +77,7 @@ def describe(path: Path, session: Any) -> dict[str, Any]:
 
 
 def _check_equal(path: Path, model: OnnxModel, network: PolicyNetwork, session: Any) -> None:
-    """Refuse a file that does not run on one image, or that was not understood."""
+    """Refuse a file that does not run on one image, or whose scores we compute differently."""
     image = np.random.default_rng(0).random((1, *model.input_shape), dtype=np.float32)
     try:
         (given,) = session.run(None, {model.input: image})
@@ -94,9 +96,10 @@ def _blank(model: OnnxModel) -> Array:
 
 
 class _Reader:
-    """Goes through the nodes; `place` says which result each tensor is.
+    """The way through the nodes; `place` tells which result each tensor is.
 
-    `values` are the results of a blank image, so that what does not fit is found at its node.
+    `values` are the results for a blank image, so that an operation that does not fit is found at
+    its own node.
     """
 
     def __init__(self, model: OnnxModel) -> None:
@@ -124,15 +127,15 @@ class _Reader:
         self.place[node.outputs[0]] = len(self.operations)
 
     def of(self, node: OnnxNode) -> tuple[int, ...]:
-        """The results that a node takes."""
+        """Return the numbers of the results that a node takes."""
         return tuple(self.place[name] for name in node.inputs if name in self.place)
 
     def rank(self, node: OnnxNode) -> int:
-        """Dimensions of the first result that a node takes, without the batch."""
+        """Return the number of dimensions of a node's first operand, without the batch."""
         return self.values[self.of(node)[0]].ndim - 1
 
     def constant(self, node: OnnxNode, i: int) -> Array | None:
-        """The constant that is a node's i-th input, None where it was left out."""
+        """Return the constant that is a node's i-th input, None where it was left out."""
         if i >= len(node.inputs) or not node.inputs[i]:
             return None
         if node.inputs[i] not in self.constants:
@@ -151,7 +154,7 @@ def _arrays(**arrays: Array | None) -> dict[str, Array]:
 
 
 def _one(node: OnnxNode, name: str, default: list[int]) -> int:
-    """An attribute of several equal numbers."""
+    """Read an attribute that must consist of equal numbers."""
     values = list(node.attribute(name, default))
     if len(set(values)) != 1:
         raise node.error(f"{name} {values}; equal ones are expected")
@@ -199,7 +202,7 @@ def _batch_norm(reader: _Reader, node: OnnxNode) -> Operation:
 
 
 def _arithmetic(reader: _Reader, node: OnnxNode) -> Operation:
-    """Of two results, a sum; of one and a constant, a scale and a shift."""
+    """Read a sum of two results, or arithmetic with a constant as a scale and a shift."""
     of = reader.of(node)
     if node.op == "Add" and len(of) == 2:
         return Operation("add", of)
@@ -222,7 +225,7 @@ def _relu(reader: _Reader, node: OnnxNode) -> Operation:
 
 
 def _clip(reader: _Reader, node: OnnxNode) -> Operation:
-    """Bounds are inputs since opset 11, attributes before."""
+    """Read the bounds, which are inputs since opset 11 and attributes before."""
     low, high = reader.constant(node, 1), reader.constant(node, 2)
     bounds = {
         "low": node.attribute("min", -inf) if low is None else low,

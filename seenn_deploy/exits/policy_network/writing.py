@@ -1,8 +1,8 @@
-"""Policy networks as ONNX files, written from a description.
+"""Policy networks, written to ONNX files from their description.
 
-A file says in its metadata for which T, classes and input shape it was trained and how large its
-layers are; :class:`seenn_deploy.exits.policy.Policy` reads that. Writing needs ``onnx``, running
-only ``onnxruntime``, and the Lava bundle neither: there it is a description again.
+The metadata of a file say for which T, classes and input shape the network was trained and how
+large its layers are; :class:`seenn_deploy.exits.policy.Policy` reads them. Writing needs ``onnx``
+and running needs ``onnxruntime``. The Lava bundle needs neither: it carries the description.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from seenn_deploy.exits.policy_network.forward import (
     layer_sizes,
 )
 
-OPSET, IR_VERSION = 17, 8  # old enough for any onnxruntime of the last years
+OPSET, IR_VERSION = 17, 8  # of 2022, so that older versions of onnxruntime read the file too
 
 
 def to_onnx(network: PolicyNetwork, input_shape: Shape, classes: int, T: int) -> bytes:
-    """A policy network as an ONNX file, float32, any number of images.
+    """Write a policy network as the bytes of an ONNX file, float32, for any number of images.
 
     Parameters
     ----------
     network : PolicyNetwork
     input_shape : (C, H, W)
-        Images as the program takes them.
+        Shape of one image, as the program takes it.
     classes, T : int
-        Of the program.
+        Number of classes and of timesteps of the program.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def _name(value: int) -> str:
 
 
 def _arrays(operation: Operation) -> dict[str, Array]:
-    """Constants in the order in which ONNX takes them."""
+    """Return the constants in the order in which ONNX takes them."""
     order = ("weight", "bias", "scale", "shift", "low", "high")
     return {k: np.asarray(operation.arrays[k]) for k in order if k in operation.arrays}
 
@@ -85,7 +85,7 @@ Node = tuple[str, list[str], str, dict[str, Any]]
 
 
 def _nodes(operation: Operation, inputs: list[str], output: str) -> list[Node]:
-    """The ONNX nodes (kind, inputs, output, attributes) of one operation."""
+    """Return the ONNX nodes (kind, inputs, output, attributes) of one operation."""
     options = operation.options
     if operation.kind == "conv2d":
         pad, stride = options.get("padding", 0), options.get("stride", 1)
@@ -106,9 +106,6 @@ def _nodes(operation: Operation, inputs: list[str], output: str) -> list[Node]:
         how = {"kernel_shape": [kernel] * 2, "strides": [kernel] * 2}
         return [("AveragePool", inputs, output, how)]
     return [({"relu": "Relu", "clip": "Clip", "add": "Add"}[operation.kind], inputs, output, {})]
-
-
-# --- sizes ---------------------------------------------------------------------------------------
 
 
 def _onnx() -> Any:

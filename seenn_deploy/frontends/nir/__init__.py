@@ -1,5 +1,5 @@
 """NIR graphs to spiking graphs.
 
-``neurons`` and ``linear`` say what each node does in discrete time, to the ``values`` that flow
-between neurons; ``read`` puts the graph together.
+``neurons`` and ``linear`` define each node in discrete time, ``values`` what flows between neurons,
+and ``read`` puts the graph together.
 """

@@ -1,6 +1,6 @@
-"""NIR's linear nodes: what flows behind one, for what flows before it.
+"""NIR's linear nodes: for each kind, the value that it makes of the value that it receives.
 
-Each function takes the delays in timesteps, the node and a value; a value without terms asks for
+Each function takes the delays in timesteps, the node and a value. A value without terms asks for
 the shape alone.
 """
 
@@ -22,16 +22,17 @@ Steps: TypeAlias = Mapping[str, Array]
 
 
 def fitting(values: Array, shape: Shape) -> Array:
-    """One number, or one a neuron."""
+    """Return a single number as it is, and anything else as one number per neuron."""
     return values.reshape(()) if values.size == 1 else np.asarray(np.broadcast_to(values, shape))
 
 
 def finite(node: NirNode, name: str) -> Array:
-    """A parameter that must be an array of numbers, float32 or else float64.
+    """Return a parameter that must be an array of finite numbers, as float32 or float64.
 
     Raises
     ------
     ModelError
+        When it is anything else.
     """
     found = node.values.get(name)
     if not (
@@ -102,7 +103,7 @@ def _conv(_: Steps, node: NirNode, value: Value) -> Value:
 
 
 def _factors(conv: Conv2d) -> Array | None:
-    """One a channel, of a convolution that does nothing else."""
+    """Return the factors per channel of a convolution that only scales channels, else None."""
     diagonal = np.diagonal(conv.weight[:, :, 0, 0])
     alone = conv.weight.shape[2:] == conv.stride == (1, 1) and conv.padding == (0, 0)
     square = conv.groups == 1 and conv.weight.shape[0] == conv.weight.shape[1]

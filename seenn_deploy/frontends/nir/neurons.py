@@ -1,6 +1,7 @@
-"""NIR's neurons in discrete time: what a timestep leaves, what an input adds.
+"""NIR's neurons in discrete time: how much of a potential a timestep keeps, what an input adds.
 
-Forward Euler over a timestep dt, as snnTorch, SpikingJelly and Norse read NIR files:
+The equations are taken by forward Euler over a timestep dt, as snnTorch, SpikingJelly and Norse
+read NIR files:
 
 ======  ==============================================================  =========================
 node    equation                                                        timestep
@@ -12,8 +13,8 @@ Cuba-   the same, with tau_syn dI/dt = -I + w_in S                      I = (1 -
 LIF                                                                     first, e = dt / tau_syn
 ======  ==============================================================  =========================
 
-``exact`` takes d = 1 - exp(-dt / tau): right for an input that is constant during a timestep.
-Potentials are counted from v_reset, so that a hard reset goes to 0.
+With ``exact``, d = 1 - exp(-dt / tau), which is right for an input that is constant during a
+timestep. Potentials are measured from v_reset, so that a hard reset goes to 0.
 """
 
 from __future__ import annotations
@@ -30,22 +31,23 @@ from seenn_deploy.io.nir.file import NirModel, NirNode
 
 SPIKING = ("IF", "LIF", "CubaLIF", "Threshold")
 INTEGRATORS = ("I", "LI", "CubaLI")
-CLOSE = 1e-6  # files hold float32: gains, taus and delays this close to each other are equal
+# Files hold float32, so gains, time constants and delays that are as close as this are equal.
+CLOSE = 1e-6
 Integration = Literal["euler", "exact"]
 Reset = Literal["hard", "soft"]
 
 
 @dataclass(frozen=True, eq=False)
 class NirNeuron:
-    """Parameters of a population or readout, and what its inputs are multiplied by.
+    """The parameters of a population or readout, and the factors on its inputs.
 
     Parameters
     ----------
     tau, tau_syn, v_threshold, v_init : float
     reset_by : float, optional
-        0 where spikes leave the potential as it is.
-    gain : float64 array, () or one a neuron
-    bias : float64 array, () or one a neuron
+        What a spike takes off the potential; 0 where it leaves the potential as it is.
+    gain, bias : float64 array, () or one number per neuron
+        Factor on the inputs, and what every timestep adds.
     """
 
     tau: float
@@ -58,9 +60,9 @@ class NirNeuron:
 
 
 def with_detectors(model: NirModel) -> NirModel:
-    """Integrators that Thresholds alone read become one with these: neurons that never reset.
+    """Merge integrators that only Thresholds read into these, as neurons that never reset.
 
-    The integrator of such a Threshold is among its values, as ``below``.
+    The integrator of such a Threshold is among the Threshold's values, as ``below``.
     """
     below = dict[str, NirNode]()
     for node in model.nodes.values():
@@ -81,20 +83,20 @@ def with_detectors(model: NirModel) -> NirModel:
 
 
 def infer_dt(nodes: Iterable[NirNode], report: FidelityReport) -> float:
-    """The timestep in which every input moves the potential by exactly itself, R dt / tau = 1.
+    """Find the timestep in which an input moves the potential by exactly itself, R dt / tau = 1.
 
-    So snnTorch and SpikingJelly write their files, and Sinabs its IF neurons.
+    snnTorch and SpikingJelly write their files like that, and Sinabs its IF neurons.
 
     Raises
     ------
     RefusedError
-        When neurons disagree, or nothing would be left of any potential.
+        When neurons disagree, or when no neuron would keep any of its potential.
     """
     found = [(n, _unit_steps(n)) for n in nodes if n.kind in SPIKING + INTEGRATORS]
     steps = np.concatenate([np.ravel(s) for _, s in found] or [np.ones(0)])
     if not len(steps):
         return 1.0
-    dt = float(f"{steps.flat[0]:.6g}")
+    dt = float(f"{steps.flat[0]:.6g}")  # the number that was meant before float32 rounded it
     agree = np.all(np.isfinite(steps)) and dt > 0 and np.allclose(steps, dt, rtol=1e-5, atol=0)
     taus = [
         np.ravel(n.values[key]) for n, _ in found for key in ("tau", "tau_mem") if key in n.values
@@ -117,7 +119,7 @@ def infer_dt(nodes: Iterable[NirNode], report: FidelityReport) -> float:
 
 
 def _unit_steps(node: NirNode) -> Array:
-    """The timesteps for which the gains of a node are 1."""
+    """Return the timesteps for which the gains of a node are 1."""
     v = {k: np.asarray(x, np.float64) for k, x in node.values.items() if k != "v_reset"}
     with np.errstate(divide="ignore", invalid="ignore"):
         if node.kind in ("IF", "I"):
@@ -132,11 +134,12 @@ def _unit_steps(node: NirNode) -> Array:
 
 
 def check_numbers(nodes: Iterable[NirNode], report: FidelityReport) -> None:
-    """Refuse parameters of neurons that are no finite numbers, and time constants up to 0.
+    """Refuse parameters of neurons that are not finite, and time constants that are not positive.
 
     Raises
     ------
     RefusedError
+        When there is one of these.
     """
     for node in nodes:
         for name, value in node.values.items() if node.kind in SPIKING + INTEGRATORS else ():
@@ -149,7 +152,7 @@ def check_numbers(nodes: Iterable[NirNode], report: FidelityReport) -> None:
 
 
 class Discretisation:
-    """How neurons become difference equations.
+    """The method by which neurons become difference equations.
 
     Parameters
     ----------
@@ -163,11 +166,12 @@ class Discretisation:
         self.dt, self.integration, self.reset, self.report = dt, integration, reset, report
 
     def neuron(self, node: NirNode) -> NirNeuron:
-        """Any node of `SPIKING` or `INTEGRATORS`.
+        """Discretise a node of `SPIKING` or `INTEGRATORS`.
 
         Raises
         ------
         RefusedError
+            When its parameters allow no equation that the graph can express.
         """
         if node.kind == "Threshold":
             return self._spiking(node, self._below(node), _array(node, "threshold"), np.zeros(()))
@@ -184,13 +188,13 @@ class Discretisation:
         return self._spiking(node, found, _array(node, "v_threshold"), reset)
 
     def shape(self, node: NirNode) -> Shape | None:
-        """The shape that the parameters say; None where they are scalars for any number."""
+        """Return the shape of the parameters; None where scalars serve any number of neurons."""
         known = {"Threshold": "threshold"}.get(node.kind, "r")
         shape = np.shape(node.values[known])
         return shape if np.prod(shape, dtype=int) != 1 or len(shape) > 1 else None
 
     def _below(self, node: NirNode) -> NirNeuron:
-        """The potential that a Threshold compares: of an integrator, or what arrives."""
+        """Return the neuron that a Threshold compares: its integrator, or the bare input."""
         below = node.values.get("below")
         if below is None:
             return NirNeuron(0.0, np.ones(()), np.zeros(()))
@@ -204,7 +208,7 @@ class Discretisation:
         return replace(self._integrating(below, np.zeros(())), reset_by=0.0)
 
     def _integrating(self, node: NirNode, reset: Array) -> NirNeuron:
-        """Without threshold; potentials counted from `reset`."""
+        """Discretise without a threshold; potentials are measured from `reset`."""
         if node.kind in ("IF", "I"):
             return NirNeuron(1.0, _snapped(_array(node, "r") * self.dt), np.zeros(()))
         tau_name = "tau" if node.kind in ("LIF", "LI") else "tau_mem"
@@ -224,7 +228,7 @@ class Discretisation:
         return NirNeuron(_left(taken), _snapped(gain), rest, tau_syn)
 
     def _share(self, node: NirNode, name: str) -> float:
-        """The share of a state that a timestep replaces: dt / tau, or 1 - exp(-dt / tau)."""
+        """Return the share of a state that a timestep replaces: dt / tau, or 1 - exp(-dt / tau)."""
         taus = np.ravel(_array(node, name))
         tau = float(taus[0])
         if not np.allclose(taus, tau, rtol=CLOSE, atol=0):
@@ -247,7 +251,7 @@ class Discretisation:
     def _spiking(
         self, node: NirNode, neuron: NirNeuron, threshold: Array, reset: Array
     ) -> NirNeuron:
-        """One threshold for all neurons: those with another have their inputs scaled."""
+        """Give all neurons one threshold, by scaling the inputs of those that have another."""
         height = np.atleast_1d(threshold - (0 if self.reset == "soft" else reset))
         common = float(_most_common(height))
         start = -reset if self.reset == "hard" else np.zeros(())
@@ -279,13 +283,13 @@ def _array(node: NirNode, name: str) -> Array:
 
 
 def _left(taken: float) -> float:
-    """What a share leaves; 0 where nothing but rounding is left."""
+    """Return what a share leaves; 0 where the rest is rounding."""
     left = 1 - taken
     return 0.0 if left < 1e-12 else left
 
 
 def _snapped(gain: Any) -> Array:
-    """Gains that are 1 but for the rounding of float32 constants."""
+    """Set gains to 1 where they differ from it only by the rounding of float32 constants."""
     gain = np.asarray(gain, np.float64)
     close = np.where(np.abs(gain - 1) < CLOSE, 1.0, gain)
     return np.asarray(close.flat[0] if close.size and np.all(close == close.flat[0]) else close)

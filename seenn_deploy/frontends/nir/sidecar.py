@@ -28,12 +28,12 @@ def restore(
     step_us: float | None,
     counts_events: bool | None,
 ) -> SpikingGraph:
-    """The graph that was exported; T and the binning of recordings may be told anew.
+    """Restore the graph that was exported; T and the binning of recordings may be overridden.
 
     Raises
     ------
     ModelError
-        When file and sidecar do not fit.
+        When file and sidecar do not fit each other.
     """
     try:
         arrays = {key: _find(model, *place) for key, place in stored["arrays"].items()}

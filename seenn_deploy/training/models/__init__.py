@@ -1,8 +1,8 @@
 """SEENN's networks in torch, to train what the compiler takes (arXiv 2304.01230, table 6).
 
 Every model maps an image batch (N, C, H, W), or frames (N, T, C, H, W), to the logits of each
-timestep, (N, T, M). State dicts of ResNet, VGG and VGGSNN have the names of SEENN's own modules:
-they go either way, and straight into ``seenn-compile``.
+timestep, (N, T, M). State dicts of ResNet, VGG and VGGSNN have the names of SEENN's own modules,
+so they can be exchanged with SEENN's code, and ``seenn-compile`` takes them as they are.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _RESNETS = tuple(resnets())
 
 
 def names() -> list[str]:
-    """The architectures that `build` knows."""
+    """List the architectures that `build` knows."""
     return sorted([*_RESNETS, "vgg16", "vggsnn", "vggsnn-woap"])
 
 
@@ -32,22 +32,23 @@ def build(
     input_size: int = 32,
     **neuron: Any,
 ) -> nn.Module:
-    """A network with fresh weights.
+    """Build a network with fresh weights.
 
     Parameters
     ----------
     name : str
-        Of `names`.
+        One of `names`.
     classes, in_channels : int
     width : float
-        Times the table's channels; SEENN's ``width_mult`` is 8 `width` for ResNets and 4 `width`
-        for VGG.
+        Factor on the channels of the published network. SEENN's ``width_mult`` is 8 `width` for
+        ResNets and 4 `width` for VGG.
     T : int
-        Timesteps an image is shown for.
+        Timesteps for which an image is shown.
     input_size : int
         Height and width; the classifier of VGGSNN depends on it.
     **neuron
-        Of :class:`~seenn_deploy.training.models.neurons.LIF`: tau, v_threshold, surrogate, gamma.
+        Parameters tau, v_threshold, surrogate and gamma of
+        :class:`~seenn_deploy.training.models.neurons.LIF`.
 
     Raises
     ------

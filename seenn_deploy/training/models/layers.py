@@ -1,4 +1,4 @@
-"""Parts that SEENN's networks share; attribute names are those of its state dicts."""
+"""The parts that SEENN's networks share; attributes have the names in SEENN's state dicts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class PerStep(nn.Module):
-    """A module over images applied to every timestep: (N, T, C, H, W), or (N, C, H, W) as it is."""
+    """A module over images, applied to every timestep of (N, T, C, H, W) or to (N, C, H, W)."""
 
     def __init__(self, *modules: nn.Module) -> None:
         super().__init__()
@@ -21,7 +21,7 @@ class PerStep(nn.Module):
 
 
 class StepBatchNorm(nn.Module):
-    """Batch norm over samples and timesteps alike.
+    """Batch norm, with statistics over samples and timesteps together.
 
     SEENN's tdBatchNorm registers the same module twice, so its tensors are stored twice.
     """
@@ -36,15 +36,15 @@ class StepBatchNorm(nn.Module):
 
 
 def conv3x3(c_in: int, c_out: int, stride: int = 1, bias: bool = False) -> nn.Conv2d:
-    """Convolution 3x3 with padding 1."""
+    """Return a 3x3 convolution with padding 1."""
     return nn.Conv2d(c_in, c_out, 3, stride, padding=1, bias=bias)
 
 
 def over_time(x: Tensor, T: int) -> Tensor:
-    """The same current (N, ...) at every one of T timesteps, (N, T, ...), without a copy."""
+    """Repeat a current (N, ...) for T timesteps, (N, T, ...), without a copy."""
     return x.unsqueeze(1).expand(-1, T, *x.shape[1:])
 
 
 def scaled(channels: int, width: float) -> int:
-    """Channels at a width, rounded down as in SEENN, at least 1."""
+    """Scale channels by a width; the result is rounded down, as in SEENN, and at least 1."""
     return max(1, int(channels * width))

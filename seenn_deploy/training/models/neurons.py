@@ -14,7 +14,7 @@ SURROGATES = ("triangle", "dspike")
 
 
 class _Triangle(torch.autograd.Function):
-    """Spikes above 0; backwards a triangle of area 1 and half-width gamma around 0."""
+    """A spike above 0, whose gradient is a triangle of area 1 and half-width gamma around 0."""
 
     @staticmethod
     def forward(ctx: Any, over: Tensor, gamma: float) -> Tensor:
@@ -30,7 +30,7 @@ class _Triangle(torch.autograd.Function):
 
 
 class _Dspike(torch.autograd.Function):
-    """Spikes from 0 on; backwards the slope of a hyperbolic tangent scaled to run from 0 to 1."""
+    """A spike from 0 on, whose gradient is that of a tanh scaled to run from 0 to 1."""
 
     @staticmethod
     def forward(ctx: Any, over: Tensor, gamma: float) -> Tensor:
@@ -55,11 +55,11 @@ class LIF(nn.Module):
     ----------
     tau, v_threshold : float
     surrogate : 'triangle' or 'dspike'
-        Slope of s with x = v' - V. 'triangle': ``max(0, gamma - |x|) / gamma^2`` (SEENN's ZIF, from
+        Slope of s in x = v' - V. 'triangle': ``max(0, gamma - |x|) / gamma^2`` (SEENN's ZIF, from
         TET, arXiv 2202.11946). 'dspike': ``gamma (1 - tanh(gamma x)^2) / (2 tanh(gamma^2))`` for
         \\|x\\| <= gamma (Li et al., NeurIPS 2021); these neurons spike at ``v' >= V``.
     gamma : float
-        Width of the triangle; temperature and range of dspike. SEENN: 1, and 3 for dspike.
+        Half-width of the triangle, or temperature and range of dspike. SEENN takes 1 and 3.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class LIF(nn.Module):
         self._spike: Any = _Dspike.apply if surrogate == "dspike" else _Triangle.apply
 
     def forward(self, current: Tensor) -> Tensor:
-        """Spikes (N, T, ...) of input currents (N, T, ...)."""
+        """Return the spikes (N, T, ...) that input currents (N, T, ...) cause."""
         v = torch.zeros_like(current[:, 0])
         spikes = []
         for a in current.unbind(1):

@@ -1,6 +1,6 @@
-"""ANNs with QCFS activations, to be converted: layout and tensor names of SEENN's conversion code.
+"""ANNs with QCFS activations, to be converted; layout and names are those of SEENN's code.
 
-Their state dicts go straight into ``seenn convert``, and SEENN's load into them
+``seenn convert`` takes their state dicts as they are, and SEENN's state dicts load into them
 (github.com/Intelligent-Computing-Lab-Yale/SEENN, ``SNN_conversion_QCFS``; arXiv 2303.04347).
 """
 
@@ -25,7 +25,7 @@ VGG16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512)
 
 
 class _QCFS(torch.autograd.Function):
-    """The activation and its slopes in one piece: element by element they cost as much as a layer.
+    """The activation and its gradient in one function; as single operations they would be slow.
 
     With n = floor(L z / V + 1/2): ``y = V clip(n, 0, L) / L``. The floor has slope 1, so dy/dz is 1
     where 0 <= n <= L and 0 elsewhere, and dy/dV = (y - z dy/dz) / V.
@@ -50,16 +50,16 @@ class _QCFS(torch.autograd.Function):
 class QCFS(nn.Module):
     """Quantised clip-floor-shift activation with a learned threshold.
 
-    ``y = V clip(floor(L z / V + 1/2) / L, 0, 1)``. The floor has slope 1 backwards, so that the
-    slope in z is 1 where nothing is clipped, and the one in V what rounding left over
+    ``y = V clip(floor(L z / V + 1/2) / L, 0, 1)``. In the gradient the floor counts as the
+    identity, so dy/dz is 1 where nothing is clipped, and dy/dV is the rounding error
     (arXiv 2303.04347; SEENN's ``MyFloor``).
 
     Parameters
     ----------
     levels : int
-        L; at T = L timesteps the converted neuron can show exactly these levels.
+        Number of levels L; in T = L timesteps the converted neuron can send exactly these levels.
     threshold : float
-        V to start with; the parameter ``up``, shape (1,).
+        Initial value of the threshold V, which is the parameter ``up`` of shape (1,).
     """
 
     def __init__(self, levels: int = 8, threshold: float = 4.0) -> None:
@@ -78,7 +78,7 @@ class QCFS(nn.Module):
 
 
 class Block(nn.Module):
-    """Two convolutions, and a shortcut that meets them before the last activation."""
+    """A residual block: the shortcut joins the two convolutions before the last activation."""
 
     def __init__(self, c_in: int, c_out: int, stride: int, levels: int) -> None:
         super().__init__()
@@ -100,12 +100,13 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """ResNet for small images: logits (N, M) of images (N, C, H, W).
+    """A ResNet for small images, from images (N, C, H, W) to logits (N, M).
 
     Parameters
     ----------
-    channels, blocks : one number a stage
-        The stem has as many channels as the first stage; every later stage halves the image.
+    channels, blocks : sequences of one number per stage
+        Channels and number of blocks of each stage. The first convolution has as many channels as
+        the first stage; every later stage halves the image.
     classes, in_channels : int
     levels : int
         L of every activation.
@@ -140,13 +141,14 @@ class ResNet(nn.Module):
 
 
 class VGG(nn.Module):
-    """VGG with average pools: logits (N, M) of images (N, C, H, W), H and W a multiple of 32.
+    """A VGG with average pools, from images (N, C, H, W) to logits (N, M); H and W divide by 32.
 
     Parameters
     ----------
-    stages : channels of the convolutions, a tuple a stage
+    stages : sequence of one tuple per stage
+        Channels of the convolutions.
     classes, in_channels, levels : int
-        As of :class:`ResNet`.
+        As in :class:`ResNet`.
     hidden : int
         Neurons of each of the two layers before the classifier.
     size : int
@@ -168,7 +170,7 @@ class VGG(nn.Module):
             parts: list[nn.Module] = []
             for here in stage:
                 parts += [conv3x3(last, here, bias=True), nn.BatchNorm2d(here), QCFS(levels)]
-                parts.append(nn.Identity())  # dropout there; keeps the numbering
+                parts.append(nn.Identity())  # SEENN has a dropout here; names count on
                 last = here
             self.add_module(f"layer{number}", nn.Sequential(*parts, nn.AvgPool2d(2)))
         features = last * (size // 2 ** len(stages)) ** 2
@@ -197,14 +199,14 @@ def build(
     levels: int = 8,
     input_size: int = 32,
 ) -> nn.Module:
-    """A QCFS network with fresh weights.
+    """Build a QCFS network with fresh weights.
 
     Parameters
     ----------
     name : 'resnet8', 'resnet20', 'resnet18', 'resnet34' or 'vgg16'
     classes, in_channels : int
     width : float
-        Times the table's channels; SEENN trains ResNet-20 at 8.
+        Factor on the channels of the table; SEENN trains ResNet-20 at 8.
     levels : int
         L of every activation.
     input_size : int

@@ -1,4 +1,4 @@
-"""SEENN's ResNets: a block's shortcut meets the current of its last LIF."""
+"""SEENN's ResNets, in which a block's shortcut joins the input current of its last LIF."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from seenn_deploy.training.models.neurons import LIF
 
 MakeNeuron = Callable[[], nn.Module]
 
-# channels and blocks by stage: SEENN's table 6; 34 as He et al. 2016, behind the same 3x3 stem
+# Channels and blocks by stage, from SEENN's table 6. ResNet-34 has the stages of He et al. 2016
+# after the same 3x3 convolution.
 _TABLE: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "resnet8": ((16, 32, 64), (1, 1, 1)),
     "resnet18": ((64, 128, 256, 512), (2, 2, 2, 2)),
@@ -25,14 +26,14 @@ _TABLE: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
 
 
 def resnets() -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Channels and blocks by stage of every ResNet, by name."""
+    """Return the channels and blocks by stage of every ResNet, by name."""
     return dict(_TABLE)
 
 
 class BasicBlock(nn.Module):
     """SEENN's ``PreActBasicBlock``: the shortcut's spikes join the current of the second LIF.
 
-    Where shape changes, the shortcut is an average pool, a 1x1 convolution and a batch norm.
+    Where the shape changes, the shortcut is an average pool, a 1x1 convolution and a batch norm.
     """
 
     def __init__(self, c_in: int, c_out: int, stride: int, neuron: MakeNeuron) -> None:
@@ -59,8 +60,8 @@ class BasicBlock(nn.Module):
 class SEWBlock(nn.Module):
     """Spike-element-wise block: the shortcut's spikes are added to the block's (Fang et al. 2021).
 
-    Its output counts 0, 1, 2, ..: graded spikes, a ``Sum`` of the compiled graph. The tensors have
-    names of their own, by which the frontend tells it from a `BasicBlock`.
+    Its outputs are numbers 0, 1, 2, .., which are graded spikes: a ``Sum`` of the compiled graph.
+    Its tensors have names of their own, by which the frontend tells it from a `BasicBlock`.
     """
 
     def __init__(self, c_in: int, c_out: int, stride: int, neuron: MakeNeuron) -> None:
@@ -83,12 +84,15 @@ class ResNet(nn.Module):
 
     Parameters
     ----------
-    channels, blocks : one number a stage
-        The stem has as many channels as the first stage; every later stage halves the image.
+    channels, blocks : sequences of one number per stage
+        Channels and number of blocks of each stage. The first convolution has as many channels as
+        the first stage; every later stage halves the image.
     classes, in_channels, T : int
     neuron : callable
-        Makes each neuron layer. ``nn.ReLU`` gives an ANN: use `features` and `fc1` on (N, C, H, W).
+        Function that makes each neuron layer. ``nn.ReLU`` gives an ANN, whose `features` and `fc1`
+        take (N, C, H, W).
     block : type
+        Class of the residual blocks.
     """
 
     def __init__(
@@ -126,7 +130,7 @@ class ResNet(nn.Module):
         T: int = 4,
         **neuron: Any,
     ) -> ResNet:
-        """A ResNet of the table at a width; see :func:`seenn_deploy.training.models.build`."""
+        """Build a ResNet of the table; see :func:`seenn_deploy.training.models.build`."""
         channels, blocks = _TABLE[name]
         block = SEWBlock if name.startswith("sew") else BasicBlock
         row = [scaled(c, width) for c in channels]
@@ -138,14 +142,14 @@ class ResNet(nn.Module):
         return [self.get_submodule(f"layer{stage + 1}") for stage in range(self.stages)]
 
     def features(self, x: Tensor) -> Tensor:
-        """What the classifier sees, (N, T, F), or (N, F), of a first current."""
+        """Return the classifier's input (N, T, F) or (N, F) for the first layer's current."""
         x = self.spike(self.bn(x))
         for stage in self.rows:
             x = stage(x)
         return torch.as_tensor(self.avgpool(x)).flatten(-3)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits of each timestep, (N, T, M), of images (N, C, H, W) or frames (N, T, C, H, W)."""
+        """Map images (N, C, H, W) or frames (N, T, C, H, W) to logits per timestep (N, T, M)."""
         if x.ndim == 4:  # the image causes the same current at every timestep
             current = over_time(self.conv1(x), self.T)
         else:

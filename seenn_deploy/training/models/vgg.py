@@ -12,22 +12,22 @@ from seenn_deploy.errors import ModelError
 from seenn_deploy.training.models.layers import PerStep, StepBatchNorm, conv3x3, over_time, scaled
 from seenn_deploy.training.models.neurons import LIF
 
-# channels, 0 for an average pool
+# Output channels of each convolution; 0 stands for an average pool.
 VGG16 = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512)
 _VGGSNN = (64, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0)
 _STRIDED = (64, 128, 256, 256, 512, 512, 512, 512)
 
 
 class VGG(nn.Module):
-    """SEENN's VGG-16: convolution, batch norm and LIF; average pools; global pool, linear.
+    """SEENN's VGG-16: 13 convolutions with batch norm and LIF, average pools, a linear classifier.
 
     Parameters
     ----------
     classes, in_channels, T : int
     width : float
-        Times 64 .. 512 channels.
+        Factor on the 64 to 512 channels.
     **neuron
-        Of LIF.
+        Parameters of LIF.
     """
 
     def __init__(
@@ -55,14 +55,14 @@ class VGG(nn.Module):
         _initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits of each timestep, (N, T, M), of images (N, C, H, W) or frames (N, T, C, H, W)."""
+        """Map images (N, C, H, W) or frames (N, T, C, H, W) to logits per timestep (N, T, M)."""
         x = over_time(x, self.T) if x.ndim == 4 else x
         x = self.avgpool(self.features(x)).flatten(2)
         return torch.as_tensor(self.classifier(x))
 
 
 class Layer(nn.Module):
-    """Convolution with bias, batch norm, LIF."""
+    """A convolution with bias, then batch norm, then LIF."""
 
     def __init__(self, c_in: int, c_out: int, stride: int, **neuron: Any) -> None:
         super().__init__()
@@ -80,11 +80,11 @@ class VGGSNN(nn.Module):
     ----------
     classes, in_channels, T : int
     width : float
-        Times 64 .. 512 channels.
+        Factor on the 64 to 512 channels.
     input_size : int
-        Height and width of a frame, at least 16; a last odd row or column of a pool is dropped.
+        Height and width of a frame, at least 16; a pool drops an odd last row or column.
     **neuron
-        Of LIF.
+        Parameters of LIF.
     """
 
     table: tuple[int, ...] = _VGGSNN
@@ -121,7 +121,7 @@ class VGGSNN(nn.Module):
         return nn.Sequential(*layers), last, size
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits of each timestep, (N, T, M), of images (N, C, H, W) or frames (N, T, C, H, W)."""
+        """Map images (N, C, H, W) or frames (N, T, C, H, W) to logits per timestep (N, T, M)."""
         x = over_time(x, self.T) if x.ndim == 4 else x
         return torch.as_tensor(self.classifier(self.features(x).flatten(2)))
 
@@ -143,7 +143,7 @@ class VGGSNNwoAP(VGGSNN):
 
 
 def _initialise(model: nn.Module) -> None:
-    """Convolutions as He et al. 2015: a spread of sqrt(2 / fan out), bias 0."""
+    """Initialise convolutions as He et al. 2015: deviation sqrt(2 / fan-out), bias 0."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             spread = sqrt(2 / (module.out_channels * module.kernel_size[0] * module.kernel_size[1]))
