@@ -5,6 +5,10 @@ class SeennError(Exception):
     """Input that cannot be used: the message names the object, the value found and the remedy."""
 
 
+class ArgumentError(SeennError, TypeError):
+    """An argument of the wrong type: the message says what to pass."""
+
+
 class ModelError(SeennError):
     """A checkpoint or a graph that cannot be lowered."""
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
 
+from seenn_deploy._typing import checked_types
 from seenn_deploy.compiler.passes import balance_delays, cast, fold_affine, fold_pool
 from seenn_deploy.compiler.passes.quantize import quantize
 from seenn_deploy.errors import ModelError, ProgramError
@@ -19,6 +20,7 @@ from seenn_deploy.ir.program import Program
 PRECISIONS = ("float32", "int8")
 
 
+@checked_types
 def compile(
     graph: SpikingGraph,
     exit_rule: ExitRule | None = None,

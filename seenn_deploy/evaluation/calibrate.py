@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from seenn_deploy import exits
-from seenn_deploy._typing import Array
+from seenn_deploy._typing import Array, checked_types
 from seenn_deploy.errors import DataError
 from seenn_deploy.exits import ExitRule
 from seenn_deploy.ir.program import Program
 
 
+@checked_types
 def calibrate(
-    rule: str, logits: Array, labels: Array | None, level: float, program: Program | None = None
+    rule: str,
+    logits: ArrayLike,
+    labels: ArrayLike | None,
+    level: float,
+    program: Program | None = None,
 ) -> ExitRule:
     """Fit an exit rule to a held-out split; each rule says how in its own file.
 
@@ -45,7 +51,8 @@ def calibrate(
         full, a level out of range, or a rule that cannot be calibrated.
     """
     check(rule, level)
-    checked = checked_labels(logits, labels, program)
+    logits = np.asarray(logits)
+    checked = checked_labels(logits, None if labels is None else np.asarray(labels), program)
     made_for = program.fingerprint if program else ""
     return exits.rule_class(rule).calibrate(logits, checked, level, made_for)
 

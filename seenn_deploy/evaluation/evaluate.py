@@ -5,7 +5,7 @@ Everything comes from one run to T: a threshold only decides which of its steps 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from seenn_deploy import metrics
-from seenn_deploy._typing import Array
+from seenn_deploy._typing import Array, checked_types
 from seenn_deploy.errors import DataError
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.points import OperatingPoints, distinct_thresholds
 from seenn_deploy.exits.policy import Policy
-from seenn_deploy.io.images.image_set import ImageSet
+from seenn_deploy.io.images.image_set import Images
 from seenn_deploy.ir.inputs import for_program
 from seenn_deploy.ir.program import Program
+from seenn_deploy.progress import Progress
 from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.simulator.result import RunResult
 
@@ -135,15 +136,16 @@ class Evaluation:
         }
 
 
+@checked_types
 def evaluate(
     program: Program,
-    images: ImageSet | str | Path | ArrayLike,
+    images: Images,
     labels: ArrayLike | None = None,
     *,
     thresholds: Sequence[float] = THRESHOLDS,
     cost: str | Path = "paper",
     threads: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress = None,
 ) -> Evaluation:
     """Accuracy at every t, AET, empirical AET, SEENN-I at thresholds, SEENN-II with a policy.
 
@@ -158,8 +160,8 @@ def evaluate(
     cost : str or Path
         Name of a cost model, or a file with one.
     threads : int, optional
-    progress : callable, optional
-        Called with the number of samples that just finished.
+    progress : bool or callable, optional
+        As of ``simulate``.
 
     Raises
     ------

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+from seenn_deploy._typing import checked_types
 from seenn_deploy.errors import ModelError
 from seenn_deploy.exits import ExitRule
 from seenn_deploy.ir.program import Program
 
 
+@checked_types
 def convert(
     model: str | Path,
     exit_rule: ExitRule | None = None,

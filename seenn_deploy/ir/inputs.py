@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from numpy.typing import ArrayLike
 
 from seenn_deploy.io.images.events import Binning
-from seenn_deploy.io.images.image_set import ImageSet, fit, plain
+from seenn_deploy.io.images.image_set import Images, ImageSet, fit, plain
 from seenn_deploy.io.images.spec import InputSpec
 from seenn_deploy.ir.program import Program
 
 
 def for_program(
     program: Program,
-    images: ImageSet | str | Path | ArrayLike,
+    images: Images,
     labels: ArrayLike | None = None,
     *,
     mean: Sequence[float] | None = None,

@@ -7,7 +7,7 @@ from math import prod
 
 import networkx as nx
 
-from seenn_deploy._typing import Shape
+from seenn_deploy._typing import Shape, checked_types
 from seenn_deploy.ir.graph import Population, Projection, Source, SpikingGraph, Sum
 from seenn_deploy.ir.program import Program
 from seenn_deploy.ir.text import neuron_text
@@ -47,6 +47,7 @@ class LayerInfo:
     neuron: str = ""
 
 
+@checked_types
 def inspect(program: Program) -> list[LayerInfo]:
     """Describe every layer of a program, in topological order."""
     return [_describe(program.graph, node.name) for node in program.graph.layers]

@@ -16,14 +16,16 @@ from threading import Event, Lock
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from seenn_deploy._typing import Array
+from seenn_deploy._typing import Array, checked_types
 from seenn_deploy.costs.model import LayerSizes
 from seenn_deploy.errors import DataError
-from seenn_deploy.io.images.image_set import ImageSet
+from seenn_deploy.io.images.image_set import Images, ImageSet
 from seenn_deploy.ir.graph import Population, Readout, Source, Sum
 from seenn_deploy.ir.inputs import for_program
 from seenn_deploy.ir.program import Program
+from seenn_deploy.progress import Progress, shown
 from seenn_deploy.simulator import arithmetic, run_folder
 from seenn_deploy.simulator.arithmetic import State
 from seenn_deploy.simulator.kernels import kernels
@@ -41,17 +43,18 @@ MAX_SLOTS = 16  # samples that one worker holds at a time, at most
 STATE_BYTES = 96 << 20  # memory of one worker; large networks get fewer slots
 
 
+@checked_types
 def simulate(
     program: Program,
-    images: Array | ImageSet | str | Path,
-    labels: Array | None = None,
+    images: Images,
+    labels: ArrayLike | None = None,
     *,
     record: bool = False,
     full_trace: bool = False,
     first_layer: Literal["once", "every_step"] = "once",
     threads: int | None = None,
     slots: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress = None,
     out: str | Path | None = None,
     resume: bool = False,
 ) -> RunResult:
@@ -73,8 +76,10 @@ def simulate(
         same image at every timestep, so its result is computed once and replayed.
     threads, slots : int, optional
         Number of workers, and of samples that each works on at a time. Results depend on neither.
-    progress : callable, optional
-        Function that is called with the number of samples that just finished.
+    progress : bool or callable, optional
+        True shows a bar, False none. By default there is one on a terminal and in a notebook, once
+        the run takes longer than two seconds. A function is called with the number of samples
+        that just finished.
     out : str or Path, optional
         Run folder, into which results are written as samples finish.
     resume : bool
@@ -97,8 +102,9 @@ def simulate(
         raise DataError("record keeps spikes in memory; a run folder (out) does not hold them")
     else:
         result, finished = run_folder.begin(Path(out), program, data, options, resume)
-    feed = _Feed(data, finished, full_trace, first_layer == "every_step", progress)
-    _work(program, result, feed, threads or len(os.sched_getaffinity(0)), slots)
+    with shown(progress, "simulating", len(data)) as advance:
+        feed = _Feed(data, finished, full_trace, first_layer == "every_step", advance)
+        _work(program, result, feed, threads or len(os.sched_getaffinity(0)), slots)
     return result
 
 

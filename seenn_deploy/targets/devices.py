@@ -9,11 +9,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from seenn_deploy import plugins
-from seenn_deploy._typing import Array
+from seenn_deploy._typing import checked_types
 from seenn_deploy.errors import DeviceError
-from seenn_deploy.io.images.image_set import ImageSet
-from seenn_deploy.ir.program import target_names
+from seenn_deploy.io.folders import MANIFEST
+from seenn_deploy.io.images.image_set import Images, ImageSet
+from seenn_deploy.ir.inputs import for_program
+from seenn_deploy.ir.program import Program, target_names
+from seenn_deploy.progress import Progress, shown
 from seenn_deploy.targets.base import Device, DeviceRun, Request
 
 
@@ -89,17 +95,18 @@ def _class(name: str) -> Callable[..., Device] | None:
     return getattr(module, "Device", None)
 
 
+@checked_types
 def run(
     folder: str | Path,
-    images: Array | ImageSet,
-    labels: Array | None = None,
+    images: Images,
+    labels: ArrayLike | None = None,
     *,
     device: str = "lava",
     record: bool = False,
     full_trace: bool = False,
     wasted: bool = False,
     timeout: float | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress = None,
     **options: Any,
 ) -> DeviceRun:
     """Run a bundle on images on a device, with early exit.
@@ -108,15 +115,17 @@ def run(
     ----------
     folder : str or Path
         A bundle, or a program's folder with one in it.
-    images : array (N, C, H, W), for event coding (N, T, C, H, W), or ImageSet
-        As the program sees them.
+    images : array (N, C, H, W), for event coding (N, T, C, H, W), ImageSet, or a path
+        As the program takes them. A path needs the program's folder: it says how to read it.
     labels : int array (N,), optional
         Instead of those of an ImageSet.
     device : str
         The name of a target that can run what it writes; where the device takes an argument, with
         that behind a colon: ``serial:/dev/ttyACM0``.
-    record, full_trace, wasted, timeout, progress
+    record, full_trace, wasted, timeout
         See :class:`~seenn_deploy.targets.base.Request`.
+    progress : bool or callable, optional
+        As of ``simulate``.
     **options
         Of the device; of 'lava' these are `python`, the Lava interpreter, and `command`, which
         runs the bundle somewhere else (see ``targets/lava/device.py``).
@@ -130,10 +139,16 @@ def run(
         altered, the device fails or returns something else, or the time is up.
     """
     found, folder = find(device), Path(folder)
+    if isinstance(images, str | Path):
+        place = folder if (folder / MANIFEST).is_file() else folder.absolute().parent
+        images = for_program(Program.load(place), images, labels)
     if isinstance(images, ImageSet):
         labels = images.labels if labels is None else labels
         images = images.take(0, len(images))
+    stacked = np.asarray(images)
     inner = folder / found.target
     opened = found.open(inner if inner.is_dir() else folder, options)
-    request = Request(record, full_trace, wasted, timeout, progress)
-    return replace(opened.run(images, request), labels=labels)
+    with shown(progress, f"running on {device}", len(stacked)) as advance:
+        request = Request(record, full_trace, wasted, timeout, advance)
+        ran = opened.run(stacked, request)
+    return replace(ran, labels=None if labels is None else np.asarray(labels))

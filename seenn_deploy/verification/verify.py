@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from seenn_deploy._typing import Array
-from seenn_deploy.io.images.image_set import ImageSet
+from seenn_deploy._typing import Array, checked_types
+from seenn_deploy.io.images.image_set import Images
 from seenn_deploy.ir.inputs import for_program
 from seenn_deploy.ir.program import Program, write
 from seenn_deploy.ir.schedule import initiation_interval, latency
+from seenn_deploy.progress import Progress, shown
 from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.targets.base import DeviceRun, Outline, Request, checked
 from seenn_deploy.targets.devices import find, run
@@ -24,15 +24,16 @@ from seenn_deploy.verification.report import Difference, LayerReport, VerifyRepo
 from seenn_deploy.verification.rounded import RoundedComparison
 
 
+@checked_types
 def verify(
     program: Program,
-    images: Array | ImageSet | str | Path,
+    images: Images,
     device: str = "lava",
     *,
-    bundle: Path | None = None,
+    bundle: str | Path | None = None,
     full_trace: bool = False,
     timeout: float | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress = None,
     **options: Any,
 ) -> VerifyReport:
     """Simulate a program, run it on a device, and compare every spike, logit and exit step.
@@ -70,10 +71,16 @@ def verify(
     stacked = data.take(0, len(data))
     exact = program.precision != "float32"
     began = time.perf_counter()
-    request = Request(True, full_trace, False, timeout, progress)
-    ran = _run(program, stacked, device, bundle, request, options)
+    place = None if bundle is None else Path(bundle)
+    with shown(progress, f"running on {device}", len(stacked)) as advance:
+        request = Request(True, full_trace, False, timeout, advance)
+        ran = _run(program, stacked, device, place, request, options)
     seconds = time.perf_counter() - began
-    simulated = simulate(program, stacked, record=True, full_trace=full_trace or exact)
+    # a function counts the samples of the device alone
+    bar = False if callable(progress) else progress
+    simulated = simulate(
+        program, stacked, record=True, full_trace=full_trace or exact, progress=bar
+    )
     compare = ExactComparison if exact else RoundedComparison
     report = compare(program, stacked, simulated, ran, full_trace).report(device, seconds)
     return replace(report, wrong_latencies=wrong_latencies(program, ran, full_trace))
@@ -100,7 +107,8 @@ def _run(
 ) -> DeviceRun:
     """What a device answers, checked against the program: its author may have erred in a shape."""
     if bundle is not None:
-        ran = run(bundle, images, device=device, **vars(request), **options)
+        asked = vars(request) | {"progress": request.progress or False}  # the bar is there already
+        ran = run(bundle, images, device=device, **asked, **options)
         return checked(ran.to_arrays(), Outline.of(program), request, len(images))
     target = find(device).target
     with tempfile.TemporaryDirectory(prefix="seenn-bundle-") as folder:

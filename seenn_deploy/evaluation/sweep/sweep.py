@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from seenn_deploy import exits, metrics
-from seenn_deploy._typing import Array
+from seenn_deploy._typing import Array, checked_types
 from seenn_deploy.errors import DataError, ProgramError
 from seenn_deploy.evaluation.calibrate import checked_labels
 from seenn_deploy.evaluation.sweep.curves import FIGURES, Choice, Curve, Estimate, Figures
@@ -34,6 +34,7 @@ _ROUNDING = 1e-9  # of shares of samples
 Tables = dict[str, Array]  # by figure, the value of each sample had it stopped at t: (N, T)
 
 
+@checked_types
 def sweep(
     run: RunResult,
     program: Program,

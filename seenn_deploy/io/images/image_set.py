@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -110,6 +111,10 @@ class ImageSet:
             self.spec.check_values(values, self.source, start)
             start += len(values)
             yield values
+
+
+Images: TypeAlias = ImageSet | str | Path | ArrayLike
+"""What a public function takes as images: opened ones, a file or folder, or an array."""
 
 
 # --- ways in -----------------------------------------------------------------------------------
