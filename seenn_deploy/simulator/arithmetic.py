@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from seenn_deploy._typing import Array
-from seenn_deploy.ir.fixed_point import UNITY
+from seenn_deploy.ir.fixed_point import SHIFT, UNITY
 from seenn_deploy.ir.graph import Population, Readout, Source
 from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.kernels import kernels
@@ -46,12 +46,30 @@ class State:
             self.u[slots] = 0
 
 
+class Fired(NamedTuple):
+    """Where a timestep of a population puts what happened; see ``kernels.integrate_and_fire``.
+
+    Parameters
+    ----------
+    ptr, idx : arrays
+        The events that it sends.
+    active, saturated : int arrays (slots,)
+        Neurons with a potential or current, and neurons whose integers ended.
+    """
+
+    ptr: Array
+    idx: Array
+    active: Array
+    saturated: Array
+
+
 class Arithmetic(ABC):
     """The number types of a program, and the steps that need another kernel for each of them."""
 
     value: Any  # what an event carries
     potential: Any
     logits: Any
+    integrate_logits: Callable[..., None]  # its kernel
 
     @abstractmethod
     def frames(self, source: Source, images: list[Array]) -> Array:
@@ -62,27 +80,26 @@ class Arithmetic(ABC):
         """Return the exit rule as a function of logits (n, M) and timesteps (n,) to bool (n,)."""
 
     @abstractmethod
-    def fire(
-        self,
-        slots: Array,
-        layer: Layer,
-        current: Array,
-        state: State,
-        events: tuple[Array, Array],
-        active: Array,
-        saturated: Array,
-    ) -> None:
+    def fire(self, slots: Array, layer: Layer, current: Array, state: State, out: Fired) -> None:
         """Run one timestep of a population; see ``kernels.integrate_and_fire``."""
 
     @abstractmethod
+    def decay(self, tau: float) -> float:
+        """Return a leak of the readout as the kernel takes it."""
+
     def add_logits(self, slots: Array, layer: Layer, current: Array, u: Array, z: Array) -> None:
         """Run one timestep of the readout; see ``kernels.integrate_logits``."""
+        node = layer.node
+        assert isinstance(node, Readout)
+        decays = self.decay(node.tau_syn), self.decay(node.tau)
+        self.integrate_logits(slots, current, layer.bias, *decays, u, z)
 
 
 class Float32(Arithmetic):
     """The equations of the design, section 2, in single precision; logits are summed in double."""
 
     value, potential, logits = np.float32, np.float32, np.float64
+    integrate_logits = staticmethod(kernels.integrate_logits)
 
     def frames(self, source: Source, images: list[Array]) -> Array:
         """Send the images as they are."""
@@ -93,16 +110,7 @@ class Float32(Arithmetic):
         """Apply the rule itself."""
         return program.exit_rule.stops
 
-    def fire(
-        self,
-        slots: Array,
-        layer: Layer,
-        current: Array,
-        state: State,
-        events: tuple[Array, Array],
-        active: Array,
-        saturated: Array,
-    ) -> None:
+    def fire(self, slots: Array, layer: Layer, current: Array, state: State, out: Fired) -> None:
         """Run one timestep; floating point never saturates."""
         node, bias = layer.node, layer.bias
         assert isinstance(node, Population)
@@ -112,21 +120,19 @@ class Float32(Arithmetic):
         kernels.integrate_and_fire(
             slots, current, bias, state.v, pixels_and_channels(node.shape)[1],
             np.float32(node.tau), np.float32(node.v_threshold), np.float32(node.subtracted),
-            node.comparison == ">=", node.reset == "soft", *events, active,
+            node.comparison == ">=", node.reset == "soft", out.ptr, out.idx, out.active,
         )  # fmt: skip
 
-    def add_logits(self, slots: Array, layer: Layer, current: Array, u: Array, z: Array) -> None:
-        """Add to the logits in double precision."""
-        node = layer.node
-        assert isinstance(node, Readout)
-        decays = float(node.tau_syn), float(node.tau)
-        kernels.integrate_logits(slots, current, layer.bias, *decays, u, z)
+    def decay(self, tau: float) -> float:
+        """Take the leak itself: logits are summed in double precision."""
+        return float(tau)
 
 
 class Integer(Arithmetic):
     """The design, section 6: potentials and biases have 64 times the scale of currents."""
 
     value, potential, logits = np.int32, np.int32, np.int64
+    integrate_logits = staticmethod(kernels.integrate_logits_integer)
 
     def frames(self, source: Source, images: list[Array]) -> Array:
         """Centre, scale and round the images."""
@@ -138,43 +144,31 @@ class Integer(Arithmetic):
         """Apply the rule to integer logits, exactly as an exit controller on the chip decides."""
         return program.integer_rule().stops
 
-    def fire(
-        self,
-        slots: Array,
-        layer: Layer,
-        current: Array,
-        state: State,
-        events: tuple[Array, Array],
-        active: Array,
-        saturated: Array,
-    ) -> None:
+    def fire(self, slots: Array, layer: Layer, current: Array, state: State, out: Fired) -> None:
         """Run one timestep, and count wrapped currents and saturated potentials."""
         node = layer.node
         assert isinstance(node, Population)
         channels = pixels_and_channels(node.shape)[1]
         keep = round(UNITY * node.tau)
-        # Lava shifts the current by 6 bits before it meets the potential, so the threshold is too.
-        threshold, subtracted = int(node.v_threshold) << 6, int(node.subtracted) << 6
+        # Lava shifts the current before it meets the potential, so the threshold is too.
+        threshold, subtracted = int(node.v_threshold) << SHIFT, int(node.subtracted) << SHIFT
         at_threshold, soft = node.comparison == ">=", node.reset == "soft"
         if state.u is None:
             kernels.integrate_and_fire_integer(
                 slots, current, layer.bias, state.v, channels,
                 np.int32(keep), np.int32(threshold), np.int32(subtracted),
-                at_threshold, soft, *events, active, saturated,
+                at_threshold, soft, *out,
             )  # fmt: skip
         else:
             kernels.filter_and_fire_integer(
                 slots, current, layer.bias, state.u, state.v, channels,
                 round(UNITY * node.tau_syn), keep, threshold, subtracted,
-                at_threshold, soft, *events, active, saturated,
+                at_threshold, soft, *out,
             )  # fmt: skip
 
-    def add_logits(self, slots: Array, layer: Layer, current: Array, u: Array, z: Array) -> None:
-        """Add to the logits; their decay is rounded toward zero."""
-        node = layer.node
-        assert isinstance(node, Readout)
-        decays = round(UNITY * node.tau_syn), round(UNITY * node.tau)
-        kernels.integrate_logits_integer(slots, current, layer.bias, *decays, u, z)
+    def decay(self, tau: float) -> float:
+        """Count in steps of 1/4096; what decays is rounded toward zero."""
+        return round(UNITY * tau)
 
 
 def of(program: Program) -> Arithmetic:

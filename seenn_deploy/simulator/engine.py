@@ -27,7 +27,7 @@ from seenn_deploy.ir.inputs import for_program
 from seenn_deploy.ir.program import Program
 from seenn_deploy.progress import Progress, shown
 from seenn_deploy.simulator import arithmetic, run_folder
-from seenn_deploy.simulator.arithmetic import State
+from seenn_deploy.simulator.arithmetic import Fired, State
 from seenn_deploy.simulator.kernels import kernels
 from seenn_deploy.simulator.layout import (
     Edge,
@@ -367,8 +367,8 @@ class _Worker:
         """Run one timestep of a population."""
         events, state = self.sent[layer.index][0], self.state[layer.index]
         active, cut = self.counts.updates_active[number], self.counts.saturated[number]
-        sent = events.ptr, events.idx
-        self.arithmetic.fire(slots, layer, current, state, sent, active, cut)
+        out = Fired(events.ptr, events.idx, active, cut)
+        self.arithmetic.fire(slots, layer, current, state, out)
         fired = events.ptr[slots, -1]
         self.counts.updates_inactive[number, slots] = prod(layer.node.shape) - active[slots]
         self.counts.spikes[number, slots] = fired
