@@ -3,6 +3,9 @@
 PYTHON  ?= python3
 WORKERS ?= 2
 PYTEST_ARGS ?=
+# per cent of lines that the tests must run: a lower bound, met by six rooms of tests alone; raise it to
+# just below what `make coverage` prints
+FLOOR := 60
 
 VENV := .venv
 BIN  := $(VENV)/bin
@@ -30,7 +33,7 @@ lava: $(LAVA_READY)  ## the Lava interpreter, in .venv-lava
 demo: $(READY) $(LAVA_READY)  ## compile, simulate and check on Lava the network in examples/
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
 
-test: lint pytest nojit docs  ## every check: style, types, tests, kernel tests without JIT, the site
+test: lint coverage docs  ## every check: style, types, tests with and without JIT, coverage, the site
 
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check
@@ -43,6 +46,12 @@ pytest: $(READY) $(LAVA_READY)  ## tests alone (WORKERS=2, PYTEST_ARGS=...)
 
 nojit: $(READY)  ## kernel tests as plain Python: what numba compiles must also be right unjitted
 	NUMBA_DISABLE_JIT=1 $(BIN)/pytest -m nojit -n $(WORKERS)
+
+# one run of the tests is measured, not a second one; what numba compiles shows without JIT alone
+coverage: $(READY) $(LAVA_READY)  ## both runs of the tests, and the lines that they leave out
+	$(BIN)/pytest -n $(WORKERS) --cov --cov-report= $(PYTEST_ARGS)
+	NUMBA_DISABLE_JIT=1 $(BIN)/pytest -m nojit -n $(WORKERS) --cov --cov-append --cov-report=
+	$(BIN)/coverage report --fail-under=$(FLOOR)
 
 dist-check: $(READY)  ## wheel and source archive, used alone under every Python that is here
 	$(BIN)/python tools/dist_check.py
