@@ -67,7 +67,7 @@ def find() -> Interpreter:
     named = os.environ.get("SEENN_LAVA_PYTHON")
     if named:
         return check(Path(named), "SEENN_LAVA_PYTHON")
-    if find_spec("lava") and find_spec("lava.magma"):
+    if _is_here():
         return check(Path(sys.executable), "the current interpreter")
     made = home()
     if (made / MARKER).is_file():
@@ -76,6 +76,14 @@ def find() -> Interpreter:
         "no Lava interpreter: SEENN_LAVA_PYTHON is not set, this Python has no lava, and "
         f"{made} holds none; make one with: seenn setup-lava"
     )
+
+
+def _is_here() -> bool:
+    """Whether this interpreter has Lava, and not just some file called lava.py."""
+    try:
+        return find_spec("lava.magma") is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def home() -> Path:

@@ -42,6 +42,19 @@ def test_none_at_all_names_the_remedy(nowhere: Path) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_a_script_called_lava_is_not_lava(
+    nowhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lava.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(interpreter, "find_spec", find_spec)
+    monkeypatch.setitem(sys.modules, "lava", None)  # put back as it was when the test ends
+    del sys.modules["lava"]
+    with pytest.raises(DeviceError, match="seenn setup-lava"):
+        interpreter.find()
+    assert sys.modules["lava"].__file__ == str(tmp_path / "lava.py")
+
+
 def test_found_in_the_home_that_setup_made(nowhere: Path, lava: Path) -> None:
     script(nowhere / "bin" / "python", f'exec "{lava}" "$@"')
     with pytest.raises(DeviceError, match="no Lava interpreter"):
