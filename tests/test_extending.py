@@ -85,7 +85,15 @@ def test_every_example_runs(checkout: Path) -> None:
 
 def test_there_is_one_example_of_each_kind() -> None:
     folders = [Path(name).parent.name for name, _, _ in BLOCK.findall(TEXT) if "/" in name]
-    assert sorted(folders) == ["adapters", "costs", "exits", "frontends", "passes", "targets"]
+    assert sorted(folders) == [
+        "adapters",
+        "costs",
+        "exits",
+        "frontends",
+        "maps",
+        "passes",
+        "targets",
+    ]
 
 
 def test_new_files_are_found_by_their_names(checkout: Path) -> None:
