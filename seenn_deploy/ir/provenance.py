@@ -49,6 +49,7 @@ class Provenance(Mapping[str, Any]):
         """The notes of a dictionary, such as ``program.json`` holds them."""
         if isinstance(notes, cls):
             return notes
+        notes = dict(notes)  # TypeError or ValueError for anything but a mapping, from a file
         known = {f.name for f in fields(cls)} - {"more"}
         named = {name: value for name, value in notes.items() if name in known}
         return cls(**named, more={k: v for k, v in notes.items() if k not in known})

@@ -13,6 +13,7 @@ from seenn_deploy.exits.base import to_json
 from seenn_deploy.ir import kinds
 from seenn_deploy.ir.graph import Node, Population, Projection, Readout, Source, SpikingGraph, Sum
 from seenn_deploy.ir.maps import Synapses
+from seenn_deploy.ir.provenance import Provenance
 
 _NODES = {"source": Source, "population": Population, "sum": Sum, "readout": Readout}
 
@@ -58,7 +59,7 @@ def with_input(nodes: Iterable[Node], stored: Mapping[str, Any]) -> list[Node]:
     """
     low, high = stored["input_range"]
     limits = (-np.inf if low is None else low, np.inf if high is None else high)
-    assumed = stored["provenance"].get("assumed", {})
+    assumed = Provenance.of(stored["provenance"]).assumed
     earlier = (assumed["mean"], assumed["std"]) if assumed.get("mean") is not None else None
     found = stored.get("normalization", earlier)
     normalization = found and (tuple(found[0]), tuple(found[1]))

@@ -242,6 +242,8 @@ def test_a_damaged_manifest(tmp_path: Path, text: str) -> None:
         lambda m: m.update(T="4"),
         lambda m: m.update(schedule="yesterday"),
         lambda m: m.update(nodes=3),
+        lambda m: m.update(provenance=3),
+        lambda m: m.update(provenance=["x.pth"]),
         lambda m: m.update(exit_rule={"rule": "gut feeling"}),
         lambda m: m.update(exit_rule={"rule": "confidence", "alpha": 7}),
         lambda m: m.update(exit_rule={"rule": "confidence", "beta": 1}),
