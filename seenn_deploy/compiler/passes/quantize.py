@@ -33,15 +33,16 @@ from seenn_deploy.ir.bounds import Interval, extremes, layer_current, sent, sour
 from seenn_deploy.ir.fixed_point import (
     CONV,
     EXPONENT,
+    LISTED,
     MANTISSA,
     PIXEL_SCALE,
     SHIFT,
+    SHORTCUT,
     STATE,
     THRESHOLD,
     UNITY,
 )
 
-LISTED, SHORTCUT = 254, 255  # largest weights of synapse lists and of identity shortcuts
 CLIPPING = (1.0, 1.1, 1.2, 1.35, 1.5, 1.75, 2.0)  # weights beyond 1/f of the largest are clipped
 
 

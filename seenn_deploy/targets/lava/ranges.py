@@ -16,7 +16,16 @@ from seenn_deploy import ir
 from seenn_deploy._typing import Array, Shape
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits import integer
-from seenn_deploy.ir.fixed_point import CONV, EXPONENT, MANTISSA, STATE, THRESHOLD, UNITY
+from seenn_deploy.ir.fixed_point import (
+    CONV,
+    EXPONENT,
+    LISTED,
+    MANTISSA,
+    SHORTCUT,
+    STATE,
+    THRESHOLD,
+    UNITY,
+)  # fmt: skip
 
 BITS_32 = 2**31 - 1
 
@@ -144,11 +153,11 @@ def summed(synapses: ir.Sparse) -> Array:
 def _check_signs(name: str, weight: Array) -> None:
     """Lava infers the sign mode of a matrix from its values."""
     if not weight.size or weight.min() >= 0:
-        _in_range(name, weight, 0, 255)
+        _in_range(name, weight, 0, SHORTCUT)
     elif weight.max() <= 0:
-        _in_range(name, weight, -255, 0)
+        _in_range(name, weight, -SHORTCUT, 0)
     else:
-        _in_range(name, weight, -256, 254)
+        _in_range(name, weight, -LISTED - 2, LISTED)
         odd = weight[weight % 2 != 0]
         if odd.size:
             _fail(f"{name} {odd[0]}", "even numbers where a matrix has both signs")
