@@ -9,11 +9,11 @@ run() {
     "$@"
 }
 
-run seenn-compile examples/resnet20_T4_cifar10.pth --target lava --exit confidence --alpha 0.9 -o build/demo
+run seenn-compile examples/resnet20_T4_cifar10.pth --target lava --exit confidence --alpha 0.9 -o build/demo --force
 run seenn inspect build/demo
 run seenn simulate build/demo --data examples/cifar10_200.npz
-run seenn-compile examples/resnet20_T4_cifar10.pth --policy examples/policy_resnet20_cifar10.onnx --schedule pipelined -o build/policy
+run seenn-compile examples/resnet20_T4_cifar10.pth --policy examples/policy_resnet20_cifar10.onnx --schedule pipelined -o build/policy --force
 run seenn simulate build/policy --data examples/cifar10_200.npz
 run seenn verify build/demo --device lava --data examples/cifar10_200.npz --limit 2
-run seenn-compile examples/resnet20_T4_cifar10.pth --precision int8 --target lava --alpha 0.9 -o build/int8
+run seenn-compile examples/resnet20_T4_cifar10.pth --precision int8 --target lava --alpha 0.9 -o build/int8 --force
 run seenn verify build/int8 --device lava --data examples/cifar10_200.npz --limit 2

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seenn_deploy.cli.options import DATA, FOLDER, JSON, joules, new_file
+from seenn_deploy.cli.options import DATA, FOLDER, FORCE, JSON, joules, new_file
 from seenn_deploy.cli.shared import (
     check_resume,
     full_run,
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 @click.option("--run", "run_folder", type=click.Path(path_type=Path),
               help="Keep the run itself here, written as it comes.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on with, or use, the run in --run.")
+@FORCE
 @JSON
 def sweep_command(
     build: Path,
@@ -56,6 +57,7 @@ def sweep_command(
     out: Path | None,
     run_folder: Path | None,
     resume: bool,
+    force: bool,
     json_file: Path | None,
     **options: Any,
 ) -> None:
@@ -78,12 +80,12 @@ def sweep_command(
 
     program = load_program(build, None)
     images = open_data(program, data, limit, mean, std)
-    _check_sweep(program, images, out, options)
+    _check_sweep(program, images, out, force, options)
     check_resume(resume, run_folder, "--run")
     run = full_run(program, images, threads, run_folder, resume)
     report = sd.sweep(run, program, **options)
     if out is not None:
-        report.save(out)
+        report.save(out, force)
     terminal = console.console()
     terminal.print(layout.facts_table(sweeps.sweep_rows(report)), "")
     terminal.print(sweeps.sweep_table(report), "")
@@ -153,7 +155,7 @@ def _again(program: Program, schedule: str) -> str:
 
 
 def _check_sweep(
-    program: Program, images: ImageSet, out: Path | None, options: dict[str, Any]
+    program: Program, images: ImageSet, out: Path | None, force: bool, options: dict[str, Any]
 ) -> None:
     """Complete the options, and refuse what a sweep would only refuse after the run."""
     from seenn_deploy import costs
@@ -165,7 +167,7 @@ def _check_sweep(
         options["keep_accuracy"] = 0.5
     costs.load(options["cost"])
     if out is not None:
-        check_ours(out, report.MANIFEST, report.FORMAT)
+        check_ours(out, report.FOLDER, force)
     need_labels(images)
     wanted = {k: v for k, v in options.items() if k not in ("cost", "seed")}
     sweep.check(program, len(images), **wanted)

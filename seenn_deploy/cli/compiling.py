@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seenn_deploy.cli.options import FOLDER, JSON, MEAN_STD, size, together, with_rule
+from seenn_deploy.cli.options import FOLDER, FORCE, JSON, MEAN_STD, size, together, with_rule
 from seenn_deploy.cli.shared import write_json
 from seenn_deploy.errors import SeennError
 from seenn_deploy.fidelity import FidelityReport, RefusedError
@@ -26,6 +26,7 @@ PROGRAM = together(
     click.argument("model", type=click.Path(path_type=Path)),
     click.option("-o", "--out", required=True, type=click.Path(path_type=Path),
                  help="Output folder."),
+    FORCE,
     click.option("--target", multiple=True, help="Also write what this target takes: lava, nir."),
     with_rule,
     click.option("--precision", default="float32", show_default=True),
@@ -77,6 +78,7 @@ STRICT = click.option(
 def compile_command(
     model: Path,
     out: Path,
+    force: bool,
     target: tuple[str, ...],
     rule: ExitRule | None,
     precision: str,
@@ -111,8 +113,9 @@ def compile_command(
     import seenn_deploy as sd
     from seenn_deploy.cli import console
     from seenn_deploy.io.folders import check_ours
+    from seenn_deploy.ir.program import FOLDER as PROGRAM_FOLDER
 
-    check_ours(out)
+    check_ours(out, PROGRAM_FOLDER, force)
     if calibration and precision == "float32":
         raise SeennError("--calibration compares int8 with float32; add --precision int8")
     with _refusal_into(json_file), console.working(f"importing {model.name}"):
@@ -120,7 +123,7 @@ def compile_command(
     with console.working("compiling"):
         program = sd.compile(graph, rule, precision=precision, schedule=schedule)
     changes = _compare_with_float(graph, program, calibration) if calibration else None
-    _save(program, out, target, strict, json_file, changes)
+    _save(program, out, force, target, strict, json_file, changes)
 
 
 def _imported(
@@ -157,6 +160,7 @@ def _imported(
 def convert_command(
     model: Path,
     out: Path,
+    force: bool,
     target: tuple[str, ...],
     rule: ExitRule | None,
     precision: str,
@@ -179,14 +183,15 @@ def convert_command(
     import seenn_deploy as sd
     from seenn_deploy.cli import console
     from seenn_deploy.io.folders import check_ours
+    from seenn_deploy.ir.program import FOLDER as PROGRAM_FOLDER
 
-    check_ours(out)
+    check_ours(out, PROGRAM_FOLDER, force)
     given = _given(no_normalize, options)
     with _refusal_into(json_file), console.working(f"converting {model.name}"):
         program = sd.convert(
             model, rule, precision=precision, schedule=schedule, strict=strict, **given
         )
-    _save(program, out, target, strict, json_file)
+    _save(program, out, force, target, strict, json_file)
 
 
 @click.command("inspect")
@@ -221,6 +226,7 @@ def _given(no_normalize: bool, options: dict[str, Any]) -> dict[str, Any]:
 def _save(
     program: Program,
     out: Path,
+    force: bool,
     targets: tuple[str, ...],
     strict: bool,
     json_file: Path | None,
@@ -230,7 +236,7 @@ def _save(
     from seenn_deploy.cli import console
 
     with _refusal_into(json_file, program), console.working(f"writing {out}"):
-        program.save(out, targets=targets, strict=strict)
+        program.save(out, targets=targets, strict=strict, force=force)
     exports = _export_reports(out, targets)
     _print_compiled(program, out, targets, exports)
     _print_quantized(program, changes)
@@ -253,12 +259,28 @@ def _print_compiled(
         *_converted(provenance.conversion),
         ("exit rule", f"{rule}, assumed: {why}" if why else rule),
         ("written", ", ".join([f"{out}/", *(f"{out / target}/" for target in targets)])),
+        *_left_there(out, targets),
     ]
     console.console().print(layout.facts_table(rows))
     if provenance.report:
         _print_report("import", FidelityReport.from_dict(provenance.report))
     for target, report in exports.items():
         _print_report(f"export to {target}", report)
+
+
+def _left_there(out: Path, targets: tuple[str, ...]) -> list[tuple[str, str]]:
+    """What an output folder held before and still holds; bundles there are of another program."""
+    from seenn_deploy.ir import program
+
+    written = {program.FOLDER.manifest, *program.FOLDER.files, *targets}
+    left = sorted(path.name for path in out.iterdir() if path.name not in written)
+    older = [f"{out / name}/" for name in left if name in program.target_names()]
+    rows = [("left as it was", ", ".join(left))] if left else []
+    if older:
+        rows.append(
+            ("note", f"{', '.join(older)} came from an earlier compile; renew with --target")
+        )
+    return rows
 
 
 def _print_report(what: str, report: FidelityReport) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seenn_deploy.cli.options import DATA, FOLDER, JSON, numbers, with_rule
+from seenn_deploy.cli.options import DATA, FOLDER, FORCE, JSON, numbers, with_rule
 from seenn_deploy.cli.shared import check_resume, load_program, open_data, write_json
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @click.option("--threads", type=click.IntRange(min=1), help="Default: all cores.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write results here as they come.")
 @click.option("--resume", is_flag=True, help="Go on with an --out folder that was cut off.")
+@FORCE
 @JSON
 def simulate_command(
     build: Path,
@@ -41,6 +42,7 @@ def simulate_command(
     threads: int | None,
     out: Path | None,
     resume: bool,
+    force: bool,
     json_file: Path | None,
 ) -> None:
     """Simulate images: accuracy, exits, operations, energy.
@@ -67,6 +69,7 @@ def simulate_command(
         run = sd.simulate(
             program, images, first_layer=first_layer, threads=threads, progress=advance,
             full_trace=full_trace or schedule == "speculative", out=out, resume=resume,
+            force=force,
         )  # fmt: skip
     summary = run.summary(cost) | schedule_summary(program, run, cost)
     console.console().print(layout.facts_table(reports.run_rows(summary)))

@@ -87,6 +87,11 @@ def new_file(_: click.Context, __: click.Parameter, path: Path | None) -> Path |
     return path
 
 
+FORCE = click.option(
+    "--force", is_flag=True,
+    help="Replace what an earlier run of this command wrote into the output folder; all other "
+    "files there stay.",
+)  # fmt: skip
 FOLDER = click.argument("build", type=click.Path(path_type=Path))
 JSON = click.option(
     "--json", "json_file", type=click.Path(path_type=Path), callback=new_file,

@@ -40,6 +40,7 @@ from seenn_deploy.ir.serialize import (
 
 VERSION = 1
 WEIGHTS = "weights.safetensors"
+FOLDER = folders.Kind("a program", folders.MANIFEST, folders.FORMAT, (WEIGHTS, POLICY))
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +154,13 @@ class Program:
         """The same program under another schedule."""
         return replace(self, schedule=schedule)
 
-    def save(self, out: str | Path, targets: Sequence[str] = (), strict: bool = False) -> None:
+    def save(
+        self,
+        out: str | Path,
+        targets: Sequence[str] = (),
+        strict: bool = False,
+        force: bool = False,
+    ) -> None:
         """Write the program's folder, whole or not at all.
 
         Parameters
@@ -163,13 +170,17 @@ class Program:
             Targets whose bundles go into subfolders of the same name, e.g. ``["lava"]``.
         strict : bool
             Refuse what a target can only approximate.
+        force : bool
+            Replace an earlier program in `out`. Files that other hands or commands put there stay,
+            and so do bundles of targets that are not written now.
 
         Raises
         ------
         ProgramError
-            When `out` exists and was not written by seenn-deploy, or a target cannot run it.
+            When `out` holds an earlier program and `force` is not given, or anything that was not
+            written by seenn-deploy, or when a target cannot run the program.
         """
-        with folders.new_folder(Path(out)) as work:
+        with folders.new_folder(Path(out), FOLDER, force) as work:
             self.write(work)
             for target in targets:
                 (work / target).mkdir()

@@ -57,6 +57,7 @@ def simulate(
     progress: Progress = None,
     out: str | Path | None = None,
     resume: bool = False,
+    force: bool = False,
 ) -> RunResult:
     """Run a program on images, event by event, and count its operations.
 
@@ -84,24 +85,28 @@ def simulate(
         Run folder, into which results are written as samples finish.
     resume : bool
         Whether to go on with a run folder that was cut off.
+    force : bool
+        Whether to begin anew in a folder that holds a run; files of others there stay.
 
     Raises
     ------
     DataError
         When the images do not fit the program.
     ProgramError
-        When the run folder exists without `resume`, or belongs to another run.
+        When the run folder exists without `resume` or `force`, or belongs to another run.
     """
     if first_layer not in ("once", "every_step"):
         raise DataError(f"first_layer = {first_layer!r} must be 'once' or 'every_step'")
     data = for_program(program, images, labels)
     options = {"full_trace": full_trace, "first_layer": first_layer}
+    if resume and force:
+        raise DataError("resume goes on with a run and force begins it anew; give one of them")
     if out is None:
         result, finished = _empty_result(program, data, record), np.zeros(len(data), np.bool_)
     elif record:
         raise DataError("record keeps spikes in memory; a run folder (out) does not hold them")
     else:
-        result, finished = run_folder.begin(Path(out), program, data, options, resume)
+        result, finished = run_folder.begin(Path(out), program, data, options, resume, force)
     with shown(progress, "simulating", len(data)) as advance:
         feed = _Feed(data, finished, full_trace, first_layer == "every_step", advance)
         _work(program, result, feed, threads or len(os.sched_getaffinity(0)), slots)

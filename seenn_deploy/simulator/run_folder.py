@@ -32,12 +32,22 @@ from seenn_deploy.simulator.result import (
     _read_manifest,
 )
 
+_PER_SAMPLE = ("logits", "exit_step", "finished", "labels")
+_COUNTED = tuple(field.name for kind in (Counts, LayerSizes) for field in fields(kind))
+FOLDER = folders.Kind(
+    "a run", MANIFEST, FORMAT, tuple(f"{name}.npy" for name in (*_PER_SAMPLE, *_COUNTED))
+)
 # So many images, the first and last among them, tell whether a run goes on with the same data.
 CHECKED = 9
 
 
 def begin(
-    folder: Path, program: Program, data: ImageSet, options: dict[str, Any], resume: bool
+    folder: Path,
+    program: Program,
+    data: ImageSet,
+    options: dict[str, Any],
+    resume: bool,
+    force: bool = False,
 ) -> tuple[RunResult, Array]:
     """Make a run folder, or open one to go on with.
 
@@ -50,6 +60,8 @@ def begin(
         Options of ``simulate`` that change results.
     resume : bool
         Whether to go on with a folder that exists.
+    force : bool
+        Whether to begin anew in a folder that holds a run; files of others there stay.
 
     Returns
     -------
@@ -61,19 +73,21 @@ def begin(
     Raises
     ------
     ProgramError
-        When the folder exists and `resume` is not asked for, or it belongs to another run.
+        When the folder exists and neither `resume` nor `force` is asked for, or it belongs to
+        another run.
     """
     described = _describe(program, data, options)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    used = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    if used and not force:
         stored, finished = _read_manifest(folder), _array(folder, "finished", "r+")
         if not resume:
             raise ProgramError(
                 f"{folder}: holds a run, {np.count_nonzero(finished)} of {len(finished)} samples "
-                "finished; add --resume to go on, or name another folder"
+                "finished; add --resume to go on or --force to begin anew, or name another folder"
             )
         _check_same(folder, stored, described)
     else:
-        _create(folder, program, data, described)
+        _create(folder, program, data, described, force)
         finished = _array(folder, "finished", "r+")
     return _open(folder, data.labels, "r+"), finished
 
@@ -93,11 +107,13 @@ def _describe(program: Program, data: ImageSet, options: dict[str, Any]) -> dict
     }
 
 
-def _create(folder: Path, program: Program, data: ImageSet, described: dict[str, Any]) -> None:
+def _create(
+    folder: Path, program: Program, data: ImageSet, described: dict[str, Any], force: bool
+) -> None:
     graph, n, T = program.graph, len(data), program.T
     layers = [layer.name for layer in graph.layers]
     sizes = LayerSizes.of(graph)
-    with folders.new_folder(folder) as work:
+    with folders.new_folder(folder, FOLDER, force) as work:
         _new(work, "logits", np.float64, n, T, graph.readout.shape[0])[:] = np.nan
         _new(work, "exit_step", np.int64, n)
         _new(work, "finished", np.bool_, n)

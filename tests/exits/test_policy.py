@@ -91,7 +91,7 @@ def test_a_program_carries_its_policy(
     assert loaded.fingerprint == program.fingerprint
     expected = loaded.exit_rule.steps(list(images))
     np.testing.assert_array_equal(sd.simulate(loaded, images).exit_step, expected)
-    loaded.save(tmp_path / "build")  # over the folder that holds the network it carries
+    loaded.save(tmp_path / "build", force=True)  # over the folder that holds the network it carries
     again = sd.Program.load(tmp_path / "build")
     np.testing.assert_array_equal(sd.simulate(again, images).exit_step, expected)
 

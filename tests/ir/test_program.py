@@ -98,11 +98,13 @@ def test_saving_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     assert tree(tmp_path / "a") == tree(tmp_path / "b")
 
 
-def test_our_folder_is_replaced_whole(tmp_path: Path) -> None:
+def test_our_folder_is_replaced_when_asked(tmp_path: Path) -> None:
     out = tmp_path / "build"
     program().save(out)
-    (out / "left-over").write_text("from an older bundle")
-    program(scale=2.0).save(out)
+    with pytest.raises(ProgramError, match=r"holds a program already.*--force"):
+        program(scale=2.0).save(out)
+    assert_same_program(ir.Program.load(out), program())
+    program(scale=2.0).save(out, force=True)
     assert sorted(p.name for p in out.iterdir()) == ["program.json", WEIGHTS]
     assert_same_program(ir.Program.load(out), program(scale=2.0))
     assert [p.name for p in tmp_path.iterdir()] == ["build"]
@@ -117,7 +119,7 @@ def test_an_empty_folder_may_be_used(tmp_path: Path) -> None:
 def test_a_link_to_our_folder_stays_a_link(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "build")
     program().save(tmp_path / "build")
-    program(scale=2.0).save(tmp_path / "link")
+    program(scale=2.0).save(tmp_path / "link", force=True)
     assert (tmp_path / "link").is_symlink()
     assert_same_program(ir.Program.load(tmp_path / "build"), program(scale=2.0))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["build", "link"]
@@ -165,7 +167,7 @@ def test_a_failing_write_leaves_nothing_half_done(
 
     monkeypatch.setattr(folders, "write_json", full_disk)
     with pytest.raises(OSError, match="No space left"):
-        program(scale=2.0).save(tmp_path / "build")
+        program(scale=2.0).save(tmp_path / "build", force=True)
     assert tree(tmp_path) == before
     assert [p.name for p in tmp_path.iterdir()] == ["build"] * existing
 
@@ -184,7 +186,7 @@ def test_a_rename_that_fails_puts_the_old_folder_back(
 
     monkeypatch.setattr(Path, "rename", fails_for_the_new_one)
     with pytest.raises(OSError, match="Input/output error"):
-        program(scale=2.0).save(out)
+        program(scale=2.0).save(out, force=True)
     assert tree(tmp_path) == before
 
 

@@ -17,6 +17,7 @@ FORMAT = "seenn-deploy sweep"
 VERSION = 1
 MANIFEST = "sweep.json"
 RULE = "rule.json"
+FOLDER = folders.Kind("a sweep", MANIFEST, FORMAT, ("sweep.csv", "sweep.png", RULE))
 _ROUNDING = 1e-9
 
 
@@ -123,22 +124,24 @@ class SweepReport:
             table.writerows(_rows(curve))
         return text.getvalue()
 
-    def save(self, out: str | Path) -> None:
+    def save(self, out: str | Path, force: bool = False) -> None:
         """Write sweep.json, sweep.csv, sweep.png, and rule.json where a rule was chosen.
 
         Parameters
         ----------
         out : str or Path
-            The folder appears whole or not at all; an earlier sweep there is replaced.
+            The folder appears whole or not at all.
+        force : bool
+            Replace the files of an earlier sweep there; other files stay.
 
         Raises
         ------
         ProgramError
-            When `out` exists and is not a sweep's folder.
+            When `out` holds an earlier sweep and `force` is not given, or anything else.
         """
         from seenn_deploy.evaluation.sweep.plot import plot
 
-        with folders.new_folder(Path(out), MANIFEST, FORMAT) as work:
+        with folders.new_folder(Path(out), FOLDER, force) as work:
             folders.write_json(work / MANIFEST, self.summary())
             folders.write_file(work / "sweep.csv", self.csv())
             plot(self, work / "sweep.png")

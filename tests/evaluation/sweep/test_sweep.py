@@ -334,7 +334,12 @@ def test_files(tmp_path: Path) -> None:
     report = sweep(random_run(11, 60), PROGRAM, thresholds=20, keep_accuracy=1, bootstrap=20)
     out = tmp_path / "sweep"
     report.save(out)
-    report.save(out)  # ours, so it may be replaced
+    (out / "mine.txt").write_text("mine")
+    with pytest.raises(ProgramError, match="holds a sweep already"):
+        report.save(out)
+    report.save(out, force=True)
+    assert (out / "mine.txt").read_text() == "mine"
+    (out / "mine.txt").unlink()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["sweep"]
     names = ["rule.json", "sweep.csv", "sweep.json", "sweep.png"]
     assert sorted(p.name for p in out.iterdir()) == names
