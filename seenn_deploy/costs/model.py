@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from seenn_deploy._typing import Array
-from seenn_deploy.ir.graph import Projection, SpikingGraph, Sum, Target
+from seenn_deploy.ir.graph import Projection, SpikingGraph, Target
 
 COUNTS = (
     "ac",
@@ -83,11 +83,11 @@ class LayerSizes:
 
 def _stored(graph: SpikingGraph, edge: Projection) -> int:
     """Weights of a projection; a sum needs none."""
-    return 0 if isinstance(graph.node(edge.post), Sum) else int(edge.synapses.weight.size)
+    return int(edge.synapses.weight.size) if graph.stages(edge) else 0
 
 
 def _potentials(layer: Target) -> int:
-    return 0 if isinstance(layer, Sum) else int(np.prod(layer.shape))
+    return int(np.prod(layer.shape)) if layer.stages else 0
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from seenn_deploy._typing import Shape
-from seenn_deploy.ir.graph import Projection, Source, SpikingGraph, Sum
+from seenn_deploy.errors import ModelError
+from seenn_deploy.ir.graph import Projection, Source, SpikingGraph
 from seenn_deploy.ir.maps import Synapses
 
 
@@ -65,7 +66,9 @@ def sent(graph: SpikingGraph, name: str, input_values: Interval | None) -> Inter
     node = graph.node(name)
     if isinstance(node, Source):
         return input_values
-    if not isinstance(node, Sum):
+    if node.stages:
+        if node.graded:
+            raise ModelError(f"{name}: what a {node.kind} node sends has no bound here")
         return SPIKE
     total = Interval(0, 0)
     for edge in graph.into(name):

@@ -10,133 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import networkx as nx
-import numpy as np
 
-from seenn_deploy._typing import Array, Shape
 from seenn_deploy.errors import ModelError
 from seenn_deploy.exits import ExitRule
-from seenn_deploy.io.images.normalization import Normalization
-from seenn_deploy.io.images.spec import ANY_VALUE, Range
-from seenn_deploy.ir.maps import Identity, LinearMap, Synapses
+from seenn_deploy.ir.maps import LinearMap, Synapses
+from seenn_deploy.ir.nodes import Node, Population, Readout, Source, Sum
 from seenn_deploy.ir.provenance import Provenance
 
+Target: TypeAlias = Node  # what a projection may end in: every node but the source
 MOST_TIMESTEPS = 1 << 20  # more is a mistake in units, and no machine holds their logits
-
-
-@dataclass(frozen=True, eq=False)
-class Source:
-    """Where the input enters.
-
-    ``direct``: one analog image, an input current that is the same at every timestep (direct
-    coding). ``events``: a frame a timestep, shape (T, C, H, W) a sample.
-
-    Parameters
-    ----------
-    scale, offset : float
-        Of integer programs alone: the network sees ``rint(scale * (x - offset))``, taken in
-        float64, as int32.
-    step_us : float
-        Of event recordings: microseconds a timestep; 0 cuts each recording into T equal parts.
-    counts_events : bool
-        Of event recordings: a value is the number of events in a timestep; else 1 where there
-        was any.
-    input_range : (float, float)
-        What an input value may be: pixels 0..1 where the normalisation is part of the network.
-    normalization : (mean, std), optional
-        Per channel, where it is part of the network: what else sees the image needs it too.
-    """
-
-    name: str
-    shape: Shape
-    coding: Literal["direct", "events"] = "direct"
-    scale: float = 1.0
-    offset: float = 0.0
-    step_us: float = 0.0
-    counts_events: bool = False
-    input_range: Range = ANY_VALUE
-    normalization: Normalization | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Population:
-    """Leaky integrate-and-fire neurons with common parameters (design, section 2).
-
-    ``u[t] = tau_syn u[t-1] + a[t] + bias`` with ``u[0] = 0``; ``v'[t] = tau v[t-1] + u[t]``;
-    ``s[t] = v'[t] > v_threshold``; ``v[t] = 0`` where it spiked (hard reset) or
-    ``v' - reset_by s`` (soft reset).
-
-    Parameters
-    ----------
-    shape : (C, H, W) or (N,)
-    tau : float
-        Share of the membrane potential that a timestep leaves.
-    reset_by : float, optional
-        What a soft reset subtracts; the threshold by default. A reset that comes after the next
-        leak, as snnTorch's, subtracts ``v_threshold / tau``.
-    bias : array of `shape`, of shape (C, 1, 1), or ()
-        Added to the input current at every timestep.
-    comparison : '>' or '>='
-    tau_syn : float
-        Share of the synaptic current that a timestep leaves; 0: currents last one timestep.
-    """
-
-    name: str
-    shape: Shape
-    tau: float = 0.5
-    v_threshold: float = 1.0
-    v_init: float = 0.0
-    reset: Literal["hard", "soft"] = "hard"
-    comparison: Literal[">", ">="] = ">"
-    bias: Array = field(default_factory=lambda: np.zeros((), np.float32))
-    tau_syn: float = 0.0
-    reset_by: float | None = None
-
-    @property
-    def subtracted(self) -> float:
-        """What a soft reset takes away."""
-        return self.v_threshold if self.reset_by is None else self.reset_by
-
-
-@dataclass(frozen=True, eq=False)
-class Sum:
-    """Spikes added to spikes within the timestep, as in SEW-ResNet: graded spikes 0, 1, 2, ..
-
-    No neuron and no weight: every projection into it is an identity of weight 1 without lag, from
-    a population or another sum, and costs no synapse stage on hardware.
-    """
-
-    name: str
-    shape: Shape
-
-
-@dataclass(frozen=True, eq=False)
-class Readout:
-    """Logits, without threshold.
-
-    ``u[t] = tau_syn u[t-1] + W s[t] + bias`` with ``u[0] = 0``; ``z[t] = tau z[t-1] + u[t]``.
-
-    Parameters
-    ----------
-    tau : float
-        1 sums over timesteps (design, section 2); below 1 it is a leaky integrator.
-    tau_syn : float
-        Share of the synaptic current that a timestep leaves; 0: currents last one timestep.
-    """
-
-    name: str
-    shape: Shape
-    bias: Array = field(default_factory=lambda: np.zeros((), np.float32))
-    tau: float = 1.0
-    tau_syn: float = 0.0
-
-
-Node: TypeAlias = Source | Population | Sum | Readout
-Target: TypeAlias = Population | Sum | Readout
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +66,7 @@ class SpikingGraph:
 
     Parameters
     ----------
-    nodes : iterable of Source, Population, Sum, Readout
+    nodes : iterable of Node
         Exactly one source and one readout.
     projections : iterable of Projection
     T : int
@@ -244,6 +131,11 @@ class SpikingGraph:
         """Populations, sums and the readout in topological order: what counts are kept for."""
         return tuple(n for n in self.order if not isinstance(n, Source))
 
+    @cached_property
+    def populations(self) -> tuple[Population, ...]:
+        """The populations in topological order."""
+        return tuple(n for n in self.order if isinstance(n, Population))
+
     def into(self, name: str) -> list[Projection]:
         """The projections that end in `name`."""
         return [data["projection"] for _, _, data in self.nx.in_edges(name, data=True)]
@@ -277,7 +169,7 @@ class SpikingGraph:
 
     def stages(self, edge: Projection) -> int:
         """Synapse stages of a projection: 1, or 0 into a sum."""
-        return 0 if isinstance(self.node(edge.post), Sum) else 1
+        return self.node(edge.post).stages
 
     @cached_property
     def lag(self) -> dict[str, int]:
@@ -306,17 +198,16 @@ class SpikingGraph:
         )
 
     def _checked(self, edge: Projection) -> Projection:
-        _check_lag(edge, self.node(edge.pre))
-        if isinstance(self.node(edge.post), Sum):
-            _check_summand(edge, self.node(edge.pre))
-        shape, macs = self.node(edge.pre).shape, 0
-        for step in edge.maps:
-            try:
+        pre, post = self.node(edge.pre), self.node(edge.post)
+        _check_lag(edge, pre)
+        shape, macs = pre.shape, 0
+        try:
+            post.check_input(pre, edge.maps, edge.lag)
+            for step in edge.maps:
                 macs += step.dense_macs(shape)
                 shape = step.out_shape(shape)
-            except ModelError as error:
-                raise ModelError(f"{edge.pre} -> {edge.post}: {error}") from None
-        post = self.node(edge.post)
+        except ModelError as error:
+            raise ModelError(f"{edge.pre} -> {edge.post}: {error}") from None
         if shape != post.shape:
             raise ModelError(
                 f"{edge.pre} -> {edge.post}: the synapses give shape {shape}, "
@@ -340,7 +231,7 @@ class SpikingGraph:
             if not isinstance(node, Source):
                 if not self._forward.in_degree(node.name):
                     raise ModelError(f"{node.name} has no input")
-                _check_parameters(node)
+                node.check()
             if not isinstance(node, Readout) and not self.nx.out_degree(node.name):
                 raise ModelError(f"{node.name} feeds nothing")
 
@@ -356,31 +247,14 @@ def _check_lag(edge: Projection, pre: Node) -> None:
         raise ModelError(f"{name}: a lag of {edge.lag} on an image, which is there from t = 1 on")
 
 
-def _check_summand(edge: Projection, pre: Node) -> None:
-    name = f"{edge.pre} -> {edge.post}"
-    plain = all(isinstance(m, Identity) and m.weight == 1 for m in edge.maps)
-    if not plain or edge.lag or not isinstance(pre, Population | Sum):
-        raise ModelError(f"{name}: a sum takes spikes as they are, without weight or lag")
-
-
-def _check_parameters(node: Target) -> None:
-    if isinstance(node, Sum):
-        return
-    for name in ("tau", "tau_syn"):
-        value = getattr(node, name, 0.0)
-        if not 0 <= value <= 1:
-            raise ModelError(f"{node.name}: {name} = {value} lies outside [0, 1]")
-    _check_bias(node)
-
-
-def _check_bias(node: Population | Readout) -> None:
-    try:
-        fits = np.broadcast_shapes(node.bias.shape, node.shape) == node.shape
-    except ValueError:
-        fits = False
-    if not fits:
-        raise ModelError(
-            f"{node.name}: a bias of shape {node.bias.shape} does not fit {node.shape}"
-        )
-    if not np.all(np.isfinite(node.bias)):
-        raise ModelError(f"{node.name}: the bias holds NaN or infinity")
+__all__ = [
+    "MOST_TIMESTEPS",
+    "Node",
+    "Population",
+    "Projection",
+    "Readout",
+    "Source",
+    "SpikingGraph",
+    "Sum",
+    "Target",
+]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 
 import networkx as nx
 
 from seenn_deploy._typing import Shape, checked_types
-from seenn_deploy.ir.graph import Population, Projection, Source, SpikingGraph, Sum
+from seenn_deploy.ir.graph import Projection, SpikingGraph
 from seenn_deploy.ir.program import Program
-from seenn_deploy.ir.text import neuron_text
 
 
 @dataclass(frozen=True)
@@ -55,19 +53,18 @@ def inspect(program: Program) -> list[LayerInfo]:
 
 def _describe(graph: SpikingGraph, name: str) -> LayerInfo:
     node, edges = graph.node(name), graph.into(name)
-    assert not isinstance(node, Source)
     sources = [graph.node(edge.pre).shape for edge in edges]
-    added = isinstance(node, Sum)
+    added = not node.stages
     return LayerInfo(
         name,
         f"sum of {len(edges)}" if added else " + ".join(_edge(graph, edge) for edge in edges),
         sources[0],
         node.shape,
-        prod(node.shape) if isinstance(node, Population) else 0,
+        node.neurons,
         0 if added else sum(map(_synapses, edges, sources)),
         sum(edge.dense_macs for edge in edges),
         graph.depth[name],
-        neuron_text(node),
+        node.text,
     )
 
 

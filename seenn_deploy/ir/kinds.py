@@ -7,7 +7,7 @@ from typing import Any
 from seenn_deploy import plugins
 from seenn_deploy.errors import ModelError
 
-ROOMS = ("ir/maps",)
+ROOMS = ("ir/nodes", "ir/maps")
 
 
 def names(room: str) -> list[str]:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from seenn_deploy._typing import Array
 from seenn_deploy.exits.base import to_json
 from seenn_deploy.ir import kinds
-from seenn_deploy.ir.graph import Node, Population, Projection, Readout, Source, SpikingGraph, Sum
+from seenn_deploy.ir.graph import Node, Projection, Source, SpikingGraph
 from seenn_deploy.ir.maps import Synapses
 from seenn_deploy.ir.provenance import Provenance
-
-_NODES = {"source": Source, "population": Population, "sum": Sum, "readout": Readout}
-
 
 _OF_THE_INPUT = ("input_range", "normalization")  # they change no logit: outside the fingerprint
 
@@ -28,22 +25,36 @@ def _packed(array: Array) -> Array:
 
 def node_to_dict(node: Node, arrays: dict[str, Array]) -> dict[str, Any]:
     """A node as JSON values; its arrays are put into `arrays`."""
-    kind = next(k for k, cls in _NODES.items() if isinstance(node, cls))
-    named = [f.name for f in fields(node) if f.name not in _OF_THE_INPUT]
-    stored = {"kind": kind} | {name: getattr(node, name) for name in named}
-    if "bias" in stored:
-        arrays[f"{node.name}/bias"] = _packed(stored.pop("bias"))
-    return stored
+    named = [f.name for f in fields(cast(Any, node)) if f.name not in _OF_THE_INPUT]
+    values = {name: getattr(node, name) for name in named}
+    return {"kind": node.kind} | _put_arrays(values, node.name, arrays)
+
+
+_ARRAYS = ("weight", "bias")  # also where numpy made a scalar of one
+
+
+def _put_arrays(values: dict[str, Any], key: str, arrays: dict[str, Array]) -> dict[str, Any]:
+    """Put the arrays among `values` into `arrays`, and return the rest."""
+    found = {k: v for k, v in values.items() if isinstance(v, np.ndarray) or k in _ARRAYS}
+    arrays |= {f"{key}/{name}": _packed(np.asarray(value)) for name, value in found.items()}
+    return {name: value for name, value in values.items() if name not in found}
+
+
+def _take(cls: type[Any], stored: dict[str, Any], key: str, arrays: dict[str, Array]) -> Any:
+    """An object of `cls` from JSON values and the arrays under `key`."""
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
+    names = (f.name for f in fields(cls))
+    found = {name: arrays[f"{key}/{name}"] for name in names if f"{key}/{name}" in arrays}
+    return cls(**values, **found)
 
 
 def node_from_dict(stored: dict[str, Any], arrays: dict[str, Array]) -> Node:
     """The inverse of `node_to_dict`."""
     values = dict(stored)
-    cls = _NODES[values.pop("kind")]
-    values["shape"] = tuple(values["shape"])
-    if cls in (Population, Readout):
-        values["bias"] = arrays[f"{values['name']}/bias"]
-    node: Node = cls(**values)
+    kind = values.pop("kind")
+    if kind in ("population", "readout") and f"{values['name']}/bias" not in arrays:
+        raise KeyError(f"{values['name']}/bias")  # the default would be another network
+    node: Node = _take(kinds.find("ir/nodes", kind, Node), values, values["name"], arrays)
     return node
 
 
@@ -74,10 +85,6 @@ def edge_to_dict(edge: Projection, number: int, arrays: dict[str, Array]) -> dic
     synapses: Any = edge.synapses
     key = f"{number}:{edge.pre}->{edge.post}"
     values = {f.name: getattr(synapses, f.name) for f in fields(synapses) if f.name != "bias"}
-    for name in [
-        name for name, value in values.items() if isinstance(value, np.ndarray | np.generic)
-    ]:
-        arrays[f"{key}/{name}"] = _packed(values.pop(name))
     return {
         "pre": edge.pre,
         "post": edge.post,
@@ -86,7 +93,7 @@ def edge_to_dict(edge: Projection, number: int, arrays: dict[str, Array]) -> dic
         "delay": edge.delay,
         "dense_macs": edge.dense_macs,
         "lag": edge.lag,
-        **values,
+        **_put_arrays(values, key, arrays),
     }
 
 
@@ -96,10 +103,7 @@ def edge_from_dict(stored: dict[str, Any], arrays: dict[str, Array]) -> Projecti
     ends = {k: values.pop(k) for k in ("pre", "post", "delay", "dense_macs")}
     ends["lag"] = values.pop("lag", 0)
     key, cls = values.pop("key"), kinds.find("ir/maps", values.pop("kind"), Synapses)
-    lists = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    names = (f.name for f in fields(cls))
-    found = {name: arrays[f"{key}/{name}"] for name in names if f"{key}/{name}" in arrays}
-    synapses: Synapses = cls(**lists, **found)
+    synapses: Synapses = _take(cls, values, key, arrays)
     return Projection(maps=(synapses,), **ends)
 
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from threading import Event, Lock
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,12 +21,10 @@ from seenn_deploy._typing import Array, checked_types
 from seenn_deploy.costs.model import LayerSizes
 from seenn_deploy.errors import DataError
 from seenn_deploy.io.images.image_set import Images, ImageSet
-from seenn_deploy.ir.graph import Population, Readout, Source, Sum
 from seenn_deploy.ir.inputs import for_program
 from seenn_deploy.ir.program import Program
 from seenn_deploy.progress import Progress, shown
 from seenn_deploy.simulator import arithmetic, run_folder
-from seenn_deploy.simulator.arithmetic import Fired, State
 from seenn_deploy.simulator.kernels import kernels
 from seenn_deploy.simulator.layout import (
     Edge,
@@ -37,6 +34,7 @@ from seenn_deploy.simulator.layout import (
     padded,
     pixels_and_channels,
 )
+from seenn_deploy.simulator.nodes import Events, Logits, Neurons, runner
 from seenn_deploy.simulator.result import Counts, RunResult
 
 MAX_SLOTS = 16  # samples that one worker holds at a time, at most
@@ -135,7 +133,7 @@ def _work(
 
 def _empty_result(program: Program, data: ImageSet, record: bool) -> RunResult:
     graph, n, T = program.graph, len(data), program.T
-    populations = [p for p in graph.layers if isinstance(p, Population)] if record else []
+    populations = graph.populations if record else ()
     integer = program.precision != "float32"
     return RunResult(
         np.full((n, T, graph.readout.shape[0]), np.nan),
@@ -191,24 +189,6 @@ class _Feed:
                 self._progress(samples)
 
 
-@dataclass(frozen=True, eq=False)
-class _Events:
-    """What a node sent in one timestep, one row per slot, in the layout of ``kernels``."""
-
-    ptr: Array
-    idx: Array
-    val: Array
-
-    @classmethod
-    def empty(cls, slots: int, shape: tuple[int, ...], valued: bool, kind: Any) -> _Events:
-        n = prod(shape)
-        return cls(
-            np.zeros((slots, pixels_and_channels(shape)[0] + 1), np.int32),
-            np.zeros((slots, n), np.int32),
-            np.zeros((slots, n if valued else 0), kind),
-        )
-
-
 class _Worker:
     """One thread's slots with their state, and the time loop over them."""
 
@@ -227,20 +207,12 @@ class _Worker:
         self.stops = kind.stopping(program)
         # By node, the events of this timestep and of as many earlier ones as its longest lag needs.
         self.sent = [
-            [
-                _Events.empty(slots, n.shape, isinstance(n, Source | Sum), kind.value)
-                for _ in range(1 + min(graph.lag[n.name], graph.T))
-            ]
+            [Events.empty(slots, n, kind.value) for _ in range(1 + min(graph.lag[n.name], graph.T))]
             for n in graph.order
         ]
         self.current = self._scratch(slots)
-        self.state = {
-            layer.index: State.zeros(layer.node, self.current[layer.index].shape, kind.potential)
-            for layer in layers
-            if isinstance(layer.node, Population)
-        }
-        self.z = np.zeros((slots, graph.readout.shape[0]), kind.logits)
-        self.flowing = np.zeros_like(self.z)  # the readout's synaptic current
+        self.runners = [runner(layer.node, layer, kind, slots) for layer in layers]
+        (self.z,) = (found.z for found in self.runners if isinstance(found, Logits))
         # What the image adds to a layer's currents at every timestep, and its operations.
         self.replay = {
             layer.index: np.zeros_like(self.current[layer.index])
@@ -248,6 +220,10 @@ class _Worker:
             if any(edge.analog for edge in layer.edges)
         }
         self.counts = Counts.zeros(len(layers), slots)
+        self.by_layer = [
+            {name: array[number] for name, array in self.counts.items()}
+            for number in range(len(layers))
+        ]
         self.image_counts = Counts.zeros(len(layers), slots)
         self.sample = np.full(slots, -1)  # -1 marks a free slot
         self.t, self.until = np.zeros(slots, np.int64), np.full(slots, program.T)
@@ -288,12 +264,11 @@ class _Worker:
             return
         for b, (number, image) in zip(slots, taken, strict=True):
             self.sample[b], self.frames[b] = number, image
-        self.t[slots], self.z[slots], self.flowing[slots] = 0, 0, 0
+        self.t[slots] = 0
         chosen = self.program.exit_rule.steps([image for _, image in taken])
         self.until[slots] = self.program.T if chosen is None else chosen
-        for layer in self.layers:
-            if isinstance(layer.node, Population):
-                self.state[layer.index].begin(slots, layer.node.v_init)
+        for layer in self.runners:
+            layer.begin(slots)
         for history in self.sent:
             for events in history if len(history) > 1 else ():
                 events.ptr[slots] = 0  # nothing was sent before the first timestep
@@ -337,7 +312,9 @@ class _Worker:
                 if not edge.analog:
                     self._send(slots, edge, current)
                     self._count(slots, number, edge, self.counts)
-            self._update(slots, number, layer, current)
+            self.counts.bias_adds[number, slots] = layer.bias_adds
+            sent, counts = self.sent[layer.index][0], self.by_layer[number]
+            self.runners[number].step(slots, current, sent, counts)
         self._add_image_counts(slots)
 
     def _send(self, slots: Array, edge: Edge, current: Array) -> None:
@@ -354,30 +331,6 @@ class _Worker:
         effective = counts.ac_effective[number], counts.mac_effective[number]
         kernels.count_synapses(*seen, edge.fan_out, counts.ac[number], counts.mac[number])
         kernels.count_synapses(*seen, edge.effective, *effective)
-
-    def _update(self, slots: Array, number: int, layer: Layer, current: Array) -> None:
-        """Let neurons or logits take up their current, and count what they did."""
-        self.counts.bias_adds[number, slots] = layer.bias_adds
-        node, events = layer.node, self.sent[layer.index][0]
-        if isinstance(node, Readout):
-            self.arithmetic.add_logits(slots, layer, current, self.flowing, self.z)
-        elif isinstance(node, Sum):
-            channels, graded = pixels_and_channels(node.shape)[1], self.counts.graded[number]
-            kernels.send_sums(slots, current, channels, events.ptr, events.idx, events.val, graded)
-            self.counts.spikes[number, slots] = events.ptr[slots, -1]
-        else:
-            self._fire(slots, number, layer, current)
-
-    def _fire(self, slots: Array, number: int, layer: Layer, current: Array) -> None:
-        """Run one timestep of a population."""
-        events, state = self.sent[layer.index][0], self.state[layer.index]
-        active, cut = self.counts.updates_active[number], self.counts.saturated[number]
-        out = Fired(events.ptr, events.idx, active, cut)
-        self.arithmetic.fire(slots, layer, current, state, out)
-        fired = events.ptr[slots, -1]
-        self.counts.updates_inactive[number, slots] = prod(layer.node.shape) - active[slots]
-        self.counts.spikes[number, slots] = fired
-        self.counts.resets[number, slots] = fired  # every spike resets its neuron, softly or not
 
     def _add_image_counts(self, slots: Array) -> None:
         """Add the operations on the image to a sample's first timestep, or to every one."""
@@ -410,17 +363,18 @@ class _Worker:
 
     def _record(self, slots: Array) -> None:
         """Keep the spikes and, of integer programs, the potentials of this timestep."""
-        for layer in self.layers:
-            if isinstance(layer.node, Population):
+        for layer in self.runners:
+            if isinstance(layer, Neurons):
                 for b in slots:
-                    self._record_one(b, layer, layer.node)
+                    self._record_one(b, layer)
 
-    def _record_one(self, b: int, layer: Layer, node: Population) -> None:
-        events, place = self.sent[layer.index][0], (self.sample[b], self.t[b] - 1)
+    def _record_one(self, b: int, layer: Neurons) -> None:
+        node, place = layer.node, (self.sample[b], self.t[b] - 1)
+        events = self.sent[layer.layer.index][0]
         fired = np.zeros(prod(node.shape), np.bool_)
         fired[events.idx[b, : events.ptr[b, -1]]] = True
         size = pixels_and_channels(node.shape)
         self.result.spikes[node.name][place] = from_grid(fired.reshape(size), node.shape)
         if self.result.v:
-            potential = self.state[layer.index].v[b, :, : size[1]]
+            potential = layer.state.v[b, :, : size[1]]
             self.result.v[node.name][place] = from_grid(potential, node.shape)

@@ -131,7 +131,7 @@ def lay_out(program: ir.Program) -> tuple[Layer, ...]:
 
 def _layer(program: ir.Program, node: ir.Target, index: dict[str, int]) -> Layer:
     graph, kind = program.graph, _current_type(program, node.name)
-    bias = np.zeros((), np.int32) if isinstance(node, ir.Sum) else node.bias
+    bias = np.zeros((), np.int32) if node.bias is None else node.bias
     return Layer(
         node,
         index[node.name],
@@ -175,7 +175,7 @@ def _edge(program: ir.Program, edge: ir.Projection, pre: int, current: Any) -> E
         if values is None or bounds.current(synapses, values, source.shape).size >= WRAP:
             accumulate = _wrapping(accumulate)
     analog = isinstance(source, ir.Source) and source.coding == "direct"
-    added = isinstance(post, ir.Sum)
+    added = not post.stages
     lag = min(edge.lag, graph.T)  # what is sent later than that never arrives
     return Edge(pre, accumulate, fan_out, effective, analog, added, lag)
 

@@ -8,16 +8,13 @@ import numpy as np
 
 from seenn_deploy._typing import Array
 from seenn_deploy.errors import ModelError
-from seenn_deploy.ir.graph import Projection, Source, SpikingGraph, Sum
+from seenn_deploy.ir.graph import Projection, SpikingGraph
 
 
 def apply(graph: SpikingGraph) -> SpikingGraph:
     """Round every weight and bias to float32."""
     return graph.replace(
-        [
-            n if isinstance(n, Source | Sum) else replace(n, bias=_float32(n.name, n.bias))
-            for n in graph.order
-        ],
+        [n if n.bias is None else n.with_bias(_float32(n.name, n.bias)) for n in graph.order],
         [_cast_edge(e) for e in graph.projections],
     )
 

@@ -119,12 +119,13 @@ def quantize(
     nodes, edges, scales, unit = list[ir.Node]([source]), [], [], 1.0
     values = source_values(source, input_range)
     input_range = (input_range[0] - source.offset, input_range[1] - source.offset)
-    for node in graph.layers:
-        into = graph.into(node.name)
-        if isinstance(node, ir.Sum):  # adds whole numbers already
-            nodes.append(node)
+    for layer in graph.layers:
+        into = graph.into(layer.name)
+        if not layer.stages:  # adds whole numbers already
+            nodes.append(layer)
             edges += into
             continue
+        node = _with_integer_form(layer)
         scale = _scale(graph, node, into, source, input_range)
         lowered = [_edge(e, scale / source.scale if e.pre == source.name else scale) for e in into]
         after = _node(node, scale)
@@ -135,6 +136,17 @@ def quantize(
         bits = _headroom(graph, after, layer_current(graph, lowered, values))
         scales.append(_describe(node, after, into, lowered, scale, source, bits))
     return graph.replace(nodes, edges), unit, tuple(scales)
+
+
+@singledispatch
+def _with_integer_form(node: ir.Node) -> ir.Population | ir.Readout:
+    raise ModelError(f"{node.name}: int8 has no form for a {node.kind} node")
+
+
+@_with_integer_form.register(ir.Population)
+@_with_integer_form.register(ir.Readout)
+def _(node: ir.Population | ir.Readout) -> ir.Population | ir.Readout:
+    return node
 
 
 def _centered(graph: ir.SpikingGraph, input_range: tuple[float, float]) -> ir.SpikingGraph:
@@ -160,9 +172,9 @@ def _centered(graph: ir.SpikingGraph, input_range: tuple[float, float]) -> ir.Sp
 
 
 def _shifted(node: ir.Target, extra: dict[str, Array]) -> ir.Target:
-    if isinstance(node, ir.Sum) or node.name not in extra:
+    if node.name not in extra:
         return node
-    return replace(node, bias=node.bias + extra[node.name])
+    return node.with_bias((0 if node.bias is None else node.bias) + extra[node.name])
 
 
 def _source_scale(source: ir.Source, input_range: tuple[float, float]) -> float:

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 
 from seenn_deploy._typing import Array, Shape
-from seenn_deploy.ir.graph import Node, Source, SpikingGraph, Sum
+from seenn_deploy.ir.graph import Node, SpikingGraph
 from seenn_deploy.ir.maps import LinearMap
 
 Maps: TypeAlias = tuple[LinearMap, ...]
@@ -31,7 +31,7 @@ def rewrite(graph: SpikingGraph, rule: Rule) -> SpikingGraph:
 
 
 def _add_bias(node: Node, extra: dict[str, Array]) -> Node:
-    if isinstance(node, Source | Sum) or node.name not in extra:
+    if node.name not in extra:
         return node
-    bias = node.bias.astype(np.float64) + extra[node.name]
-    return replace(node, bias=bias)
+    own = np.zeros(()) if node.bias is None else node.bias.astype(np.float64)
+    return node.with_bias(own + extra[node.name])

@@ -35,10 +35,7 @@ def check(program: ir.Program) -> None:
     graph = program.graph
     _check_source(graph.source, program.input_range)
     for node in graph.layers:
-        if isinstance(node, ir.Population):
-            _check_neurons(node)
-        elif isinstance(node, ir.Readout):
-            _check_readout(node)
+        _check_node(node)
     for edge in graph.projections:
         name = f"{edge.pre} -> {edge.post}: weight"
         weight = _integers(name, edge.synapses.weight)
@@ -94,7 +91,13 @@ def _largest(source: ir.Source, limits: tuple[float, float]) -> float:
     return max(abs(x - source.offset) for x in limits) * source.scale
 
 
-def _check_neurons(node: ir.Population) -> None:
+@singledispatch
+def _check_node(node: ir.Node) -> None:
+    """Raise ProgramError where Lava cannot hold a parameter; nodes without any need no form."""
+
+
+@_check_node.register
+def _(node: ir.Population) -> None:
     _check_leak(node, "tau", node.tau)
     _check_leak(node, "tau_syn", node.tau_syn)
     for name, value, low, high in (
@@ -113,7 +116,8 @@ def _check_leak(node: ir.Population | ir.Readout, name: str, tau: float) -> None
         _fail(f"{node.name}: {name} {tau}", f"multiples of 1/{UNITY} from 0 to 1")
 
 
-def _check_readout(node: ir.Readout) -> None:
+@_check_node.register
+def _(node: ir.Readout) -> None:
     _check_leak(node, "tau", node.tau)
     _check_leak(node, "tau_syn", node.tau_syn)
     bias = _integers(f"{node.name}: bias", node.bias)
@@ -183,16 +187,14 @@ def messages(program: ir.Program) -> dict[str, float]:
     graph = program.graph
     largest: dict[str, float] = {}
     for node in graph.order:
-        if isinstance(node, ir.Source):
-            largest[node.name] = _largest(node, program.input_range)
-        elif isinstance(node, ir.Sum):
+        largest[node.name] = 1.0
+        if not node.stages:
             largest[node.name] = _total(graph, node, largest)
-        else:
-            largest[node.name] = 1.0
+    largest[graph.source.name] = _largest(graph.source, program.input_range)
     return largest
 
 
-def _total(graph: ir.SpikingGraph, node: ir.Sum, largest: dict[str, float]) -> float:
+def _total(graph: ir.SpikingGraph, node: ir.Node, largest: dict[str, float]) -> float:
     total = sum(largest[edge.pre] for edge in graph.into(node.name))
     if total > STATE:
         _fail(f"{node.name}: sums up to {total:g}", f"messages of 24 bits, {STATE}")

@@ -164,21 +164,41 @@ def _(conv: ir.Conv2d, edge: ir.Projection, program: ir.Program) -> ir.Synapses:
 
 
 def _node(node: ir.Node, depth: int, arrays: dict[str, Array], integers: bool) -> dict[str, Any]:
-    common = {"name": node.name, "shape": list(node.shape), "depth": depth}
-    if isinstance(node, ir.Source):
-        inputs = {"coding": node.coding, "scale": node.scale, "offset": node.offset}
-        return {**common, "kind": "source", **inputs}
-    if isinstance(node, ir.Sum):
-        return {**common, "kind": "sum"}
+    common = {"name": node.name, "shape": list(node.shape), "depth": depth, "kind": node.kind}
+    return common | _parameters(node, arrays, integers)
+
+
+@singledispatch
+def _parameters(node: ir.Node, arrays: dict[str, Array], integers: bool) -> dict[str, Any]:
+    """What the bundle's process for a node is made with; its arrays are put into `arrays`."""
+    raise ProgramError(f"{node.name}: target lava has no form for a {node.kind} node")
+
+
+@_parameters.register
+def _(node: ir.Source, arrays: dict[str, Array], integers: bool) -> dict[str, Any]:
+    return {"coding": node.coding, "scale": node.scale, "offset": node.offset}
+
+
+@_parameters.register
+def _(node: ir.Sum, arrays: dict[str, Array], integers: bool) -> dict[str, Any]:
+    return {}
+
+
+@_parameters.register
+def _(node: ir.Population, arrays: dict[str, Array], integers: bool) -> dict[str, Any]:
     key = f"{node.name}/bias"
-    if isinstance(node, ir.Population):
-        arrays[key], exponent = ranges.bias_parts(node) if integers else (node.bias, 0)
-        values = _whole_neurons(node) if integers else _neurons(node)
-        return {**common, "kind": "population", **values, "bias": key, "bias_exp": exponent}
+    arrays[key], exponent = ranges.bias_parts(node) if integers else (node.bias, 0)
+    values = _whole_neurons(node) if integers else _neurons(node)
+    return {**values, "bias": key, "bias_exp": exponent}
+
+
+@_parameters.register
+def _(node: ir.Readout, arrays: dict[str, Array], integers: bool) -> dict[str, Any]:
+    key = f"{node.name}/bias"
     arrays[key] = node.bias.astype(np.int32) if integers else node.bias
     kept = {"tau": node.tau, "tau_syn": node.tau_syn}
     kept = {name: ranges.share(x) if integers else x for name, x in kept.items()}
-    return {**common, "kind": "readout", **kept, "bias": key}
+    return {**kept, "bias": key}
 
 
 def _neurons(node: ir.Population) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import singledispatch
 from itertools import pairwise
 from math import prod
 from pathlib import Path
@@ -94,6 +95,8 @@ class _Writer:
 
     def __init__(self, nir: Any, graph: ir.SpikingGraph, report: FidelityReport) -> None:
         self.nir, self.graph, self.report = nir, graph, report
+        for node in graph.layers:
+            _check_node(node, report)
         self.nodes: dict[str, Any] = {}
         self.edges: set[tuple[str, str]] = set()
         self.places: dict[str, Place] = {}
@@ -102,14 +105,14 @@ class _Writer:
         self.at_once = _plain_feedback(graph)
         self.arrays = arrays_of(graph)
         self.keys = dict(zip(map(id, graph.projections), edge_keys(graph), strict=True))
-        self.hosts = {n.name: self._host(n) for n in graph.layers if not isinstance(n, ir.Sum)}
+        fed = [n for n in graph.layers if isinstance(n, ir.Population | ir.Readout)]
+        self.hosts = {node.name: self._host(node) for node in fed}
         self.names: dict[str, str] = {}
         self.input = self._add("input", nir.Input({"input": np.array(self.shape(graph.source))}))
         self.names[graph.source.name] = self.input
         self._add_neurons()
-        for node in graph.layers:
-            if not isinstance(node, ir.Sum):
-                self._add_synapses(node)
+        for target in fed:
+            self._add_synapses(target)
         self._keep_the_rest()
 
     def shape(self, node: ir.Node) -> Shape:
@@ -137,11 +140,10 @@ class _Writer:
     # --- neurons ---
 
     def _add_neurons(self) -> None:
-        for node in self.graph.layers:
-            if isinstance(node, ir.Population):
-                hosted = self.hosts[node.name] is not None or not np.any(node.bias)
-                self.names[node.name] = self._add(node.name, self._neuron(node, hosted))
-                self._report_neuron(node)
+        for node in self.graph.populations:
+            hosted = self.hosts[node.name] is not None or not np.any(node.bias)
+            self.names[node.name] = self._add(node.name, self._neuron(node, hosted))
+            self._report_neuron(node)
         readout = self.graph.readout
         output = self._add("output", self.nir.Output({"output": np.array(readout.shape)}))
         self.names[readout.name] = output
@@ -277,7 +279,7 @@ class _Writer:
 
     def _ends(self, node: ir.Node) -> Counter[str]:
         """The NIR nodes that send what a node of the graph sends."""
-        if not isinstance(node, ir.Sum):
+        if node.stages:
             return Counter([self.names[node.name]])
         return sum(
             (self._ends(self.graph.node(e.pre)) for e in self.graph.into(node.name)), Counter()
@@ -393,11 +395,22 @@ class _Writer:
         self.nodes[self.input].metadata = kept
 
 
+@singledispatch
+def _check_node(node: ir.Node, report: FidelityReport) -> None:
+    """Refuse a kind of nodes that NIR has none for."""
+    report.refuse(node.name, f"NIR has no form for a {node.kind} node", "export without it")
+
+
+@_check_node.register(ir.Population)
+@_check_node.register(ir.Readout)
+@_check_node.register(ir.Sum)
+def _(node: ir.Node, report: FidelityReport) -> None:
+    """Nothing to refuse."""
+
+
 def _integrates(node: ir.Node) -> bool:
     """Without any leak, as IF neurons and sums."""
-    return isinstance(node, ir.Source | ir.Sum) or (
-        node.tau == 1 and not getattr(node, "tau_syn", 0)
-    )
+    return getattr(node, "tau", 1) == 1 and not getattr(node, "tau_syn", 0)
 
 
 def _out_shape(node: Any) -> Shape:
@@ -414,7 +427,7 @@ def _tall(graph: ir.SpikingGraph) -> set[str]:
         for e in graph.projections:
             if e.pre in flat and (e.post in tall or len(graph.node(e.post).shape) > 1):
                 more.add(e.pre)
-            if e.post in flat and e.pre in tall and isinstance(graph.node(e.post), ir.Sum):
+            if e.post in flat and e.pre in tall and not graph.stages(e):
                 more.add(e.post)
         if more <= tall:
             return tall

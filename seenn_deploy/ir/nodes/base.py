@@ -1,0 +1,87 @@
+"""What a node tells about itself: the protocol that a new kind of nodes implements.
+
+A kind is one file of this folder, or of ``$SEENN_PLUGINS/ir/nodes``: a frozen dataclass, child of
+:class:`Node`, whose file has the name that programs on disk know it by. What the kind computes is
+registered with the simulator's ``runner``, and with every other consumer that shall take it
+(``functools.singledispatch``), in the same file; the others refuse it in one line.
+"""
+
+from __future__ import annotations
+
+from abc import ABC
+from dataclasses import replace
+from math import prod
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+
+import numpy as np
+
+from seenn_deploy._typing import Array, Shape
+from seenn_deploy.errors import ModelError
+
+if TYPE_CHECKING:
+    from seenn_deploy.ir.maps import LinearMap
+
+Self = TypeVar("Self", bound="Node")
+
+
+class Node(ABC):
+    """The source, neurons, or the readout of a graph."""
+
+    name: str
+    shape: Shape
+    bias: Array | None = None  # added to the current at every timestep, where the kind has one
+    graded: ClassVar[bool] = False
+    """Whether the node can send values other than 0 and 1."""
+    stages: ClassVar[int] = 1
+    """Synapse stages of a projection into the node; 0 where it takes spikes as they are."""
+
+    @property
+    def kind(self) -> str:
+        """The name of the kind's file."""
+        return type(self).__module__.rpartition(".")[2]
+
+    @property
+    def text(self) -> str:
+        """The node in a reader's words."""
+        return self.kind
+
+    @property
+    def neurons(self) -> int:
+        """Neurons, each with a potential and a threshold."""
+        return prod(self.shape)
+
+    def with_bias(self: Self, bias: Array) -> Self:
+        """The same node with another bias.
+
+        Raises
+        ------
+        ModelError
+            When the kind has none.
+        """
+        if self.bias is None:
+            raise ModelError(f"{self.name}: a {self.kind} node has no bias")
+        return cast(Self, replace(cast(Any, self), bias=bias))
+
+    def check(self) -> None:
+        """Raise ModelError where a parameter has no meaning."""
+        for name in ("tau", "tau_syn"):
+            value = getattr(self, name, 0.0)
+            if not 0 <= value <= 1:
+                raise ModelError(f"{self.name}: {name} = {value} lies outside [0, 1]")
+        if self.bias is not None:
+            self._check_bias(self.bias)
+
+    def _check_bias(self, bias: Array) -> None:
+        try:
+            fits = np.broadcast_shapes(bias.shape, self.shape) == self.shape
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ModelError(f"{self.name}: a bias of shape {bias.shape} does not fit {self.shape}")
+        if not np.all(np.isfinite(bias)):
+            raise ModelError(f"{self.name}: the bias holds NaN or infinity")
+
+    def check_input(  # noqa: B027 - most kinds take everything
+        self, pre: Node, maps: tuple[LinearMap, ...], lag: int
+    ) -> None:
+        """Raise ModelError where the node cannot take what `pre` sends through `maps`."""

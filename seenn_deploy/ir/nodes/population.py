@@ -1,0 +1,63 @@
+"""Leaky integrate-and-fire neurons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Literal
+
+import numpy as np
+
+from seenn_deploy._typing import Array, Shape
+from seenn_deploy.ir.nodes.base import Node
+
+
+@dataclass(frozen=True, eq=False)
+class Population(Node):
+    """Leaky integrate-and-fire neurons with common parameters (design, section 2).
+
+    ``u[t] = tau_syn u[t-1] + a[t] + bias`` with ``u[0] = 0``; ``v'[t] = tau v[t-1] + u[t]``;
+    ``s[t] = v'[t] > v_threshold``; ``v[t] = 0`` where it spiked (hard reset) or
+    ``v' - reset_by s`` (soft reset).
+
+    Parameters
+    ----------
+    shape : (C, H, W) or (N,)
+    tau : float
+        Share of the membrane potential that a timestep leaves.
+    reset_by : float, optional
+        What a soft reset subtracts; the threshold by default. A reset that comes after the next
+        leak, as snnTorch's, subtracts ``v_threshold / tau``.
+    bias : array of `shape`, of shape (C, 1, 1), or ()
+        Added to the input current at every timestep.
+    comparison : '>' or '>='
+    tau_syn : float
+        Share of the synaptic current that a timestep leaves; 0: currents last one timestep.
+    """
+
+    name: str
+    shape: Shape
+    tau: float = 0.5
+    v_threshold: float = 1.0
+    v_init: float = 0.0
+    reset: Literal["hard", "soft"] = "hard"
+    comparison: Literal[">", ">="] = ">"
+    bias: Array = field(default_factory=lambda: np.zeros((), np.float32))
+    tau_syn: float = 0.0
+    reset_by: float | None = None
+
+    @property
+    def subtracted(self) -> float:
+        """What a soft reset takes away."""
+        return self.v_threshold if self.reset_by is None else self.reset_by
+
+    @property
+    def text(self) -> str:
+        """For example: LIF, tau 0.5, V 1, hard reset."""
+        parts = ["IF" if self.tau == 1 else f"LIF, tau {self.tau:.6g}"]
+        parts += [f"synaptic current {self.tau_syn:.6g}"] if self.tau_syn else []
+        parts += [f"V {self.v_threshold:.6g}"] if isfinite(self.v_threshold) else []
+        parts += [f"from {self.v_init:.6g}"] if self.v_init else []
+        changed = self.reset == "soft" and self.subtracted != self.v_threshold
+        parts += [f"{self.reset} reset" + (f" by {self.subtracted:.6g}" if changed else "")]
+        return ", ".join(parts + ([self.comparison] if self.comparison != ">" else []))

@@ -1,0 +1,51 @@
+"""Where the input enters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from seenn_deploy._typing import Shape
+from seenn_deploy.io.images.normalization import Normalization
+from seenn_deploy.io.images.spec import ANY_VALUE, Range
+from seenn_deploy.ir.nodes.base import Node
+
+
+@dataclass(frozen=True, eq=False)
+class Source(Node):
+    """Where the input enters.
+
+    ``direct``: one analog image, an input current that is the same at every timestep (direct
+    coding). ``events``: a frame a timestep, shape (T, C, H, W) a sample.
+
+    Parameters
+    ----------
+    scale, offset : float
+        Of integer programs alone: the network sees ``rint(scale * (x - offset))``, taken in
+        float64, as int32.
+    step_us : float
+        Of event recordings: microseconds a timestep; 0 cuts each recording into T equal parts.
+    counts_events : bool
+        Of event recordings: a value is the number of events in a timestep; else 1 where there
+        was any.
+    input_range : (float, float)
+        What an input value may be: pixels 0..1 where the normalisation is part of the network.
+    normalization : (mean, std), optional
+        Per channel, where it is part of the network: what else sees the image needs it too.
+    """
+
+    graded: ClassVar[bool] = True
+
+    name: str
+    shape: Shape
+    coding: Literal["direct", "events"] = "direct"
+    scale: float = 1.0
+    offset: float = 0.0
+    step_us: float = 0.0
+    counts_events: bool = False
+    input_range: Range = ANY_VALUE
+    normalization: Normalization | None = None
+
+    @property
+    def neurons(self) -> int:
+        return 0
