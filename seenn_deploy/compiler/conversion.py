@@ -50,7 +50,7 @@ def spiking(ann: ir.SpikingGraph) -> ir.SpikingGraph:
     """
     nodes = [_neuron(n) if isinstance(n, ir.Population) else n for n in ann.order]
     edges = [_scaled(ann, edge) for edge in ann.projections]
-    thresholds = {n.name: n.v_threshold for n in nodes if isinstance(n, ir.Population)}
+    thresholds = {n.name: n.v_threshold for n in ann.populations}
     provenance = replace(ann.provenance, conversion={"thresholds": thresholds})
     return ann.replace(nodes, edges).noted(provenance)
 

@@ -75,7 +75,7 @@ def read(
         When the calibration images do not fit.
     """
     ann = read_ann(path, T, mean, std)
-    loose = [n.name for n in ann.order if isinstance(n, ir.Population) and np.isinf(n.v_threshold)]
+    loose = [n.name for n in ann.populations if np.isinf(n.v_threshold)]
     if loose and calibration is None:
         raise ModelError(
             f"{path}: Relu {loose[0]!r} has no threshold; give calibration images, some of the "
@@ -84,8 +84,7 @@ def read(
     if loose:
         ann = with_thresholds(ann, _images(ann, calibration), percentile)
     graph = spiking(ann)
-    return reported(graph, {n.name: _change(n, loose, percentile, T) for n in graph.layers
-                            if isinstance(n, ir.Population)})  # fmt: skip
+    return reported(graph, {n.name: _change(n, loose, percentile, T) for n in graph.populations})
 
 
 def read_ann(

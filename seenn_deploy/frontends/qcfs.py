@@ -80,7 +80,7 @@ def build(
     """
     graph = spiking(build_ann(tensors, T, input_size, mean, std, normalize))
     change = "QCFS activation: an integrate-and-fire neuron", conversion_error(T)
-    activations = [n.name for n in graph.layers if isinstance(n, ir.Population)]
+    activations = [n.name for n in graph.populations]
     return reported(graph, dict.fromkeys(activations, change))
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from seenn_deploy._typing import Array
-from seenn_deploy.ir.graph import Population, Projection, Readout, SpikingGraph, Sum
+from seenn_deploy.errors import ModelError
+from seenn_deploy.ir.graph import Population, Projection, Readout, SpikingGraph
 
 UNIT = 2.0**-24  # largest relative error of one float32 rounding
 
@@ -55,7 +56,8 @@ def potentials(
         Of every population that feeds `name`, through sums too, and of itself.
     """
     node = graph.node(name)
-    assert isinstance(node, Population | Readout)
+    if not isinstance(node, Population | Readout):
+        raise ModelError(f"{name}: the replay has no form for a {node.kind} node")
     current, bound = _current(graph, node, image, spikes)
     if isinstance(node, Population):
         return _leak(node, *_filtered(node, current, bound), spikes[name])
@@ -90,7 +92,7 @@ def _arriving(
 
 
 def _sent(graph: SpikingGraph, name: str, image: Array, spikes: dict[str, Array]) -> Array:
-    if isinstance(graph.node(name), Sum):
+    if not graph.node(name).stages:
         parts = [_sent(graph, edge.pre, image, spikes) for edge in graph.into(name)]
         return np.asarray(np.sum(parts, axis=0))
     if name != graph.source.name:

@@ -14,7 +14,6 @@ import numpy as np
 
 from seenn_deploy._typing import Array, Shape
 from seenn_deploy.errors import DeviceError
-from seenn_deploy.ir.graph import Population
 from seenn_deploy.ir.program import Program
 from seenn_deploy.metrics import Exited
 
@@ -145,7 +144,7 @@ class Outline:
     @classmethod
     def of(cls, program: Program) -> Outline:
         """The outline of a program."""
-        nodes = [node for node in program.graph.layers if isinstance(node, Population)]
+        nodes = program.graph.populations
         populations = {node.name: node.shape for node in nodes}
         integers = program.precision != "float32"
         return cls(program.T, program.graph.readout.shape, populations, integers)

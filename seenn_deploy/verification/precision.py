@@ -10,7 +10,6 @@ import numpy as np
 from seenn_deploy._typing import Array
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.io.images.image_set import ImageSet
-from seenn_deploy.ir.graph import Population
 from seenn_deploy.ir.inputs import for_program
 from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.engine import simulate
@@ -75,7 +74,7 @@ def compare_precisions(
         raise ProgramError("the second program is not an integer program")
     data = for_program(program, images)
     layers = program.graph.layers
-    changed = {p.name: 0 for p in layers if isinstance(p, Population)}
+    changed = {p.name: 0 for p in program.graph.populations}
     saturated = {layer.name: 0 for layer in layers}
     predictions = exits = near = 0
     for batch in data.batches(BATCH):

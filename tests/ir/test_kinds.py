@@ -51,7 +51,7 @@ class Ring(Synapses):
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder of kinds, forgotten after the test."""
     monkeypatch.setenv(plugins.VARIABLE, str(tmp_path))
-    paths = {room: list(plugins.folders(room)) for room in ("ir/maps",)}
+    paths = {room: list(plugins.folders(room)) for room in ("ir/maps", "ir/nodes")}
     before = set(sys.modules)
     yield tmp_path
     for name in set(sys.modules) - before:
@@ -186,3 +186,144 @@ def test_what_is_no_kind_is_one_line(folder: Path) -> None:
     manifest.write_text(manifest.read_text().replace('"kind": "dense"', '"kind": "nothing"'))
     with pytest.raises(ProgramError, match=r"nothing.py: it defines no child of Synapses"):
         ir.Program.load(folder / "program")
+
+
+# --- nodes ---------------------------------------------------------------------------------------
+
+REFRACTORY = '''
+"""Neurons that stay silent for some timesteps behind each spike."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from seenn_deploy.ir.nodes.base import Node
+from seenn_deploy.simulator.layout import from_grid
+from seenn_deploy.simulator.nodes import runner
+
+
+@dataclass(frozen=True, eq=False)
+class Refractory(Node):
+    """Integrate and fire; hard reset, then `pause` timesteps in which currents are lost."""
+
+    name: str
+    shape: tuple
+    pause: int = 2
+    gains: np.ndarray = field(default_factory=lambda: np.ones(()))
+
+
+class Running:
+    def __init__(self, node, layer, kind, slots):
+        self.node = node
+        self.v = np.zeros((slots, *node.shape))
+        self.left = np.zeros((slots, *node.shape), int)
+
+    def begin(self, slots):
+        self.v[slots], self.left[slots] = 0, 0
+
+    def step(self, slots, current, events, counts):
+        node = self.node
+        arrived = from_grid(current[slots][..., : node.shape[0]], node.shape)
+        current[slots] = 0
+        awake = self.left[slots] == 0
+        v = np.where(awake, self.v[slots] + node.gains * arrived, 0)
+        spikes = awake & (v > 1)
+        self.v[slots] = np.where(spikes, 0, v)
+        self.left[slots] = np.where(spikes, node.pause, np.maximum(self.left[slots] - 1, 0))
+        events.put(slots, spikes)
+        counts["spikes"][slots] = spikes.reshape(len(slots), -1).sum(axis=1)
+
+
+runner.register(Refractory, Running)
+'''
+
+
+def refractory_graph() -> ir.SpikingGraph:
+    """Images into neurons, those one by one into refractory ones, and two classes."""
+    rng = np.random.default_rng(8)
+    gains = np.array([[[0.5]], [[1.0]], [[2.0]]])
+    return ir.SpikingGraph(
+        [
+            ir.Source("image", (3, 2, 2), input_range=(0.0, 1.0)),
+            ir.Population("first", (3, 2, 2), tau=0.5),
+            ir.Refractory("shy", (3, 2, 2), 1, gains),  # type: ignore[attr-defined]
+            ir.Readout("logits", (2,)),
+        ],
+        [
+            ir.Projection("image", "first", (ir.Identity(np.float32(1.5)),)),
+            ir.Projection("first", "shy", (ir.Identity(np.float32(0.75)),)),
+            ir.Projection("shy", "logits", (ir.Dense(rng.integers(-4, 5, (2, 12)) / 4),)),
+        ],
+        9,
+    )
+
+
+def refractory_logits(graph: ir.SpikingGraph, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (T, 2) and spikes (T,) of the refractory neurons, neuron by neuron."""
+    weight = list(graph.projections)[-1].synapses.weight
+    logits, spikes = np.zeros((graph.T, 2)), np.zeros(graph.T, int)
+    for n, pixel in enumerate(image.ravel()):
+        v = shy = 0.0
+        silent = 0
+        for t in range(graph.T):
+            v = 0.5 * v + 1.5 * float(pixel)
+            fired = v > 1
+            v = 0.0 if fired else v
+            if silent:
+                silent -= 1
+                continue
+            shy += (0.5, 1.0, 2.0)[n // 4] * 0.75 * fired
+            if shy > 1:
+                shy, silent = 0.0, 1
+                spikes[t] += 1
+                logits[t:] += weight[:, n]
+    return logits, spikes
+
+
+def test_a_kind_of_nodes_in_one_file(folder: Path) -> None:
+    written(folder, "ir/nodes", "refractory", REFRACTORY)
+    graph = refractory_graph()
+    program = sd.compile(graph)
+    run = sd.simulate(program, images(), full_trace=True)
+    expected = [refractory_logits(graph, image) for image in images()]
+    np.testing.assert_array_equal(run.logits, [logits for logits, _ in expected])
+    spikes = np.array([spikes for _, spikes in expected])
+    assert 0 < spikes.sum() < spikes.size * 12 / 2
+    np.testing.assert_array_equal(run.counts.spikes[:, 1], spikes)
+    np.testing.assert_array_equal(run.counts.ac[:, 2], 2 * spikes)
+    assert sd.inspect(program)[1].neuron == "refractory"
+
+    program.save(folder / "program")
+    code = (
+        "import numpy as np, seenn_deploy as sd\n"
+        f"p = sd.Program.load({str(folder / 'program')!r})\n"
+        "x = np.random.default_rng(4).integers(0, 9, (7, 3, 2, 2)).astype(np.float32) / 8\n"
+        "print(p.fingerprint, *sd.simulate(p, x, full_trace=True).logits.ravel())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
+                          env=os.environ | {plugins.VARIABLE: str(folder)})  # fmt: skip
+    fingerprint, *logits = done.stdout.split()
+    assert fingerprint == program.fingerprint
+    np.testing.assert_array_equal(np.array(logits, float), run.logits.ravel())
+
+
+def test_what_has_no_form_for_a_kind_of_nodes_says_so(folder: Path) -> None:
+    text = REFRACTORY[: REFRACTORY.index("class Running")].replace("Refractory", "Reticent")
+    written(folder, "ir/nodes", "refractory", REFRACTORY)
+    written(folder, "ir/nodes", "reticent", text)
+    graph = refractory_graph()
+    with pytest.raises(ModelError, match=r"^shy: int8 has no form for a refractory node$"):
+        sd.compile(graph, precision="int8")
+    program = sd.compile(graph)
+    for target, line in (
+        ("lava", "^shy: target lava has no form for a refractory node$"),
+        ("nir", "NIR has no form for a refractory node"),
+    ):
+        with pytest.raises((ModelError, ProgramError), match=line):
+            program.save(folder / target, targets=[target])
+        assert not (folder / target).exists()
+    shy = graph.node("shy")
+    silent = ir.Reticent(shy.name, shy.shape)  # type: ignore[attr-defined]
+    replaced = graph.replace([silent if n is shy else n for n in graph.order])
+    with pytest.raises(ProgramError, match=r"^shy: the simulator has no form for a reticent node$"):
+        sd.simulate(sd.compile(replaced), images())
