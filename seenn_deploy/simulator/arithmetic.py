@@ -80,17 +80,19 @@ class Arithmetic(ABC):
         """Return the exit rule as a function of logits (n, M) and timesteps (n,) to bool (n,)."""
 
     @abstractmethod
-    def fire(self, slots: Array, layer: Layer, current: Array, state: State, out: Fired) -> None:
+    def fire(
+        self, slots: Array, node: Population, layer: Layer, current: Array, state: State, out: Fired
+    ) -> None:
         """Run one timestep of a population; see ``kernels.integrate_and_fire``."""
 
     @abstractmethod
     def decay(self, tau: float) -> float:
         """Return a leak of the readout as the kernel takes it."""
 
-    def add_logits(self, slots: Array, layer: Layer, current: Array, u: Array, z: Array) -> None:
+    def add_logits(
+        self, slots: Array, node: Readout, layer: Layer, current: Array, u: Array, z: Array
+    ) -> None:
         """Run one timestep of the readout; see ``kernels.integrate_logits``."""
-        node = layer.node
-        assert isinstance(node, Readout)
         decays = self.decay(node.tau_syn), self.decay(node.tau)
         self.integrate_logits(slots, current, layer.bias, *decays, u, z)
 
@@ -110,10 +112,11 @@ class Float32(Arithmetic):
         """Apply the rule itself."""
         return program.exit_rule.stops
 
-    def fire(self, slots: Array, layer: Layer, current: Array, state: State, out: Fired) -> None:
+    def fire(
+        self, slots: Array, node: Population, layer: Layer, current: Array, state: State, out: Fired
+    ) -> None:
         """Run one timestep; floating point never saturates."""
-        node, bias = layer.node, layer.bias
-        assert isinstance(node, Population)
+        bias = layer.bias
         if state.u is not None:
             kernels.filter_current(slots, current, bias, state.u, np.float32(node.tau_syn))
             bias = np.zeros_like(bias)  # the synaptic current has it already
@@ -144,10 +147,10 @@ class Integer(Arithmetic):
         """Apply the rule to integer logits, exactly as an exit controller on the chip decides."""
         return program.integer_rule().stops
 
-    def fire(self, slots: Array, layer: Layer, current: Array, state: State, out: Fired) -> None:
+    def fire(
+        self, slots: Array, node: Population, layer: Layer, current: Array, state: State, out: Fired
+    ) -> None:
         """Run one timestep, and count wrapped currents and saturated potentials."""
-        node = layer.node
-        assert isinstance(node, Population)
         channels = pixels_and_channels(node.shape)[1]
         keep = round(UNITY * node.tau)
         # Lava shifts the current before it meets the potential, so the threshold is too.

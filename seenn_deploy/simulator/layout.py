@@ -211,7 +211,7 @@ def _by_pixel(fan_out: Array, shape: Shape) -> Array:
 @singledispatch
 def accumulator(synapses: ir.Synapses, shape_in: Shape, shape_out: Shape) -> Accumulate:
     """What adds the events of a source to the currents of a target; a list where no kernel fits."""
-    return accumulator(synapses.listed(shape_in), shape_in, shape_out)
+    return accumulator(ir.Sparse.listing(synapses, shape_in), shape_in, shape_out)
 
 
 @accumulator.register

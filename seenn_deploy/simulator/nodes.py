@@ -87,7 +87,7 @@ class Neurons:
         """Fire."""
         active = counts["updates_active"]
         out = Fired(events.ptr, events.idx, active, counts["saturated"])
-        self.arithmetic.fire(slots, self.layer, current, self.state, out)
+        self.arithmetic.fire(slots, self.node, self.layer, current, self.state, out)
         fired = events.ptr[slots, -1]
         counts["updates_inactive"][slots] = prod(self.node.shape) - active[slots]
         counts["spikes"][slots] = fired
@@ -114,7 +114,7 @@ class Logits:
     """The readout; `z` are the logits (slots, M), `flowing` its synaptic currents."""
 
     def __init__(self, node: Readout, layer: Layer, kind: Arithmetic, slots: int) -> None:
-        self.layer, self.arithmetic = layer, kind
+        self.node, self.layer, self.arithmetic = node, layer, kind
         self.z = np.zeros((slots, node.shape[0]), kind.logits)
         self.flowing = np.zeros_like(self.z)
 
@@ -124,7 +124,7 @@ class Logits:
 
     def step(self, slots: Array, current: Array, events: Events, counts: dict[str, Array]) -> None:
         """Add to the logits; nothing is sent."""
-        self.arithmetic.add_logits(slots, self.layer, current, self.flowing, self.z)
+        self.arithmetic.add_logits(slots, self.node, self.layer, current, self.flowing, self.z)
 
 
 runner.register(Population, Neurons)

@@ -12,6 +12,8 @@ Everything is computed in float64. Pools must be folded before.
 
 from __future__ import annotations
 
+from functools import singledispatch
+
 import numpy as np
 
 from seenn_deploy import ir
@@ -45,9 +47,22 @@ def _fold(maps: Maps, in_shape: Shape) -> tuple[Maps, Array | None]:
     if after:
         shape = core.out_shape(in_shape)
         scale, shift = (along_channels(a, shape) for a in (after.scale, after.shift))
-        core = core.scaled(after.scale, in_shape)
+        core = _scaled(core, after.scale, in_shape)
         bias = shift if bias is None else bias * scale + shift
     return (core,), bias
+
+
+@singledispatch
+def _scaled(core: ir.Synapses, factors: Array, in_shape: Shape) -> ir.Synapses:
+    """Rule 1; synapses that cannot take the factors are listed first."""
+    return ir.Sparse.listing(core, in_shape).scaled(factors, in_shape)
+
+
+@_scaled.register(ir.Conv2d)
+@_scaled.register(ir.Dense)
+@_scaled.register(ir.Identity)
+def _(core: ir.Synapses, factors: Array, in_shape: Shape) -> ir.Synapses:
+    return core.scaled(factors, in_shape)
 
 
 def _compose(affines: list[ir.Affine]) -> ir.Affine | None:

@@ -12,15 +12,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import replace
 from math import prod
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from seenn_deploy._typing import Array, Shape
 from seenn_deploy.errors import ModelError
-
-if TYPE_CHECKING:
-    from seenn_deploy.ir.maps.sparse import Sparse
 
 Self = TypeVar("Self", bound="LinearMap")
 Weighted = TypeVar("Weighted", bound="Synapses")
@@ -80,12 +77,6 @@ class Synapses(LinearMap):
         Padding is no synapse; a weight of 0 is one.
         """
 
-    def listed(self, in_shape: Shape) -> Sparse:
-        """The map as a list of synapses, compressed by source neuron."""
-        from seenn_deploy.ir.maps.sparse import Sparse
-
-        return Sparse.of(*self.connections(in_shape), prod(in_shape), self.out_shape(in_shape))
-
     @property
     def label(self) -> str:
         """The synapses in a word or two, for tables."""
@@ -104,7 +95,9 @@ class Synapses(LinearMap):
 
         With `effective`, synapses of weight 0 are left out.
         """
-        return self.listed(in_shape).fan_out(in_shape, effective)
+        source, _, weight = self.connections(in_shape)
+        kept = source[weight != 0] if effective else source
+        return np.bincount(kept, minlength=prod(in_shape)).astype(np.int64).reshape(in_shape)
 
     def summed(self, values: Array, in_shape: Shape) -> Array:
         """Sums by target neuron of `values`, which stand in the weights' places, (targets,).
@@ -112,22 +105,33 @@ class Synapses(LinearMap):
         Where many targets have the same weights, as the pixels of a convolution, one stands for
         all. Bounds on currents are made of it.
         """
-        return self.with_weight(values).listed(in_shape).summed_list()
+        _, target, value = self.with_weight(values).connections(in_shape)
+        return np.bincount(target, value, minlength=prod(self.out_shape(in_shape)))
 
     def currents(self, x: Array) -> Array:
         """Currents that inputs (T, *in_shape) cause, bias left out, float64 (T, *out_shape).
 
         This is the slow, obvious arithmetic that other code is compared with.
         """
-        return self.listed(x.shape[1:]).currents(x)
+        in_shape = x.shape[1:]
+        source, target, weight = self.connections(in_shape)
+        sent = x.reshape(len(x), -1)[:, source] * weight.astype(np.float64)
+        shape = self.out_shape(in_shape)
+        return np.stack([np.bincount(target, row, prod(shape)) for row in sent]).reshape(-1, *shape)
 
     def response(self, x: Array) -> Array:
         """Currents that one input (*in_shape) causes, bias left out, float64 (*out_shape)."""
         return np.asarray(self.currents(np.asarray(x, np.float64)[None])[0])
 
     def scaled(self, factors: Array, in_shape: Shape) -> Synapses:
-        """The map with each channel of its output multiplied by a factor, (C_out,)."""
-        return self.listed(in_shape).scaled(factors, in_shape)
+        """The map with each channel of its output multiplied by a factor, (C_out,).
+
+        Raises
+        ------
+        ModelError
+            When the kind cannot take factors into its weights; the compiler lists it then.
+        """
+        raise ModelError(f"cannot scale the output of {type(self).__name__}")
 
     def scaled_inputs(self, factors: Array, in_shape: Shape) -> Synapses:
         """The map with its inputs multiplied by factors that broadcast to `in_shape`.

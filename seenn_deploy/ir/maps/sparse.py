@@ -38,6 +38,14 @@ class Sparse(Synapses):
         np.cumsum(np.bincount(source, minlength=n_in), out=indptr[1:])
         return cls(indptr, target[order].astype(np.int32), weight[order], shape_out)
 
+    @classmethod
+    def listing(cls, synapses: Synapses, in_shape: Shape) -> Sparse:
+        """Synapses of any kind as a list."""
+        if isinstance(synapses, Sparse):
+            return synapses
+        shape_out = synapses.out_shape(in_shape)
+        return cls.of(*synapses.connections(in_shape), prod(in_shape), shape_out)
+
     def out_shape(self, in_shape: Shape) -> Shape:
         if prod(in_shape) != len(self.indptr) - 1:
             raise ModelError(
@@ -62,21 +70,8 @@ class Sparse(Synapses):
     def connections(self, in_shape: Shape) -> tuple[Array, Array, Array]:
         return self.sources, self.targets.astype(np.int64), self.weight
 
-    def listed(self, in_shape: Shape) -> Sparse:
-        return self
-
     def summed(self, values: Array, in_shape: Shape) -> Array:
-        return self.with_weight(values).summed_list()
-
-    def summed_list(self) -> Array:
-        """The weights added up by target neuron, float64 (targets,)."""
-        return np.bincount(self.targets, self.weight, minlength=prod(self.shape_out))
-
-    def currents(self, x: Array) -> Array:
-        fan_out = np.diff(self.indptr)
-        sent = np.repeat(x.reshape(len(x), -1), fan_out, axis=1) * self.weight.astype(np.float64)
-        rows = [np.bincount(self.targets, row, prod(self.shape_out)) for row in sent]
-        return np.stack(rows).reshape(len(x), *self.shape_out)
+        return np.bincount(self.targets, values, minlength=prod(self.shape_out))
 
     def scaled(self, factors: Array, in_shape: Shape) -> Sparse:
         channel = np.unravel_index(self.targets, self.shape_out)[0]

@@ -131,7 +131,7 @@ def _(node: ir.Readout) -> None:
 @singledispatch
 def _check_weights(synapses: ir.Synapses, name: str, weight: Array, in_shape: Shape) -> None:
     """Raise ProgramError for weights beyond what Lava's process for the synapses holds: a list."""
-    _check_signs(name, summed(synapses.listed(in_shape)))
+    _check_signs(name, summed(ir.Sparse.listing(synapses, in_shape)))
 
 
 @_check_weights.register

@@ -143,7 +143,7 @@ def _with_runnable_synapses(program: ir.Program) -> ir.SpikingGraph:
 @singledispatch
 def _runnable(synapses: ir.Synapses, edge: ir.Projection, program: ir.Program) -> ir.Synapses:
     """Synapses that the bundle has a Lava process for: those it knows, and lists of all others."""
-    return synapses.listed(program.graph.node(edge.pre).shape)
+    return ir.Sparse.listing(synapses, program.graph.node(edge.pre).shape)
 
 
 @_runnable.register(ir.Identity)
@@ -160,7 +160,7 @@ def _(conv: ir.Conv2d, edge: ir.Projection, program: ir.Program) -> ir.Synapses:
         return conv
     if program.precision == "int8":
         ranges.check_without_wrap(edge, program)
-    return conv.listed(program.graph.node(edge.pre).shape)
+    return ir.Sparse.listing(conv, program.graph.node(edge.pre).shape)
 
 
 def _node(node: ir.Node, depth: int, arrays: dict[str, Array], integers: bool) -> dict[str, Any]:
