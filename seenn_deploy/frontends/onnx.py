@@ -1,20 +1,20 @@
-"""ANNs as ONNX, converted: an IF neuron at every Relu and Clip.
+"""ANNs in ONNX files, converted: every Relu and Clip becomes an IF neuron.
 
 =============================  ==================================================================
 Conv, Gemm, MatMul             synapses; two-dimensional convolutions, symmetric padding
 BatchNormalization             folded, exactly
-Add, Sub, Mul, Div             of one constant a channel: folded, as input normalisation is
+Add, Sub, Mul, Div             of one constant per channel: folded, like input normalisation
 Add                            of two branches: both feed the next neuron
 Relu                           threshold from calibration images (``compiler.conversion``)
 Clip                           from 0 to a maximum, which is the threshold
 AveragePool                    windows that do not overlap, without padding
 GlobalAveragePool, ReduceMean  over height and width
-Flatten, Reshape               to one dimension a sample
+Flatten, Reshape               to one dimension per sample
 Identity, Dropout              nothing
 =============================  ==================================================================
 
-Between two activations lies one layer of synapses, as everywhere in a spiking network. Populations
-carry the names of the Relu and Clip nodes.
+There must be exactly one layer of synapses between two activations, as in any spiking network.
+Populations have the names of the Relu and Clip nodes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from seenn_deploy.ir.provenance import Provenance
 
 SUFFIXES = (".onnx",)
 CONVERTS = True  # what it reads is an ANN
-MOST_IMAGES = 128  # enough for a percentile over all neurons of a layer
+MOST_IMAGES = 128  # calibration images; a percentile over all neurons needs no more
 
 
 def read(
@@ -51,26 +51,26 @@ def read(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> ir.SpikingGraph:
-    """The converted graph of an ANN.
+    """Read an ANN and convert it to a spiking graph.
 
     Parameters
     ----------
     path : Path
     T : int
-        Timesteps.
+        Number of timesteps.
     calibration : path or array (N, C, H, W), optional
-        Images as the program takes them, at most 128 are used; needed where there is a Relu.
+        Images as the program takes them, of which 128 are used at most. A Relu needs them.
     percentile : float
-        See :func:`seenn_deploy.compiler.conversion.with_thresholds`.
-    mean, std : one number a channel, optional
-        Normalisation the network was trained with. It becomes part of the program, which then takes
-        pixels in 0..1; without it the program takes inputs as the ANN does.
+        Percentile of :func:`seenn_deploy.compiler.conversion.with_thresholds`.
+    mean, std : sequence of one number per channel, optional
+        Normalisation that the network was trained with. It becomes part of the program, which then
+        takes pixels in 0..1. Without it, the program takes the inputs that the ANN takes.
 
     Raises
     ------
     ModelError
-        For an operator that has no spiking form, named with its node; a shape that is not fixed; a
-        Relu without calibration images.
+        When an operator has no spiking form (the message names the node), a shape is not fixed, or
+        a Relu has no calibration images.
     DataError
         When the calibration images do not fit.
     """
@@ -93,7 +93,7 @@ def read_ann(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> ir.SpikingGraph:
-    """The ANN itself, populations standing for activations; parameters as :func:`read`."""
+    """Read the ANN itself, with populations for activations; parameters as :func:`read`."""
     model = read_onnx(path)
     try:
         net = _Lowering(model).net
@@ -108,7 +108,7 @@ def read_ann(
 
 
 def _change(node: ir.Population, loose: list[str], percentile: float, T: int) -> tuple[str, str]:
-    """What stands for an activation, and how far off it is."""
+    """Say which neuron replaces an activation, and how far off it is."""
     if node.name not in loose:
         return "Clip: an integrate-and-fire neuron", conversion_error(T)
     clipped = f"{100 - percentile:.3g} % of the calibration's activations are clipped; "
@@ -133,9 +133,9 @@ class _Value:
     Parameters
     ----------
     terms : tuple of (source name, linear maps)
-        Biases and shifts are in the first alone.
+        The maps of each source in order; only the first term has biases and shifts.
     shape : Shape
-        Of one sample, as ONNX sees it: flattening changes it, and no map.
+        Shape of one sample, as ONNX sees it: flattening changes it without any map.
     """
 
     terms: tuple[Input, ...]
@@ -143,12 +143,12 @@ class _Value:
 
 
 class _Lowering:
-    """Operators taken one after the other; `net` is what comes of them.
+    """The lowering of operators, one after the other; `net` is the result.
 
     Raises
     ------
     ModelError
-        Naming the node, but not the file.
+        When an operator cannot be lowered; the message names the node, but not the file.
     """
 
     def __init__(self, model: OnnxModel) -> None:
@@ -182,14 +182,14 @@ class _Lowering:
     # --- what a node's inputs are ---
 
     def value(self, node: OnnxNode, at: int = 0) -> _Value:
-        """An input that depends on the image."""
+        """Return an input that depends on the image."""
         name = node.inputs[at]
         if name not in self.values:
             raise node.error(f"input {name!r} is a constant; a result of another node is expected")
         return self.values[name]
 
     def constant(self, node: OnnxNode, at: int) -> Array | None:
-        """A constant input, or None where it was left out."""
+        """Return a constant input, or None where it was left out."""
         if at >= len(node.inputs) or not node.inputs[at]:
             return None
         name = node.inputs[at]
@@ -201,7 +201,7 @@ class _Lowering:
         return found
 
     def weight(self, node: OnnxNode, at: int) -> Array:
-        """A constant input that must be there."""
+        """Return a constant input that must be there."""
         found = self.constant(node, at)
         if found is None:
             raise node.error(f"input {at} is missing")
@@ -211,17 +211,17 @@ class _Lowering:
 def _apply(
     net: _Lowering, node: OnnxNode, step: ir.LinearMap, value: _Value | None = None
 ) -> _Value:
-    """One more linear map behind every term of the first input; only one term gets its bias."""
+    """Append a linear map to every term of the first input; only one term gets its bias."""
     value = value or net.value(node)
     for pre, maps in value.terms:
         weighted = any(isinstance(m, ir.Synapses) for m in maps)
         if isinstance(step, ir.AvgPool2d) and not all(isinstance(m, ir.Affine) for m in maps):
-            raise node.error("a pool must follow an activation; move it behind the Relu")
+            raise node.error("a pool must follow an activation; move it after the Relu")
         if isinstance(step, ir.Synapses) and weighted:
             raise node.error("no activation between it and the layer before; merge the two layers")
         if isinstance(step, ir.Affine) and len(step.scale) != net.net.shape(pre, maps)[0]:
             raise node.error(
-                "one number a feature behind flattening; it needs one a channel before"
+                "one number per feature after flattening; it needs one per channel before"
             )
     (first, maps), *others = value.terms
     terms = [(first, (*maps, step))] + [(pre, (*m, step.without_constant())) for pre, m in others]
@@ -275,7 +275,7 @@ def _relu(net: _Lowering, node: OnnxNode) -> _Value:
 
 
 def _clip(net: _Lowering, node: OnnxNode) -> _Value:
-    """Bounds are inputs since opset 11, attributes before."""
+    """Read the bounds, which are inputs since opset 11 and attributes before."""
     low, high = net.constant(node, 1), net.constant(node, 2)
     bottom = node.attribute("min", None) if low is None else float(low)
     top = node.attribute("max", None) if high is None else float(high)
@@ -316,7 +316,7 @@ def _global_average_pool(net: _Lowering, node: OnnxNode) -> _Value:
 
 
 def _reduce_mean(net: _Lowering, node: OnnxNode) -> _Value:
-    """Axes are an input since opset 18, an attribute before."""
+    """Read the axes, which are an input since opset 18 and an attribute before."""
     value, given = net.value(node), net.constant(node, 1)
     axes = node.attribute("axes", None) if given is None else given.ravel().tolist()
     rank = 1 + len(value.shape)
@@ -342,7 +342,7 @@ def _add(net: _Lowering, node: OnnxNode) -> _Value:
 
 
 def _with_constant(net: _Lowering, node: OnnxNode) -> _Value:
-    """Add, Sub, Mul or Div of a constant, one number a channel: normalisation, as a rule."""
+    """Apply Add, Sub, Mul or Div with one constant per channel; it usually is normalisation."""
     at = next((i for i in (0, 1) if node.inputs[i] in net.constants), None)
     if at is None:
         raise node.error("of two tensors that depend on the image; only Add joins branches")
@@ -369,7 +369,7 @@ def _per_channel(node: OnnxNode, constant: Array, shape: Shape) -> Array:
         raise node.error(f"its constant of shape {constant.shape} does not fit {shape}") from None
     rows = full.reshape(shape[0], -1)
     if np.any(rows != rows[:, :1]):
-        raise node.error("its constant differs within a channel; one a channel is supported")
+        raise node.error("its constant differs within a channel; one per channel is supported")
     return np.array(rows[:, 0])
 
 
@@ -394,7 +394,7 @@ def _matmul(net: _Lowering, node: OnnxNode) -> _Value:
 def _dense(net: _Lowering, node: OnnxNode, dense: ir.Dense) -> _Value:
     shape = net.value(node).shape
     if len(shape) != 1:
-        raise node.error(f"needs one dimension a sample, finds {shape}; flatten before")
+        raise node.error(f"needs one dimension per sample, finds {shape}; flatten before")
     return _apply(net, node, dense)
 
 
@@ -406,7 +406,7 @@ def _flatten(net: _Lowering, node: OnnxNode) -> _Value:
 
 
 def _reshape(net: _Lowering, node: OnnxNode) -> _Value:
-    """To (batch, everything), whatever the batch is called; or to what it is already."""
+    """Accept a reshape to (batch, everything), or to the shape that is there already."""
     value, target = net.value(node), net.weight(node, 1).astype(int).tolist()
     size = prod(value.shape)
     if target[1:] in ([-1], [size]):

@@ -7,10 +7,10 @@ I, LI, CubaLI          before the Output alone: the readout, the logits are the 
                        Thresholds alone: populations that never reset
 Output                 otherwise: the logits are the sum of what arrives over time
 Affine, Linear         synapses, as Conv1d and Conv2d
-Scale                  goes into the weights before or behind it
+Scale                  goes into the weights before or after it
 SumPool2d, AvgPool2d   folded; overlapping or padded windows are convolutions
 Flatten                nothing, or another shape
-Delay                  a lag in whole timesteps, one for all or one a neuron
+Delay                  a lag in whole timesteps, one for all neurons or one per neuron
 NIRGraph               inlined, its nodes under dotted names
 =====================  ============================================================================
 
@@ -62,8 +62,8 @@ from seenn_deploy.ir.provenance import Provenance
 
 SUFFIXES = (".nir",)
 DEFAULT_T = 16
-LARGEST = 1 << 28  # elements of a layer: more is a damaged file
-LONGEST = 1 << 20  # timesteps of a delay: more is another unit of time
+LARGEST = 1 << 28  # neurons per layer; a file that says more is damaged
+LONGEST = 1 << 20  # timesteps of a delay; a longer one is in another unit of time
 
 
 def read(
@@ -78,34 +78,37 @@ def read(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> SpikingGraph:
-    """The graph of a NIR file.
+    """Read the graph of a NIR file.
 
     Parameters
     ----------
     path : Path
-        Beside it, ``NAME.nir.json`` is the sidecar of an export of ours, which then says everything
-        below.
+        The file. ``NAME.nir.json`` beside it is the sidecar of an export of ours, which then
+        decides every option below.
     T : int, optional
-        Timesteps; 16 without a sidecar.
+        Number of timesteps; 16 without a sidecar.
     dt : float, optional
-        A timestep in the file's unit of time. By default the one for which R dt / tau is 1 in every
-        neuron, if there is one.
+        Length of a timestep in the file's unit of time. By default it is the one for which
+        R dt / tau is 1 in every neuron, if there is one.
     integration : 'euler' or 'exact', optional
-        ``euler`` by default, as in the tools that write NIR files.
+        Method by which neurons are discretised; ``euler`` by default, as in the tools that write
+        NIR files.
     reset : 'hard' or 'soft', optional
-        ``hard`` by default, which is what NIR's equations say; networks trained with a reset by
-        subtraction are stored alike.
+        Reset of the neurons; ``hard`` by default, which is what NIR's equations say. Files do not
+        show whether a network was trained with a reset by subtraction.
     coding : 'direct' or 'events', optional
-        'events' by default: a NIR network takes a signal in time.
+        Coding of the input; 'events' by default, because a NIR network takes a signal in time.
     step_us, counts_events
-        Of event recordings, see :func:`seenn_deploy.frontends.base.bin_recordings`.
-    mean, std : one number a channel, optional
+        Binning of event recordings, see :func:`seenn_deploy.frontends.base.bin_recordings`.
+    mean, std : sequence of one number per channel, optional
         Normalisation of images in 0..1 that becomes part of the program.
 
     Raises
     ------
     ModelError
-        When the file is damaged; RefusedError when it holds what has no form here.
+        When the file is damaged.
+    RefusedError
+        When the file holds something that the graph cannot express.
     """
     report = FidelityReport(str(path))
     stored = read_sidecar(path)
@@ -144,7 +147,7 @@ def _provenance(
 
 @contextmanager
 def _errors_of(path: Path) -> Iterator[None]:
-    """Put the file's name before what is wrong with it, whatever its values make numpy raise."""
+    """Put the file's name into every error, also into those that numpy raises for its values."""
     try:
         yield
     except RefusedError:
@@ -188,7 +191,7 @@ def _check_options(
 
 
 class _Lowering:
-    """One NIR node after the other; `net` is what comes of them."""
+    """The lowering of NIR nodes, one after the other; `net` is the result."""
 
     def __init__(self, model: NirModel, rules: Discretisation, coding: Any, T: int) -> None:
         self.model, self.rules, self.report, self.T = model, rules, rules.report, T
@@ -233,7 +236,7 @@ class _Lowering:
     # --- time ---
 
     def _steps(self, node: NirNode) -> Array:
-        """A delay in timesteps: one, or one a neuron."""
+        """Return a delay in timesteps: one number, or one per neuron."""
         try:
             exact = finite(node, "delay") / self.rules.dt
         except ModelError as error:
@@ -264,7 +267,7 @@ class _Lowering:
         return steps if np.any(steps != steps.flat[0]) else np.asarray(steps.flat[0])
 
     def _implicit_lags(self) -> set[tuple[str, str]]:
-        """The edges that close a loop without a Delay: what they carry arrives a timestep later."""
+        """Find the edges that close a loop without a Delay; they deliver one timestep later."""
         edges, nodes = self.model.edges, self.model.nodes
         waiting = {name for name, steps in self.steps.items() if np.all(steps)}
         self._check_delays_in_loops()
@@ -298,7 +301,7 @@ class _Lowering:
     # --- shapes ---
 
     def _find_shapes(self) -> None:
-        """Of every node, along the edges from the input."""
+        """Find the shape of every node, along the edges from the input."""
         closing = set(feedback(self.model.edges, self.model.input))
         forward = nx.DiGraph(e for e in self.model.edges if e not in closing)
         reached = {self.model.input, *nx.descendants(forward, self.model.input)}
@@ -317,7 +320,7 @@ class _Lowering:
             self._check_inputs(self.model.nodes[name])
 
     def _shape(self, node: NirNode, taken: Shape) -> Shape:
-        """What a node gives for what it takes."""
+        """Return the shape of a node's output for the shape of its input."""
         if node.kind in SPIKING + INTEGRATORS:
             own = self.rules.shape(node)
             shape = taken if own is None else own
@@ -333,7 +336,7 @@ class _Lowering:
         return shape
 
     def _check_inputs(self, node: NirNode) -> None:
-        """All that meets in a node has one shape; neurons and Output give what they take."""
+        """Check that all inputs of a node have one shape, its own where it has one."""
         before = [(a, self.shapes[a]) for a in self.model.before(node.name) if a in self.shapes]
         own = node.kind in SPIKING + INTEGRATORS
         wanted = self.shapes[node.name] if own else before[0][1] if before else ()
@@ -368,7 +371,7 @@ class _Lowering:
         ]
 
     def into(self, node: NirNode) -> Value:
-        """What arrives at a node."""
+        """Add up the values that arrive at a node."""
         parts = []
         for name in self.model.before(node.name):
             value = self.values[name]
@@ -384,7 +387,7 @@ class _Lowering:
             self.report.faithful(node.where, LINEAR_TEXT.get(node.kind, "synapses"))
 
     def _populate(self) -> None:
-        """Populations, and what goes into them."""
+        """Add the populations and their projections to the graph."""
         for name in self.shapes:
             node = self.model.nodes[name]
             if node.kind in SPIKING:
@@ -407,7 +410,7 @@ class _Lowering:
                 self.report.faithful(node.where, _described(neuron))
 
     def _charged(self, node: NirNode, neuron: NirNeuron) -> Value:
-        """What arrives at a neuron, in units of its potential."""
+        """Return the input of a neuron in units of its potential."""
         shape = self.shapes[node.name]
         gain, rest = (fitting(a, shape) for a in (neuron.gain, neuron.bias))
         value = self.into(node)
@@ -442,7 +445,7 @@ class _Lowering:
 
 
 def _same(shape: Shape, other: Shape) -> bool:
-    """But for sizes of 1, which some writers add to the output."""
+    """Compare shapes without sizes of 1, which some tools add to the output."""
     return [n for n in shape if n != 1] == [n for n in other if n != 1]
 
 
@@ -462,7 +465,7 @@ def _described(neuron: NirNeuron) -> str:
 
 
 def _small(bias: Array | None, grid: Shape) -> Array:
-    """A bias in its smallest shape: (), (C, 1, 1) or one a neuron."""
+    """Return a bias in its smallest shape: (), (C, 1, 1) or one number per neuron."""
     if bias is None or not np.any(bias):
         return np.zeros((), np.float32)
     full = bias.reshape(grid)

@@ -1,7 +1,8 @@
-"""Nodes and projections of a graph, from what a walk found about every layer.
+"""Nodes and projections of a graph, made from what a walk found about every layer.
 
-A module that calls its layers once a timestep must do the same at each of them: the k-th input of a
-layer is the first one, k steps on. What it takes from j steps before is a projection with lag j.
+A module that calls its layers once per timestep must do the same at every timestep: the input at
+timestep k is the input at the first one, k timesteps later. What a layer takes from j timesteps
+before becomes a projection with lag j.
 """
 
 from __future__ import annotations
@@ -20,24 +21,25 @@ from seenn_deploy.frontends.torch.maps import Maps, constant_of
 from seenn_deploy.frontends.torch.values import SOURCE, Constant, Potential, Signal, Term, Value
 from seenn_deploy.frontends.torch.walk import Walk
 
-_MOST_CLASSES = 4096  # of spikes that are the output, seen flattened
+# A readout of flattened spikes needs an identity matrix with one row per class; this is the limit.
+_MOST_CLASSES = 4096
 
 
 @dataclass(frozen=True, eq=False)
 class Placed:
-    """A node and what ends in it: terms with the timesteps they lag."""
+    """A node, and the terms that end in it, each with its lag in timesteps."""
 
     node: ir.Node
     inputs: tuple[tuple[Term, int], ...]
 
 
 class Assembly:
-    """All nodes that the output needs.
+    """The nodes and projections that the output depends on.
 
     Parameters
     ----------
     walk : Walk
-        After its `outputs`.
+        A walk whose `outputs` have been read.
     source_shape : tuple of int
     output : int or str, optional
         Which of several outputs is read out, by number or by name.
@@ -54,11 +56,12 @@ class Assembly:
         self.output = 0  # which of the outputs is read out
 
     def graph(self, outputs: list[Value]) -> tuple[list[ir.Node], list[ir.Projection]]:
-        """Nodes, without the source, and projections.
+        """Return the nodes, without the source, and the projections.
 
         Raises
         ------
         RefusedError
+            When timesteps differ, or the output is nothing that a readout can sum up.
         """
         last = self._readout(outputs)
         for term, _ in last.inputs:
@@ -71,7 +74,7 @@ class Assembly:
     # --- nodes -----------------------------------------------------------------------------------
 
     def _place(self, name: str) -> None:
-        """Put a node after all that feed it without lag."""
+        """Add a node after all nodes that feed it without lag."""
         pending = [name]
         while pending:
             name = pending[-1]
@@ -138,7 +141,7 @@ class Assembly:
     # --- what ends in a layer --------------------------------------------------------------------
 
     def _inputs_of_layer(self, number: int) -> tuple[tuple[Term, int], ...]:
-        """Terms of the last call, which has all lags; the others must be the same, earlier."""
+        """Return the terms of the last call, which has all lags; earlier calls must agree."""
         calls = self.walk.calls[number]
         last = len(calls) - 1
         inputs = tuple((t, 0 if t.step is None else last - t.step) for t in calls[last].terms)
@@ -160,7 +163,7 @@ class Assembly:
         return (term.origin, tuple(id(m) for m in bare if not _does_nothing(m)), lag)
 
     def _constant(self, terms: list[Term]) -> Array:
-        """What a sum of terms gives when nothing spikes."""
+        """Return the value of a sum of terms when nothing spikes."""
         total = np.zeros(())
         for term in terms:
             total = total + constant_of(term.maps, self._shape(term.origin))
@@ -214,11 +217,11 @@ class Assembly:
         return isinstance(output, Signal)
 
     def _leaky_readout(self, potential: Potential) -> Placed:
-        """A layer that is never reset, read by its potential."""
+        """Read out the potential of a layer that is never reset."""
         layer = self.walk.layers[potential.layer]
         neuron, calls = layer.neuron, self.walk.calls[potential.layer]
         assert neuron is not None
-        unclear = neuron.tau_syn and not neuron.sends_potential  # syn and mem are both states
+        unclear = neuron.tau_syn and not neuron.sends_potential  # two states: which is returned?
         if unclear or potential.step not in (None, len(calls) - 1):
             self.report.refuse(
                 layer.name, "this potential as output", "read the last one, of a layer without syn"
@@ -246,11 +249,11 @@ class Assembly:
         return Placed(ir.Readout(name, shape, constant), tuple((t, 0) for t in terms))
 
     def _steps(self) -> int:
-        """Timesteps of the module itself: calls of its layers, or the length of streams."""
+        """Count the module's own timesteps: calls of its layers, or the length of streams."""
         return max(self.walk.call_counts | self.walk.stream_lengths, default=1)
 
     def _unrolled_sum(self, signal: Signal) -> tuple[list[Term], Array]:
-        """Each term of one timestep, where a sum takes all timesteps alike."""
+        """Return the terms of one timestep, where the output sums all timesteps in the same way."""
         groups = defaultdict(list)
         for term in signal.terms:
             groups[self._key(term, 0)[:2]].append(term)
@@ -283,12 +286,12 @@ class Assembly:
         behind_time = len(signal.axes) - len(signal.times) - 1
         if behind_time > 1 and len([n for n in shape if n > 1]) > 1:
             self.report.refuse(
-                "output", f"it has features of shape {shape}", "one number a class is needed"
+                "output", f"it has features of shape {shape}", "one number per class is needed"
             )
         return (features,)
 
     def _seen_flat(self, term: Term, shape: Shape) -> Term:
-        """A term that ends in a vector, whatever axes it has."""
+        """Flatten a term to a vector, whatever axes it has."""
         found = self._shape(term.origin)
         for step in term.maps:
             found = step.out_shape(found)
@@ -330,7 +333,7 @@ class Assembly:
 
 
 def _without_plain_sums(placed: list[Placed]) -> list[Placed]:
-    """Sums that only ever meet as currents: their summands end in the populations themselves."""
+    """Remove sums that only populations take, as a current: the summands go there directly."""
     for sum_ in [p for p in placed if isinstance(p.node, ir.Sum)]:
         name = sum_.node.name
         users = [p for p in placed if any(t.origin == name for t, _ in p.inputs)]
@@ -340,7 +343,7 @@ def _without_plain_sums(placed: list[Placed]) -> list[Placed]:
 
 
 def _takes_plainly(placed: Placed, name: str) -> bool:
-    """Is `name` nothing but a current to a population."""
+    """Tell whether a node takes `name` only as a current of a population."""
     plain = all(not t.maps for t, _ in placed.inputs if t.origin == name)
     return plain and isinstance(placed.node, ir.Population)
 
@@ -354,7 +357,7 @@ def _inlined(placed: Placed, sum_: Placed) -> Placed:
 
 
 def _with_weights(maps: Maps, shape: Shape) -> Maps:
-    """A chain that is more than scales: one factor is an identity's weight, others a diagonal."""
+    """Turn a chain of scales alone into an identity of that weight, or into a diagonal matrix."""
     scales = [m for m in maps if isinstance(m, ir.Affine)]
     if len(scales) < len(maps) or (scales and len(shape) == 3 and not _uniform(scales)):
         return maps

@@ -1,4 +1,4 @@
-"""A copy of a module in which every spiking layer is one operator, opaque to ``torch.export``."""
+"""A copy of a module in which every spiking layer is one operator that torch cannot look into."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from seenn_deploy.frontends.torch.adapters.base import Neuron, UnsupportedError,
 
 @torch.library.custom_op("seenn_deploy::spiking", mutates_args=())
 def spiking(x: Tensor, states: Sequence[Tensor], layer: int) -> Tensor:
-    """Spikes of layer number `layer`; traced, never run."""
+    """Stand for the spikes of layer number `layer`; this is traced and never run."""
     return torch.zeros_like(x)
 
 
 @torch.library.custom_op("seenn_deploy::state", mutates_args=())
 def state(spikes: Tensor, layer: int) -> Tensor:
-    """What a layer's state is after these spikes, as a token to hand on; traced, never run."""
+    """Stand for a layer's state after these spikes; this is traced and never run."""
     return torch.zeros_like(spikes)
 
 
@@ -45,13 +45,13 @@ class Layer:
     name : str
         Path in the module.
     kind : str
-        Name of its class.
+        Name of the layer's class.
     neuron : Neuron, optional
-        None where it is not supported.
+        The neuron that it is; None where it is not supported.
     states : int
-        How many it returns behind its spikes.
+        Number of states that the layer returns after its spikes.
     refusal : str
-        Why it is not supported.
+        Reason why the layer is not supported.
     """
 
     name: str
@@ -61,11 +61,11 @@ class Layer:
     refusal: str = ""
 
 
-_INPUTS = ("x", "x_seq", "input_", "input_tensor")  # what layers call what they are given
+_INPUTS = ("x", "x_seq", "input_", "input_tensor")  # the frameworks' names of a layer's input
 
 
 class UnsupportedLayerError(Exception):
-    """A layer that no population can be is called."""
+    """The module calls a layer that no population can express."""
 
     def __init__(self, layer: Layer) -> None:
         super().__init__(layer.refusal)
@@ -73,7 +73,7 @@ class UnsupportedLayerError(Exception):
 
 
 class OpaqueLayer(nn.Module):
-    """What stands in for a spiking layer: same arguments, same number of results."""
+    """The replacement of a spiking layer, with the same arguments and number of results."""
 
     def __init__(self, number: int, layer: Layer) -> None:
         super().__init__()
@@ -101,10 +101,10 @@ class OpaqueLayer(nn.Module):
         return (spikes, *[torch.ops.seenn_deploy.state(spikes, self.number)] * self.states)
 
     def reset(self) -> None:
-        """SpikingJelly's way to begin a sample: nothing is kept here."""
+        """Begin a sample as SpikingJelly does; there is no state here to reset."""
 
     def reset_mem(self) -> Any:
-        """SnnTorch's states before the first timestep."""
+        """Return snnTorch's states before the first timestep."""
         count = self.states + (self.recurrent is not None)
         empty = tuple(torch.zeros(0) for _ in range(max(count, 1)))
         return empty[0] if len(empty) == 1 else empty
@@ -114,7 +114,7 @@ class OpaqueLayer(nn.Module):
 
 
 def with_opaque_layers(module: nn.Module, report: FidelityReport) -> tuple[nn.Module, list[Layer]]:
-    """A copy in evaluation mode and float32 with opaque layers, and what these stand for.
+    """Copy a module with opaque layers, in evaluation mode and float32; list those layers.
 
     Raises
     ------
@@ -141,22 +141,22 @@ def with_opaque_layers(module: nn.Module, report: FidelityReport) -> tuple[nn.Mo
 
 
 def _numbers(module: nn.Module) -> list[Tensor]:
-    """Parameters and buffers that are no counters."""
+    """List the parameters and buffers that are floating point, and so no counters."""
     return [t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()]
 
 
 def likely_batch(example_input: Tensor, layers: list[Layer]) -> int:
-    """Which axis of the example probably is the batch."""
+    """Guess which axis of the example is the batch."""
     if example_input.ndim != 5:
         return 0
     streams = [x.neuron.batch_axis for x in layers if x.neuron and x.neuron.time_axis is not None]
     if streams:
         return streams[0]
-    return 1 if example_input.shape[0] > 1 else 0  # a loop over frames, time first
+    return 1 if example_input.shape[0] > 1 else 0  # the module loops over frames, with time first
 
 
 def several_samples(example_input: Tensor, batch: int) -> Tensor:
-    """The example with more than one sample, so that its batch is not taken for another axis."""
+    """Double an example of one sample, so that its batch is not mistaken for another axis of 1."""
     if example_input.ndim < 2 or example_input.shape[batch] != 1:
         return example_input
     return torch.cat((example_input, example_input), dim=batch)

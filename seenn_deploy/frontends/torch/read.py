@@ -1,8 +1,8 @@
 """Live torch modules, through ``torch.export``, with spiking layers of any known framework.
 
 Each spiking layer is one opaque operator while the module is exported, so that no time loop is
-unrolled inside it. ``seenn_deploy.frontends.torch.adapters.base`` says what the layers are,
-``seenn_deploy.torch_import`` reads the rest. See docs/torch.md for what is understood.
+unrolled inside it. The adapters describe the layers, the other files of this folder read the rest.
+docs/torch.md lists what is understood.
 """
 
 from __future__ import annotations
@@ -40,21 +40,22 @@ def read(
     check: bool = True,
     output: int | str | None = None,
 ) -> SpikingGraph:
-    """The graph of a module.
+    """Read the graph of a module.
 
     Parameters
     ----------
     module : torch module
-        It is copied; its own state stays as it is.
+        The network. It is copied, so its own state stays as it is.
     example_input : Tensor
-        A batch that the module takes: images, or frames with a time axis where the layers have it.
+        A batch that the module takes: images, or frames with a time axis if the layers have one.
     T : int, optional
-        Timesteps; needed where the module itself does one. Elsewhere the module's own, by default.
+        Number of timesteps. It is required where the module computes a single timestep; elsewhere
+        it is the module's own by default.
     coding : 'direct' or 'events', optional
-        Of a module that does one timestep: is it the same image at each ('direct', the default) or
-        a frame of its own. Elsewhere it is found.
-    mean, std : one number a channel, optional
-        ``(x - mean) / std`` before the module, to become part of the program.
+        For a module that computes a single timestep: whether it gets the same image at every
+        timestep ('direct', the default) or a frame of its own. Elsewhere it is found.
+    mean, std : sequence of one number per channel, optional
+        Normalisation ``(x - mean) / std`` before the module, which becomes part of the program.
     check : bool
         Prove the graph: run the module itself and compare every spike and logit
         (``frontends.torch.self_check``). Without it the report says "not proven".
@@ -64,7 +65,8 @@ def read(
     Raises
     ------
     ModelError
-        Where the module does what a graph cannot hold: with the operator or layer, and the line.
+        When the module does something that a graph cannot express; the message names the operator
+        or layer, and the line.
     """
     from seenn_deploy.frontends.torch.assembly import Assembly
     from seenn_deploy.frontends.torch.layers import with_opaque_layers
@@ -125,7 +127,7 @@ def _prove(
 
 
 def _check_given(module: Any, example_input: Any, T: Any, report: FidelityReport) -> None:
-    """Refuse what cannot be traced at all, and timesteps that are no count."""
+    """Refuse arguments that cannot be traced at all, and a T that is no whole number."""
     from torch import Tensor, nn
 
     if not isinstance(module, nn.Module):
@@ -148,7 +150,7 @@ def _as_float32(example_input: Tensor) -> Tensor:
 def _walked(
     module: nn.Module, layers: list[Layer], example_input: Tensor, report: FidelityReport
 ) -> tuple[Walk, list[Value]]:
-    """What the module does, of several samples; of the example itself where that doubled time."""
+    """Walk the module on several samples, or on the example where doubling hit the time axis."""
     from seenn_deploy.frontends.torch.layers import likely_batch, several_samples
     from seenn_deploy.frontends.torch.tracing import export
     from seenn_deploy.frontends.torch.values import Constant
@@ -169,7 +171,7 @@ def _walked(
 
 
 def _source(walk: Walk, coding: Coding | None) -> Source:
-    """The input's features; with frames of its own at each timestep, if it has a time axis."""
+    """Make the source: its shape from the input's features, its coding from the time axis."""
     from seenn_deploy.frontends.torch.values import SOURCE, image_shape
 
     timed = [a for a in walk.input if a.role == "time"]
@@ -195,7 +197,7 @@ def _does_one_step(walk: Walk) -> bool:
 
 
 def _timesteps(walk: Walk, T: int | None) -> int:
-    """T as asked, or the module's own."""
+    """Return T as asked for, or the module's own."""
     own = _own_timesteps(walk)
     if T is None and own is None:
         walk.report.refuse("T", "the module does one timestep", "say how many: T=4")
@@ -211,7 +213,7 @@ def _timesteps(walk: Walk, T: int | None) -> int:
 
 
 def _check_states_go_out(walk: Walk, outputs: list[Value]) -> None:
-    """Refuse one timestep a call where layers begin anew at each, as nobody keeps their states."""
+    """Refuse modules of a single timestep that drop their layers' states after it."""
     from seenn_deploy.frontends.torch.values import Potential
 
     kept = {value.layer for value in outputs if isinstance(value, Potential)}
@@ -219,7 +221,7 @@ def _check_states_go_out(walk: Walk, outputs: list[Value]) -> None:
         if calls and layer.neuron and layer.neuron.forgets and number not in kept:
             walk.report.refuse(
                 layer.name,
-                "its state is dropped behind each timestep",
+                "its state is dropped after each timestep",
                 "return it beside the spikes, or loop over timesteps in forward",
             )
 

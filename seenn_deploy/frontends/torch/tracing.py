@@ -1,4 +1,4 @@
-"""``torch.export`` with errors in one line, and where in the user's code a node comes from."""
+"""``torch.export`` with errors of one line, and the place in the user's code behind each node."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _DATA_DEPENDENT = ("data-dependent", "DataDependent", "dynamic control flow")
 
 
 def export(module: nn.Module, example_input: Tensor, report: FidelityReport) -> Any:
-    """The exported program, functional, of high-level operators.
+    """Export a module to a program without side effects, of high-level operators.
 
     Raises
     ------
     RefusedError
-        Where it cannot be traced, with the user's line.
+        When the module cannot be traced; the message names the line in the user's code.
     """
     try:
         with torch.no_grad(), _quiet(), _whole_stacks():
@@ -74,7 +74,7 @@ def _refuse_neuron(error: UnsupportedLayerError, report: FidelityReport) -> NoRe
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """torch.export logs, and writes to stderr, what we say in our own words."""
+    """Silence torch.export, whose logs and warnings repeat what our own errors say."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -111,7 +111,7 @@ def _user_frames(_: Any, stack: traceback.StackSummary) -> traceback.StackSummar
 
 
 def place_of_error(error: Exception, module: nn.Module) -> str:
-    """The innermost of a module's parts that was running, and the user's line."""
+    """Name the innermost part of a module that was running, and the line in the user's code."""
     paths = {id(part): path for path, part in module.named_modules()}
     frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
     running = [id(f.f_locals.get("self")) for f in frames]
@@ -125,7 +125,7 @@ def _line_of_error(error: Exception) -> str:
 
 
 def place_of(node: Any) -> str:
-    """The module and the user's line that a node comes from: ``layer1.conv at model.py:12``."""
+    """Name the module and the user's line behind a node: ``layer1.conv at model.py:12``."""
     return _joined(module_path(node), line_of(node)) or node.name
 
 
@@ -134,20 +134,20 @@ def _joined(path: str, line: str) -> str:
 
 
 def line_of(node: Any) -> str:
-    """The user's line that a node comes from, ``model.py:12``; '' where it is not known."""
+    """Name the user's line behind a node, ``model.py:12``; '' where it is not known."""
     stack = node.meta.get("stack_trace") or ""
     return _place([(m["file"], int(m["line"])) for m in _FRAME.finditer(stack)])
 
 
 def module_path(node: Any) -> str:
-    """Path of the innermost module that a node belongs to, '' for the module itself."""
+    """Return the path of the innermost module that a node belongs to; '' is the module itself."""
     stack = node.meta.get("nn_module_stack") or {}
     paths = [entry[0] for entry in stack.values()]
     return str(paths[-1]) if paths else ""
 
 
 def _place(frames: list[tuple[str, int]]) -> str:
-    """The innermost frame of the user's own code; else of a framework's; else none."""
+    """Name the innermost frame of the user's code, or else of a framework's, or else none."""
     own = [f for f in frames if not f[0].startswith((*_LIBRARIES, "<")) and not _standard(f[0])]
     user = [f for f in own if not any(f"/{name}/" in f[0] for name in _FRAMEWORKS)]
     if not (user or own):

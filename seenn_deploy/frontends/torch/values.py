@@ -1,7 +1,8 @@
-"""What a tensor of the traced module stands for: spikes and currents, seen through axes.
+"""The meaning of a traced tensor: spikes and currents, on axes that are batch, time or features.
 
-A tensor's axes are made of *atoms*: one a batch, a time, or a feature axis. Reshaping regroups
-atoms and never breaks one, so that (N, T, C, H, W) flattened to (N T, C, H, W) stays known.
+Axes consist of *atoms*, each of which is one batch, time or feature axis. Reshaping regroups atoms
+and never breaks one, so that (N, T, C, H, W) is still understood after flattening to
+(N T, C, H, W).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ SOURCE = "input"
 
 
 class NotSupportedError(Exception):
-    """What an operator does that no graph can, and a remedy; the walk adds where."""
+    """An operator does something that no graph can express; the walk adds where."""
 
     def __init__(self, what: str, remedy: str) -> None:
         super().__init__(what)
@@ -29,14 +30,14 @@ class NotSupportedError(Exception):
 
 @dataclass(eq=False)
 class Atom:
-    """An axis that is never split. Its role may only be found where it is used.
+    """An axis that is never split. Its role may become known only later, where it is used.
 
     Parameters
     ----------
     size : int
     role : 'batch', 'time' or 'feature', optional
     of_input : bool
-        An axis of the module's input.
+        Whether it is an axis of the module's input.
     """
 
     size: int
@@ -44,7 +45,7 @@ class Atom:
     of_input: bool = False
 
     def become(self, role: Role) -> None:
-        """Take a role, for good."""
+        """Take a role, which is then final."""
         if self.role not in (None, role):
             raise NotSupportedError(
                 f"an axis of {self.size} is used both as {self.role} and as {role}",
@@ -55,7 +56,7 @@ class Atom:
 
 @dataclass(frozen=True)
 class Summed:
-    """A sum over time, times a factor: 1 / steps for a mean."""
+    """A sum over `steps` timesteps, times a factor that is 1 / steps for a mean."""
 
     factor: float
     steps: int
@@ -66,16 +67,17 @@ Axes: TypeAlias = tuple[tuple[Atom, ...], ...]
 
 @dataclass(frozen=True, eq=False)
 class Term:
-    """Linear maps of what one node sends.
+    """The output of one node, after linear maps.
 
     Parameters
     ----------
     origin : str
+        Name of the node.
     maps : tuple of linear maps
-        Equal maps are the same object.
+        The maps in order; equal maps are the same object.
     step : int, optional
-        Of a module that calls its layers once a timestep: which one, from 0. None for a whole
-        stream, and for an image.
+        Timestep, counted from 0, in a module that calls its layers once per timestep. None for a
+        whole stream, and for an image.
     macs : int
         Multiply-accumulates of the maps as they were trained.
     """
@@ -87,7 +89,7 @@ class Term:
 
     @property
     def spikes(self) -> bool:
-        """Is it a node's output itself."""
+        """Whether it is a node's output itself."""
         return self.origin != SOURCE and not self.maps
 
 
@@ -97,14 +99,15 @@ class Signal:
 
     Parameters
     ----------
-    axes : atoms of each axis
+    axes : tuple of tuples of atoms
+        The atoms of each axis.
     features : tuple of atoms
-        Those of one sample at one timestep, in C order; of the bare input, all that may be.
+        Atoms of one sample at one timestep, in C order; for the bare input, all candidates.
     shape : tuple of int, optional
-        Of the features in the graph; None for the bare input, where it is not known yet.
+        Shape of the features in the graph; None for the bare input, where it is not known yet.
     terms : tuple of Term
     summed : Summed, optional
-        What a sum over time left.
+        The sum over time that the signal went through.
     """
 
     axes: Axes
@@ -119,12 +122,12 @@ class Signal:
 
     @property
     def spikes(self) -> bool:
-        """Is it the output of one node."""
+        """Whether it is the output of one node."""
         return len(self.terms) == 1 and self.terms[0].spikes and self.summed is None
 
     @property
     def times(self) -> list[Atom]:
-        """Atoms that are known to be time."""
+        """The atoms that are known to be time."""
         return [a for axis in self.axes for a in axis if a.role == "time"]
 
 
@@ -137,13 +140,13 @@ class Constant:
 
 @dataclass(frozen=True, eq=False)
 class Potential:
-    """A layer's state: to be handed to its next call, or recorded.
+    """A layer's state, to be handed to its next call or recorded.
 
     Parameters
     ----------
     layer : int
     step : int, optional
-        None where all timesteps are stacked.
+        Timestep, counted from 0; None where all timesteps are stacked.
     """
 
     layer: int
@@ -154,11 +157,11 @@ Value: TypeAlias = Any  # Signal, Constant, Potential, a tuple of them, or a num
 
 
 def regrouped(axes: Axes, sizes: Shape) -> Axes:
-    """The atoms of `axes`, in order, on axes of other sizes.
+    """Distribute the atoms of `axes`, in order, over axes of other sizes.
 
-    Sizes say nothing about an atom of size 1 between two groups. It goes to the group behind it,
-    so that (N, 1, H, W) becomes (N, H W) with the channel on the feature axis; to the one before
-    it at the end, and where it is time or batch and no axis of size 1 is left for it.
+    Sizes do not tell where an atom of size 1 between two groups belongs. It goes to the group after
+    it, so that (N, 1, H, W) becomes (N, H W) with the channel on the feature axis. It goes to the
+    group before it at the end, and where it is time or batch and no axis of size 1 is left for it.
     """
     atoms = [a for axis in axes for a in axis]
     found: list[list[Atom]] = []
@@ -181,7 +184,7 @@ def regrouped(axes: Axes, sizes: Shape) -> Axes:
 
 
 def _taken(atoms: list[Atom], size: int) -> list[Atom]:
-    """As many of the first atoms as make an axis of `size`."""
+    """Return as many of the first atoms as make an axis of `size`."""
     if size == 1:
         return [a for a in atoms[:1] if a.size == 1]
     count = 0
@@ -191,7 +194,7 @@ def _taken(atoms: list[Atom], size: int) -> list[Atom]:
 
 
 def _is_left_over(atoms: list[Atom], sizes: Shape) -> bool:
-    """Is the first atom time or batch of size 1, with no axis of size 1 to go to."""
+    """Tell whether the first atom is time or batch of size 1 that no later axis of size 1 takes."""
     ones, places = _leading_ones(a.size for a in atoms), _leading_ones(sizes)
     return ones > places and atoms[0].role in ("time", "batch")
 
@@ -201,7 +204,7 @@ def _leading_ones(sizes: Iterable[int]) -> int:
 
 
 def feature_shape(signal: Signal, count: int) -> Shape:
-    """Sizes of the last `count` axes, once they are known to hold the features in C order."""
+    """Return the sizes of the last `count` axes after checking that they are the features."""
     inside = [a for axis in signal.axes[len(signal.axes) - count :] for a in axis]
     outside = [a for axis in signal.axes[: len(signal.axes) - count] for a in axis]
     for atom in inside:
@@ -221,7 +224,7 @@ def feature_shape(signal: Signal, count: int) -> Shape:
 
 
 def known(signal: Signal, count: int) -> Signal:
-    """The signal with its shape in the graph, which for the bare input is found here."""
+    """Return the signal with its shape in the graph, which for the bare input is found here."""
     view = feature_shape(signal, count)
     if signal.shape is not None:
         return signal
@@ -231,14 +234,14 @@ def known(signal: Signal, count: int) -> Signal:
 
 
 def image_shape(sizes: Shape) -> Shape:
-    """Three axes for the source: (F,) is (F, 1, 1), (C, L) is (C, 1, L)."""
+    """Give the source three axes: (F,) becomes (F, 1, 1), and (C, L) becomes (C, 1, L)."""
     if len(sizes) == 1:
         return (sizes[0], 1, 1)
     return (sizes[0], 1, sizes[1]) if len(sizes) == 2 else sizes
 
 
 def trailing(signal: Signal) -> int:
-    """How many axes hold features; for the bare input, what such an input usually has."""
+    """Count the axes that hold features; for the bare input, take what such inputs usually have."""
     if signal.shape is None:
         marked = [i for i, axis in enumerate(signal.axes) if any(a.role == "feature" for a in axis)]
         usual = {2: 1, 4: 3, 5: 3}.get(len(signal.axes), 1)

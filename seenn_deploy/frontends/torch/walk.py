@@ -1,4 +1,4 @@
-"""An exported module, node by node: every tensor becomes a signal, a constant or a potential."""
+"""The walk through an exported module: tensors become signals, constants or potentials."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ _MADE_LIKE = ("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "
 
 
 class Walk:
-    """What a module does to its input.
+    """A walk through the nodes of an exported module, which finds what it does to its input.
 
     Parameters
     ----------
     program : ExportedProgram
     layers : list of Layer
-        What the opaque operators stand for.
+        The spiking layers behind the opaque operators.
     report : FidelityReport
 
     Attributes
     ----------
     calls : list of lists of Signal
-        By layer, its input at each call.
+        For each layer, its input at each call.
     input : tuple of Atom
         The axes of the module's input.
     graph : Graph
-        Sums and pools of spikes.
+        The sums and pools of spikes that were found.
     """
 
     def __init__(self, program: Any, layers: list[Layer], report: FidelityReport) -> None:
@@ -59,12 +59,12 @@ class Walk:
         self._values: dict[str, Value] = {}
 
     def outputs(self) -> list[Value]:
-        """Read all nodes; what the module returns.
+        """Read all nodes, and return the values that the module returns.
 
         Raises
         ------
         RefusedError
-            With the user's line.
+            When a node cannot be expressed; the message names the line in the user's code.
         """
         self._place_inputs()
         for node in self.program.graph.nodes:
@@ -83,7 +83,7 @@ class Walk:
 
     @property
     def stream_lengths(self) -> set[int]:
-        """Timesteps of the layers that take whole streams."""
+        """The numbers of timesteps of the layers that take whole streams."""
         lengths = set()
         for layer, calls in zip(self.layers, self.calls, strict=True):
             if calls and layer.neuron and layer.neuron.time_axis is not None:
@@ -93,7 +93,7 @@ class Walk:
 
     @property
     def call_counts(self) -> set[int]:
-        """How often the layers that take one timestep are called."""
+        """The numbers of calls of the layers that take one timestep per call."""
         return {
             len(calls)
             for layer, calls in zip(self.layers, self.calls, strict=True)
@@ -102,7 +102,7 @@ class Walk:
 
     @property
     def readout_name(self) -> str:
-        """Path of the last module with weights, if no spiking layer comes behind it."""
+        """The path of the last module with weights, if no spiking layer follows it."""
         (result,) = (n for n in self.program.graph.nodes if n.op == "output")
         queue = [arg for arg in result.args[0] if hasattr(arg, "op")][:1]
         for node in queue:
@@ -176,7 +176,7 @@ class Walk:
     # --- spiking layers --------------------------------------------------------------------------
 
     def _spiking(self, node: Any, x: Value, states: list[Value], number: int) -> Value:
-        """Note a layer's input; its spikes, or its potential."""
+        """Note a layer's input, and return its spikes or its potential."""
         layer, earlier = self.layers[number], self.calls[number]
         assert layer.neuron is not None  # else its call was refused while tracing
         if not isinstance(x, Signal) or x.summed is not None:
@@ -194,7 +194,7 @@ class Walk:
         return self._sent(layer.neuron, signal, Term(layer.name, (), step))
 
     def _state(self, number: int) -> Potential:
-        """A layer's potential after its last call."""
+        """Return a layer's potential after its last call."""
         neuron, calls = self.layers[number].neuron, self.calls[number]
         whole = neuron is not None and neuron.time_axis is not None
         return Potential(number, None if whole else len(calls) - 1)
@@ -221,14 +221,14 @@ class Walk:
         if k > 0 and (not carried or (neuron.forgets and not states)):
             raise NotSupportedError(
                 f"call {k + 1} of {layer.name} does not go on from the state of call {k}",
-                "hand each timestep's state on to the next, and run one sample a forward",
+                "hand each timestep's state on to the next, and run one sample per forward",
             )
 
 
 def _one_step(x: Signal, name: str) -> Signal:
     if x.times:
         raise NotSupportedError(
-            f"{name} takes one timestep a call, it is given a stream",
+            f"{name} takes one timestep per call, it is given a stream",
             "loop over timesteps, or use its multi-step mode",
         )
     _one_batch_axis(x, 0, name)
@@ -274,14 +274,14 @@ def _flat(value: Any) -> list[Any]:
 
 
 def _empty_like(value: Value, node: Any) -> Value:
-    """A tensor of a signal's shape, for what is made from shapes alone."""
+    """Replace a signal by zeros of its shape, for operators that use the shape alone."""
     if isinstance(value, Signal | Potential):
         return Constant(torch.zeros(node.meta["val"].shape, dtype=node.meta["val"].dtype))
     return value
 
 
 def _check_read(node: Any, result: Signal) -> None:
-    """Refuse what is not what torch has: another shape, or numbers that a cast rounds."""
+    """Refuse a result whose shape differs from torch's, or whose numbers a cast rounds."""
     there = node.meta["val"]
     if result.sizes != tuple(there.shape):
         raise NotSupportedError(
@@ -297,7 +297,7 @@ def _check_read(node: Any, result: Signal) -> None:
 
 
 def _evaluated(target: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Value:
-    """An operator on constants alone, run."""
+    """Run an operator on constants."""
     if torch.Tag.nondeterministic_seeded in getattr(target, "tags", ()):
         raise NotSupportedError(
             f"{target} gives random numbers", "a graph does the same in every run"

@@ -154,7 +154,7 @@ class PotentialNet(nn.Module):
 
 
 def hidden_net() -> nn.Sequential:
-    """snnTorch: one timestep a call, states kept inside."""
+    """snnTorch: one timestep per call, states kept inside."""
     return nn.Sequential(
         nn.Conv2d(2, 6, 3, padding=1), nn.AvgPool2d(2),
         snntorch.Leaky(beta=0.8, init_hidden=True, threshold=0.2), nn.Flatten(),

@@ -130,5 +130,5 @@ class OneStep(nn.Module):
 def test_states_must_be_returned_where_a_call_is_a_timestep() -> None:
     assert sd.import_model(OneStep(True), frames()[0], T=5).T == 5
     assert sd.import_model(OneStep(False), frames()[0], T=1).T == 1
-    with pytest.raises(sd.SeennError, match=r"cells.box: its state is dropped behind each"):
+    with pytest.raises(sd.SeennError, match=r"cells.box: its state is dropped after each"):
         sd.import_model(OneStep(False), frames()[0], T=5)

@@ -1,1 +1,1 @@
-"""Spiking layers of other frameworks, told as neurons of ours: one small file per framework."""
+"""Spiking layers of other frameworks as neurons of ours: one small file per framework."""

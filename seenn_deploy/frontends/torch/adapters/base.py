@@ -1,9 +1,9 @@
-"""Spiking layers of other frameworks, told as neurons of ours: one small file a framework.
+"""Spiking layers of other frameworks as neurons of ours: one small file per framework.
 
 An adapter is found by its file name. It has ``matches(layer) -> bool`` and
 ``describe(layer) -> Neuron``, which raises :class:`UnsupportedError` for a layer of its framework
 whose dynamics :class:`~seenn_deploy.ir.graph.Population` does not have. Where layers return states
-behind their spikes, ``states(layer) -> int`` says how many. Adapters import no framework: they look
+after their spikes, ``states(layer) -> int`` says how many. Adapters import no framework: they look
 at the names of a layer's classes and at its attributes.
 """
 
@@ -21,41 +21,41 @@ _ROOM = "frontends/torch/adapters"
 
 
 class UnsupportedError(Exception):
-    """What a spiking layer does that no population can, in words."""
+    """A spiking layer does something that no population can; the message says what."""
 
 
 @dataclass(frozen=True)
 class Neuron:
-    """A spiking layer: ``v' = tau v + gain x + shift``, and what follows as in a population.
+    """A spiking layer with ``v' = tau v + gain x + shift``; the rest is as in a population.
 
     Parameters
     ----------
     tau, v_threshold, v_init, reset, reset_by, comparison, tau_syn
-        As of :class:`~seenn_deploy.ir.graph.Population`.
+        As in :class:`~seenn_deploy.ir.graph.Population`.
     gain : float
-        Factor of the input current.
+        Factor on the input current.
     shift : float
-        Added at every timestep.
+        Current that is added at every timestep.
     sends : float
         Value of a spike.
     time_axis : int, optional
-        The axis of its input that is time; None for a layer that takes one timestep a call.
+        Axis of the input that is time; None for a layer that takes one timestep per call.
     batch_axis : int
-        Of input with a time axis.
+        Axis of the input that is the batch, where there is a time axis.
     forgets : bool
-        A call without states begins a new sample.
+        Whether a call without states begins a new sample.
     reads_out : bool
-        Its potential is never reset: as an output of the module, it is a leaky readout.
+        Whether the potential is never reset; if the module returns it, it is a leaky readout.
     sends_potential : bool
-        Its result is its potential: it has no threshold, and reads out.
+        Whether the result is the potential itself: the layer has no threshold and is a readout.
     recurrent : module, optional
-        What maps its spikes of the timestep before to a current of its own.
+        Module that turns the spikes of the timestep before into a current.
     exact : bool
-        Its potentials are summed in our order: rounding is the same as well.
+        Whether potentials are summed in our order, so that they are also rounded alike.
     formula : str
-        What it computes, for the report.
+        The equation, for the report.
     approximations : tuple of (what, by)
-        Where a population differs.
+        The differences to a population, and their size.
     """
 
     tau: float
@@ -89,7 +89,7 @@ class Neuron:
             )
 
     def measured_from(self, potential: float) -> Neuron:
-        """The same neuron with potentials counted from `potential`, so that it resets to 0."""
+        """Measure potentials from `potential`, so that the neuron resets to 0."""
         if not potential:
             return self
         return replace(
@@ -106,29 +106,29 @@ def _adapters() -> tuple[Any, ...]:
 
 
 def adapter_of(layer: Any) -> Any | None:
-    """The adapter that knows a layer's framework, None if the layer is no spiking one."""
+    """Return the adapter of a layer's framework; None if the layer is not a spiking one."""
     return next((a for a in _adapters() if a.matches(layer)), None)
 
 
 def from_package(layer: Any, package: str, *classes: str) -> bool:
-    """Is a layer of one of these classes, or of a subclass, by their names alone."""
+    """Tell by names alone whether a layer is of one of these classes or of a subclass."""
     return any(
         c.__name__ in classes and c.__module__.split(".")[0] == package for c in type(layer).__mro__
     )
 
 
 def from_module(layer: Any, path: str) -> bool:
-    """Is it of a class that is defined inside a module or package, or of a subclass."""
+    """Tell whether a layer's class, or one of its bases, is defined inside a module or package."""
     return any(f"{c.__module__}.".startswith(f"{path}.") for c in type(layer).__mro__)
 
 
 def is_exactly(layer: Any, package: str, classes: tuple[str, ...]) -> bool:
-    """Is it of one of these classes itself: a subclass may compute something else."""
+    """Tell whether a layer is of one of these classes; a subclass may compute something else."""
     return type(layer).__name__ in classes and type(layer).__module__.split(".")[0] == package
 
 
 def scalar(value: Any, name: str) -> float:
-    """One number; neurons of a population share their parameters."""
+    """Return a parameter as one number, because the neurons of a population share it."""
     import torch
 
     values = torch.as_tensor(value, dtype=torch.float64).detach().reshape(-1)
@@ -140,7 +140,7 @@ def scalar(value: Any, name: str) -> float:
 
 
 def comparison_of(spike: Callable[[Any], Any]) -> Literal[">", ">="]:
-    """What a spike function does at the threshold itself, found by asking it."""
+    """Find out what a spike function does at the threshold itself, by calling it there."""
     import torch
 
     try:

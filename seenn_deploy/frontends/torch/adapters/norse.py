@@ -1,4 +1,4 @@
-"""Norse's LIF, LIFBox, IAF, LI and LIBox, as layers over (T, N, ..) and as cells.
+"""Norse's LIF, LIFBox, IAF, LI and LIBox, both layers over (T, N, ..) and cells.
 
 With a = dt ``tau_mem_inv``, b = dt ``tau_syn_inv``::
 
@@ -7,7 +7,7 @@ With a = dt ``tau_mem_inv``, b = dt ``tau_syn_inv``::
     v' = v + x                                                        IAF
     s = v' > v_th;  v = v_reset where it spiked
 
-``LI`` and ``LIBox`` are ``LIF`` and ``LIFBox`` without threshold: they read out.
+``LI`` and ``LIBox`` are ``LIF`` and ``LIFBox`` without a threshold: they are readouts.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _FAMILY = ("SNN", "SNNCell", "SNNRecurrent", "SNNRecurrentCell")
 
 
 def matches(layer: Any) -> bool:
-    """Is it a neuron of Norse, one of ours to know or not."""
+    """Tell whether a layer is a neuron of Norse, supported or not."""
     return from_package(layer, "norse", *_FAMILY)
 
 
 def describe(layer: Any) -> Neuron:
-    """The layer as a neuron."""
+    """Describe the layer as a neuron."""
     kind, p = type(layer).__name__, layer.p
     if not is_exactly(layer, "norse", KNOWN):
         raise UnsupportedError(f"of Norse's neurons, {', '.join(KNOWN)} are supported")
@@ -52,12 +52,12 @@ def describe(layer: Any) -> Neuron:
 
 
 def states(layer: Any) -> int:
-    """One: a tuple of what the neuron keeps."""
+    """Return 1: Norse's neurons return all their states in one tuple."""
     return 1
 
 
 def _reading_out(kind: str, p: Any, dt: float) -> Neuron:
-    """Without threshold; from 0."""
+    """Describe a readout, which has no threshold and begins at 0."""
     if scalar(p.v_leak, "v_leak"):
         raise UnsupportedError("a readout with v_leak other than 0")
     share = dt * scalar(p.tau_mem_inv, "tau_mem_inv")
@@ -77,7 +77,7 @@ def _reading_out(kind: str, p: Any, dt: float) -> Neuron:
 
 
 def _current(p: Any, dt: float) -> float:
-    """The share of a synaptic current that a timestep leaves."""
+    """Return the share of a synaptic current that a timestep leaves."""
     return 1 - dt * scalar(p.tau_syn_inv, "tau_syn_inv") if hasattr(p, "tau_syn_inv") else 0.0
 
 

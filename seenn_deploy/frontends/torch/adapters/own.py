@@ -8,12 +8,12 @@ from seenn_deploy.frontends.torch.adapters.base import Neuron, from_package
 
 
 def matches(layer: Any) -> bool:
-    """Is it our LIF."""
+    """Tell whether a layer is our LIF."""
     return from_package(layer, "seenn_deploy", "LIF")
 
 
 def describe(layer: Any) -> Neuron:
-    """The layer as a neuron."""
+    """Describe the layer as a neuron."""
     return Neuron(
         tau=layer.tau,
         v_threshold=layer.v_threshold,

@@ -1,4 +1,4 @@
-"""SEENN's ``LIFSpike`` and ``PLIF`` by their attributes, as other code based on TET has them too.
+"""SEENN's ``LIFSpike`` and ``PLIF``, known by their attributes, as in other code based on TET.
 
 ``v' = tau v + x;  s = act(v' - thresh);  v = (1 - s) v'`` over input (N, T, ..).
 """
@@ -16,12 +16,12 @@ from seenn_deploy.frontends.torch.adapters.base import (
 
 
 def matches(layer: Any) -> bool:
-    """Has it SEENN's attributes."""
+    """Tell whether a layer has SEENN's attributes."""
     return all(hasattr(layer, name) for name in ("thresh", "tau", "act", "gama"))
 
 
 def describe(layer: Any) -> Neuron:
-    """The layer as a neuron."""
+    """Describe the layer as a neuron."""
     import torch
 
     if hasattr(layer, "get_lifp"):

@@ -1,9 +1,9 @@
 """snnTorch's ``Leaky``, ``RLeaky`` and ``Synaptic``.
 
-With r[t] = s[t-1], the reset that comes one timestep late::
+With r[t] = s[t-1], because the reset comes one timestep late::
 
     mem[t] = beta mem[t-1] + x[t] - threshold r[t]      'subtract'
-    mem[t] = beta (1 - r[t]) mem[t-1] + x[t]            'zero', of Leaky alone
+    mem[t] = beta (1 - r[t]) mem[t-1] + x[t]            'zero', only of Leaky
     s[t] = mem[t] > threshold
 
 So 'zero' is a hard reset, and 'subtract' a soft reset by threshold / beta, before the next leak.
@@ -29,13 +29,13 @@ KNOWN = ("Leaky", "RLeaky", "Synaptic")
 
 
 def matches(layer: Any) -> bool:
-    """Is it a neuron of snnTorch, one of ours to know or not."""
+    """Tell whether a layer is a neuron of snnTorch, supported or not."""
     parts = from_package(layer, "snntorch", "RecurrentOneToOne")
     return from_module(layer, "snntorch._neurons") and not parts
 
 
 def describe(layer: Any) -> Neuron:
-    """The layer as a neuron."""
+    """Describe the layer as a neuron."""
     kind = type(layer).__name__
     if not is_exactly(layer, "snntorch", KNOWN):
         raise UnsupportedError(f"of snnTorch's neurons, {', '.join(KNOWN)} are supported")
@@ -70,7 +70,7 @@ def describe(layer: Any) -> Neuron:
 
 
 def states(layer: Any) -> int:
-    """States behind the spikes: none where the layer keeps them to itself."""
+    """Count the states after the spikes; a layer that keeps them itself returns none."""
     if getattr(layer, "init_hidden", False) and not layer.output:
         return 0
     return {"Synaptic": 2, "RSynaptic": 2, "Alpha": 3}.get(type(layer).__name__, 1)
@@ -81,7 +81,7 @@ def _leak(value: Any, name: str) -> float:
 
 
 def _subtracted(mechanism: str, beta: float, threshold: float, late: bool) -> float | None:
-    """What a soft reset takes away at once."""
+    """Return what a soft reset subtracts when a neuron spikes."""
     if mechanism == "zero":
         return None
     if mechanism == "none":
@@ -90,7 +90,7 @@ def _subtracted(mechanism: str, beta: float, threshold: float, late: bool) -> fl
         return threshold
     if not beta:
         raise UnsupportedError("reset_mechanism='subtract' with beta = 0; use 'zero'")
-    return threshold / beta
+    return threshold / beta  # one timestep late: the leak comes first, and shrinks it to threshold
 
 
 def _approximations(mechanism: str, late: bool) -> tuple[tuple[str, str], ...]:

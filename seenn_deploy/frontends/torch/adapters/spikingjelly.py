@@ -5,8 +5,8 @@ With r = ``v_reset`` (0 for a soft reset), q = 1 / ``tau``, or sigmoid(w) of a P
     v' = v + (x - (v - r)) q     decay_input        s = surrogate(v' - v_threshold), at 0 as well
     v' = v - (v - r) q + x       otherwise          v = r where it spiked, or v' - v_threshold s
 
-Potentials are counted from r. SpikingJelly rounds the leak in these orders, a population as
-``(1 - q) v + q x``.
+Potentials are measured from r. SpikingJelly computes the leak as written here, and a population as
+``(1 - q) v + q x``, so they round differently.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _NEURONS = ("spikingjelly.activation_based.neuron", "spikingjelly.clock_driven.n
 
 
 def matches(layer: Any) -> bool:
-    """Is it a neuron of SpikingJelly, one of ours to know or not."""
+    """Tell whether a layer is a neuron of SpikingJelly, supported or not."""
     return any(from_module(layer, path) for path in _NEURONS)
 
 
 def describe(layer: Any) -> Neuron:
-    """The layer as a neuron."""
+    """Describe the layer as a neuron."""
     kind = type(layer).__name__
     if not is_exactly(layer, "spikingjelly", KNOWN):
         raise UnsupportedError(f"of SpikingJelly's neurons, {', '.join(KNOWN)} are supported")
@@ -57,7 +57,7 @@ def describe(layer: Any) -> Neuron:
 
 
 def _decay(layer: Any, kind: str) -> tuple[float, str]:
-    """The share of the potential that a timestep takes away, and the charging equation."""
+    """Return the share of the potential that a timestep takes away, and the equation."""
     if kind == "IFNode":
         return 0.0, "v' = v + x"
     formula = "v' = v + (x - v) / tau" if layer.decay_input else "v' = v - v / tau + x"
@@ -67,7 +67,7 @@ def _decay(layer: Any, kind: str) -> tuple[float, str]:
 
 
 def _start(layer: Any) -> float:
-    """The potential before the first timestep: as set, or what a reset gives."""
+    """Return the potential before the first timestep: the one set, or that after a reset."""
     v = layer.v
     if not isinstance(v, float | int):
         v = layer.v_reset or 0.0

@@ -1,6 +1,6 @@
-"""What each operator of an exported module means for signals: one small function each.
+"""One small function per operator of an exported module: what it does to signals.
 
-Operators without a function here are refused by name. `node` arguments arrive as values: signals,
+Operators without a function here are refused by name. Arguments arrive as values: signals,
 constants, potentials or plain numbers.
 """
 

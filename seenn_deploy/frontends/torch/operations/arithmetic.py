@@ -1,4 +1,4 @@
-"""Sums and products: of signals, of a signal and a constant."""
+"""Sums of signals, and sums and products of a signal and a constant."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from seenn_deploy.frontends.torch.values import (
 
 @operation("add.Tensor", "add.Scalar")
 def add(graph: Graph, a: Value, b: Value, alpha: float = 1) -> Value:
-    """Currents meet; spikes and spikes become a sum of spikes."""
+    """Add currents; spikes plus spikes become a sum node of graded spikes."""
     a, b = (b, a) if not isinstance(a, Signal) and alpha == 1 else (a, b)
     if isinstance(a, Signal) and isinstance(b, Signal):
         other = b if alpha == 1 else affine(graph, b, like(alpha), like(0.0))
@@ -31,7 +31,7 @@ def add(graph: Graph, a: Value, b: Value, alpha: float = 1) -> Value:
 
 @operation("sub.Tensor", "sub.Scalar")
 def sub(graph: Graph, a: Value, b: Value, alpha: float = 1) -> Value:
-    """A difference, as a sum with a factor of -1."""
+    """Subtract, as a sum with a factor of -1."""
     if not isinstance(a, Signal):
         return affine(graph, as_signal(b), like(-alpha), like(a))
     return add(graph, a, b, alpha=-alpha)
@@ -39,19 +39,19 @@ def sub(graph: Graph, a: Value, b: Value, alpha: float = 1) -> Value:
 
 @operation("rsub.Scalar")
 def rsub(graph: Graph, a: Value, b: Value, alpha: float = 1) -> Value:
-    """``b - a``."""
+    """Return ``b - a``."""
     return sub(graph, b, a, alpha)
 
 
 @operation("neg.default")
 def neg(graph: Graph, x: Value) -> Value:
-    """A factor of -1."""
+    """Multiply by -1."""
     return affine(graph, as_signal(x), like(-1.0), like(0.0))
 
 
 @operation("mul.Tensor", "mul.Scalar")
 def mul(graph: Graph, a: Value, b: Value) -> Value:
-    """A constant factor a channel."""
+    """Multiply by a constant, which may be one factor per channel."""
     if isinstance(a, Signal) and isinstance(b, Signal):
         raise NotSupportedError(
             "a product of two signals", "spikes may be added, and multiplied by constants"
@@ -62,7 +62,7 @@ def mul(graph: Graph, a: Value, b: Value) -> Value:
 
 @operation("div.Tensor", "div.Scalar")
 def div(graph: Graph, a: Value, b: Value) -> Value:
-    """A constant divisor a channel."""
+    """Divide by a constant, which may be one divisor per channel."""
     if isinstance(b, Signal):
         raise NotSupportedError("a division by a signal", "divide by constants alone")
     return affine(graph, as_signal(a), 1 / like(b), like(0.0))
@@ -87,7 +87,7 @@ def _added(graph: Graph, a: Signal, b: Signal) -> Signal:
 
 
 def _both_known(a: Signal, b: Signal) -> tuple[Signal, Signal]:
-    """Where one is the bare input, its features lie where the other's are."""
+    """Give the bare input the feature axes of the signal that it is added to."""
     if a.shape is None and b.shape is not None:
         return known(a, trailing(b)), b
     if b.shape is None and a.shape is not None:

@@ -1,4 +1,4 @@
-"""Operators that give the same values other axes."""
+"""Operators that keep the values and change the axes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from seenn_deploy.frontends.torch.values import Atom, NotSupportedError, Potenti
 
 @operation("view.default", "reshape.default", "_unsafe_view.default")
 def view(graph: Graph, x: Value, sizes: Sequence[int]) -> Value:
-    """The same values on other axes, in C order."""
+    """Put the same values on other axes, in C order."""
     signal = as_signal(x)
     count = prod(signal.sizes)
     given = prod(s for s in sizes if s >= 0)
@@ -24,7 +24,7 @@ def view(graph: Graph, x: Value, sizes: Sequence[int]) -> Value:
 
 @operation("flatten.using_ints")
 def flatten(graph: Graph, x: Value, start: int = 0, end: int = -1) -> Value:
-    """Axes from `start` to `end` as one."""
+    """Merge the axes from `start` to `end` into one."""
     sizes = as_signal(x).sizes
     a, b = start % len(sizes), end % len(sizes)
     return view(graph, x, (*sizes[:a], prod(sizes[a : b + 1]), *sizes[b + 1 :]))
@@ -32,7 +32,7 @@ def flatten(graph: Graph, x: Value, start: int = 0, end: int = -1) -> Value:
 
 @operation("unflatten.int")
 def unflatten(graph: Graph, x: Value, dim: int, sizes: Sequence[int]) -> Value:
-    """The inverse of `flatten`."""
+    """Undo `flatten`."""
     before = as_signal(x).sizes
     at = dim % len(before)
     rest = prod(s for s in sizes if s >= 0)
@@ -42,7 +42,7 @@ def unflatten(graph: Graph, x: Value, dim: int, sizes: Sequence[int]) -> Value:
 
 @operation("unsqueeze.default")
 def unsqueeze(graph: Graph, x: Value, dim: int) -> Value:
-    """A new axis of size 1."""
+    """Insert an axis of size 1."""
     if isinstance(x, Potential):
         return x
     signal = as_signal(x)
@@ -52,7 +52,7 @@ def unsqueeze(graph: Graph, x: Value, dim: int) -> Value:
 
 @operation("squeeze.dim", "squeeze.dims", "squeeze.default")
 def squeeze(graph: Graph, x: Value, dims: Any = None) -> Value:
-    """Without axes of size 1; their atoms go to the axis before."""
+    """Remove axes of size 1; their atoms go to the axis before."""
     signal = as_signal(x)
     places = [p for p in places_of(signal, dims) if signal.sizes[p] == 1]
     return view(graph, x, tuple(s for i, s in enumerate(signal.sizes) if i not in places))
@@ -60,14 +60,14 @@ def squeeze(graph: Graph, x: Value, dims: Any = None) -> Value:
 
 @operation("permute.default")
 def permute(graph: Graph, x: Value, order: Sequence[int]) -> Value:
-    """Axes in another order."""
+    """Put the axes into another order."""
     signal = as_signal(x)
     return replace(signal, axes=tuple(signal.axes[d] for d in order))
 
 
 @operation("transpose.int")
 def transpose(graph: Graph, x: Value, a: int, b: int) -> Value:
-    """Two axes swapped."""
+    """Swap two axes."""
     order = list(range(len(as_signal(x).axes)))
     order[a], order[b] = order[b], order[a]
     return permute(graph, x, order)
@@ -75,7 +75,7 @@ def transpose(graph: Graph, x: Value, a: int, b: int) -> Value:
 
 @operation("expand.default")
 def expand(graph: Graph, x: Value, sizes: Sequence[int], **_: Any) -> Value:
-    """An axis of size 1 repeated: timesteps that are all alike."""
+    """Repeat an axis of size 1, which makes timesteps that are all alike."""
     signal = as_signal(x)
     axes = ((),) * (len(sizes) - len(signal.axes)) + signal.axes
     return replace(signal, axes=tuple(_widened(a, n) for a, n in zip(axes, sizes, strict=True)))
@@ -91,7 +91,7 @@ def _widened(axis: tuple[Atom, ...], size: int) -> tuple[Atom, ...]:
 
 @operation("repeat.default")
 def repeat(graph: Graph, x: Value, counts: Sequence[int]) -> Value:
-    """Copies along an axis: a new time axis in front of its atoms."""
+    """Copy along an axis, which puts a new time axis before its atoms."""
     signal = as_signal(x)
     axes = ((),) * (len(counts) - len(signal.axes)) + signal.axes
     return replace(signal, axes=tuple(_repeated(a, n) for a, n in zip(axes, counts, strict=True)))
@@ -109,7 +109,7 @@ def _repeated(axis: tuple[Atom, ...], count: int) -> tuple[Atom, ...]:
 @operation("alias.default", "lift_fresh_copy.default", "dropout.default", "feature_dropout.default")
 @operation("to.dtype", "to.device", "to.dtype_layout", "_to_copy.default", "type_as.default")
 def unchanged(graph: Graph, x: Value, *_: Any, **__: Any) -> Value:
-    """The same values."""
+    """Return the values as they are."""
     return x
 
 
@@ -117,7 +117,7 @@ def unchanged(graph: Graph, x: Value, *_: Any, **__: Any) -> Value:
 def slice_(
     graph: Graph, x: Value, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
 ) -> Value:
-    """A whole axis alone."""
+    """Accept a slice that is a whole axis, and refuse any other."""
     size = as_signal(x).sizes[dim]
     if (start or 0) == 0 and (end is None or end >= size) and step == 1:
         return x

@@ -1,4 +1,4 @@
-"""What operations share: linear maps applied to signals, and arguments read."""
+"""The parts that operations share: linear maps applied to signals, arguments read."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from seenn_deploy.ir.maps import AvgPool2d, Conv2d, LinearMap
 
 
 def mapped(graph: Graph, signal: Signal, count: int, step: LinearMap) -> Signal:
-    """A signal through a linear map over its last `count` axes."""
+    """Apply a linear map to the last `count` axes of a signal."""
     signal = known(signal, count)
     assert signal.shape is not None
     view_shape = signal.sizes[len(signal.sizes) - count :]
@@ -48,7 +48,7 @@ def mapped(graph: Graph, signal: Signal, count: int, step: LinearMap) -> Signal:
 
 
 def _in_graph(shape: tuple[int, ...], view_shape: tuple[int, ...], step: LinearMap) -> Any:
-    """The shape that a map sees; convolutions and pools need the one of the graph."""
+    """Return the shape that a map sees; convolutions and pools need that of the graph."""
     spatial = [n for n in shape if n > 1], [n for n in view_shape if n > 1]
     if prod(shape) != prod(view_shape) or (len(view_shape) > 1 and spatial[0] != spatial[1]):
         raise NotSupportedError(
@@ -59,7 +59,10 @@ def _in_graph(shape: tuple[int, ...], view_shape: tuple[int, ...], step: LinearM
 
 
 def _shares(graph: Graph, signal: Signal, step: LinearMap) -> list[LinearMap]:
-    """The map for each term: a constant is added once, and of a sum over time in T parts."""
+    """Return the map for each term, of which only the first adds the constant.
+
+    After a sum over time it adds T times less, because the readout adds it at every timestep.
+    """
     first = step
     if signal.summed is not None:
         share = 1 / (signal.summed.factor * signal.summed.steps)
@@ -69,7 +72,7 @@ def _shares(graph: Graph, signal: Signal, step: LinearMap) -> list[LinearMap]:
 
 
 def affine(graph: Graph, signal: Signal, scale: Any, shift: Any) -> Signal:
-    """``scale x + shift`` with constants that may differ between channels."""
+    """Apply ``scale x + shift`` with constants that may differ between channels."""
     if bool((scale == 1).all()) and not bool(shift.any()):
         return signal
     count = trailing(signal)
@@ -83,7 +86,7 @@ def affine(graph: Graph, signal: Signal, scale: Any, shift: Any) -> Signal:
 
 
 def _per_channel(constant: Any, signal: Signal, channels: int) -> Array:
-    """One number a channel of a constant as it is broadcast over a signal."""
+    """Reduce a constant that is broadcast over a signal to one number per channel."""
     sizes = tuple(max(n, 1) for n in signal.sizes)
     try:
         wide = torch.broadcast_to(constant.to(torch.float64), sizes)
@@ -96,13 +99,13 @@ def _per_channel(constant: Any, signal: Signal, channels: int) -> Array:
     if not bool((lead == values[None, :, None]).all()):
         raise NotSupportedError(
             "a constant that differs between timesteps or within a channel",
-            "a graph does the same at every timestep and place; one number a channel is possible",
+            "a graph does the same at every timestep and place; one number per channel is possible",
         )
     return np.asarray(values.numpy(), np.float64)
 
 
 def like(value: Any, factor: float = 1.0) -> Any:
-    """A constant times `factor`, in float64."""
+    """Return a constant times `factor`, in float64."""
     if isinstance(value, Potential):
         as_signal(value)
     tensor = value.tensor if isinstance(value, Constant) else torch.as_tensor(value)
@@ -110,7 +113,7 @@ def like(value: Any, factor: float = 1.0) -> Any:
 
 
 def as_signal(value: Value) -> Signal:
-    """The value, which must be spikes or currents."""
+    """Return the value, which must be spikes or currents."""
     if isinstance(value, Signal):
         return value
     if isinstance(value, Potential):
@@ -122,7 +125,7 @@ def as_signal(value: Value) -> Signal:
 
 
 def as_tensor(value: Value) -> Any:
-    """The value, which must not depend on the input; None stays None."""
+    """Return the value, which must not depend on the input; None stays None."""
     if value is None:
         return None
     if not isinstance(value, Constant):
@@ -131,24 +134,24 @@ def as_tensor(value: Value) -> Any:
 
 
 def as_numbers(value: Value) -> Array:
-    """A constant as a float64 array."""
+    """Return a constant as a float64 array."""
     return np.asarray(as_tensor(value).detach().to(torch.float64).numpy())
 
 
 def pair(value: Any) -> tuple[int, int]:
-    """Height and width of an argument that may be one number for both."""
+    """Return height and width of an argument that may be one number for both."""
     if isinstance(value, int):
         return (value, value)
     return (int(value[0]), int(value[-1]))
 
 
 def single(value: Any) -> int:
-    """The number of an argument that may be a list of one."""
+    """Return the number in an argument that may be a list of one."""
     return value if isinstance(value, int) else int(value[0])
 
 
 def padding_of(padding: Any, kernel: Sequence[int], dilation: tuple[int, int]) -> tuple[int, int]:
-    """Zeros on each side, also where torch's argument is a word."""
+    """Return the zeros on each side, also where torch's argument is a word."""
     if not isinstance(padding, str):
         return pair(padding)
     if padding == "valid":
@@ -164,7 +167,7 @@ def padding_of(padding: Any, kernel: Sequence[int], dilation: tuple[int, int]) -
 def check_ceil(
     ceil_mode: bool, inside: Sequence[int], kernel: tuple[int, int], window: Conv2d | None = None
 ) -> None:
-    """Refuse partial windows; those of an average pool lie side by side."""
+    """Refuse partial windows; without `window`, windows do not overlap."""
     strides = window.stride if window else kernel
     around, dilated = (window.padding, window.dilation) if window else ((0, 0), (1, 1))
     moves = [
@@ -179,7 +182,7 @@ def check_ceil(
 
 
 def places_of(signal: Signal, dims: Any) -> list[int]:
-    """Axes from 0 on; all of them for None."""
+    """Return axes as numbers from 0 on; None means all of them."""
     rank = len(signal.axes)
     given = range(rank) if dims is None else [dims] if isinstance(dims, int) else dims
     return sorted(d % rank for d in given)

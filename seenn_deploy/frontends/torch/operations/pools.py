@@ -1,4 +1,4 @@
-"""Pools: averages are linear, a maximum of spikes is a neuron."""
+"""Pools: an average is linear, and a maximum of spikes is a neuron."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def avg_pool2d(
     graph: Graph, x: Value, kernel: Any, stride: Any = (), padding: Any = 0,
     ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: int | None = None,
 ) -> Signal:  # fmt: skip
-    """Average over windows that lie side by side."""
+    """Average over windows that do not overlap."""
     size = _side_by_side(kernel, stride, padding, divisor_override)
     signal = known(as_signal(x), 3)
     check_ceil(ceil_mode, signal.sizes[-2:], size)
@@ -38,7 +38,7 @@ def avg_pool1d(
     graph: Graph, x: Value, kernel: Any, stride: Any = (), padding: Any = 0,
     ceil_mode: bool = False, count_include_pad: bool = True,
 ) -> Signal:  # fmt: skip
-    """Average over windows of (C, L); of a vector, as SpikingJelly's ``VotingLayer``, a matrix."""
+    """Average over windows of (C, L); of a vector, like SpikingJelly's ``VotingLayer``, too."""
     _, size = _side_by_side(kernel, stride, padding, None)
     signal = known(as_signal(x), 2)
     length = signal.sizes[-1]
@@ -51,7 +51,7 @@ def avg_pool1d(
 
 
 def _side_by_side(kernel: Any, stride: Any, padding: Any, divisor: Any) -> tuple[int, int]:
-    """The windows of an average pool."""
+    """Return the window size of an average pool, whose windows may not overlap."""
     size, step, pad = pair(kernel), pair(stride) if stride else pair(kernel), pair(padding)
     if step != size or pad != (0, 0) or divisor:
         raise NotSupportedError(
@@ -63,7 +63,7 @@ def _side_by_side(kernel: Any, stride: Any, padding: Any, divisor: Any) -> tuple
 
 @operation("adaptive_avg_pool2d.default", "_adaptive_avg_pool2d.default")
 def adaptive_avg_pool2d(graph: Graph, x: Value, size: Any) -> Signal:
-    """An average pool where the windows are alike."""
+    """Average to a size that divides the input's, so that all windows are alike."""
     signal = known(as_signal(x), 3)
     inside, out = signal.sizes[-2:], pair(size)
     if any(n % m for n, m in zip(inside, out, strict=True)):
@@ -79,7 +79,10 @@ def max_pool2d(
     graph: Graph, x: Value, kernel: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1,
     ceil_mode: bool = False,
 ) -> Signal:  # fmt: skip
-    """Of spikes: a neuron that spikes when any in its window does. Of currents: not linear."""
+    """Turn a maximum of spikes into a neuron that spikes when any in its window does.
+
+    A maximum of currents is refused, because it is not linear.
+    """
     size, signal = pair(kernel), as_signal(x)
     if not signal.spikes or signal.terms[0].origin in graph.sums.values():
         raise NotSupportedError(

@@ -1,4 +1,4 @@
-"""Which function reads which operator, and what they add to."""
+"""The table of functions that read operators, and the graph that they add to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from seenn_deploy.frontends.torch.values import SOURCE, Term, Value
 
 
 class Graph:
-    """What operations add to: maps, sums of spikes and pools of spikes, each made once."""
+    """The things that operations add: maps, sums of spikes and pools of spikes, each made once."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self.maps = MapStore()
@@ -20,7 +20,7 @@ class Graph:
         self.here = ""  # path of the module that is being read
 
     def name(self, wanted: str) -> str:
-        """A new node's name, with a number if it is taken."""
+        """Return a name for a new node, with a number if the name is taken."""
         numbered = (f"{wanted}{i or ''}" for i in range(len(self.names) + 1))
         found = next(n for n in numbered if n not in self.names)
         self.names.add(found)

@@ -1,4 +1,4 @@
-"""Operators along time: steps of a stream, streams of steps, sums over them."""
+"""Operators along time: timesteps of a stream, streams of timesteps, sums over them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from seenn_deploy.frontends.torch.values import (
 
 @operation("select.int")
 def select(graph: Graph, x: Value, dim: int, index: int) -> Value:
-    """One timestep of a stream."""
+    """Take one timestep of a stream."""
     if isinstance(x, Potential):
         return x
     signal = as_signal(x)
@@ -35,7 +35,7 @@ def select(graph: Graph, x: Value, dim: int, index: int) -> Value:
 
 @operation("unbind.int")
 def unbind(graph: Graph, x: Value, dim: int = 0) -> Value:
-    """All timesteps of a stream."""
+    """Take all timesteps of a stream apart."""
     signal = as_signal(x)
     at = dim % len(signal.axes)
     return tuple(_step(signal, at, k) for k in range(signal.sizes[at]))
@@ -57,7 +57,7 @@ def _step(signal: Signal, at: int, k: int) -> Signal:
 
 @operation("stack.default")
 def stack(graph: Graph, parts: Sequence[Value], dim: int = 0) -> Value:
-    """Timesteps side by side: a stream."""
+    """Join timesteps to a stream."""
     if all(isinstance(p, Potential) for p in parts):
         return _recorded([p for p in parts if isinstance(p, Potential)])
     signals = [as_signal(p) for p in parts]
@@ -70,7 +70,7 @@ def stack(graph: Graph, parts: Sequence[Value], dim: int = 0) -> Value:
 
 @operation("cat.default")
 def cat(graph: Graph, parts: Sequence[Value], dim: int = 0) -> Value:
-    """As a stack, where each part has an axis of its own for it."""
+    """Join timesteps to a stream, where each has a time axis of size 1."""
     if all(isinstance(p, Potential) for p in parts):
         return _recorded([p for p in parts if isinstance(p, Potential)])
     signals = [as_signal(p) for p in parts]
@@ -90,7 +90,7 @@ def _recorded(parts: list[Potential]) -> Potential:
 
 
 def _stream_of(signals: list[Signal]) -> tuple[Term, ...]:
-    """Terms of a stream whose timesteps are `signals`: the same at each, or one step further."""
+    """Return the terms of a stream whose timesteps are `signals`, which must agree."""
     first = signals[0].terms
     for k, signal in enumerate(signals):
         expected = [(t.origin, t.maps, None if t.step is None else t.step + k) for t in first]
@@ -106,13 +106,13 @@ def _stream_of(signals: list[Signal]) -> tuple[Term, ...]:
 
 @operation("sum.dim_IntList", "sum.default")
 def total(graph: Graph, x: Value, dims: Any = None, keepdim: bool = False, **_: Any) -> Value:
-    """Over time."""
+    """Sum over time."""
     return _over_time(as_signal(x), dims, keepdim, mean=False)
 
 
 @operation("mean.dim", "mean.default")
 def mean(graph: Graph, x: Value, dims: Any = None, keepdim: bool = False, **_: Any) -> Value:
-    """Over time, or over height and width."""
+    """Take the mean over time, or over height and width."""
     signal = as_signal(x)
     places = places_of(signal, dims)
     rank = len(signal.axes)

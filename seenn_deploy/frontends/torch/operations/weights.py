@@ -1,4 +1,4 @@
-"""Operators with weights: convolutions, linear layers, batch norm."""
+"""The operators with weights: convolutions, linear layers, batch norm."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def conv2d(
     graph: Graph, x: Value, weight: Value, bias: Value = None, stride: Any = 1, padding: Any = 0,
     dilation: Any = 1, groups: int = 1,
 ) -> Signal:  # fmt: skip
-    """Two-dimensional convolution; padding 'same' where it is symmetric."""
+    """Convolve in two dimensions; padding 'same' must be symmetric."""
     dilated, kernel = pair(dilation), weight.tensor.shape[2:]
     made = graph.maps.conv(
         as_tensor(weight), as_tensor(bias), stride=pair(stride),
@@ -38,7 +38,7 @@ def conv1d(
     graph: Graph, x: Value, weight: Value, bias: Value = None, stride: Any = 1, padding: Any = 0,
     dilation: Any = 1, groups: int = 1,
 ) -> Signal:  # fmt: skip
-    """One-dimensional convolution, as a two-dimensional one over (C, 1, L)."""
+    """Convolve in one dimension, as in two over (C, 1, L)."""
     dilated = (1, single(dilation))
     kernel = (1, *weight.tensor.shape[2:])
     pad = padding if isinstance(padding, str) else (0, single(padding))
@@ -51,26 +51,26 @@ def conv1d(
 
 @operation("linear.default")
 def linear(graph: Graph, x: Value, weight: Value, bias: Value = None) -> Signal:
-    """All-to-all over the last axis."""
+    """Connect all to all over the last axis."""
     return mapped(graph, as_signal(x), 1, graph.maps.dense(as_tensor(weight), as_tensor(bias)))
 
 
 @operation("addmm.default")
 def addmm(graph: Graph, bias: Value, x: Value, weight: Value) -> Signal:
-    """``bias + x weight``."""
+    """Return ``bias + x weight``."""
     dense = graph.maps.dense(as_tensor(weight).t(), as_tensor(bias))
     return mapped(graph, as_signal(x), 1, dense)
 
 
 @operation("matmul.default", "mm.default")
 def matmul(graph: Graph, x: Value, weight: Value) -> Signal:
-    """``x weight`` with a constant matrix."""
+    """Return ``x weight`` with a constant matrix."""
     return mapped(graph, as_signal(x), 1, graph.maps.dense(as_tensor(weight).t(), None))
 
 
 @operation("_native_batch_norm_legit.no_stats", "instance_norm.default")
 def norm_of_batch(graph: Graph, *_: Any) -> Value:
-    """Statistics of the input itself are no linear map."""
+    """Refuse a norm with statistics of the input itself, which is no linear map."""
     raise NotSupportedError(
         "batch norm without running statistics", "train it with track_running_stats=True"
     )
@@ -80,7 +80,7 @@ def norm_of_batch(graph: Graph, *_: Any) -> Value:
 def batch_norm(
     graph: Graph, x: Value, weight: Value, bias: Value, mean: Value, var: Value, *settings: Any
 ) -> Value:
-    """Batch norm with running statistics: an affine map a channel."""
+    """Apply batch norm with running statistics, which is one affine map per channel."""
     if mean is None or settings[0] is True:
         raise NotSupportedError(
             "batch norm without running statistics", "train it with track_running_stats=True"
