@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seenn_deploy.cli.options import DATA, FOLDER, FORCE, JSON, numbers, with_rule
+from seenn_deploy.cli.options import DATA, FOLDER, FORCE, JSON, new_file, numbers, with_rule
 from seenn_deploy.cli.shared import check_resume, load_program, open_data, write_json
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 @click.option("--out", type=click.Path(path_type=Path), help="Write results here as they come.")
 @click.option("--resume", is_flag=True, help="Go on with an --out folder that was cut off.")
 @FORCE
+@click.option("--plot", type=click.Path(path_type=Path), callback=new_file,
+              help="Draw the exits and the activity of every layer into this PNG.")  # fmt: skip
 @JSON
 def simulate_command(
     build: Path,
@@ -43,6 +45,7 @@ def simulate_command(
     out: Path | None,
     resume: bool,
     force: bool,
+    plot: Path | None,
     json_file: Path | None,
 ) -> None:
     """Simulate images: accuracy, exits, operations, energy.
@@ -58,6 +61,7 @@ def simulate_command(
     from seenn_deploy.cli import console
     from seenn_deploy.cli.tables import layout
     from seenn_deploy.cli.tables import runs as reports
+    from seenn_deploy.evaluation import activity
     from seenn_deploy.evaluation.schedule import summary as schedule_summary
 
     check_resume(resume, out, "--out")
@@ -74,6 +78,8 @@ def simulate_command(
     summary = run.summary(cost) | schedule_summary(program, run, cost)
     console.console().print(layout.facts_table(reports.run_rows(summary)))
     write_json(json_file, summary)
+    if plot is not None:
+        activity.write(activity.overview(run), plot)
 
 
 @click.command("evaluate")
