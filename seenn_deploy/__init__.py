@@ -28,6 +28,7 @@ _NAMES = {
     "example": "io.example",
     "import_model": "frontends.import_model",
     "inspect": "ir.inspection",
+    "load": "evaluation.load",
     "run": "targets.devices",
     "setup_lava": "targets.lava.interpreter",
     "simulate": "simulator.engine",
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from seenn_deploy.errors import SeennError
     from seenn_deploy.evaluation.calibrate import calibrate
     from seenn_deploy.evaluation.evaluate import evaluate
+    from seenn_deploy.evaluation.load import load
     from seenn_deploy.evaluation.sweep.sweep import sweep
     from seenn_deploy.frontends.convert import convert
     from seenn_deploy.frontends.import_model import import_model
@@ -69,6 +71,7 @@ __all__ = [
     "exits",
     "import_model",
     "inspect",
+    "load",
     "metrics",
     "run",
     "setup_lava",

@@ -20,6 +20,7 @@ from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.points import OperatingPoints, distinct_thresholds
 from seenn_deploy.exits.policy import Policy
 from seenn_deploy.io.images.image_set import Images
+from seenn_deploy.ir import html
 from seenn_deploy.ir.inputs import for_program
 from seenn_deploy.ir.program import Program
 from seenn_deploy.progress import Progress
@@ -119,6 +120,22 @@ class Evaluation:
     seenn_1: tuple[Point, ...]
     seenn_2: Point | None
     equal: Point | None
+
+    def __repr__(self) -> str:
+        at_t = ", ".join(f"{100 * a:.2f} %" for a in self.accuracy_by_step)
+        return (
+            f"Evaluation({self.samples} samples, accuracy by timestep {at_t}, AET {self.aet:.4f})"
+        )
+
+    def _repr_html_(self) -> str:
+        points = [*self.fixed, *self.seenn_1, *([self.seenn_2] if self.seenn_2 else [])]
+        header = ("rule", "parameter", "accuracy (%)", "mean exit step", "energy (uJ)")
+        rows = [
+            (p.rule, f"{p.parameter:g}", f"{100 * p.accuracy:.2f}", f"{p.mean_exit_step:.3f}",
+             f"{1e6 * p.energy:.4g}")
+            for p in points
+        ]  # fmt: skip
+        return html.table(repr(self), header, rows)
 
     def summary(self) -> dict[str, Any]:
         """The figures as JSON values; energies in microjoules."""

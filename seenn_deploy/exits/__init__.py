@@ -49,4 +49,8 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *(rule_class(name).__name__ for name in names())})
+
+
 __all__ = ["ExitRule", "from_dict", "names", "tunable"]

@@ -12,12 +12,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import prod
 from typing import Any, TypeAlias
 
 import networkx as nx
 
+from seenn_deploy._typing import Shape
 from seenn_deploy.errors import ModelError
 from seenn_deploy.exits import ExitRule
+from seenn_deploy.ir import html
 from seenn_deploy.ir.maps import LinearMap, Synapses
 from seenn_deploy.ir.nodes import Node, Population, Readout, Source, Sum
 from seenn_deploy.ir.provenance import Provenance
@@ -105,7 +108,18 @@ class SpikingGraph:
         self._check_structure()
 
     def __repr__(self) -> str:
-        return f"SpikingGraph({len(self.nx)} nodes, {self.nx.number_of_edges()} edges, T={self.T})"
+        return f"SpikingGraph({self.text}, T={self.T})"
+
+    def _repr_html_(self) -> str:
+        rows = [(n.name, type(n).__name__, _text(n.shape), self.depth[n.name]) for n in self.order]
+        return html.table(repr(self), ("node", "kind", "shape", "depth"), rows)
+
+    @property
+    def text(self) -> str:
+        """What comes in, what goes out, and how much lies between."""
+        neurons = sum(prod(n.shape) for n in self.layers if isinstance(n, Population))
+        ends = f"{_text(self.source.shape)} to {self.readout.shape[0]} classes"
+        return f"{ends}, {len(self.layers)} layers, {neurons:,} neurons"
 
     def node(self, name: str) -> Node:
         found: Node = self.nx.nodes[name]["node"]
@@ -245,6 +259,10 @@ def _check_lag(edge: Projection, pre: Node) -> None:
         raise ModelError(f"{name}: a lag of {edge.lag} timesteps; it must be at least 0")
     if edge.lag and isinstance(pre, Source) and pre.coding == "direct":
         raise ModelError(f"{name}: a lag of {edge.lag} on an image, which is there from t = 1 on")
+
+
+def _text(shape: Shape) -> str:
+    return "x".join(map(str, shape))
 
 
 __all__ = [

@@ -25,7 +25,7 @@ from seenn_deploy.exits.policy import FILE as POLICY
 from seenn_deploy.exits.policy import Policy
 from seenn_deploy.fidelity import FidelityReport, Finding, RefusedError, RefusedExportError, report
 from seenn_deploy.io import folders
-from seenn_deploy.ir import schedule
+from seenn_deploy.ir import html, schedule
 from seenn_deploy.ir.graph import SpikingGraph
 from seenn_deploy.ir.provenance import Provenance
 from seenn_deploy.ir.schedule import SCHEDULES
@@ -91,6 +91,14 @@ class Program:
     def provenance(self) -> Provenance:
         """Where the network came from, what was assumed, and what the compiler noted."""
         return self.graph.provenance
+
+    def __repr__(self) -> str:
+        how = f"T={self.T}, {self.precision}, {self.exit_rule}, {self.schedule}"
+        return f"Program({self.graph.text}, {how})"
+
+    def _repr_html_(self) -> str:
+        rows = [(n.name, type(n).__name__, "x".join(map(str, n.shape))) for n in self.graph.layers]
+        return html.table(repr(self), ("layer", "kind", "shape"), rows)
 
     @property
     def T(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,8 +13,13 @@ from seenn_deploy import costs
 from seenn_deploy._typing import Array
 from seenn_deploy.costs import ann
 from seenn_deploy.costs.model import LayerSizes
-from seenn_deploy.errors import ProgramError
+from seenn_deploy.errors import ProgramError, SeennError
+from seenn_deploy.exits.base import softmax
+from seenn_deploy.ir import html
 from seenn_deploy.metrics import Exited, accuracy_by_step
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +127,53 @@ class RunResult(Exited):
         n, T, classes = self.logits.shape
         what = f"{n} samples, {len(self.layers)} layers, T={T}, {classes} classes"
         return f"RunResult({what}, mean exit step {self.exit_step.mean():.3f})"
+
+    def _repr_html_(self) -> str:
+        counts = {name: f"{x.mean():,.0f}" for name, x in self.charged.per_sample().items()}
+        rows = [("energy (uJ, cost model paper)", f"{1e6 * self.energy().mean():.4g}")]
+        return html.table(repr(self), ("per sample", "mean"), [*rows, *counts.items()])
+
+    @property
+    def confidence(self) -> Array:
+        """Largest softmax of the logits at each sample's exit, float64 (N,)."""
+        return np.asarray(softmax(self.exit_logits).max(axis=-1))
+
+    def by_sample(self, cost: str | Path = "paper") -> dict[str, Array]:
+        """Return a column of N values for each of what a sample did.
+
+        The columns are the prediction, the label where there are labels, the exit step, the
+        confidence at the exit, and the energy up to the exit in microjoules.
+
+        Parameters
+        ----------
+        cost : str or Path
+            Name of a cost model, or a file with one.
+        """
+        labels = {} if self.labels is None else {"label": self.labels}
+        return {
+            "prediction": self.prediction,
+            **labels,
+            "exit_step": self.exit_step,
+            "confidence": self.confidence,
+            "energy_uJ": 1e6 * self.energy(cost),
+        }
+
+    def to_pandas(self, cost: str | Path = "paper") -> pandas.DataFrame:
+        """Return a row for each sample with the columns of `by_sample`; this needs pandas.
+
+        Raises
+        ------
+        SeennError
+            When pandas is not installed.
+        """
+        try:
+            import pandas
+        except ModuleNotFoundError:
+            raise SeennError(
+                "to_pandas needs pandas: pip install pandas; by_sample() gives the columns without"
+            ) from None
+        columns = {name: np.asarray(values) for name, values in self.by_sample(cost).items()}
+        return pandas.DataFrame(columns).rename_axis("sample")
 
     @classmethod
     def load(cls, folder: str | Path) -> RunResult:

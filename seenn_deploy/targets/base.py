@@ -80,6 +80,12 @@ class DeviceRun(Exited):
     v: dict[str, Array] = field(default_factory=dict)
     integer_logits: Array | None = None
 
+    def __repr__(self) -> str:
+        n, T, classes = self.logits.shape
+        steps = f"mean exit step {self.exit_step.mean():.3f}"
+        hardware = f"{self.hardware_steps.mean():.1f} hardware steps per sample"
+        return f"DeviceRun({n} samples, T={T}, {classes} classes, {steps}, {hardware})"
+
     def to_arrays(self) -> dict[str, Array]:
         """Every array by its name, those of a population as ``spikes/NAME`` and ``v/NAME``."""
         arrays = {name: getattr(self, name) for name in (*_COUNTS, "logits")}

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from seenn_deploy.ir import html
+
 Kind = Literal["tie", "consequence", "mismatch"]
 
 
@@ -103,6 +105,27 @@ class VerifyReport:
     device_seconds: float
     wrong_latencies: int = 0
     near_exits: int = 0
+
+    def __repr__(self) -> str:
+        spikes = sum(layer.compared for layer in self.layers)
+        counts = {
+            "mismatches": sum(layer.mismatches for layer in self.layers),
+            "wrong logits": self.wrong_logits,
+            "wrong latencies": self.wrong_latencies,
+            "first differences": len(self.first_differences),
+        }
+        found = ", ".join(f"{n} {name}" for name, n in counts.items() if n)
+        verdict = "equal" if self.exact else "equal but for ties" if self.ok else "NOT equal"
+        what = f"{self.device}: {verdict}, {self.samples} samples, {spikes:,} spikes compared"
+        return f"VerifyReport({what}{', ' if found else ''}{found})"
+
+    def _repr_html_(self) -> str:
+        header = ("layer", "compared", "ties", "consequences", "mismatches", "potentials")
+        rows = [
+            (x.name, f"{x.compared:,}", x.ties, x.consequences, x.mismatches, x.potentials)
+            for x in self.layers
+        ]
+        return html.table(repr(self), header, rows)
 
     @property
     def ok(self) -> bool:

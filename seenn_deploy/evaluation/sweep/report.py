@@ -12,6 +12,7 @@ from typing import Any
 from seenn_deploy._typing import Array
 from seenn_deploy.evaluation.sweep.curves import Choice, Curve, Figures
 from seenn_deploy.io import folders
+from seenn_deploy.ir import html
 
 FORMAT = "seenn-deploy sweep"
 VERSION = 1
@@ -90,6 +91,18 @@ class SweepReport:
         rules = ", ".join(self.curves)
         best = f", best: {self.chosen[self.best].rule}" if self.best else ""
         return f"SweepReport({rules}; {len(self.report)} samples{best})"
+
+    def _repr_html_(self) -> str:
+        header = ("rule", "accuracy (%)", "95 % interval", "mean exit step", "energy (uJ)")
+        fixed = [(f"t={t}", x.figures) for t, x in enumerate(self.baselines, start=1)]
+        chosen = [(str(x.rule), x.figures) for x in self.chosen.values()]
+        rows = [
+            (name, f"{100 * x.accuracy.value:.2f}",
+             f"{100 * x.accuracy.low:.1f} .. {100 * x.accuracy.high:.1f}",
+             f"{x.mean_exit_step.value:.3f}", f"{1e6 * x.energy.value:.4g}")
+            for name, x in [*fixed, *chosen]
+        ]  # fmt: skip
+        return html.table(repr(self), header, rows)
 
     def summary(self) -> dict[str, Any]:
         """The figures of the best rule, or of running to T without one, then all others."""
