@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -90,7 +91,10 @@ def sweep_command(
     terminal.print(layout.facts_table(sweeps.sweep_rows(report)), "")
     terminal.print(sweeps.sweep_table(report), "")
     notes = sweeps.sweep_notes(
-        report, _again(program, report.schedule), str(out / RULE) if out else ""
+        report,
+        _again(program, report.schedule),
+        str(out / RULE) if out else "",
+        f"seenn simulate {quote(str(build))} --data {quote(str(data))}",
     )
     terminal.print(layout.facts_table(notes))
     write_json(json_file, report.summary())

@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Timer
 from typing import Any
 
+import click
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -20,6 +21,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from seenn_deploy.cli.options import JSON_ON_STDOUT
 from seenn_deploy.io import folders
 
 WIDTH = 100
@@ -30,6 +32,8 @@ PATIENCE = 2.0  # seconds without a sign of life
 
 def console(stderr: bool = False) -> Console:
     """A console that never prints wider than the tables are laid out for."""
+    context = click.get_current_context(silent=True)
+    stderr = stderr or bool(context and context.meta.get(JSON_ON_STDOUT))
     found = Console(stderr=stderr)
     return (
         found if found.is_terminal and found.width <= WIDTH else Console(stderr=stderr, width=WIDTH)

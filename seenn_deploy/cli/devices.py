@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
-from seenn_deploy.cli.options import DATA, DEVICE_COMMAND, FOLDER, JSON, TIMEOUT, new_file
+from seenn_deploy.cli.options import (
+    DATA,
+    DEVICE_COMMAND,
+    FOLDER,
+    JSON,
+    PREDICTIONS,
+    TIMEOUT,
+    new_file,
+)
 from seenn_deploy.cli.shared import load_program, open_data, write_json
 
 
@@ -40,6 +48,7 @@ DEVICE = click.option(
 @click.option("--full-trace", is_flag=True, help="Run every sample to T.")
 @DEVICE_COMMAND
 @TIMEOUT
+@PREDICTIONS
 @JSON
 def run_command(
     build: Path,
@@ -51,6 +60,7 @@ def run_command(
     full_trace: bool,
     device_command: str | None,
     timeout: float | None,
+    predictions: Path | None,
     json_file: Path | None,
 ) -> None:
     """Run images on a device, with early exit.
@@ -61,6 +71,7 @@ def run_command(
     """
     import seenn_deploy as sd
     from seenn_deploy.cli import console
+    from seenn_deploy.cli import predictions as answers
     from seenn_deploy.cli.tables import devices, layout
 
     program = load_program(build, None)
@@ -77,6 +88,7 @@ def run_command(
         )
     summary = result.summary()
     console.console().print(layout.facts_table(devices.device_rows(summary)))
+    answers.write(predictions, images, result.logits, result.exit_step)
     write_json(json_file, summary)
 
 

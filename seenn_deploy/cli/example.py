@@ -10,7 +10,7 @@ import click
 @click.command("example")
 @click.argument("folder", type=click.Path(path_type=Path))
 def example_command(folder: Path) -> None:
-    """Copy a trained network and 50 images into FOLDER, to try the other commands on.
+    """Copy a trained network and 50 images into FOLDER.
 
     They come with the package: neither a clone nor torch is needed. Files that are in FOLDER
     already are left as they are.

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seenn_deploy.cli.options import DATA, FOLDER, FORCE, JSON, new_file, numbers, with_rule
+from seenn_deploy.cli.options import (
+    DATA,
+    FOLDER,
+    FORCE,
+    JSON,
+    PREDICTIONS,
+    new_file,
+    numbers,
+    with_rule,
+)
 from seenn_deploy.cli.shared import check_resume, load_program, open_data, write_json
 
 if TYPE_CHECKING:
@@ -29,6 +38,7 @@ if TYPE_CHECKING:
 @FORCE
 @click.option("--plot", type=click.Path(path_type=Path), callback=new_file,
               help="Draw the exits and the activity of every layer into this PNG.")  # fmt: skip
+@PREDICTIONS
 @JSON
 def simulate_command(
     build: Path,
@@ -46,6 +56,7 @@ def simulate_command(
     resume: bool,
     force: bool,
     plot: Path | None,
+    predictions: Path | None,
     json_file: Path | None,
 ) -> None:
     """Simulate images: accuracy, exits, operations, energy.
@@ -59,6 +70,7 @@ def simulate_command(
     import seenn_deploy as sd
     from seenn_deploy import costs
     from seenn_deploy.cli import console
+    from seenn_deploy.cli import predictions as answers
     from seenn_deploy.cli.tables import layout
     from seenn_deploy.cli.tables import runs as reports
     from seenn_deploy.evaluation import activity
@@ -77,6 +89,7 @@ def simulate_command(
         )  # fmt: skip
     summary = run.summary(cost) | schedule_summary(program, run, cost)
     console.console().print(layout.facts_table(reports.run_rows(summary)))
+    answers.write(predictions, images, run.logits, run.exit_step, run.energy(cost))
     write_json(json_file, summary)
     if plot is not None:
         activity.write(activity.overview(run), plot)

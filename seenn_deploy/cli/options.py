@@ -17,6 +17,7 @@ from seenn_deploy.errors import SeennError
 if TYPE_CHECKING:
     from seenn_deploy.exits import ExitRule
 
+JSON_ON_STDOUT = "seenn_deploy.json_on_stdout"  # of a click context: tables go to standard error
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -87,6 +88,23 @@ def new_file(_: click.Context, __: click.Parameter, path: Path | None) -> Path |
     return path
 
 
+def json_file(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
+    """A file for --json, checked before the run; '-' is standard output, without the tables."""
+    if path == Path("-"):
+        context.meta[JSON_ON_STDOUT] = True
+        return path
+    return new_file(context, parameter, path)
+
+
+def table_file(
+    context: click.Context, parameter: click.Parameter, path: Path | None
+) -> Path | None:
+    """A file for --predictions, whose name says its form."""
+    if path is not None and path.suffix.lower() not in (".csv", ".json"):
+        raise click.BadParameter(f"{str(path)!r}: name a .csv or .json file")
+    return new_file(context, parameter, path)
+
+
 FORCE = click.option(
     "--force", is_flag=True,
     help="Replace what an earlier run of this command wrote into the output folder; all other "
@@ -94,8 +112,14 @@ FORCE = click.option(
 )  # fmt: skip
 FOLDER = click.argument("build", type=click.Path(path_type=Path))
 JSON = click.option(
-    "--json", "json_file", type=click.Path(path_type=Path), callback=new_file,
-    help="Write the figures to this file.",
+    "--json", "json_file", type=click.Path(path_type=Path), callback=json_file,
+    help="Write the figures to this file; - is standard output, the tables then go to standard "
+    "error.",
+)  # fmt: skip
+PREDICTIONS = click.option(
+    "--predictions", type=click.Path(path_type=Path), callback=table_file,
+    help="Write one row per sample to this .csv or .json file: its number, the name of its image "
+    "file, class, exit step, confidence and, of a simulation, energy in uJ.",
 )  # fmt: skip
 DEVICE_COMMAND = click.option(
     "--device-command", help="Runs the device instead, e.g. over ssh; see seenn verify --help."
@@ -148,7 +172,8 @@ def with_rule(function: F) -> F:
 DATA = together(
     click.option(
         "--data", required=True, type=click.Path(path_type=Path),
-        help="Images: .npz with x (and y), .npy, or a folder with one subfolder a class.",
+        help="Images: .npz with x (and y), .npy, a folder of images (one subfolder per class, or "
+        "without labels), or a single image.",
     ),
     click.option("--limit", type=click.IntRange(min=1), help="Only the first LIMIT images."),
     MEAN_STD,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,8 +67,10 @@ def full_run(
 
 
 def write_json(path: Path | None, value: dict[str, Any]) -> None:
-    """Write --json, if it was given."""
+    """Write --json, if it was given; '-' is standard output."""
     from seenn_deploy.io import folders
 
-    if path is not None:
+    if path == Path("-"):
+        print(json.dumps(value, indent=1))
+    elif path is not None:
         folders.write_json(path, value)

@@ -109,6 +109,8 @@ class Evaluation:
     equal : Point, optional
         SEENN-I at the threshold that is as accurate as SEENN-II for the least energy; None without
         a policy, or where no threshold is.
+    comparable : bool
+        Whether the program is the paper's network, so that `PUBLISHED` stands beside it.
     """
 
     samples: int
@@ -120,6 +122,7 @@ class Evaluation:
     seenn_1: tuple[Point, ...]
     seenn_2: Point | None
     equal: Point | None
+    comparable: bool = False
 
     def __repr__(self) -> str:
         at_t = ", ".join(f"{100 * a:.2f} %" for a in self.accuracy_by_step)
@@ -204,7 +207,15 @@ def evaluate(
         tuple(table.point("SEENN-I", r.alpha, r.exit_steps(run.logits)) for r in rules),
         second,
         None if second is None else _as_accurate(table, run.logits, second.accuracy),
+        _is_resnet19(program),
     )
+
+
+def _is_resnet19(program: Program) -> bool:
+    """Is it SEENN's ResNet-19 for ten classes, of any width: 17 populations and the readout."""
+    graph = program.graph
+    sizes = len(graph.layers), graph.readout.shape[0], program.T
+    return graph.provenance.family == "SEENN's ResNet" and sizes == (18, 10, 4)
 
 
 @dataclass(frozen=True, eq=False)

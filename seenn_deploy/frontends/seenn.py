@@ -123,7 +123,11 @@ def build(
 
 def _check_options(tau: float, v_threshold: float, comparison: str, coding: str | None) -> None:
     if not 0 <= tau <= 1:
-        raise ModelError(f"tau = {tau} lies outside [0, 1]")
+        remedy = f"; for SpikingJelly's tau = {tau} give {1 - 1 / tau:.6g}" if tau > 1 else ""
+        raise ModelError(
+            f"tau = {tau} lies outside [0, 1]: it is the share of the membrane potential that a "
+            f"neuron keeps per timestep, 1 - 1/tau in SpikingJelly's terms{remedy}"
+        )
     if not (np.isfinite(v_threshold) and v_threshold > 0):
         raise ModelError(f"v_threshold = {v_threshold} must be a positive number")
     if comparison not in (">", ">="):

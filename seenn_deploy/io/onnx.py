@@ -270,7 +270,8 @@ def _image_shape(path: Path, value: Any) -> Shape:
     sizes = [d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in dims]
     if len(sizes) != 4:
         raise ModelError(
-            f"{path}: input {value.name!r} has shape {sizes}; (N, C, H, W) is expected"
+            f"{path}: input {value.name!r} has shape {sizes}; (N, C, H, W) is expected; for "
+            "vectors of K numbers export (N, K, 1, 1) with a Flatten before the first layer"
         )
     fixed = [n for n in sizes[1:] if isinstance(n, int) and n > 0]
     if len(fixed) != 3 or not prod(fixed):

@@ -23,7 +23,8 @@ def evaluation_tables(found: Evaluation) -> Iterator[Table]:
         yield _point_table(
             [(f"{_point_name(found.equal)}: as accurate as SEENN-II", found.equal)], found.cost
         )
-    yield _published_table(found)
+    if found.comparable:
+        yield _published_table(found)
 
 
 def _point_name(point: Point) -> str:

@@ -59,23 +59,40 @@ def _interval(x: Estimate, factor: float, digits: int) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def sweep_notes(report: SweepReport, command: str, rule_file: str) -> Iterator[tuple[str, str]]:
-    """Lines below a sweep's table: which rule, what it wastes, the command to use next."""
-    if not report.best:
+def sweep_notes(
+    report: SweepReport, command: str, rule_file: str, simulate: str = ""
+) -> Iterator[tuple[str, str]]:
+    """Lines below a sweep's table: what to use, what it wastes, the commands to use next.
+
+    `command` compiles the program, `simulate` runs it on the same images.
+    """
+    choice = report.recommended
+    if choice is None:
         return
-    choice = report.chosen[report.best]
-    yield "use", rule_text(choice.rule)
+    best, T = choice is report.chosen[report.best], len(choice.exit_histogram)
+    t = 1 + max(range(T), key=choice.exit_histogram.__getitem__)
+    fixed = choice.rule.name == "fixed"
+    yield "use", f"fixed t={t}" if fixed else rule_text(choice.rule)
     if report.missed:
         yield "missed", report.missed
-    wasted = choice.figures.wasted_energy.value * 1e6
+        if not best:
+            yield "", f"so not {rule_text(report.chosen[report.best].rule)}, the best to choose on"
+    if report.warning:
+        yield "few images", report.warning
+    figures = report.chosen[report.best].figures
+    wasted = figures.wasted_energy.value * 1e6
     if wasted > 0:
-        total = f"{_uj(wasted + choice.figures.energy.value * 1e6)} in all"
+        total = f"{_uj(wasted + figures.energy.value * 1e6)} in all"
         yield (
             "wasted",
             f"{_uj(wasted)} uJ a sample on top, {total}: injected before the exit is known "
-            "(speculative)",
+            f"(speculative{'' if best else ', ' + report.best})",
         )
-    yield "next", f"{command} {_exit_options(choice.rule, rule_file)} -o build/"
+    options = "--exit fixed" if fixed else _exit_options(choice.rule, rule_file if best else "")
+    shorter = f" -T {t}" if fixed and t < T else ""
+    if simulate and not shorter:
+        yield "try", f"{simulate} {options}"
+    yield "next", f"{command}{shorter} {options} -o NEW_FOLDER"
 
 
 def _exit_options(rule: ExitRule, rule_file: str) -> str:

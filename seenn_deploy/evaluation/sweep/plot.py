@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seenn_deploy.evaluation.sweep.curves import Curve
+from seenn_deploy.evaluation.sweep.curves import Choice, Curve, Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,6 +45,7 @@ def plot(report: SweepReport, path: Path) -> None:
 
 def _title(report: SweepReport) -> str:
     aim = f": {report.aim}" if report.aim else ""
+    aim += f"\n{report.best} misses this on the samples shown" if report.missed else ""
     return (
         f"Early exit on {len(report.report):,} samples, thresholds from "
         f"{len(report.calibration):,} others{aim}"
@@ -57,8 +58,13 @@ def _panel(axes: Axes, report: SweepReport, name: str, factor: float, front: str
     for rule, curve in report.curves.items():
         axes.plot(getattr(curve, name) * factor, 100 * curve.accuracy, color=colours[rule], lw=1.6,
                   label=rule, zorder=3)  # fmt: skip
-    for rule in report.chosen:
-        _draw_choice(axes, report, rule, name, factor, colours[rule])
+    for rule, choice in report.chosen.items():
+        first = rule == next(iter(report.chosen))
+        label = {"label": "choice per rule, 95 % interval"} if first else {}
+        _draw_choice(axes, choice, name, factor, fmt="o", color=colours[rule], ms=7, **label)
+    if report.recommended:
+        _draw_choice(axes, report.recommended, name, factor, fmt="*", color="white", ms=17,
+                     label="recommended")  # fmt: skip
     _draw_fixed(axes, report.fixed, name, factor)
     _frame(axes, report)
 
@@ -81,14 +87,18 @@ def _draw_fixed(axes: Axes, fixed: Curve, name: str, factor: float) -> None:
                       fontsize=8)  # fmt: skip
 
 
-def _draw_choice(
-    axes: Axes, report: SweepReport, rule: str, name: str, factor: float, colour: str
-) -> None:
-    figures, best = report.chosen[rule].figures, rule == report.best
-    label: dict[str, Any] = {"label": "chosen threshold"} if best else {}
-    axes.plot(getattr(figures, name).value * factor, 100 * figures.accuracy.value,
-              marker="*" if best else "o", color=colour, mec="black", mew=0.9,
-              ms=17 if best else 7, ls="none", zorder=6 if best else 5, **label)  # fmt: skip
+def _draw_choice(axes: Axes, choice: Choice, name: str, factor: float, **style: Any) -> None:
+    """A marker with the 95 % intervals of both figures."""
+    x, y = getattr(choice.figures, name), choice.figures.accuracy
+    axes.errorbar(
+        x.value * factor, 100 * y.value, xerr=_arms(x, factor), yerr=_arms(y, 100), capsize=2,
+        mec="black", mew=0.9, ecolor=GREY, elinewidth=0.8, ls="none", zorder=6, **style,
+    )  # fmt: skip
+
+
+def _arms(x: Estimate, factor: float) -> list[list[float]]:
+    arms = x.value - x.low, x.high - x.value
+    return [[max(arm, 0.0) * factor] for arm in arms]
 
 
 def _frame(axes: Axes, report: SweepReport) -> None:

@@ -46,6 +46,8 @@ class SweepReport:
     cost, schedule : str
     depth : int
         Synapse stages D.
+    fixed_t : int
+        The fixed timestep that beat `best` on the calibration split, 0 where none did.
     keep_accuracy, energy_budget : float, optional
         What the choice was for: percentage points, joules a sample.
     """
@@ -66,6 +68,40 @@ class SweepReport:
     depth: int
     keep_accuracy: float | None = None
     energy_budget: float | None = None
+    fixed_t: int = 0
+
+    @property
+    def recommended(self) -> Choice | None:
+        """What to use; None where the sweep had no aim.
+
+        It is `best`, or the fixed t that served the aim better on the calibration split. Where
+        that misses the aim on the samples reported, it is the best of all choices and fixed
+        timesteps that meet it there, if there is one: running to T always keeps the accuracy.
+        """
+        if not self.best:
+            return None
+        first = self.baselines[self.fixed_t - 1] if self.fixed_t else self.chosen[self.best]
+        good = [c for c in (*self.chosen.values(), *self.baselines) if not self._missed_by(c)]
+        if not self._missed_by(first) or not good:
+            return first
+        if self.keep_accuracy is not None:
+            return min(good, key=lambda c: c.figures.energy.value)
+        return max(good, key=lambda c: c.figures.accuracy.value)
+
+    @property
+    def warning(self) -> str:
+        """Says that the images are too few for the aim; '' where they are not."""
+        choice = self.chosen[self.best] if self.best else None
+        if choice is None or self.keep_accuracy is None:
+            return ""
+        change = choice.figures.accuracy_change
+        if 100 * (change.high - change.low) <= self.keep_accuracy:
+            return ""
+        between = f"between {100 * change.low:.2f} and {100 * change.high:.2f} points"
+        return (
+            f"{len(self.report):,} images say only that {self.best} changes the accuracy by "
+            f"{between}, which is wider than the {self.keep_accuracy:g} to keep; use more images"
+        )
 
     @property
     def missed(self) -> str:
@@ -74,9 +110,10 @@ class SweepReport:
         An aim is met on the calibration split. A budget is for all that a sample costs, with the
         steps that a speculative schedule wastes.
         """
-        if not self.best:
-            return ""
-        figures = self.chosen[self.best].figures
+        return self._missed_by(self.chosen[self.best]) if self.best else ""
+
+    def _missed_by(self, choice: Choice) -> str:
+        figures = choice.figures
         lost = -100 * figures.accuracy_change.value
         if self.keep_accuracy is not None and lost > self.keep_accuracy + _ROUNDING:
             allowed = f"{self.keep_accuracy:g} were allowed"
@@ -119,6 +156,8 @@ class SweepReport:
             "aim": self.aim,
             "best": self.best,
             "missed": self.missed,
+            "warning": self.warning,
+            "recommended": self.recommended.summary() if self.recommended else None,
             **shown.summary(),
             "policy_energy_uJ_per_sample": 0.0,
             "aet": self.aet,

@@ -97,7 +97,10 @@ def sweep(
         for name in dict.fromkeys(rules)
     ]
     aim = _Aim.of(keep_accuracy, energy_budget, tables["accuracy"][first, -1].mean())
-    picks = aim.choose({x.name: _sums(x, run.logits, tables, first) for x in families})
+    means = {x.name: _sums(x, run.logits, tables, first) for x in families}
+    picks = aim.choose(means)
+    best = next(iter(picks), "")
+    at_fixed_t = {name: values[first].mean(axis=0) for name, values in fixed.items()}
     rule_of = {x.name: x.rule(picks[x.name]) for x in families if x.name in picks}
     baselines, chosen = _choices(run.logits, rule_of, tables, fixed, second, bootstrap, seed)
     curves = [_fixed_curve(fixed, second)]
@@ -106,9 +109,9 @@ def sweep(
     right = tables["accuracy"][second].astype(bool)
     return SweepReport(
         {curve.rule: curve for curve in others}, at_t, baselines,
-        aim.text, chosen, next(iter(picks), ""), metrics.aet(right), metrics.empirical_aet(right),
+        aim.text, chosen, best, metrics.aet(right), metrics.empirical_aet(right),
         first, second, program.fingerprint, str(cost), how.name, how.depth,
-        keep_accuracy, energy_budget,
+        keep_accuracy, energy_budget, aim.better_fixed(at_fixed_t, means[best]) if best else 0,
     )  # fmt: skip
 
 
@@ -315,6 +318,12 @@ class _Aim:
             )
         return {name: found[name][1] for name in sorted(found, key=lambda n: found[n][0])}
 
+    def better_fixed(self, at: Mapping[str, Array], rule: Mapping[str, Array]) -> int:
+        """The fixed t that serves the aim better than the best threshold of a rule; else 0."""
+        fixed = self._best(at["accuracy"], at["energy"])
+        best = self._best(rule["accuracy"], rule["energy"])
+        return fixed[1] + 1 if fixed and best and _less(fixed[0], best[0]) else 0
+
     def _best(self, accuracy: Array, energy: Array) -> tuple[tuple[float, float], int] | None:
         """Rank (less is better) and index of the best threshold that meets the aim."""
         if self.accuracy is not None:
@@ -326,6 +335,11 @@ class _Aim:
             return None
         index = int(among[np.lexsort((keys[1][among], keys[0][among]))[0]])
         return (float(keys[0][index]), float(keys[1][index])), index
+
+
+def _less(a: tuple[float, float], b: tuple[float, float]) -> bool:
+    """Is rank `a` before `b` by more than the order of a sum."""
+    return a < b and not np.allclose(a, b, rtol=1e-9, atol=0)
 
 
 def _choices(

@@ -7,6 +7,7 @@
 ``.npy``                               the same arrays as ``x``, without labels
 a folder of images                     one subfolder per class, labels in the order of their names;
                                        without subfolders: no labels
+an image file                          one image without a label
 event programs                         ``x`` (N, T, C, H, W), integer or float, taken as it is;
                                        or recordings, see :mod:`seenn_deploy.io.images.events`
 =====================================  =========================================================
@@ -228,6 +229,9 @@ def _open(path: Path, spec: InputSpec, limit: int | None, classes: int | None) -
         raise DataError(f"{path}: no such file or folder")
     if path.suffix.lower() == ".npz":
         return _open_npz(path, spec, limit, classes)
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        spec.check_pictures(str(path))
+        return ImageSet(ImageFiles(path, [path], spec.shape), spec, limit=limit)
     if path.suffix.lower() == ".npy":
         return ImageSet(ArraySource.from_npy(path), spec, limit=limit)
     kind = path.suffix or "a file without suffix"
