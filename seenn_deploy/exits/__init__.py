@@ -1,4 +1,4 @@
-"""Exit rules, one a file. The file name is the rule's name, its class the same in CamelCase.
+"""Exit rules, one per file. The file name is the rule's name; its class has it in CamelCase.
 
 ``exits.Confidence`` and its siblings are imported when they are asked for.
 """
@@ -15,27 +15,27 @@ _HELPERS = ("base", "family", "integer", "points", "policy_network")
 
 
 def names() -> list[str]:
-    """The rules there are."""
+    """List the names of all rules."""
     return plugins.names("exits", without=_HELPERS)
 
 
 def tunable() -> list[str]:
-    """The rules with a number that a sweep turns and a calibration finds."""
+    """List the rules with a number that a sweep varies and a calibration finds."""
     return [name for name in names() if rule_class(name).parameter]
 
 
 def rule_class(name: str) -> type[ExitRule]:
-    """The class of a rule that `names` lists."""
+    """Return the class of a rule that `names` lists."""
     return rule_of(plugins.load("exits", name))
 
 
 def from_dict(stored: dict[str, Any]) -> ExitRule:
-    """A rule from what ``ExitRule.to_dict`` gave.
+    """Make a rule from what ``ExitRule.to_dict`` returned.
 
     Raises
     ------
     ValueError
-        For a rule that does not exist or a parameter out of range.
+        When there is no such rule, or a parameter is out of range.
     """
     name = stored.get("rule")
     if name not in names():

@@ -1,4 +1,7 @@
-"""What an exit rule is. Rules need numpy alone: the Lava bundle carries a copy of these files."""
+"""The base class of exit rules.
+
+Rules need numpy alone, because the Lava bundle carries a copy of these files.
+"""
 
 from __future__ import annotations
 
@@ -20,27 +23,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExitRule(ABC):
-    """Says stop when a score of the accumulated logits exceeds a threshold.
+    """A rule that stops a sample when a score of its accumulated logits exceeds a threshold.
 
-    At t = T every rule stops; whoever drives the timesteps sees to that.
+    Every sample stops at t = T; the time loop sees to that, not the rule.
 
     Parameters
     ----------
     program : str
-        Fingerprint of the program that the rule was calibrated for, '' for any.
+        Fingerprint of the program that the rule was calibrated for; '' fits any program.
     """
 
     parameter: ClassVar[str] = ""
-    """The one number that a sweep turns and a calibration finds; '' where there is none."""
+    """The one number that a sweep varies and a calibration finds, by name; '' if there is none."""
 
     certain: ClassVar[float] = np.inf
-    """A value of that number that no score exceeds: with it, nothing stops early."""
+    """A value of that number that no score exceeds, so that no sample stops early."""
 
     unshown: ClassVar[tuple[str, ...]] = ()
-    """Fields that nobody chose, such as checksums: tables leave them out."""
+    """Fields that nobody chose, such as checksums; tables leave them out."""
 
     known_before: ClassVar[bool] = False
-    """Does the rule fix a sample's timesteps before the network starts?"""
+    """Whether the rule fixes a sample's timesteps before the network starts."""
 
     program: str = field(default="", kw_only=True)
 
@@ -51,14 +54,14 @@ class ExitRule(ABC):
 
     @abstractmethod
     def score(self, z: NDArray[Any], t: NDArray[Any]) -> NDArray[np.float64]:
-        """Score of accumulated logits.
+        """Return the score of accumulated logits.
 
         Parameters
         ----------
         z : array (..., M)
-            Sum of the readout over steps 1..t.
+            Sum of the readout over timesteps 1..t.
         t : int array (...)
-            Timestep, from 1.
+            Timestep, counted from 1.
 
         Returns
         -------
@@ -67,45 +70,45 @@ class ExitRule(ABC):
 
     @abstractmethod
     def threshold(self, t: NDArray[Any]) -> NDArray[np.float64]:
-        """What the score has to exceed at timestep t."""
+        """Return the threshold that the score has to exceed at timestep t."""
 
     def stops(self, z: NDArray[Any], t: NDArray[Any]) -> NDArray[np.bool_]:
-        """Where the rule says stop; shapes as in :meth:`score`."""
+        """Tell where the rule says stop; shapes as in :meth:`score`."""
         t = np.asarray(t)
         return np.asarray(self.score(z, t) > self.threshold(t))
 
     def exit_steps(self, z: NDArray[Any]) -> NDArray[np.int64]:
-        """Where N samples stop, from 1: int64 (N,) from accumulated logits (N, T, M)."""
+        """Return the exits of N samples, int64 (N,) from 1, for accumulated logits (N, T, M)."""
         return first_stops(self.stops(z, np.arange(1, z.shape[1] + 1)))
 
     def steps(self, images: Sequence[NDArray[Any]]) -> NDArray[np.int64] | None:
-        """Timesteps that each sample runs, where the rule knows before the network starts.
+        """Return the timesteps of each sample, if the rule knows them before the network starts.
 
         Parameters
         ----------
         images : n float arrays (C, H, W)
-            As the program takes them.
+            Images, as the program takes them.
 
         Returns
         -------
-        int64 array (n,), or None for a rule that finds out on the way
+        int64 array (n,), or None for a rule that decides on the way
         """
         return None
 
     @property
     def timesteps(self) -> int | None:
-        """How many timesteps the rule has numbers for, None for any."""
+        """The number of timesteps that the rule has parameters for; None if it fits any number."""
         return None
 
     def integer(self, scale: float, T: int) -> IntegerRule | None:
-        """The rule on integer logits, None where it has no such form.
+        """Return the rule for integer logits; None where it has no such form.
 
         Parameters
         ----------
         scale : float
-            Real logits are the integer ones times this; above 0.
+            Factor from integer logits to real ones, above 0.
         T : int
-            Timesteps at most.
+            Largest number of timesteps.
         """
         return None
 
@@ -113,19 +116,19 @@ class ExitRule(ABC):
     def calibrate(
         cls, logits: NDArray[Any], labels: NDArray[Any], level: float, program: str = ""
     ) -> ExitRule:
-        """The rule with its `parameter` fitted to labelled samples.
+        """Fit the rule's `parameter` to labelled samples.
 
-        Here the smallest threshold at which, of the samples that then stop before T, the share of
-        right ones is at least `level`; `certain` where there is none.
+        This base class takes the smallest threshold at which a share of at least `level` of the
+        samples that stop before T is right, and `certain` where there is none.
 
         Parameters
         ----------
         logits : array (N, T, M)
-            Accumulated over steps 1..t.
+            Logits accumulated over timesteps 1..t.
         labels : int array (N,)
         level : float in (0, 1]
         program : str
-            Fingerprint of the program that gave the logits.
+            Fingerprint of the program that computed the logits.
         """
         right = logits.argmax(axis=-1) == labels[:, None]
         found = smallest_threshold(early_scores(cls, logits), right[:, :-1], level)
@@ -136,34 +139,34 @@ class ExitRule(ABC):
     def family(
         cls, logits: NDArray[Any], labels: NDArray[Any], most: int, program: str = ""
     ) -> Family:
-        """The rule at up to `most` values of its `parameter`, for a sweep.
+        """Return the rule at up to `most` values of its `parameter`, for a sweep.
 
-        Here thresholds that the scores are compared with, where the score does not depend on
-        `parameter`. Other arguments as of `calibrate`.
+        This base class assumes that `parameter` is the threshold, and that the score does not
+        depend on it. The other arguments are those of `calibrate`.
         """
         return Scored.of(cls, logits, most, program)
 
     def to_dict(self) -> dict[str, Any]:
-        """The rule as JSON values; ``exits.from_dict`` reads it back. Infinity becomes None."""
+        """Return the rule as JSON values for ``exits.from_dict``; infinity becomes None."""
         stored = {k: to_json(v) for k, v in asdict(self).items() if k != "program"}
         calibrated = {"program": self.program} if self.program else {}
         return {"rule": self.name, **stored, **calibrated}
 
 
 def first_stops(stops: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The first timestep, from 1, of (N, T) stops of N samples; T where there is none."""
+    """Return the first timestep, from 1, at which each of (N, T) stops is true; T without any."""
     at_T = np.arange(1, stops.shape[1] + 1) == stops.shape[1]
     return np.asarray((stops | at_T).argmax(axis=1) + 1, np.int64)
 
 
 def rule_of(module: ModuleType) -> type[ExitRule]:
-    """The rule in a module: the class that is named as its file, in CamelCase."""
+    """Return the rule in a module: the class whose name is the file's in CamelCase."""
     found: type[ExitRule] = getattr(module, module.__name__.rsplit(".", 1)[-1].title())
     return found
 
 
 def make(kind: type[ExitRule], stored: dict[str, Any]) -> ExitRule:
-    """A rule of a class from what ``to_dict`` gave; ValueError for a parameter out of range."""
+    """Make a rule from what ``to_dict`` returned; ValueError for a parameter out of range."""
     try:
         return kind(**{name: value for name, value in stored.items() if name != "rule"})
     except TypeError as error:
@@ -171,21 +174,21 @@ def make(kind: type[ExitRule], stored: dict[str, Any]) -> ExitRule:
 
 
 def softmax(z: NDArray[Any]) -> NDArray[np.float64]:
-    """Softmax over the last axis in float64, safe against overflow."""
+    """Return the softmax over the last axis in float64, without overflow."""
     z = np.asarray(z, np.float64)
     e = np.exp(z - z.max(axis=-1, keepdims=True))
     return np.asarray(e / e.sum(axis=-1, keepdims=True), np.float64)
 
 
 def log_softmax(z: NDArray[Any]) -> NDArray[np.float64]:
-    """Logarithm of the softmax over the last axis in float64; finite where the logits are."""
+    """Return the logarithm of the softmax over the last axis; finite where the logits are."""
     z = np.asarray(z, np.float64)
     below = z - z.max(axis=-1, keepdims=True)
     return np.asarray(below - np.log(np.exp(below).sum(axis=-1, keepdims=True)), np.float64)
 
 
 def top_two(values: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Largest and second largest over the last axis; -infinity for a second that is not there."""
+    """Return the largest and second largest of the last axis; -infinity without a second."""
     values = np.asarray(values, np.float64)
     if values.shape[-1] == 1:
         return values[..., 0], np.full(values.shape[:-1], -np.inf)
@@ -202,7 +205,7 @@ def finite(name: str, value: float, low: float, high: float, closed_low: bool = 
 
 
 def per_step(name: str, values: Iterable[float | None]) -> tuple[float, ...]:
-    """One number a timestep from what JSON gave, None standing for infinity.
+    """Read one number per timestep from JSON values, where None stands for infinity.
 
     Raises
     ------
@@ -211,7 +214,7 @@ def per_step(name: str, values: Iterable[float | None]) -> tuple[float, ...]:
     """
     found = tuple(np.inf if x is None else float(x) for x in values)
     if not found:
-        raise ValueError(f"{name} = () holds no number; give one a timestep")
+        raise ValueError(f"{name} = () holds no number; give one per timestep")
     for t, value in enumerate(found, start=1):
         label = name if len(found) == 1 else f"{name}[t={t}]"
         finite(label, value, 0, np.inf, closed_low=True)
@@ -219,7 +222,7 @@ def per_step(name: str, values: Iterable[float | None]) -> tuple[float, ...]:
 
 
 def to_json(value: Any) -> Any:
-    """A number or nested tuple of numbers as JSON values: lists, and None for infinity."""
+    """Return a number or nested tuple as JSON values: lists, and None for infinity."""
     if isinstance(value, tuple):
         return [to_json(x) for x in value]
     return None if isinstance(value, float) and np.isinf(value) else value

@@ -19,9 +19,10 @@ class Confidence(ExitRule):
     Parameters
     ----------
     alpha : float in (0, 1]
-        1 never stops early.
+        Confidence to exceed; 1 never stops early.
     mean : bool
-        Use z[t] / t, the mean over steps. SEENN's own code uses the sum, the default here.
+        Whether to use z[t] / t, the mean over timesteps. SEENN's own code uses the sum, which is
+        the default.
     """
 
     certain: ClassVar[float] = 1.0

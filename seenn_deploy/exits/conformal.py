@@ -19,7 +19,7 @@ _ROUNDING = 1e-9  # of counts of samples: 0.55 * 100 is a little more than 55
 class Conformal(ExitRule):
     """Stop at the first t at which exactly one label has ``-ln softmax(z[t]) <= quantiles[t]``.
 
-    ``calibrate`` finds the quantiles: at every t the ceil((n + 1)(1 - a))-th smallest
+    ``calibrate`` finds the quantiles: at every t it takes the ceil((n + 1)(1 - a))-th smallest
     nonconformity of the true labels of n held-out samples, with a = (1 - level) / (T - 1). SpikeCP
     splits 1 - level evenly over the times at which it may stop (Bonferroni); here those are
     t = 1..T-1, because at T a sample stops whatever its set holds. So with probability `level` or
@@ -29,9 +29,10 @@ class Conformal(ExitRule):
     Parameters
     ----------
     level : float in (0, 1]
-        What the quantiles were calibrated for.
+        Level that the quantiles were calibrated for.
     quantiles : sequence of T floats, at least 0
-        Infinity (None in JSON) keeps every label, so it never stops there.
+        Quantile of each timestep. Infinity (None in JSON) keeps every label, so that no sample
+        stops there.
     """
 
     parameter: ClassVar[str] = "level"
@@ -44,7 +45,7 @@ class Conformal(ExitRule):
         object.__setattr__(self, "quantiles", per_step("quantiles", self.quantiles))
 
     def score(self, z: NDArray[Any], t: NDArray[Any]) -> NDArray[np.float64]:
-        """Nonconformity of the runner-up where the best label is in the set, -infinity elsewhere.
+        """Return the runner-up's nonconformity where the best label is in the set, else -infinity.
 
         It exceeds the quantile exactly where the set holds one label. Shapes as in the base class.
         """
@@ -62,7 +63,7 @@ class Conformal(ExitRule):
     def calibrate(
         cls, logits: NDArray[Any], labels: NDArray[Any], level: float, program: str = ""
     ) -> ExitRule:
-        """The quantiles of a level, as the class describes them; arguments as of the base class."""
+        """Find the quantiles of a level as the class describes; see the base class."""
         rank = quantile_rank(len(logits), logits.shape[1], level)
         return cls(level, tuple(sorted_nonconformities(logits, labels)[rank - 1]), program=program)
 
@@ -74,13 +75,13 @@ class Conformal(ExitRule):
 
 
 def nonconformities(z: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """``-ln softmax(z)`` of the likeliest label and of the next, each (...) from z (..., M)."""
+    """Return ``-ln softmax(z)`` of the likeliest label and of the next, (...) from z (..., M)."""
     first, second = top_two(log_softmax(z))
     return -first, -second
 
 
 def quantile_rank(samples: int, timesteps: int, level: float) -> int:
-    """Which smallest nonconformity, from 1, is the quantile; ``samples + 1`` stands for infinity.
+    """Return the rank, from 1, of the quantile among nonconformities; N + 1 means infinity.
 
     ``ceil((n + 1)(1 - a))`` with a = (1 - level) / (T - 1), the Bonferroni share of one early exit.
     """
@@ -89,9 +90,9 @@ def quantile_rank(samples: int, timesteps: int, level: float) -> int:
 
 
 def sorted_nonconformities(logits: Array, labels: Array) -> Array:
-    """``-ln softmax`` of the true label, each timestep sorted, float64 (N + 1, T); last infinity.
+    """Return ``-ln softmax`` of the true labels, sorted at each timestep, float64 (N + 1, T).
 
-    Row r - 1 holds the quantiles of rank r.
+    Row r - 1 holds the quantiles of rank r; the last row is infinity.
     """
     own = -np.take_along_axis(log_softmax(logits), labels[:, None, None], axis=-1)[..., 0]
     return np.vstack([np.sort(own, axis=0), np.full(own.shape[1], np.inf)])
@@ -99,7 +100,7 @@ def sorted_nonconformities(logits: Array, labels: Array) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class ConformalFamily(Family):
-    """Conformal sets at K levels; the level decides a rank, the rank one quantile a timestep.
+    """Conformal sets at K levels: a level decides a rank, and a rank one quantile per timestep.
 
     Parameters
     ----------
@@ -113,7 +114,7 @@ class ConformalFamily(Family):
 
     @classmethod
     def of(cls, logits: Array, labels: Array, most: int, program: str) -> ConformalFamily:
-        """Levels between 0 and 1 at which the ranks of the calibration split change."""
+        """Take the levels in (0, 1] at which the ranks of the calibration split change."""
         n, T = logits.shape[:2]
         every = np.arange(1, n + 2)
         legal = every[cls._level(every, n, T) > 0]
@@ -124,7 +125,7 @@ class ConformalFamily(Family):
 
     @staticmethod
     def _level(ranks: Array, n: int, T: int, within: float = 0.5) -> Array:
-        """The level that lies at a share `within` of those that give a rank."""
+        """Return the level at a share `within` of the interval of levels that give a rank."""
         return np.asarray(1 - max(T - 1, 1) * (1 - (ranks - 1 + within) / (n + 1)))
 
     def points(self, logits: Array) -> OperatingPoints:

@@ -21,9 +21,10 @@ class Entropy(ExitRule):
     Parameters
     ----------
     theta : float in [0, 1]
-        1 never stops early.
+        Certainty to exceed; 1 never stops early.
     mean : bool
-        Use z[t] / t, the mean over steps, as DT-SNN does. The sum is the default, as elsewhere.
+        Whether to use z[t] / t, the mean over timesteps, as DT-SNN does. The sum is the default, as
+        in the other rules.
     """
 
     certain: ClassVar[float] = 1.0

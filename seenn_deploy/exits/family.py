@@ -1,4 +1,4 @@
-"""What a sweep turns: for each exit rule its thresholds, and where samples exit at each."""
+"""Families of exit rules for a sweep: one rule at many thresholds, and the exits at each."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Family(ABC):
-    """An exit rule at K thresholds, ascending: the later, the more cautious.
+    """An exit rule at K ascending thresholds, of which later ones are more cautious.
 
     Parameters
     ----------
     name, parameter : str
-        Of the rule, and of the number that is turned.
+        Names of the rule, and of the number that the sweep varies.
     threshold : float64 (K,)
     program : str
-        Fingerprint that its rules carry.
+        Fingerprint of the program that its rules are calibrated for.
     """
 
     name: str
@@ -35,11 +35,11 @@ class Family(ABC):
 
     @abstractmethod
     def points(self, logits: Array) -> OperatingPoints:
-        """Exits of samples, logits (N, T, M), at every threshold."""
+        """Find the exits of samples with logits (N, T, M) at every threshold."""
 
     @abstractmethod
     def rule(self, index: int) -> ExitRule:
-        """The rule at one threshold, written with as few digits as give the same exits."""
+        """Return the rule at one threshold, with as few digits as give the same exits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,10 +49,10 @@ class Scored(Family):
     Parameters
     ----------
     above : float64 (K,)
-        Up to here (exclusive) every number has the exits of the threshold, on the samples that
-        the family was made from.
+        The next threshold. Every number below it has the same exits, on the samples that the
+        family was made from.
     kind : class of the rule
-        Its other fields have their defaults.
+        Class of the rule, whose other fields have their defaults.
     """
 
     above: Array
@@ -60,7 +60,7 @@ class Scored(Family):
 
     @classmethod
     def of(cls, kind: type[ExitRule], logits: Array, most: int, program: str) -> Scored:
-        """Thresholds at the quantiles of the scores of `logits`, both ends among them."""
+        """Take thresholds at the quantiles of the scores of `logits`, with both ends."""
         scores = early_scores(kind, logits)
         distinct = distinct_thresholds(scores) if scores.size else np.zeros(1)
         if isfinite(kind.certain):
@@ -80,7 +80,7 @@ class Scored(Family):
 
 
 def fewest_digits(low: float, high: float) -> float:
-    """The number in [low, high) with the fewest decimals; `low` itself where there is none."""
+    """Return the number in [low, high) with the fewest decimals; `low` where there is none."""
     for digits in range(17):
         value = ceil(low * 10.0**digits) / 10.0**digits
         if low <= value < high:
@@ -89,10 +89,10 @@ def fewest_digits(low: float, high: float) -> float:
 
 
 def early_scores(kind: type[ExitRule], logits: Array) -> Array:
-    """A rule's scores of logits (N, T, M) at t < T, where it may stop: float64 (N, T - 1)."""
+    """Score logits (N, T, M) at t < T, where a rule may stop: float64 (N, T - 1)."""
     return kind().score(logits[:, :-1], np.arange(1, logits.shape[1]))
 
 
 def spread(count: int, most: int) -> Array:
-    """At most `most` indices below `count`, evenly apart, first and last among them."""
+    """Return at most `most` indices below `count`, evenly apart, with the first and the last."""
     return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(np.int64))

@@ -13,7 +13,7 @@ from .base import ExitRule
 
 @dataclass(frozen=True)
 class Fixed(ExitRule):
-    """Stop at t = T, never before."""
+    """Stop at t = T and never before."""
 
     known_before: ClassVar[bool] = True
 

@@ -1,4 +1,4 @@
-"""Exit rules in integer arithmetic: what an exit controller decides with, inside the network.
+"""Exit rules in integer arithmetic, as an exit controller inside the network computes them.
 
 The logits are integers z; ``z * scale`` are the logits in real units. A confidence needs no
 division and no exponential in the loop: with r = sum over the others of exp(-(z_max - z_j) scale),
@@ -28,51 +28,51 @@ from numpy.typing import NDArray
 
 from .base import ExitRule, first_stops, top_two
 
-BITS = 24
+BITS = 24  # of the fixed-point fraction: a sum over 1,000 classes then fits 34 bits
 LONGEST = 2**20  # entries of a table; a finer scale would need more
-_LARGEST = 2**62
+_LARGEST = 2**62  # more than any sum of a table or difference of logits, and safe in int64
 Integers = NDArray[np.int64]
 
 
 class IntegerRule(ABC):
-    """An exit rule on integer logits; arrays as in ``ExitRule``."""
+    """An exit rule for integer logits; its arrays are those of ``ExitRule``."""
 
     @abstractmethod
     def stops(self, z: NDArray[np.integer], t: NDArray[np.integer]) -> NDArray[np.bool_]:
-        """Where the rule says stop: z int (..., M), t int (...) from 1."""
+        """Tell where the rule says stop, for z int (..., M) and t int (...) from 1."""
 
     def exit_steps(self, z: NDArray[np.integer]) -> Integers:
-        """Where N samples stop, from 1: int64 (N,) from accumulated logits (N, T, M)."""
+        """Return the exits of N samples, int64 (N,) from 1, for accumulated logits (N, T, M)."""
         return first_stops(self.stops(z, np.broadcast_to(np.arange(z.shape[1]) + 1, z.shape[:2])))
 
     @abstractmethod
     def gap(self, z: NDArray[np.integer], t: NDArray[np.integer]) -> NDArray[np.float64]:
-        """By how much, in real logit units, the best logit exceeds what stopping needs, (...)."""
+        """Return how far, in real logit units, the best logit is above what a stop needs, (...)."""
 
     @abstractmethod
     def bound(self, classes: int) -> float:
-        """The gap, in real logit units, within which the float rule may decide otherwise."""
+        """Return the gap, in real logit units, within which the float rule may decide otherwise."""
 
     def near(self, z: NDArray[np.integer], t: NDArray[np.integer]) -> NDArray[np.bool_]:
-        """Where the float rule may decide otherwise, (...)."""
+        """Tell where the float rule may decide otherwise, (...)."""
         return np.asarray(np.abs(self.gap(z, t)) <= self.bound(np.shape(z)[-1]))
 
 
 def lower(rule: ExitRule, scale: float, T: int) -> IntegerRule:
-    """An exit rule in integer arithmetic.
+    """Lower an exit rule to integer arithmetic.
 
     Parameters
     ----------
     rule : ExitRule
     scale : float
-        Real logits are the integer ones times this; above 0.
+        Factor from integer logits to real ones, above 0.
     T : int
-        Timesteps at most.
+        Largest number of timesteps.
 
     Raises
     ------
     ValueError
-        For a rule that has no integer form, or a scale that is no positive number.
+        When the rule has no integer form, or the scale is not a positive number.
     """
     if not 0 < scale < inf:
         raise ValueError(f"logit scale {scale} lies outside (0, inf)")
@@ -86,7 +86,7 @@ def lower(rule: ExitRule, scale: float, T: int) -> IntegerRule:
 
 
 def _shift(scale: float) -> int:
-    """Low bits of a difference to round away, so that a table stays within its limit."""
+    """Return how many low bits of a difference to drop, so that a table keeps its limit."""
     return max(0, ceil(log2(_entries(scale) / LONGEST)))
 
 
@@ -95,12 +95,12 @@ def _entries(scale: float) -> int:
 
 
 def table(scale: float) -> Integers:
-    """``rint(2^24 exp(-d scale))`` for d = 0, 1, .. as long as it is not 0.
+    """Tabulate ``rint(2^24 exp(-d scale))`` for d = 0, 1, .. as long as it is not 0.
 
     Raises
     ------
     ValueError
-        When that takes more than 2^20 entries.
+        When the table would have more than 2^20 entries.
     """
     length = _entries(scale)
     if length > LONGEST:
@@ -113,7 +113,7 @@ def table(scale: float) -> Integers:
 
 @dataclass(frozen=True)
 class Never(IntegerRule):
-    """A number of timesteps that is known before: nothing stops earlier."""
+    """The rule of samples whose timesteps are known before: none stops earlier."""
 
     def stops(self, z: NDArray[np.integer], t: NDArray[np.integer]) -> NDArray[np.bool_]:
         return np.zeros(np.shape(z)[:-1], np.bool_)
@@ -127,15 +127,15 @@ class Never(IntegerRule):
 
 @dataclass(frozen=True, eq=False)
 class ByTable(IntegerRule):
-    """Confidence: the exponentials of all classes sum up to less than 1 / alpha.
+    """Confidence, decided by a sum: the exponentials of all classes stay below 1 / alpha.
 
     Parameters
     ----------
     alpha : float in (0, 1]
     scales : tuple of T floats
-        Of the logits at each timestep: all equal, or divided by t for the mean over steps.
+        Scale of the logits at each timestep: all equal, or divided by t for the mean.
     tables : tuple of int64 arrays
-        One for each different scale, in their ascending order.
+        One table per distinct scale, in the ascending order of the scales.
     shift : int
         Differences are rounded to multiples of ``2^shift`` before they are looked up.
     """
@@ -147,14 +147,14 @@ class ByTable(IntegerRule):
 
     @classmethod
     def of(cls, alpha: float, scales: tuple[float, ...]) -> ByTable:
-        """With the tables that the scales need."""
+        """Make the rule with the tables that the scales need."""
         shift = _shift(min(scales))
         tables = tuple(table(s * 2**shift) for s in sorted(set(scales)))
         return cls(alpha, scales, tables, shift)
 
     @property
     def limit(self) -> int:
-        """The least sum, in units of 2^-24, that is not confident enough."""
+        """The smallest sum, in units of 2^-24, that is not confident enough."""
         exact: int = ceil(2**BITS / Fraction(self.alpha))
         return min(exact, _LARGEST)
 
@@ -199,7 +199,7 @@ def _log_needed(alpha: float) -> float:
 
 @dataclass(frozen=True)
 class ByMargin(IntegerRule):
-    """Margin: the two best classes differ by more than beta[t], compared without rounding.
+    """Margin: the two best classes differ by more than beta[t], which is compared exactly.
 
     Parameters
     ----------
@@ -212,7 +212,7 @@ class ByMargin(IntegerRule):
 
     @property
     def limits(self) -> Integers:
-        """The largest integer difference that does not stop, by timestep."""
+        """The largest integer difference that does not stop, per timestep."""
         scale = Fraction(self.scale)
         found = [None if b == inf else floor(Fraction(b) / scale) for b in self.beta]
         return np.array([_LARGEST if n is None else min(n, _LARGEST - 1) for n in found])
@@ -227,7 +227,7 @@ class ByMargin(IntegerRule):
             return np.asarray(lead - np.array(self.beta)[np.asarray(t) - 1])
 
     def bound(self, classes: int) -> float:
-        """What float64 can lose in the differences that the float rule takes."""
+        """Return what float64 can lose in the differences that the float rule takes."""
         finite = [abs(b) for b in self.beta if b != inf]
         return 1e-12 * (1 + max(finite, default=0.0))
 

@@ -20,8 +20,8 @@ class Margin(ExitRule):
     Parameters
     ----------
     beta : float or sequence of T floats, at least 0
-        One number for every timestep, or one a timestep as ``calibrate`` finds them; infinity (None
-        in JSON) never stops there.
+        Margin to exceed: one number for all timesteps, or one per timestep as ``calibrate`` finds
+        them. Infinity (None in JSON) never stops there.
     """
 
     parameter: ClassVar[str] = "beta"
@@ -53,10 +53,10 @@ class Margin(ExitRule):
     def calibrate(
         cls, logits: NDArray[Any], labels: NDArray[Any], level: float, program: str = ""
     ) -> ExitRule:
-        """The confidence cutoff of arXiv 2301.09522; arguments as of the base class.
+        """Find the confidence cutoff of arXiv 2301.09522; arguments as in the base class.
 
-        At every t by itself the smallest beta[t] for which, of the samples whose margin at t
-        exceeds it, the share of right ones is at least `level`; infinity where there is none.
+        At every t on its own, beta[t] is the smallest margin for which a share of at least `level`
+        of the samples whose margin exceeds it is right; infinity where there is none.
         """
         steps = range(logits.shape[1])
         margins = cls().score(logits, np.arange(len(steps)) + 1)

@@ -1,8 +1,8 @@
 """Sums over samples at every threshold of an exit rule, without running the rule at each.
 
-Thresholds are sorted, and a sample stops at t for a stretch of neighbouring ones. So its exit is
-constant between a few borders, and a sum over samples changes only there: the changes go into one
-bin a threshold, and their running total is the sum at every threshold.
+Thresholds are sorted, and a sample stops at t for a stretch of neighbouring thresholds. Its exit is
+therefore constant between a few borders, and a sum over samples changes only there. The changes go
+into one bin per threshold, and their running total is the sum at every threshold.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[Any]
-_ROUNDING = 1e-9  # of counts of samples: 0.55 * 100 is a little more than 55
+_ROUNDING = 1e-9  # in floats, 0.55 * 100 is a little more than 55 samples
 
 
 @dataclass(frozen=True, eq=False)
 class OperatingPoints:
-    """Exits of N samples at K thresholds; make one with :meth:`of_scores` or :meth:`of_stretches`.
+    """The exits of N samples at K thresholds; :meth:`of_scores` and :meth:`of_stretches` make it.
 
     Parameters
     ----------
     start : int64 (N, S)
         Index of the threshold at which a stretch begins; each row ascends from 0.
     step : int64 (N, S)
-        Exit, from 1, in that stretch.
+        Exit in that stretch, counted from 1.
     thresholds : int
-        K.
+        Number of thresholds, K.
     """
 
     start: Array
@@ -37,7 +37,7 @@ class OperatingPoints:
 
     @classmethod
     def of_scores(cls, scores: Array, thresholds: Array) -> OperatingPoints:
-        """Exit at the first t < T whose score exceeds the threshold, else at T.
+        """Let samples exit at the first t < T whose score exceeds the threshold, else at T.
 
         Parameters
         ----------
@@ -55,7 +55,7 @@ class OperatingPoints:
         ----------
         low, high : int64 arrays (N, T - 1), from 0 to K
         thresholds : int
-            K.
+            Number of thresholds, K.
         """
         n, steps = low.shape
         start = np.sort(np.hstack([np.zeros((n, 1), np.int64), low, high]), axis=1)
@@ -66,7 +66,7 @@ class OperatingPoints:
         return cls(start, step, thresholds)
 
     def sums(self, values: Array) -> Array:
-        """Sum over samples of each one's value at its exit, float64 (K,).
+        """Sum each sample's value at its exit over all samples, float64 (K,).
 
         Parameters
         ----------
@@ -80,9 +80,10 @@ class OperatingPoints:
 
 
 def distinct_thresholds(scores: Array) -> Array:
-    """Every threshold at which some exit changes, ascending, from the lowest that is not negative.
+    """Return every threshold at which some exit changes, ascending and not negative.
 
-    Scores have to be exceeded, so these are the scores themselves and one below them all.
+    A score stops a sample when it exceeds the threshold, so these are the scores themselves, and
+    one number below them all.
     """
     values = np.unique(scores)
     lowest = np.nextafter(values[:1], -np.inf)
@@ -90,15 +91,15 @@ def distinct_thresholds(scores: Array) -> Array:
 
 
 def smallest_threshold(scores: Array, right: Array, level: float) -> float | None:
-    """The smallest threshold at which enough of the samples that exceed it are right.
+    """Return the smallest threshold at which enough of the samples that exceed it are right.
 
     Parameters
     ----------
     scores : array (N, steps)
-        Without T, where every sample stops.
+        Scores at the timesteps before T, at which every sample stops.
     right : bool array (N, steps)
     level : float in (0, 1]
-        The share that is enough.
+        Share that is enough.
 
     Returns
     -------

@@ -1,8 +1,8 @@
-"""SEENN-II: a policy network looks at the image and says how long the SNN runs (arXiv 2304.01230).
+"""SEENN-II: a policy network decides from the image how long the SNN runs (arXiv 2304.01230).
 
-The network is an ONNX file: images (n, C, H, W) as the program takes them in, one score a choice
-out. What else the rule needs lies in the file's metadata, where ``seenn train policy`` wrote it; in
-any other file score k stands for k timesteps, so it has as many as the program has exits.
+The network is an ONNX file that takes images (n, C, H, W) as the program does, and gives one score
+per choice. The metadata that ``seenn train policy`` wrote into the file hold everything else. In a
+file without them score k stands for k timesteps, so there must be T scores.
 """
 
 from __future__ import annotations
@@ -27,26 +27,27 @@ Layers = tuple[tuple[int, int, int], ...]
 
 @dataclass(frozen=True)
 class Policy(ExitRule):
-    """Stop at t = k(x): the choice with the largest score, taken before the SNN starts.
+    """Stop at t = k(x), the choice with the largest score, which is made before the SNN starts.
 
     Parameters
     ----------
     onnx : str or Path
-        The network. Everything else is read from it where `choices` is not given.
+        File of the network. Without `choices`, all other parameters are read from it.
     choices : tuple of int
-        The timestep that each score stands for.
+        Timestep that each score stands for.
     T, classes : int
-        Of the program that the policy was trained for; 0 classes where the file does not say.
+        Timesteps and classes of the program that the policy was trained for; 0 classes where the
+        file does not say.
     input_shape : (C, H, W)
     layers : tuple of (weights, neurons, dense MACs)
-        How large each of its layers is: what a cost model prices.
+        Sizes of the network's layers, which cost models price.
     sha256 : str
-        Of the file.
+        Checksum of the file.
 
     Raises
     ------
     ValueError
-        When the file is missing or no policy network, or its choices do not lie in 1..T.
+        When the file is missing or holds no policy network, or its choices do not lie in 1..T.
     """
 
     known_before: ClassVar[bool] = True
@@ -79,11 +80,11 @@ class Policy(ExitRule):
 
     @property
     def dense_macs(self) -> int:
-        """Multiply-accumulates of one forward pass."""
+        """The multiply-accumulates of one forward pass."""
         return sum(macs for _, _, macs in self.layers)
 
     def steps(self, images: Sequence[NDArray[Any]]) -> NDArray[np.int64]:
-        # one image at a time: a sample's score must not depend on who came with it
+        # One image at a time: a sample's score must not depend on the others in its batch.
         session = _session(str(self.onnx), self.sha256)
         name = session.get_inputs()[0].name
         scores = [session.run(None, {name: x[None].astype(np.float32)})[0][0] for x in images]
@@ -100,7 +101,7 @@ class Policy(ExitRule):
 
 
 def _described(path: Path) -> dict[str, Any]:
-    """What a policy file says about itself, with its checksum."""
+    """Describe a policy file by its metadata, or by what is in it, with its checksum."""
     digest = _sha256(path)
     session = _session(str(path), digest)
     about = session.get_modelmeta().custom_metadata_map
@@ -116,7 +117,7 @@ def _described(path: Path) -> dict[str, Any]:
 
 
 def _written(path: Path, text: str) -> dict[str, Any]:
-    """What the metadata of a file say."""
+    """Read the metadata of a file."""
     needed = {"choices", "T", "classes", "input_shape", "layers"}
     try:
         stored: dict[str, Any] = json.loads(text)
@@ -139,7 +140,7 @@ def _sha256(path: Path) -> str:
 
 @lru_cache(maxsize=8)
 def _session(path: str, sha256: str) -> Any:
-    """The network, ready to run in one thread; `sha256` is what the file has to hold."""
+    """Make the network ready to run in one thread, if the file still has this checksum."""
     try:
         import onnxruntime
     except ImportError:

@@ -37,15 +37,16 @@ class Projection:
     ----------
     pre, post : str
     maps : tuple of linear maps
-        Exactly one synapse map after compilation.
+        Linear maps in order; exactly one map of synapses after compilation.
     delay : int
-        Extra steps on hardware so that all paths meet (``balance_delays``); none in simulation.
-        Negative only where a lag makes up for it.
+        Extra steps on hardware, so that all paths meet (``balance_delays``); the simulator needs
+        none. It is negative only where a lag makes up for it.
     lag : int
         Timesteps that spikes take to arrive: at t, `post` receives what `pre` sent at t - lag,
         nothing before t = lag + 1. A recurrent connection has 1; in a loop at least one is needed.
     dense_macs : int, optional
-        Of the layer as it was trained, before pools were folded into it; filled in by the graph.
+        Multiply-accumulates of the trained layer, before pools were folded into it; the graph
+        computes them.
     """
 
     pre: str
@@ -73,7 +74,7 @@ class SpikingGraph:
         Exactly one source and one readout.
     projections : iterable of Projection
     T : int
-        Timesteps of the network as trained.
+        Number of timesteps that the network was trained for.
     provenance : Provenance, or mapping with the same names
         Where the network came from and what was assumed; nothing is computed from it.
     exit_rule : ExitRule, optional
@@ -127,7 +128,7 @@ class SpikingGraph:
 
     @cached_property
     def order(self) -> tuple[Node, ...]:
-        """All nodes, each after those that feed it, feedback left out; ties as they were added."""
+        """All nodes, each after those that feed it, without feedback; else in the order added."""
         position = {name: i for i, name in enumerate(self.nx)}
         names = nx.lexicographical_topological_sort(self._forward, key=position.__getitem__)
         return tuple(self.node(name) for name in names)
@@ -142,7 +143,7 @@ class SpikingGraph:
 
     @property
     def layers(self) -> tuple[Target, ...]:
-        """Populations, sums and the readout in topological order: what counts are kept for."""
+        """Populations, sums and the readout in topological order; each has counts of its own."""
         return tuple(n for n in self.order if not isinstance(n, Source))
 
     @cached_property
@@ -151,7 +152,7 @@ class SpikingGraph:
         return tuple(n for n in self.order if isinstance(n, Population))
 
     def into(self, name: str) -> list[Projection]:
-        """The projections that end in `name`."""
+        """List the projections that end in `name`."""
         return [data["projection"] for _, _, data in self.nx.in_edges(name, data=True)]
 
     @property
@@ -187,7 +188,7 @@ class SpikingGraph:
 
     @cached_property
     def lag(self) -> dict[str, int]:
-        """By name, how many timesteps back a node's spikes are still needed."""
+        """For each node, the number of timesteps for which its spikes are still needed."""
         lag = dict.fromkeys(self.nx, 0)
         for edge in self.projections:
             lag[edge.pre] = max(lag[edge.pre], edge.lag)

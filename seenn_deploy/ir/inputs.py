@@ -21,25 +21,25 @@ def for_program(
     std: Sequence[float] | None = None,
     limit: int | None = None,
 ) -> ImageSet:
-    """Whatever a user calls images, as the set that `program` takes.
+    """Turn whatever a user calls images into the set that `program` takes.
 
     Parameters
     ----------
     program : Program
-        Gives shape, coding, T, range, the number of classes and how recordings are binned.
+        Program that decides shape, coding, T, range, classes and the binning of recordings.
     images : ImageSet, path, or array
-        As of :func:`open_images` or :func:`from_array`.
+        Images in a form that :func:`open_images` or :func:`from_array` takes.
     labels : int array (N,), optional
-        Instead of those that the images bring along.
-    mean, std : one number a channel, optional
-        For uint8 pixels, where normalisation is not part of the program.
+        Labels to use in place of those that come with the images.
+    mean, std : sequence of one number per channel, optional
+        Normalisation of uint8 pixels, if it is not part of the program.
     limit : int, optional
-        Only the first `limit` images.
+        Number of images to use; the first ones are taken.
 
     Raises
     ------
     DataError
-        When they do not fit the program.
+        When the images do not fit the program.
     """
     source = program.graph.source
     spec = InputSpec(

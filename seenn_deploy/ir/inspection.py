@@ -21,17 +21,17 @@ class LayerInfo:
         The kind names the synapses that feed the layer, with the timesteps that they take where
         they take any, and which of them close a loop.
     shape_in, shape_out : tuple of int
-        Of the main input (the first) and of the layer.
+        Shape of the main input (the first one) and of the layer.
     neurons : int
-        0 for the readout and for sums of spikes.
+        Number of neurons; 0 for the readout and for sums of spikes.
     synapses : int
-        Existing ones; zero padding is none, and a sum has none.
+        Number of synapses that exist: zero padding is not a synapse, and a sum has none.
     dense_macs : int
-        Of the trained layer as an ANN, a timestep, before pools were folded.
+        Multiply-accumulates per timestep of the trained layer as an ANN, before pools were folded.
     depth : int
-        Synapse stages from the source: hardware steps until its first spike.
+        Synapse stages from the source, which are the hardware steps until the first spike.
     neuron : str
-        Its neurons in words.
+        Description of the neurons.
     """
 
     name: str

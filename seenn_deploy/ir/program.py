@@ -50,18 +50,18 @@ class Program:
     Parameters
     ----------
     graph : SpikingGraph
-        Compiled: one synapse map an edge.
+        Compiled graph, with one synapse map per edge.
     exit_rule : ExitRule
     schedule : 'pipelined', 'speculative' or 'gated'
         How samples follow each other on hardware (design, section 5).
     precision : 'float32' or 'int8'
     input_range : (float, float)
-        What an input value may be; by default what the graph's source says. Given, the source of
-        the program's graph says the same.
+        Smallest and largest input value; by default those of the graph's source, which otherwise
+        takes these.
     logit_scale : float
-        Of an integer program: what one unit of its integer logits is worth.
+        Value of one unit of the integer logits, in an integer program.
     exit_rule_assumed : str
-        Why the program has this exit rule, where nobody chose one; '' where somebody did.
+        Reason for this exit rule, where nobody chose one; '' where somebody did.
     """
 
     graph: SpikingGraph
@@ -102,12 +102,12 @@ class Program:
 
     @property
     def T(self) -> int:
-        """Timesteps at most."""
+        """The largest number of timesteps."""
         return self.graph.T
 
     @property
     def depth(self) -> int:
-        """Synapse stages D from the source to the logits."""
+        """The number D of synapse stages from the source to the logits."""
         return self.graph.depth[self.graph.readout.name]
 
     @property
@@ -119,7 +119,8 @@ class Program:
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits of a SHA-256 over weights, structure, T and precision.
 
-        What decides the logits, and nothing else: neither exit rule nor schedule nor provenance.
+        It depends on what decides the logits and on nothing else: neither on the exit rule nor on
+        schedule or provenance.
         """
         arrays: dict[str, Array] = {}
         structure = [
@@ -136,12 +137,12 @@ class Program:
         return digest.hexdigest()[:16]
 
     def integer_rule(self) -> IntegerRule:
-        """The exit rule in the arithmetic of an integer program.
+        """Return the exit rule in the arithmetic of an integer program.
 
         Raises
         ------
         ProgramError
-            For a rule that has no integer form.
+            When the rule has no integer form.
         """
         try:
             return lower(self.exit_rule, self.logit_scale, self.T)
@@ -149,7 +150,7 @@ class Program:
             raise ProgramError(str(error)) from None
 
     def with_exit(self, rule: exits.ExitRule) -> Program:
-        """The same program under another exit rule.
+        """Return the same program with another exit rule.
 
         Raises
         ------
@@ -159,7 +160,7 @@ class Program:
         return replace(self, exit_rule=rule, exit_rule_assumed="")
 
     def with_schedule(self, schedule: Literal["pipelined", "speculative", "gated"]) -> Program:
-        """The same program under another schedule."""
+        """Return the same program with another schedule."""
         return replace(self, schedule=schedule)
 
     def save(
@@ -177,7 +178,7 @@ class Program:
         targets : names
             Targets whose bundles go into subfolders of the same name, e.g. ``["lava"]``.
         strict : bool
-            Refuse what a target can only approximate.
+            Whether to refuse a program that a target can only approximate.
         force : bool
             Replace an earlier program in `out`. Files that other hands or commands put there stay,
             and so do bundles of targets that are not written now.
@@ -282,7 +283,7 @@ def _check_policy(program: Program, policy: Policy) -> None:
     if policy.T != program.T:
         raise ProgramError(
             f"the policy network is for {policy.T} timesteps, the program runs {program.T}: "
-            f"compile with T = {policy.T}, or use a network of {program.T} outputs, one an exit"
+            f"compile with T = {policy.T}, or use a network of {program.T} outputs, one per exit"
         )
     for what, has, needs in (
         ("images of shape", policy.input_shape, source.shape),
@@ -314,7 +315,7 @@ def _read_rule(folder: Path, manifest: dict[str, Any]) -> exits.ExitRule:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The checked ``program.json`` of a folder."""
+    """Read and check the ``program.json`` of a folder."""
     path = folder / folders.MANIFEST
     if not path.is_file():
         raise ProgramError(
@@ -370,14 +371,14 @@ def write(target: str, program: Program, folder: Path, strict: bool = False) -> 
     program : Program
     folder : Path
     strict : bool
-        Refuse what the target can only approximate.
+        Whether to refuse a program that the target can only approximate.
 
     Raises
     ------
     ProgramError
-        For a target that does not exist, or one that cannot run this program.
+        When there is no such target, or it cannot run this program.
     RefusedError
-        The same, of a target that reports what it changes.
+        When a target that reports what it changes cannot run this program.
     """
     if target not in (known := target_names()):
         raise ProgramError(f"target {target!r} does not exist; there are {', '.join(known)}")

@@ -1,4 +1,4 @@
-"""A network replayed in float64 from spikes that are given, with bounds on float32 rounding.
+"""The replay of a network in float64 from given spikes, with bounds on float32 rounding.
 
 Every neuron takes the given spikes of its sources and its own given spikes as its past, so each
 comparison with the threshold is computed on its own: an error elsewhere does not spread to it.
@@ -19,14 +19,14 @@ UNIT = 2.0**-24  # largest relative error of one float32 rounding
 
 @dataclass(frozen=True, eq=False)
 class Potentials:
-    """Of one population or readout, over the T timesteps of one sample.
+    """The potentials of one population or readout over the T timesteps of one sample.
 
     Parameters
     ----------
     value : float64 (T, *shape)
-        v' before the reset; of a readout the logits.
+        Potential v' before the reset; for a readout, the logits.
     bound : float64 (T, *shape)
-        How far float32 arithmetic, in any order of summation, can lie from `value`.
+        Largest distance from `value` of float32 arithmetic, in any order of summation.
     """
 
     value: Array
@@ -47,13 +47,13 @@ def potentials(
     Parameters
     ----------
     graph : SpikingGraph
-        Compiled.
+        Compiled graph.
     name : str
-        Of a population or the readout.
+        Name of a population or of the readout.
     image : array (C, H, W), for event coding (T, C, H, W)
         The sample.
     spikes : dict of bool (T, *shape)
-        Of every population that feeds `name`, through sums too, and of itself.
+        Spikes of every population that feeds `name`, also through sums, and of `name` itself.
     """
     node = graph.node(name)
     if not isinstance(node, Population | Readout):

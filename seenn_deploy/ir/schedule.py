@@ -26,15 +26,15 @@ def check(schedule: str, rule: ExitRule) -> None:
 
 
 def latency(schedule: str, exit_step: Array, depth: int) -> Array:
-    """Hardware steps from a sample's first step to its answer.
+    """Return the hardware steps from a sample's first step to its answer.
 
     Parameters
     ----------
     schedule : 'pipelined', 'speculative' or 'gated'
     exit_step : int array (N,)
-        From 1.
+        Timestep of each exit, counted from 1.
     depth : int
-        Synapse stages D.
+        Number of synapse stages D.
 
     Returns
     -------
@@ -43,7 +43,7 @@ def latency(schedule: str, exit_step: Array, depth: int) -> Array:
     Raises
     ------
     ProgramError
-        For a schedule that does not exist.
+        When there is no such schedule.
     """
     t = np.asarray(exit_step, np.int64)
     found = {"pipelined": t + depth, "speculative": t + depth, "gated": t * (depth + 1)}
@@ -55,9 +55,9 @@ def latency(schedule: str, exit_step: Array, depth: int) -> Array:
 
 
 def initiation_interval(schedule: str, exit_step: Array, depth: int, T: int) -> Array:
-    """Hardware steps from one sample's start to the next one's; arguments as `latency`.
+    """Return the hardware steps from one sample's start to the next one's; see `latency`.
 
-    A speculative schedule goes on injecting until it knows better, but never past T.
+    A speculative schedule goes on injecting timesteps until the exit is known, but never past T.
     """
     if schedule == "pipelined":
         return np.asarray(exit_step, np.int64)
@@ -66,5 +66,5 @@ def initiation_interval(schedule: str, exit_step: Array, depth: int, T: int) -> 
 
 
 def followed(schedule: str, rule: ExitRule) -> str:
-    """The schedule as it runs: with timesteps known before the start nothing is speculative."""
+    """Return the schedule that is followed: timesteps that are known before need no speculation."""
     return "pipelined" if rule.known_before and schedule == "speculative" else schedule

@@ -1,1 +1,1 @@
-"""One compiler pass a file; ``compiler.pipeline`` is their order."""
+"""The compiler passes, one per file; ``compiler.pipeline`` has their order."""

@@ -1,9 +1,10 @@
-"""Equal numbers of synapse stages on every path, by extra delays on the shorter ones.
+"""Extra delays on the shorter paths, so that every path has the same number of synapse stages.
 
-On hardware every synapse process takes one step. A shortcut that skips two stages meets the main
-path only if it waits one step more (design, section 5). A projection with a lag waits that many
-timesteps besides, which are so many steps of hardware as the schedule leaves between two timesteps;
-feedback to an earlier layer has a negative delay, which the lag must make up for.
+On hardware every synapse process takes one step, so a path takes as many steps as it has synapse
+stages. A shortcut that skips two stages and has one of its own meets the main path only if it waits
+one step more (design, section 5). A projection with a lag waits that many timesteps besides; the
+schedule says how many hardware steps lie between two timesteps. Feedback to an earlier layer has a
+negative delay, which its lag must make up for.
 """
 
 from __future__ import annotations

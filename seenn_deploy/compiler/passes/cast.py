@@ -1,4 +1,4 @@
-"""Weights and biases in the precision of the program; passes before compute in float64."""
+"""Rounding of weights and biases to float32; the passes before compute in float64."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ Rules, applied from the right until none fits:
 
 1. ``W then affine``: rows of W are scaled, the shift becomes a bias.
 2. ``affine then W``: columns of W are scaled; the shift seen through W becomes a bias. Behind zero
-   padding it differs at the border, so it is a bias a neuron, not a bias a channel.
+   padding it differs at the border, so it is one bias per neuron and not one per channel.
 3. ``affine`` alone: a depthwise 1x1 convolution.
 
 Everything is computed in float64. Pools must be folded before.
