@@ -30,9 +30,9 @@ def _run(folder: Path, *command: str) -> str:
     quiet = {"PATH": path, "COLUMNS": "80", "LOGURU_LEVEL": "ERROR", "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(
         command, check=False, cwd=folder, env=os.environ | quiet, text=True, timeout=300,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        capture_output=True,
     )  # fmt: skip
-    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}"
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
 
