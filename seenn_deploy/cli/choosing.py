@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
               help="Of split and bootstrap.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(min=1), help="Default: all cores.")
-@click.option("--out", type=click.Path(path_type=Path),
-              help="Folder for sweep.json, sweep.csv, sweep.png and rule.json.")  # fmt: skip
+@click.option("-o", "--out", type=click.Path(path_type=Path),
+              help="Output folder for sweep.json, sweep.csv, sweep.png and rule.json.")  # fmt: skip
 @click.option("--run", "run_folder", type=click.Path(path_type=Path),
               help="Keep the run itself here, written as it comes.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on with, or use, the run in --run.")
@@ -89,7 +89,7 @@ def sweep_command(
         report.save(out, force)
     terminal = console.console()
     terminal.print(layout.facts_table(sweeps.sweep_rows(report)), "")
-    terminal.print(sweeps.sweep_table(report), "")
+    terminal.print(sweeps.sweep_table(report, terminal.width), "")
     notes = sweeps.sweep_notes(
         report,
         _again(program, report.schedule),
@@ -109,7 +109,7 @@ def sweep_command(
 @click.option("--level", type=float, default=0.9, show_default=True,
               help="Share of early exits that shall be right; of margin, at each t.")  # fmt: skip
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), callback=new_file,
-              help="File for the rule, for --exit-file.")  # fmt: skip
+              help="Output file for the rule, for --exit-file.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(min=1), help="Default: all cores.")
 def calibrate_command(
     build: Path,

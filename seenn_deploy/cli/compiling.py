@@ -148,7 +148,7 @@ def _imported(
 @click.command("convert")
 @PROGRAM
 @click.option("-T", "--timesteps", "T", type=int, help="Default: 16.")
-@click.option("--calibrate", "calibration", type=click.Path(path_type=Path),
+@click.option("--calibration", "--calibrate", "calibration", type=click.Path(path_type=Path),
               help="Images for the thresholds of an ONNX model; 128 are used.")  # fmt: skip
 @click.option("--percentile", type=float,
               help="Threshold: this percentile of activations; default: 99.9.")  # fmt: skip

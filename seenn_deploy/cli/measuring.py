@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 @click.option("--schedule", help="pipelined, speculative or gated; default: the program's own.")
 @click.option("--full-trace", is_flag=True, help="Run every sample to T.")
 @click.option("--threads", type=click.IntRange(min=1), help="Default: all cores.")
-@click.option("--out", type=click.Path(path_type=Path), help="Write results here as they come.")
+@click.option("-o", "--out", type=click.Path(path_type=Path),
+              help="Output folder of the run, written as results come.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on with an --out folder that was cut off.")
 @FORCE
 @click.option("--plot", type=click.Path(path_type=Path), callback=new_file,

@@ -133,3 +133,14 @@ def test_vectors_as_onnx_are_told_a_form_that_is_taken(tmp_path: Path) -> None:
     images = np.random.default_rng(0).random((4, 16, 1, 1)).astype(np.float32)
     program = sd.convert(network("N", 16, 1, 1), calibration=images, T=4)
     assert sd.simulate(program, images).logits.shape == (4, 4, 3)
+
+
+def test_outputs_and_calibration_have_one_spelling(build: Path) -> None:
+    np.savez("train.npz", x=checkpoints.images((4, 3, 8, 8)))
+    for number, option in enumerate(("--calibration", "--calibrate")):
+        invoke("convert", str(resnet(build)), option, "train.npz", "-T", "2", "-o", f"c{number}")
+    weights = [Path(f"c{n}/weights.safetensors").read_bytes() for n in range(2)]
+    assert weights[0] == weights[1]
+    invoke("simulate", "build", "--data", "pictures", "-o", "run")
+    invoke("sweep", "build", "--data", "pictures", "-o", "swept", "--rules", "margin")
+    assert Path("run/run.json").is_file() and Path("swept/sweep.json").is_file()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from io import StringIO
 from time import sleep
 
@@ -11,10 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from seenn_deploy.cli import console
-from seenn_deploy.cli.tables import devices, layout, programs
+from seenn_deploy.cli.tables import devices, layout, programs, sweeps
 from seenn_deploy.cli.tables import runs as reports
 from seenn_deploy.cli.tables.fidelity import fidelity_table
 from seenn_deploy.compiler.pipeline import compile
+from seenn_deploy.evaluation.sweep.sweep import sweep
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.fidelity import FidelityReport
 from seenn_deploy.frontends.base import Net
@@ -24,6 +26,7 @@ from seenn_deploy.ir.maps import Dense
 from seenn_deploy.ir.program import Program
 from seenn_deploy.training.plot import table as training_table
 from seenn_deploy.verification.report import LayerReport, VerifyReport
+from tests.evaluation.sweep.test_sweep import PROGRAM, random_run
 
 LONG = [f"feature_extractor/feature_extractor.{i}/activation_function/Relu" for i in range(3)]
 
@@ -126,3 +129,20 @@ def test_what_takes_long_shows_itself_on_a_terminal(
     assert [what in out.getvalue() for what in ("net.onnx", "on lava")] == [terminal] * 2
     with pytest.raises(ValueError, match="as it was"), console.working("failing"):
         raise ValueError("as it was")
+
+
+def test_a_sweep_in_80_columns_loses_nothing() -> None:
+    report = sweep(random_run(5, 40), PROGRAM, keep_accuracy=5, bootstrap=20)
+    wide, narrow = text(sweeps.sweep_table(report)), text(sweeps.sweep_table(report, 80), 80)
+    for word in re.findall(r"[a-z]+ [\d.]+|-?[\d.]+|\[[^]]*\]", wide):
+        assert word in narrow
+
+
+def test_names_break_between_their_words() -> None:
+    layers = tuple(LayerReport(name, 123_456_789, 12_345) for name in LONG)
+    report = VerifyReport("lava", 2, layers, (), ((1, 1), (4, 4)), 0, 0.0, (8, 8), 1.5)
+    table, _ = devices.verify_tables(report)
+    inspected = programs.layer_table(program("float32"), inspect(program("float32")))
+    for shown in (text(table, 80), text(inspected, 80)):
+        parts = set(re.split(r"[\s/._]+", shown))
+        assert {"feature", "extractor", "activation", "function", "Relu"} <= parts

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from seenn_deploy.cli.tables.layout import _numbers, facts_table
+from seenn_deploy.cli.tables.layout import Name, _numbers, facts_table
 from seenn_deploy.cli.tables.runs import histogram_text
 from seenn_deploy.verification.report import VerifyReport
 
@@ -30,7 +30,7 @@ def verify_tables(report: VerifyReport) -> Iterator[Table]:
         ties = (layer.ties, layer.consequences, layer.mismatches)
         counts = (layer.mismatching, *ties, layer.potentials)
         style = "red" if layer.mismatches or layer.potentials else None
-        table.add_row(layer.name, f"{layer.compared:,}", *map(str, counts), style=style)
+        table.add_row(Name(layer.name), f"{layer.compared:,}", *map(str, counts), style=style)
     yield table
     yield facts_table(_verdict(report))
 

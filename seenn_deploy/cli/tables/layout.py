@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 BESIDE = 75  # columns right of the names of a report
 
@@ -12,6 +16,25 @@ BESIDE = 75  # columns right of the names of a report
 def shape_text(shape: Iterable[int]) -> str:
     """Dimensions as 16x32x32."""
     return "x".join(map(str, shape))
+
+
+class Name:
+    """A layer's name in a table, which breaks behind / . _ - where it does not fit in one line."""
+
+    def __init__(self, name: str) -> None:
+        self.parts = re.findall(r"[^/._-]*[/._-]|[^/._-]+", name)
+
+    def __rich_measure__(self, _: Console, options: ConsoleOptions) -> Measurement:
+        lengths = [*map(len, self.parts), 0]
+        return Measurement(max(lengths), sum(lengths)).with_maximum(options.max_width)
+
+    def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
+        lines = [""]
+        for part in self.parts:
+            if lines[-1] and len(lines[-1]) + len(part) > options.max_width:
+                lines.append("")
+            lines[-1] += part
+        yield Text("\n".join(lines), overflow="fold")
 
 
 def _numbers(name: str, *headings: str) -> Table:

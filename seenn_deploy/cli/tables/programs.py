@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from seenn_deploy.cli.tables.layout import _numbers, _some, facts_table, shape_text
+from seenn_deploy.cli.tables.layout import Name, _numbers, _some, facts_table, shape_text
 from seenn_deploy.exits import ExitRule
 from seenn_deploy.ir.inspection import LayerInfo
 from seenn_deploy.ir.program import Program
@@ -25,7 +25,7 @@ def layer_table(program: Program, layers: list[LayerInfo]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for layer in layers:
         table.add_row(
-            layer.name,
+            Name(layer.name),
             layer.kind,
             shape_text(layer.shape_in),
             shape_text(layer.shape_out),
@@ -75,7 +75,7 @@ def quantized_tables(program: Program, changes: PrecisionReport | None) -> Itera
     for layer in program.provenance["quantized"]:
         share = changes.spikes_changed.get(layer["name"]) if changes else None
         table.add_row(
-            layer["name"],
+            Name(layer["name"]),
             f"{layer['scale']:.6g}",
             str(layer["threshold"] or "-"),
             str(layer["largest_weight"]),

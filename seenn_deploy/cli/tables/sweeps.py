@@ -28,35 +28,39 @@ def sweep_rows(report: SweepReport) -> Iterator[tuple[str, str]]:
         yield "chosen", report.aim
 
 
-def sweep_table(report: SweepReport) -> Table:
-    """Fixed timesteps and the chosen thresholds, 95 % intervals in brackets."""
+def sweep_table(report: SweepReport, width: int = 100) -> Table:
+    """Fixed timesteps and the chosen thresholds, 95 % intervals in brackets.
+
+    Below 100 columns the brackets stand below their figures.
+    """
+    gap = " " if width >= 100 else "\n"
     table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)
     table.add_column("exit", no_wrap=True)
     for name in ("accuracy %", "points to t=T", "mean exit", "energy uJ", "latency"):
         table.add_column(name, justify="right", no_wrap=True)
     for t, fixed in enumerate(report.baselines, start=1):
-        table.add_row(f"t={t}", *_figure_cells(fixed.figures))
+        table.add_row(f"t={t}", *_figure_cells(fixed.figures, gap))
     table.add_section()
     for name, choice in report.chosen.items():
         value = choice.rule.to_dict()[report.curves[name].parameter]
         style = "bold" if name == report.best else ""
-        table.add_row(f"{name} {value:.6g}", *_figure_cells(choice.figures), style=style)
+        table.add_row(f"{name} {value:.6g}", *_figure_cells(choice.figures, gap), style=style)
     return table
 
 
-def _figure_cells(figures: Figures) -> Iterator[str]:
-    yield _interval(figures.accuracy, 100, 1)
-    yield _interval(figures.accuracy_change, 100, 2)
+def _figure_cells(figures: Figures, gap: str) -> Iterator[str]:
+    yield _interval(figures.accuracy, 100, 1, gap)
+    yield _interval(figures.accuracy_change, 100, 2, gap)
     yield f"{figures.mean_exit_step.value:.3f}"
     uj = figures.energy.value * 1e6
     digits = sum(uj < border for border in (1000, 100, 1, 1))
-    yield _interval(figures.energy, 1e6, digits)
+    yield _interval(figures.energy, 1e6, digits, gap)
     yield f"{figures.latency_steps.value:.2f}"
 
 
-def _interval(x: Estimate, factor: float, digits: int) -> str:
+def _interval(x: Estimate, factor: float, digits: int, gap: str) -> str:
     value, low, high = (f"{factor * n:.{digits}f}" for n in (x.value, x.low, x.high))
-    return f"{value} [{low}, {high}]"
+    return f"{value}{gap}[{low}, {high}]"
 
 
 def sweep_notes(
