@@ -48,7 +48,8 @@ def spiking(ann: ir.SpikingGraph) -> ir.SpikingGraph:
     ModelError
         When a threshold is not a positive number.
     """
-    nodes = [_neuron(n) if isinstance(n, ir.Population) else n for n in ann.order]
+    neurons = {n.name: _neuron(n) for n in ann.populations}
+    nodes = [neurons.get(n.name, n) for n in ann.order]
     edges = [_scaled(ann, edge) for edge in ann.projections]
     thresholds = {n.name: n.v_threshold for n in ann.populations}
     provenance = replace(ann.provenance, conversion={"thresholds": thresholds})
@@ -156,13 +157,7 @@ def with_thresholds(
                     f"{name}: silent, {percentile:g} % of its activations are 0 on the "
                     f"{len(images)} calibration images; give more of them or a higher percentile"
                 )
-    return ann.replace([_at_threshold(n, found) for n in ann.order])
-
-
-def _at_threshold(node: ir.Node, found: dict[str, float]) -> ir.Node:
-    if isinstance(node, ir.Population) and node.name in found:
-        return replace(node, v_threshold=found[node.name])
-    return node
-
-
-# --- from a file to a program --------------------------------------------------------------------
+    nodes = {
+        n.name: replace(n, v_threshold=found.get(n.name, n.v_threshold)) for n in ann.populations
+    }
+    return ann.replace([nodes.get(n.name, n) for n in ann.order])

@@ -131,7 +131,7 @@ def quantize(
         after = _node(node, scale)
         nodes.append(after)
         edges += lowered
-        if isinstance(node, ir.Readout):
+        if layer.name == graph.readout.name:
             unit = 1 / scale
         bits = _headroom(graph, after, layer_current(graph, lowered, values))
         scales.append(_describe(node, after, into, lowered, scale, source, bits))
@@ -209,8 +209,17 @@ def _scale(
         _bias_limit(node),
         _headroom_limit(graph, node, input_range),
     )
-    if isinstance(node, ir.Readout):
-        return limit
+    return _with_whole_threshold(node, limit)
+
+
+@singledispatch
+def _with_whole_threshold(node: ir.Node, limit: float) -> float:
+    """The largest scale up to `limit` at which the threshold is whole: rule 2."""
+    return limit
+
+
+@_with_whole_threshold.register
+def _(node: ir.Population, limit: float) -> float:
     limit = min(limit, THRESHOLD / max(node.v_threshold, node.subtracted))
     threshold = floor(limit * node.v_threshold)
     if threshold < 1:
@@ -256,8 +265,8 @@ def _bias_limit(node: ir.Population | ir.Readout) -> float:
     largest = float(np.abs(node.bias).max(initial=0))
     if not largest:
         return inf
-    most = STATE if isinstance(node, ir.Readout) else MANTISSA << EXPONENT
-    return most / (largest * (1 if isinstance(node, ir.Readout) else 1 << SHIFT))
+    spiking = isinstance(node, ir.Population)
+    return (MANTISSA << EXPONENT) / (largest * (1 << SHIFT)) if spiking else STATE / largest
 
 
 def _headroom_limit(
@@ -339,12 +348,15 @@ def _edge(edge: ir.Projection, scale: float) -> ir.Projection:
     return replace(edge, maps=(synapses.with_weight(rounded.astype(kind)),))
 
 
+@singledispatch
 def _node(node: ir.Population | ir.Readout, scale: float) -> ir.Population | ir.Readout:
+    whole = np.rint(np.asarray(node.bias, np.float64) * scale).astype(np.int32)
+    return replace(node, bias=whole, tau=_fraction(node.tau), tau_syn=_fraction(node.tau_syn))
+
+
+@_node.register
+def _(node: ir.Population, scale: float) -> ir.Population | ir.Readout:
     bias = np.asarray(node.bias, np.float64)
-    if isinstance(node, ir.Readout):
-        whole = np.rint(bias * scale).astype(np.int32)
-        kept = _fraction(node.tau)
-        return replace(node, bias=whole, tau=kept, tau_syn=_fraction(node.tau_syn))
     fine = bias * scale * (1 << SHIFT)
     exponent = _exponent(fine)
     mantissa = np.clip(np.rint(fine / (1 << exponent)), -MANTISSA, MANTISSA)

@@ -14,7 +14,7 @@ import numpy as np
 
 from seenn_deploy._typing import Array, Pair, Shape
 from seenn_deploy.errors import ModelError
-from seenn_deploy.frontends.nir.values import Value, grid_of
+from seenn_deploy.frontends.nir.values import Current, grid_of
 from seenn_deploy.io.nir.file import NirNode, as_shape
 from seenn_deploy.ir.maps import AvgPool2d, Conv2d, Dense
 
@@ -42,7 +42,7 @@ def finite(node: NirNode, name: str) -> Array:
     return found if found.dtype == np.float32 else found.astype(np.float64)
 
 
-def _matrix(_: Steps, node: NirNode, value: Value) -> Value:
+def _matrix(_: Steps, node: NirNode, value: Current) -> Current:
     weight = finite(node, "weight")
     if weight.ndim != 2 or value.shape != weight.shape[1:]:
         raise ModelError(
@@ -61,14 +61,14 @@ def _flatten_hint(shape: Shape) -> str:
     return "; Flatten counts from 0, without the batch" if len(shape) > 1 else ""
 
 
-def _scale(_: Steps, node: NirNode, value: Value) -> Value:
+def _scale(_: Steps, node: NirNode, value: Current) -> Current:
     scale = finite(node, "scale")
     if scale.size != 1 and scale.shape != value.shape:
         raise ModelError(f"scales shape {scale.shape}, receives {value.shape}")
     return value.scaled(fitting(scale.astype(np.float64), value.shape))
 
 
-def _conv(_: Steps, node: NirNode, value: Value) -> Value:
+def _conv(_: Steps, node: NirNode, value: Current) -> Current:
     weight, flat = finite(node, "weight"), node.kind == "Conv1d"
     if weight.ndim != (3 if flat else 4):
         raise ModelError(f"weights of shape {weight.shape}")
@@ -138,7 +138,7 @@ def _pair(values: Shape) -> Pair:
     return values[0], values[1]
 
 
-def _pool(_: Steps, node: NirNode, value: Value) -> Value:
+def _pool(_: Steps, node: NirNode, value: Current) -> Current:
     kernel, stride = (_pair(_sizes(node, name, 2, 1)) for name in ("kernel_size", "stride"))
     padding = _pair(_sizes(node, "padding", 2, 0))
     if len(value.shape) != 3:
@@ -152,7 +152,7 @@ def _pool(_: Steps, node: NirNode, value: Value) -> Value:
     return after.scaled(np.asarray(float(prod(kernel)))) if node.kind == "SumPool2d" else after
 
 
-def _flatten(_: Steps, node: NirNode, value: Value) -> Value:
+def _flatten(_: Steps, node: NirNode, value: Current) -> Current:
     rank = len(value.shape)
     start, end = (int(np.ravel(node.values[name])[0]) for name in ("start_dim", "end_dim"))
     start, end = (d + rank if d < 0 else d for d in (start, end))
@@ -162,7 +162,7 @@ def _flatten(_: Steps, node: NirNode, value: Value) -> Value:
     return value.flattened((*value.shape[:start], joined, *value.shape[end + 1 :]))
 
 
-def _delay(delays: Steps, node: NirNode, value: Value) -> Value:
+def _delay(delays: Steps, node: NirNode, value: Current) -> Current:
     steps, given = delays[node.name], np.shape(node.values["delay"])
     if prod(given) != 1 and given != value.shape:
         raise ModelError(f"delays shape {given}, receives {value.shape}")
@@ -171,11 +171,11 @@ def _delay(delays: Steps, node: NirNode, value: Value) -> Value:
     return value.delayed_each(steps) if steps.ndim else value.delayed(int(steps))
 
 
-def _relay(_: Steps, __: NirNode, value: Value) -> Value:
+def _relay(_: Steps, __: NirNode, value: Current) -> Current:
     return value
 
 
-LINEAR: dict[str, Callable[[Steps, NirNode, Value], Value]] = {
+LINEAR: dict[str, Callable[[Steps, NirNode, Current], Current]] = {
     "Affine": _matrix,
     "AvgPool2d": _pool,
     "Conv1d": _conv,

@@ -47,7 +47,7 @@ from seenn_deploy.frontends.nir.neurons import (
     with_detectors,
 )
 from seenn_deploy.frontends.nir.sidecar import restore
-from seenn_deploy.frontends.nir.values import Term, Value, finished, grid_of, total
+from seenn_deploy.frontends.nir.values import Contribution, Current, finished, grid_of, total
 from seenn_deploy.io.nir.file import (
     STRANGE,
     NirModel,
@@ -203,11 +203,11 @@ class _Lowering:
         self.net = Net(Source(model.input, source, coding), Population("", ()))
         self.shapes = {model.input: shape}
         self._find_shapes()
-        self.values = {model.input: Value((Term(model.input, source),), shape)}
+        self.values = {model.input: Current((Contribution(model.input, source),), shape)}
         for node in model.nodes.values():
             if node.kind in SPIKING:
                 shape = self.shapes[node.name]
-                self.values[node.name] = Value((Term(node.name, grid_of(shape)),), shape)
+                self.values[node.name] = Current((Contribution(node.name, grid_of(shape)),), shape)
         for name in self._linear_order():
             self._take(model.nodes[name])
         self._populate()
@@ -328,7 +328,7 @@ class _Lowering:
             shape = taken
         else:
             try:
-                shape = LINEAR[node.kind](self.steps, node, Value((), taken)).shape
+                shape = LINEAR[node.kind](self.steps, node, Current((), taken)).shape
             except (*STRANGE, ModelError) as error:
                 self._refuse(node, error)
         if not 1 <= prod(shape) <= LARGEST:
@@ -370,7 +370,7 @@ class _Lowering:
             if self.model.nodes[name].kind in LINEAR
         ]
 
-    def into(self, node: NirNode) -> Value:
+    def into(self, node: NirNode) -> Current:
         """Add up the values that arrive at a node."""
         parts = []
         for name in self.model.before(node.name):
@@ -409,7 +409,7 @@ class _Lowering:
                 self._connect(name, grid, value)
                 self.report.faithful(node.where, _described(neuron))
 
-    def _charged(self, node: NirNode, neuron: NirNeuron) -> Value:
+    def _charged(self, node: NirNode, neuron: NirNeuron) -> Current:
         """Return the input of a neuron in units of its potential."""
         shape = self.shapes[node.name]
         gain, rest = (fitting(a, shape) for a in (neuron.gain, neuron.bias))
@@ -418,7 +418,7 @@ class _Lowering:
             value = value.scaled(gain)
         return value.biased(np.array(np.broadcast_to(rest, shape)))
 
-    def _connect(self, name: str, grid: Shape, value: Value) -> None:
+    def _connect(self, name: str, grid: Shape, value: Current) -> None:
         for term in value.terms:
             try:
                 maps = finished(term, grid)

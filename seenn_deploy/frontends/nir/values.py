@@ -23,7 +23,7 @@ Listed = tuple[Array, Array, Array]
 
 
 @dataclass(frozen=True, eq=False)
-class Term:
+class Contribution:
     """What one population or the source contributes.
 
     Parameters
@@ -59,26 +59,26 @@ class Term:
 
 
 @dataclass(frozen=True, eq=False)
-class Value:
+class Current:
     """A sum of terms.
 
     Parameters
     ----------
-    terms : tuple of Term
+    terms : tuple of Contribution
     shape : Shape
         As NIR sees it.
     bias : float64 array of `shape`, optional
     """
 
-    terms: tuple[Term, ...]
+    terms: tuple[Contribution, ...]
     shape: Shape
     bias: Array | None = None
 
-    def delayed(self, lag: int) -> Value:
+    def delayed(self, lag: int) -> Current:
         """The same, `lag` timesteps later."""
         return replace(self, terms=tuple(replace(t, lag=t.lag + lag) for t in self.terms))
 
-    def delayed_each(self, lags: Array) -> Value:
+    def delayed_each(self, lags: Array) -> Current:
         """The same, each neuron as many timesteps later as `lags` says: a list for each lag."""
         parts = [(lag, lags.ravel() == lag) for lag in np.unique(lags).tolist()]
         _check_terms(len(parts) * len(self.terms))
@@ -87,14 +87,14 @@ class Value:
             self, terms=tuple(_only(t, at, lag, grid) for t in self.terms for lag, at in parts)
         )
 
-    def scaled(self, scale: Array) -> Value:
+    def scaled(self, scale: Array) -> Current:
         """The same times `scale`, one number or one a neuron."""
         if scale.ndim and scale.shape != self.shape:
             scale = np.broadcast_to(scale, self.shape)
         terms = tuple(replace(t, scale=_product(t.scale, scale)) for t in self.terms)
         return replace(self, terms=terms, bias=None if self.bias is None else self.bias * scale)
 
-    def biased(self, bias: Array) -> Value:
+    def biased(self, bias: Array) -> Current:
         """The same plus `bias`, which fits the shape from the left."""
         if not np.any(bias):
             return self
@@ -103,24 +103,24 @@ class Value:
             self, bias=(0 if self.bias is None else self.bias) + np.broadcast_to(full, self.shape)
         )
 
-    def flattened(self, shape: Shape) -> Value:
+    def flattened(self, shape: Shape) -> Current:
         """The same in another shape, in C order."""
         terms = tuple(
             replace(t, scale=t.scale.reshape(shape) if t.scale.ndim else t.scale)
             for t in self.terms
         )
-        return Value(terms, shape, None if self.bias is None else self.bias.reshape(shape))
+        return Current(terms, shape, None if self.bias is None else self.bias.reshape(shape))
 
-    def through(self, step: ir.Synapses | ir.AvgPool2d, shape: Shape) -> Value:
+    def through(self, step: ir.Synapses | ir.AvgPool2d, shape: Shape) -> Current:
         """Behind one more linear map over :func:`grid_of` its shape; `shape` is the new one."""
         before = grid_of(self.shape)
         bias = None
         if self.bias is not None:
             bias = _response(step, self.bias.reshape(before)).reshape(shape)
-        return Value(tuple(_behind(t, step, before) for t in self.terms), shape, bias)
+        return Current(tuple(_behind(t, step, before) for t in self.terms), shape, bias)
 
 
-def total(values: list[Value]) -> Value:
+def total(values: list[Current]) -> Current:
     """The sum of values of one shape.
 
     Raises
@@ -131,7 +131,7 @@ def total(values: list[Value]) -> Value:
     terms = tuple(t for v in values for t in v.terms)
     _check_terms(len(terms))
     biases = [v.bias for v in values if v.bias is not None]
-    return Value(terms, values[0].shape, sum(biases[1:], biases[0]) if biases else None)
+    return Current(terms, values[0].shape, sum(biases[1:], biases[0]) if biases else None)
 
 
 def _check_terms(found: int) -> None:
@@ -146,7 +146,7 @@ def grid_of(shape: Shape) -> Shape:
     return shape if len(shape) in (1, 3) else (prod(shape),)
 
 
-def finished(term: Term, shape: Shape) -> tuple[ir.LinearMap, ...]:
+def finished(term: Contribution, shape: Shape) -> tuple[ir.LinearMap, ...]:
     """The maps of a projection into a population of `shape`."""
     grid = term.grid
     rows = _by_channel(term.scale, grid)
@@ -162,7 +162,7 @@ def _product(a: Array, b: Array) -> Array:
     return np.asarray(np.multiply(a, b, dtype=np.float64))
 
 
-def _behind(term: Term, step: ir.Synapses | ir.AvgPool2d, before: Shape) -> Term:
+def _behind(term: Contribution, step: ir.Synapses | ir.AvgPool2d, before: Shape) -> Contribution:
     columns = _by_channel(term.scale, before)
     fits = isinstance(step, ir.Dense) or (term.grid == before and columns is not None)
     if fits and not term.has_synapses:
@@ -179,8 +179,8 @@ def _behind(term: Term, step: ir.Synapses | ir.AvgPool2d, before: Shape) -> Term
 
 
 def _first(
-    term: Term, step: ir.Synapses | ir.AvgPool2d, before: Shape, columns: Array | None
-) -> Term:
+    term: Contribution, step: ir.Synapses | ir.AvgPool2d, before: Shape, columns: Array | None
+) -> Contribution:
     """The first layer of synapses, or one more pool."""
     if isinstance(step, ir.AvgPool2d):
         kept = (
@@ -197,7 +197,7 @@ def _first(
     return replace(term, maps=(*term.maps, step), scale=np.ones(()))
 
 
-def _pooled_scale(term: Term, pool: ir.AvgPool2d, columns: Array) -> Array:
+def _pooled_scale(term: Contribution, pool: ir.AvgPool2d, columns: Array) -> Array:
     shape = pool.out_shape(term.grid)
     return np.array(np.broadcast_to(columns[:, None, None], shape))
 
@@ -210,7 +210,7 @@ def _by_channel(scale: Array, grid: Shape) -> Array | None:
     return None if np.any(rows != rows[:, :1]) else np.array(rows[:, 0])
 
 
-def _scaled_rows(term: Term, rows: Array) -> tuple[ir.LinearMap, ...]:
+def _scaled_rows(term: Contribution, rows: Array) -> tuple[ir.LinearMap, ...]:
     if not np.any(rows != 1):
         return term.maps or (ir.Identity(),)
     if not term.maps and not np.any(rows != rows[0]):
@@ -262,7 +262,7 @@ def _(step: ir.Dense, shape: Shape) -> Listed:
     return source, target, step.weight[target, source]
 
 
-def _term_list(term: Term) -> Listed:
+def _term_list(term: Contribution) -> Listed:
     size, shape = prod(term.shape), term.shape
     every = np.arange(size)
     found: Listed = every, every, np.ones(size)
@@ -273,7 +273,7 @@ def _term_list(term: Term) -> Listed:
     return source, target, weight * np.broadcast_to(term.scale.ravel(), prod(shape))[target]
 
 
-def _only(term: Term, at: Array, lag: int, grid: Shape) -> Term:
+def _only(term: Contribution, at: Array, lag: int, grid: Shape) -> Contribution:
     """What arrives at some of the neurons alone, `lag` timesteps later."""
     source, target, weight = _term_list(term)
     kept = at[target]

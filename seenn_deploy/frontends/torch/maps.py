@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import singledispatch
+from functools import singledispatch, singledispatchmethod
 from hashlib import blake2b
 from typing import Any, TypeAlias, TypeVar, cast
 
@@ -59,10 +59,10 @@ class MapStore:
 
     def appended(self, maps: Maps, step: ir.LinearMap) -> Maps:
         """A chain with one map more, such that the compiler can fold it."""
-        if isinstance(step, ir.Affine):
-            return self._with_affine(maps, step)
-        if isinstance(step, ir.AvgPool2d):
-            return self._with_pool(maps, step)
+        return self._appended(step, maps)
+
+    @singledispatchmethod
+    def _appended(self, step: ir.LinearMap, maps: Maps) -> Maps:
         if not any(isinstance(m, ir.Synapses) for m in maps):
             return (*maps, step)
         folded = self._folded(maps)
@@ -85,14 +85,16 @@ class MapStore:
         key = ("scaled", id(before), id(last))
         return (*maps[:-2], self._once(key, lambda: scaled(before, last)))
 
-    def _with_affine(self, maps: Maps, step: ir.Affine) -> Maps:
+    @_appended.register
+    def _(self, step: ir.Affine, maps: Maps) -> Maps:
         """Scales per channel go in front of pools, which average what is scaled alike."""
         at = len(maps)
         while at and isinstance(maps[at - 1], ir.AvgPool2d):
             at -= 1
         return (*maps[:at], step, *maps[at:])
 
-    def _with_pool(self, maps: Maps, step: ir.AvgPool2d) -> Maps:
+    @_appended.register
+    def _(self, step: ir.AvgPool2d, maps: Maps) -> Maps:
         """Pools join the pool or the convolution before them."""
         at = next((i for i, m in enumerate(maps) if isinstance(m, ir.AvgPool2d | ir.Conv2d)), None)
         if at is None:
