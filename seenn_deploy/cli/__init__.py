@@ -1,4 +1,4 @@
-"""The command line: arguments in, one function call, a table out; a file a group of commands.
+"""The command line. Each command reads its arguments, calls one function and prints a table.
 
 Heavy imports happen inside the commands, so that ``seenn --help`` answers at once.
 """
@@ -55,7 +55,7 @@ def compile_main() -> None:
 
 
 def _run(command: click.Command) -> None:
-    """Errors that a user can act on are one line and exit code 2; no command at all is help."""
+    """Run a command; an error that a user can act on is one line, with exit code 2."""
     try:
         code = command.main(standalone_mode=False)
     except SeennError as error:

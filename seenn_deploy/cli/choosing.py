@@ -1,4 +1,4 @@
-"""``seenn sweep`` and ``calibrate``: when to stop."""
+"""``seenn sweep`` and ``calibrate``, which choose when samples stop."""
 
 from __future__ import annotations
 
@@ -28,24 +28,37 @@ if TYPE_CHECKING:
 @FOLDER
 @DATA
 @click.option("--rules", default="confidence,entropy,margin,conformal", show_default=True)
-@click.option("--thresholds", type=int, default=1000, show_default=True, help="At most, a rule.")
+@click.option(
+    "--thresholds",
+    type=int,
+    default=1000,
+    show_default=True,
+    help="Largest number of exit thresholds to try per rule.",
+)
 @click.option("--keep-accuracy", type=float,
-              help="Cheapest threshold at most so many points below running to T.  [default: 0.5, "
-              "without --energy-budget]")  # fmt: skip
+              help="Choose the cheapest threshold whose accuracy is at most so many points below "
+              "running to T.  [default: 0.5, without --energy-budget]")  # fmt: skip
 @click.option("--energy-budget", callback=joules,
-              help="Most accurate threshold within this energy a sample: 20uJ.")  # fmt: skip
-@click.option("--cost", default="paper", show_default=True, help="Cost model, or a file with one.")
-@click.option("--schedule", help="speculative or gated; default: the program's own.")
+              help="Choose the most accurate threshold within this energy per sample, e.g. "
+              "20uJ.")  # fmt: skip
+@click.option(
+    "--cost", default="paper", show_default=True, help="Name of a cost model, or a file with one."
+)
+@click.option("--schedule", help="speculative or gated.  [default: the program's own]")
 @click.option("--split", type=float, default=0.5, show_default=True,
-              help="Share of the images to choose on; the others are reported.")  # fmt: skip
+              help="Share of the images on which thresholds are chosen; the figures are those of "
+              "the "
+              "others.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
-              help="Of split and bootstrap.")  # fmt: skip
+              help="Seed of the split and of the bootstrap.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(min=1), help="Default: all cores.")
 @click.option("-o", "--out", type=click.Path(path_type=Path),
               help="Output folder for sweep.json, sweep.csv, sweep.png and rule.json.")  # fmt: skip
 @click.option("--run", "run_folder", type=click.Path(path_type=Path),
-              help="Keep the run itself here, written as it comes.")  # fmt: skip
-@click.option("--resume", is_flag=True, help="Go on with, or use, the run in --run.")
+              help="Folder that keeps the run itself, sample by sample.")  # fmt: skip
+@click.option(
+    "--resume", is_flag=True, help="Use the run in --run, and finish it where it was cut off."
+)
 @FORCE
 @JSON
 def sweep_command(
@@ -64,8 +77,8 @@ def sweep_command(
 ) -> None:
     """Try every threshold of every exit rule, and name the best.
 
-    All of it comes from one run; best is the cheapest that keeps the accuracy, or the most accurate
-    within an energy budget.
+    One run to T gives all figures. The best threshold is the cheapest that keeps the accuracy, or
+    the most accurate within an energy budget.
 
     \b
     Examples:
@@ -107,9 +120,10 @@ def sweep_command(
     "--rule", required=True, help="confidence, entropy, margin, conformal, or one of your own."
 )
 @click.option("--level", type=float, default=0.9, show_default=True,
-              help="Share of early exits that shall be right; of margin, at each t.")  # fmt: skip
+              help="Share of the early exits that shall be right; for margin, at "
+              "each t.")  # fmt: skip
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), callback=new_file,
-              help="Output file for the rule, for --exit-file.")  # fmt: skip
+              help="Output file for the rule, which --exit-file reads.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(min=1), help="Default: all cores.")
 def calibrate_command(
     build: Path,
@@ -148,7 +162,7 @@ def calibrate_command(
 
 
 def _again(program: Program, schedule: str) -> str:
-    """The command, file and usual options that gave a program."""
+    """Return the command line that compiles a program again, with its usual options."""
     provenance = program.graph.provenance
     command, T = ("seenn convert", 16) if "conversion" in provenance else ("seenn-compile", 4)
     words = [command, provenance.get("source", "MODEL")]
@@ -161,7 +175,7 @@ def _again(program: Program, schedule: str) -> str:
 def _check_sweep(
     program: Program, images: ImageSet, out: Path | None, force: bool, options: dict[str, Any]
 ) -> None:
-    """Complete the options, and refuse what a sweep would only refuse after the run."""
+    """Complete the options, and refuse now what the sweep would refuse after the run."""
     from seenn_deploy import costs
     from seenn_deploy.evaluation.sweep import report, sweep
     from seenn_deploy.io.folders import check_ours

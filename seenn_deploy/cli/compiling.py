@@ -1,4 +1,4 @@
-"""``seenn compile``, ``convert`` and ``inspect``: from a network to a program, and what it is."""
+"""``seenn compile``, ``convert`` and ``inspect``: making programs, and looking at them."""
 
 from __future__ import annotations
 
@@ -25,52 +25,84 @@ if TYPE_CHECKING:
 PROGRAM = together(
     click.argument("model", type=click.Path(path_type=Path)),
     click.option("-o", "--out", required=True, type=click.Path(path_type=Path),
-                 help="Output folder."),
+                 help="Folder of the program."),
     FORCE,
-    click.option("--target", multiple=True, help="Also write what this target takes: lava, nir."),
+    click.option("--target", multiple=True,
+                 help="Also write the files of this target: lava or nir."),
     with_rule,
     click.option("--precision", default="float32", show_default=True),
     click.option("--schedule", default="speculative", show_default=True,
                  help="pipelined, speculative or gated."),
 )  # fmt: skip
 STRICT = click.option(
-    "--strict", is_flag=True, help="Refuse what import or target can only approximate."
+    "--strict", is_flag=True, help="Refuse a network that import or target can only approximate."
 )
 
 
 @click.command("compile")
 @PROGRAM
-@click.option("-T", "--timesteps", "T", type=int, help="Default: 4, of converted networks 16.")
-@click.option("--tau", type=float, help="Leak of the LIF neurons; default: 0.5.")
-@click.option("--threshold", "v_threshold", type=float, help="Of the LIF neurons; default: 1.")
+@click.option(
+    "-T",
+    "--timesteps",
+    "T",
+    type=int,
+    help="Number of timesteps.  [default: 4, or 16 for converted networks]",
+)
+@click.option(
+    "--tau",
+    type=float,
+    help="Leak of the LIF neurons: the share of the potential that a timestep leaves.  "
+    "[default: 0.5]",
+)
+@click.option("--threshold", "v_threshold", type=float,
+              help="Firing threshold V of the LIF neurons (the exit thresholds are --alpha, "
+              "--theta "
+              "and --beta).  [default: 1]")  # fmt: skip
 @click.option("--comparison", type=click.Choice([">", ">="]),
-              help="'>=' for networks trained with dspike=True; default: '>'.")  # fmt: skip
+              help="Comparison of potential and threshold; '>=' for networks trained with "
+              "dspike=True.  [default: '>']")  # fmt: skip
 @click.option(
     "--dt",
     type=float,
-    help="NIR: a timestep in the file's unit of time; by default where R dt / tau is 1.",
+    help="NIR: length of a timestep in the file's unit of time; by default R dt / tau is 1.",
 )
 @click.option(
     "--integration",
     type=click.Choice(["euler", "exact"]),
-    help="NIR: how its differential equations become timesteps; default: euler.",
+    help="NIR: method that turns differential equations into timesteps.  [default: euler]",
 )
 @click.option("--reset", type=click.Choice(["hard", "soft"]),
-              help="NIR: the file cannot say; default: hard, to zero.")  # fmt: skip
-@click.option("--input-size", callback=size, help="HEIGHTxWIDTH; 32x32, or from the classifier.")
-@click.option("--example", help="What a torch module takes: a shape as 2,3,32,32, or a .npy file.")
+              help="NIR: reset of the neurons, which the file does not say.  [default: hard, to "
+              "zero]")  # fmt: skip
+@click.option(
+    "--input-size",
+    callback=size,
+    help="Size of the images as HEIGHTxWIDTH.  [default: 32x32, or what the classifier takes]",
+)
+@click.option(
+    "--example", help="Input of a torch module: a shape such as 2,3,32,32, or a .npy file."
+)
 @click.option("--output", help="Of a torch module that returns several tensors: the number or the "
               "name of the one that holds the logits.")  # fmt: skip
 @click.option("--no-check", "check", is_flag=True, flag_value=False, default=None,
               help="Do not run a torch module to prove the graph made of it.")  # fmt: skip
-@click.option("--coding", type=click.Choice(["direct", "events"]), help="By architecture.")
+@click.option(
+    "--coding",
+    type=click.Choice(["direct", "events"]),
+    help="Coding of the input.  [default: by architecture]",
+)
 @click.option("--step-us", type=float,
-              help="Event recordings: microseconds a timestep; what comes after the T-th is not "
-              "seen. Default: T equal parts.")  # fmt: skip
+              help="Event recordings: microseconds per timestep; events after the T-th timestep "
+              "are "
+              "not seen.  [default: T equal parts]")  # fmt: skip
 @click.option("--count-events", "counts_events", is_flag=True,
-              help="Event recordings: values are numbers of events, not 0 and 1.")  # fmt: skip
+              help="Event recordings: a value is the number of events, not 0 or 1.")  # fmt: skip
 @MEAN_STD
-@click.option("--no-normalize", is_flag=True, help="The program takes normalised input as it is.")
+@click.option(
+    "--no-normalize",
+    is_flag=True,
+    help="Leave normalisation out: the program takes normalised input.",
+)
 @click.option("--calibration", type=click.Path(path_type=Path),
               help="Images on which int8 is compared with float32, layer by layer.")  # fmt: skip
 @STRICT
@@ -90,14 +122,14 @@ def compile_command(
     json_file: Path | None,
     **options: Any,
 ) -> None:
-    """Compile a trained checkpoint into a program, and for a target.
+    """Compile a trained network into a program, and write the files of a target.
 
     MODEL is a state_dict saved by SEENN's training script (.pth, .pt) or the same as .safetensors;
     ResNet, VGG, VGGSNN and the networks of its conversion code are recognised from their tensors.
     Or a graph of the Neuromorphic Intermediate Representation (.nir). Or a torch module with the
     spiking layers of SpikingJelly, snnTorch, Norse or SEENN as FILE.py:NAME, NAME being the module
     or what returns it; the file is run.
-    What the file cannot say has SEENN's defaults: T, leak, threshold, CIFAR-10's mean and std for
+    What the file does not say has SEENN's defaults: T, leak, threshold, CIFAR-10's mean and std for
     three channels. Without --exit, the exit rule is the one that the network came with: confidence
     0.9 for SEENN's own checkpoints, for a .nir the one in its sidecar; without one it is fixed.
 
@@ -129,7 +161,7 @@ def compile_command(
 def _imported(
     model: Path, example: str | None, strict: bool, options: dict[str, Any]
 ) -> SpikingGraph:
-    """The graph of a file, or of a torch module that a Python file makes."""
+    """Import the graph of a file, or of a torch module that a Python file makes."""
     import seenn_deploy as sd
     from seenn_deploy.cli import modules
 
@@ -154,7 +186,11 @@ def _imported(
               help="Threshold: this percentile of activations; default: 99.9.")  # fmt: skip
 @click.option("--input-size", callback=size, help="HEIGHTxWIDTH of a checkpoint's images; 32x32.")
 @MEAN_STD
-@click.option("--no-normalize", is_flag=True, help="The program takes normalised input as it is.")
+@click.option(
+    "--no-normalize",
+    is_flag=True,
+    help="Leave normalisation out: the program takes normalised input.",
+)
 @STRICT
 @JSON
 def convert_command(
@@ -198,7 +234,7 @@ def convert_command(
 @FOLDER
 @JSON
 def inspect_command(build: Path, json_file: Path | None) -> None:
-    """Print a line a layer: synapses, shapes, neurons, depth.
+    """Print one line per layer: synapses, shapes, neurons, depth.
 
     Synapses that take timesteps are marked t-1, t-2, ..; those that close a loop also say so.
 
@@ -218,7 +254,7 @@ def inspect_command(build: Path, json_file: Path | None) -> None:
 
 
 def _given(no_normalize: bool, options: dict[str, Any]) -> dict[str, Any]:
-    """What was said on the command line; the rest has the frontend's defaults."""
+    """Return the options that were given; the others have the frontend's defaults."""
     given = {name: v for name, v in options.items() if v is not None and v is not False}
     return given | {"normalize": False} if no_normalize else given
 
@@ -291,7 +327,7 @@ def _print_report(what: str, report: FidelityReport) -> None:
 
 
 def _export_reports(out: Path, targets: tuple[str, ...]) -> dict[str, FidelityReport]:
-    """What the targets said about what they wrote, by target."""
+    """Read the fidelity reports that targets wrote, by target."""
     from seenn_deploy.fidelity import report
 
     found = {target: report(out / target) for target in targets}
@@ -299,7 +335,7 @@ def _export_reports(out: Path, targets: tuple[str, ...]) -> dict[str, FidelityRe
 
 
 def _compiled_summary(program: Program, exports: dict[str, FidelityReport]) -> dict[str, Any]:
-    """The figures of a compiled program, for ``--json``."""
+    """Return the figures of a compiled program, for ``--json``."""
     provenance = program.graph.provenance
     found: dict[str, Any] = {"import": provenance.report or None}
     if exports:
@@ -324,7 +360,7 @@ def _compiled_summary(program: Program, exports: dict[str, FidelityReport]) -> d
 
 @contextmanager
 def _refusal_into(json_file: Path | None, program: Program | None = None) -> Iterator[None]:
-    """Write what was found until a refusal, then let the error pass.
+    """Write what was found before a refusal to ``--json``, then let the error pass.
 
     An import is refused before there is a `program`, an export afterwards.
     """

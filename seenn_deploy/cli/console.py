@@ -27,11 +27,11 @@ from seenn_deploy.io import folders
 WIDTH = 100
 
 
-PATIENCE = 2.0  # seconds without a sign of life
+PATIENCE = 2.0  # seconds after which a progress bar appears
 
 
 def console(stderr: bool = False) -> Console:
-    """A console that never prints wider than the tables are laid out for."""
+    """Return a console that prints no wider than the tables are made for."""
     context = click.get_current_context(silent=True)
     stderr = stderr or bool(context and context.meta.get(JSON_ON_STDOUT))
     found = Console(stderr=stderr)
@@ -51,7 +51,7 @@ def write_text(path: Path, parts: Iterable[Any]) -> None:
 
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Any]:
-    """A progress bar, see :func:`_late`; yields a function of how many samples just finished."""
+    """Show a progress bar (see :func:`_late`), and yield the function that advances it."""
     bar = Progress(
         TextColumn(what),
         BarColumn(),
@@ -67,7 +67,7 @@ def progress(what: str, total: int) -> Iterator[Any]:
 
 @contextmanager
 def working(what: str) -> Iterator[None]:
-    """A spinner with the time it takes, see :func:`_late`, for what has no parts to count."""
+    """Show a spinner with the time (see :func:`_late`) during work that has no parts to count."""
     columns = SpinnerColumn(), TextColumn(what), TimeElapsedColumn()
     bar = Progress(*columns, console=console(stderr=True), transient=True)
     bar.add_task(what, total=None)
@@ -77,7 +77,7 @@ def working(what: str) -> Iterator[None]:
 
 @contextmanager
 def _late(bar: Progress) -> Iterator[None]:
-    """Show a bar on a terminal, once what it is for takes longer than `PATIENCE` seconds."""
+    """Show a bar on a terminal once the work has taken longer than `PATIENCE` seconds."""
     timer = Timer(PATIENCE, bar.start)
     timer.daemon = True
     if bar.console.is_terminal:

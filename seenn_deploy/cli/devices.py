@@ -1,4 +1,4 @@
-"""``seenn setup-lava``, ``run`` and ``verify``: the program on a device."""
+"""``seenn setup-lava``, ``run`` and ``verify``, which bring a program onto a device."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from seenn_deploy.cli.shared import load_program, open_data, write_json
 
 
 @click.command("setup-lava")
-@click.option("--python", help="A Python 3.10 to use; default: searched for.")
+@click.option("--python", help="Python 3.10 to use.  [default: found on this machine]")
 def setup_lava_command(python: str | None) -> None:
-    """Make the Lava interpreter, an environment of its own. It gets lava-nc 0.10.0.
+    """Make the Lava interpreter, an environment of its own with lava-nc 0.10.0.
 
     \b
     Example:
@@ -36,8 +36,8 @@ def setup_lava_command(python: str | None) -> None:
 
 DEVICE = click.option(
     "--device", default="lava", show_default=True, metavar="NAME[:ARGUMENT]",
-    help="What the program runs on: a target that can run what it writes. The --device of seenn "
-    "train is another thing: where torch computes.",
+    help="Device that runs the program: a target that can run what it writes. (The --device of "
+    "seenn train is the one that torch computes on.)",
 )  # fmt: skip
 
 
@@ -45,7 +45,7 @@ DEVICE = click.option(
 @FOLDER
 @DATA
 @DEVICE
-@click.option("--full-trace", is_flag=True, help="Run every sample to T.")
+@click.option("--full-trace", is_flag=True, help="Run every sample to T, whatever its exit.")
 @DEVICE_COMMAND
 @TIMEOUT
 @PREDICTIONS
@@ -97,7 +97,7 @@ def run_command(
 @DATA
 @DEVICE
 @click.option("--full-trace", is_flag=True, help="Compare every step to T, also after the exit.")
-@click.option("--schedule", help="pipelined, speculative or gated; default: the bundle's own.")
+@click.option("--schedule", help="pipelined, speculative or gated.  [default: the bundle's own]")
 @DEVICE_COMMAND
 @TIMEOUT
 @click.option(
@@ -105,7 +105,7 @@ def run_command(
     "report_file",
     type=click.Path(path_type=Path),
     callback=new_file,
-    help="Write what is printed to this file.",
+    help="File for what is printed.",
 )
 @JSON
 def verify_command(
@@ -122,10 +122,10 @@ def verify_command(
     report_file: Path | None,
     json_file: Path | None,
 ) -> None:
-    """Compare a device with the simulator, spike for spike. Exit code 1 where they differ.
+    """Compare a device with the simulator, spike for spike; the exit code is 1 if they differ.
 
-    With --device-command the device is whatever runs there: it gets a tar with the bundle, the
-    images and request.json on its standard input and answers with a tar of arrays.
+    With --device-command the device is the program that this command starts: it gets a tar with the
+    bundle, the images and request.json on its standard input, and answers with a tar of arrays.
 
     \b
     Examples:

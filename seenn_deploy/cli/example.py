@@ -1,4 +1,4 @@
-"""``seenn example``: files to try the other commands on."""
+"""``seenn example``, which copies files to try the other commands on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``seenn simulate`` and ``evaluate``: what a program costs, and how right it is."""
+"""``seenn simulate`` and ``evaluate``, which measure accuracy and cost."""
 
 from __future__ import annotations
 
@@ -27,11 +27,15 @@ if TYPE_CHECKING:
 @FOLDER
 @DATA
 @with_rule
-@click.option("--cost", default="paper", show_default=True, help="Cost model, or a file with one.")
+@click.option(
+    "--cost", default="paper", show_default=True, help="Name of a cost model, or a file with one."
+)
 @click.option("--first-layer", type=click.Choice(["once", "every_step"]), default="once",
-              show_default=True, help="How often the image's MACs count.")  # fmt: skip
-@click.option("--schedule", help="pipelined, speculative or gated; default: the program's own.")
-@click.option("--full-trace", is_flag=True, help="Run every sample to T.")
+              show_default=True, help="How often the MACs on the image count: its result is "
+              "computed once, and "
+              "replayed at every timestep.")  # fmt: skip
+@click.option("--schedule", help="pipelined, speculative or gated.  [default: the program's own]")
+@click.option("--full-trace", is_flag=True, help="Run every sample to T, whatever its exit.")
 @click.option("--threads", type=click.IntRange(min=1), help="Default: all cores.")
 @click.option("-o", "--out", type=click.Path(path_type=Path),
               help="Output folder of the run, written as results come.")  # fmt: skip
@@ -60,7 +64,7 @@ def simulate_command(
     predictions: Path | None,
     json_file: Path | None,
 ) -> None:
-    """Simulate images: accuracy, exits, operations, energy.
+    """Simulate images, and report accuracy, exits, operations and energy.
 
     \b
     Examples:
@@ -100,8 +104,12 @@ def simulate_command(
 @FOLDER
 @DATA
 @click.option("--thresholds", callback=numbers, default="0.5,0.6,0.7,0.8,0.9,0.95,0.99,0.999",
-              show_default=True, help="Of SEENN-I's confidence.")  # fmt: skip
-@click.option("--cost", default="paper", show_default=True, help="Cost model, or a file with one.")
+              show_default=True,
+              help="Exit thresholds alpha of SEENN-I's confidence to evaluate (the neurons' firing "
+              "threshold is --threshold of seenn compile).")  # fmt: skip
+@click.option(
+    "--cost", default="paper", show_default=True, help="Name of a cost model, or a file with one."
+)
 @click.option("--threads", type=click.IntRange(min=1), help="Default: all cores.")
 @JSON
 def evaluate_command(
@@ -115,10 +123,10 @@ def evaluate_command(
     threads: int | None,
     json_file: Path | None,
 ) -> None:
-    """SEENN's table: fixed timesteps, SEENN-I, SEENN-II.
+    """Print SEENN's table: fixed timesteps, SEENN-I, SEENN-II.
 
-    Accuracy at every t, the earliest timesteps, confidence thresholds and, of a program with a
-    policy network, what that reaches.
+    It has the accuracy at every t, the earliest timesteps, the confidence thresholds and, if the
+    program has a policy network, the accuracy and cost with it.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""Torch modules on the command line as ``file.py:name``: the file is the user's, and is run."""
+"""Torch modules on the command line as ``file.py:name``; the user's file is run."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from seenn_deploy.errors import ModelError
 
 
 def is_named(model: Path) -> bool:
-    """Is it ``file.py:name``, no file of weights."""
+    """Tell whether a model is ``file.py:name`` and not a file of weights."""
     return ".py:" in model.name
 
 
 def load(model: Path) -> Any:
-    """The torch module ``name`` of a file, or what ``name()`` returns.
+    """Return the torch module ``name`` of a file, or the one that ``name()`` returns.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def load(model: Path) -> Any:
 
 
 def example(given: str) -> Any:
-    """A batch for a module: of a shape as ``2,3,32,32``, or from a ``.npy`` file.
+    """Make a batch for a module: of a shape such as ``2,3,32,32``, or from a ``.npy`` file.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def _run_file(file: Path) -> ModuleType:
 
 
 def _told(function: Callable[[], Any], file: Path, what: str) -> Any:
-    """Call the user's code; what it raises is one line with the place."""
+    """Call the user's code; an error in it becomes one line with its place."""
     try:
         return function()
     except Exception as error:  # whatever it raises

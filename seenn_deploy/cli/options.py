@@ -1,4 +1,4 @@
-"""Options that several commands share, and how their values are read."""
+"""The options that several commands share, and the reading of their values."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def size(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, 
 
 
 def settings(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
-    """NAME=VALUE, the values being JSON where they can be: 2, [1, 2], true; else text."""
+    """Read NAME=VALUE pairs; a value is JSON where it can be (2, [1, 2], true), else text."""
     found: dict[str, Any] = {}
     for text in given:
         name, equals, value = text.partition("=")
@@ -57,7 +57,7 @@ def settings(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> d
 
 
 def joules(_: click.Context, __: click.Parameter, text: str | None) -> float | None:
-    """An energy: 20uJ, 1.5 mJ, 3e-5 (joules)."""
+    """Read an energy such as 20uJ, 1.5 mJ or 3e-5 (joules)."""
     if text is None:
         return None
     found = re.fullmatch(r"\s*([0-9.eE+-]+)\s*([pnuµm]?)J?\s*", text)
@@ -78,7 +78,7 @@ def together(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 
 def new_file(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
-    """A file that can be written when its content is there."""
+    """Check before the work begins that a file can be written after it."""
     from seenn_deploy.io.folders import check_writable
 
     if path is not None:
@@ -122,38 +122,48 @@ PREDICTIONS = click.option(
     "file, class, exit step, confidence and, of a simulation, energy in uJ.",
 )  # fmt: skip
 DEVICE_COMMAND = click.option(
-    "--device-command", help="Runs the device instead, e.g. over ssh; see seenn verify --help."
+    "--device-command", help="Command that runs the device, e.g. over ssh; see seenn verify --help."
 )
 TIMEOUT = click.option(
     "--timeout", type=click.FloatRange(min=0, min_open=True),
-    help="Seconds until the device is given up.",
+    help="Seconds after which the device is given up.",
 )  # fmt: skip
 MEAN_STD = together(
     click.option(
-        "--mean", callback=numbers, help="Normalisation, one number a channel: 0.5,0.5,.."
+        "--mean",
+        callback=numbers,
+        help="Mean to normalise with, one number per channel: 0.5,0.5,..",
     ),
-    click.option("--std", callback=numbers, help="Belongs to --mean."),
+    click.option(
+        "--std",
+        callback=numbers,
+        help="Standard deviation to normalise with, one number per channel.",
+    ),
 )
 _RULE_OPTIONS = together(
     click.option("--exit", "exit_name",
                  help="Exit rule: fixed, confidence, entropy, margin, conformal, policy, or one of "
                  "your own."),
-    click.option("--alpha", type=float, help="Confidence to exceed, in (0, 1]."),
-    click.option("--theta", type=float, help="1 - entropy / ln M to exceed, in [0, 1]."),
+    click.option("--alpha", type=float, help="Exit confidence: the largest softmax to exceed, in "
+                                             "(0, 1]."),
+    click.option("--theta", type=float, help="Exit certainty: 1 - entropy / ln M to exceed, in "
+                                             "[0, 1]."),
     click.option("--beta", callback=numbers,
-                 help="Margin of the logits to exceed: one number, or one a timestep with commas."),
+                 help="Exit margin of the logits to exceed: one number, or one per timestep with "
+                      "commas."),
     click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", callback=settings,
-                 help="A number of the rule in --exit, by its name: --exit lead --set kappa=2."),
+                 help="Set a number of the rule in --exit by its name: --exit lead --set kappa=2."),
     click.option("--exit-file", type=click.Path(path_type=Path),
-                 help="Exit rule from a file of `seenn calibrate` or `seenn sweep`."),
+                 help="File with an exit rule, from `seenn calibrate` or `seenn sweep`."),
     click.option("--policy", type=click.Path(path_type=Path),
-                 help="SEENN-II: a policy network as ONNX, of `seenn train policy` or with one "
-                 "score a timestep."),
+                 help="SEENN-II: policy network in ONNX, from `seenn train policy` or with one "
+                      "score "
+                 "per timestep."),
 )  # fmt: skip
 
 
 def with_rule(function: F) -> F:
-    """The options of an exit rule; the command gets the rule, or None without any, as `rule`."""
+    """Add the options of an exit rule; the command gets the rule as `rule`, None without any."""
 
     @wraps(function)
     def command(
@@ -175,7 +185,7 @@ DATA = together(
         help="Images: .npz with x (and y), .npy, a folder of images (one subfolder per class, or "
         "without labels), or a single image.",
     ),
-    click.option("--limit", type=click.IntRange(min=1), help="Only the first LIMIT images."),
+    click.option("--limit", type=click.IntRange(min=1), help="Use only the first LIMIT images."),
     MEAN_STD,
 )  # fmt: skip
 
@@ -188,7 +198,7 @@ NUMBERS = ("alpha", "theta", "beta")  # fields of exit rules that have an option
 def _rule(
     name: str | None, file: Path | None, numbers: dict[str, Any], settings: dict[str, Any]
 ) -> ExitRule | None:
-    """The exit rule that the options ask for, if they ask for one."""
+    """Return the exit rule that the options ask for, None if they ask for none."""
     from seenn_deploy import exits
 
     if file is not None:
@@ -216,7 +226,7 @@ def _rule(
 
 
 def _owner(number: str) -> str:
-    """The exit rule that an option belongs to; --policy is named as its rule."""
+    """Return the exit rule that an option belongs to; --policy has the name of its rule."""
     from seenn_deploy import exits
 
     return next((n for n in exits.tunable() if exits.rule_class(n).parameter == number), number)

@@ -1,4 +1,4 @@
-"""What several commands do: open a program and its data, run all of it, write figures."""
+"""The steps that several commands share: open a program and its data, run it, write figures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def load_program(build: Path, rule: ExitRule | None) -> Program:
-    """A program, under another exit rule if one was asked for."""
+    """Load a program, with another exit rule if one was asked for."""
     import seenn_deploy as sd
 
     program = sd.Program.load(build)
@@ -30,7 +30,7 @@ def open_data(
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
 ) -> ImageSet:
-    """What --data, --limit, --mean and --std say, checked for a program."""
+    """Open the images of --data, --limit, --mean and --std for a program."""
     from seenn_deploy.ir.inputs import for_program
 
     return for_program(program, data, mean=mean, std=std, limit=limit)
@@ -55,7 +55,7 @@ def full_run(
     out: Path | None = None,
     resume: bool = False,
 ) -> RunResult:
-    """Every image to T, with a progress bar."""
+    """Run every image to T, with a progress bar."""
     import seenn_deploy as sd
     from seenn_deploy.cli import console
 

@@ -1,4 +1,4 @@
-"""``seenn train``: options in, one training function, a line an epoch. torch is imported inside."""
+"""``seenn train``, one command per training function; torch is imported inside the commands."""
 
 from __future__ import annotations
 
@@ -33,51 +33,61 @@ def _numbers(kind: type[float]) -> Callable[..., tuple[float, ...] | None]:
 _RUN = together(
     click.option("--data", required=True, type=_PATH,
                  help="Samples: .npz (images, frames, event recordings) or class folders."),
-    click.option("--test", type=_PATH, help="Held-out samples, tried after every epoch."),
+    click.option("--test", type=_PATH, help="Held-out samples, measured after every epoch."),
     click.option("-o", "--out", required=True, type=_PATH,
-                 help="Folder of the run; its log.jsonl grows by a line an epoch."),
-    click.option("--limit", type=click.IntRange(min=1), help="Only the first samples of --data."),
-    click.option("--test-limit", type=click.IntRange(min=1), help="The same for --test."),
+                 help="Folder of the run; its log.jsonl grows by one line per epoch."),
+    click.option("--limit", type=click.IntRange(min=1),
+                 help="Use only the first LIMIT samples of --data."),
+    click.option("--test-limit", type=click.IntRange(min=1),
+                 help="Use only the first samples of --test."),
     click.option("--epochs", type=int, default=10, show_default=True),
     click.option("--batch-size", type=int, default=128, show_default=True),
     click.option("--lr", type=float, default=0.05, show_default=True,
-                 help="At the start; falls along a cosine to 0."),
+                 help="Learning rate at the start; it falls to 0 along a cosine."),
     click.option("--momentum", type=float, default=0.9, show_default=True),
     click.option("--weight-decay", type=float, default=5e-4, show_default=True),
     click.option("--seed", type=int, default=0, show_default=True),
     click.option("--device", default="cpu", show_default=True,
-                 help="Where torch computes: cpu or cuda. The --device of seenn run and seenn "
-                 "verify is another thing: what a program runs on."),
+                 help="Device that torch computes on: cpu or cuda. (The --device of seenn run and "
+                 "verify is the one that runs a program.)"),
     click.option("--bf16", is_flag=True, help="Compute in bfloat16; weights stay float32."),
     click.option("--augment", type=click.Choice(["crop-flip", "crop", "none"]),
                  default="crop-flip", show_default=True),
     click.option("--resume", is_flag=True, help="Go on with a run that was cut off."),
     click.option("--plot", type=click.Path(path_type=Path), callback=new_file,
-                 help="Draw the log into this PNG."),
+                 help="PNG file for a picture of the log."),
 )  # fmt: skip
 _NETWORK = together(
     click.option("--model", default="resnet19", show_default=True,
                  help="resnet8/18/19/20/34, sew-resnet34, vgg16, vggsnn, vggsnn-woap."),
     click.option("--width", type=float, default=1.0, show_default=True,
-                 help="Times the paper's channels; 0.125 is SEENN's width_mult=1."),
+                 help="Factor on the paper's channels; 0.125 is SEENN's width_mult=1."),
     click.option("-T", "--timesteps", "T", type=int, default=4, show_default=True),
-    click.option("--tau", type=float, default=0.5, show_default=True),
-    click.option("--threshold", "v_threshold", type=float, default=1.0, show_default=True),
+    click.option("--tau", type=float, default=0.5, show_default=True,
+                 help="Leak of the LIF neurons: the share of the potential that a timestep "
+                      "leaves."),
+    click.option("--threshold", "v_threshold", type=float, default=1.0, show_default=True,
+                 help="Firing threshold V of the LIF neurons."),
     click.option("--surrogate", type=click.Choice(["triangle", "dspike"]), default="triangle",
                  show_default=True, help="dspike networks compile with --comparison '>='."),
-    click.option("--gamma", type=float, help="Of the surrogate.  [default: 1; 3 for dspike]"),
-    click.option("--init", help="Start from these weights."),
-    click.option("--classes", type=click.IntRange(min=2), help="Default: from the labels."),
-    click.option("--mean", callback=_numbers(float), help="Normalisation, one number a channel."),
-    click.option("--std", callback=_numbers(float), help="Belongs to --mean."),
+    click.option("--gamma", type=float, help="Width of the surrogate gradient.  [default: 1; 3 "
+                                             "for dspike]"),
+    click.option("--init", help="State_dict to start from."),
+    click.option("--classes", type=click.IntRange(min=2),
+                 help="Number of classes.  [default: from the labels]"),
+    click.option("--mean", callback=_numbers(float),
+                 help="Mean to normalise with, one number per channel."),
+    click.option("--std", callback=_numbers(float),
+                 help="Standard deviation to normalise with, one number per channel."),
 )  # fmt: skip
 _CHOICES = together(
     click.option("--beta", type=float, default=1.0, show_default=True,
-                 help="Cost of a wrong answer: the larger, the more timesteps."),
+                 help="Cost of a wrong prediction; the larger it is, the more timesteps are "
+                      "chosen."),
     click.option("--choices", callback=_numbers(int),
                  help="Timesteps to choose from, with commas.  [default: 1,..,T]"),
     click.option("--policy-width", type=float, default=1.0, show_default=True,
-                 help="Times the policy network's 16-32-64 channels."),
+                 help="Factor on the policy network's 16-32-64 channels."),
 )  # fmt: skip
 
 
@@ -85,7 +95,7 @@ _CHOICES = together(
 def train() -> None:
     """Train a spiking network, a policy network for it, or both.
 
-    The former is SEENN-I, with a policy network it is SEENN-II.
+    A spiking network alone is SEENN-I; with a policy network it is SEENN-II.
 
     \b
     Examples:
@@ -100,12 +110,13 @@ def train() -> None:
 @_RUN
 @_NETWORK
 @click.option("--tet-weight", type=float, default=1e-3, show_default=True,
-              help="Of the term that keeps logits near --tet-mean; lambda of TET.")  # fmt: skip
+              help="Weight of the term that keeps logits near --tet-mean: lambda of "
+                   "TET.")  # fmt: skip
 @click.option("--tet-mean", type=float, default=1.0, show_default=True)
 def snn_command(plot: Path | None, out: Path, **options: Any) -> None:
     """Train a spiking network with the TET loss.
 
-    OUT/model.pth goes into seenn-compile.
+    seenn-compile takes the OUT/model.pth that it writes.
 
     \b
     Example:
@@ -130,14 +141,15 @@ def snn_command(plot: Path | None, out: Path, **options: Any) -> None:
     type=click.FloatRange(min=0),
     default=0.0,
     show_default=True,
-    help="Of the choice's entropy beside the reward, e.g. 0.1: keeps "
+    help="Weight of the choice's entropy beside the reward, e.g. 0.1; it keeps "
     "the choice from settling on one timestep early.",
 )
-@click.option("--threads", type=click.IntRange(min=1), help="Of the simulator.")  # fmt: skip
+@click.option("--threads", type=click.IntRange(min=1),
+             help="Threads of the simulator.")  # fmt: skip
 def policy_command(build: Path, plot: Path | None, out: Path, **options: Any) -> None:
     """Train a policy network for the program in BUILD.
 
-    The program's weights stay as they are; OUT/policy.onnx goes into seenn-compile --policy.
+    The program's weights stay as they are; seenn-compile --policy takes the OUT/policy.onnx.
 
     \b
     Example:
@@ -158,8 +170,10 @@ def policy_command(build: Path, plot: Path | None, out: Path, **options: Any) ->
 @_NETWORK
 @_CHOICES
 @click.option("--weight", type=float, default=1.0, show_default=True,
-              help="Of the cross-entropy beside the reward.")  # fmt: skip
-@click.option("--policy-init", type=_PATH, help="policy.pth of `seenn train policy`.")
+              help="Weight of the cross-entropy beside the reward.")  # fmt: skip
+@click.option(
+    "--policy-init", type=_PATH, help="The policy.pth of `seenn train policy`, to start from."
+)
 def joint_command(plot: Path | None, out: Path, **options: Any) -> None:
     """Train a spiking network and its policy network together.
 
@@ -183,16 +197,27 @@ def joint_command(plot: Path | None, out: Path, **options: Any) -> None:
 @_RUN
 @click.option("--model", default="resnet20", show_default=True,
               help="resnet8/18/20/34 or vgg16.")  # fmt: skip
-@click.option("--width", type=float, default=1.0, show_default=True, help="Times 16-32-64 ..")
+@click.option(
+    "--width", type=float, default=1.0, show_default=True, help="Factor on the published channels."
+)
 @click.option("--levels", type=click.IntRange(min=1), default=8, show_default=True,
-              help="Of every QCFS activation; convert to T of about as many steps.")  # fmt: skip
-@click.option("--classes", type=click.IntRange(min=2), help="Default: from the labels.")
-@click.option("--mean", callback=_numbers(float), help="Normalisation, one number a channel.")
-@click.option("--std", callback=_numbers(float), help="Belongs to --mean.")
+              help="Levels of every QCFS activation; convert with T of about as many "
+                   "timesteps.")  # fmt: skip
+@click.option(
+    "--classes", type=click.IntRange(min=2), help="Number of classes.  [default: from the labels]"
+)
+@click.option(
+    "--mean", callback=_numbers(float), help="Mean to normalise with, one number per channel."
+)
+@click.option(
+    "--std",
+    callback=_numbers(float),
+    help="Standard deviation to normalise with, one number per channel.",
+)
 def ann_command(plot: Path | None, out: Path, **options: Any) -> None:
     """Train an ANN with QCFS activations.
 
-    OUT/model.pth goes into seenn convert.
+    seenn convert takes the OUT/model.pth that it writes.
 
     \b
     Example:
@@ -227,7 +252,7 @@ def _recipe(options: dict[str, Any]) -> Recipe:
 
 @contextmanager
 def _progress(recipe: Recipe, options: dict[str, Any]) -> Iterator[Callable[[int], None]]:
-    """A bar over all epochs, once the number of samples is known to the first report."""
+    """Show a progress bar over the samples of all epochs."""
     from seenn_deploy.cli import console
 
     samples = options["limit"] or _samples(options["data"])
@@ -236,7 +261,7 @@ def _progress(recipe: Recipe, options: dict[str, Any]) -> Iterator[Callable[[int
 
 
 def _samples(data: Path) -> int:
-    """How many samples a data set has, from its headers; 0 where only reading it would tell."""
+    """Count a data set's samples by its headers; 0 where only reading it would tell."""
     from seenn_deploy.io.images.sources import NpzMember, npz_keys
 
     if data.suffix.lower() != ".npz" or not data.is_file():
@@ -256,7 +281,7 @@ def _report(log: Log, out: Path, plot: Path | None) -> None:
 
 
 def _image_flags(out: Path) -> str:
-    """Image size and normalisation, which no checkpoint says."""
+    """Return the options for image size and normalisation, which no checkpoint contains."""
     import json
 
     task = json.loads((out / "train.json").read_text())["task"]
@@ -269,7 +294,7 @@ def _image_flags(out: Path) -> str:
 
 
 def _flags(out: Path) -> str:
-    """What seenn-compile has to be told, because the checkpoint cannot say it."""
+    """Return the options that seenn-compile needs because the checkpoint does not contain them."""
     import json
 
     task = json.loads((out / "train.json").read_text())["task"]

@@ -13,7 +13,7 @@ from seenn_deploy.verification.report import VerifyReport
 
 
 def device_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Lines of a device run's report."""
+    """Yield the lines of a device run's report."""
     yield "samples", f"{summary['samples']:,}"
     if summary["accuracy"] is not None:
         yield "accuracy", f"{100 * summary['accuracy']:.2f} %"
@@ -23,7 +23,7 @@ def device_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def verify_tables(report: VerifyReport) -> Iterator[Table]:
-    """How a device compares with the simulator: layer by layer, then the verdict."""
+    """Yield the comparison of a device with the simulator: layer by layer, then the verdict."""
     headings = ("neuron-steps", "differing", "ties", "consequences", "mismatches", "v differing")
     table = _numbers("layer", *headings)
     for layer in report.layers:

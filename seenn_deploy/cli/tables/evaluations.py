@@ -33,7 +33,7 @@ def _point_name(point: Point) -> str:
 
 
 def _confidence(alpha: float) -> str:
-    """Four digits, and near 1 two of the distance to it: 0.99999 is not 1."""
+    """Write four digits, and more near 1, because 0.99999 is not 1."""
     digits = 2 - floor(log10(1 - alpha)) if 0.999 < alpha < 1 else 4
     return f"{alpha:.{digits}g}"
 
@@ -52,7 +52,7 @@ def _point_table(rows: Iterable[tuple[str, Point]], cost: str) -> Table:
 
 
 def _published_table(found: Evaluation) -> Table:
-    """What the paper states, beside what was found here."""
+    """Set what the paper states beside what was found here."""
     from seenn_deploy.evaluation.evaluate import PUBLISHED
 
     second, T = found.seenn_2, len(found.accuracy_by_step)

@@ -16,7 +16,7 @@ _MOST = 60  # characters of places that are named where the same was done in man
 
 
 def fidelity_table(report: FidelityReport) -> Table:
-    """Status, where, what and by how much; all faithful findings in one line."""
+    """Make a table of status, place, change and size; faithful findings share one line."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("status", no_wrap=True)
     for name in ("where", "what", "by how much"):
@@ -43,7 +43,7 @@ def _rows(report: FidelityReport) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _in_one(texts: list[str]) -> str:
-    """Texts that differ in numbers alone, these as ranges."""
+    """Merge texts that differ only in numbers into one, with ranges for the numbers."""
     parts = zip(*map(_NUMBER.split, texts), strict=True)
     return "".join(p[0] if len({*p}) == 1 else _range(p) for p in parts)
 
@@ -53,7 +53,7 @@ def _range(numbers: tuple[str, ...]) -> str:
 
 
 def _places(names: list[str]) -> str:
-    """The first names that take one line, at least one."""
+    """Return the first names that fit into one line, at least one of them."""
     lengths = accumulate(len(name) + 2 for name in names)
     shown = names[: max(1, sum(length <= _MOST for length in lengths))]
     left = len(names) - len(shown)

@@ -1,4 +1,4 @@
-"""How tables look, and how shapes and figures are written in them."""
+"""The look of tables, and of the shapes and figures in them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BESIDE = 75  # columns right of the names of a report
 
 
 def shape_text(shape: Iterable[int]) -> str:
-    """Dimensions as 16x32x32."""
+    """Write dimensions as 16x32x32."""
     return "x".join(map(str, shape))
 
 
@@ -51,7 +51,7 @@ def _some(names: list[str], most: int = 3) -> str:
 
 
 def facts_table(rows: Iterable[tuple[str, str]]) -> Table:
-    """Name and value, one a line."""
+    """Make a table with one name and value per line."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")

@@ -15,7 +15,7 @@ from seenn_deploy.verification.precision import PrecisionReport
 
 
 def layer_table(program: Program, layers: list[LayerInfo]) -> Table:
-    """One line a layer."""
+    """Make a table with one line per layer."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("layer", "synapses from"):
         table.add_column(name, overflow="fold")
@@ -41,7 +41,7 @@ def layer_table(program: Program, layers: list[LayerInfo]) -> Table:
 
 
 def neuron_rows(layers: list[LayerInfo], most: int = 4) -> Iterator[tuple[str, str]]:
-    """Lines below the layers: each kind of neuron with the layers that have it."""
+    """Yield the lines below the layers: each kind of neuron with the layers that have it."""
     kinds: dict[str, list[str]] = {}
     for layer in layers:
         if layer.neurons:
@@ -54,7 +54,7 @@ def neuron_rows(layers: list[LayerInfo], most: int = 4) -> Iterator[tuple[str, s
 
 
 def rule_text(rule: ExitRule) -> str:
-    """An exit rule as ``confidence(alpha=0.9)``, without what no user chose."""
+    """Write an exit rule as ``confidence(alpha=0.9)``, without what no user chose."""
     unshown = {"rule", "program", *rule.unshown}
     shown = {k: _plain(v) for k, v in rule.to_dict().items() if k not in unshown}
     parameters = ", ".join(f"{k}={v}" for k, v in shown.items())

@@ -17,7 +17,7 @@ A_ROW = 4  # of them, at most
 
 
 def run_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Lines of a simulation's report."""
+    """Yield the lines of a simulation's report."""
     yield "samples", f"{summary['samples']:,}"
     if summary["accuracy"] is not None:
         yield "accuracy", f"{100 * summary['accuracy']:.2f} %"
@@ -61,12 +61,12 @@ def _schedule_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if share is None:
         yield "wasted work", "steps behind the exit did not run: add --full-trace"
     else:
-        more = f"{_uj(energy)} uJ a sample more"
+        more = f"{_uj(energy)} uJ more per sample"
         yield "wasted work", f"{100 * share:.1f} % of all operations, {more}"
 
 
 def histogram_text(histogram: Mapping[str, int]) -> str:
-    """Exits at each step with their share, a few a line; of many steps the quartiles."""
+    """Write the exits at each timestep with their share; the quartiles if there are many."""
     total = max(sum(histogram.values()), 1)
     taken = [t for t, n in histogram.items() if n]
     if len(taken) == 1:

@@ -89,7 +89,7 @@ def sweep_notes(
         total = f"{_uj(wasted + figures.energy.value * 1e6)} in all"
         yield (
             "wasted",
-            f"{_uj(wasted)} uJ a sample on top, {total}: injected before the exit is known "
+            f"{_uj(wasted)} uJ per sample on top, {total}: injected before the exit is known "
             f"(speculative{'' if best else ', ' + report.best})",
         )
     options = "--exit fixed" if fixed else _exit_options(choice.rule, rule_file if best else "")

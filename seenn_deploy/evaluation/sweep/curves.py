@@ -29,7 +29,7 @@ class Figures:
     energy, wasted_energy : joules a sample, up to the exit, and of the steps that a speculative
         schedule injects before it knows of the exit
     latency_steps : hardware steps until the answer
-    ac, mac : operations a sample up to the exit
+    ac, mac : operations per sample up to the exit
     """
 
     accuracy: Estimate

@@ -21,7 +21,7 @@ GREY = "#555555"
 
 
 def plot(report: SweepReport, path: Path) -> None:
-    """Draw two panels into a PNG file: a curve a rule, fixed t, the front and the choices."""
+    """Draw two panels into a PNG file: one curve per rule, fixed t, the front and the choices."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -31,7 +31,7 @@ def plot(report: SweepReport, path: Path) -> None:
     _panel(panels[0], report, "energy", 1e6, "front_energy")
     _panel(panels[1], report, "mean_exit_step", 1.0, "front_steps")
     panels[0].set_xlabel(
-        f"energy up to the exit (uJ a sample, cost model {Path(report.cost).stem})"
+        f"energy up to the exit (uJ per sample, cost model {Path(report.cost).stem})"
     )
     panels[1].set_xlabel("mean exit step")
     panels[0].set_ylabel("accuracy (%)")

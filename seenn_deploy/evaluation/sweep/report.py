@@ -121,7 +121,9 @@ class SweepReport:
         spent = figures.energy.value + figures.wasted_energy.value
         if self.energy_budget is not None and spent > self.energy_budget * (1 + _ROUNDING):
             allowed = f"{1e6 * self.energy_budget:.4g} were allowed"
-            return f"{1e6 * spent:.4g} uJ a sample with what is wasted, {allowed}{_remedy(figures)}"
+            return (
+                f"{1e6 * spent:.4g} uJ per sample with what is wasted, {allowed}{_remedy(figures)}"
+            )
         return ""
 
     def __repr__(self) -> str:
@@ -168,7 +170,7 @@ class SweepReport:
         }
 
     def csv(self) -> str:
-        """One line a point: rule, parameter, threshold, figures, fronts; fixed t first."""
+        """Write one line per point: rule, parameter, threshold, figures, fronts; fixed t first."""
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         table.writerow(["rule", "parameter", *self.fixed.columns()])

@@ -296,7 +296,7 @@ class _Aim:
         if budget is not None:
             if not 0 < budget < np.inf:
                 raise DataError(f"energy_budget = {budget} J: give a number above 0")
-            return cls(None, budget, f"most accurate within {budget * 1e6:g} uJ a sample")
+            return cls(None, budget, f"most accurate within {budget * 1e6:g} uJ per sample")
         return cls(None, None, "")
 
     def choose(self, means: Mapping[str, Mapping[str, Array]]) -> dict[str, int]:
@@ -313,7 +313,7 @@ class _Aim:
                 ((n, x["energy"].min()) for n, x in means.items()), key=lambda pair: pair[1]
             )
             raise DataError(
-                f"no threshold keeps within {1e6 * (self.energy or 0):.4g} uJ a sample; the "
+                f"no threshold keeps within {1e6 * (self.energy or 0):.4g} uJ per sample; the "
                 f"cheapest takes {1e6 * cheapest:.4g} uJ (rule {name})"
             )
         return {name: found[name][1] for name in sorted(found, key=lambda n: found[n][0])}

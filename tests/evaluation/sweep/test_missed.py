@@ -30,7 +30,7 @@ def test_a_budget_is_missed_by_what_speculation_wastes() -> None:
     assert eager.missed.endswith("were allowed; a gated schedule wastes nothing")
     figures = eager.chosen[eager.best].figures
     total = 1e6 * (figures.energy.value + figures.wasted_energy.value)
-    assert eager.missed.startswith(f"{total:.4g} uJ a sample with what is wasted")
+    assert eager.missed.startswith(f"{total:.4g} uJ per sample with what is wasted")
     assert f"{total:.3g} in all" in dict(sweeps.sweep_notes(eager, "", ""))["wasted"]
     assert not sweep(run, PROGRAM, energy_budget=2 * budget, schedule="gated", bootstrap=2).missed
 
