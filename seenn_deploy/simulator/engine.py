@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import AbstractContextManager, nullcontext
 from math import prod
 from pathlib import Path
 from threading import Event, Lock
@@ -37,6 +38,7 @@ from seenn_deploy.simulator.layout import (
 from seenn_deploy.simulator.nodes import Events, Logits, Neurons, runner
 from seenn_deploy.simulator.result import Counts, RunResult
 
+MOST_THREADS = 1024  # more would only take memory
 MAX_SLOTS = 16  # samples that one worker holds at a time, at most
 STATE_BYTES = 96 << 20  # memory of one worker; large networks get fewer slots
 
@@ -99,15 +101,18 @@ def simulate(
     options = {"full_trace": full_trace, "first_layer": first_layer}
     if resume and force:
         raise DataError("resume goes on with a run and force begins it anew; give one of them")
-    if out is None:
-        result, finished = _empty_result(program, data, record), np.zeros(len(data), np.bool_)
-    elif record:
+    if not 1 <= (threads := threads or len(os.sched_getaffinity(0))) <= MOST_THREADS:
+        raise DataError(f"threads = {threads} lies outside 1..{MOST_THREADS}")
+    if out is not None and record:
         raise DataError("record keeps spikes in memory; a run folder (out) does not hold them")
-    else:
-        result, finished = run_folder.begin(Path(out), program, data, options, resume, force)
-    with shown(progress, "simulating", len(data)) as advance:
+    storage: AbstractContextManager[tuple[RunResult, Array]] = (
+        nullcontext((_empty_result(program, data, record), np.zeros(len(data), np.bool_)))
+        if out is None
+        else run_folder.begin(Path(out), program, data, options, resume, force)
+    )
+    with storage as (result, finished), shown(progress, "simulating", len(data)) as advance:
         feed = _Feed(data, finished, full_trace, first_layer == "every_step", advance)
-        _work(program, result, feed, threads or len(os.sched_getaffinity(0)), slots)
+        _work(program, result, feed, threads, slots)
     return result
 
 

@@ -293,22 +293,40 @@ def load(folder: str | Path) -> RunResult:
 
 
 def _open(folder: Path, labels: Array | None, mode: Any) -> RunResult:
+    """The arrays of a run folder, once their shapes and types are those of one run."""
     manifest = _read_manifest(folder)
+    layers, samples = manifest["layers"], manifest["run"]["samples"]
+    logits = _array(folder, "logits", mode)
+    if logits.ndim != 3 or len(logits) != samples or logits.dtype != np.float64:
+        raise _damaged(folder, "logits", logits, f"float64 ({samples}, T, M)")
+    counted = (samples, len(layers), logits.shape[1])
+    exit_step = _checked(folder, "exit_step", mode, (samples,))
+    counts = [_checked(folder, field.name, mode, counted) for field in fields(Counts)]
+    sizes = [_checked(folder, field.name, "r", (len(layers),)) for field in fields(LayerSizes)]
+    policy = LayerSizes.of_policy(manifest["run"]["exit_rule"])
     return RunResult(
-        _array(folder, "logits", mode),
-        _array(folder, "exit_step", mode),
-        manifest["layers"],
-        Counts(*(_array(folder, field.name, mode) for field in fields(Counts))),
-        LayerSizes(*(_array(folder, field.name, "r") for field in fields(LayerSizes))),
-        labels,
-        policy=LayerSizes.of_policy(manifest["run"]["exit_rule"]),
+        logits, exit_step, layers, Counts(*counts), LayerSizes(*sizes), labels, policy=policy
+    )
+
+
+def _checked(folder: Path, name: str, mode: Any, shape: tuple[int, ...]) -> Array:
+    array = _array(folder, name, mode)
+    if array.shape != shape or array.dtype != np.int64:
+        raise _damaged(folder, name, array, f"int64 {shape}")
+    return array
+
+
+def _damaged(folder: Path, name: str, array: Array, wanted: str) -> ProgramError:
+    return ProgramError(
+        f"{folder / name}.npy: {array.dtype} {array.shape}, the run has {wanted}; delete the "
+        "folder and run again"
     )
 
 
 def _array(folder: Path, name: str, mode: Any) -> Array:
     try:
         return np.lib.format.open_memmap(folder / f"{name}.npy", mode)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise ProgramError(
             f"{folder / name}.npy: {error}; delete the folder and run again"
         ) from None
@@ -317,12 +335,22 @@ def _array(folder: Path, name: str, mode: Any) -> Array:
 def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text())
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         found = manifest["format"], manifest["version"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise ProgramError(
             f"{folder}: holds no run of seenn simulate; name another folder"
         ) from None
     if found != (FORMAT, VERSION):
         raise ProgramError(f"{path}: format {found[0]!r} version {found[1]}; run again")
+    layers, run = manifest.get("layers"), manifest.get("run")
+    whole = (
+        isinstance(layers, list)
+        and all(isinstance(name, str) for name in layers)
+        and isinstance(run, dict)
+        and isinstance(run.get("samples"), int)
+        and isinstance(run.get("exit_rule"), dict)
+    )
+    if not whole:
+        raise ProgramError(f"{path}: damaged; delete the folder and run again")
     return manifest

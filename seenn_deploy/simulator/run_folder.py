@@ -2,14 +2,23 @@
 
 A run folder holds ``run.json``, which says what was run on which data, and one ``.npy`` per result
 array, which is mapped into memory and written as samples finish. A sample counts as finished when
-its last value is stored; samples that a cut-off run left half done are computed again.
+its last value is stored; what a cut-off run left of other samples is cleared and computed again.
+
+One process writes at a time: it holds a lock on ``run.json``, which its end releases, however it
+ends. The disk space is reserved before the first sample, because a write into mapped memory that
+finds no space left would kill the process without a word.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +50,7 @@ FOLDER = folders.Kind(
 CHECKED = 9
 
 
+@contextmanager
 def begin(
     folder: Path,
     program: Program,
@@ -48,8 +58,8 @@ def begin(
     options: dict[str, Any],
     resume: bool,
     force: bool = False,
-) -> tuple[RunResult, Array]:
-    """Make a run folder, or open one to go on with.
+) -> Iterator[tuple[RunResult, Array]]:
+    """Make a run folder, or open one to go on with, and hold it while the run lasts.
 
     Parameters
     ----------
@@ -63,8 +73,8 @@ def begin(
     force : bool
         Whether to begin anew in a folder that holds a run; files of others there stay.
 
-    Returns
-    -------
+    Yields
+    ------
     RunResult
         The results; their arrays lie in the folder.
     bool array (N,)
@@ -73,11 +83,14 @@ def begin(
     Raises
     ------
     ProgramError
-        When the folder exists and neither `resume` nor `force` is asked for, or it belongs to
-        another run.
+        When the folder exists and neither `resume` nor `force` is asked for, it belongs to
+        another run, another process writes to it, or the disk has no space for it.
     """
     described = _describe(program, data, options)
     used = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    if used and force and (folder / MANIFEST).is_file():
+        with _lock(folder):
+            pass  # another process that writes there is refused before anything is replaced
     if used and not force:
         stored, finished = _read_manifest(folder), _array(folder, "finished", "r+")
         if not resume:
@@ -88,8 +101,32 @@ def begin(
         _check_same(folder, stored, described)
     else:
         _create(folder, program, data, described, force)
-        finished = _array(folder, "finished", "r+")
-    return _open(folder, data.labels, "r+"), finished
+    with _lock(folder):
+        result, finished = _open(folder, data.labels, "r+"), _array(folder, "finished", "r+")
+        _clear(result, ~finished)
+        yield result, finished
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Hold a run folder; the system lets go of it when the process ends, also by a kill."""
+    with open(folder / MANIFEST, "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ProgramError(
+                f"{folder}: another process writes to this run; wait for it, or name another folder"
+            ) from None
+        yield
+
+
+def _clear(result: RunResult, samples: Array) -> None:
+    """Undo what a cut-off run stored of samples that it did not finish."""
+    if samples.any():
+        result.logits[samples] = np.nan
+        result.exit_step[samples] = 0
+        for _, counted in result.counts.items():
+            counted[samples] = 0
 
 
 def _describe(program: Program, data: ImageSet, options: dict[str, Any]) -> dict[str, Any]:
@@ -128,7 +165,19 @@ def _create(
 
 
 def _new(folder: Path, name: str, kind: Any, *shape: int) -> Array:
-    return np.lib.format.open_memmap(folder / f"{name}.npy", "w+", kind, shape)
+    """An array in a file of its own, with all its space reserved."""
+    path = folder / f"{name}.npy"
+    try:
+        array = np.lib.format.open_memmap(path, "w+", kind, shape)
+        with open(path, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, os.path.getsize(path))
+    except OSError as error:
+        size = prod(shape) * np.dtype(kind).itemsize
+        raise ProgramError(
+            f"{folder.parent}: no space for a run's {name}, {size:,} bytes ({error.strerror}); "
+            "free some, or name a folder on another disk"
+        ) from None
+    return array
 
 
 def _check_same(folder: Path, stored: dict[str, Any], described: dict[str, Any]) -> None:

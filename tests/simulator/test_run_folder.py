@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import signal
 import subprocess
@@ -130,3 +132,84 @@ def test_a_folder_of_somebody_else_is_left_alone(program, images, tmp_path: Path
             sd.simulate(program, images, out=tmp_path, resume=resume)
     assert (tmp_path / "mine.txt").read_text() == "keep"
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_one_process_writes_at_a_time(program, images, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+
+    def another(_: int) -> None:
+        for options in ({"resume": True}, {"force": True}):
+            with pytest.raises(ProgramError, match="another process writes to this run"):
+                sd.simulate(program, images, out=out, **options)
+
+    first = sd.simulate(program, images, out=out, progress=another)
+    assert_same(first, sd.simulate(program, images))
+    assert_same(sd.simulate(program, images, out=out, resume=True), first)
+
+
+@pytest.mark.parametrize("full_trace", [False, True])
+def test_what_a_kill_left_of_a_sample_is_computed_again(
+    program, images, tmp_path: Path, full_trace: bool
+) -> None:
+    out = tmp_path / "run"
+    whole = sd.simulate(program, images, out=out, full_trace=full_trace)
+    kept = RunResult(*[np.array(x) if isinstance(x, np.ndarray) else x for x in (
+        whole.logits, whole.exit_step, whole.layers)], whole.counts, whole.sizes)  # fmt: skip
+    counts = {name: np.array(values) for name, values in whole.counts.items()}
+    finished = np.lib.format.open_memmap(out / "finished.npy", "r+")
+    finished[:3] = False  # their exits and counts are stored, the last mark is not
+    stale = np.lib.format.open_memmap(out / "ac.npy", "r+")
+    stale[1] += 5
+    del finished, stale
+    again = sd.simulate(program, images, out=out, full_trace=full_trace, resume=True)
+    assert (again.exit_step == kept.exit_step).all()
+    for name, values in again.counts.items():
+        np.testing.assert_array_equal(values, counts[name])
+
+
+DAMAGE = {
+    "another length": ("exit_step.npy", np.zeros(7, np.int64), "int64 \\(7,\\), the run has"),
+    "another type": ("ac.npy", np.zeros((40, 2, 4)), "float64 .40, 2, 4., the run has int64"),
+    "no logits": ("logits.npy", np.zeros(40), "the run has float64"),
+    "cut short": ("mac.npy", b"\\x93NUMPY", "delete the folder and run again"),
+    "empty": ("spikes.npy", b"", "delete the folder and run again"),
+    "run is a list": ("run.json", {"run": []}, "damaged"),
+    "a layer is missing": ("run.json", {"layers": ["a"]}, "the run has"),
+    "nested": ("run.json", b"[" * 200_000, "holds no run"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_folder_is_one_line(program, images, tmp_path: Path, name: str) -> None:
+    file, content, said = DAMAGE[name]
+    out = tmp_path / "run"
+    sd.simulate(program, images, out=out)
+    if isinstance(content, np.ndarray):
+        np.save(out / file, content)
+    elif isinstance(content, dict):
+        (out / file).write_text(json.dumps(json.loads((out / file).read_text()) | content))
+    else:
+        (out / file).write_bytes(content)
+    for read in (
+        lambda: RunResult.load(out),
+        lambda: sd.simulate(program, images, out=out, resume=True),
+    ):
+        with pytest.raises(ProgramError, match=said) as caught:
+            read()
+        assert "\n" not in str(caught.value)
+
+
+def test_a_full_disk_is_one_line(program, images, tmp_path: Path, monkeypatch) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(ProgramError, match=r"no space for a run's logits, 3,840 bytes .No space"):
+        sd.simulate(program, images, out=tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
+def test_threads_are_a_number_that_a_machine_has(program, images) -> None:
+    for threads in (-1, 10**9):
+        with pytest.raises(SeennError, match=r"threads = -?\d+ lies outside 1..1024"):
+            sd.simulate(program, images, threads=threads)

@@ -301,7 +301,10 @@ def _open_npz(path: Path, spec: InputSpec, limit: int | None, classes: int | Non
     if len(found) > 1:
         raise DataError(f"{path}: holds both y and labels; keep one")
     member = NpzMember.open(path, found[0])
-    return _labelled(images, ArraySource(member.load(), member.name), classes)
+    fits = member.shape in (images.source.shape[:1], ())
+    # An array of another shape is refused by its shape alone: it may be of any size.
+    labels = member.load() if fits else np.broadcast_to(np.zeros((), member.dtype), member.shape)
+    return _labelled(images, ArraySource(labels, member.name), classes)
 
 
 def _npz_source(path: Path, keys: list[str], spec: InputSpec) -> StoredImages:
