@@ -57,15 +57,19 @@ def settings(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> d
 
 
 def joules(_: click.Context, __: click.Parameter, text: str | None) -> float | None:
-    """Read an energy such as 20uJ, 1.5 mJ or 3e-5 (joules)."""
+    """Read an energy such as 20uJ or 1.5 mJ; a bare number is joules, with a warning."""
     if text is None:
         return None
     found = re.fullmatch(r"\s*([0-9.eE+-]+)\s*([pnuµm]?)J?\s*", text)
     factors = {"": 1.0, "m": 1e-3, "u": 1e-6, "µ": 1e-6, "n": 1e-9, "p": 1e-12}
     try:
-        return float(found[1]) * factors[found[2]] if found else float("bad")
+        energy = float(found[1]) * factors[found[2]] if found else float("bad")
     except ValueError:
         raise click.BadParameter(f"{text!r}: give joules, e.g. 20uJ, 1.5mJ or 3e-5") from None
+    if not text.rstrip().endswith(("J", *"pnuµm")):
+        told = f"{text} without a unit is read as joules; write {1e6 * energy:.6g}uJ"
+        click.echo(f"warning: {told}", err=True)
+    return energy
 
 
 def together(*options: Callable[[F], F]) -> Callable[[F], F]:

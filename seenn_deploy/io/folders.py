@@ -77,6 +77,12 @@ def new_folder(out: Path, kind: Kind, force: bool = False) -> Iterator[Path]:
     try:
         yield work
         _replace(out, work, kind)
+    except OSError as error:
+        shutil.rmtree(work, ignore_errors=True)
+        if error.errno is None:
+            raise
+        where = str(error.filename or out).replace(str(work), str(out), 1)
+        raise OSError(error.errno, error.strerror, where) from error
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
@@ -191,8 +197,10 @@ def write_file(path: Path, content: bytes | str) -> None:
             file.write(content)
         os.chmod(name, 0o644)
         os.replace(name, path)
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 import seenn_deploy as sd
-from seenn_deploy.cli import seenn
+from seenn_deploy.cli import options, seenn
 from seenn_deploy.cli.tables import sweeps
 from seenn_deploy.errors import ModelError
 from seenn_deploy.evaluation.sweep.sweep import sweep
@@ -144,3 +144,10 @@ def test_outputs_and_calibration_have_one_spelling(build: Path) -> None:
     invoke("simulate", "build", "--data", "pictures", "-o", "run")
     invoke("sweep", "build", "--data", "pictures", "-o", "swept", "--rules", "margin")
     assert Path("run/run.json").is_file() and Path("swept/sweep.json").is_file()
+
+
+def test_an_energy_without_its_unit_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert options.joules(None, None, "20uJ") == pytest.approx(2e-5)  # type: ignore[arg-type]
+    assert capsys.readouterr().err == ""
+    assert options.joules(None, None, "3e-5") == 3e-5  # type: ignore[arg-type]
+    assert "3e-5 without a unit is read as joules; write 30uJ" in capsys.readouterr().err

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -79,3 +81,19 @@ def test_a_folder_of_another_kind_is_never_touched(tmp_path: Path, force: bool) 
     with pytest.raises(ProgramError, match="left alone"):
         write(tmp_path, "body.bin", force=force)
     assert tree(tmp_path) == {"thesis.tex": "years"}
+
+
+def test_errors_name_the_file_that_was_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space left") as error:
+        folders.write_file(tmp_path / "figures.json", "{}")
+    assert error.value.filename == str(tmp_path / "figures.json")
+    with pytest.raises(OSError, match="No space left") as error:
+        write(tmp_path / "out", "body.bin")
+    assert error.value.filename == str(tmp_path / "out" / "thing.json")
+    assert not [*tmp_path.iterdir()]
