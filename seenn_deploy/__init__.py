@@ -1,9 +1,11 @@
 """Compiler, simulator and deployment tool for early-exit spiking networks (SEENN).
 
 >>> import seenn_deploy as sd
->>> program = sd.compile(sd.import_model("model.pth", T=4), exit_rule=sd.exits.Confidence(0.9))
->>> run = sd.simulate(program, "images.npz")
->>> run.summary()["energy_uJ_per_sample"]
+>>> files = sd.example()  # a trained network and 50 images that come with the package
+>>> program = sd.compile(sd.import_model(files.network, T=4), sd.exits.Confidence(0.9))
+>>> run = sd.simulate(program, files.images)
+>>> run.summary()["accuracy"]
+0.8
 """
 
 from __future__ import annotations

@@ -2,7 +2,17 @@
 
 
 class SeennError(Exception):
-    """Input that cannot be used: the message names the object, the value found and the remedy."""
+    """Input that cannot be used: the message names the object, the value found and the remedy.
+
+    Examples
+    --------
+    >>> import seenn_deploy as sd
+    >>> try:
+    ...     sd.load("bulid")
+    ... except sd.SeennError as error:
+    ...     print(error)
+    bulid: no such folder; name what program.save or simulate(.., out=..) wrote
+    """
 
 
 class ArgumentError(SeennError, TypeError):

@@ -1,6 +1,14 @@
 """What exits mean: predictions, accuracy over timesteps and average earliest timesteps.
 
 The average earliest timestep is that of SEENN (arXiv 2304.01230, section 3).
+
+Examples
+--------
+>>> import numpy as np
+>>> import seenn_deploy as sd
+>>> right = np.array([[True, True], [False, True]])  # two samples at t = 1 and t = 2
+>>> sd.metrics.aet(right)
+1.5
 """
 
 from __future__ import annotations

@@ -46,6 +46,15 @@ def compile(
     ProgramError
         For a precision or schedule that does not exist, or a pipelined schedule with an exit rule
         that decides on the way.
+
+    Examples
+    --------
+    >>> import seenn_deploy as sd
+    >>> files = sd.example()
+    >>> graph = sd.import_model(files.network, T=4)
+    >>> program = sd.compile(graph, sd.exits.Confidence(0.95), precision="int8")
+    >>> program.precision, program.exit_rule.alpha
+    ('int8', 0.95)
     """
     if precision not in PRECISIONS:
         raise ProgramError(f"precision {precision!r}: there is {', '.join(PRECISIONS)}")

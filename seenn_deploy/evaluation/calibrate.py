@@ -49,6 +49,17 @@ def calibrate(
     DataError
         For an empty split, missing labels, labels or logits that do not fit, a trace that is not
         full, a level out of range, or a rule that cannot be calibrated.
+
+    Examples
+    --------
+    >>> import seenn_deploy as sd
+    >>> files = sd.example()
+    >>> program = sd.compile(sd.import_model(files.network, T=4))
+    >>> run = sd.simulate(program, files.images, full_trace=True)
+    >>> rule = sd.calibrate("confidence", run.logits, run.labels, 0.95, program)
+    >>> round(rule.alpha, 3)
+    0.992
+    >>> program = program.with_exit(rule)
     """
     check(rule, level)
     logits = np.asarray(logits)

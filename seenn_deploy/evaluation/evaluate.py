@@ -187,6 +187,17 @@ def evaluate(
     ------
     DataError
         For data without labels, thresholds out of range, an unknown cost model.
+
+    Examples
+    --------
+    >>> import seenn_deploy as sd
+    >>> files = sd.example()
+    >>> program = sd.compile(sd.import_model(files.network, T=4))
+    >>> found = sd.evaluate(program, files.images, thresholds=[0.9])
+    >>> found.accuracy_by_step
+    array([0.72, 0.78, 0.7 , 0.8 ])
+    >>> found.seenn_1[0].accuracy, found.seenn_1[0].mean_exit_step
+    (0.8, 2.38)
     """
     rules = [_confidence(alpha) for alpha in thresholds]
     data = for_program(program, images, labels)

@@ -1,6 +1,16 @@
 """Exit rules, one per file. The file name is the rule's name; its class has it in CamelCase.
 
 ``exits.Confidence`` and its siblings are imported when they are asked for.
+
+Examples
+--------
+>>> import numpy as np
+>>> import seenn_deploy as sd
+>>> "margin" in sd.exits.names()
+True
+>>> logits = np.array([[[0.0, 1.0], [0.0, 5.0]]])  # one sample, two timesteps, two classes
+>>> sd.exits.Confidence(0.9).exit_steps(logits)
+array([2])
 """
 
 from __future__ import annotations

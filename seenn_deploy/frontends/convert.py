@@ -38,6 +38,13 @@ def convert(
     ------
     ModelError
         When the file cannot be read, or is a spiking network already.
+
+    Examples
+    --------
+    >>> import seenn_deploy as sd
+    >>> program = sd.convert("ann.onnx", sd.exits.Confidence(0.9), T=8)
+    >>> program.T, program.provenance.frontend
+    (8, 'onnx')
     """
     from seenn_deploy.compiler.pipeline import compile
     from seenn_deploy.frontends.import_model import check, read_file

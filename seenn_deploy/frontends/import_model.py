@@ -51,6 +51,16 @@ def import_model(
     ModelError
         When the file is missing, unsafe, damaged, or of a network that is not known, or when its
         frontend does not know an option.
+
+    Examples
+    --------
+    >>> import seenn_deploy as sd
+    >>> files = sd.example()
+    >>> graph = sd.import_model(files.network, T=4)
+    >>> graph.T, graph.provenance.source
+    (4, 'resnet20_T4_cifar10.safetensors')
+    >>> graph.provenance.assumed["tau"]
+    0.5
     """
     if isinstance(source, str | Path):
         if example_input is not None:

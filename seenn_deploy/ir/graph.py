@@ -79,6 +79,16 @@ class SpikingGraph:
         Where the network came from and what was assumed; nothing is computed from it.
     exit_rule : ExitRule, optional
         The exit rule that the network came with.
+
+    Examples
+    --------
+    >>> import seenn_deploy as sd
+    >>> files = sd.example()
+    >>> graph = sd.import_model(files.network, T=4)
+    >>> graph.source.shape, graph.readout.shape, len(graph.layers)
+    ((3, 32, 32), (10,), 14)
+    >>> graph.populations[0].name, graph.populations[0].tau
+    ('spike', 0.5)
     """
 
     def __init__(

@@ -47,7 +47,18 @@ class LayerInfo:
 
 @checked_types
 def inspect(program: Program) -> list[LayerInfo]:
-    """Describe every layer of a program, in topological order."""
+    """Describe every layer of a program, in topological order.
+
+    Examples
+    --------
+    >>> import seenn_deploy as sd
+    >>> files = sd.example()
+    >>> program = sd.compile(sd.import_model(files.network, T=4))
+    >>> for layer in sd.inspect(program)[:2]:
+    ...     print(layer.name, layer.kind, layer.neurons, layer.synapses)
+    spike conv 3x3 14336 371112
+    layer1.0.spike1 conv 3x3 14336 1731856
+    """
     return [_describe(program.graph, node.name) for node in program.graph.layers]
 
 

@@ -62,6 +62,15 @@ class Program:
         Value of one unit of the integer logits, in an integer program.
     exit_rule_assumed : str
         Reason for this exit rule, where nobody chose one; '' where somebody did.
+
+    Examples
+    --------
+    >>> import seenn_deploy as sd
+    >>> files = sd.example()
+    >>> program = sd.compile(sd.import_model(files.network, T=4))
+    >>> program.T, program.depth, program.precision
+    (4, 14, 'float32')
+    >>> program.with_exit(sd.exits.Fixed()).save("build", targets=["lava"])
     """
 
     graph: SpikingGraph

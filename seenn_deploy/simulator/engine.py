@@ -94,6 +94,17 @@ def simulate(
         When the images do not fit the program.
     ProgramError
         When the run folder exists without `resume` or `force`, or belongs to another run.
+
+    Examples
+    --------
+    >>> import seenn_deploy as sd
+    >>> files = sd.example()
+    >>> program = sd.compile(sd.import_model(files.network, T=4))
+    >>> run = sd.simulate(program, files.images)
+    >>> run.summary()["accuracy"]
+    0.8
+    >>> sd.simulate(program, files.images, out="run").summary()["mean_exit_step"]
+    2.38
     """
     if first_layer not in ("once", "every_step"):
         raise DataError(f"first_layer = {first_layer!r} must be 'once' or 'every_step'")

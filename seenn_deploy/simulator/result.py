@@ -110,6 +110,19 @@ class RunResult(Exited):
         Integer logits of a recorded integer program; 0 after a sample's exit.
     policy : LayerSizes, optional
         Sizes of the policy network that chose each sample's exit before it started.
+
+    Examples
+    --------
+    >>> import seenn_deploy as sd
+    >>> files = sd.example()
+    >>> program = sd.compile(sd.import_model(files.network, T=4))
+    >>> run = sd.simulate(program, files.images)
+    >>> run.exit_step[:6]
+    array([2, 4, 1, 1, 1, 2])
+    >>> run.counts.ac.shape
+    (50, 14, 4)
+    >>> run.summary()["mean_exit_step"]
+    2.38
     """
 
     logits: Array

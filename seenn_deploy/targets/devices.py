@@ -137,6 +137,16 @@ def run(
     DeviceError
         When the device is missing or does not have an option, the bundle refuses the images or was
         altered, the device fails or returns something else, or the time is up.
+
+    Examples
+    --------
+    >>> import seenn_deploy as sd
+    >>> files = sd.example()
+    >>> program = sd.compile(sd.import_model(files.network, T=4))
+    >>> program.save("build", targets=["lava"])
+    >>> run = sd.run("build", files.images, device="lava")  # doctest: +SKIP
+    >>> run.prediction[:3]  # doctest: +SKIP
+    array([3, 8, 8])
     """
     found, folder = find(device), Path(folder)
     if isinstance(images, str | Path):

@@ -66,6 +66,17 @@ def verify(
     ------
     SeennError
         When the images do not fit, or the device is missing or fails.
+
+    Examples
+    --------
+    >>> import seenn_deploy as sd
+    >>> files = sd.example()
+    >>> program = sd.compile(sd.import_model(files.network, T=4))
+    >>> import numpy as np
+    >>> image = np.load(files.images)["x"][:1].transpose(0, 3, 1, 2) / 255
+    >>> report = sd.verify(program, image, device="lava")
+    >>> report.ok, report.samples
+    (True, 1)
     """
     data = for_program(program, images)
     stacked = data.take(0, len(data))

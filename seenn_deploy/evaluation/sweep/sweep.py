@@ -82,6 +82,17 @@ def sweep(
         that cannot be swept, options out of range, a budget that no threshold meets.
     ProgramError
         When the schedule does not exist or does not fit a rule.
+
+    Examples
+    --------
+    >>> import seenn_deploy as sd
+    >>> files = sd.example()
+    >>> program = sd.compile(sd.import_model(files.network, T=4))
+    >>> run = sd.simulate(program, files.images, full_trace=True)
+    >>> report = sd.sweep(run, program, rules=["confidence", "margin"], keep_accuracy=2)
+    >>> list(report.curves), report.best in report.curves
+    (['confidence', 'margin'], True)
+    >>> report.save("sweep")
     """
     check(
         program, len(run.logits), rules, thresholds, schedule, keep_accuracy, energy_budget, split,

@@ -160,6 +160,13 @@ def setup_lava(
     ------
     DeviceError
         When no Python fits, the folder is taken, or the installation fails.
+
+    Examples
+    --------
+    >>> import seenn_deploy as sd
+    >>> found = sd.setup_lava(progress=print)  # doctest: +SKIP
+    >>> found.lava_version  # doctest: +SKIP
+    '0.10.0'
     """
     folder = home() if folder is None else Path(folder).expanduser().absolute()
     how = f"made by seenn setup-lava in {folder}"
