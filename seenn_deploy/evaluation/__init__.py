@@ -1,1 +1,1 @@
-"""One full run in, figures and thresholds out: evaluate, calibrate, schedules, sweeps."""
+"""Figures and thresholds from one full run: evaluate, calibrate, schedules, sweeps."""

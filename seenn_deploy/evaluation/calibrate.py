@@ -1,4 +1,4 @@
-"""Exit rules whose numbers come from labelled samples that the program has not been trained on."""
+"""Calibration of exit rules on labelled samples that the program was not trained on."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ def calibrate(
     ----------
     rule : 'confidence', 'entropy', 'margin', 'conformal', or a rule of one's own
     logits : array (N, T, M)
-        Accumulated over steps 1..t, of a run with ``full_trace=True``.
+        Logits accumulated over timesteps 1..t, of a run with ``full_trace=True``.
     labels : int array (N,)
     level : float in (0, 1]
         Share of early exits that shall be right.
     program : Program, optional
-        The program that gave the logits; the rule then refuses to work with any other.
+        Program that computed the logits; the rule then refuses any other program.
 
     Raises
     ------
     DataError
-        For an empty split, missing labels, labels or logits that do not fit, a trace that is not
-        full, a level out of range, or a rule that cannot be calibrated.
+        When the split is empty, labels are missing, labels or logits do not fit, the trace is not
+        full, the level is out of range, or the rule cannot be calibrated.
 
     Examples
     --------
@@ -77,7 +77,7 @@ def check(rule: str, level: float) -> None:
 
 
 def checked_labels(logits: Array, labels: Array | None, program: Program | None = None) -> Array:
-    """The labels, once they, the logits and the program fit each other; DataError otherwise."""
+    """Return the labels if they, the logits and the program fit each other; else DataError."""
     if labels is None:
         raise DataError(
             "the images have no labels, which are needed here: `y` in the .npz, or class folders"

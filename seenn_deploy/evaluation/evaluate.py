@@ -1,6 +1,6 @@
 """SEENN's evaluation: accuracy at every t, earliest timesteps, SEENN-I and SEENN-II in one table.
 
-Everything comes from one run to T: a threshold only decides which of its steps count.
+Everything comes from one run to T, because a threshold only decides which timesteps count.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from seenn_deploy.progress import Progress
 from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.simulator.result import RunResult
 
-_ROUNDING = 1e-6  # of a number of samples
+_ROUNDING = 1e-6  # sums of samples are floats
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999)
 
 
@@ -52,7 +52,7 @@ class Published:
     source: str = "arXiv 2304.01230"
 
 
-# only what could be read at its source; the paper's own tables hold more
+# Only figures that were read at their source; the paper's tables have more.
 PUBLISHED = (
     Published(
         "ResNet-19, CIFAR-10, T=4: SEENN-II", 0.961, 1.08,
@@ -74,13 +74,13 @@ class Point:
     rule : str
         'fixed', 'SEENN-I' or 'SEENN-II'.
     parameter : float
-        t, alpha, or 0.
+        The timestep t of 'fixed', alpha of 'SEENN-I', or 0.
     accuracy, mean_exit_step : float
     energy, policy_energy : float, optional
-        Joules a sample: of the spiking network, and of the policy network (0 without one); None
+        Joules per sample of the spiking network, and of the policy network (0 without one); None
         where the cost model prices no ANN.
     total_energy : float, optional
-        Both together.
+        Joules per sample of both together.
     """
 
     rule: str
@@ -103,9 +103,9 @@ class Evaluation:
     accuracy_by_step : float64 array (T,)
     aet, empirical_aet : float
     fixed, seenn_1 : tuple of Point
-        Running to t for each t; confidence at each threshold.
+        All samples stopped at t, for each t; confidence at each threshold.
     seenn_2 : Point, optional
-        Of a program with a policy network.
+        The policy network's choice, if the program has one.
     equal : Point, optional
         SEENN-I at the threshold that is as accurate as SEENN-II for the least energy; None without
         a policy, or where no threshold is.
@@ -141,7 +141,7 @@ class Evaluation:
         return html.table(repr(self), header, rows)
 
     def summary(self) -> dict[str, Any]:
-        """The figures as JSON values; energies in microjoules."""
+        """Return the figures as JSON values, with energies in microjoules."""
         return {
             "samples": self.samples,
             "cost_model": self.cost,
@@ -167,26 +167,26 @@ def evaluate(
     threads: int | None = None,
     progress: Progress = None,
 ) -> Evaluation:
-    """Accuracy at every t, AET, empirical AET, SEENN-I at thresholds, SEENN-II with a policy.
+    """Evaluate fixed timesteps, earliest timesteps, SEENN-I and, with a policy, SEENN-II.
 
     Parameters
     ----------
     program : Program
-        With an exit rule ``Policy``, SEENN-II is evaluated too.
+        Program to evaluate; with the exit rule ``Policy``, SEENN-II is evaluated too.
     images, labels
-        As of ``simulate``; labels are needed.
+        As in ``simulate``; labels are required.
     thresholds : sequence of float in (0, 1]
-        Of SEENN-I's confidence.
+        Thresholds alpha of SEENN-I's confidence.
     cost : str or Path
         Name of a cost model, or a file with one.
     threads : int, optional
     progress : bool or callable, optional
-        As of ``simulate``.
+        As in ``simulate``.
 
     Raises
     ------
     DataError
-        For data without labels, thresholds out of range, an unknown cost model.
+        When the data have no labels, a threshold is out of range, or there is no such cost model.
 
     Examples
     --------
@@ -231,7 +231,7 @@ def _is_resnet19(program: Program) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class _Table:
-    """Of every sample, had it stopped at t: right or not, and energy in joules, arrays (N, T)."""
+    """Whether every sample is right had it stopped at t, and its joules; arrays (N, T)."""
 
     correct: Array
     energy: Array
@@ -256,7 +256,7 @@ def _policy_energy(run: RunResult, cost: str | Path) -> float | None:
 
 
 def _as_accurate(table: _Table, logits: Array, accuracy: float) -> Point | None:
-    """SEENN-I at the cheapest of all thresholds that reaches an accuracy."""
+    """Return SEENN-I at the cheapest of all thresholds that reaches an accuracy."""
     steps = np.arange(1, logits.shape[1])
     scores = Confidence().score(logits[:, :-1], steps)
     distinct = distinct_thresholds(scores)

@@ -7,7 +7,7 @@ step t at hardware step t + D, and an exit rule's decision comes D steps late.
 schedule       how                                                   latency             wasted
 =============  ====================================================  ==================  =========
 pipelined      T_i known before the start; a reset wave trails       T_i + D             nothing
-               each sample, the next one starts behind it
+               each sample, the next one starts after it
 speculative    inject every step until the exit comes out            t* + D              steps t*+1
                                                                                          .. t*+D
 gated          inject the next step only after "go on"               t* (D + 1)          nothing
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class ScheduleReport:
-    """What a schedule makes of a run over N samples; int64 arrays (N,).
+    """Latency, throughput and work of a run over N samples under a schedule; int64 arrays (N,).
 
     Parameters
     ----------
     schedule : str
     depth : int
-        Synapse stages D.
+        Number of synapse stages D.
     latency : hardware steps from a sample's first step to its answer
     initiation_interval : hardware steps until the next sample can start
     useful_ac, useful_mac : operations up to the exit
@@ -61,13 +61,13 @@ class ScheduleReport:
 
     @property
     def wasted_share(self) -> float:
-        """Wasted operations (ACs and MACs alike) over all."""
+        """The share of wasted operations, ACs and MACs alike, in all operations."""
         wasted = int(self.wasted_ac.sum() + self.wasted_mac.sum())
         total = wasted + int(self.useful_ac.sum() + self.useful_mac.sum())
         return wasted / total if total else 0.0
 
     def summary(self) -> dict[str, Any]:
-        """Means over samples, as JSON values."""
+        """Return means over samples, as JSON values."""
         per_sample = ("useful_ac", "wasted_ac", "useful_mac", "wasted_mac")
         return {
             "schedule": self.schedule,
@@ -80,9 +80,9 @@ class ScheduleReport:
 
 
 def wasted_counts(program: Program, run: RunResult) -> Counts:
-    """Counts (N, L, T) of the steps that were injected before the exit was known.
+    """Return the counts (N, L, T) of timesteps that were injected before the exit was known.
 
-    They run through the whole pipe, because the next sample's reset wave trails behind them.
+    These timesteps run through the whole pipeline, because the next sample's reset follows them.
 
     Raises
     ------
@@ -101,21 +101,21 @@ def wasted_counts(program: Program, run: RunResult) -> Counts:
 
 
 def work(program: Program, run: RunResult) -> ScheduleReport:
-    """Latency, throughput, useful and wasted work of a run under the program's schedule.
+    """Compute latency, throughput, useful and wasted work under the program's schedule.
 
     Parameters
     ----------
     program : Program
-        The one that ran; ``program.with_schedule(name)`` for another schedule.
+        Program that ran; ``program.with_schedule(name)`` has another schedule.
     run : RunResult
-        With ``full_trace=True`` where the schedule is speculative.
+        The run, with ``full_trace=True`` if the schedule is speculative.
 
     Raises
     ------
     ProgramError
         When the schedule does not fit the exit rule.
     DataError
-        When the run lacks the counts behind the exits that a speculative schedule needs.
+        When the run has no counts after the exits, which a speculative schedule needs.
     """
     check(program.schedule, program.exit_rule)
     stages, schedule = program.depth, program.followed_schedule
@@ -133,7 +133,7 @@ def work(program: Program, run: RunResult) -> ScheduleReport:
 
 
 def summary(program: Program, run: RunResult, cost: str | Path = "paper") -> dict[str, Any]:
-    """A schedule's figures for a report; wasted work is None where the run cannot tell it."""
+    """Return a schedule's figures for a report; wasted work is None where it is not known."""
     stages, schedule = program.depth, program.followed_schedule
     interval = initiation_interval(schedule, run.exit_step, stages, program.T)
     found = {

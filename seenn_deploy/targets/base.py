@@ -20,7 +20,7 @@ from seenn_deploy.metrics import Exited
 
 @dataclass(frozen=True)
 class Request:
-    """What a device is asked for.
+    """The request to a device.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ class DeviceRun(Exited):
         return arrays
 
     def summary(self) -> dict[str, Any]:
-        """The figures of a report, as JSON values."""
+        """Return the figures of a report, as JSON values."""
         return {
             **self.exit_summary(),
             "hardware_steps_per_sample": float(self.hardware_steps.mean()),
@@ -130,7 +130,7 @@ _KINDS = {"f": "floating point", "i": "integers", "b": "booleans"}
 
 @dataclass(frozen=True)
 class Outline:
-    """What decides the shapes of a device's arrays.
+    """The sizes that decide the shapes of a device's arrays.
 
     Parameters
     ----------
@@ -192,7 +192,7 @@ def checked(
 def _expected(
     outline: Outline, request: Request, samples: int
 ) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Shape and kind of every array that has to come back, by name."""
+    """Return shape and kind of every array that has to come back, by name."""
     steps = (samples, outline.T)
     expected = {"logits": ((*steps, *outline.classes), "f")}
     expected |= dict.fromkeys(_COUNTS, ((samples,), "i"))

@@ -1,1 +1,1 @@
-"""Is it the same network? Device and simulator, int8 and float, imported and original."""
+"""Comparisons that prove two networks equal: device and simulator, int8 and float."""

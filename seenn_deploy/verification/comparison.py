@@ -1,4 +1,4 @@
-"""What both comparisons share: the two runs, how far samples are compared, what is counted."""
+"""The base of both comparisons: the two runs, how far samples are compared, the counts."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from seenn_deploy.verification.report import Difference, LayerReport, VerifyRepo
 class Comparison:
     """Two runs of one program on the same images, side by side.
 
-    Samples are compared up to their exit, of the two runs the earlier one, or to T.
+    Samples are compared up to the earlier of their two exits, or to T.
 
     Parameters
     ----------
     program : Program
     images : array (N, ...)
     simulated : RunResult
-        Recorded.
+        A recorded run of the simulator.
     ran : DeviceRun
-        Recorded.
+        A recorded run of the device.
     full_trace : bool
         Whether both ran every sample to T, and all T timesteps are compared.
     """
@@ -49,7 +49,7 @@ class Comparison:
         }
 
     def simulated_exits(self) -> Array:
-        """Where the simulated samples stop, int64 (N,)."""
+        """Return the exits of the simulated samples, int64 (N,)."""
         return self.simulated.exit_step
 
     def found(
@@ -61,7 +61,7 @@ class Comparison:
         furthest: float,
         near_exits: int = 0,
     ) -> VerifyReport:
-        """The report; `layers` has what was counted by population."""
+        """Make the report; `layers` has the counts by population."""
         exits = zip(self.exits.tolist(), self.ran.exit_step.tolist(), strict=True)
         return VerifyReport(
             device, len(self.images), tuple(self.layers.values()), tuple(firsts), tuple(exits),

@@ -1,4 +1,4 @@
-"""The comparison of an integer program: everything is equal, or it is a mismatch."""
+"""The comparison of an integer program, in which every difference is a mismatch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _Pair:
 
     @property
     def first_step(self) -> int:
-        """The first step, from 0, at which they differ."""
+        """The first timestep, from 0, at which the runs differ."""
         return int(np.flatnonzero(self.where.reshape(len(self.where), -1).any(axis=1))[0])
 
 
@@ -37,7 +37,7 @@ class ExactComparison(Comparison):
     """Two runs of one integer program on the same images; the simulated one is a full trace."""
 
     def report(self, device: str, seconds: float) -> VerifyReport:
-        """What the comparison found."""
+        """Compare all samples, and return the report."""
         firsts: list[Difference] = []
         wrong_logits, furthest = 0, 0.0
         for n in range(len(self.images)):
@@ -53,13 +53,13 @@ class ExactComparison(Comparison):
         return self.found(device, seconds, firsts, wrong_logits, furthest, self.near_exits())
 
     def simulated_exits(self) -> Array:
-        """Where the integer rule stops each sample, unless that was known before it started."""
+        """Return the exits by the integer rule, unless they were known before the start."""
         if self._rule is None:
             return self.simulated.exit_step
         return self._rule.exit_steps(self._asked[0])
 
     def near_exits(self) -> int:
-        """How many decisions, up to the exits, are close to the rule's threshold."""
+        """Count the decisions up to the exits that are close to the rule's threshold."""
         if self._rule is None:
             return 0
         z, t = self._asked
@@ -78,7 +78,7 @@ class ExactComparison(Comparison):
         return z, np.broadcast_to(np.arange(1, self.program.T + 1), z.shape[:2])
 
     def _pairs(self, n: int) -> Iterator[_Pair]:
-        """Every quantity of every layer of a sample, the deeper ones later."""
+        """Yield every quantity of every layer of a sample, deeper layers later."""
         end = self.steps[n]
         for node in sorted(self.populations, key=lambda node: self.graph.depth[node.name]):
             for quantity, kind in (("spike", "spikes"), ("v", "v")):
@@ -90,7 +90,7 @@ class ExactComparison(Comparison):
         yield _Pair(self.graph.readout.name, "logit", z[n, :end], found[n, :end])
 
     def _first(self, n: int, pairs: list[_Pair]) -> list[Difference]:
-        """The first neuron of the first layer at the first step, or the exit."""
+        """Return the first neuron of the first layer at the first timestep, or else the exit."""
         if pairs:
             pair = min(pairs, key=lambda pair: pair.first_step)  # of equals the shallowest
             t = pair.first_step

@@ -1,4 +1,4 @@
-"""What integer arithmetic changed: spikes by layer, decisions, and what wrapped or saturated."""
+"""The changes that integer arithmetic makes: spikes by layer, decisions, overflows."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class PrecisionReport:
     ----------
     samples : int
     spikes_changed : dict
-        By population: share of its neuron-steps in which one of the two spikes alone.
+        For each population, the share of neurons and timesteps at which only one of the two spikes.
     saturated : dict
-        By layer: wrapped currents and clipped potentials of the integer program.
+        For each layer, the wrapped currents and clipped potentials of the integer program.
     predictions_changed, exits_changed : int
-        Of the N samples, at their exits.
+        Number of samples whose prediction at the exit, or whose exit, changed.
     near_threshold : int
-        Decisions on logits so near the confidence limit that the table of exponentials may decide
+        Number of decisions so near the confidence limit that the table of exponentials may decide
         otherwise than the exponential itself.
     """
 
@@ -62,7 +62,7 @@ def compare_precisions(
     Parameters
     ----------
     program, integer : Program
-        A float program and what ``to_integers`` made of it.
+        A float program, and the program that ``to_integers`` made of it.
     images : array (N, C, H, W) or ImageSet
 
     Raises

@@ -1,4 +1,4 @@
-"""What a verification found: by layer, by sample, and in sum."""
+"""The report of a verification: by layer, by sample, and in sum."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ Kind = Literal["tie", "consequence", "mismatch"]
 
 @dataclass(frozen=True)
 class Difference:
-    """A neuron and timestep at which the two disagree, the first ones of their sample.
+    """A neuron and timestep at which a device and the simulator first disagree in a sample.
 
     Parameters
     ----------
     sample : int
-        From 0.
+        Number of the sample, from 0.
     step : int
-        From 1.
+        Timestep, from 1.
     layer : str
     neuron : tuple of int
-        Index in the layer; of an exit step that differs: empty.
+        Index in the layer; empty where it is the exit step that differs.
     kind : 'tie' or 'mismatch'
     distance : float
-        |v' - V|, v' recomputed in float64 from the spikes before, on which both agree. Of an exit:
-        the largest difference of two logits. An exit is a tie if the device obeys the rule.
+        |v' - V|, with v' recomputed in float64 from the spikes before, on which both agree. For an
+        exit it is the largest difference of two logits; an exit is a tie if the device obeys the
+        rule.
     bound : float
-        What float32 rounding can explain: a tie lies within it; 0 of integer programs.
+        Largest distance that float32 rounding can explain, within which a difference is a tie; 0
+        for integer programs.
     quantity : 'spike', 'v', 'logit' or 'exit step'
     simulated, device : float
         The two values.
@@ -50,9 +52,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class LayerReport:
-    """How the spikes of one population compare.
+    """The comparison of the spikes of one population.
 
-    ``mismatching = ties + consequences + mismatches``. Of integer programs `potentials` counts the
+    ``mismatching = ties + consequences + mismatches``. A tie is a proven rounding tie, and a
+    consequence a later difference that a tie caused. For integer programs, `potentials` counts the
     membrane potentials that differ.
     """
 
@@ -67,7 +70,7 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """What a verification found.
+    """The report of a verification.
 
     Parameters
     ----------
@@ -76,22 +79,22 @@ class VerifyReport:
     layers : tuple of LayerReport
         Populations in topological order.
     first_differences : tuple of Difference
-        Of each sample that has any: all neurons of its first differing step and depth.
+        For each sample with a difference, all neurons of its first differing timestep and depth.
     exit_steps : tuple of (int, int)
-        Simulated and on the device, a sample each.
+        Exit of each sample in the simulator and on the device.
     wrong_logits : int
-        Logits of either that float32 rounding cannot explain, given its own spikes; of integer
-        programs all that differ.
+        Number of logits that float32 rounding cannot explain from the run's own spikes; for
+        integer programs, of all logits that differ.
     max_logit_difference : float
-        Over samples whose spikes all agree.
+        Largest difference of two logits, over samples whose spikes all agree.
     hardware_steps : tuple of int
-        Of each sample, from its first frame to its answer.
+        Hardware steps of each sample, from its first frame to its answer.
     device_seconds : float
-        Start of the device included.
+        Seconds on the device, its start included.
     wrong_latencies : int
-        Samples whose start or latency is not what the schedule says.
+        Number of samples whose start or latency does not follow the schedule.
     near_exits : int
-        Of integer programs: decisions at which the float rule may have decided otherwise.
+        Number of decisions at which the float rule may decide otherwise, for integer programs.
     """
 
     device: str
@@ -129,14 +132,14 @@ class VerifyReport:
 
     @property
     def ok(self) -> bool:
-        """Everything agrees, or differs by proven ties and what they caused."""
+        """Whether everything agrees, or differs only by proven ties and their consequences."""
         wrong = sum(layer.mismatches + layer.potentials for layer in self.layers)
         wrong += self.wrong_logits + self.wrong_latencies
         return not wrong and all(d.kind == "tie" for d in self.first_differences)
 
     @property
     def exact(self) -> bool:
-        """Every spike and every exit step agrees."""
+        """Whether every spike and every exit step agrees."""
         return self.ok and not self.first_differences
 
     def summary(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The comparison of a float program: what rounding explains is a tie, the rest a mismatch."""
+"""The comparison of a float program: a difference is a rounding tie, or a mismatch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class RoundedComparison(Comparison):
     """Two runs of one float program on the same images."""
 
     def report(self, device: str, seconds: float) -> VerifyReport:
-        """What the comparison found."""
+        """Compare all samples, and return the report."""
         firsts: list[Difference] = []
         wrong, furthest = 0, 0.0
         for n in range(len(self.images)):
@@ -32,7 +32,7 @@ class RoundedComparison(Comparison):
         return self.found(device, seconds, firsts, wrong, furthest)
 
     def _different(self, n: int) -> dict[str, Array]:
-        """By population that has any: where the spikes of a sample differ, bool (steps, ...)."""
+        """Return where the spikes of a sample differ, bool (steps, ...), by population."""
         end = self.steps[n]
         found = {
             p.name: self.simulated.spikes[p.name][n, :end] != self.ran.spikes[p.name][n, :end]
@@ -41,7 +41,7 @@ class RoundedComparison(Comparison):
         return {name: where for name, where in found.items() if where.any()}
 
     def _judge(self, n: int, different: dict[str, Array]) -> list[Difference]:
-        """Count a sample's differences in `layers`; the first ones are returned."""
+        """Count a sample's differences in `layers`, and return the first ones."""
         if not different:
             return []
         depth = self.graph.depth
@@ -70,7 +70,7 @@ class RoundedComparison(Comparison):
     def _first_ones(self, n: int, name: str, t: int, neurons: Array) -> list[Difference]:
         node = self.graph.node(name)
         assert isinstance(node, Population)
-        # up to here both have the same spikes, so either's give the same potential
+        # Up to here both have the same spikes, so either run gives the same potential.
         found = potentials(self.graph, name, self.images[n], self._spikes(self.ran, n))
         distance = np.abs(found.value[t] - node.v_threshold)
         return [
@@ -83,7 +83,7 @@ class RoundedComparison(Comparison):
         ]  # fmt: skip
 
     def _explained(self, n: int, name: str) -> Array:
-        """Where both spikes are what the equations say, each given its own past; (steps, ...)."""
+        """Tell where both spikes follow the equations, each given its own past, (steps, ...)."""
         node = self.graph.node(name)
         assert isinstance(node, Population)
         explained = np.ones((self.graph.T, *node.shape), np.bool_)
@@ -98,7 +98,7 @@ class RoundedComparison(Comparison):
         return {name: spikes[n] for name, spikes in result.spikes.items()}
 
     def _wrong_logits(self, n: int, result: RunResult | DeviceRun) -> int:
-        """Logits that float32 rounding does not explain, given the same run's spikes."""
+        """Count the logits that float32 rounding does not explain, given the same run's spikes."""
         name, end = self.graph.readout.name, self.steps[n]
         found = potentials(self.graph, name, self.images[n], self._spikes(result, n))
         distance = np.abs(result.logits[n, :end] - found.value[:end])
@@ -110,7 +110,7 @@ class RoundedComparison(Comparison):
         return float(np.abs(here.astype(np.float64) - there).max())
 
     def _judge_exit(self, n: int, affected: bool) -> list[Difference]:
-        """The device must stop where the rule says so on its own logits.
+        """Judge the device's exit: the rule must stop there, by the device's own logits.
 
         If it does and still stops elsewhere than the simulator, though all spikes agree, the two
         scores lie on either side of the rule's threshold within the rounding of the logits.

@@ -1,4 +1,4 @@
-"""Hardware in the loop: is what a device does, spike for spike, what was simulated?"""
+"""Hardware in the loop: a device is compared with the simulator, spike for spike."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ def verify(
     ----------
     program : Program
     images : array (N, C, H, W), for event coding (N, T, C, H, W), ImageSet, or a path
-        As the program sees them.
+        Images, as the program takes them.
     device : str
-        A target that can run what it writes, as for ``sd.run``.
+        Target that can run what it writes, as for ``sd.run``.
     bundle : Path, optional
-        What runs on the device; by default it is written for this call.
+        Bundle to run on the device; by default it is written for this call.
     full_trace : bool
-        Compare all T timesteps, also those after the exit.
+        Whether to compare all T timesteps, also those after the exit.
     timeout, progress, **options
         As for ``sd.run``; of device 'lava' the options are `python` and `command`.
 
@@ -98,7 +98,7 @@ def verify(
 
 
 def wrong_latencies(program: Program, ran: DeviceRun, full_trace: bool) -> int:
-    """Samples whose start or latency is not what the schedule says of the device's own exits."""
+    """Count samples whose start or latency does not follow from the device's own exits."""
     depth = program.depth
     last = np.full_like(ran.exit_step, program.T) if full_trace else ran.exit_step
     schedule = program.followed_schedule
@@ -116,7 +116,7 @@ def _run(
     request: Request,
     options: dict[str, Any],
 ) -> DeviceRun:
-    """What a device answers, checked against the program: its author may have erred in a shape."""
+    """Run a device, and check the shapes of its answer, in which its author may have erred."""
     if bundle is not None:
         asked = vars(request) | {"progress": request.progress or False}  # the bar is there already
         ran = run(bundle, images, device=device, **asked, **options)

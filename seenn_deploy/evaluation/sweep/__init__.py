@@ -1,1 +1,1 @@
-"""Every threshold of every exit rule from one full run."""
+"""Sweeps: the evaluation of every threshold of every exit rule from one full run."""

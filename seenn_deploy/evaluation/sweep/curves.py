@@ -1,4 +1,4 @@
-"""What a sweep knows at one threshold, and along all of them."""
+"""The figures of a sweep at one threshold, and along all thresholds."""
 
 from __future__ import annotations
 
@@ -24,12 +24,17 @@ class Figures:
 
     Parameters
     ----------
-    accuracy, accuracy_change : share of right predictions, and that minus the one at T
-    mean_exit_step : timesteps
-    energy, wasted_energy : joules a sample, up to the exit, and of the steps that a speculative
-        schedule injects before it knows of the exit
-    latency_steps : hardware steps until the answer
-    ac, mac : operations per sample up to the exit
+    accuracy, accuracy_change : Estimate
+        Share of right predictions, and that share minus the one at T.
+    mean_exit_step : Estimate
+        Timesteps.
+    energy, wasted_energy : Estimate
+        Joules per sample up to the exit, and of the timesteps that a speculative schedule injects
+        before the exit is known.
+    latency_steps : Estimate
+        Hardware steps until the answer.
+    ac, mac : Estimate
+        Operations per sample up to the exit.
     """
 
     accuracy: Estimate
@@ -42,7 +47,7 @@ class Figures:
     mac: Estimate
 
     def summary(self) -> dict[str, Any]:
-        """Values under the names of all summaries, with ``_interval`` the two bounds."""
+        """Return the values under the names of all summaries, and the bounds with ``_interval``."""
         found = {}
         for name, key, factor in _NAMES:
             x = getattr(self, name)
@@ -51,7 +56,7 @@ class Figures:
         return found
 
 
-# field, name in files, factor in files
+# Field, its name in files, and the factor from the field to the file.
 _NAMES = (
     ("accuracy", "accuracy", 1.0),
     ("accuracy_change", "accuracy_change", 1.0),
@@ -73,7 +78,7 @@ class Choice:
     exit_histogram: tuple[int, ...]
 
     def summary(self) -> dict[str, Any]:
-        """JSON values."""
+        """Return the choice as JSON values."""
         histogram = {str(t): n for t, n in enumerate(self.exit_histogram, start=1)}
         return {
             "exit_rule": self.rule.to_dict(),
@@ -89,10 +94,11 @@ class Curve:
     Parameters
     ----------
     rule, parameter : str
-    threshold : value of the parameter
+    threshold : float64 (K,)
+        Values of the parameter.
     front_energy, front_steps : bool (K,)
-        No other point, of any rule or fixed t, is as accurate with less energy (fewer timesteps)
-        or more accurate with as much.
+        Whether a point lies on the Pareto front: no other point, of any rule or fixed t, is as
+        accurate with less energy (fewer timesteps), or more accurate with as much.
     """
 
     rule: str
@@ -113,7 +119,7 @@ class Curve:
         return f"Curve({self.rule}, {len(self.threshold)} values of {self.parameter})"
 
     def columns(self) -> dict[str, list[Any]]:
-        """Named columns of plain numbers, energies in microjoules."""
+        """Return columns of plain numbers by name, with energies in microjoules."""
         figures = {key: (getattr(self, name) * factor).tolist() for name, key, factor in _NAMES}
         front = {name: getattr(self, name).tolist() for name in ("front_energy", "front_steps")}
         return {"threshold": self.threshold.tolist(), **figures, **front}

@@ -1,4 +1,4 @@
-"""What a sweep found, and its files."""
+"""The report of a sweep, and its files."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class SweepReport:
-    """What a sweep found; all figures come from the report split.
+    """The report of a sweep; all figures come from the report split.
 
     Parameters
     ----------
     curves : dict of Curve, by rule
     fixed : Curve
-        Every sample stopped at t = 1..T; `baselines` are the same with intervals.
+        All samples stopped at t = 1..T; `baselines` are the same with intervals.
     aim : str
-        What the choice was for, '' for none.
+        Aim of the choice in words, '' without one.
     chosen : dict of Choice, by rule
-        Without the rules that cannot meet the aim.
+        Chosen thresholds of all rules that can meet the aim.
     best : str
-        The chosen rule that served the aim best on the calibration split, '' for none.
+        Name of the rule that served the aim best on the calibration split, '' without an aim.
     aet, empirical_aet : float
         Average earliest timesteps (``metrics``).
     calibration, report : int64 arrays
         Numbers of the samples in each part.
     program : str
-        Its fingerprint.
+        Fingerprint of the program.
     cost, schedule : str
     depth : int
         Synapse stages D.
     fixed_t : int
         The fixed timestep that beat `best` on the calibration split, 0 where none did.
     keep_accuracy, energy_budget : float, optional
-        What the choice was for: percentage points, joules a sample.
+        Aim of the choice: percentage points, or joules per sample.
     """
 
     curves: dict[str, Curve]
@@ -107,8 +107,8 @@ class SweepReport:
     def missed(self) -> str:
         """How the best choice misses its aim on the samples reported; '' where it does not.
 
-        An aim is met on the calibration split. A budget is for all that a sample costs, with the
-        steps that a speculative schedule wastes.
+        The aim was met on the calibration split. A budget includes the timesteps that a speculative
+        schedule wastes.
         """
         return self._missed_by(self.chosen[self.best]) if self.best else ""
 

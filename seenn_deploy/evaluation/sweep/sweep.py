@@ -53,33 +53,35 @@ def sweep(
     Parameters
     ----------
     run : RunResult
-        Of `program`, with labels and ``full_trace=True``.
+        Run of `program` with labels and ``full_trace=True``.
     program : Program
     rules : names
         Exit rules with a threshold: 'confidence', 'entropy', 'margin', 'conformal'.
     thresholds : int
-        At most so many a rule, at least 2, spread over the quantiles of its scores.
+        Largest number of thresholds per rule, at least 2; they are spread over the quantiles of
+        its scores.
     cost : str or Path
         Name of a cost model, or a file with one.
     schedule : 'speculative' or 'gated', optional
-        The program's by default. The fixed baselines are pipelined: their T is known before.
+        Schedule; the program's by default. Fixed baselines are pipelined, as T is known before.
     keep_accuracy : float, optional
         Choose for each rule the cheapest threshold that is at most so many percentage points less
         accurate than running to T.
     energy_budget : float, optional
-        Choose the most accurate threshold within so many joules a sample.
+        Choose the most accurate threshold within so many joules per sample.
     split : float in (0, 1)
         Share of the samples on which thresholds are made and chosen.
     seed : int
-        Of the split and the bootstrap.
+        Seed of the split and of the bootstrap.
     bootstrap : int
-        Resamples of the report split, the same ones for all rules, so their figures are paired.
+        Number of resamples of the report split. All rules get the same ones, so their figures are
+        paired.
 
     Raises
     ------
     DataError
-        For missing labels, an empty part of the split, a run that stopped at the exits, a rule
-        that cannot be swept, options out of range, a budget that no threshold meets.
+        When labels are missing, a part of the split is empty, the run stopped at the exits, a rule
+        cannot be swept, an option is out of range, or no threshold meets the budget.
     ProgramError
         When the schedule does not exist or does not fit a rule.
 
@@ -137,7 +139,7 @@ def check(
     split: float,
     bootstrap: int = 1000,
 ) -> None:
-    """What `sweep` can refuse before there is a run of so many samples; its other parameters."""
+    """Refuse what `sweep` would refuse, before there is a run of so many samples."""
     if not rules:
         raise DataError(f"no exit rules to sweep; there are {', '.join(RULES)}")
     for rule in rules:
@@ -167,7 +169,7 @@ def _check_tunable(rule: str) -> None:
 
 
 def _split(samples: int, share: float, seed: int) -> tuple[Array, Array]:
-    """Numbers of the samples to choose on and of those to report, both ascending."""
+    """Return the numbers of the samples to choose on and of those to report, ascending."""
     if not 0 < share < 1:
         raise DataError(f"split = {share} lies outside (0, 1)")
     shuffled = np.random.default_rng(seed).permutation(samples)
@@ -193,7 +195,7 @@ class _Schedule:
 def _tables(
     run: RunResult, labels: Array, cost: str | Path, how: _Schedule
 ) -> tuple[Tables, Tables]:
-    """Every figure of every sample by exit, (N, T): with an exit rule, and with T known before."""
+    """Tabulate every figure by exit, (N, T): with an exit rule, and with T known before."""
     right = metrics.correct_by_step(run.logits, labels).astype(np.float64)
     energy = run.energy_by_step(cost)
     steps = np.arange(1, energy.shape[1] + 1)
@@ -210,7 +212,7 @@ def _tables(
 
 
 def _scheduled(energy: Array, steps: Array, how: _Schedule) -> Tables:
-    """Latency, and the energy of steps that a speculative schedule injects behind the exit."""
+    """Return latency, and the energy of timesteps that are injected after the exit."""
     injected = steps
     if how.name == "speculative":
         injected = initiation_interval(how.name, steps, how.depth, len(steps))
@@ -225,7 +227,7 @@ def _scheduled(energy: Array, steps: Array, how: _Schedule) -> Tables:
 
 
 def _sums(rule: Family, logits: Array, tables: Tables, samples: Array) -> dict[str, Array]:
-    """Means over `samples` of every figure at every threshold, float64 (K,)."""
+    """Return the means over `samples` of every figure at every threshold, float64 (K,)."""
     points = rule.points(logits[samples])
     return {name: points.sums(tables[name][samples]) / len(samples) for name in FIGURES}
 
@@ -246,7 +248,7 @@ def _fixed_curve(fixed: Tables, samples: Array) -> Curve:
 
 
 def _with_fronts(curves: Sequence[Curve]) -> list[Curve]:
-    """The same curves, the points that no other point of any curve beats marked."""
+    """Mark the points of the curves that no other point of any curve beats."""
     accuracy = np.concatenate([c.accuracy for c in curves])
     borders = np.cumsum([len(c.accuracy) for c in curves])[:-1]
     by_energy, by_steps = (
@@ -260,13 +262,13 @@ def _with_fronts(curves: Sequence[Curve]) -> list[Curve]:
 
 
 def _rounded(costs: Sequence[Array]) -> Array:
-    """One array; what differs only by the order of a sum becomes equal."""
+    """Join to one array in which values that differ only by summation order are equal."""
     together = np.concatenate(costs)
     return np.asarray(np.round(together / together.max(), 12))
 
 
 def front(cost: Array, accuracy: Array) -> Array:
-    """Which points no other point beats: as accurate for less, or more accurate for as much.
+    """Find the Pareto front: points that no other beats in accuracy for at most its cost.
 
     Parameters
     ----------
@@ -289,7 +291,7 @@ def front(cost: Array, accuracy: Array) -> Array:
 
 @dataclass(frozen=True)
 class _Aim:
-    """What a threshold is chosen for: least accuracy, or most energy, neither or one of them."""
+    """The aim of a choice: a least accuracy, a largest energy, or neither."""
 
     accuracy: float | None
     energy: float | None
@@ -311,9 +313,9 @@ class _Aim:
         return cls(None, None, "")
 
     def choose(self, means: Mapping[str, Mapping[str, Array]]) -> dict[str, int]:
-        """Index of the threshold to use by rule, the rule that serves the aim best first.
+        """Return the index of the threshold to use by rule, with the best rule first.
 
-        Rules without a threshold that meets the aim are left out; DataError where that is all.
+        Rules without a threshold that meets the aim are left out; DataError where all are.
         """
         if self.accuracy is None and self.energy is None:
             return {}
@@ -336,7 +338,7 @@ class _Aim:
         return fixed[1] + 1 if fixed and best and _less(fixed[0], best[0]) else 0
 
     def _best(self, accuracy: Array, energy: Array) -> tuple[tuple[float, float], int] | None:
-        """Rank (less is better) and index of the best threshold that meets the aim."""
+        """Return rank (less is better) and index of the best threshold that meets the aim."""
         if self.accuracy is not None:
             good, keys = accuracy >= self.accuracy, (energy, -accuracy)
         else:
@@ -357,7 +359,7 @@ def _choices(
     logits: Array, rules: Mapping[str, ExitRule], tables: Tables, fixed: Tables,
     samples: Array, bootstrap: int, seed: int,
 ) -> tuple[tuple[Choice, ...], dict[str, Choice]]:  # fmt: skip
-    """Figures with intervals of every fixed t and of the chosen rules, on the same resamples."""
+    """Estimate every fixed t and the chosen rules, with intervals, on the same resamples."""
     T = logits.shape[1]
     at_steps = [np.full(len(samples), t) for t in range(1, T + 1)]
     stops = [rule.exit_steps(logits[samples]) for rule in rules.values()]
@@ -373,12 +375,12 @@ def _choices(
 
 
 def _values(tables: Tables, samples: Array, exit_step: Array) -> Array:
-    """Every sample's figures at its exit, (n, figures)."""
+    """Return every sample's figures at its exit, (n, figures)."""
     return np.stack([tables[name][samples, exit_step - 1] for name in FIGURES], axis=1)
 
 
 def _bootstrapped(values: Array, resamples: int, seed: int) -> list[list[Estimate]]:
-    """Means and percentile intervals over samples; values (n, choices, figures)."""
+    """Return means and percentile intervals over samples, for values (n, choices, figures)."""
     n = len(values)
     flat = values.reshape(n, -1)
     rng = np.random.default_rng([seed, 1])  # not the stream that made the split

@@ -35,7 +35,7 @@ class Contribution:
     maps : tuple of linear maps
         Average pools, then at most one layer of synapses.
     scale : float64 array
-        What comes behind them: (), or one a neuron.
+        What comes behind them: (), or one per neuron.
     """
 
     pre: str
@@ -88,7 +88,7 @@ class Current:
         )
 
     def scaled(self, scale: Array) -> Current:
-        """The same times `scale`, one number or one a neuron."""
+        """The same times `scale`, one number or one per neuron."""
         if scale.ndim and scale.shape != self.shape:
             scale = np.broadcast_to(scale, self.shape)
         terms = tuple(replace(t, scale=_product(t.scale, scale)) for t in self.terms)
@@ -203,7 +203,7 @@ def _pooled_scale(term: Contribution, pool: ir.AvgPool2d, columns: Array) -> Arr
 
 
 def _by_channel(scale: Array, grid: Shape) -> Array | None:
-    """One number a channel, or None where they differ within one."""
+    """Return one number per channel, or None where values differ within a channel."""
     if not scale.ndim:
         return np.full(grid[0], float(scale))
     rows = scale.reshape(grid[0], -1)

@@ -76,7 +76,7 @@ class MapStore:
         return (*folded[:-1], self._once(key, lambda: joined))
 
     def _folded(self, maps: Maps) -> Maps:
-        """A scale a channel at the end goes into the weights before it."""
+        """Merge a scale per channel at the end into the weights before it."""
         before, last = maps[-2:] if len(maps) > 1 else (maps[0], maps[0])
         if not (isinstance(last, ir.Affine) and isinstance(before, ir.Conv2d | ir.Dense)):
             return maps
@@ -123,7 +123,7 @@ class MapStore:
 
 
 def scaled(layer: ir.Conv2d | ir.Dense, affine: ir.Affine) -> ir.Conv2d | ir.Dense:
-    """A layer and the scale a channel behind it as one."""
+    """Merge a layer and the scale per channel after it into one."""
     bias = affine.shift if layer.bias is None else affine.shift + affine.scale * layer.bias
     ones = [1] * (layer.weight.ndim - 1)
     return replace(layer, weight=layer.weight * affine.scale.reshape(-1, *ones), bias=bias)

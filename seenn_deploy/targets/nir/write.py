@@ -83,7 +83,7 @@ def _report_program(program: ir.Program, report: FidelityReport) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Bias:
-    """A bias as parts of an edge: one a channel behind its synapses, perhaps one before them."""
+    """A bias in parts of an edge: one per channel after its synapses, perhaps one before them."""
 
     edge: ir.Projection
     behind: Array
@@ -91,7 +91,7 @@ class _Bias:
 
 
 class _Writer:
-    """NIR nodes and edges as they are made; `places` says where each array of the graph is."""
+    """The NIR nodes and edges of an export; `places` tells where each array of the graph is."""
 
     def __init__(self, nir: Any, graph: ir.SpikingGraph, report: FidelityReport) -> None:
         self.nir, self.graph, self.report = nir, graph, report
@@ -129,7 +129,7 @@ class _Writer:
         return found
 
     def _link(self, pre: str, post: str) -> None:
-        """An edge; where there is one already, one more through a Scale of 1."""
+        """Add an edge; a second one between the same nodes goes through a Scale of 1."""
         if (pre, post) in self.edges:
             shape = _out_shape(self.nodes[pre])
             scale = self._add(f"{pre}_again", self.nir.Scale(np.ones(shape, np.float32)))
@@ -184,7 +184,7 @@ class _Writer:
         return np.broadcast_to(node.bias.astype(np.float64), node.shape).reshape(shape)
 
     def _constant(self, node: ir.Population | ir.Readout, left: float) -> tuple[float, float]:
-        """The time constant that leaves `left` in a timestep, and the share that it takes."""
+        """Return the time constant that leaves a share `left` per timestep, and the share taken."""
         if left < 1:
             return self.dt / (1 - left), 1 - left
         self.report.approximated(
@@ -231,7 +231,7 @@ class _Writer:
     # --- synapses ---
 
     def _host(self, node: ir.Population | ir.Readout) -> _Bias | None:
-        """The projection whose NIR nodes can hold the bias."""
+        """Find the projection whose NIR nodes can hold the bias."""
         rows = np.broadcast_to(node.bias, node.shape).reshape(node.shape[0], -1)
         if np.any(rows != rows[:, :1]):
             return self._padded_host(node)
@@ -278,7 +278,7 @@ class _Writer:
             self._place(f"{self.keys[id(edge)]}/weight", names[-2], edge)
 
     def _ends(self, node: ir.Node) -> Counter[str]:
-        """The NIR nodes that send what a node of the graph sends."""
+        """Return the NIR nodes that send what a node of the graph sends."""
         if node.stages:
             return Counter([self.names[node.name]])
         return sum(
@@ -294,7 +294,7 @@ class _Writer:
     def _map(
         self, edge: ir.Projection, taken: Shape, given: Shape, bias: Array | None
     ) -> list[Any]:
-        """The nodes of one layer of synapses, each with a word for its name."""
+        """Return the nodes of one layer of synapses, each with a word for its name."""
         step = edge.synapses
         if isinstance(step, ir.Conv2d):
             return [("conv", self._conv(edge, step, taken, bias))]
@@ -385,7 +385,7 @@ class _Writer:
             self.places[key] = (name, "", list(own.shape))
 
     def _keep_the_rest(self) -> None:
-        """What no node holds as it is goes into the metadata of the input."""
+        """Put an array that no node holds as it is into the metadata of the input."""
         kept: dict[str, Array] = {}
         for key, array in self.arrays.items():
             if key not in self.places:
@@ -405,7 +405,7 @@ def _check_node(node: ir.Node, report: FidelityReport) -> None:
 @_check_node.register(ir.Readout)
 @_check_node.register(ir.Sum)
 def _(node: ir.Node, report: FidelityReport) -> None:
-    """Nothing to refuse."""
+    """Accept the node: there is nothing to refuse."""
 
 
 def _integrates(node: ir.Node) -> bool:

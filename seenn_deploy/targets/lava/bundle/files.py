@@ -17,11 +17,11 @@ RESULT = "run.json"
 
 
 class InputError(Exception):
-    """Something the user gave that cannot be used, in one line."""
+    """Input that cannot be used; the message is one line."""
 
 
 def read_bundle(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """``network.json`` and the arrays it names, their checksums compared first."""
+    """Read ``network.json`` and the arrays that it names, after comparing their checksums."""
     try:
         spec = json.loads((folder / "network.json").read_text())
         found = spec["format"], spec["version"]
@@ -49,7 +49,7 @@ def _check(path: Path, checksum: str) -> None:
 
 
 def read_frames(path: Path, spec: dict[str, Any]) -> np.ndarray:
-    """The samples as (N, F, *shape): one frame for direct coding, T for events."""
+    """Read the samples as (N, F, *shape): one frame for direct coding, T frames for events."""
     try:
         x = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

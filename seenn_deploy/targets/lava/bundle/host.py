@@ -30,7 +30,7 @@ CHUNK = 1000  # steps a call; the exit controller ends the last one
 
 @dataclass(frozen=True)
 class Trace:
-    """What a run gave, (N,) by sample and (N, T) by wave; ``-1`` where there was none.
+    """The results of a run, (N,) by sample and (N, T) by wave; ``-1`` where there is none.
 
     ``logits`` (N, T, M), zeros where no wave was seen; ``exit_step``, from 1; ``sent``: the
     hardware step, from 0, at which a wave's frame was sent; ``seen``: at which it reached the exit
@@ -49,7 +49,7 @@ class Trace:
 
     @property
     def injected(self) -> np.ndarray:
-        """How many waves were sent."""
+        """The number of waves that were sent."""
         return (self.sent >= 0).sum(axis=1)
 
     def until(self, last: np.ndarray) -> np.ndarray:
@@ -58,7 +58,7 @@ class Trace:
 
 
 class Host:
-    """Drives a network that runs."""
+    """The driver of a running network."""
 
     def __init__(self, spec: dict[str, Any], network: Network) -> None:
         self.spec, self.network = spec, network
@@ -73,7 +73,7 @@ class Host:
         self.network.controller.run(RunSteps(num_steps=1), run_config, config)
 
     def run(self) -> Trace:
-        """All samples.
+        """Run all samples.
 
         Raises
         ------

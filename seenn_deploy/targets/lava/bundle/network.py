@@ -34,7 +34,7 @@ GRADED_BITS = 24  # any number above 0 makes Lava send values instead of 0 and 1
 
 @dataclass(frozen=True)
 class Options:
-    """What a run records, and how far it goes.
+    """The options of a run: what it records, and how far it goes.
 
     ``folder`` takes the recordings. ``drain``: run until the last wave has left the network.
     """
@@ -60,7 +60,7 @@ class Network:
 
 
 class Builder:
-    """Makes and connects all processes of a bundle.
+    """The builder that makes and connects all processes of a bundle.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class Builder:
     arrays : dict of arrays
         ``weights.npz``.
     frames : array (N, F, C, H, W) or (N, F, n)
-        The samples, one frame each or one a timestep.
+        The samples, with one frame each or one per timestep.
     options : Options
     """
 
@@ -88,7 +88,7 @@ class Builder:
         self.processes: dict[str, AbstractProcess] = {}
 
     def build(self) -> Network:
-        """All processes, connected."""
+        """Make and connect all processes."""
         make = {
             "source": self._source, "population": self._neurons, "sum": self._sum,
             "readout": self._controller,
@@ -111,7 +111,7 @@ class Builder:
         return self.options.folder / f"{name}.bin"
 
     def _files(self, kind: str) -> dict[str, Path]:
-        """A file a population, numbered: a name may hold any character."""
+        """Name one file per population by number, because a name may hold any character."""
         nodes = enumerate(self.spec["nodes"])
         return {n["name"]: self._file(f"{kind}{i}") for i, n in nodes if n["kind"] == "population"}
 
@@ -195,7 +195,7 @@ class Builder:
     def _gate(
         self, post: AbstractProcess, edge: dict[str, Any], gates: dict[tuple[str, int], LagGate]
     ) -> LagGate:
-        """What `post` gets an edge's currents through; edges of equal lag share one."""
+        """Return the process that brings an edge's currents to `post`; equal lags share one."""
         key = edge["post"], edge["lag"]
         if key not in gates:
             gates[key] = LagGate(shape=post.a_in.shape, lag=edge["lag"])
@@ -204,7 +204,7 @@ class Builder:
         return gates[key]
 
     def _synapses(self, edge: dict[str, Any]) -> list[AbstractProcess]:
-        """One process, or two where Lava's matrices cannot hold both signs."""
+        """Make one process, or two where Lava's matrices cannot hold both signs."""
         shapes = tuple(tuple(self.nodes[edge[end]]["shape"]) for end in ("pre", "post"))
         weight = self.arrays[edge["weight"]].astype(np.int32 if self.fixed else float)
         graded = self.nodes[edge["pre"]]["kind"] in ("source", "sum")
@@ -251,7 +251,7 @@ def _turned_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _turn(values: np.ndarray, ndim: int) -> np.ndarray:
-    """The last `ndim` axes reversed: (C, H, W) to (W, H, C) and back."""
+    """Reverse the last `ndim` axes: (C, H, W) becomes (W, H, C), and back."""
     kept = range(values.ndim - ndim)
     return np.ascontiguousarray(
         values.transpose(*kept, *reversed(range(values.ndim - ndim, values.ndim)))
@@ -259,14 +259,14 @@ def _turn(values: np.ndarray, ndim: int) -> np.ndarray:
 
 
 def _turned_index(shape: tuple[int, ...]) -> np.ndarray:
-    """Our flat index of each neuron in Lava's flat order."""
+    """Return our flat index of each neuron, in Lava's flat order."""
     return _turn(np.arange(prod(shape)).reshape(shape), len(shape)).ravel()
 
 
 def _delay(
     pre: AbstractProcess, edge: dict[str, Any], delayed: dict[tuple[str, int], Delay]
 ) -> Delay:
-    """The process that delays `pre` by the edge's steps; edges of equal delay share one."""
+    """Return the process that delays `pre` by the edge's steps; equal delays share one."""
     key = edge["pre"], edge["delay"]
     if key not in delayed:
         delayed[key] = Delay(shape=pre.s_out.shape, steps=edge["delay"])
@@ -275,7 +275,7 @@ def _delay(
 
 
 def _add(pre: AbstractProcess, post: GradedAdd) -> None:
-    """Lava connects two ports once: what is added again comes through a process between."""
+    """Connect two ports; Lava allows it once, so a repeated edge gets a process between."""
     if post.s_in in pre.s_out.out_connections:
         relay = GradedAdd(shape=pre.s_out.shape)
         pre.s_out.connect(relay.s_in)

@@ -1,4 +1,4 @@
-"""Waiting, so that a short path meets a long one."""
+"""A delay line, so that a short path meets a long one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from lava.magma.core.process.process import AbstractProcess
 
 
 class Delay(AbstractProcess):
-    """Sends what it received `steps` steps ago, zeros before.
+    """A process that sends what it received `steps` steps ago, and zeros before.
 
     Parameters
     ----------

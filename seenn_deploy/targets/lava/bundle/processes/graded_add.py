@@ -7,7 +7,7 @@ from lava.magma.core.process.process import AbstractProcess
 
 
 class GradedAdd(AbstractProcess):
-    """Sends the sum of what it receives, in the same step: SEW-ResNet's residual add.
+    """A process that sends the sum of its inputs in the same step: SEW-ResNet's residual add.
 
     Spikes of value 1 become graded messages 0, 1, 2, ..; synapses behind it need
     ``num_message_bits`` above 0, and count as behind the populations that it adds.

@@ -22,7 +22,7 @@ class ImageSource(AbstractProcess):
     Parameters
     ----------
     frames : array (N, F, W, H, C) or (N, F, n)
-        One frame a sample is sent again and again (direct coding); of several, one a timestep
+        One frame per sample is sent again and again (direct coding); of several, one per timestep
         (event coding).
     timesteps : int
         Of a sample at most.

@@ -1,4 +1,4 @@
-"""Keeps one sample's lagged messages out of the next."""
+"""A gate that keeps one sample's lagged messages out of the next sample."""
 
 from __future__ import annotations
 

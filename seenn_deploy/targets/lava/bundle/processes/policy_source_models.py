@@ -10,7 +10,7 @@ from processes.policy_source import PolicySource
 
 
 class Choosing(Sending):
-    """Asks the policy network once a sample."""
+    """The model of a source that asks the policy network once per sample."""
 
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)

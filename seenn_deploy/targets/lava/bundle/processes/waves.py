@@ -25,12 +25,12 @@ SENT = np.dtype([("step", np.int64), ("sample", np.int64), ("t", np.int64)])
 
 
 def seen(classes: int, kind: str) -> np.dtype:
-    """An entry of the exit controller: of which wave, where the sample stopped (or 0), logits."""
+    """An entry of the exit controller: the wave, the exit of its sample (or 0), the logits."""
     return np.dtype([*SENT.descr, ("exit", np.int64), ("z", kind, (classes,))])
 
 
 class Recorder:
-    """Appends arrays to a file; one system call a step, so the host can read at any pause."""
+    """A file that grows by one system call per step, so that the host can read it at any pause."""
 
     def __init__(self, path: str | None) -> None:
         self.path = path
@@ -46,5 +46,5 @@ class Recorder:
 
 
 def read(path: Path, dtype: np.dtype) -> np.ndarray:
-    """The entries of a file; none where nothing was written."""
+    """Read the entries of a file; there are none where nothing was written."""
     return np.fromfile(path, dtype) if path.exists() else np.zeros(0, dtype)
