@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +56,33 @@ def _read_torch(path: Path) -> dict[str, Array]:
             stored = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds, all of them mean: not a plain state_dict
         raise ModelError(f"{path}: {_why_refused(str(error))}") from None
-    return {
-        k: v.detach().float().numpy() if v.is_floating_point() else v.numpy()
-        for k, v in _unwrap(path, stored).items()
-    }
+    _check_archive(path)
+    return {k: _as_array(path, k, v) for k, v in _unwrap(path, stored).items()}
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse a checkpoint whose bytes are not those that were written; torch does not look."""
+    if zipfile.is_zipfile(path):  # files of torch before 1.6 have no checksums
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise ModelError(
+                f"{path}: {damaged} differs from its checksum, the file is damaged; copy it anew"
+            )
+
+
+def _as_array(path: Path, name: str, tensor: Any) -> Array:
+    """A tensor as an array of floats or integers; another kind of number is not one of weights."""
+    import torch
+
+    kind = str(tensor.dtype).removeprefix("torch.")
+    plain = tensor.layout == torch.strided and not (tensor.is_meta or tensor.is_quantized)
+    if not plain or tensor.is_complex() or kind.startswith("float8"):
+        what = "on the meta device, without values" if tensor.is_meta else kind
+        what = what if tensor.layout == torch.strided else f"sparse ({tensor.layout})"
+        raise ModelError(f"{path}: {name!r} is {what}; save dense tensors of float32")
+    values = tensor.detach().float() if tensor.is_floating_point() else tensor
+    return np.asarray(values.numpy())
 
 
 def _why_refused(message: str) -> str:

@@ -1,0 +1,48 @@
+"""State dicts whose tensors are not numbers of weights, and files that were damaged."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from seenn_deploy.errors import ModelError
+from seenn_deploy.io.state_dict import read_state_dict
+
+ODD = {
+    "complex": (torch.ones(2, 2, dtype=torch.complex64), "is complex64"),
+    "sparse": (torch.eye(3).to_sparse(), "is sparse"),
+    "compressed": (torch.eye(3).to_sparse_csr(), "is sparse"),
+    "meta": (torch.empty(2, device="meta"), "on the meta device, without values"),
+    "float8": (torch.ones(2).to(torch.float8_e4m3fn), "is float8_e4m3fn"),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+@pytest.mark.filterwarnings("ignore:Sparse")
+def test_tensors_of_another_kind_are_refused(tmp_path: Path, name: str) -> None:
+    tensor, said = ODD[name]
+    torch.save({"fine": torch.ones(2), "layer.weight": tensor}, tmp_path / "net.pth")
+    with pytest.raises(ModelError, match=f"'layer.weight' .*{said}.*save dense"):
+        read_state_dict(tmp_path / "net.pth")
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64, torch.int64])
+def test_tensors_of_weights_are_read(tmp_path: Path, kind: torch.dtype) -> None:
+    torch.save({"w": torch.tensor([1, 2, -3], dtype=kind)}, tmp_path / "net.pth")
+    assert read_state_dict(tmp_path / "net.pth")["w"].tolist() == [1, 2, -3]
+
+
+def test_a_flipped_bit_of_a_weight_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "net.pth"
+    torch.save({"w": torch.full((64,), 1.5)}, path)
+    with zipfile.ZipFile(path) as archive:
+        (member,) = [m for m in archive.namelist() if m.endswith("data/0")]
+    content = bytearray(path.read_bytes())
+    at = content.index(torch.full((8,), 1.5).numpy().tobytes())
+    content[at + 2] ^= 0x10
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=f"{member} differs from its checksum"):
+        read_state_dict(path)
