@@ -44,7 +44,7 @@ def test_a_device_run_is_one_line() -> None:
 
 def test_every_repr_is_one_line_of_words() -> None:
     neurons = "2x4x4 to 4 classes, 3 layers, 56 neurons"
-    how = "T=4, float32, Confidence(program='', alpha=0.5, mean=False), speculative"
+    how = "T=4, float32, confidence(alpha=0.5, mean=False), speculative"
     assert repr(TESTED.graph) == f"SpikingGraph({neurons}, T=4)"
     assert repr(TESTED) == f"Program({neurons}, {how})"
     first = 100 * RUN.accuracy_by_step()[0]

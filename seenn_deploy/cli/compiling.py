@@ -283,12 +283,12 @@ def _print_compiled(
     program: Program, out: Path, targets: tuple[str, ...], exports: dict[str, FidelityReport]
 ) -> None:
     from seenn_deploy.cli import console
-    from seenn_deploy.cli.tables import layout, programs
+    from seenn_deploy.cli.tables import layout
 
     provenance = program.graph.provenance
     assumed = ", ".join(f"{k}={_short(v)}" for k, v in provenance.assumed.items())
     why = program.exit_rule_assumed
-    rule = programs.rule_text(program.exit_rule)
+    rule = str(program.exit_rule)
     rows = [
         ("network", f"{provenance.family} from {provenance.source}"),
         ("assumed", assumed),

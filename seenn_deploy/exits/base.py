@@ -52,6 +52,12 @@ class ExitRule(ABC):
         """The rule's name, which is that of its file."""
         return type(self).__name__.lower()
 
+    def __str__(self) -> str:
+        unshown = {"rule", "program", *self.unshown}
+        shown = {k: _plain(v) for k, v in self.to_dict().items() if k not in unshown}
+        numbers = ", ".join(f"{k}={v}" for k, v in shown.items())
+        return f"{self.name}({numbers})" if numbers else self.name
+
     @abstractmethod
     def score(self, z: NDArray[Any], t: NDArray[Any]) -> NDArray[np.float64]:
         """Return the score of accumulated logits.
@@ -151,6 +157,13 @@ class ExitRule(ABC):
         stored = {k: to_json(v) for k, v in asdict(self).items() if k != "program"}
         calibrated = {"program": self.program} if self.program else {}
         return {"rule": self.name, **stored, **calibrated}
+
+
+def _plain(value: Any) -> str:
+    """A rule's parameter: lists with six digits, None is infinity. No [..], which rich reads."""
+    if isinstance(value, list):
+        return f"({', '.join('inf' if x is None else f'{x:.6g}' for x in value)})"
+    return "inf" if value is None else str(value)
 
 
 def first_stops(stops: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -123,3 +123,11 @@ def test_aet_of_the_design() -> None:
     correct = [[False, True, False, True]]
     assert naive.empirical_aet(correct) == 2
     assert naive.aet(correct) == 3
+
+
+def test_a_rule_in_words_leaves_out_what_nobody_chose() -> None:
+    assert str(Confidence(0.5, program="0123456789abcdef")) == "confidence(alpha=0.5, mean=False)"
+    assert (
+        str(exits.from_dict({"rule": "margin", "beta": [0.25, None]})) == "margin(beta=(0.25, inf))"
+    )
+    assert str(Fixed()) == "fixed"

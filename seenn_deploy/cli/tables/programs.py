@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from rich.table import Table
 
 from seenn_deploy.cli.tables.layout import Name, _numbers, _some, facts_table, shape_text
-from seenn_deploy.exits import ExitRule
 from seenn_deploy.ir.inspection import LayerInfo
 from seenn_deploy.ir.program import Program
 from seenn_deploy.verification.precision import PrecisionReport
@@ -51,21 +49,6 @@ def neuron_rows(layers: list[LayerInfo], most: int = 4) -> Iterator[tuple[str, s
         yield kind, "all layers" if len(rows) == 1 else _some(names)
     if len(rows) > most:
         yield f"{len(rows) - most + 1} more kinds", "see --json"
-
-
-def rule_text(rule: ExitRule) -> str:
-    """Write an exit rule as ``confidence(alpha=0.9)``, without what no user chose."""
-    unshown = {"rule", "program", *rule.unshown}
-    shown = {k: _plain(v) for k, v in rule.to_dict().items() if k not in unshown}
-    parameters = ", ".join(f"{k}={v}" for k, v in shown.items())
-    return f"{rule.name}({parameters})" if parameters else rule.name
-
-
-def _plain(value: Any) -> str:
-    """A rule's parameter: lists with six digits, None is infinity. No [..], which rich reads."""
-    if isinstance(value, list):
-        return f"({', '.join('inf' if x is None else f'{x:.6g}' for x in value)})"
-    return "inf" if value is None else str(value)
 
 
 def quantized_tables(program: Program, changes: PrecisionReport | None) -> Iterator[Table]:

@@ -8,7 +8,6 @@ from rich.table import Table
 
 from seenn_deploy.cli.options import NUMBERS
 from seenn_deploy.cli.tables.layout import _uj
-from seenn_deploy.cli.tables.programs import rule_text
 from seenn_deploy.evaluation.sweep.curves import Estimate, Figures
 from seenn_deploy.evaluation.sweep.report import SweepReport
 from seenn_deploy.exits import ExitRule
@@ -76,11 +75,11 @@ def sweep_notes(
     best, T = choice is report.chosen[report.best], len(choice.exit_histogram)
     t = 1 + max(range(T), key=choice.exit_histogram.__getitem__)
     fixed = choice.rule.name == "fixed"
-    yield "use", f"fixed t={t}" if fixed else rule_text(choice.rule)
+    yield "use", f"fixed t={t}" if fixed else str(choice.rule)
     if report.missed:
         yield "missed", report.missed
         if not best:
-            yield "", f"so not {rule_text(report.chosen[report.best].rule)}, the best to choose on"
+            yield "", f"so not {report.chosen[report.best].rule}, the best to choose on"
     if report.warning:
         yield "few images", report.warning
     figures = report.chosen[report.best].figures
@@ -109,7 +108,7 @@ def calibration_rows(rule: ExitRule, run: RunResult) -> Iterator[tuple[str, str]
     """Lines of a calibration; `run` is the split under the calibrated rule."""
     T = run.logits.shape[1]
     early = run.exit_step < T
-    yield "exit rule", rule_text(rule)
+    yield "exit rule", str(rule)
     yield "program", rule.program
     yield "samples", f"{len(early):,}"
     yield "exit before T", f"{100 * early.mean():.2f} %"
