@@ -1,7 +1,8 @@
-"""What an import or export kept, changed or could not take: one line a thing, in words and JSON.
+"""Fidelity reports: what an import or export kept, changed or refused, one finding per thing.
 
-A frontend or target tells a :class:`FidelityReport` what it meets. Faithful: the same arithmetic,
-or rounding alone. Approximated: another function, and `by` says how far off. Refused: an error.
+A frontend or target tells a :class:`FidelityReport` what it meets. A faithful finding means the
+same arithmetic, up to rounding. An approximated one means another function, and `by` says how far
+off it is. A refused one is an error.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ Status = Literal["faithful", "approximated", "refused"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a source holds.
+    """One thing that a source holds, and what was done with it.
 
     Parameters
     ----------
     where : str
-        Node or layer, as its source names it.
+        Name of the node or layer in its source.
     what : str
-        What was done with it.
+        What was done with the thing.
     status : 'faithful', 'approximated' or 'refused'
     by : str
-        How far off an approximation is.
+        Size of an approximation's error.
     """
 
     where: str
@@ -40,9 +41,9 @@ class Finding:
 
 
 class RefusedError(ModelError):
-    """An import or export that cannot be done; its `report` has what was found until then.
+    """An import or export cannot be done; its `report` has what was found until then.
 
-    `target` is the name of the target, of an export.
+    `target` is the name of the target, if it is an export.
     """
 
     target = ""
@@ -53,45 +54,47 @@ class RefusedError(ModelError):
 
 
 class RefusedExportError(RefusedError, ProgramError):
-    """What a target raised that keeps no report of its own."""
+    """An export was refused by a target that keeps no report of its own."""
 
 
 class FidelityReport:
-    """Findings, as they are made.
+    """A growing list of findings.
 
     Parameters
     ----------
     subject : str
-        What is imported or exported: a file's name, or a module's class.
+        Name of what is imported or exported: a file, or a module's class.
     """
 
     def __init__(self, subject: str, findings: Iterable[Finding] = ()) -> None:
         self.subject, self.findings = subject, list(findings)
 
     def faithful(self, where: str, what: str) -> None:
-        """Note what was taken as it is."""
+        """Note something that was taken as it is."""
         self.findings.append(Finding(where, what))
 
     def approximated(self, where: str, what: str, by: str) -> None:
-        """Note what was replaced by something near it."""
+        """Note something that was replaced by something near it."""
         self.findings.append(Finding(where, what, "approximated", by))
 
     def refuse(self, where: str, what: str, remedy: str) -> NoReturn:
-        """Note what cannot be taken, and stop.
+        """Note something that cannot be taken, and stop.
 
         Raises
         ------
         RefusedError
+            Always.
         """
         self.findings.append(Finding(where, what, "refused"))
         raise RefusedError(f"{self.subject}: {where}: {what}; {remedy}", self)
 
     def check(self, strict: bool) -> None:
-        """Refuse approximations where `strict`.
+        """Refuse approximations if `strict`.
 
         Raises
         ------
         RefusedError
+            When there are approximations and `strict` is set.
         """
         changed = [f for f in self.findings if f.status == "approximated"]
         if strict and changed:
@@ -103,12 +106,12 @@ class FidelityReport:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the report as JSON values."""
         return {"subject": self.subject, "findings": [asdict(f) for f in self.findings]}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> FidelityReport:
-        """The inverse of `to_dict`."""
+        """Undo `to_dict`."""
         return cls(stored["subject"], [Finding(**f) for f in stored["findings"]])
 
 
@@ -120,7 +123,7 @@ REPORT = "report.json"
 
 
 def report(folder: Path) -> FidelityReport | None:
-    """The fidelity report that a target left in its folder, if it makes one."""
+    """Read the fidelity report that a target left in its folder, if there is one."""
     path = folder / REPORT
     if not path.is_file():
         return None

@@ -1,4 +1,4 @@
-"""How large a current can become, whatever the input: proofs that nothing overflows."""
+"""Bounds on currents for any input: proofs that nothing overflows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Interval:
 
     @property
     def size(self) -> int:
-        """The largest magnitude."""
+        """The largest magnitude in the interval."""
         return max(-self.low, self.high)
 
 
@@ -32,7 +32,7 @@ SPIKE = Interval(0, 1)
 
 
 def source_values(source: Source, input_range: tuple[float, float]) -> Interval | None:
-    """What an integer program's source can send; None where the input has no limits."""
+    """Return what an integer program's source can send; None if the input has no limits."""
     if not np.all(np.isfinite(input_range)):
         return None
     low, high = (int(np.rint((x - source.offset) * source.scale)) for x in input_range)
@@ -40,7 +40,7 @@ def source_values(source: Source, input_range: tuple[float, float]) -> Interval 
 
 
 def current(synapses: Synapses, values: Interval, in_shape: Shape = ()) -> Interval:
-    """All that one target neuron can receive from source neurons that send `values` or nothing.
+    """Bound the current of one target neuron, whose source neurons send `values` or nothing.
 
     The shape of the sources is for kinds of synapses that have to be listed.
     """
@@ -51,18 +51,19 @@ def current(synapses: Synapses, values: Interval, in_shape: Shape = ()) -> Inter
 def extremes(
     synapses: Synapses, low: float, high: float, in_shape: Shape = ()
 ) -> tuple[float, float]:
-    """Least and most that one target neuron can receive of sources that send low..high or nothing.
+    """Return least and most current of one target neuron, if its sources send low..high or nothing.
 
     A neuron at the border of an image meets only a part of the kernel, which this covers too.
     """
     weight = synapses.weight.astype(np.float64)
+    # A synapse adds least or most at one end of the interval, or nothing where no spike comes.
     ends = np.stack((weight * low, weight * high, np.zeros_like(weight)))
     least, most = (synapses.summed(end, in_shape) for end in (ends.min(axis=0), ends.max(axis=0)))
     return float(least.min()), float(most.max())
 
 
 def sent(graph: SpikingGraph, name: str, input_values: Interval | None) -> Interval | None:
-    """What a node can send; None if unlimited."""
+    """Return what a node can send; None if it has no limits."""
     node = graph.node(name)
     if isinstance(node, Source):
         return input_values
@@ -81,7 +82,7 @@ def sent(graph: SpikingGraph, name: str, input_values: Interval | None) -> Inter
 def layer_current(
     graph: SpikingGraph, into: list[Projection], input_values: Interval | None
 ) -> Interval | None:
-    """The current of a layer's neurons, all edges summed, bias left out; None if unlimited."""
+    """Bound the current of a layer over all edges, without its bias; None if unlimited."""
     total = Interval(0, 0)
     for edge in into:
         values = sent(graph, edge.pre, input_values)

@@ -1,14 +1,14 @@
-"""Average pools disappear into the synapses behind them.
+"""Folding of average pools into the synapses after them.
 
 Rules:
 
 1. ``pool k, convolution K stride s``: one convolution of kernel kK and stride ks, weights / k^2.
    Exact unless the pool drops a last partial window that padding would bring back, or the
    convolution is dilated: then rule 3.
-2. ``pool, dense``: every neuron of a window gets the window's weights / k^2. Where the pool drops
-   neurons: rule 3.
-3. otherwise: an explicit synapse list.
-4. a pool alone: a depthwise convolution.
+2. ``pool, dense``: every neuron of a window gets the window's weights / k^2. If the pool drops
+   neurons, rule 3 applies.
+3. Anything else becomes an explicit list of synapses.
+4. A pool alone becomes a depthwise convolution.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def _fold(maps: Maps, in_shape: Shape) -> tuple[Maps, Array | None]:
 
 @singledispatch
 def _merged(behind: ir.LinearMap, pool: ir.AvgPool2d, in_shape: Shape) -> Maps:
-    """A pool of `in_shape` and the map behind it as one, perhaps with an affine map for its bias.
+    """Merge a pool of `in_shape` and the map after it, perhaps with an affine map for the bias.
 
-    A kind of synapses that may stand behind a pool registers ``_listed``, or a form of its own.
+    A kind of synapses that may stand after a pool registers ``_listed``, or a form of its own.
     """
     raise ModelError(f"cannot fold an average pool into {type(behind).__name__}")
 
@@ -57,6 +57,7 @@ def _(conv: ir.Conv2d, pool: ir.AvgPool2d, in_shape: Shape) -> Maps:
     if conv.dilation != (1, 1) or not (_fits(pool, in_shape) or conv.padding == (0, 0)):
         return _listed(conv, pool, in_shape)
     k_h, k_w = pool.kernel
+    # A tap of the kernel meets a pooled neuron, so it becomes one tap per neuron of the window.
     weight = conv.weight.astype(np.float64).repeat(k_h, axis=2).repeat(k_w, axis=3)
     wider = replace(
         conv,
@@ -82,7 +83,7 @@ def _fits(pool: ir.AvgPool2d, in_shape: Shape) -> bool:
 
 
 def _listed(behind: ir.Synapses, pool: ir.AvgPool2d, in_shape: Shape) -> Maps:
-    """Synapses of pooled neurons as synapses of the neurons in their windows, weight / window."""
+    """List the synapses of pooled neurons for the neurons in their windows, weight / window."""
     pooled = pool.out_shape(in_shape)
     source, target, weight = behind.connections(pooled)
     channel, y, x = np.unravel_index(source, pooled)

@@ -1,6 +1,6 @@
 """Float programs to integer programs: 8-bit weights, integer thresholds and biases, 24-bit states.
 
-One scale S a layer: its currents are integers that count 1/S. Rules:
+Every layer has one scale S: its currents are integers that count 1/S. The rules are:
 
 1. S is the largest that every range of the target allows (``RANGES``): weights, threshold, bias,
    and, if the input has limits, a current and a potential that can be proven never to leave 24
@@ -48,19 +48,19 @@ CLIPPING = (1.0, 1.1, 1.2, 1.35, 1.5, 1.75, 2.0)  # weights beyond 1/f of the la
 
 @dataclass(frozen=True)
 class LayerScale:
-    """What quantisation did to a layer.
+    """The scale of a layer, and the errors that rounding caused in it.
 
     Parameters
     ----------
     name : str
     scale : float
-        S: one unit of current is 1/S.
+        S; one unit of current is 1/S.
     threshold : int
-        0 for the readout.
+        Integer threshold; 0 for the readout.
     largest_weight : int
         Largest magnitude used, of 127 (convolution), 254 (dense, sparse) or 255 (shortcut).
     clipped_weights : int
-        Weights that were beyond the range.
+        Number of weights that were beyond the range.
     worst_rounding : float
         Largest error of a weight that was not clipped, as a share of the threshold.
     bias_exponent : int
@@ -83,7 +83,7 @@ class LayerScale:
 
     @property
     def proven(self) -> bool:
-        """No input can make a current wrap, or a potential saturate to any effect."""
+        """Whether no input can make a current wrap, or a potential saturate with any effect."""
         return self.headroom_bits >= 0
 
 
@@ -95,23 +95,23 @@ def quantize(
     Parameters
     ----------
     graph : SpikingGraph
-        Compiled: one synapse map an edge.
+        Compiled graph, with one synapse map per edge.
     input_range : (float, float)
-        Limits of an input value.
+        Smallest and largest input value.
 
     Returns
     -------
     SpikingGraph
         The same network with integer arrays.
     float
-        What one unit of its logits is worth.
+        Value of one unit of its logits.
     tuple of LayerScale
-        By layer.
+        One per layer.
 
     Raises
     ------
     ModelError
-        When a layer fits into no scale.
+        When there is no scale at which a layer fits.
     """
     scale = _source_scale(graph.source, input_range)
     graph = _centered(graph, input_range)
@@ -150,10 +150,11 @@ def _(node: ir.Population | ir.Readout) -> ir.Population | ir.Readout:
 
 
 def _centered(graph: ir.SpikingGraph, input_range: tuple[float, float]) -> ir.SpikingGraph:
-    """Let the image be sent as its distance from the middle of its range.
+    """Send the image as its distance from the middle of its range.
 
-    What the middle itself causes becomes a bias, at a border one of its own a neuron. The biases
-    of networks trained on normalised images nearly vanish, and with them what limits their scale.
+    The response to the middle itself becomes a bias, with one number per neuron at a border. The
+    biases of networks that were trained on normalised images nearly vanish with it, and a large
+    bias would have limited the scale.
     """
     source = graph.source
     kinds = [type(e.synapses) for e in graph.projections if e.pre == source.name]
@@ -178,7 +179,7 @@ def _shifted(node: ir.Target, extra: dict[str, Array]) -> ir.Target:
 
 
 def _source_scale(source: ir.Source, input_range: tuple[float, float]) -> float:
-    """Pixels in 0..1 arrive in steps of 1/255; events are whole numbers already."""
+    """Return the source's scale: pixels in 0..1 have steps of 1/255, events are whole numbers."""
     if source.coding == "events":
         return 1.0
     if not np.all(np.isfinite(input_range)):
@@ -199,7 +200,7 @@ def _scale(
     source: ir.Source,
     input_range: tuple[float, float],
 ) -> float:
-    """The scale of a layer by rules 1 and 2."""
+    """Choose the scale of a layer by rules 1 and 2."""
     weights = [
         (_limit(e.synapses), e.synapses.weight / (source.scale if e.pre == source.name else 1.0))
         for e in into
@@ -214,7 +215,7 @@ def _scale(
 
 @singledispatch
 def _with_whole_threshold(node: ir.Node, limit: float) -> float:
-    """The largest scale up to `limit` at which the threshold is whole: rule 2."""
+    """Return the largest scale up to `limit` at which the threshold is whole (rule 2)."""
     return limit
 
 
@@ -232,7 +233,7 @@ def _(node: ir.Population, limit: float) -> float:
 
 @singledispatch
 def _limit(synapses: ir.Synapses) -> int:
-    """The largest weight of a kind of synapses; what is unknown is held as a list."""
+    """Return the largest weight of a kind of synapses; unknown kinds are held as lists."""
     return LISTED
 
 
@@ -247,16 +248,17 @@ def _(synapses: ir.Identity) -> int:
 
 
 def _best_clipping(weights: list[tuple[int, Array]]) -> float:
-    """The scale with the smallest mean squared error over all weights of the layer."""
+    """Return the scale with the smallest mean squared error over all weights of the layer."""
     largest = [(limit, float(np.abs(w).max())) for limit, w in weights]
     base = min((limit / size for limit, size in largest if size > 0), default=1.0)
+    # The one weight of a shortcut is never clipped: it stands for every neuron of the layer.
     whole = min((SHORTCUT / float(abs(w)) for _, w in weights if w.ndim == 0), default=inf)
     tried = [min(base * f, whole) for f in CLIPPING]
     return min(tried, key=lambda s: sum(_squared_error(w, limit, s) for limit, w in weights))
 
 
 def _squared_error(weight: Array, limit: int, scale: float) -> float:
-    step = 2 if limit == LISTED else 1
+    step = 2 if limit == LISTED else 1  # rule 3: lists keep even weights only
     rounded = step * np.rint(weight * scale / step)
     return float(np.sum((np.clip(rounded, -limit, limit) / scale - weight) ** 2))
 
@@ -272,7 +274,7 @@ def _bias_limit(node: ir.Population | ir.Readout) -> float:
 def _headroom_limit(
     graph: ir.SpikingGraph, node: ir.Population | ir.Readout, input_range: tuple[float, float]
 ) -> float:
-    """The scale at which the largest current or potential there can be still fits.
+    """Return the scale at which the largest possible current or potential still fits.
 
     Only the image can force a smaller scale: spikes are too weak to overflow in sane networks, and
     where they do, a proof is not worth the precision.
@@ -289,7 +291,7 @@ def _headroom_limit(
         least, most = extremes(edge.synapses, low_sent, high_sent, shape)
         low, high = low + least, high + most
     if isinstance(node, ir.Readout):
-        return STATE / max(-low, high, 1e-30)
+        return STATE / max(-low, high, 1e-30)  # all weights may be 0
     reach = _potentials(node, (low, high), _growing_steps(graph, node))
     return STATE / (1 << SHIFT) / max(reach, -low, high)
 
@@ -298,23 +300,25 @@ def _headroom_limit(
 
 
 def _potentials(node: ir.Population, current: tuple[float, float], T: int) -> float:
-    """The largest potential before a reset in T steps, in units of the threshold's scale."""
+    """Return the largest potential before a reset in T timesteps, at the threshold's scale."""
     bias = np.asarray(node.bias, np.float64)
     lowest, highest = current[0] + float(bias.min()), current[1] + float(bias.max())
     low = high = float(node.v_init)
     falling = rising = reach = 0.0  # synaptic currents
     taken = node.subtracted if node.reset == "soft" else node.v_threshold
+    # Two neurons are followed: one that always receives the least, one that always the most.
     for _step in range(T):
         falling, rising = node.tau_syn * falling + lowest, node.tau_syn * rising + highest
         low, before = node.tau * low + falling, node.tau * high + rising
         reach = max(reach, -low, before, -falling, rising)
+        # After a timestep a potential is at most the threshold, or what a reset leaves of it.
         high = max(node.v_threshold, before - taken if node.reset == "soft" else 0.0)
         low = min(low, node.v_threshold - taken)
     return reach
 
 
 def _growing_steps(graph: ir.SpikingGraph, node: ir.Population) -> int:
-    """Timesteps in which a potential must not saturate: rule 6."""
+    """Return the timesteps in which a potential must not saturate (rule 6)."""
     sources = [graph.node(edge.pre) for edge in graph.into(node.name)]
     constant = all(isinstance(pre, ir.Source) and pre.coding == "direct" for pre in sources)
     return min(graph.T, 2) if constant and not node.tau_syn else graph.T
@@ -323,7 +327,7 @@ def _growing_steps(graph: ir.SpikingGraph, node: ir.Population) -> int:
 def _headroom(
     graph: ir.SpikingGraph, node: ir.Population | ir.Readout, found: Interval | None
 ) -> float:
-    """Bits between the largest integer a state can reach and its limit."""
+    """Return the bits between the largest integer that a state can reach and its limit."""
     if found is None:
         return float("nan")
     if isinstance(node, ir.Readout):
@@ -372,12 +376,12 @@ def _(node: ir.Population, scale: float) -> ir.Population | ir.Readout:
 
 
 def _fraction(decay: float) -> float:
-    """A leak in the steps of 1/4096 that Lava's neurons have."""
+    """Round a leak to the multiples of 1/4096 that Lava's neurons have."""
     return round(decay * UNITY) / UNITY
 
 
 def _exponent(bias: Array) -> int:
-    """The smallest power of 2 whose multiples hold all biases with 13-bit mantissas."""
+    """Return the smallest exponent at which 13-bit mantissas hold all biases."""
     largest = float(np.abs(bias).max(initial=0))
     return next((e for e in range(EXPONENT) if np.rint(largest / (1 << e)) <= MANTISSA), EXPONENT)
 
@@ -395,7 +399,7 @@ def _describe(
     for before, now in zip(into, lowered, strict=True):
         limit, s = _limit(now.synapses), scale / (source.scale if before.pre == source.name else 1)
         exact = before.synapses.weight * s
-        inside = np.abs(exact) <= limit + 0.5
+        inside = np.abs(exact) <= limit + 0.5  # these round to the limit at most
         clipped += int(np.count_nonzero(~inside))
         error = np.abs(now.synapses.weight - exact)[inside] / s
         worst = max(worst, float(error.max(initial=0)))

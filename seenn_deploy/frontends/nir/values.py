@@ -1,4 +1,4 @@
-"""What flows along the edges of a NIR graph between two neurons: sums of linear maps, and a bias.
+"""The values on the edges of a NIR graph between two neurons: sums of linear maps, and a bias.
 
 A spiking graph has one layer of synapses between two populations. NIR allows any number of linear
 nodes there: scales go into weights, two matrices become their product, and whatever else follows
@@ -24,18 +24,18 @@ Listed = tuple[Array, Array, Array]
 
 @dataclass(frozen=True, eq=False)
 class Contribution:
-    """What one population or the source contributes.
+    """The contribution of one population, or of the source.
 
     Parameters
     ----------
     pre : str
     shape : Shape
-        Of `pre`.
+        Shape of `pre`.
     lag : int
     maps : tuple of linear maps
         Average pools, then at most one layer of synapses.
     scale : float64 array
-        What comes behind them: (), or one per neuron.
+        Factor after the maps: (), or one number per neuron.
     """
 
     pre: str
@@ -46,7 +46,7 @@ class Contribution:
 
     @property
     def grid(self) -> Shape:
-        """The shape behind the maps."""
+        """The shape after the maps."""
         shape = self.shape
         for step in self.maps:
             shape = step.out_shape(shape)
@@ -54,7 +54,7 @@ class Contribution:
 
     @property
     def has_synapses(self) -> bool:
-        """Is there more than pools."""
+        """Whether there is more than pools."""
         return any(not isinstance(m, ir.AvgPool2d) for m in self.maps)
 
 
@@ -66,7 +66,7 @@ class Current:
     ----------
     terms : tuple of Contribution
     shape : Shape
-        As NIR sees it.
+        Shape, as NIR sees it.
     bias : float64 array of `shape`, optional
     """
 

@@ -1,4 +1,4 @@
-"""Linear maps of the traced module: made once each, put behind each other, and their constants."""
+"""Linear maps of the traced module, each made once, put into chains, and their constants."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Made = TypeVar("Made", bound=ir.LinearMap)
 
 
 class MapStore:
-    """Linear maps by what they are made of: the same weights give the same object."""
+    """A store of linear maps, in which the same weights give the same object."""
 
     def __init__(self) -> None:
         self._made: dict[Any, ir.LinearMap] = {}
@@ -42,14 +42,14 @@ class MapStore:
         return self._once(("pool", kernel), lambda: ir.AvgPool2d(kernel))
 
     def without_constants(self, step: ir.LinearMap) -> ir.LinearMap:
-        """The map with its bias or shift taken away."""
+        """Return the map without its bias or shift."""
         bare = step.without_constant()
         if isinstance(bare, ir.Affine):  # by its numbers: scales are made anew at every timestep
             return step if bare is step else self.affine(bare.scale, bare.shift)
         return step if bare is step else self._once(("bare", id(step)), lambda: bare)
 
     def rescaled_bias(self, step: ir.LinearMap, factor: float) -> ir.LinearMap:
-        """The map with its bias or shift times `factor`."""
+        """Return the map with its bias or shift times `factor`."""
         if isinstance(step, ir.Affine):
             return self.affine(step.scale, step.shift * factor)
         if step.bias is None:
@@ -58,7 +58,7 @@ class MapStore:
         return self._once(("bias", id(step), factor), lambda: made)
 
     def appended(self, maps: Maps, step: ir.LinearMap) -> Maps:
-        """A chain with one map more, such that the compiler can fold it."""
+        """Append a map to a chain in such a way that the compiler can fold it."""
         return self._appended(step, maps)
 
     @singledispatchmethod
@@ -87,7 +87,7 @@ class MapStore:
 
     @_appended.register
     def _(self, step: ir.Affine, maps: Maps) -> Maps:
-        """Scales per channel go in front of pools, which average what is scaled alike."""
+        """Put scales per channel before pools: an average of equal scales is the scale."""
         at = len(maps)
         while at and isinstance(maps[at - 1], ir.AvgPool2d):
             at -= 1
@@ -95,7 +95,7 @@ class MapStore:
 
     @_appended.register
     def _(self, step: ir.AvgPool2d, maps: Maps) -> Maps:
-        """Pools join the pool or the convolution before them."""
+        """Merge a pool into the pool or the convolution before it."""
         at = next((i for i, m in enumerate(maps) if isinstance(m, ir.AvgPool2d | ir.Conv2d)), None)
         if at is None:
             return (*maps, step)
@@ -131,10 +131,10 @@ def scaled(layer: ir.Conv2d | ir.Dense, affine: ir.Affine) -> ir.Conv2d | ir.Den
 
 @singledispatch
 def merged(first: ir.LinearMap, second: ir.LinearMap) -> ir.LinearMap | None:
-    """Two layers as one, ``W2 W1`` and ``W2 b1 + b2``; None where there is none, border included.
+    """Merge two layers into one, ``W2 W1`` and ``W2 b1 + b2``; None where that is not exact.
 
-    There is one of two matrices, and of two convolutions of which the second is 1x1; strides
-    multiply.
+    It is exact for two matrices, and for two convolutions of which the second is 1x1; strides
+    multiply. Other convolutions would differ at the border.
     """
     return None
 
@@ -157,7 +157,7 @@ def _(first: ir.Conv2d, second: ir.LinearMap) -> ir.LinearMap | None:
 
 
 def _product(first: ir.Synapses, second: ir.Synapses) -> tuple[Array, Array | None]:
-    """The weights and the bias of two layers in a row."""
+    """Return the weights and the bias of two layers in a row."""
     matrix = second.weight.reshape(len(second.weight), -1).astype(np.float64)
     weight = np.tensordot(matrix, first.weight.astype(np.float64), 1)
     parts = [matrix @ first.bias] if first.bias is not None else []
@@ -166,9 +166,9 @@ def _product(first: ir.Synapses, second: ir.Synapses) -> tuple[Array, Array | No
 
 
 def pooled(conv: ir.Conv2d, pool: ir.AvgPool2d) -> ir.Conv2d:
-    """A convolution and the average pool behind it as one: its kernel, summed over the window.
+    """Merge a convolution and the average pool after it: its kernel is summed over the window.
 
-    A pool of k behind a stride of s moves by s k, and its window sees the kernel shifted by
+    A pool of k after a stride of s moves by s k, and its window sees the kernel shifted by
     0, s, .. s (k - 1).
     """
     if conv.dilation != (1, 1):
@@ -185,7 +185,7 @@ def pooled(conv: ir.Conv2d, pool: ir.AvgPool2d) -> ir.Conv2d:
 
 
 def constant_of(maps: Maps, in_shape: Shape) -> Array:
-    """What a chain gives for an input of zeros, broadcastable to its output."""
+    """Return what a chain gives for an input of zeros, broadcastable to its output."""
     x = np.zeros(())
     for step in maps:
         x = _constant_behind(step, x, in_shape)
@@ -197,7 +197,7 @@ def constant_of(maps: Maps, in_shape: Shape) -> Array:
 
 @singledispatch
 def _constant_behind(step: ir.LinearMap, x: Array, in_shape: Shape) -> Array:
-    """A constant input behind one map, what the map itself adds left out."""
+    """Return a constant input after one map, without what the map itself adds."""
     return x
 
 

@@ -1,7 +1,7 @@
-"""What Lava's ``fixed_pt`` arithmetic can hold, checked here because Lava does not.
+"""The limits of Lava's ``fixed_pt`` arithmetic, which are checked here because Lava does not.
 
 Lava runs a threshold of 18 bits, clips a weight of 300 to 255, drops the lowest bit of odd weights
-of mixed sign, and says nothing. Every limit of design section 6 is one line here.
+of mixed sign, and says nothing. Every limit of the design, section 6, is one line here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from seenn_deploy.ir.fixed_point import (
     UNITY,
 )  # fmt: skip
 
-BITS_32 = 2**31 - 1
+BITS_32 = 2**31 - 1  # the largest sum before Lava casts it to 32 bits
 
 
 def check(program: ir.Program) -> None:
@@ -45,22 +45,22 @@ def check(program: ir.Program) -> None:
 
 
 def dv(node: ir.Population) -> int:
-    """The leak as Lava counts it, 4096 (1 - tau)."""
+    """Return the leak as Lava counts it, 4096 (1 - tau)."""
     return UNITY - share(node.tau)
 
 
 def share(tau: float) -> int:
-    """What a timestep leaves of a state, in 4096ths."""
+    """Return the share of a state that a timestep leaves, in 4096ths."""
     return round(UNITY * tau)
 
 
 def bias_parts(node: ir.Population) -> tuple[Array, int]:
-    """Mantissas (int16, of the bias' shape) and the least exponent with ``mant << exp == bias``.
+    """Return mantissas (int16, in the bias' shape) and the least exponent that give the bias.
 
     Raises
     ------
     ProgramError
-        When there is none.
+        When no mantissas and exponent give it.
     """
     bias = _integers(f"{node.name}: bias", node.bias)
     low, high = -MANTISSA - 1, MANTISSA
@@ -87,7 +87,7 @@ def _check_source(source: ir.Source, limits: tuple[float, float]) -> None:
 
 
 def _largest(source: ir.Source, limits: tuple[float, float]) -> float:
-    """The largest magnitude that the source sends; infinity where its input has no limits."""
+    """Return the largest magnitude that the source sends; infinity without input limits."""
     return max(abs(x - source.offset) for x in limits) * source.scale
 
 
@@ -146,7 +146,7 @@ def _(synapses: ir.Synapses, name: str, weight: Array, in_shape: Shape) -> None:
 
 
 def summed(synapses: ir.Sparse) -> Array:
-    """The weights of a list with several synapses of one pair added up, as a matrix holds them."""
+    """Add up a list's several synapses of one pair of neurons, as a matrix holds them."""
     pairs = synapses.sources * (int(synapses.targets.max(initial=0)) + 1) + synapses.targets
     _, place = np.unique(pairs, return_inverse=True)
     total = np.zeros(place.max(initial=-1) + 1, np.int64)
@@ -155,7 +155,7 @@ def summed(synapses: ir.Sparse) -> Array:
 
 
 def _check_signs(name: str, weight: Array) -> None:
-    """Lava infers the sign mode of a matrix from its values."""
+    """Check a matrix against the range of its sign mode, which Lava infers from its values."""
     if not weight.size or weight.min() >= 0:
         _in_range(name, weight, 0, SHORTCUT)
     elif weight.max() <= 0:
@@ -174,7 +174,7 @@ def _in_range(name: str, values: Array, low: int, high: int) -> None:
 
 
 def _check_sums(program: ir.Program) -> None:
-    """Sums that Lava's convolution takes in float64 and casts must fit 32 bits before they wrap."""
+    """Check that convolution sums, which Lava casts from float64, fit 32 bits before they wrap."""
     largest = messages(program)
     for edge in program.graph.projections:
         sent, shape = largest[edge.pre], program.graph.node(edge.pre).shape
@@ -183,7 +183,7 @@ def _check_sums(program: ir.Program) -> None:
 
 
 def messages(program: ir.Program) -> dict[str, float]:
-    """The largest magnitude that each node sends; infinity where the input has no limits."""
+    """Return the largest magnitude that each node sends; infinity without input limits."""
     graph = program.graph
     largest: dict[str, float] = {}
     for node in graph.order:
@@ -202,7 +202,7 @@ def _total(graph: ir.SpikingGraph, node: ir.Node, largest: dict[str, float]) -> 
 
 
 def most(edge: ir.Projection, in_shape: Shape) -> int:
-    """The largest sum of |weights| that one target neuron can meet, padding taken as input."""
+    """Return the largest sum of |weights| of one target neuron, with padding taken as input."""
     weight = np.abs(edge.synapses.weight.astype(np.int64))
     return int(edge.synapses.summed(weight, in_shape).max(initial=0))
 
@@ -215,14 +215,14 @@ def check_without_wrap(edge: ir.Projection, program: ir.Program) -> None:
 
 
 def needs_split(synapses: ir.Sparse) -> bool:
-    """Integers of both signs, odd ones among them, fit into two matrices of one sign each."""
+    """Tell whether a list of both signs and odd weights needs two matrices of one sign each."""
     weight = synapses.weight
     integers = weight.dtype.kind == "i"
     return integers and bool((weight > 0).any() and (weight < 0).any() and (weight % 2 != 0).any())
 
 
 def input_limit(program: ir.Program) -> float:
-    """The largest |x - offset| whose messages fit 24 bits and whose sums fit 32."""
+    """Return the largest |x - offset| whose messages fit 24 bits and whose sums fit 32."""
     graph = program.graph
     source = graph.source
     sums = [most(e, source.shape) for e in graph.projections if e.pre == source.name]
@@ -240,7 +240,7 @@ def _check_rule(program: ir.Program) -> None:
 
 
 def logit_scale(program: ir.Program) -> float:
-    """Real logits are an integer program's logits times this; 1 of a float program."""
+    """Return the factor from integer logits to real ones; 1 for a float program."""
     return float(getattr(program, "logit_scale", 1.0))
 
 

@@ -1,4 +1,4 @@
-"""The Lava target: a folder that runs a program on Lava and needs nothing of seenn-deploy.
+"""The Lava target: it writes a folder that runs a program on Lava without seenn-deploy.
 
 The bundle is ``network.json`` (structure, parameters, checksums), ``weights.npz`` (arrays, channels
 first) and readable source files, copied from ``bundle/`` here and from ``seenn_deploy/exits``.
@@ -37,16 +37,16 @@ def write(program: ir.Program, folder: Path) -> None:
     Parameters
     ----------
     program : Program
-        Of float32 or int8 precision.
+        Program of float32 or int8 precision.
     folder : Path
-        Where to write; the caller gives it its final name.
+        Folder to write into; the caller gives it its final name.
 
     Raises
     ------
     ProgramError
-        For a precision that the Lava target has no processes for, a value that Lava's integers
-        cannot hold, feedback that comes back too late for the schedule, or a policy network with
-        operators that the pre-stage does not run.
+        When the Lava target has no processes for the precision, Lava's integers cannot hold a
+        value, feedback comes back too late for the schedule, or the policy network has operators
+        that the source cannot run.
     """
     _check(program)
     arrays: dict[str, Array] = {}
@@ -61,7 +61,7 @@ def write(program: ir.Program, folder: Path) -> None:
 
 
 def _report(program: ir.Program) -> FidelityReport:
-    """Every layer as it is: the same numbers, in float64 or as integers."""
+    """Report every layer as faithful: its numbers are the same, in float64 or as integers."""
     report = FidelityReport("lava")
     for layer in program.graph.layers:
         report.faithful(layer.name, layer_text(program.graph, layer))
@@ -80,9 +80,9 @@ def _check(program: ir.Program) -> None:
 
 
 def waiting_steps(program: ir.Program, edge: ir.Projection) -> int:
-    """Hardware steps that an edge's messages wait: its delay, and its lag in steps.
+    """Return the hardware steps that an edge's messages wait: its delay, and its lag in steps.
 
-    From one timestep to the next it is one step, on a gated schedule a run through the network.
+    Between two timesteps lies one step, or on a gated schedule a whole run through the network.
 
     Raises
     ------

@@ -13,7 +13,7 @@ from processes.models import models
 
 
 class Waiting(PyLoihiProcessModel):
-    """What both models do."""
+    """A queue of messages, in either arithmetic."""
 
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
@@ -21,7 +21,7 @@ class Waiting(PyLoihiProcessModel):
         self.waiting = deque(np.zeros(shape) for _ in range(steps))
 
     def run_spk(self) -> None:
-        """One step: send first, as connection processes do."""
+        """Run one step; it sends before it receives, as Lava's connection processes do."""
         self.s_out.send(self.waiting.popleft())
         self.waiting.append(self.s_in.recv())
 

@@ -16,7 +16,7 @@ from processes.waves import LAST, SAMPLE, Recorder, T, seen
 
 
 class Controlling(PyLoihiProcessModel):
-    """What both models do; `kind` is the type of their logits."""
+    """Readout and exit rule in either arithmetic; `kind` is the type of the logits."""
 
     kind = "f8"
     done: np.ndarray = LavaPyType(np.ndarray, np.int32)
@@ -35,7 +35,7 @@ class Controlling(PyLoihiProcessModel):
         self.verdict = np.array([-1, 0, 0, 0], np.int32)
 
     def run_spk(self) -> None:
-        """One step: the verdict of the step before, then the next one."""
+        """Run one step: send the verdict of the step before, then reach the next one."""
         self.verdict_out.send(self.verdict)
         token = self.token_in.recv()
         t, last, sample = (int(token[i]) for i in (T, LAST, SAMPLE))
@@ -46,7 +46,7 @@ class Controlling(PyLoihiProcessModel):
             self._judge(t, last, sample)
         if self._finished(t, last, sample) and not self.done[0]:
             self.done[0] = 1
-            self._req_pause = True
+            self._req_pause = True  # private, but Lava has no public way to end a run early
 
     def _accumulate(self, t: int, current: np.ndarray) -> None:
         if t == 1:
@@ -56,7 +56,7 @@ class Controlling(PyLoihiProcessModel):
         self.z = (self.z if self.tau is None else self._kept(self.z, self.tau)) + self.u
 
     def _kept(self, state: np.ndarray, share: float) -> np.ndarray:
-        """What a wave leaves of a state."""
+        """Return what a wave leaves of a state."""
         raise NotImplementedError
 
     def _judge(self, t: int, last: int, sample: int) -> None:
@@ -96,5 +96,5 @@ class PyExitControllerFixed(Controlling):
     bias: np.ndarray = LavaPyType(np.ndarray, np.int32)
 
     def _kept(self, state: np.ndarray, share: float) -> np.ndarray:
-        """As the neurons' leaks."""
+        """Return what a wave leaves of a state, rounded as the neurons' leaks are."""
         return kept(state, int(share))

@@ -8,14 +8,14 @@ from lava.magma.core.model.py.model import PyLoihiProcessModel
 from processes.graded_add import GradedAdd
 from processes.models import models
 
-PAYLOAD = 2**23 - 1  # of a message of 24 bits
+PAYLOAD = 2**23 - 1  # a message holds a signed integer of 24 bits
 
 
 class Adding(PyLoihiProcessModel):
-    """What both models do; integers saturate at 24 bits."""
+    """A sum in either arithmetic; integers saturate at 24 bits."""
 
     def run_spk(self) -> None:
-        """One step."""
+        """Run one step."""
         total = self.s_in.recv()
         whole = total.dtype.kind == "i"
         self.s_out.send(np.clip(total, -PAYLOAD, PAYLOAD) if whole else total)

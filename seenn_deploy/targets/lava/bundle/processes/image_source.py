@@ -1,4 +1,4 @@
-"""Where samples enter the network."""
+"""The source, through which samples enter the network."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from processes.waves import OF_SAMPLE, OF_T, SENT, STOP, Recorder
 
 
 class Sending(PyLoihiProcessModel):
-    """What all sources do, in any arithmetic."""
+    """A source of samples, in either arithmetic."""
 
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
@@ -26,7 +26,7 @@ class Sending(PyLoihiProcessModel):
         self.token = np.array([0, 0, -1], np.int32)
 
     def run_spk(self) -> None:
-        """One step: the token of the step before, then a frame, or zeros."""
+        """Run one step: send the token of the step before, then a frame or zeros."""
         self.token_out.send(self.token)
         verdict = self.verdict_in.recv()
         if self.t and verdict[OF_SAMPLE] == self.sample and self.listens:
@@ -39,7 +39,7 @@ class Sending(PyLoihiProcessModel):
         self.s_out.send(self._frame() if go else np.zeros_like(self.frames[0, 0]))
 
     def _go(self, judged: int) -> bool:
-        """Move on to what this step sends; `judged` is the timestep the verdict is about."""
+        """Move on to what this step sends; `judged` is the timestep that the verdict is about."""
         if self.sample == len(self.frames):
             return False
         until = self.timesteps if self.full else self.last
@@ -59,7 +59,7 @@ class Sending(PyLoihiProcessModel):
         return True
 
     def choose(self, sample: int) -> int:
-        """A sample's number of timesteps, before its first frame is sent."""
+        """Choose a sample's number of timesteps, before its first frame is sent."""
         return self.timesteps
 
     def _frame(self) -> np.ndarray:

@@ -13,14 +13,14 @@ from processes.waves import T
 
 
 class Passing(PyLoihiProcessModel):
-    """What both models do."""
+    """A gate in either arithmetic."""
 
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
         self.lag = proc_params["lag"]
 
     def run_spk(self) -> None:
-        """One step."""
+        """Run one step."""
         current, token = self.a_in.recv(), self.token_in.recv()
         self.a_out.send(current if token[T] > self.lag else np.zeros_like(current))
 

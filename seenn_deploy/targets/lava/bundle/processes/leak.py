@@ -1,4 +1,4 @@
-"""Leaks of Loihi's integers."""
+"""The leak of Loihi's integer states."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ import numpy as np
 
 
 def kept(state: np.ndarray, share: Any) -> np.ndarray:
-    """The share, in 4096ths, of a state that a timestep leaves, rounded toward zero."""
+    """Return what a timestep leaves of a state, a share in 4096ths, rounded toward zero."""
     product = np.int64(state) * share
     return np.sign(product) * np.right_shift(np.abs(product), 12)

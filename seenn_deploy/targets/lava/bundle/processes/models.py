@@ -1,6 +1,6 @@
-"""What both models of a process say of themselves: one in float64, one in Loihi's integers.
+"""The two models of each process, one in float64 and one in Loihi's integers.
 
-``X_models.py`` has what a process does, once; here its ports get the type of either arithmetic.
+``X_models.py`` has what a process does, once; here its ports get the type of each arithmetic.
 Lava forbids subclassing a finished model, so `models` makes both from a class that is none yet.
 """
 
@@ -19,23 +19,23 @@ FLOAT, FIXED = "floating_pt", "fixed_pt"
 
 
 def models(process: type, doing: type, *ports: str) -> tuple[type, type]:
-    """The model in float64 and the one in integers of a process.
+    """Make the models of a process in float64 and in integers.
 
     Parameters
     ----------
     process : subclass of AbstractProcess
     doing : subclass of PyLoihiProcessModel
-        What both do.
+        Class that does what both do.
     ports : names of its ports
     """
-    # Lava looks for models that say they are of the module in which they stand
+    # Lava looks for models whose __module__ is the module that holds them.
     of = {"__module__": doing.__module__}
     both = (type(f"Py{process.__name__}{kind}", (doing,), of) for kind in ("Float", "Fixed"))
     return tuple(model(process, t, *ports)(c) for t, c in zip((FLOAT, FIXED), both, strict=True))
 
 
 def model(process: type, arithmetic: str, *ports: str) -> Callable[[type], type]:
-    """A class decorator: the model of a process in one arithmetic, with ports of its type."""
+    """Decorate a class as the model of a process in one arithmetic, with ports of its type."""
 
     def finished(cls: type) -> type:
         for port in ports:
@@ -46,7 +46,7 @@ def model(process: type, arithmetic: str, *ports: str) -> Callable[[type], type]
 
 
 def _port(name: str, arithmetic: str) -> LavaPyType:
-    """The type of a port, by what its name says that it carries, and where to."""
+    """Return the type of a port; its name says what it carries, and whether in or out."""
     kind = PyInPort.VEC_DENSE if name.endswith("_in") else PyOutPort.VEC_DENSE
     if name.startswith(("token", "verdict")):
         return LavaPyType(kind, np.int32)

@@ -15,9 +15,9 @@ from processes.waves import Recorder, T
 
 
 class Waves:
-    """What both models add to Lava's: tokens, holding, either reset, recording.
+    """The additions to both of Lava's LIF models: tokens, holding, either reset, recording.
 
-    Without `tau_syn` Lava's own equations run, its current emptied before each step.
+    Without `tau_syn` Lava's own equations run, with their current emptied before each step.
     """
 
     token: np.ndarray = LavaPyType(np.ndarray, np.int32)
@@ -32,7 +32,7 @@ class Waves:
         self.voltage = Recorder(proc_params["v_file"])
 
     def run_spk(self) -> None:
-        """One step: pass the token on, reset if it says so, then Lava's LIF step."""
+        """Run one step: pass the token on, reset if it says so, then take Lava's LIF step."""
         self.token_out.send(self.token)
         self.token = self.token_in.recv()
         if self.token[T] == 1:
@@ -42,6 +42,7 @@ class Waves:
             self._hold()
         else:
             super().run_spk()
+        # One bit per spike: the files of a long run would be eight times as large.
         self.spikes.write(np.packbits(self.s_out_buff))
         self.voltage.write(self.v)
 
@@ -51,7 +52,7 @@ class Waves:
         self.s_out.send(self.s_out_buff)
 
     def subthr_dynamics(self, activation_in: np.ndarray) -> None:
-        """Currents and potentials before the reset."""
+        """Compute currents and potentials before the reset."""
         if self.tau_syn:
             self.integrate(activation_in)
         else:
@@ -59,20 +60,20 @@ class Waves:
             super().subthr_dynamics(activation_in)
 
     def integrate(self, activation_in: np.ndarray) -> None:
-        """`subthr_dynamics` with a synaptic current."""
+        """Do what `subthr_dynamics` does with a synaptic current."""
         raise NotImplementedError
 
     def scaled(self, value: Any) -> Any:
-        """What is given at the threshold's scale, at that of v."""
+        """Bring a value from the threshold's scale to that of v."""
         raise NotImplementedError
 
     def spiking_activation(self) -> np.ndarray:
-        """Which neurons spike."""
+        """Tell which neurons spike."""
         threshold = self.scaled(self.vth)
         return self.v >= threshold if self.inclusive else self.v > threshold
 
     def reset_voltage(self, spike_vector: np.ndarray) -> None:
-        """Hard or soft reset of those that spiked."""
+        """Reset the neurons that spiked, hard or soft."""
         if self.soft:
             self.v[spike_vector] -= self.scaled(self.reset_by)
         else:
@@ -103,7 +104,7 @@ class PyResetLIFFixed(Waves, AbstractPyLifModelFixed):
     vth: int = LavaPyType(int, np.int32, precision=17)
 
     def scale_threshold(self) -> None:
-        """Nothing: `scaled` does."""
+        """Leave the threshold as it is, because `scaled` scales it."""
         self.isthrscaled = True
 
     def scaled(self, value: Any) -> Any:
@@ -117,7 +118,7 @@ class PyResetLIFFixed(Waves, AbstractPyLifModelFixed):
         self.v[:] = np.clip(v, -limit, limit)
 
     def _wrapped(self, activation_in: np.ndarray) -> np.ndarray:
-        """Input at the scale of v, wrapped once into 24 bits as Lava's LIF does."""
+        """Bring input to the scale of v, and wrap it once into 24 bits as Lava's LIF does."""
         current, span = np.left_shift(activation_in, self.act_shift), 2 * self.max_uv_val
         over, under = current > self.max_uv_val, current <= -self.max_uv_val
         return np.where(over, current - span, np.where(under, current + span, current))
