@@ -19,6 +19,7 @@ from seenn_deploy.simulator.result import RunResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 # colour-blind safe: Okabe and Ito, https://jfly.uni-koeln.de/color/
@@ -91,6 +92,7 @@ def raster(run: RunResult, layer: str, sample: int = 0) -> Figure:
         xlabel="timestep t", ylabel=f"neuron (of {size}, channel by channel)", xlim=(0.5, T + 0.5)
     )
     axes.set_title(f"{layer}, sample {sample}: {np.count_nonzero(spikes):,} spikes")
+    _count_whole(axes.yaxis)
     _finish(axes, frame=True)
     return figure
 
@@ -174,8 +176,6 @@ def rates(run: RunResult) -> tuple[list[str], Array]:
 
 
 def _draw_exits(axes: Axes, run: RunResult) -> None:
-    from matplotlib.ticker import MaxNLocator
-
     T = run.logits.shape[1]
     steps = np.arange(1, T + 1)
     at_step = np.bincount(run.exit_step, minlength=T + 1)[1:]
@@ -191,7 +191,7 @@ def _draw_exits(axes: Axes, run: RunResult) -> None:
     mean = f"mean exit step {run.exit_step.mean():.2f} of {T}"
     axes.set(xlabel="exit at timestep t", ylabel="samples", title=f"Exits: {mean}{right}")
     axes.set(xlim=(0.4, T + 0.6), ylim=(0, 1.15 * at_step.max()))
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    _count_whole(axes.yaxis)
     _finish(axes)
 
 
@@ -231,9 +231,14 @@ def _height(run: RunResult) -> float:
 
 
 def _finish(axes: Axes, frame: bool = False) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _count_whole(axes.xaxis)
     axes.title.set_fontsize(10)
     for side in ("top", "right"):
         axes.spines[side].set_visible(frame)
+
+
+def _count_whole(axis: Axis) -> None:
+    """Put ticks at whole numbers alone: of timesteps, samples, neurons."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(integer=True))

@@ -62,6 +62,7 @@ def test_a_raster_shows_the_spikes_of_one_sample(monkeypatch: pytest.MonkeyPatch
     spikes = RUN.spikes["first"][sample].reshape(4, -1)
     np.testing.assert_array_equal(axes.images[0].get_array(), spikes.T)
     assert axes.get_title() == f"first, sample {sample}: {spikes.sum()} spikes"
+    assert all(tick == round(tick) for tick in [*axes.get_xticks(), *axes.get_yticks()])
     (legend,) = figure.legends
     assert {text.get_text() for text in legend.get_texts()} == {"spike", "exit after t=2"}
 
