@@ -60,6 +60,7 @@ def _neuron(activation: ir.Population) -> ir.Population:
     v = activation.v_threshold
     if not (np.isfinite(v) and v > 0):
         raise ModelError(f"{activation.name}: threshold {v:g}; it must be a positive number")
+    # Starting at V/2 turns the floor of integrating into the rounding of QCFS.
     return replace(activation, tau=1.0, v_init=v / 2, reset="soft", comparison=">")
 
 

@@ -260,8 +260,10 @@ def _as_accurate(table: _Table, logits: Array, accuracy: float) -> Point | None:
     steps = np.arange(1, logits.shape[1])
     scores = Confidence().score(logits[:, :-1], steps)
     distinct = distinct_thresholds(scores)
+    # Of many distinct scores a thousand, evenly spread, are tried.
     spread = np.linspace(0, len(distinct) - 1, min(len(distinct), 1000)).astype(int)
     picked = distinct[spread]
+    # 1, which no score exceeds, stands for running to T.
     alphas = np.append(picked[picked > 0], 1.0)
     points = OperatingPoints.of_scores(scores, alphas)
     right, energy = points.sums(table.correct), points.sums(table.energy)

@@ -96,6 +96,7 @@ def wasted_counts(program: Program, run: RunResult) -> Counts:
             "a speculative schedule's wasted work lies behind the exits; simulate with "
             "full_trace=True (--full-trace)"
         )
+    # One timestep per hardware step until the exit is known, D steps late, but not past T.
     injected = initiation_interval("speculative", run.exit_step, program.depth, program.T)
     return run.counts.between(run.exit_step, injected)
 

@@ -137,6 +137,7 @@ class ExitRule(ABC):
             Fingerprint of the program that computed the logits.
         """
         right = logits.argmax(axis=-1) == labels[:, None]
+        # Without T, where samples stop whatever their score.
         found = smallest_threshold(early_scores(cls, logits), right[:, :-1], level)
         numbers: dict[str, Any] = {cls.parameter: cls.certain if found is None else found}
         return cls(**numbers, program=program)
@@ -189,7 +190,7 @@ def make(kind: type[ExitRule], stored: dict[str, Any]) -> ExitRule:
 def softmax(z: NDArray[Any]) -> NDArray[np.float64]:
     """Return the softmax over the last axis in float64, without overflow."""
     z = np.asarray(z, np.float64)
-    e = np.exp(z - z.max(axis=-1, keepdims=True))
+    e = np.exp(z - z.max(axis=-1, keepdims=True))  # at most exp(0), so nothing overflows
     return np.asarray(e / e.sum(axis=-1, keepdims=True), np.float64)
 
 
@@ -205,7 +206,7 @@ def top_two(values: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float
     values = np.asarray(values, np.float64)
     if values.shape[-1] == 1:
         return values[..., 0], np.full(values.shape[:-1], -np.inf)
-    ordered = np.partition(values, -2, axis=-1)
+    ordered = np.partition(values, -2, axis=-1)  # cheaper than sorting all classes
     return ordered[..., -1], ordered[..., -2]
 
 

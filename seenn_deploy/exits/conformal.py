@@ -139,6 +139,7 @@ class ConformalFamily(Family):
     def rule(self, index: int) -> ExitRule:
         n, T = self.logits.shape[:2]
         rank = quantile_rank(n, T, float(self.threshold[index]))
+        # Any level in this part of the interval gives the rank, so the shortest number is taken.
         low, high = (float(self._level(np.array(rank), n, T, share)) for share in (0.1, 0.9))
         level = fewest_digits(max(low, np.finfo(float).tiny), high)
         return Conformal.calibrate(self.logits, self.labels, level, self.program)

@@ -155,6 +155,7 @@ class ByTable(IntegerRule):
     @property
     def limit(self) -> int:
         """The smallest sum, in units of 2^-24, that is not confident enough."""
+        # As a fraction, because 2^24 / alpha in floats may round to the wrong side.
         exact: int = ceil(2**BITS / Fraction(self.alpha))
         return min(exact, _LARGEST)
 
@@ -162,6 +163,7 @@ class ByTable(IntegerRule):
         z = np.asarray(z, np.int64)
         at = np.broadcast_to(t, z.shape[:-1])
         stops = np.zeros(z.shape[:-1], np.bool_)
+        # Half a unit is added before the shift, which makes it round to the nearest.
         below = (z.max(axis=-1, keepdims=True) - z + (1 << self.shift >> 1)) >> self.shift
         distinct = sorted(set(self.scales))
         for step in np.unique(at):
@@ -189,7 +191,7 @@ class ByTable(IntegerRule):
 
 
 def _look_up(found: Integers, below: Integers) -> Integers:
-    inside = below < len(found)
+    inside = below < len(found)  # beyond the table an exponential rounds to 0
     return np.where(inside, found[np.where(inside, below, 0)], 0)
 
 
@@ -213,7 +215,7 @@ class ByMargin(IntegerRule):
     @property
     def limits(self) -> Integers:
         """The largest integer difference that does not stop, per timestep."""
-        scale = Fraction(self.scale)
+        scale = Fraction(self.scale)  # exact, so that a margin of just beta does not stop
         found = [None if b == inf else floor(Fraction(b) / scale) for b in self.beta]
         return np.array([_LARGEST if n is None else min(n, _LARGEST - 1) for n in found])
 

@@ -60,7 +60,7 @@ class OperatingPoints:
         n, steps = low.shape
         start = np.sort(np.hstack([np.zeros((n, 1), np.int64), low, high]), axis=1)
         step = np.full(start.shape, steps + 1)
-        for t in range(steps, 0, -1):
+        for t in range(steps, 0, -1):  # backwards, so that the earliest stop has the last word
             inside = (low[:, t - 1, None] <= start) & (start < high[:, t - 1, None])
             step[inside] = t
         return cls(start, step, thresholds)
@@ -86,6 +86,7 @@ def distinct_thresholds(scores: Array) -> Array:
     one number below them all.
     """
     values = np.unique(scores)
+    # One number just below the smallest score, which every score exceeds.
     lowest = np.nextafter(values[:1], -np.inf)
     return np.unique(np.maximum(np.concatenate([lowest, values]), 0.0))
 

@@ -138,6 +138,7 @@ class Program:
             [node_to_dict(n, arrays) for n in self.graph.order],
             [edge_to_dict(e, i, arrays) for i, e in enumerate(self.graph.projections)],
         ]
+        # Sorted, because a dict's order is no property of a program.
         digest = hashlib.sha256(json.dumps(structure, sort_keys=True).encode())
         for name in sorted(arrays):
             array = arrays[name]

@@ -74,6 +74,7 @@ def _current(
     size, terms = np.abs(value), np.ones_like(value)
     for edge in graph.into(node.name):
         x = _arriving(graph, edge, image, spikes)
+        # The same synapses with |w| give the size of a sum, with 1 its number of terms.
         synapses, ones = edge.synapses, np.asarray(edge.synapses.weight != 0, np.float64)
         value += synapses.currents(x)
         size += synapses.with_weight(np.abs(synapses.weight)).currents(np.abs(x))
@@ -125,9 +126,10 @@ def _leak(node: Population, current: Array, rounding: Array, spikes: Array) -> P
     off = UNIT * np.abs(v)
     for t in range(len(current)):
         value[t] = node.tau * v + current[t]
+        # The leak is rounded, its product and the sum: three roundings.
         leak = 3 * UNIT * (np.abs(node.tau * v) + np.abs(value[t]))
         bound[t] = node.tau * off + rounding[t] + leak
-        if node.reset == "hard":
+        if node.reset == "hard":  # 0 exactly: the error is forgotten with the potential
             v, off = np.where(spikes[t], 0, value[t]), np.where(spikes[t], 0, bound[t])
         else:
             v = value[t] - node.subtracted * spikes[t]

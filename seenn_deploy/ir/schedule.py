@@ -46,6 +46,7 @@ def latency(schedule: str, exit_step: Array, depth: int) -> Array:
         When there is no such schedule.
     """
     t = np.asarray(exit_step, np.int64)
+    # Gated: each timestep waits for the verdict on the last, D steps through the network, 1 back.
     found = {"pipelined": t + depth, "speculative": t + depth, "gated": t * (depth + 1)}
     if schedule not in found:
         raise ProgramError(

@@ -234,6 +234,7 @@ def _epoch(
             group["lr"] = rate
         with torch.autocast(torch.device(recipe.device).type, torch.bfloat16, recipe.bf16):
             loss = task.loss(samples.to(recipe.device), labels.to(recipe.device), rows)
+        # Before the step, so that the weights on disk and in memory stay those of a good loss.
         if not torch.isfinite(loss):
             raise _diverged(f"the loss became {float(loss.detach())}", epoch, out)
         optimizer.zero_grad()

@@ -24,6 +24,6 @@ def tet_loss(logits: Tensor, labels: Tensor, weight: float = 1e-3, mean: float =
     -------
     Tensor ()
     """
-    every_step = logits.flatten(0, 1)
+    every_step = logits.flatten(0, 1)  # each timestep is a sample of its own
     entropy = functional.cross_entropy(every_step, labels.repeat_interleave(logits.shape[1]))
     return (1 - weight) * entropy + weight * (logits - mean).square().mean()

@@ -40,6 +40,7 @@ class Comparison:
         self.program, self.graph, self.images = program, program.graph, images
         self.simulated, self.ran = simulated, ran
         self.exits = self.simulated_exits()
+        # After the earlier exit one of the two runs has no spikes to compare.
         shared = np.minimum(self.exits, ran.exit_step)
         self.steps = np.full_like(shared, program.T) if full_trace else shared
         self.populations = [n for n in self.graph.layers if isinstance(n, Population)]

@@ -80,6 +80,7 @@ class ExactComparison(Comparison):
     def _pairs(self, n: int) -> Iterator[_Pair]:
         """Yield every quantity of every layer of a sample, deeper layers later."""
         end = self.steps[n]
+        # By depth, so that of several differences at one timestep the cause comes first.
         for node in sorted(self.populations, key=lambda node: self.graph.depth[node.name]):
             for quantity, kind in (("spike", "spikes"), ("v", "v")):
                 both = (getattr(run, kind)[node.name] for run in (self.simulated, self.ran))

@@ -45,6 +45,7 @@ class RoundedComparison(Comparison):
         if not different:
             return []
         depth = self.graph.depth
+        # The first timestep, and its shallowest layer: what comes later may follow from there.
         first = min(
             (int(np.flatnonzero(where.any(axis=tuple(range(1, where.ndim))))[0]), depth[name])
             for name, where in different.items()
@@ -102,6 +103,7 @@ class RoundedComparison(Comparison):
         name, end = self.graph.readout.name, self.steps[n]
         found = potentials(self.graph, name, self.images[n], self._spikes(result, n))
         distance = np.abs(result.logits[n, :end] - found.value[:end])
+        # Not `>`, because that would let NaN pass.
         return int((~(distance <= found.bound[:end])).sum())
 
     def _logit_distance(self, n: int) -> float:
@@ -118,7 +120,7 @@ class RoundedComparison(Comparison):
         here, there = int(self.simulated.exit_step[n]), int(self.ran.exit_step[n])
         t = np.arange(1, there + 1)
         known = self.program.exit_rule.known_before
-        last = here if known else self.graph.T
+        last = here if known else self.graph.T  # where every sample stops, whatever its score
         stops = self.program.exit_rule.stops(self.ran.logits[n, :there], t) | (t == last)
         obeys = bool(stops[-1]) and not stops[:-1].any()
         if obeys and (here == there or affected):

@@ -38,6 +38,7 @@ def _fold(maps: Maps, in_shape: Shape) -> tuple[Maps, Array | None]:
         raise ModelError(f"{type(core).__name__} was not folded")
     before = _compose([m for m in maps[:at] if isinstance(m, ir.Affine)])
     after = _compose([m for m in maps[at:] if isinstance(m, ir.Affine)])
+    # The core's own bias comes between the two affine maps, so it is taken out first.
     bias, core = core.constant(in_shape), core.without_constant()
     if before:
         scale, shift = (along_channels(a, in_shape) for a in (before.scale, before.shift))

@@ -207,7 +207,7 @@ def _tables(
         "ac": run.counts.ac.sum(axis=1).cumsum(axis=1),
         "mac": run.counts.mac.sum(axis=1).cumsum(axis=1),
     }
-    before = _Schedule("pipelined", how.depth)
+    before = _Schedule("pipelined", how.depth)  # a fixed T is known before the start
     return common | _scheduled(energy, steps, how), common | _scheduled(energy, steps, before)
 
 
@@ -279,6 +279,7 @@ def front(cost: Array, accuracy: Array) -> Array:
     bool array (P,)
         Equal points are on the front together.
     """
+    # Best accuracy at each cost, then the best at any lower cost: two passes instead of all pairs.
     levels, level = np.unique(cost, return_inverse=True)
     highest = np.full(len(levels), -np.inf)
     np.maximum.at(highest, level, accuracy)
@@ -384,6 +385,7 @@ def _bootstrapped(values: Array, resamples: int, seed: int) -> list[list[Estimat
     n = len(values)
     flat = values.reshape(n, -1)
     rng = np.random.default_rng([seed, 1])  # not the stream that made the split
+    # A resample counts each sample some number of times: one product instead of a copy of all rows.
     means = np.empty((resamples, flat.shape[1]))
     for i in range(resamples):
         weight = np.bincount(rng.integers(n, size=n), minlength=n).astype(np.float64)

@@ -16,7 +16,7 @@ class PerStep(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim != 5:
             return torch.as_tensor(self.module(x))
-        y = self.module(x.flatten(0, 1))
+        y = self.module(x.flatten(0, 1))  # timesteps become samples
         return torch.as_tensor(y.unflatten(0, x.shape[:2]))
 
 

@@ -83,7 +83,7 @@ class LIF(nn.Module):
         for a in current.unbind(1):
             v = self.tau * v + a
             s = self._spike(v - self.v_threshold, self.gamma)
-            v = (1 - s) * v
+            v = (1 - s) * v  # not detached: SEENN's gradient runs through the reset
             spikes.append(s)
         return torch.stack(spikes, dim=1)
 

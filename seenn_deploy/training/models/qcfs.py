@@ -33,6 +33,7 @@ class _QCFS(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, up: Tensor, levels: int) -> Tensor:
+        # In place from here on: these tensors are as large as the layer.
         n = (z * (levels / up)).add_(0.5).floor_()
         inside = (n >= 0) & (n <= levels)
         y = n.clamp_(0, levels).mul_(up / levels)
@@ -125,6 +126,7 @@ class ResNet(nn.Module):
         self.conv1 = nn.Sequential(stem, nn.BatchNorm2d(channels[0]), QCFS(levels))
         last = channels[0]
         for stage, (here, count) in enumerate(zip(channels, blocks, strict=True), start=2):
+            # SEENN counts stages from 2; only a stage's first block halves the image.
             strides = [1 if stage == 2 else 2] + [1] * (count - 1)
             inputs = [last] + [here] * (count - 1)
             row = [Block(c, here, s, levels) for c, s in zip(inputs, strides, strict=True)]
