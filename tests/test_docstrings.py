@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import re
 import sys
+from inspect import isfunction, signature
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,15 @@ def test_the_example_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert example.examples
     found = doctest.DocTestRunner().run(example, out=sys.stdout.write)
     assert not found.failed
+
+
+@pytest.mark.parametrize("name", [name for name, found in EXAMPLES.items() if isfunction(found)])
+def test_every_parameter_is_described(name: str) -> None:
+    text = EXAMPLES[name].__doc__ or ""
+    described = re.search(r"\n *Parameters\n *-+\n(.*?)\n\n", text, re.S)
+    assert described
+    for parameter in signature(EXAMPLES[name]).parameters:
+        assert re.search(rf"\b{parameter}\b", described.group(1)), parameter
 
 
 def write_ann(path: Path) -> None:

@@ -49,6 +49,14 @@ class LayerInfo:
 def inspect(program: Program) -> list[LayerInfo]:
     """Describe every layer of a program, in topological order.
 
+    Parameters
+    ----------
+    program : Program
+
+    Returns
+    -------
+    list of LayerInfo
+
     Examples
     --------
     >>> import seenn_deploy as sd
