@@ -122,7 +122,7 @@ def compile_command(
     json_file: Path | None,
     **options: Any,
 ) -> None:
-    """Compile a trained network into a program, and write the files of a target.
+    """Compile a trained network into a program. --target adds the files of a device.
 
     MODEL is a state_dict saved by SEENN's training script (.pth, .pt) or the same as .safetensors;
     ResNet, VGG, VGGSNN and the networks of its conversion code are recognised from their tensors.

@@ -22,7 +22,7 @@ from seenn_deploy.cli.shared import load_program, open_data, write_json
 @click.command("setup-lava")
 @click.option("--python", help="Python 3.10 to use.  [default: found on this machine]")
 def setup_lava_command(python: str | None) -> None:
-    """Make the Lava interpreter, an environment of its own with lava-nc 0.10.0.
+    """Make the Lava interpreter. It is an environment of its own with lava-nc 0.10.0.
 
     \b
     Example:
@@ -122,7 +122,7 @@ def verify_command(
     report_file: Path | None,
     json_file: Path | None,
 ) -> None:
-    """Compare a device with the simulator, spike for spike; the exit code is 1 if they differ.
+    """Compare a device with the simulator, spike for spike. The exit code is 1 if they differ.
 
     With --device-command the device is the program that this command starts: it gets a tar with the
     bundle, the images and request.json on its standard input, and answers with a tar of arrays.

@@ -64,7 +64,7 @@ def simulate_command(
     predictions: Path | None,
     json_file: Path | None,
 ) -> None:
-    """Simulate images, and report accuracy, exits, operations and energy.
+    """Simulate images. The report has accuracy, exits, operations and energy.
 
     \b
     Examples:
