@@ -64,7 +64,7 @@ def simulate_command(
     predictions: Path | None,
     json_file: Path | None,
 ) -> None:
-    """Simulate images. The report has accuracy, exits, operations and energy.
+    """Simulate images for accuracy, exits, operations and energy.
 
     \b
     Examples:
