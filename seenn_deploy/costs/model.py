@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from seenn_deploy._typing import Array
-from seenn_deploy.ir.graph import Projection, SpikingGraph, Target
+from seenn_deploy.ir.graph import Projection, SpikingGraph
 
 COUNTS = (
     "ac",
@@ -70,7 +70,8 @@ class LayerSizes:
         into = [graph.into(layer.name) for layer in graph.layers]
         return cls(
             np.array([sum(_stored(graph, e) for e in edges) for edges in into], np.int64),
-            np.array([_potentials(layer) for layer in graph.layers], np.int64),
+            # A sum has no neurons, and so no synapse stage and no potential either.
+            np.array([int(np.prod(n.shape)) if n.stages else 0 for n in graph.layers], np.int64),
             np.array([sum(e.dense_macs for e in edges) for edges in into], np.int64),
         )
 
@@ -84,10 +85,6 @@ class LayerSizes:
 def _stored(graph: SpikingGraph, edge: Projection) -> int:
     """Weights of a projection; a sum needs none."""
     return int(edge.synapses.weight.size) if graph.stages(edge) else 0
-
-
-def _potentials(layer: Target) -> int:
-    return int(np.prod(layer.shape)) if layer.stages else 0
 
 
 @dataclass(frozen=True)

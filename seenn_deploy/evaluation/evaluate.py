@@ -205,7 +205,7 @@ def evaluate(
         raise DataError(f"{data.name}: no labels; an evaluation needs y, or class folders")
     run = simulate(program, data, full_trace=True, threads=threads, progress=progress)
     correct = metrics.correct_by_step(run.logits, data.labels)
-    table = _Table(correct, run.energy_by_step(cost), _policy_energy(run, cost))
+    table = _Table(correct, run.energy_by_step(cost), run.compare(cost).policy_energy)
     steps = range(1, program.T + 1)
     second = _seenn_2(program, run, table)
     return Evaluation(
@@ -249,10 +249,6 @@ def _seenn_2(program: Program, run: RunResult, table: _Table) -> Point | None:
     if not isinstance(program.exit_rule, Policy):
         return None
     return table.point("SEENN-II", 0.0, run.exit_step, policy=True)
-
-
-def _policy_energy(run: RunResult, cost: str | Path) -> float | None:
-    return run.compare(cost).policy_energy
 
 
 def _as_accurate(table: _Table, logits: Array, accuracy: float) -> Point | None:

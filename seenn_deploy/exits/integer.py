@@ -178,7 +178,8 @@ class ByTable(IntegerRule):
         below = np.sort(z.max(axis=-1, keepdims=True) - z, axis=-1)[..., 1:]
         with np.errstate(divide="ignore", invalid="ignore"):  # of a single class, or alpha = 1
             others = np.log(np.exp(-scale[..., None] * below).sum(axis=-1))
-            return np.asarray(_log_needed(self.alpha) - others)
+            needed = log(1 / self.alpha - 1) if self.alpha < 1 else -inf
+            return np.asarray(needed - others)
 
     def bound(self, classes: int) -> float:
         needed = 1 / self.alpha - 1
@@ -193,10 +194,6 @@ class ByTable(IntegerRule):
 def _look_up(found: Integers, below: Integers) -> Integers:
     inside = below < len(found)  # beyond the table an exponential rounds to 0
     return np.where(inside, found[np.where(inside, below, 0)], 0)
-
-
-def _log_needed(alpha: float) -> float:
-    return log(1 / alpha - 1) if alpha < 1 else -inf
 
 
 @dataclass(frozen=True)

@@ -8,20 +8,17 @@ import numpy as np
 
 from seenn_deploy._typing import Array
 from seenn_deploy.errors import ModelError
-from seenn_deploy.ir.graph import Projection, SpikingGraph
+from seenn_deploy.ir.graph import SpikingGraph
 
 
 def apply(graph: SpikingGraph) -> SpikingGraph:
     """Round every weight and bias to float32."""
-    return graph.replace(
-        [n if n.bias is None else n.with_bias(_float32(n.name, n.bias)) for n in graph.order],
-        [_cast_edge(e) for e in graph.projections],
-    )
-
-
-def _cast_edge(edge: Projection) -> Projection:
-    weight = _float32(f"{edge.pre} -> {edge.post}", edge.synapses.weight)
-    return replace(edge, maps=(edge.synapses.with_weight(weight),))
+    nodes = [n if n.bias is None else n.with_bias(_float32(n.name, n.bias)) for n in graph.order]
+    edges = []
+    for edge in graph.projections:
+        weight = _float32(f"{edge.pre} -> {edge.post}", edge.synapses.weight)
+        edges.append(replace(edge, maps=(edge.synapses.with_weight(weight),)))
+    return graph.replace(nodes, edges)
 
 
 def _float32(name: str, values: Array) -> Array:

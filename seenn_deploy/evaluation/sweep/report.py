@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from seenn_deploy._typing import Array
-from seenn_deploy.evaluation.sweep.curves import Choice, Curve, Figures
+from seenn_deploy.evaluation.sweep.curves import Choice, Curve
 from seenn_deploy.io import folders
 from seenn_deploy.ir import html
 
@@ -121,9 +121,8 @@ class SweepReport:
         spent = figures.energy.value + figures.wasted_energy.value
         if self.energy_budget is not None and spent > self.energy_budget * (1 + _ROUNDING):
             allowed = f"{1e6 * self.energy_budget:.4g} were allowed"
-            return (
-                f"{1e6 * spent:.4g} uJ per sample with what is wasted, {allowed}{_remedy(figures)}"
-            )
+            remedy = "; a gated schedule wastes nothing" if figures.wasted_energy.value else ""
+            return f"{1e6 * spent:.4g} uJ per sample with what is wasted, {allowed}{remedy}"
         return ""
 
     def __repr__(self) -> str:
@@ -201,10 +200,6 @@ class SweepReport:
             plot(self, work / "sweep.png")
             if self.best:
                 folders.write_json(work / RULE, self.chosen[self.best].rule.to_dict())
-
-
-def _remedy(figures: Figures) -> str:
-    return "; a gated schedule wastes nothing" if figures.wasted_energy.value else ""
 
 
 def _rows(curve: Curve) -> Iterator[Iterable[Any]]:

@@ -45,9 +45,8 @@ def finite(node: NirNode, name: str) -> Array:
 def _matrix(_: Steps, node: NirNode, value: Current) -> Current:
     weight = finite(node, "weight")
     if weight.ndim != 2 or value.shape != weight.shape[1:]:
-        raise ModelError(
-            f"weights {weight.shape} do not take shape {value.shape}" + _flatten_hint(value.shape)
-        )
+        hint = "; Flatten counts from 0, without the batch" if len(value.shape) > 1 else ""
+        raise ModelError(f"weights {weight.shape} do not take shape {value.shape}{hint}")
     after = value.through(Dense(weight), weight.shape[:1])
     if node.kind == "Linear":
         return after
@@ -55,10 +54,6 @@ def _matrix(_: Steps, node: NirNode, value: Current) -> Current:
     if len(bias) != len(weight):
         raise ModelError(f"a bias of {len(bias)} for {len(weight)} neurons")
     return after.biased(bias)
-
-
-def _flatten_hint(shape: Shape) -> str:
-    return "; Flatten counts from 0, without the batch" if len(shape) > 1 else ""
 
 
 def _scale(_: Steps, node: NirNode, value: Current) -> Current:

@@ -253,7 +253,8 @@ class Discretisation:
     ) -> NirNeuron:
         """Give all neurons one threshold, by scaling the inputs of those that have another."""
         height = np.atleast_1d(threshold - (0 if self.reset == "soft" else reset))
-        common = float(_most_common(height))
+        found, times = np.unique(height, return_counts=True)
+        common = float(found[np.argmax(times)])
         start = -reset if self.reset == "hard" else np.zeros(())
         gain, bias = neuron.gain, neuron.bias
         if np.any(height != common):
@@ -293,8 +294,3 @@ def _snapped(gain: Any) -> Array:
     gain = np.asarray(gain, np.float64)
     close = np.where(np.abs(gain - 1) < CLOSE, 1.0, gain)
     return np.asarray(close.flat[0] if close.size and np.all(close == close.flat[0]) else close)
-
-
-def _most_common(values: Array) -> Array:
-    found, times = np.unique(values, return_counts=True)
-    return np.asarray(found[np.argmax(times)])

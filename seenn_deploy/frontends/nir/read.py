@@ -279,7 +279,7 @@ class _Lowering:
                 loop = [a for a, _ in nx.find_cycle(graph)]
                 self.report.refuse(
                     nodes[loop[0]].where,
-                    f"{lacks}: {_arrows(loop)}",
+                    f"{lacks}: {' -> '.join([*loop, loop[0]])}",
                     "a loop needs neurons, and a neuron with memory or a Delay",
                 )
         start = self.model.input
@@ -447,10 +447,6 @@ class _Lowering:
 def _same(shape: Shape, other: Shape) -> bool:
     """Compare shapes without sizes of 1, which some tools add to the output."""
     return [n for n in shape if n != 1] == [n for n in other if n != 1]
-
-
-def _arrows(loop: list[str]) -> str:
-    return " -> ".join([*loop, loop[0]])
 
 
 def _from_to(values: Array) -> str:

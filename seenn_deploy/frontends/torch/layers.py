@@ -123,7 +123,8 @@ def with_opaque_layers(module: nn.Module, report: FidelityReport) -> tuple[nn.Mo
     """
     layers, stand_ins = list[Layer](), dict[int, Any]()
     for name, part in module.named_modules():
-        if adapter_of(part) is not None and not _inside(name, layers):
+        inside = any(name.startswith(f"{layer.name}.") for layer in layers)
+        if adapter_of(part) is not None and not inside:
             layers.append(_described(name or type(part).__name__, part))
             stand_ins[id(part)] = OpaqueLayer(len(layers) - 1, layers[-1])
     other = {t.dtype for t in _numbers(module)} - {torch.float32}
@@ -164,10 +165,6 @@ def several_samples(example_input: Tensor, batch: int) -> Tensor:
 
 def _input_first(named: dict[str, Any]) -> list[Any]:
     return [named[name] for name in sorted(named, key=lambda name: name not in _INPUTS)]
-
-
-def _inside(name: str, layers: list[Layer]) -> bool:
-    return any(name.startswith(f"{layer.name}.") for layer in layers)
 
 
 def _described(name: str, part: Any) -> Layer:
