@@ -80,7 +80,7 @@ class _Moved(ModuleType):
 
 
 def _places(fullname: str) -> tuple[str, ...]:
-    """Where a module of the package went; () where it never was anywhere else."""
+    """Return where a module of the package went; () where it never was anywhere else."""
     package, _, rest = fullname.partition(".")
     top, _, inner = rest.partition(".")
     if package != _PACKAGE or top not in MOVED:

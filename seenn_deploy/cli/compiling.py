@@ -305,7 +305,7 @@ def _print_compiled(
 
 
 def _left_there(out: Path, targets: tuple[str, ...]) -> list[tuple[str, str]]:
-    """What an output folder held before and still holds; bundles there are of another program."""
+    """List what an output folder held and still holds; its bundles are of another program."""
     from seenn_deploy.ir import program
 
     written = {program.FOLDER.manifest, *program.FOLDER.files, *targets}

@@ -223,7 +223,7 @@ def evaluate(
 
 
 def _is_resnet19(program: Program) -> bool:
-    """Is it SEENN's ResNet-19 for ten classes, of any width: 17 populations and the readout."""
+    """Tell whether it is SEENN's ResNet-19 for ten classes: 17 populations and the readout."""
     graph = program.graph
     sizes = len(graph.layers), graph.readout.shape[0], program.T
     return graph.provenance.family == "SEENN's ResNet" and sizes == (18, 10, 4)

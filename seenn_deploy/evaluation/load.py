@@ -1,4 +1,4 @@
-"""What was written into a folder, read back: a program or a run."""
+"""Reading of a folder that holds a program or a run."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ class SpikingGraph:
 
     @property
     def text(self) -> str:
-        """What comes in, what goes out, and how much lies between."""
+        """Sum up the input, the output and the size of what lies between."""
         neurons = sum(prod(n.shape) for n in self.layers if isinstance(n, Population))
         ends = f"{_text(self.source.shape)} to {self.readout.shape[0]} classes"
         return f"{ends}, {len(self.layers)} layers, {neurons:,} neurons"

@@ -1,4 +1,4 @@
-"""What a program is made of, layer by layer."""
+"""The description of a program, layer by layer."""
 
 from __future__ import annotations
 

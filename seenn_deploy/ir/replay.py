@@ -85,7 +85,7 @@ def _current(
 def _arriving(
     graph: SpikingGraph, edge: Projection, image: Array, spikes: dict[str, Array]
 ) -> Array:
-    """What a connection carries, float64 (T, *shape): as many timesteps late as it lags."""
+    """Return what arrives by a projection, float64 (T, *shape), delayed by its lag."""
     x = _sent(graph, edge.pre, image, spikes)
     late = np.zeros_like(x)
     late[edge.lag :] = x[: max(0, len(x) - edge.lag)]
@@ -138,6 +138,6 @@ def _leak(node: Population, current: Array, rounding: Array, spikes: Array) -> P
 
 
 def fires(node: Population, value: Array) -> Array:
-    """Where potentials exceed the threshold."""
+    """Tell where potentials exceed the threshold."""
     over = value >= node.v_threshold if node.comparison == ">=" else value > node.v_threshold
     return np.asarray(over)

@@ -59,7 +59,7 @@ def node_from_dict(stored: dict[str, Any], arrays: dict[str, Array]) -> Node:
 
 
 def input_to_dict(source: Source) -> dict[str, Any]:
-    """What a source says about input values, which is stored beside the nodes."""
+    """Return what a source says about input values, which is stored beside the nodes."""
     return {name: to_json(getattr(source, name)) for name in _OF_THE_INPUT}
 
 

@@ -210,7 +210,7 @@ def _by_pixel(fan_out: Array, shape: Shape) -> Array:
 
 @singledispatch
 def accumulator(synapses: ir.Synapses, shape_in: Shape, shape_out: Shape) -> Accumulate:
-    """What adds the events of a source to the currents of a target; a list where no kernel fits."""
+    """Make the function that adds a source's events to a target's currents; by list by default."""
     return accumulator(ir.Sparse.listing(synapses, shape_in), shape_in, shape_out)
 
 

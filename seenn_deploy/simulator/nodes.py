@@ -1,4 +1,4 @@
-"""What a worker keeps of each layer, and one timestep of it: :func:`runner` by kind of node."""
+"""The state that a worker keeps of each layer, and its timestep: :func:`runner` by node kind."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from seenn_deploy.simulator.layout import Layer, padded, pixels_and_channels, to
 
 @dataclass(frozen=True, eq=False)
 class Events:
-    """What a node sent in one timestep, one row per slot, in the layout of ``kernels``."""
+    """The events that a node sent in one timestep, one row per slot, laid out as in ``kernels``."""
 
     ptr: Array
     idx: Array

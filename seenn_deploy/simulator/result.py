@@ -1,4 +1,4 @@
-"""What a run measured: logits and exits per sample, counts per sample, layer and timestep."""
+"""The results of a run: logits and exits per sample, counts per sample, layer and timestep."""
 
 from __future__ import annotations
 

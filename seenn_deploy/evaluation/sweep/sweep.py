@@ -352,7 +352,7 @@ class _Aim:
 
 
 def _less(a: tuple[float, float], b: tuple[float, float]) -> bool:
-    """Is rank `a` before `b` by more than the order of a sum."""
+    """Tell whether rank `a` is before `b` by more than the order of a sum can change."""
     return a < b and not np.allclose(a, b, rtol=1e-9, atol=0)
 
 

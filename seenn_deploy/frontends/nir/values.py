@@ -274,7 +274,7 @@ def _term_list(term: Contribution) -> Listed:
 
 
 def _only(term: Contribution, at: Array, lag: int, grid: Shape) -> Contribution:
-    """What arrives at some of the neurons alone, `lag` timesteps later."""
+    """Keep what arrives at some of the neurons, and delay it by `lag` timesteps."""
     source, target, weight = _term_list(term)
     kept = at[target]
     listed = _compressed((source[kept], target[kept], weight[kept]), prod(term.shape), grid)

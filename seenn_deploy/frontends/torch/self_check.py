@@ -75,7 +75,7 @@ class Subject:
 
 @dataclass
 class _Proof:
-    """What has been compared so far."""
+    """The sums of what has been compared so far."""
 
     samples: int = 0
     compared: int = 0
@@ -190,7 +190,7 @@ def _own_copy(module: nn.Module) -> nn.Module:
 
 
 def _values(part: nn.Module) -> dict[str, Any]:
-    """What a module keeps besides its parameters and parts."""
+    """Return what a module keeps besides its parameters and parts."""
     public = {k: v for k, v in vars(part).items() if not k.startswith("_") and k != "training"}
     memories: dict[str, Any] = getattr(part, "_memories", {})  # SpikingJelly's own place for states
     return {**public, **part._buffers, **memories}
@@ -380,7 +380,7 @@ def _spikes(
 
 
 def _logits(subject: Subject, run: _Run, graph: ir.SpikingGraph, n: int) -> Array | None:
-    """What the module read out by timestep, float64 (N, T, M), or (N, 1, M) of a sum over time."""
+    """Return the module's readout per timestep, float64 (N, T, M), or its sum, (N, 1, M)."""
     read, values = subject.read, [call[subject.output] for call in run.outputs]
     classes = graph.readout.shape[0]
     if isinstance(read, Potential):  # the state itself, by call or timestep

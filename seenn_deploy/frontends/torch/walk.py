@@ -75,7 +75,7 @@ class Walk:
 
     @property
     def output_names(self) -> list[str]:
-        """What the module's result calls its tensors: keys of a dict, numbers in a tuple."""
+        """Name the tensors of the module's result: keys of a dict, numbers in a tuple."""
         spec = self.program.call_spec.out_spec
         leaves = tree_unflatten(list(range(spec.num_leaves)), spec)
         paths, _ = tree_flatten_with_path(leaves)

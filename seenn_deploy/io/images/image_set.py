@@ -73,7 +73,7 @@ class ImageSet:
 
     @property
     def name(self) -> str:
-        """Where the images come from, for messages and reports."""
+        """The origin of the images, for messages and reports."""
         return self.source.name
 
     def batches(self, size: int, start: int = 0) -> Iterator[NDArray[np.float32]]:
@@ -115,7 +115,7 @@ class ImageSet:
 
 
 Images: TypeAlias = ImageSet | str | Path | ArrayLike
-"""What a public function takes as images: opened ones, a file or folder, or an array."""
+"""The images that a public function takes: an opened set, a file or folder, or an array."""
 
 
 # --- ways in -----------------------------------------------------------------------------------

@@ -48,10 +48,10 @@ class StoredImages(Protocol):
 
     @property
     def name(self) -> str:
-        """What an error message calls the whole set."""
+        """The name of the whole set in error messages."""
 
     def where(self, i: int) -> str:
-        """What an error message calls image `i`."""
+        """Return the name of image `i` in error messages."""
 
     def blocks(self, start: int, stop: int, size: int) -> Iterator[Array]:
         """Yield images `start` to `stop`, in order, at most `size` at a time."""
@@ -228,7 +228,7 @@ class EncodedImages(ABC):
 
     @abstractmethod
     def where(self, i: int) -> str:
-        """What an error message calls image `i`."""
+        """Return the name of image `i` in error messages."""
 
     @abstractmethod
     def encoded(self, start: int, stop: int) -> Iterator[Path | io.BytesIO]:

@@ -24,7 +24,7 @@ Weighted = TypeVar("Weighted", bound="Synapses")
 
 
 class LinearMap(ABC):
-    """What lies on an edge of the graph; arrays are channels first, as in torch."""
+    """A linear map on an edge of the graph; arrays are channels first, as in torch."""
 
     bias: Array | None = None  # only before compilation; afterwards a part of the target's bias
 
@@ -53,7 +53,7 @@ class LinearMap(ABC):
         """Multiply-accumulates of the dense layer, padding included, as papers count them."""
 
     def constant(self, in_shape: Shape) -> Array | None:
-        """What the map adds whatever comes in, broadcastable to its output; None for nothing."""
+        """Return what the map adds to any input, broadcastable to its output; None for nothing."""
         return self.bias
 
     def without_constant(self: Self) -> Self:

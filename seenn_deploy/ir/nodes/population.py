@@ -48,7 +48,7 @@ class Population(Node):
 
     @property
     def subtracted(self) -> float:
-        """What a soft reset takes away."""
+        """The amount that a soft reset subtracts."""
         return self.v_threshold if self.reset_by is None else self.reset_by
 
     @property

@@ -1,4 +1,4 @@
-"""Where the input enters."""
+"""The source, through which the input enters the network."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Source(Node):
         Of integer programs alone: the network sees ``rint(scale * (x - offset))``, taken in
         float64, as int32.
     step_us : float
-        Of event recordings: microseconds a timestep; 0 cuts each recording into T equal parts.
+        Microseconds per timestep of event recordings; 0 cuts each one into T equal parts.
     counts_events : bool
         Of event recordings: a value is the number of events in a timestep; else 1 where there
         was any.

@@ -127,7 +127,7 @@ def _unpacked(tar: tarfile.TarFile, member: tarfile.TarInfo) -> tuple[str, Array
 
 
 def _outline(spec: dict[str, Any]) -> Outline:
-    """What ``network.json`` says of the arrays that come back."""
+    """The part of ``network.json`` that describes the arrays that come back."""
     shapes = {
         kind: {n["name"]: tuple(n["shape"]) for n in spec["nodes"] if n["kind"] == kind}
         for kind in ("readout", "population")

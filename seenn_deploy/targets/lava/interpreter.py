@@ -243,7 +243,7 @@ def _fetch(progress: Report) -> Path | None:
 
 
 def _output(command: list[str], timeout: int = 60) -> str | None:
-    """What a command printed; None where it is missing or failed."""
+    """Return what a command printed; None where it is missing or failed."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=True)
     except (OSError, subprocess.SubprocessError):

@@ -170,7 +170,7 @@ def _node(node: ir.Node, depth: int, arrays: dict[str, Array], integers: bool) -
 
 @singledispatch
 def _parameters(node: ir.Node, arrays: dict[str, Array], integers: bool) -> dict[str, Any]:
-    """What the bundle's process for a node is made with; its arrays are put into `arrays`."""
+    """Return what the bundle's process for a node is made with; arrays go into `arrays`."""
     raise ProgramError(f"{node.name}: target lava has no form for a {node.kind} node")
 
 

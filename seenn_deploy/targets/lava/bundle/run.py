@@ -130,7 +130,7 @@ def _add(
 
 
 def _lava() -> tuple[Any, Any]:
-    """What needs Lava; it takes seconds to import, so the checks come before."""
+    """Do what needs Lava; importing it takes seconds, so the checks come before."""
     try:
         import host
         import network
