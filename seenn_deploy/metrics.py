@@ -78,14 +78,14 @@ def empirical_aet(correct: Array) -> float:
 
 
 class Exited:
-    """What a simulated run and a run on a device share: N samples, each stopped at its exit.
+    """The common part of simulated runs and device runs: N samples, each stopped at its exit.
 
     Attributes
     ----------
     logits : float64 (N, T, M)
-        Accumulated over timesteps 1..t.
+        Logits accumulated over timesteps 1..t.
     exit_step : int64 (N,)
-        From 1.
+        Timestep of each exit, counted from 1.
     labels : int64 (N,), optional
     """
 

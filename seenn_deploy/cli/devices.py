@@ -124,9 +124,8 @@ def verify_command(
 ) -> None:
     """Compare a device with the simulator, spike for spike. The exit code is 1 if they differ.
 
-    With --device-command the device is the program that this
-    command starts: it gets a tar with the bundle, the images and request.json on its standard
-    input, and answers with a tar of arrays.
+    With --device-command the device is the program that this command starts: it gets a tar with the
+    bundle, the images and request.json on its standard input, and answers with a tar of arrays.
 
     \b
     Examples:

@@ -33,7 +33,7 @@ def write(
     logits : array (N, T, M)
         Accumulated over the timesteps 1..t.
     exit_step : int array (N,)
-        From 1.
+        Timestep of each exit, counted from 1.
     energy : array (N,), optional
         Joules of each sample up to its exit; a device measures none.
     """

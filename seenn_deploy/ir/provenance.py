@@ -28,9 +28,9 @@ class Provenance(Mapping[str, Any]):
     report : mapping
         A :class:`~seenn_deploy.fidelity.FidelityReport` of the import.
     conversion : mapping
-        Of a converted ANN: ``thresholds``, the threshold of each activation.
+        ``thresholds`` of a converted ANN: the threshold of each activation.
     quantized : sequence of mappings
-        Of an integer program: per layer its scale and what rounding did.
+        Scale and rounding errors per layer of an integer program.
     more : mapping
         Other notes, of a frontend of one's own or of an earlier version.
     """

@@ -46,28 +46,28 @@ class Request:
 
 @dataclass(frozen=True, eq=False)
 class DeviceRun(Exited):
-    """What a device measured over N samples of a program with T timesteps and M classes.
+    """The results of a device run: N samples, T timesteps and M classes.
 
     Parameters
     ----------
     logits : float64 (N, T, M)
-        Accumulated over steps 1..t, in real units; NaN after a sample's exit unless run with
-        ``full_trace`` or ``wasted``.
+        Logits accumulated over timesteps 1..t, in real units; NaN after a sample's exit unless run
+        with ``full_trace`` or ``wasted``.
     exit_step : int64 (N,)
-        From 1.
+        Timestep of each exit, counted from 1.
     hardware_steps : int64 (N,)
         Algorithmic steps from a sample's first frame to its answer: the latency.
     spikes : dict of bool (N, T, *shape)
-        By population, with ``record=True``; False for timesteps that are not wanted.
+        Spikes by population, with ``record=True``; False for timesteps that are not wanted.
     labels : int64 (N,), optional
     start : int64 (N,)
         The device's step, from 0, that sent a sample's first frame.
     injected : int64 (N,)
         Timesteps of each sample that were sent; those after the exit were wasted.
     v : dict of arrays (N, T, *shape)
-        Of integer programs: membrane potentials after the reset, int32, like `spikes`.
+        Membrane potentials after the reset, int32, of integer programs; recorded like `spikes`.
     integer_logits : int64 (N, T, M), optional
-        Of integer programs; 0 where `logits` is NaN.
+        Integer logits of integer programs; 0 where `logits` is NaN.
     """
 
     logits: Array

@@ -118,17 +118,17 @@ def run(
     images : array (N, C, H, W), for event coding (N, T, C, H, W), ImageSet, or a path
         As the program takes them. A path needs the program's folder: it says how to read it.
     labels : int array (N,), optional
-        Instead of those of an ImageSet.
+        Labels to use in place of those of an ImageSet.
     device : str
         The name of a target that can run what it writes; where the device takes an argument, with
         that behind a colon: ``serial:/dev/ttyACM0``.
     record, full_trace, wasted, timeout
         See :class:`~seenn_deploy.targets.base.Request`.
     progress : bool or callable, optional
-        As of ``simulate``.
+        As in ``simulate``.
     **options
-        Of the device; of 'lava' these are `python`, the Lava interpreter, and `command`, which
-        runs the bundle somewhere else (see ``targets/lava/device.py``).
+        Options of the device; those of 'lava' are `python`, the Lava interpreter, and `command`,
+        which runs the bundle somewhere else (see ``targets/lava/device.py``).
 
     Raises
     ------

@@ -26,12 +26,12 @@ class Source(Node):
     step_us : float
         Microseconds per timestep of event recordings; 0 cuts each one into T equal parts.
     counts_events : bool
-        Of event recordings: a value is the number of events in a timestep; else 1 where there
-        was any.
+        Whether a value of event recordings is the number of events in a timestep; otherwise it is
+        1 where there was any.
     input_range : (float, float)
-        What an input value may be: pixels 0..1 where the normalisation is part of the network.
+        Smallest and largest input value: 0..1 where the normalisation is part of the network.
     normalization : (mean, std), optional
-        Per channel, where it is part of the network: what else sees the image needs it too.
+        Normalisation per channel, if it is part of the network; a policy network needs it too.
     """
 
     graded: ClassVar[bool] = True

@@ -155,11 +155,11 @@ def spikes(path: Path, node: dict[str, Any], trace: Trace, until: np.ndarray) ->
     Parameters
     ----------
     path : Path
-        What ResetLIF wrote: one packed row a hardware step.
+        What ResetLIF wrote: one packed row per hardware step.
     node : dict
         The population in ``network.json``; a wave reaches it `depth` steps after it was sent.
     trace : Trace
-        Of the same run.
+        Trace of the same run.
     until : int array (N,)
         The last timestep that is wanted, by sample.
 

@@ -28,7 +28,7 @@ class ExitController(AbstractProcess):
         In fixed point an ``exits.integer.IntegerRule``.
     samples : int
     timesteps : int
-        Of a sample at most.
+        Largest number of timesteps per sample.
     tau : number
         Share of the logits that a wave leaves, 1 by default; in fixed point 4096 times it.
     tau_syn : number

@@ -25,10 +25,10 @@ class ImageSource(AbstractProcess):
         One frame per sample is sent again and again (direct coding); of several, one per timestep
         (event coding).
     timesteps : int
-        Of a sample at most.
+        Largest number of timesteps per sample.
     schedule : 'pipelined', 'speculative' or 'gated'
     full_trace : bool
-        Send all timesteps of every sample, wherever it stopped.
+        Whether to send all timesteps of every sample, wherever it stopped.
     file : str, optional
         Where the model appends a ``waves.SENT`` for each wave.
     """
