@@ -72,7 +72,7 @@ def test_every_example_runs(checkout: Path) -> None:
         "input-layer0.npy", "layer0-out.npy", "report.json"
     ]  # fmt: skip
     swept = in_shell(checkout, "$ seenn sweep build/ --data images.npz --rules lead --out swept")
-    (command,) = re.findall(r"^next +(.*-o) build/ *$", swept, re.M)
+    (command,) = re.findall(r"^next +(.*-o) NEW_FOLDER *$", swept, re.M)
     assert command.endswith("--exit-file swept/rule.json -o")
     in_shell(checkout, f"$ {command.replace('seenn-compile', 'seenn compile')} again")
     strict = run(

@@ -26,6 +26,10 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 def seenn() -> None:
     """Compile, simulate and deploy early-exit spiking networks (SEENN).
 
+    A trained network becomes a program (compile, convert); a program is looked at (inspect),
+    costed on images (simulate, evaluate), given its exit rule (sweep, calibrate), and run on a
+    device (setup-lava, run, verify). To begin without a network: seenn example FOLDER.
+
     \b
     Examples:
       seenn compile model.pth --target lava -o build/

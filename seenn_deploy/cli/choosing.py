@@ -105,7 +105,7 @@ def sweep_command(
     terminal.print(sweeps.sweep_table(report, terminal.width), "")
     notes = sweeps.sweep_notes(
         report,
-        _again(program, report.schedule),
+        _again(build, program, report.schedule),
         str(out / RULE) if out else "",
         f"seenn simulate {quote(str(build))} --data {quote(str(data))}",
     )
@@ -161,15 +161,10 @@ def calibrate_command(
     console.console().print(layout.facts_table(rows))
 
 
-def _again(program: Program, schedule: str) -> str:
-    """Return the command line that compiles a program again, with its usual options."""
-    provenance = program.graph.provenance
-    command, T = ("seenn convert", 16) if "conversion" in provenance else ("seenn-compile", 4)
-    words = [command, provenance.get("source", "MODEL")]
-    words += [f"-T {program.T}"] if program.T != T else []
-    words += [f"--precision {program.precision}"] if program.precision != "float32" else []
-    words += [f"--schedule {schedule}"] if schedule != "speculative" else []
-    return " ".join(words)
+def _again(build: Path, program: Program, schedule: str) -> str:
+    """Return the command line that writes a program anew, to be followed by an exit rule."""
+    other = [f"--schedule {schedule}"] if schedule != program.schedule else []
+    return " ".join(["seenn-compile", quote(str(build)), *other])
 
 
 def _check_sweep(

@@ -84,7 +84,7 @@ STRICT = click.option(
 )
 @click.option("--output", help="Of a torch module that returns several tensors: the number or the "
               "name of the one that holds the logits.")  # fmt: skip
-@click.option("--no-check", "check", is_flag=True, flag_value=False, default=None,
+@click.option("--no-check", is_flag=True,
               help="Do not run a torch module to prove the graph made of it.")  # fmt: skip
 @click.option(
     "--coding",
@@ -117,6 +117,7 @@ def compile_command(
     schedule: Any,
     example: str | None,
     no_normalize: bool,
+    no_check: bool,
     calibration: Path | None,
     strict: bool,
     json_file: Path | None,
@@ -128,7 +129,8 @@ def compile_command(
     ResNet, VGG, VGGSNN and the networks of its conversion code are recognised from their tensors.
     Or a graph of the Neuromorphic Intermediate Representation (.nir). Or a torch module with the
     spiking layers of SpikingJelly, snnTorch, Norse or SEENN as FILE.py:NAME, NAME being the module
-    or what returns it; the file is run.
+    or what returns it; the file is run. Or the folder of a program, which is written anew with
+    another exit rule, schedule or target.
     What the file does not say has SEENN's defaults: T, leak, threshold, CIFAR-10's mean and std for
     three channels. Without --exit, the exit rule is the one that the network came with: confidence
     0.9 for SEENN's own checkpoints, for a .nir the one in its sidecar; without one it is fixed.
@@ -140,22 +142,55 @@ def compile_command(
       seenn-compile dspike.pth --comparison '>=' -T 2 -o build/
       seenn-compile events.nir -T 300 --step-us 1000 --count-events -o build/
       seenn-compile nets.py:make_net --example 2,3,32,32 -T 4 -o build/
+      seenn-compile build/ --exit fixed --target nir -o other/
       seenn-compile model.pth --precision int8 --calibration images.npz --target lava -o build/
     """
     import seenn_deploy as sd
     from seenn_deploy.cli import console
-    from seenn_deploy.io.folders import check_ours
+    from seenn_deploy.io import folders
     from seenn_deploy.ir.program import FOLDER as PROGRAM_FOLDER
 
-    check_ours(out, PROGRAM_FOLDER, force)
+    folders.check_ours(out, PROGRAM_FOLDER, force)
     if calibration and precision == "float32":
         raise SeennError("--calibration compares int8 with float32; add --precision int8")
+    given = _given(no_normalize, options) | ({"check": False} if no_check else {})
+    if (model / folders.MANIFEST).is_file():
+        program = _changed(model, rule, given | ({"calibration": 1} if calibration else {}))
+        _save(program, out, force, target, strict, json_file, None)
+        return
     with _refusal_into(json_file), console.working(f"importing {model.name}"):
-        graph = _imported(model, example, strict, _given(no_normalize, options))
+        graph = _imported(model, example, strict, given)
     with console.working("compiling"):
         program = sd.compile(graph, rule, precision=precision, schedule=schedule)
     changes = _compare_with_float(graph, program, calibration) if calibration else None
     _save(program, out, force, target, strict, json_file, changes)
+
+
+def _changed(model: Path, rule: ExitRule | None, given: dict[str, Any]) -> Program:
+    """A program that was compiled before, under the exit rule and schedule that are asked for."""
+    from seenn_deploy.cli.shared import load_program
+
+    context = click.get_current_context()
+    asked = [name for name in ("precision", "schedule") if _is_given(context, name)]
+    program = load_program(model, rule)
+    if "precision" in asked and context.params["precision"] != program.precision:
+        raise SeennError(
+            f"{model}: is compiled in {program.precision} already; compile its source in "
+            f"{context.params['precision']}"
+        )
+    if given:
+        name = next(iter(given)).replace("_", "-")
+        raise SeennError(
+            f"{model}: is compiled already, --{name} is for its source; a program takes another "
+            "exit rule, schedule and target"
+        )
+    if "schedule" in asked:
+        program = program.with_schedule(context.params["schedule"])
+    return program
+
+
+def _is_given(context: click.Context, name: str) -> bool:
+    return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
 
 
 def _imported(

@@ -24,9 +24,8 @@ from rich.progress import (
 from seenn_deploy.cli.options import JSON_ON_STDOUT
 from seenn_deploy.io import folders
 
-WIDTH = 100
-
-
+WIDTH = 80  # columns where nobody's terminal says another number: pipes and files
+WIDEST = 100  # columns that tables make use of
 PATIENCE = 2.0  # seconds after which a progress bar appears
 
 
@@ -35,9 +34,8 @@ def console(stderr: bool = False) -> Console:
     context = click.get_current_context(silent=True)
     stderr = stderr or bool(context and context.meta.get(JSON_ON_STDOUT))
     found = Console(stderr=stderr)
-    return (
-        found if found.is_terminal and found.width <= WIDTH else Console(stderr=stderr, width=WIDTH)
-    )
+    width = min(found.width, WIDEST) if found.is_terminal else WIDTH
+    return Console(stderr=stderr, width=width)
 
 
 def write_text(path: Path, parts: Iterable[Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -49,9 +50,9 @@ def test_sweep_writes_and_prints(seenn: Seenn) -> None:
         "--thresholds", "50",
     )  # fmt: skip
     assert (code, err) == (0, "")
-    assert max(map(len, out.splitlines())) <= 100
+    assert max(map(len, out.splitlines())) <= 80
     assert "cheapest within 0.5 points" in out
-    assert "seenn-compile x.pth --exit" in out
+    assert "seenn-compile build --exit" in " ".join(joined(out))
     for name in ("confidence", "entropy", "margin", "conformal", "t=4"):
         assert name in out
     figures = json.loads(Path("figures.json").read_text())
@@ -67,9 +68,31 @@ def test_sweep_writes_and_prints(seenn: Seenn) -> None:
 
 
 def test_the_next_command_is_that_of_the_program(seenn: Seenn) -> None:
-    again, other = choosing._again, program(precision="int8")
-    assert again(program(), "speculative") == "seenn-compile x.pth"
-    assert again(other, "gated") == "seenn-compile x.pth --precision int8 --schedule gated"
+    again = choosing._again
+    assert again(Path("build"), program(), "speculative") == "seenn-compile build"
+    assert again(Path("a b"), program(), "gated") == "seenn-compile 'a b' --schedule gated"
+    _, out, _ = seenn("sweep", "build", "--data", "data.npz", "--out", "swept")
+    (line,) = [x.split(None, 1)[1] for x in joined(out) if x.startswith("next ")]
+    command, *arguments = shlex.split(line.replace("NEW_FOLDER", "other"))
+    assert command == "seenn-compile" and seenn("compile", *arguments)[0] == 0
+    again_ = Program.load("other")
+    assert again_.fingerprint == Program.load("build").fingerprint
+    assert again_.exit_rule != Program.load("build").exit_rule
+    code, _, err = seenn("compile", "build", "--precision", "int8", "-o", "int8")
+    assert code == 2 and "is compiled in float32 already; compile its source in int8" in err
+    code, _, err = seenn("compile", "build", "-T", "3", "-o", "longer")
+    assert code == 2 and "--T is for its source" in err
+
+
+def joined(out: str) -> list[str]:
+    """Lines of a table of facts, with those that go on in the next put together."""
+    lines: list[str] = []
+    for line in out.splitlines():
+        if line.startswith("    ") and lines:
+            lines[-1] += " " + line.strip()
+        else:
+            lines.append(line.strip())
+    return lines
 
 
 def test_sweep_figures_are_those_of_a_simulation(seenn: Seenn) -> None:
