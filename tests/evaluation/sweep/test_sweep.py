@@ -376,7 +376,7 @@ def test_results_show_themselves_in_a_line() -> None:
         ],
     }
     assert all(repr(value) == text for text, value in shown.items())
-    assert repr(report).startswith("SweepReport(margin; 30 samples, best: Margin(")
+    assert repr(report).startswith("SweepReport(margin; 30 samples, best: margin(")
 
 
 def test_public_names_stay_functions() -> None:
