@@ -49,13 +49,13 @@ def test_one_default_in_python_and_on_the_command_line(folder: Path, name: str) 
     assert (program.exit_rule, program.exit_rule_assumed) == (rule, why)
     size = ["--input-size", "8"] if name.endswith("pth") else []
     for command in ["compile", *(["convert"] if name == "qcfs.pth" else [])]:
-        files = ["-o", str(folder / "build"), "--json", str(folder / "out.json")]
+        files = ["-o", str(folder / command), "--json", str(folder / "out.json")]
         done = CliRunner().invoke(seenn, [command, str(folder / name), *size, *files])
         assert done.exit_code == 0, done.output
         assert f", assumed: {why}" in done.output
         figures = json.loads((folder / "out.json").read_text())
         assert (figures["exit_rule"], figures["exit_rule_assumed"]) == (rule.to_dict(), why)
-        assert sd.Program.load(folder / "build").exit_rule == rule
+        assert sd.Program.load(folder / command).exit_rule == rule
 
 
 def test_what_somebody_chose_is_not_assumed(folder: Path) -> None:
