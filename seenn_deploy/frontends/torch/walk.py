@@ -71,7 +71,14 @@ class Walk:
             if node.op == "call_function":
                 self._values[node.name] = self._read(node)
         (result,) = (n for n in self.program.graph.nodes if n.op == "output")
-        return [self._value(arg) for arg in result.args[0]]
+        # Changed inputs and buffers are outputs, too, in front of what the module returns.
+        kinds = [spec.kind.name for spec in self.program.graph_signature.output_specs]
+        if "USER_INPUT_MUTATION" in kinds:
+            self.report.refuse(
+                "forward", "the module changes its input in place", "let it change a copy"
+            )
+        returned = zip(kinds, result.args[0], strict=True)
+        return [self._value(arg) for kind, arg in returned if kind == "USER_OUTPUT"]
 
     @property
     def output_names(self) -> list[str]:
