@@ -24,7 +24,7 @@ from rich.progress import (
 from seenn_deploy.cli.options import JSON_ON_STDOUT
 from seenn_deploy.io import folders
 
-WIDTH = 80  # columns where nobody's terminal says another number: pipes and files
+WIDTH = 100  # columns where no terminal says another number: pipes and files
 WIDEST = 100  # columns that tables make use of
 PATIENCE = 2.0  # seconds after which a progress bar appears
 

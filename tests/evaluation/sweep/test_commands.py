@@ -50,7 +50,7 @@ def test_sweep_writes_and_prints(seenn: Seenn) -> None:
         "--thresholds", "50",
     )  # fmt: skip
     assert (code, err) == (0, "")
-    assert max(map(len, out.splitlines())) <= 80
+    assert max(map(len, out.splitlines())) <= 100
     assert "cheapest within 0.5 points" in out
     assert "seenn-compile build --exit" in " ".join(joined(out))
     for name in ("confidence", "entropy", "margin", "conformal", "t=4"):
