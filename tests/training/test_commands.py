@@ -43,7 +43,7 @@ def test_from_data_to_both_methods_in_one_table(tmp_path: Path) -> None:
     invoke("train", "policy", build, "--data", data, "-o", policy, "--epochs", "1", "--beta", "2",
            "--choices", "1,2", "--test", data)  # fmt: skip
     invoke("compile", *flags, "--policy", policy / "policy.onnx", "--schedule", "pipelined",
-           "-o", build)  # fmt: skip
+           "-o", build, "--force")  # fmt: skip
     table = invoke("evaluate", build, "--data", data, "--thresholds", "0.6,0.9", "--json",
                    tmp_path / "found.json")  # fmt: skip
     assert "SEENN-II" in table and "SEENN-I alpha=0.6" in table
