@@ -242,7 +242,7 @@ def test_a_policy_network_goes_with_its_file(tmp_path: Path) -> None:
     rule = policies.convolutional(graph, tmp_path / "policy.onnx", (1, 2, 4), seed=3)
     (tmp_path / "nir").mkdir()
     path = export(compile(graph, rule), tmp_path / "nir")
-    command = ["compile", str(path), "-o", str(tmp_path / "build")]
+    command = ["compile", str(path), "-o", str(tmp_path / "build"), "--force"]
     assert CliRunner().invoke(seenn, command).exit_code == 0
     again = ir.Program.load(tmp_path / "build").exit_rule
     x = list(graphs.images(graph, 8))
