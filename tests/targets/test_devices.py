@@ -144,6 +144,6 @@ def test_both_kinds_of_device_are_told_apart(tmp_path: Path) -> None:
     for words, says in (
         (("verify",), "torch computes"),
         (("run",), "torch computes"),
-        (("train", "snn"), "what a program runs on"),
+        (("train", "snn"), "the one that runs a program"),
     ):
         assert says in " ".join(seenn(tmp_path, *words, "--help").stdout.split())
