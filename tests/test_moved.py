@@ -54,4 +54,4 @@ def test_what_never_was_there_is_not_found() -> None:
         with pytest.raises(ModuleNotFoundError):
             import_module(name)
     with pytest.raises(AttributeError):
-        _ = import_module("seenn_deploy.folders").nothing
+        _ = import_module("seenn_deploy.graph").never_was_here

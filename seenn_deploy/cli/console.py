@@ -24,8 +24,7 @@ from rich.progress import (
 from seenn_deploy.cli.options import JSON_ON_STDOUT
 from seenn_deploy.io import folders
 
-WIDTH = 100  # columns where no terminal says another number: pipes and files
-WIDEST = 100  # columns that tables make use of
+WIDTH = 100  # columns that tables make use of, and what pipes and files get
 PATIENCE = 2.0  # seconds after which a progress bar appears
 
 
@@ -34,7 +33,7 @@ def console(stderr: bool = False) -> Console:
     context = click.get_current_context(silent=True)
     stderr = stderr or bool(context and context.meta.get(JSON_ON_STDOUT))
     found = Console(stderr=stderr)
-    width = min(found.width, WIDEST) if found.is_terminal else WIDTH
+    width = min(found.width, WIDTH) if found.is_terminal else WIDTH
     return Console(stderr=stderr, width=width)
 
 

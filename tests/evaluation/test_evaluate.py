@@ -134,10 +134,10 @@ def test_tables_fit_a_terminal(
 ) -> None:
     from rich.console import Console
 
-    from seenn_deploy.cli.console import WIDEST
+    from seenn_deploy.cli.console import WIDTH
     from seenn_deploy.cli.tables import evaluations
 
-    console = Console(width=WIDEST)
+    console = Console(width=WIDTH)
     near_one = (0.9, 0.99999, float(np.nextafter(1, 0)), 1.0)
     found = sd.evaluate(program, images, labels, thresholds=near_one)
     assert len([*evaluations.evaluation_tables(found)]) == 2 + (found.equal is not None)
@@ -148,7 +148,7 @@ def test_tables_fit_a_terminal(
         assert expected in text
     shown = re.findall(r"SEENN-I alpha=(\S+)", text)[:4]
     assert shown == ["0.9", "0.99999", "0.999999999999999889", "1"]
-    assert "…" not in text and max(map(len, text.splitlines())) <= WIDEST
+    assert "…" not in text and max(map(len, text.splitlines())) <= WIDTH
 
 
 def test_the_example_of_the_paper(tmp_path: Path) -> None:

@@ -142,8 +142,8 @@ def test_on_the_command_line(plugins: Path) -> None:
 
 def test_both_kinds_of_device_are_told_apart(tmp_path: Path) -> None:
     for words, says in (
-        (("verify",), "torch computes"),
-        (("run",), "torch computes"),
+        (("verify",), "the one that torch computes on"),
+        (("run",), "the one that torch computes on"),
         (("train", "snn"), "the one that runs a program"),
     ):
         assert says in " ".join(seenn(tmp_path, *words, "--help").stdout.split())

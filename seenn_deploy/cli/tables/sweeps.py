@@ -27,7 +27,7 @@ def sweep_rows(report: SweepReport) -> Iterator[tuple[str, str]]:
         yield "chosen", report.aim
 
 
-def sweep_table(report: SweepReport, width: int = 80) -> Table:
+def sweep_table(report: SweepReport, width: int = 100) -> Table:
     """Fixed timesteps and the chosen thresholds, 95 % intervals in brackets.
 
     Below 100 columns the brackets stand below their figures.
