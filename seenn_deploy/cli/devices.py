@@ -88,7 +88,7 @@ def run_command(
         )
     summary = result.summary()
     console.console().print(layout.facts_table(devices.device_rows(summary)))
-    answers.write(predictions, images, result.logits, result.exit_step)
+    answers.write(predictions, images, result)
     write_json(json_file, summary)
 
 

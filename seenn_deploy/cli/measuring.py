@@ -94,7 +94,7 @@ def simulate_command(
         )  # fmt: skip
     summary = run.summary(cost) | schedule_summary(program, run, cost)
     console.console().print(layout.facts_table(reports.run_rows(summary)))
-    answers.write(predictions, images, run.logits, run.exit_step, run.energy(cost))
+    answers.write(predictions, images, run, run.energy(cost))
     write_json(json_file, summary)
     if plot is not None:
         activity.write(activity.overview(run), plot)

@@ -14,13 +14,13 @@ from seenn_deploy.exits.base import log_softmax
 from seenn_deploy.io import folders
 from seenn_deploy.io.images.image_set import ImageSet
 from seenn_deploy.io.images.sources import ImageFiles
+from seenn_deploy.metrics import Exited
 
 
 def write(
     path: Path | None,
     images: ImageSet,
-    logits: Array,
-    exit_step: Array,
+    run: Exited,
     energy: Array | None = None,
 ) -> None:
     """Write one row per sample into a .csv or .json file, or nothing where `path` is None.
@@ -30,16 +30,14 @@ def write(
     path : Path, optional
     images : ImageSet
         Gives the file names and class names where it has them.
-    logits : array (N, T, M)
-        Accumulated over the timesteps 1..t.
-    exit_step : int array (N,)
-        Timestep of each exit, counted from 1.
+    run : RunResult or DeviceRun
+        What was simulated, or what a device measured.
     energy : array (N,), optional
         Joules of each sample up to its exit; a device measures none.
     """
     if path is None:
         return
-    rows = _rows(images, logits, exit_step, energy)
+    rows = _rows(images, run, energy)
     if path.suffix.lower() == ".json":
         folders.write_json(path, rows)
         return
@@ -50,19 +48,16 @@ def write(
     folders.write_file(path, text.getvalue())
 
 
-def _rows(
-    images: ImageSet, logits: Array, exit_step: Array, energy: Array | None
-) -> list[dict[str, Any]]:
-    answers = np.take_along_axis(logits, (exit_step - 1)[:, None, None], axis=1)[:, 0]
-    confidence = np.exp(log_softmax(answers)).max(axis=-1)
+def _rows(images: ImageSet, run: Exited, energy: Array | None) -> list[dict[str, Any]]:
+    confidence = np.exp(log_softmax(run.exit_logits)).max(axis=-1)
     names, files = images.class_names, isinstance(images.source, ImageFiles)
     found = []
-    for i, answer in enumerate(answers.argmax(axis=-1).tolist()):
+    for i, answer in enumerate(run.prediction.tolist()):
         row: dict[str, Any] = {"sample": i}
         if files:
             row["file"] = images.source.where(i)
         row["class"] = names[answer] if names and answer < len(names) else answer
-        row["exit_step"] = int(exit_step[i])
+        row["exit_step"] = int(run.exit_step[i])
         row["confidence"] = float(confidence[i])
         if energy is not None:
             row["energy_uJ"] = float(energy[i]) * 1e6
