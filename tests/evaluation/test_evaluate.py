@@ -10,6 +10,7 @@ import torch
 
 import seenn_deploy as sd
 from seenn_deploy import metrics
+from seenn_deploy.cli.tables import evaluations
 from seenn_deploy.errors import DataError
 from seenn_deploy.exits.base import softmax
 from seenn_deploy.exits.policy import Policy
@@ -118,8 +119,26 @@ def test_without_a_policy_there_is_no_seenn_2(
 ) -> None:
     summary = sd.evaluate(program.with_exit(sd.exits.Fixed()), images, labels).summary()
     assert summary["seenn_2"] is None and summary["seenn_1_as_accurate_as_seenn_2"] is None
-    assert summary["published"][1]["aet"] == 1.1309
-    assert summary["published"][1]["empirical_aet"] == 1.1188
+    assert summary["published"] == []  # another network than the paper's
+
+
+@pytest.mark.parametrize(
+    ("width", "T", "published"),
+    [(8, 4, [1.1309, 1.1188]), (8, 2, None), (1, 4, None)],
+)
+def test_published_figures_stand_under_the_papers_network_alone(
+    width: int, T: int, published: list[float] | None, tmp_path: Path
+) -> None:
+    """Its shapes say which network it is: a narrower one with the same layers is another."""
+    state = checkpoints.resnet(width, (3, 3, 2), calibrated=False)
+    torch.save(state, tmp_path / "resnet19.pth")
+    program = sd.compile(sd.import_model(tmp_path / "resnet19.pth", T=T))
+    found = sd.evaluate(program, np.zeros((1, 3, 32, 32), np.float32), [0], thresholds=[0.9])
+    last = found.summary()["published"][-1:]
+    assert [[row["aet"], row["empirical_aet"]] for row in last] == (
+        [published] if published else []
+    )
+    assert len([*evaluations.evaluation_tables(found)]) == 2 + bool(published)
 
 
 def test_refusals(program: sd.Program, images: np.ndarray, labels: np.ndarray) -> None:
@@ -135,7 +154,6 @@ def test_tables_fit_a_terminal(
     from rich.console import Console
 
     from seenn_deploy.cli.console import WIDTH
-    from seenn_deploy.cli.tables import evaluations
 
     console = Console(width=WIDTH)
     near_one = (0.9, 0.99999, float(np.nextafter(1, 0)), 1.0)
