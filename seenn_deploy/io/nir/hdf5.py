@@ -15,7 +15,9 @@ import numpy as np
 
 from seenn_deploy.errors import ModelError
 from seenn_deploy.fidelity import FidelityReport
+from seenn_deploy.io import isolated
 
+_NEEDS = "NIR needs the nir package"
 INSTALL = "pip install 'seenn-deploy[nir]'"
 NODES = (
     "Affine", "AvgPool2d", "Conv1d", "Conv2d", "CubaLI", "CubaLIF", "Delay", "Flatten", "I", "IF",
@@ -41,7 +43,7 @@ def import_nir(path: Path) -> Any:
     try:
         import nir
     except ImportError:
-        raise ModelError(f"{path}: NIR needs the nir package; {INSTALL}") from None
+        raise ModelError(f"{path}: {_NEEDS}; {INSTALL}") from None
     return nir
 
 
@@ -51,32 +53,16 @@ def load(path: Path) -> Content:
     Raises
     ------
     ModelError
-        When nir is not installed, or the file is damaged or is no NIR file.
+        When nir is not installed, or the file is damaged, holds too much for its size, refers to
+        other files or is no NIR file.
     """
     import_nir(path)
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            found = _contents(file["node"])
-    except Exception as error:  # h5py and numpy raise many kinds: a damaged or strange file
-        raise ModelError(f"{path}: not a readable NIR file ({_said(error)})") from None
-    if str(found.get("type")) != "NIRGraph":
-        raise ModelError(f"{path}: holds no graph, but a node of type {found.get('type')!r}")
-    return found
-
-
-def _contents(group: Any) -> Content:
-    return {
-        k: _contents(item) if hasattr(item, "items") else _read(item) for k, item in group.items()
-    }
-
-
-def _read(dataset: Any) -> Any:
-    try:
-        return _text(dataset[()])
-    except OSError as error:
-        raise ModelError(f"{dataset.name}: {_said(error)}") from None
+    found = isolated.read("seenn_deploy.io.nir.contents", path, f"{_NEEDS}; {INSTALL}")
+    kind = found.get("type") if isinstance(found, dict) else None
+    if kind != "NIRGraph":
+        raise ModelError(f"{path}: holds no graph, but a node of type {str(kind)[:99]!r}")
+    graph: Content = found
+    return graph
 
 
 def edges_of(graph: Content, where: str, report: FidelityReport) -> list[tuple[str, str]]:
