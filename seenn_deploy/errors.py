@@ -27,6 +27,10 @@ class DataError(SeennError):
     """Images or labels that do not fit the program."""
 
 
+class DataWarning(UserWarning):
+    """What was done to images or labels that fit the program only so; the command line says it."""
+
+
 class ProgramError(SeennError):
     """A program folder or bundle that cannot be read, or was altered."""
 

@@ -6,6 +6,7 @@ Heavy imports happen inside the commands, so that ``seenn --help`` answers at on
 from __future__ import annotations
 
 import sys
+import warnings
 
 import click
 
@@ -16,7 +17,7 @@ from seenn_deploy.cli.devices import run_command, setup_lava_command, verify_com
 from seenn_deploy.cli.example import example_command
 from seenn_deploy.cli.measuring import evaluate_command, simulate_command
 from seenn_deploy.cli.training import train
-from seenn_deploy.errors import SeennError
+from seenn_deploy.errors import DataWarning, SeennError
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -60,6 +61,7 @@ def compile_main() -> None:
 
 def _run(command: click.Command) -> None:
     """Run a command; an error that a user can act on is one line, with exit code 2."""
+    warnings.formatwarning = _formatted
     try:
         code = command.main(standalone_mode=False)
     except SeennError as error:
@@ -75,6 +77,19 @@ def _run(command: click.Command) -> None:
     except click.Abort:
         _fail("interrupted", 130)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+_as_python_does = warnings.formatwarning
+
+
+def _formatted(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int,
+    line: str | None = None,
+) -> str:  # fmt: skip
+    """One line of what was done to the data; other warnings as Python shows them."""
+    if issubclass(category, DataWarning):
+        return f"note: {message}\n"
+    return _as_python_does(message, category, filename, lineno, line)
 
 
 def _fail(message: str, code: int = 2) -> None:

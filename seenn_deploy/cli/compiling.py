@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seenn_deploy.cli.options import FOLDER, FORCE, JSON, MEAN_STD, size, together, with_rule
+from seenn_deploy.cli.options import (
+    FOLDER,
+    FORCE,
+    JSON,
+    MEAN_STD,
+    size,
+    target_names,
+    together,
+    with_rule,
+)
 from seenn_deploy.cli.shared import write_json
 from seenn_deploy.errors import SeennError
 from seenn_deploy.fidelity import FidelityReport, RefusedError
@@ -27,8 +36,8 @@ PROGRAM = together(
     click.option("-o", "--out", required=True, type=click.Path(path_type=Path),
                  help="Folder of the program."),
     FORCE,
-    click.option("--target", multiple=True,
-                 help="Also write the files of this target: lava or nir."),
+    click.option("--target", multiple=True, callback=target_names,
+                 help="Also write the files of this target: lava or nir; several with commas."),
     with_rule,
     click.option("--precision", default="float32", show_default=True),
     click.option("--schedule", default="speculative", show_default=True,

@@ -42,6 +42,17 @@ def size(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, 
     return height, width
 
 
+def target_names(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+    """Read the names of targets, which commas may part, before any work is done for them."""
+    from seenn_deploy.ir import program
+
+    names = tuple(dict.fromkeys(name for text in given for name in text.split(",")))
+    for name in names:
+        if name not in (known := program.target_names()):
+            raise click.BadParameter(f"{name!r}: there are {', '.join(known)}")
+    return names
+
+
 def settings(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
     """Read NAME=VALUE pairs; a value is JSON where it can be (2, [1, 2], true), else text."""
     found: dict[str, Any] = {}

@@ -165,6 +165,13 @@ def test_recordings_are_read_as_a_program_takes_them(tmp_path: Path) -> None:
         ({"offsets": np.array([0, 4, 9])}, (2, 3, 4), "offsets must ascend within the 5 events"),
         ({"x": np.zeros(5)}, (2, 3, 4), "float64"),
         ({"p": np.zeros(4, int)}, (2, 3, 4), "p has 4 events, x has 5"),
+        (
+            {"t_us": np.array([1, 2, 3, 2**63, 5], np.uint64)},
+            (2, 3, 4),
+            "recording 0: its events lie at t_us = 1 to 9223372036854775808, beyond 64-bit",
+        ),
+        ({"t_us": np.array([-1, 2, 3, 2**63 - 1, 5])}, (2, 3, 4), "to 9223372036854775807, beyond"),
+        ({"t_us": np.array([0, 2, 3, 2**62, 5])}, (2, 3, 4), "arithmetic with T = 2; write micro"),
         ({"t_us": None}, (2, 3, 4), "recordings need x, y, p, t_us and offsets; t_us is missing"),
     ],
 )

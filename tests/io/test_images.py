@@ -6,6 +6,7 @@ import io
 import math
 import re
 import tracemalloc
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from seenn_deploy import ir
-from seenn_deploy.errors import DataError
+from seenn_deploy.errors import DataError, DataWarning
 from seenn_deploy.exits.fixed import Fixed
 from seenn_deploy.io.images import image_set as data
 from seenn_deploy.io.images.spec import PIXELS
@@ -122,6 +123,29 @@ def test_folder_of_classes(tmp_path: Path) -> None:
     np.testing.assert_array_equal(everything(images), EXPECTED[order])
     np.testing.assert_array_equal(images.labels, LABELS[order])
     assert images.class_names == ["class0", "class1", "class2"]
+
+
+@pytest.mark.parametrize(
+    ("names", "classes", "labels", "told"),
+    [
+        (("3", "7"), 10, {3, 7}, "2 class folders for 10 classes: 3 is class 3, 7 is class 7"),
+        (("02", "10"), 12, {2, 10}, "02 is class 2, 10 is class 10"),
+        (tuple(map(str, range(11))), 11, {0, 1, 2}, "the order of the names: 10 is class 2, 2 is"),
+    ],
+)
+def test_numbers_of_class_folders_are_told(
+    tmp_path: Path, names: tuple[str, ...], classes: int, labels: set[int], told: str
+) -> None:
+    for name in names:
+        (tmp_path / name).mkdir()
+    for name in sorted(names)[:3]:
+        Image.fromarray(PIXEL_DATA[0]).save(tmp_path / name / "a.png")
+    with pytest.warns(DataWarning, match=told):
+        images = data.open_images(tmp_path, SHAPE, classes=classes)
+    assert images.labels is not None and set(images.labels.tolist()) == labels
+    assert images.class_names is not None and len(images.class_names) == classes
+    found = {images.class_names[i] for i in images.labels}
+    assert found == set(sorted(names)[:3])
 
 
 def test_flat_folder_has_no_labels(tmp_path: Path) -> None:
@@ -289,6 +313,23 @@ def test_values_out_of_range_in_a_file(tmp_path: Path) -> None:
     with refused(r"x\[3\] holds -2\.11"):
         images.take(3, 4)
     np.testing.assert_array_equal(images.take(4, 7), x[4:])
+
+
+@given(off=st.floats(1e-7, 1e-6, exclude_max=True), low=st.booleans(), size=st.integers(1, N))
+def test_what_rounding_carried_out_of_the_range_is_clipped_and_told(
+    off: float, low: bool, size: int
+) -> None:
+    x = EXPECTED.copy()
+    x[2:4, 1, 2, 3] = -off if low else np.nextafter(np.float32(1), 2)
+    images = data.from_array(x, shape=SHAPE, input_range=PIXELS)
+    with pytest.warns(DataWarning, match=r"\[2\] holds .*: values within 1e-06 of 0\.\.1") as told:
+        found = everything(images, size)
+    assert len(told) == 1
+    np.testing.assert_array_equal(found, np.clip(x, 0, 1))
+    x[5, 0, 0, 0] = 1.00001
+    with warnings.catch_warnings(), refused(r"images\[5\] holds 1\.00001"):
+        warnings.simplefilter("ignore")
+        everything(images, size)
 
 
 def test_values_out_of_another_range() -> None:
@@ -552,6 +593,13 @@ def test_folders_that_do_not_fit(tmp_path: Path) -> None:
     (folder / "class9").mkdir()
     with refused("class9: a class folder without images"):
         data.open_images(folder, SHAPE)
+    with refused(
+        r"images: 4 class folders \(class0, class1, class2, class9\), this program has 12 classes: "
+        "add an empty folder .*; or name folders by class number, 00 to 11"
+    ):
+        data.open_images(folder, SHAPE, classes=12)
+    images = data.open_images(folder, SHAPE, classes=4)  # class9 is there, and empty
+    assert images.class_names is not None and images.class_names[-1] == "class9"
     (tmp_path / "empty").mkdir()
     with refused("empty: no images in it"):
         data.open_images(tmp_path / "empty", SHAPE)

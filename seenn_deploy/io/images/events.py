@@ -27,6 +27,7 @@ from seenn_deploy.errors import DataError
 from seenn_deploy.io.images.sources import NpzMember, npz_keys
 
 KEYS = ("x", "y", "p", "t_us")
+LATEST = 2**63 - 1  # the last microsecond of signed 64-bit numbers
 
 
 def is_recording(keys: Sequence[str]) -> bool:
@@ -93,7 +94,8 @@ def bin_events(
     Raises
     ------
     DataError
-        When an event lies outside the frame, or its polarity is neither 0 nor 1.
+        When an event lies outside the frame, its polarity is neither 0 nor 1, or its time is
+        beyond 64-bit arithmetic.
     """
     frames = np.zeros((T, 2, *size), binning.dtype)
     if not len(x):
@@ -115,7 +117,14 @@ def bin_events(
 
 def _frame_of(t_us: Array, T: int, step_us: float) -> NDArray[np.int64]:
     """Return the frame that each event falls into; T stands for all after the last frame."""
-    since = t_us.astype(np.int64) - int(t_us.min())
+    first, last = int(t_us.min()), int(t_us.max())
+    for value in (last, last - first, (last - first) * T):  # each is computed in 64 bits
+        if value > LATEST:
+            raise DataError(
+                f"its events lie at t_us = {first} to {last}, beyond 64-bit arithmetic with T = "
+                f"{T}; write microseconds from the beginning of the recording"
+            )
+    since = t_us.astype(np.int64) - first
     if not step_us:
         return np.minimum(since * T // max(int(since.max()), 1), T - 1)
     return np.minimum(np.floor_divide(since, step_us), T).astype(np.int64)

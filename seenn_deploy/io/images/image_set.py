@@ -5,7 +5,8 @@
                                        uint8 (N, H, W, C) pixels, divided by 255
 ``.npz`` with ``jpeg``, ``offsets``    encoded images after one another [and ``labels``]
 ``.npy``                               the same arrays as ``x``, without labels
-a folder of images                     one subfolder per class, labels in the order of their names;
+a folder of images                     one subfolder per class of the program, labels in the order
+                                       of their names; some alone where they are named by number;
                                        without subfolders: no labels
 an image file                          one image without a label
 event programs                         ``x`` (N, T, C, H, W), integer or float, taken as it is;
@@ -15,6 +16,7 @@ event programs                         ``x`` (N, T, C, H, W), integer or float, 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from seenn_deploy._typing import Shape
-from seenn_deploy.errors import DataError
+from seenn_deploy.errors import DataError, DataWarning
 from seenn_deploy.io.images.events import Binning, EventRecordings, is_recording
 from seenn_deploy.io.images.sources import (
     IMAGE_SUFFIXES,
@@ -107,9 +109,13 @@ class ImageSet:
         return next(self._read(start, stop, stop - start))
 
     def _read(self, start: int, stop: int, size: int) -> Iterator[NDArray[np.float32]]:
+        told = False
         for block in self.source.blocks(start, stop, size):
             values = self.spec.convert(block)
-            self.spec.check_values(values, self.source, start)
+            clipped = self.spec.check_values(values, self.source, start)
+            if clipped and not told:
+                warnings.warn(clipped, DataWarning, stacklevel=2)
+                told = True
             start += len(values)
             yield values
 
@@ -332,14 +338,50 @@ def _open_folder(folder: Path, spec: InputSpec, limit: int | None, classes: int 
             f"{folder}: has class folders and loose images ({loose[0].name}); move the images "
             "into a class folder or away"
         )
-    files = [_image_files(d) for d in folders]
+    files, names = [_image_files(d) for d in folders], [d.name for d in folders]
+    numbers, class_names = _classes(folder, names, classes)
     for found, where in zip(files, folders, strict=True):
-        if not found:  # leaving it out would shift the labels of the classes after it
+        # An empty folder stands for its class where there is one for each.
+        if not found and classes is None:
             raise DataError(f"{where}: a class folder without images; fill or remove it")
-    labels = np.repeat(np.arange(len(folders)), [len(found) for found in files])
+    labels = np.repeat(numbers, [len(found) for found in files])
     source = ImageFiles(folder, [file for found in files for file in found], spec.shape)
-    images = ImageSet(source, spec, class_names=[d.name for d in folders], limit=limit)
+    images = ImageSet(source, spec, class_names=class_names, limit=limit)
     return _labelled(images, ArraySource(labels, f"{folder}: labels"), classes)
+
+
+def _classes(folder: Path, names: list[str], classes: int | None) -> tuple[list[int], list[str]]:
+    """The class of each class folder, and the name of every class.
+
+    Names in order are the classes from 0 where there is a folder for each. Otherwise a folder may
+    say its class as a number, and a `DataWarning` says what was understood.
+    """
+    if classes is None or len(names) == classes:
+        number = {name: i for i, name in enumerate(names)}
+        moved = [n for n in names if n.isdecimal() and int(n) < len(names) and int(n) != number[n]]
+        if moved and set(names) == {str(i) for i in range(len(names))}:
+            _tell(folder, "labels follow the order of the names", moved, number)
+        return list(number.values()), names
+    width = max(len(str(classes - 1)), len(names[0]) if names[0].isdecimal() else 0)
+    every = [str(i).zfill(width) for i in range(classes)]
+    number = {name: i for i, name in enumerate(every)}
+    if not set(names) <= set(every):
+        raise DataError(
+            f"{folder}: {len(names)} class folders ({_some(names)}), this program has {classes} "
+            "classes: add an empty folder for each of the others, so that the order of their names "
+            f"tells the class; or name folders by class number, {every[0]} to {every[-1]}"
+        )
+    _tell(folder, f"{len(names)} class folders for {classes} classes", names, number)
+    return [number[name] for name in names], every
+
+
+def _tell(folder: Path, what: str, names: list[str], number: dict[str, int]) -> None:
+    told = _some([f"{name} is class {number[name]}" for name in names], most=10)
+    warnings.warn(f"{folder}: {what}: {told}", DataWarning, stacklevel=2)
+
+
+def _some(names: list[str], most: int = 4) -> str:
+    return ", ".join(names[:most]) + (", .." if len(names) > most else "")
 
 
 def _image_files(folder: Path) -> list[Path]:

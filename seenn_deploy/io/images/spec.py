@@ -22,6 +22,7 @@ Coding: TypeAlias = Literal["direct", "events"]
 Range: TypeAlias = tuple[float, float]
 ANY_VALUE: Range = (-np.inf, np.inf)
 PIXELS: Range = (0.0, 1.0)
+ROUNDING = 1e-6  # how far float32 arithmetic on pixels, such as a resize, may leave their range
 
 
 @dataclass(frozen=True)
@@ -172,8 +173,10 @@ class InputSpec:
         normalized: NDArray[np.float32] = (pixels - mean) / std
         return normalized
 
-    def check_values(self, values: NDArray[np.float32], source: StoredImages, start: int) -> None:
+    def check_values(self, values: NDArray[np.float32], source: StoredImages, start: int) -> str:
         """Refuse values that are not finite or out of range.
+
+        Those that rounding carried out of the range, by `ROUNDING` at most, are clipped in place.
 
         Parameters
         ----------
@@ -184,6 +187,11 @@ class InputSpec:
         start : int
             Index of ``values[0]`` in the source.
 
+        Returns
+        -------
+        str
+            What was clipped first, for a warning; '' where nothing was.
+
         Raises
         ------
         DataError
@@ -193,10 +201,19 @@ class InputSpec:
         # Two passes without a mask decide the usual case, in which nothing is wrong.
         least, most = float(values.min()), float(values.max())  # NaN if there is one
         if np.isfinite(least) and np.isfinite(most) and low <= least and most <= high:
-            return
-        bad = ~(np.isfinite(values) & (values >= low) & (values <= high))
-        i = int(np.argmax(bad.reshape(len(values), -1).any(axis=1)))
-        value = float(values[i][bad[i]][0])
+            return ""
+        inside = (values >= low) & (values <= high)
+        near = (values >= low - ROUNDING) & (values <= high + ROUNDING)
+        bad = ~(np.isfinite(values) & near)
+        outside = bad if bad.any() else ~inside
+        i = int(np.argmax(outside.reshape(len(values), -1).any(axis=1)))
+        value = float(values[i][outside[i]][0])
+        if not bad.any():
+            np.clip(values, low, high, out=values)
+            return (
+                f"{source.where(start + i)} holds {value:.9g}: values within {ROUNDING:g} of "
+                f"{low:g}..{high:g} are clipped to it"
+            )
         raise DataError(f"{source.where(start + i)} holds {value:g}{self._value_remedy(value)}")
 
     def _value_remedy(self, value: float) -> str:

@@ -1,0 +1,59 @@
+"""What compile says before, while and after it works."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seenn_deploy.cli import main
+from tests import checkpoints
+from tests.frontends.test_onnx import resnet
+
+
+def seenn(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    """Run the command line itself; what it prints is with `capsys`."""
+    monkeypatch.setattr(sys, "argv", ["seenn", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+@pytest.fixture
+def convert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    monkeypatch.chdir(tmp_path)
+    resnet(tmp_path).rename("ann.onnx")
+    x = checkpoints.images((4, 3, 8, 8))
+    x[2, 0, 0, 0], x[3, 1, 1, 1] = -2e-7, 1 + 2e-7
+    np.savez("train.npz", x=x)
+    norm = ("--mean", "0.5,0.5,0.5", "--std", "0.5,0.5,0.5")
+    return ("convert", "ann.onnx", "--calibrate", "train.npz", "-T", "2", *norm, "-o", "build")
+
+
+def test_targets_come_one_by_one_or_with_commas(
+    convert: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert seenn(monkeypatch, *convert, "--target", "nir,tpu") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "'tpu': there are lava, nir" in line and not Path("build").exists()
+    assert seenn(monkeypatch, *convert, "--target", "nir,lava", "--target", "nir") == 0
+    assert Path("build/nir/network.nir").is_file() and Path("build/lava/run.py").is_file()
+
+
+def test_clipped_pixels_are_one_line(
+    convert: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert seenn(monkeypatch, *convert) == 0
+    command = [sys.executable, "-c", "from seenn_deploy.cli import main; main()"]
+    done = subprocess.run(  # pytest would keep the warning to itself
+        [*command, "simulate", "build", "--data", "train.npz"],
+        check=False,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    (line,) = done.stderr.splitlines()
+    told = "train.npz: x[2] holds -2.00000002e-07: values within 1e-06 of 0..1 are clipped to it"
+    assert (done.returncode, line) == (0, f"note: {told}")
