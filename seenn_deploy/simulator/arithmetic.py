@@ -14,7 +14,8 @@ from seenn_deploy.ir.fixed_point import SHIFT, UNITY
 from seenn_deploy.ir.graph import Population, Readout, Source
 from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.kernels import kernels
-from seenn_deploy.simulator.layout import Layer, pixels_and_channels
+from seenn_deploy.simulator.layout import Layer
+from seenn_deploy.simulator.spikes import Plane, aligned
 
 Stopping: TypeAlias = Callable[[Array, Array], Array]
 
@@ -37,7 +38,7 @@ class State:
     @classmethod
     def zeros(cls, node: Population, shape: tuple[int, ...], kind: Any) -> State:
         """Allocate the state of a population; only a synaptic time constant needs currents."""
-        return cls(np.zeros(shape, kind), np.zeros(shape, kind) if node.tau_syn else None)
+        return cls(aligned(shape, kind), aligned(shape, kind) if node.tau_syn else None)
 
     def begin(self, slots: Array, v_init: float) -> None:
         """Set the initial state for a sample that begins in each of `slots`."""
@@ -51,14 +52,16 @@ class Fired(NamedTuple):
 
     Parameters
     ----------
-    ptr, idx : arrays
-        The events that it sends.
+    sent : uint16 array (slots, words, H, W)
+        The spikes, as masks.
+    number : int32 array (slots, P)
+        Spikes of each pixel.
     active, saturated : int arrays (slots,)
         Neurons with a potential or current, and neurons whose integers ended.
     """
 
-    ptr: Array
-    idx: Array
+    sent: Array
+    number: Array
     active: Array
     saturated: Array
 
@@ -73,7 +76,7 @@ class Arithmetic(ABC):
 
     @abstractmethod
     def frames(self, source: Source, images: list[Array]) -> Array:
-        """Return the input values (n, C, P) that the source sends for n images."""
+        """Return the input values (n, P, C) that the source sends for n images."""
 
     @abstractmethod
     def stopping(self, program: Program) -> Stopping:
@@ -105,8 +108,7 @@ class Float32(Arithmetic):
 
     def frames(self, source: Source, images: list[Array]) -> Array:
         """Send the images as they are."""
-        pixels, channels = pixels_and_channels(source.shape)
-        return np.stack(images).astype(np.float32, copy=False).reshape(-1, channels, pixels)
+        return Plane(source.shape).to_grid(np.stack(images).astype(np.float32, copy=False))
 
     def stopping(self, program: Program) -> Stopping:
         """Apply the rule itself."""
@@ -121,9 +123,9 @@ class Float32(Arithmetic):
             kernels.filter_current(slots, current, bias, state.u, np.float32(node.tau_syn))
             bias = np.zeros_like(bias)  # the synaptic current has it already
         kernels.integrate_and_fire(
-            slots, current, bias, state.v, pixels_and_channels(node.shape)[1],
+            slots, current, bias, state.v, node.shape[0],
             np.float32(node.tau), np.float32(node.v_threshold), np.float32(node.subtracted),
-            node.comparison == ">=", node.reset == "soft", out.ptr, out.idx, out.active,
+            node.comparison == ">=", node.reset == "soft", out.sent, out.number, out.active,
         )  # fmt: skip
 
     def decay(self, tau: float) -> float:
@@ -139,9 +141,8 @@ class Integer(Arithmetic):
 
     def frames(self, source: Source, images: list[Array]) -> Array:
         """Centre, scale and round the images."""
-        pixels, channels = pixels_and_channels(source.shape)
         scaled = np.rint((np.stack(images).astype(np.float64) - source.offset) * source.scale)
-        return scaled.astype(np.int32).reshape(-1, channels, pixels)
+        return Plane(source.shape).to_grid(scaled.astype(np.int32))
 
     def stopping(self, program: Program) -> Stopping:
         """Apply the rule to integer logits, exactly as an exit controller on the chip decides."""
@@ -151,7 +152,7 @@ class Integer(Arithmetic):
         self, slots: Array, node: Population, layer: Layer, current: Array, state: State, out: Fired
     ) -> None:
         """Run one timestep, and count wrapped currents and saturated potentials."""
-        channels = pixels_and_channels(node.shape)[1]
+        channels = node.shape[0]
         keep = round(UNITY * node.tau)
         # Lava shifts the current before it meets the potential, so the threshold is too.
         threshold, subtracted = int(node.v_threshold) << SHIFT, int(node.subtracted) << SHIFT

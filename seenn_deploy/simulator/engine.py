@@ -27,16 +27,11 @@ from seenn_deploy.ir.program import Program
 from seenn_deploy.progress import Progress, shown
 from seenn_deploy.simulator import arithmetic, run_folder
 from seenn_deploy.simulator.kernels import kernels
-from seenn_deploy.simulator.layout import (
-    Edge,
-    Layer,
-    from_grid,
-    lay_out,
-    padded,
-    pixels_and_channels,
-)
-from seenn_deploy.simulator.nodes import Events, Logits, Neurons, runner
+from seenn_deploy.simulator.kernels.vector_masks import LANES
+from seenn_deploy.simulator.layout import PART_WORDS, Edge, Layer, lay_out, planes
+from seenn_deploy.simulator.nodes import Logits, Neurons, runner
 from seenn_deploy.simulator.result import Counts, RunResult
+from seenn_deploy.simulator.spikes import Events, Scratch, aligned
 
 MOST_THREADS = 1024  # more would only take memory
 MAX_SLOTS = 16  # samples that one worker holds at a time, at most
@@ -222,11 +217,19 @@ class _Worker:
         self.arithmetic = kind = arithmetic.of(program)
         self.stops = kind.stopping(program)
         # By node, the events of this timestep and of as many earlier ones as its longest lag needs.
+        plane = planes(graph)
         self.sent = [
-            [Events.empty(slots, n, kind.value) for _ in range(1 + min(graph.lag[n.name], graph.T))]
+            [
+                Events.empty(slots, plane[n.name], n.graded, kind.value)
+                for _ in range(1 + min(graph.lag[n.name], graph.T))
+            ]
             for n in graph.order
         ]
-        self.current = self._scratch(slots)
+        seen = max(layer.plane.pixels for layer in layers)
+        self.scratch = Scratch.empty(slots * seen, PART_WORDS * LANES, kind.value)
+        source = plane[self.source.name]
+        self.frame = aligned((slots, source.pixels, source.padded), kind.value)
+        self.current = self._currents(slots)
         self.runners = [runner(layer.node, layer, kind, slots) for layer in layers]
         (self.z,) = (found.z for found in self.runners if isinstance(found, Logits))
         # What the image adds to a layer's currents at every timestep, and its operations.
@@ -245,21 +248,13 @@ class _Worker:
         self.t, self.until = np.zeros(slots, np.int64), np.full(slots, program.T)
         self.frames: list[Array] = [np.empty(0)] * slots
 
-    def _scratch(self, slots: int) -> dict[int, Array]:
+    def _currents(self, slots: int) -> dict[int, Array]:
         """Allocate the currents; they live for one layer's turn, so all layers share memory."""
-        shapes = {
-            layer.index: (slots, p, padded(c))
-            for layer in self.layers
-            for p, c in [pixels_and_channels(layer.node.shape)]
+        sizes = {
+            layer.index: (slots, layer.plane.pixels, layer.plane.padded) for layer in self.layers
         }
-        # float32 and every integer current fit into 4 bytes, so int32 is long enough for each.
-        shared = np.zeros(max(prod(shape) for shape in shapes.values()), np.int32)
-        return {
-            layer.index: shared.view(layer.current)[: prod(shapes[layer.index])].reshape(
-                shapes[layer.index]
-            )
-            for layer in self.layers
-        }
+        shared = aligned((max(prod(size) for size in sizes.values()),), self.arithmetic.value)
+        return {index: shared[: prod(size)].reshape(size) for index, size in sizes.items()}
 
     def run(self) -> None:
         """Run timesteps until the feed is empty."""
@@ -287,16 +282,17 @@ class _Worker:
             layer.begin(slots)
         for history in self.sent:
             for events in history if len(history) > 1 else ():
-                events.ptr[slots] = 0  # nothing was sent before the first timestep
+                events.clear(slots)  # nothing was sent before the first timestep
         if self.source.coding == "direct":
             self._load(slots, [image for _, image in taken])
             self._compute_replay(slots)
 
     def _load(self, slots: Array, frames: list[Array]) -> None:
         """Turn one frame per slot into the source's events."""
-        values = self.arithmetic.frames(self.source, frames)
-        events = self.sent[0][0]
-        kernels.load_frame(slots, values, values.shape[1], events.ptr, events.idx, events.val)
+        channels, events = self.source.shape[0], self.sent[0][0]
+        self.frame[slots, :, :channels] = self.arithmetic.frames(self.source, frames)
+        sent = events.sent, events.values, events.number, events.units
+        kernels.send_values(slots, self.frame, channels, *sent)
 
     def _compute_replay(self, slots: Array) -> None:
         """Compute the currents that an image causes at every timestep, and their operations."""
@@ -334,19 +330,18 @@ class _Worker:
         self._add_image_counts(slots)
 
     def _send(self, slots: Array, edge: Edge, current: Array) -> None:
-        events = self.sent[edge.pre][edge.lag]
-        edge.accumulate(slots, events.ptr, events.idx, events.val, current)
+        edge.accumulate(slots, self.sent[edge.pre][edge.lag], current, self.scratch)
 
     def _count(self, slots: Array, number: int, edge: Edge, counts: Counts) -> None:
         events = self.sent[edge.pre][edge.lag]
         if edge.added:  # into a sum: one addition per event, whatever its value
-            counts.ac[number, slots] += events.ptr[slots, -1]
-            counts.ac_effective[number, slots] += events.ptr[slots, -1]
+            added = events.number[slots].sum(axis=1)
+            counts.ac[number, slots] += added
+            counts.ac_effective[number, slots] += added
             return
-        seen = slots, events.ptr, events.idx, events.val, edge.analog
+        edge.count(slots, events, edge.fan_out, counts.ac[number], counts.mac[number])
         effective = counts.ac_effective[number], counts.mac_effective[number]
-        kernels.count_synapses(*seen, edge.fan_out, counts.ac[number], counts.mac[number])
-        kernels.count_synapses(*seen, edge.effective, *effective)
+        edge.count(slots, events, edge.effective, *effective)
 
     def _add_image_counts(self, slots: Array) -> None:
         """Add the operations on the image to a sample's first timestep, or to every one."""
@@ -385,12 +380,7 @@ class _Worker:
                     self._record_one(b, layer)
 
     def _record_one(self, b: int, layer: Neurons) -> None:
-        node, place = layer.node, (self.sample[b], self.t[b] - 1)
-        events = self.sent[layer.layer.index][0]
-        fired = np.zeros(prod(node.shape), np.bool_)
-        fired[events.idx[b, : events.ptr[b, -1]]] = True
-        size = pixels_and_channels(node.shape)
-        self.result.spikes[node.name][place] = from_grid(fired.reshape(size), node.shape)
+        name, place = layer.node.name, (self.sample[b], self.t[b] - 1)
+        self.result.spikes[name][place] = self.sent[layer.layer.index][0].fired(b)
         if self.result.v:
-            potential = layer.state.v[b, :, : size[1]]
-            self.result.v[node.name][place] = from_grid(potential, node.shape)
+            self.result.v[name][place] = layer.layer.plane.from_grid(layer.state.v[b])

@@ -1,60 +1,30 @@
-"""The graph's arrays in the kernels' layout: grids of pixels, channels last, currents padded."""
+"""The graph's arrays in the kernels' layout: masks of spikes, weights in parts, currents padded."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, singledispatch
-from math import prod
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from seenn_deploy import ir
-from seenn_deploy._typing import Array, Shape
+from seenn_deploy._typing import Array, Pair, Shape
 from seenn_deploy.ir import bounds
 from seenn_deploy.simulator.kernels import kernels
 from seenn_deploy.simulator.kernels.vector_add import WIDTHS
+from seenn_deploy.simulator.kernels.vector_masks import AT_ONCE, LANES
+from seenn_deploy.simulator.spikes import Events, Plane, Scratch, aligned
 
-# Share of spiking neurons above which the dense kernel is faster than adding row by row (measured).
-# Rows of 8-bit weights are so short that adding them pays nearly to the end.
-DENSE_FROM = {"f": 0.4, "i": 0.9}
-DENSE_FROM_LARGE = 0.28  # the same, where one block of rows exceeds the second-level cache
-CACHE_BYTES = 1 << 20
+# Words of a part: a 3x3 kernel over 16 channels. Its rows of 64 weights take 36 KiB, and sums of
+# 8-bit weights stay below 2^15.
+PART_WORDS = 9
 WRAP = 1 << 23  # a convolution's result is a signed 24-bit integer, design section 6
 
-Accumulate: TypeAlias = Callable[[Array, Array, Array, Array, Array], None]
-Runs: TypeAlias = tuple[Array, Array, Array, Array]  # run_ptr, first, last, base of vector_add
-
-
-def pixels_and_channels(shape: Shape) -> tuple[int, int]:
-    """Return a node's pixels and channels (P, C); a vector of N is one pixel of N channels."""
-    return (prod(shape[1:]), shape[0]) if len(shape) > 1 else (1, shape[0])
-
-
-def to_grid(values: Array, shape: Shape) -> Array:
-    """Turn (..., *shape), channels first, into a contiguous (..., P, C), channels last."""
-    pixels, channels = pixels_and_channels(shape)
-    lead = values.shape[: values.ndim - len(shape)]
-    return np.ascontiguousarray(np.swapaxes(values.reshape(*lead, channels, pixels), -1, -2))
-
-
-def from_grid(values: Array, shape: Shape) -> Array:
-    """Undo `to_grid`."""
-    pixels, channels = pixels_and_channels(shape)
-    lead = values.shape[: values.ndim - 2]
-    return np.swapaxes(values.reshape(*lead, pixels, channels), -1, -2).reshape(*lead, *shape)
-
-
-def padded(channels: int) -> int:
-    """Round a current's channels up to whole vectors."""
-    return -(-channels // lanes(channels)) * lanes(channels)
-
-
-def lanes(channels: int) -> int:
-    """Return the widest vector that divides the channels, or the narrowest where none does."""
-    return next((w for w in WIDTHS if channels % w == 0), WIDTHS[-1])
+View: TypeAlias = tuple[int, int, int, int, int]  # as in kernels.gather
+Accumulate: TypeAlias = Callable[[Array, Events, Array, Scratch], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +36,8 @@ class Edge:
     pre : int
         Index of the source node in the graph's order.
     accumulate : callable
-        ``(slots, ptr, idx, val, current) -> None``; it adds what the events cause to `current`.
-    fan_out, effective : int64 arrays (P C,), or (P,) where all channels of a pixel have the same
+        ``(slots, events, current, scratch) -> None``; it adds what the events cause to `current`.
+    fan_out, effective : int64 array (P,), or int32 (P, C_pad) where a pixel's channels differ
         Number of synapses of each source neuron: all that exist, and those of nonzero weight.
     analog : bool
         Whether the source is an image, so that every element costs multiply-accumulates.
@@ -85,6 +55,20 @@ class Edge:
     added: bool
     lag: int
 
+    def count(self, slots: Array, events: Events, fan_out: Array, ac: Array, mac: Array) -> None:
+        """Add the synapses that events meet to `ac`, (slots,), or `mac`: design, section 4.
+
+        An event of value 1 or -1 costs accumulates, any other and all of an image
+        multiply-accumulates.
+        """
+        units = mac if self.analog else ac
+        if fan_out.ndim == 2:
+            kernels.count_each(slots, events.sent, events.values, fan_out, units, mac)
+            return
+        kernels.count_synapses(slots, events.units, fan_out, units)
+        if events.graded:
+            kernels.count_synapses(slots, events.number - events.units, fan_out, mac)
+
 
 @dataclass(frozen=True, eq=False)
 class Layer:
@@ -100,8 +84,8 @@ class Layer:
     bias : array (P, C_pad) or (1, C_pad)
     bias_adds : int
         Number of neurons with a bias other than 0.
-    current : numpy type
-        Type of the currents: float32, or the narrowest integer that holds all they can receive.
+    plane : Plane
+        How it lies in memory.
     """
 
     node: ir.Target
@@ -109,7 +93,7 @@ class Layer:
     edges: tuple[Edge, ...]
     bias: Array
     bias_adds: int
-    current: Any
+    plane: Plane
 
 
 _READY: WeakKeyDictionary[ir.SpikingGraph, dict[Any, tuple[Layer, ...]]] = WeakKeyDictionary()
@@ -125,209 +109,236 @@ def lay_out(program: ir.Program) -> tuple[Layer, ...]:
     key = program.precision, program.input_range
     if key not in ready:
         index = {node.name: i for i, node in enumerate(graph.order)}
-        ready[key] = tuple(_layer(program, node, index) for node in graph.layers)
+        found = planes(graph)
+        ready[key] = tuple(_layer(program, node, index, found) for node in graph.layers)
     return ready[key]
 
 
-def _layer(program: ir.Program, node: ir.Target, index: dict[str, int]) -> Layer:
-    graph, kind = program.graph, _current_type(program, node.name)
-    bias = np.zeros((), np.int32) if node.bias is None else node.bias
+def planes(graph: ir.SpikingGraph) -> dict[str, Plane]:
+    """Lay out every node, by name, with the border that the convolutions behind it ask for."""
+    borders = {node.name: (0, 0) for node in graph.order}
+    for edge in graph.projections:
+        if isinstance(edge.synapses, ir.Conv2d):
+            (down, right), padding = borders[edge.pre], edge.synapses.padding
+            borders[edge.pre] = max(down, padding[0]), max(right, padding[1])
+    return {node.name: Plane(node.shape, borders[node.name]) for node in graph.order}
+
+
+def _layer(
+    program: ir.Program, node: ir.Target, index: dict[str, int], plane: dict[str, Plane]
+) -> Layer:
+    kind = np.float32 if program.precision == "float32" else np.int32
+    bias = np.zeros((), kind) if node.bias is None else node.bias
     return Layer(
         node,
         index[node.name],
-        tuple(_edge(program, e, index[e.pre], kind) for e in graph.into(node.name)),
-        _bias(bias, node.shape).astype(np.float32 if kind is np.float32 else np.int32),
+        tuple(_edge(program, e, index[e.pre], plane) for e in program.graph.into(node.name)),
+        _bias(bias, plane[node.name]).astype(kind),
         int(np.count_nonzero(np.broadcast_to(bias, node.shape))),
-        kind,
+        plane[node.name],
     )
 
 
-def _current_type(program: ir.Program, name: str) -> Any:
-    if program.precision == "float32":
-        return np.float32
-    values = bounds.source_values(program.graph.source, program.input_range)
-    found = bounds.layer_current(program.graph, program.graph.into(name), values)
-    # 16-bit currents take half the registers, where the bound proves that none overflows.
-    return np.int16 if found and found.size < 1 << 15 else np.int32
-
-
-def _bias(bias: Array, shape: Shape) -> Array:
+def _bias(bias: Array, plane: Plane) -> Array:
     """Lay a bias out as (P, C_pad), or as (1, C_pad) where all pixels have the same."""
-    channels = shape[0]
+    shape = plane.shape
     if bias.size == 1 or (len(shape) == 3 and bias.shape[-2:] == (1, 1)):
-        grid = np.broadcast_to(bias.reshape(-1), (channels,))[None]
+        grid = np.broadcast_to(bias.reshape(-1), (plane.channels,))[None]
     else:
-        grid = to_grid(np.broadcast_to(bias, shape), shape)
-    return np.ascontiguousarray(np.pad(grid, ((0, 0), (0, padded(channels) - channels))))
+        grid = plane.to_grid(np.broadcast_to(bias, shape))
+    return np.ascontiguousarray(np.pad(grid, ((0, 0), (0, plane.padded - plane.channels))))
 
 
-def _edge(program: ir.Program, edge: ir.Projection, pre: int, current: Any) -> Edge:
+def _edge(program: ir.Program, edge: ir.Projection, pre: int, plane: dict[str, Plane]) -> Edge:
     graph = program.graph
     source, post, synapses = graph.node(edge.pre), graph.node(edge.post), edge.synapses
-    fan_out = _by_pixel(synapses.fan_out(source.shape), source.shape)
-    effective = _by_pixel(synapses.fan_out(source.shape, effective=True), source.shape)
-    narrow = synapses.with_weight(_narrow(synapses.weight, current))
-    accumulate = accumulator(narrow, source.shape, post.shape)
+    narrow = synapses.with_weight(_narrow(synapses.weight))
+    accumulate = accumulator(narrow, plane[edge.pre], plane[edge.post])
     # Only where the sum can leave 24 bits does the chip's wrapping have to be imitated.
     if isinstance(synapses, ir.Conv2d) and program.precision != "float32":
         inputs = bounds.source_values(graph.source, program.input_range)
         values = bounds.sent(graph, source.name, inputs)
         if values is None or bounds.current(synapses, values, source.shape).size >= WRAP:
             accumulate = _wrapping(accumulate)
+    fan_out, effective = (
+        _by_pixel(synapses.fan_out(source.shape, effective=zeros), plane[edge.pre])
+        for zeros in (False, True)
+    )
     analog = isinstance(source, ir.Source) and source.coding == "direct"
     added = not post.stages
     lag = min(edge.lag, graph.T)  # what is sent later than that never arrives
     return Edge(pre, accumulate, fan_out, effective, analog, added, lag)
 
 
-def _narrow(weight: Array, current: Any) -> Array:
+def _narrow(weight: Array) -> Array:
     """Store integer weights in as few bytes as hold them; reading weights is what takes time."""
     if weight.dtype.kind == "f":
         return weight
     fits = (k for k in (np.int8, np.int16) if np.array_equal(weight.astype(k), weight))
-    return weight.astype(min(next(fits, np.int32), current, key=lambda k: np.dtype(k).itemsize))
+    return weight.astype(next(fits, np.int32))
 
 
 def _wrapping(accumulate: Accumulate) -> Accumulate:
     """Take the sum modulo 2^24 before it is added, as Lava's Conv process does."""
 
-    def accumulate_wrapped(
-        slots: Array, ptr: Array, idx: Array, val: Array, current: Array
-    ) -> None:
-        alone = np.zeros_like(current)
-        accumulate(slots, ptr, idx, val, alone)
+    def accumulate_wrapped(slots: Array, events: Events, current: Array, scratch: Scratch) -> None:
+        alone = aligned(current.shape, current.dtype)
+        accumulate(slots, events, alone, scratch)
         current[slots] += (alone[slots] + WRAP) % (2 * WRAP) - WRAP
 
     return accumulate_wrapped
 
 
-def _by_pixel(fan_out: Array, shape: Shape) -> Array:
-    """Flatten fan-outs in grid order; one number per pixel where all its channels have the same."""
-    grid = to_grid(fan_out, shape)
-    alike = np.all(grid == grid[:, :1])
-    return np.ascontiguousarray(grid[:, 0]) if alike else grid.ravel()
+def _by_pixel(fan_out: Array, plane: Plane) -> Array:
+    """Lay fan-outs out as (P, C_pad), or as (P,) where all channels of each pixel have as many."""
+    grid = plane.to_grid(fan_out)
+    if np.all(grid == grid[:, :1]):
+        return np.ascontiguousarray(grid[:, 0])
+    return np.pad(grid.astype(np.int32), ((0, 0), (0, plane.padded - plane.channels)))
 
 
 @singledispatch
-def accumulator(synapses: ir.Synapses, shape_in: Shape, shape_out: Shape) -> Accumulate:
+def accumulator(synapses: ir.Synapses, pre: Plane, post: Plane) -> Accumulate:
     """Make the function that adds a source's events to a target's currents; by list by default."""
-    return accumulator(ir.Sparse.listing(synapses, shape_in), shape_in, shape_out)
+    return accumulator(ir.Sparse.listing(synapses, pre.shape), pre, post)
 
 
 @accumulator.register
-def _conv(conv: ir.Conv2d, shape_in: Shape, shape_out: Shape) -> Accumulate:
-    runs = _conv_runs(conv, shape_in, shape_out)
-    rows = conv.weight.transpose(2, 3, 1, 0)  # (K_h, K_w, C_in / groups, C_out)
+def _conv(conv: ir.Conv2d, pre: Plane, post: Plane) -> Accumulate:
+    height, width = pre.bordered
+    down, across = conv.stride
+    view = (*post.size, pre.words * height * width, down * width, across)
+    parts = _parts(_offsets(pre, conv.weight.shape[2:], conv.dilation, conv.padding))
     if conv.groups > 1:
-        return _grouped(conv, runs, rows, shape_in[0])
-    weight = _blocks(rows.reshape(-1, conv.weight.shape[0]))
-    sizes = conv.weight.shape[2:], conv.stride, conv.padding, conv.dilation
-    shapes = shape_in, shape_out[1:]
-    crowded = _dense_from(weight) * prod(shape_in)
+        return _grouped(conv, pre, view, parts)
+    lanes, weight, weight_at = _blocks(_rows(conv, pre), post, parts)
 
-    def accumulate(slots: Array, ptr: Array, idx: Array, val: Array, current: Array) -> None:
-        dense = ptr[slots, -1] > crowded
-        kernels.gather(slots[~dense], ptr, idx, val, *runs, weight, current)
-        if dense.any():
-            kernels.convolve_dense(slots[dense], ptr, idx, val, *shapes, *sizes, weight, current)
-
-    return accumulate
-
-
-def _dense_from(weight: Array) -> float:
-    """Return the share of spiking neurons from which the dense kernel is the faster one."""
-    kind = weight.dtype.kind
-    return DENSE_FROM_LARGE if kind == "f" and weight[0].nbytes > CACHE_BYTES else DENSE_FROM[kind]
-
-
-def _grouped(conv: ir.Conv2d, runs: Runs, rows: Array, channels: int) -> Accumulate:
-    out_group = conv.weight.shape[0] // conv.groups
-    split = rows.reshape(*rows.shape[:3], conv.groups, out_group).swapaxes(2, 3)
-    weight = np.ascontiguousarray(split.reshape(-1, out_group))
-
-    def accumulate(slots: Array, ptr: Array, idx: Array, val: Array, current: Array) -> None:
-        kernels.gather_grouped(slots, ptr, idx, val, *runs, weight, channels, conv.groups, current)
+    def accumulate(slots: Array, events: Events, current: Array, scratch: Scratch) -> None:
+        kernels.gather(
+            slots, events.masks, events.flat_values, view, *parts.loads, parts.rows, weight_at,
+            lanes, weight, current, scratch.rows, scratch.values, scratch.count,
+        )  # fmt: skip
 
     return accumulate
 
 
 @accumulator.register
-def _dense(dense: ir.Dense, shape_in: Shape, shape_out: Shape) -> Accumulate:
-    pixels, _ = pixels_and_channels(shape_in)
-    first, last, base = (np.array([n], np.int32) for n in (0, pixels, 0))
-    one_run = np.array([0, 1], np.int32), first, last, base
-    columns = to_grid(dense.weight.reshape(-1, *shape_in), shape_in)
-    weight = _blocks(columns.reshape(len(dense.weight), -1).T)
-
-    def accumulate(slots: Array, ptr: Array, idx: Array, val: Array, current: Array) -> None:
-        kernels.gather(slots, ptr, idx, val, *one_run, weight, current)
-
-    return accumulate
+def _dense(dense: ir.Dense, pre: Plane, post: Plane) -> Accumulate:
+    """Run it as a convolution whose kernel is as large as its input."""
+    weight = dense.weight.reshape(len(dense.weight), pre.channels, *pre.size)
+    return _conv(ir.Conv2d(weight), pre, Plane((len(weight), 1, 1)))
 
 
-def _blocks(rows: Array) -> Array:
-    """Cut weight rows (R, C_out) into blocks of one vector's width, (blocks, R, width)."""
-    width, c_pad = lanes(rows.shape[1]), padded(rows.shape[1])
-    filled = np.pad(rows, ((0, 0), (0, c_pad - rows.shape[1])))
-    return np.ascontiguousarray(filled.reshape(len(rows), -1, width).swapaxes(0, 1))
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What every output pixel sees of its input, cut into the parts that ``kernels`` explains.
+
+    Parameters
+    ----------
+    loads : (load_ptr, offset, keep, base)
+        As in ``kernels.gather``.
+    rows : int64 array (parts,)
+        Weight rows of each part.
+    """
+
+    loads: tuple[Array, Array, Array, Array]
+    rows: Array
 
 
-@accumulator.register
-def _sparse(sparse: ir.Sparse, shape_in: Shape, shape_out: Shape) -> Accumulate:
-    pixels, channels = pixels_and_channels(shape_out)
-    numbers = np.arange(len(sparse.indptr) - 1)
-    # The lists of synapses are reordered from channels-first neurons to the kernels' grid order.
-    order = to_grid(numbers.reshape(shape_in), shape_in).ravel()
-    length = np.diff(sparse.indptr)[order]
-    indptr = np.concatenate(([0], np.cumsum(length)))
-    take = np.repeat(sparse.indptr[:-1][order] - indptr[:-1], length) + np.arange(indptr[-1])
-    channel, pixel = np.divmod(sparse.targets[take].astype(np.int64), pixels)
-    targets = pixel * padded(channels) + channel
-    weight = np.ascontiguousarray(sparse.weight[take])
-
-    def accumulate(slots: Array, ptr: Array, idx: Array, val: Array, current: Array) -> None:
-        kernels.scatter(slots, ptr, idx, val, indptr, targets, weight, current)
-
-    return accumulate
-
-
-@accumulator.register
-def _identity(identity: ir.Identity, shape_in: Shape, shape_out: Shape) -> Accumulate:
-    channels, weight = pixels_and_channels(shape_in)[1], identity.weight[()]
-
-    def accumulate(slots: Array, ptr: Array, idx: Array, val: Array, current: Array) -> None:
-        kernels.one_to_one(slots, ptr, idx, val, channels, weight, current)
-
-    return accumulate
-
-
-def _conv_runs(conv: ir.Conv2d, shape_in: Shape, shape_out: Shape) -> Runs:
-    """Find, for every output pixel, the runs of input pixels that it sees and their weight rows."""
-    kernel = conv.weight.shape[2:]
-    return _runs(shape_in, shape_out[1:], kernel, conv.stride, conv.padding, conv.dilation)
+def _offsets(pre: Plane, kernel: Shape, dilation: Pair, padding: Pair) -> tuple[int, ...]:
+    """Return the distance of each word that a pixel sees from its corner: by word, row, column."""
+    height, width = pre.bordered
+    word, ky, kx = np.ogrid[: pre.words, : kernel[0], : kernel[1]]
+    row = pre.border[0] - padding[0] + ky * dilation[0]
+    column = pre.border[1] - padding[1] + kx * dilation[1]
+    return tuple(int(n) for n in ((word * height + row) * width + column).ravel())
 
 
 @lru_cache(maxsize=64)  # layers of one network share few geometries
-def _runs(
-    shape_in: Shape, size_out: Shape, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape
-) -> Runs:
-    """Compute `_conv_runs` for a geometry.
+def _parts(offsets: tuple[int, ...]) -> Parts:
+    """Cut words into parts of `PART_WORDS`, and words that are neighbours into loads."""
+    load_ptr: list[int] = [0]
+    loads: list[tuple[int, int, int]] = []
+    for start in range(0, len(offsets), PART_WORDS):
+        words = offsets[start : start + PART_WORDS]
+        first = 0
+        for k in range(1, len(words) + 1):
+            joined = k < len(words) and words[k] == words[first] + k - first
+            if not joined or k - first == AT_ONCE:
+                loads.append((words[first], (1 << (k - first) * LANES) - 1, first * LANES))
+                first = k
+        load_ptr.append(len(loads))
+    offset, keep, base = zip(*loads, strict=True)
+    rows = np.diff([*range(0, len(offsets), PART_WORDS), len(offsets)]) * LANES
+    bits = np.array(keep, np.uint64).view(np.int64)
+    return Parts((np.array(load_ptr), np.array(offset), bits, np.array(base)), rows)
 
-    Neighbouring columns of the input meet neighbouring taps of the kernel, so without horizontal
-    dilation a kernel row is one run; with it every tap is a run of its own.
-    """
-    channels, height, width = shape_in
-    per_run = kernel[1] if dilation[1] == 1 else 1
-    y, x, ky, kx = np.ogrid[: size_out[0], : size_out[1], : kernel[0], : kernel[1] : per_run]
-    row = y * stride[0] - padding[0] + ky * dilation[0]
-    left = x * stride[1] - padding[1] + kx * dilation[1]
-    # Pixels in the padding do not exist: a run is cut where it leaves the image.
-    start, stop = np.maximum(left, 0), np.minimum(left + per_run, width)
-    exists = (row >= 0) & (row < height) & (start < stop)
-    first = row * width + start
-    # Event index (pixel, channel) plus `base` is the weight row of (ky, kx, channel).
-    base = (ky * kernel[1] + kx + start - left - first) * channels
-    run_ptr = np.concatenate(([0], np.cumsum(exists.sum(axis=(2, 3)))))
-    parts = (np.broadcast_to(a, exists.shape)[exists] for a in (first, first + stop - start, base))
-    first, last, base = (np.ascontiguousarray(a, dtype=np.int32) for a in parts)
-    return run_ptr.astype(np.int32), first, last, base
+
+def _rows(conv: ir.Conv2d, pre: Plane) -> Array:
+    """Return weight rows (rows, C_out / groups) in the order of words, taps and channels."""
+    out_group = len(conv.weight) // conv.groups
+    split = conv.weight.reshape(conv.groups, out_group, *conv.weight.shape[1:])
+    by_channel = split.transpose(0, 2, 3, 4, 1).reshape(pre.channels, *conv.weight.shape[2:], -1)
+    filled = np.pad(by_channel, ((0, pre.padded - pre.channels), (0, 0), (0, 0), (0, 0)))
+    words = filled.reshape(pre.words, LANES, *filled.shape[1:])
+    return words.transpose(0, 2, 3, 1, 4).reshape(-1, out_group)
+
+
+def _blocks(rows: Array, post: Plane, parts: Parts) -> tuple[int, Array, Array]:
+    """Cut each part's rows into blocks; return their width, the weights, and where parts begin."""
+    widths = WIDTHS if rows.dtype.itemsize == 1 else WIDTHS[1:]
+    lanes = next(width for width in widths if post.padded % width == 0)
+    ends = np.cumsum(parts.rows)
+    weight = aligned((len(rows) * post.padded,), rows.dtype)
+    for stop, n in zip(ends, parts.rows, strict=True):
+        block = np.zeros((n, post.padded), rows.dtype)
+        block[:, : rows.shape[1]] = rows[stop - n : stop]
+        cut = block.reshape(n, -1, lanes).swapaxes(0, 1)
+        weight[(stop - n) * post.padded : stop * post.padded] = cut.ravel()
+    return lanes, weight, (ends - parts.rows) * post.padded
+
+
+def _grouped(conv: ir.Conv2d, pre: Plane, view: View, parts: Parts) -> Accumulate:
+    rows = np.ascontiguousarray(_rows(conv, pre))
+    taps = conv.weight.shape[2] * conv.weight.shape[3]
+    channel = np.arange(pre.padded).reshape(pre.words, 1, LANES).repeat(taps, axis=1).ravel()
+    # Rows of padding get the last group; no event ever meets them.
+    group = np.minimum(channel // conv.weight.shape[1], conv.groups - 1)
+    first_row, first_target = np.cumsum(parts.rows) - parts.rows, group * rows.shape[1]
+
+    def accumulate(slots: Array, events: Events, current: Array, scratch: Scratch) -> None:
+        kernels.gather_grouped(
+            slots, events.masks, events.flat_values, view, *parts.loads, first_row, first_target,
+            rows, current, scratch.rows, scratch.values, scratch.count,
+        )  # fmt: skip
+
+    return accumulate
+
+
+@accumulator.register
+def _sparse(sparse: ir.Sparse, pre: Plane, post: Plane) -> Accumulate:
+    numbers = np.arange(len(sparse.indptr) - 1)
+    # The lists of synapses are reordered from channels-first neurons to the kernels' grid order.
+    order = pre.to_grid(numbers.reshape(pre.shape)).ravel()
+    length = np.diff(sparse.indptr)[order]
+    indptr = np.concatenate(([0], np.cumsum(length)))
+    take = np.repeat(sparse.indptr[:-1][order] - indptr[:-1], length) + np.arange(indptr[-1])
+    channel, pixel = np.divmod(sparse.targets[take].astype(np.int64), post.pixels)
+    targets = pixel * post.padded + channel
+    weight = np.ascontiguousarray(sparse.weight[take])
+
+    def accumulate(slots: Array, events: Events, current: Array, scratch: Scratch) -> None:
+        sent, values = events.sent, events.values
+        kernels.scatter(slots, sent, values, pre.channels, indptr, targets, weight, current)
+
+    return accumulate
+
+
+@accumulator.register
+def _identity(identity: ir.Identity, pre: Plane, post: Plane) -> Accumulate:
+    weight = identity.weight[()]
+
+    def accumulate(slots: Array, events: Events, current: Array, scratch: Scratch) -> None:
+        kernels.one_to_one(slots, events.sent, events.values, weight, current)
+
+    return accumulate

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import singledispatch
 from math import prod
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -14,36 +13,8 @@ from seenn_deploy.errors import ProgramError
 from seenn_deploy.ir.nodes import Node, Population, Readout, Sum
 from seenn_deploy.simulator.arithmetic import Arithmetic, Fired, State
 from seenn_deploy.simulator.kernels import kernels
-from seenn_deploy.simulator.layout import Layer, padded, pixels_and_channels, to_grid
-
-
-@dataclass(frozen=True, eq=False)
-class Events:
-    """The events that a node sent in one timestep, one row per slot, laid out as in ``kernels``."""
-
-    ptr: Array
-    idx: Array
-    val: Array
-
-    @classmethod
-    def empty(cls, slots: int, node: Node, kind: Any) -> Events:
-        """Allocate room for every neuron of `node`, and for values where it is graded."""
-        n = prod(node.shape)
-        return cls(
-            np.zeros((slots, pixels_and_channels(node.shape)[0] + 1), np.int32),
-            np.zeros((slots, n), np.int32),
-            np.zeros((slots, n if node.graded else 0), kind),
-        )
-
-    def put(self, slots: Array, sent: Array) -> None:
-        """Send values (slots, *shape), of which zeros are no event; without a kernel."""
-        grid = to_grid(sent, sent.shape[1:])
-        for b, values in zip(slots, grid, strict=True):
-            found = np.flatnonzero(values)
-            self.ptr[b] = np.searchsorted(found, np.arange(len(values) + 1) * values.shape[1])
-            self.idx[b, : len(found)] = found
-            if self.val.shape[1]:
-                self.val[b, : len(found)] = values.ravel()[found]
+from seenn_deploy.simulator.layout import Layer
+from seenn_deploy.simulator.spikes import Events
 
 
 class Runner(Protocol):
@@ -75,9 +46,9 @@ class Neurons:
     """A population."""
 
     def __init__(self, node: Population, layer: Layer, kind: Arithmetic, slots: int) -> None:
-        pixels, channels = pixels_and_channels(node.shape)
         self.node, self.layer, self.arithmetic = node, layer, kind
-        self.state = State.zeros(node, (slots, pixels, padded(channels)), kind.potential)
+        size = slots, layer.plane.pixels, layer.plane.padded
+        self.state = State.zeros(node, size, kind.potential)
 
     def begin(self, slots: Array) -> None:
         """Set the potentials to their initial value."""
@@ -86,9 +57,9 @@ class Neurons:
     def step(self, slots: Array, current: Array, events: Events, counts: dict[str, Array]) -> None:
         """Fire."""
         active = counts["updates_active"]
-        out = Fired(events.ptr, events.idx, active, counts["saturated"])
+        out = Fired(events.sent, events.number, active, counts["saturated"])
         self.arithmetic.fire(slots, self.node, self.layer, current, self.state, out)
-        fired = events.ptr[slots, -1]
+        fired = events.number[slots].sum(axis=1)
         counts["updates_inactive"][slots] = prod(self.node.shape) - active[slots]
         counts["spikes"][slots] = fired
         counts["resets"][slots] = fired  # every spike resets its neuron, softly or not
@@ -98,16 +69,18 @@ class Adder:
     """A sum of spikes."""
 
     def __init__(self, node: Sum) -> None:
-        self.channels = pixels_and_channels(node.shape)[1]
+        self.channels = node.shape[0]
 
     def begin(self, slots: Array) -> None:
         """Begin a sample; nothing is kept from one timestep to the next."""
 
     def step(self, slots: Array, current: Array, events: Events, counts: dict[str, Array]) -> None:
         """Send what arrived."""
-        sent = events.ptr, events.idx, events.val
-        kernels.send_sums(slots, current, self.channels, *sent, counts["graded"])
-        counts["spikes"][slots] = events.ptr[slots, -1]
+        sent = events.sent, events.values, events.number, events.units
+        kernels.send_values(slots, current, self.channels, *sent)
+        spikes = events.number[slots].sum(axis=1)
+        counts["spikes"][slots] = spikes
+        counts["graded"][slots] = spikes - events.units[slots].sum(axis=1)
 
 
 class Logits:

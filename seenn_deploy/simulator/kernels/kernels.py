@@ -1,9 +1,18 @@
 """Numba kernels over plain arrays. Every kernel works on a list of slots, each with one sample.
 
-In memory a node is a grid of P pixels with C channels, channels last; a vector of N neurons is one
-pixel. Currents are padded to a whole number of vectors, (slots, P, C_pad). The events of slot b are
-compressed by pixel: ``idx[b, ptr[b, q]:ptr[b, q + 1]]`` are the flat indices (q C + c), ascending,
-of the neurons of pixel q that spiked. ``val`` has their values, or no columns where all are 1.
+In memory a node is a grid of P = H W pixels with C channels; a vector of N neurons is one pixel.
+Currents and states have channels last, padded to whole words of 16, (slots, P, C_pad).
+
+Spikes are bit masks: word ``sent[b, k, y, x]`` holds channels ``16 k : 16 k + 16`` of a pixel, with
+the first in the lowest bit. Its plane has a border of zeros as wide as any convolution behind it
+asks for, so no kernel knows a border case: `masks` is the flat array with all borders, `sent` the
+view without them. `values` lies likewise and has the values of graded spikes, (.., 16) for every
+word; where all spikes are 1 its last axis is empty. `number` (slots, P) are the spikes by pixel.
+
+A layer with weights reads its input in parts. A part is a few words that every output pixel sees at
+the same distances from its own corner: its spikes become one list per pixel, which serves all
+output channels, and its weights are few enough to stay in the first-level cache. Sums are formed in
+the order of parts, words and channels, whatever the batch, the number of threads or the density.
 
 No kernel looks at two slots at once, so results do not depend on how samples are batched.
 """
@@ -16,21 +25,21 @@ from typing import Any, TypeVar
 import numba as nb
 import numpy as np
 
-from seenn_deploy._typing import Array, Shape
-from seenn_deploy.simulator.kernels.vector_add import add_runs
-from seenn_deploy.simulator.kernels.vector_dense import PIXELS, multiply_rows
-from seenn_deploy.simulator.kernels.vector_fire import (
+from seenn_deploy._typing import Array
+from seenn_deploy.simulator.kernels.vector_add import add_rows
+from seenn_deploy.simulator.kernels.vector_fire import STATE_LIMIT, fire, fire_integer
+from seenn_deploy.simulator.kernels.vector_masks import (
+    AT_ONCE,
     LANES,
-    STATE_LIMIT,
+    chosen_sum,
     count_bits,
-    fire,
-    fire_integer,
+    list_rows,
     lowest_bit,
 )
 
 # A digest of the vector files, which are inlined here. numba caches compiled kernels by the content
 # of this file alone, so a changed vector file has to change this one, or the old code still runs.
-INLINED = "39313ec378af"
+INLINED = "332628550630"
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -44,168 +53,180 @@ def _jit(kernel: F) -> F:
 @_jit
 def gather(
     slots: Array,
-    ptr: Array,
-    idx: Array,
-    val: Array,
-    run_ptr: Array,
-    first: Array,
-    last: Array,
+    masks: Array,
+    values: Array,
+    view: tuple[int, int, int, int, int],
+    load_ptr: Array,
+    offset: Array,
+    keep: Array,
     base: Array,
+    part_rows: Array,
+    weight_at: Array,
+    width: int,
     weight: Array,
     current: Array,
+    rows: Array,
+    row_values: Array,
+    count: Array,
 ) -> None:
     """Run a convolution or dense layer: add the weight rows of the events that each pixel sees.
 
-    `weight` is (blocks, rows, width); block j gives channels ``j width:(j + 1) width`` of
-    `current` (slots, P, blocks * width). Output pixel p sees the events of the runs
-    ``run_ptr[p]:run_ptr[p + 1]``, which `add_runs` explains.
+    Output pixel (y, x) of slot b has its corner at ``b view[2] + y view[3] + x view[4]``, for an
+    output of height ``view[0]`` and width ``view[1]``. Part i reads loads
+    ``load_ptr[i]:load_ptr[i + 1]``: load k takes four words from ``offset[k]`` behind the corner,
+    of whose bits those in ``keep[k]`` count, and bit j meets row ``base[k] + j`` of the part.
+    The part has ``part_rows[i]`` rows, and block j of its weights, which gives channels
+    ``j width : (j + 1) width`` of `current`, begins at ``weight_at[i] + j part_rows[i] width``.
+
+    `rows`, `row_values` and `count` are scratch: the row and value of each event, and the events of
+    each output pixel of each slot.
     """
-    blocks, rows, width = weight.shape
-    flat_weight, flat_current = weight.reshape(-1), current.reshape(-1)
-    pixels = len(run_ptr) - 1
-    for b in slots:
-        events, values, pixel_events = idx[b], val[b], ptr[b]
+    pixels, blocks = current.shape[1], current.shape[2] // width
+    flat = current.reshape(-1)
+    listed = row_values if len(values) else row_values[:0]
+    for part in range(len(weight_at)):
+        loads = load_ptr[part], load_ptr[part + 1]
+        events = list_part(
+            slots, masks, values, view, loads, offset, keep, base, rows, row_values, count
+        )
+        if not events:
+            continue
         # Blocks outside pixels: the rows of one block stay in the cache for all pixels.
         for block in range(blocks):
-            for p in range(pixels):
-                add_runs(
-                    width,
-                    flat_current,
-                    ((b * pixels + p) * blocks + block) * width,
-                    flat_weight,
-                    block * rows * width,
-                    events,
-                    values,
-                    pixel_events,
-                    first,
-                    last,
-                    base,
-                    run_ptr[p],
-                    run_ptr[p + 1],
-                )
+            first_row = weight_at[part] + block * part_rows[part] * width
+            start, place = 0, 0
+            for b in slots:
+                at = (b * pixels * blocks + block) * width
+                for _ in range(pixels):
+                    stop = start + count[place]
+                    if stop > start:
+                        add_rows(width, flat, at, weight, first_row, rows, listed, start, stop)
+                    start, place, at = stop, place + 1, at + blocks * width
 
 
 @_jit
-def convolve_dense(
+def list_part(
     slots: Array,
-    ptr: Array,
-    idx: Array,
-    val: Array,
-    shape_in: Shape,
-    shape_out: Shape,
-    kernel: Shape,
-    stride: Shape,
-    padding: Shape,
-    dilation: Shape,
-    weight: Array,
-    current: Array,
-) -> None:
-    """Form the same sums as `gather`, for a convolution whose input is anything but sparse.
-
-    The events are written into a padded image (H, W, C); then every weight row is used, in order.
-    """
-    channels, height, width_in = shape_in
-    blocks, rows, lanes = weight.shape
-    rows_in, row_length = height + 2 * padding[0], (width_in + 2 * padding[1]) * channels
-    image = np.zeros(rows_in * row_length, current.dtype)
-    flat_weight, flat_current = weight.reshape(-1), current.reshape(-1)
-    padded = blocks * lanes
-    runs = 1 if dilation[1] == 1 else kernel[1]  # without dilation a kernel row is one stretch
-    run_rows = rows // (kernel[0] * runs)
+    masks: Array,
+    values: Array,
+    view: tuple[int, int, int, int, int],
+    loads: tuple[int, int],
+    offset: Array,
+    keep: Array,
+    base: Array,
+    rows: Array,
+    row_values: Array,
+    count: Array,
+) -> int:
+    """List the events of one part for every output pixel, as `gather` explains; return how many."""
+    height, width, slot_step, row_step, column_step = view
+    n, place = 0, 0
     for b in slots:
-        image[:] = 0
         for y in range(height):
-            for x in range(width_in):
-                pixel = y * width_in + x
-                # An event's index begins with pixel * channels; `at` takes that off again.
-                at = (y + padding[0]) * row_length + (x + padding[1] - pixel) * channels
-                for e in range(ptr[b, pixel], ptr[b, pixel + 1]):
-                    image[at + idx[b, e]] = val[b, e] if val.shape[1] else 1
-        for block in range(blocks):
-            for y in range(shape_out[0]):
-                x = 0
-                while x < shape_out[1]:  # four pixels at a time, the rest one by one
-                    pixels = PIXELS if x + PIXELS <= shape_out[1] else 1
-                    at = ((b * shape_out[0] + y) * shape_out[1] + x) * padded + block * lanes
-                    for run in range(kernel[0] * runs):
-                        row = y * stride[0] + run // runs * dilation[0]
-                        column = x * stride[1] + run % runs * dilation[1]
-                        multiply_rows(
-                            lanes,
-                            pixels,
-                            flat_current,
-                            at,
-                            padded,
-                            flat_weight,
-                            (block * rows + run * run_rows) * lanes,
-                            image,
-                            row * row_length + column * channels,
-                            stride[1] * channels,
-                            run_rows,
-                        )
-                    x += pixels
+            corner = b * slot_step + y * row_step
+            for _ in range(width):
+                start = n
+                for k in range(loads[0], loads[1]):
+                    at = corner + offset[k]
+                    if len(values):
+                        for word in range(AT_ONCE):
+                            bits = int(masks[at + word]) & int(keep[k]) >> word * LANES & 0xFFFF
+                            while bits:
+                                c = lowest_bit(bits)
+                                rows[n] = base[k] + word * LANES + c
+                                row_values[n] = values[(at + word) * LANES + c]
+                                n += 1
+                                bits &= bits - 1  # clears the lowest bit
+                    else:
+                        n = list_rows(rows, n, masks, at, keep[k], base[k])
+                count[place] = n - start
+                place += 1
+                corner += column_step
+    return n
 
 
 @_jit
 def gather_grouped(
     slots: Array,
-    ptr: Array,
-    idx: Array,
-    val: Array,
-    run_ptr: Array,
-    first: Array,
-    last: Array,
+    masks: Array,
+    values: Array,
+    view: tuple[int, int, int, int, int],
+    load_ptr: Array,
+    offset: Array,
+    keep: Array,
     base: Array,
+    first_row: Array,
+    first_target: Array,
     weight: Array,
-    channels: int,
-    groups: int,
     current: Array,
+    rows: Array,
+    row_values: Array,
+    count: Array,
 ) -> None:
-    """Do what `gather` does for a grouped convolution; `weight` is (rows, C_out / groups)."""
-    out_group, in_group = weight.shape[1], channels // groups
-    for b in slots:
-        for p in range(len(run_ptr) - 1):
-            for k in range(run_ptr[p], run_ptr[p + 1]):
-                for e in range(ptr[b, first[k]], ptr[b, last[k]]):
-                    row = idx[b, e] + base[k]
-                    # Row % channels is the input channel, which belongs to one group of outputs.
-                    offset = row % channels // in_group * out_group
-                    value = val[b, e] if val.shape[1] else val.dtype.type(1)
-                    for o in range(out_group):
-                        current[b, p, offset + o] += weight[row, o] * value
+    """Do what `gather` does for a grouped convolution.
+
+    `weight` is (rows, C_out / groups). Part i begins with row ``first_row[i]``; row r gives the
+    channels from ``first_target[r]`` on.
+    """
+    for part in range(len(first_row)):
+        loads = load_ptr[part], load_ptr[part + 1]
+        list_part(slots, masks, values, view, loads, offset, keep, base, rows, row_values, count)
+        start, place = 0, 0
+        for b in slots:
+            for p in range(current.shape[1]):
+                stop = start + count[place]
+                for e in range(start, stop):
+                    row = first_row[part] + rows[e]
+                    value = row_values[e] if len(values) else row_values.dtype.type(1)
+                    for o in range(weight.shape[1]):
+                        current[b, p, first_target[row] + o] += weight[row, o] * value
+                start, place = stop, place + 1
 
 
 @_jit
 def scatter(
     slots: Array,
-    ptr: Array,
-    idx: Array,
-    val: Array,
+    sent: Array,
+    values: Array,
+    channels: int,
     indptr: Array,
     targets: Array,
     weight: Array,
     current: Array,
 ) -> None:
-    """Add each event's own list of synapses; `targets` index a slot's padded currents."""
+    """Add each event's own list of synapses; `targets` index a slot's padded currents.
+
+    The lists are those of neurons in the order of the grid, pixel by pixel.
+    """
     for b in slots:
         flat = current[b].reshape(-1)
-        for e in range(ptr[b, -1]):
-            i = idx[b, e]
-            value = val[b, e] if val.shape[1] else val.dtype.type(1)
-            for s in range(indptr[i], indptr[i + 1]):
-                flat[targets[s]] += weight[s] * value
+        for y in range(sent.shape[2]):
+            for x in range(sent.shape[3]):
+                neuron = (y * sent.shape[3] + x) * channels
+                for k in range(sent.shape[1]):
+                    bits = int(sent[b, k, y, x])
+                    while bits:
+                        c = lowest_bit(bits)
+                        value = values[b, k, y, x, c] if values.shape[4] else current.dtype.type(1)
+                        i = neuron + k * LANES + c
+                        for s in range(indptr[i], indptr[i + 1]):
+                            flat[targets[s]] += weight[s] * value
+                        bits &= bits - 1
 
 
 @_jit
-def one_to_one(
-    slots: Array, ptr: Array, idx: Array, val: Array, channels: int, weight: Any, current: Array
-) -> None:
+def one_to_one(slots: Array, sent: Array, values: Array, weight: Any, current: Array) -> None:
     """Add the events of an identity shortcut, which has one synapse per neuron."""
     for b in slots:
-        for e in range(ptr[b, -1]):
-            i = idx[b, e]
-            value = val[b, e] if val.shape[1] else val.dtype.type(1)
-            current[b, i // channels, i % channels] += weight * value
+        for k in range(sent.shape[1]):
+            for y in range(sent.shape[2]):
+                for x in range(sent.shape[3]):
+                    bits = int(sent[b, k, y, x])
+                    while bits:
+                        c = lowest_bit(bits)
+                        value = values[b, k, y, x, c] if values.shape[4] else current.dtype.type(1)
+                        current[b, y * sent.shape[3] + x, k * LANES + c] += weight * value
+                        bits &= bits - 1
 
 
 @_jit
@@ -220,8 +241,8 @@ def integrate_and_fire(
     subtracted: Any,
     at_threshold: bool,
     soft: bool,
-    ptr: Array,
-    idx: Array,
+    sent: Array,
+    number: Array,
     active: Array,
 ) -> None:
     """Run one timestep of a population and clear `current` for the next.
@@ -231,28 +252,25 @@ def integrate_and_fire(
     (slots, P, C_pad).
     `active[b]` receives the number of neurons with a potential or a current other than 0.
     """
-    pixels, padded = v.shape[1], v.shape[2]
+    padded = v.shape[2]
     flat_v, flat_current, flat_bias = v.reshape(-1), current.reshape(-1), bias.reshape(-1)
     for b in slots:
-        events = idx[b]
-        n, busy = 0, 0
-        for p in range(pixels):
-            ptr[b, p] = n
-            row = p * padded if bias.shape[0] > 1 else 0
-            for c in range(0, padded, LANES):
-                at = (b * pixels + p) * padded + c
-                bits = fire(
-                    flat_v, flat_current, at, flat_bias, row + c,
-                    tau, threshold, subtracted, at_threshold, soft,
-                )  # fmt: skip
-                real = (1 << min(channels - c, LANES)) - 1  # the rest is padding
-                busy += count_bits((bits >> LANES) & real)
-                spikes = bits & real
-                while spikes:
-                    events[n] = p * channels + c + lowest_bit(spikes)
-                    n += 1
-                    spikes &= spikes - 1  # clears the lowest bit
-        ptr[b, pixels] = n
+        busy, p = 0, 0
+        for y in range(sent.shape[2]):
+            for x in range(sent.shape[3]):
+                at, row = (b * v.shape[1] + p) * padded, p * padded if len(bias) > 1 else 0
+                spikes = 0
+                for k in range(sent.shape[1]):
+                    bits = fire(
+                        flat_v, flat_current, at + k * LANES, flat_bias, row + k * LANES,
+                        tau, threshold, subtracted, at_threshold, soft,
+                    )  # fmt: skip
+                    real = (1 << min(channels - k * LANES, LANES)) - 1  # the rest is padding
+                    busy += count_bits((bits >> LANES) & real)
+                    spikes += count_bits(bits & real)
+                    sent[b, k, y, x] = bits & real
+                number[b, p] = spikes
+                p += 1
         active[b] = busy
 
 
@@ -268,8 +286,8 @@ def integrate_and_fire_integer(
     subtracted: Any,
     at_threshold: bool,
     soft: bool,
-    ptr: Array,
-    idx: Array,
+    sent: Array,
+    number: Array,
     active: Array,
     saturated: Array,
 ) -> None:
@@ -277,29 +295,26 @@ def integrate_and_fire_integer(
 
     `saturated[b]` receives the number of neurons whose current wrapped or potential saturated.
     """
-    pixels, padded = v.shape[1], v.shape[2]
+    padded = v.shape[2]
     flat_v, flat_current, flat_bias = v.reshape(-1), current.reshape(-1), bias.reshape(-1)
     for b in slots:
-        events = idx[b]
-        n, busy, cut = 0, 0, 0
-        for p in range(pixels):
-            ptr[b, p] = n
-            row = p * padded if bias.shape[0] > 1 else 0
-            for c in range(0, padded, LANES):
-                at = (b * pixels + p) * padded + c
-                bits = fire_integer(
-                    flat_v, flat_current, at, flat_bias, row + c,
-                    keep, threshold, subtracted, at_threshold, soft,
-                )  # fmt: skip
-                real = (1 << min(channels - c, LANES)) - 1  # the rest is padding
-                busy += count_bits((bits >> LANES) & real)
-                cut += count_bits((bits >> (2 * LANES)) & real)
-                spikes = bits & real
-                while spikes:
-                    events[n] = p * channels + c + lowest_bit(spikes)
-                    n += 1
-                    spikes &= spikes - 1
-        ptr[b, pixels] = n
+        busy, cut, p = 0, 0, 0
+        for y in range(sent.shape[2]):
+            for x in range(sent.shape[3]):
+                at, row = (b * v.shape[1] + p) * padded, p * padded if len(bias) > 1 else 0
+                spikes = 0
+                for k in range(sent.shape[1]):
+                    bits = fire_integer(
+                        flat_v, flat_current, at + k * LANES, flat_bias, row + k * LANES,
+                        keep, threshold, subtracted, at_threshold, soft,
+                    )  # fmt: skip
+                    real = (1 << min(channels - k * LANES, LANES)) - 1  # the rest is padding
+                    busy += count_bits((bits >> LANES) & real)
+                    cut += count_bits((bits >> (2 * LANES)) & real)
+                    spikes += count_bits(bits & real)
+                    sent[b, k, y, x] = bits & real
+                number[b, p] = spikes
+                p += 1
         active[b] = busy
         saturated[b] = cut
 
@@ -329,8 +344,8 @@ def filter_and_fire_integer(
     subtracted: int,
     at_threshold: bool,
     soft: bool,
-    ptr: Array,
-    idx: Array,
+    sent: Array,
+    number: Array,
     active: Array,
     saturated: Array,
 ) -> None:
@@ -341,10 +356,13 @@ def filter_and_fire_integer(
     ``v' = t0(v keep / 4096) + u``; then as `integrate_and_fire_integer`.
     """
     for b in slots:
-        n, busy, cut = 0, 0, 0
+        busy, cut = 0, 0
         for p in range(v.shape[1]):
-            ptr[b, p] = n
+            y, x = p // sent.shape[3], p % sent.shape[3]
             row = p if bias.shape[0] > 1 else 0
+            number[b, p] = 0
+            for k in range(sent.shape[1]):
+                sent[b, k, y, x] = 0
             for c in range(channels):
                 a = np.int64(current[b, p, c])
                 current[b, p, c] = 0
@@ -363,11 +381,10 @@ def filter_and_fire_integer(
                 busy += kept != 0 or old != 0
                 cut += arrived != a << 6 or flowing != kept or free != new
                 if new > threshold or (at_threshold and new == threshold):
-                    idx[b, n] = p * channels + c
-                    n += 1
+                    sent[b, c // LANES, y, x] |= 1 << c % LANES
+                    number[b, p] += 1
                     new = new - subtracted if soft else np.int64(0)
                 u[b, p, c], v[b, p, c] = kept, new
-        ptr[b, v.shape[1]] = n
         active[b] = busy
         saturated[b] = cut
 
@@ -379,27 +396,35 @@ def _toward_zero(x: Any) -> Any:
 
 
 @_jit
-def send_sums(
-    slots: Array, current: Array, channels: int, ptr: Array, idx: Array, val: Array, graded: Array
+def send_values(
+    slots: Array,
+    current: Array,
+    channels: int,
+    sent: Array,
+    values: Array,
+    number: Array,
+    units: Array,
 ) -> None:
-    """Send sums as events with values, and clear `current` for the next timestep.
+    """Send sums or an image as graded spikes, and clear `current` for the next timestep.
 
-    `graded[b]` receives the number of values other than 1 and -1.
+    `units` (slots, P) receives how many values of each pixel are 1 or -1, `number` how many are
+    not 0.
     """
     for b in slots:
-        n, large = 0, 0
         for p in range(current.shape[1]):
-            ptr[b, p] = n
-            for c in range(channels):
-                value = current[b, p, c]
-                if value != 0:
-                    idx[b, n] = p * channels + c
-                    val[b, n] = value
-                    n += 1
-                    large += value not in (1, -1)
-                    current[b, p, c] = 0
-        ptr[b, current.shape[1]] = n
-        graded[b] = large
+            y, x = p // sent.shape[3], p % sent.shape[3]
+            number[b, p], units[b, p] = 0, 0
+            for k in range(sent.shape[1]):
+                bits = 0
+                for c in range(min(channels - k * LANES, LANES)):
+                    value = current[b, p, k * LANES + c]
+                    if value != 0:
+                        bits |= 1 << c
+                        values[b, k, y, x, c] = value
+                        units[b, p] += value in (1, -1)
+                        current[b, p, k * LANES + c] = 0
+                sent[b, k, y, x] = bits
+                number[b, p] += count_bits(bits)
 
 
 @_jit
@@ -430,58 +455,44 @@ def integrate_logits_integer(
 
 
 @_jit
-def load_frame(
-    slots: Array, frames: Array, channels: int, ptr: Array, idx: Array, val: Array
-) -> None:
-    """Turn the nonzero elements of one frame per slot, (slots, C, P), into events with values."""
-    for k in range(len(slots)):
-        b, n = slots[k], 0
-        for p in range(frames.shape[2]):
-            ptr[b, p] = n
-            for c in range(channels):
-                value = frames[k, c, p]
-                if value != 0:
-                    idx[b, n] = p * channels + c
-                    val[b, n] = value
-                    n += 1
-        ptr[b, frames.shape[2]] = n
+def count_synapses(slots: Array, number: Array, fan_out: Array, total: Array) -> None:
+    """Add to ``total[b]`` the synapses that spikes meet where all channels of a pixel have as many.
+
+    `number` (slots, P) are spikes and `fan_out` (P,) synapses, so that nothing needs the spikes.
+    """
+    for b in slots:
+        met = 0
+        for p in range(len(fan_out)):
+            met += number[b, p] * fan_out[p]
+        total[b] += met
 
 
 @_jit
-def count_synapses(
-    slots: Array,
-    ptr: Array,
-    idx: Array,
-    val: Array,
-    analog: bool,
-    fan_out: Array,
-    ac: Array,
-    mac: Array,
+def count_each(
+    slots: Array, sent: Array, values: Array, fan_out: Array, units: Array, others: Array
 ) -> None:
-    """Add the synapses that each slot's events meet, element by element (design, section 4).
+    """Add the synapses that spikes meet, where channels differ: `fan_out` is int32 (P, C_pad).
 
-    An event of value 1 or -1 costs accumulates, any other value or an `analog` source
-    multiply-accumulates. `fan_out` is (P C,), or (P,) where all channels of a pixel have the same;
-    `ac`, `mac` are (slots,).
+    ``units[b]`` receives those of spikes of value 1 or -1, ``others[b]`` the rest.
     """
-    pixels = ptr.shape[1] - 1
+    flat, padded = fan_out.reshape(-1), fan_out.shape[1]
     for b in slots:
-        n_ac, n_mac = 0, 0
-        # Binary events need no look at their values, and none at all where a pixel has one fan-out.
-        if len(fan_out) == pixels and not val.shape[1]:
-            for p in range(pixels):
-                n_ac += (ptr[b, p + 1] - ptr[b, p]) * fan_out[p]
-        elif len(fan_out) != pixels and not val.shape[1]:
-            for e in range(ptr[b, pixels]):
-                n_ac += fan_out[idx[b, e]]
-        else:
-            per_channel = len(fan_out) != pixels
-            for p in range(pixels):
-                for e in range(ptr[b, p], ptr[b, p + 1]):
-                    synapses = fan_out[idx[b, e] if per_channel else p]
-                    if analog or (val.shape[1] and val[b, e] != 1 and val[b, e] != -1):
-                        n_mac += synapses
-                    else:
-                        n_ac += synapses
-        ac[b] += n_ac
-        mac[b] += n_mac
+        met, graded = 0, 0
+        for y in range(sent.shape[2]):
+            for x in range(sent.shape[3]):
+                at = (y * sent.shape[3] + x) * padded
+                for k in range(sent.shape[1]):
+                    bits = int(sent[b, k, y, x])
+                    if not bits:
+                        continue
+                    met += chosen_sum(bits, flat, at + k * LANES)
+                    if values.shape[4]:
+                        large = 0
+                        while bits:
+                            c = lowest_bit(bits)
+                            value = values[b, k, y, x, c]
+                            large |= int(value not in (1, -1)) << c
+                            bits &= bits - 1
+                        graded += chosen_sum(large, flat, at + k * LANES)
+        units[b] += met - graded
+        others[b] += graded

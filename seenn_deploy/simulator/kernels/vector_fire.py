@@ -15,9 +15,9 @@ from numba.core import cgutils
 from numba.extending import overload
 
 from seenn_deploy._typing import Array
+from seenn_deploy.simulator.kernels.vector_masks import LANES
 from seenn_deploy.simulator.kernels.vectors import I64, Lanes, array_data, integer, intrinsic
 
-LANES = 16
 STATE_LIMIT = 1 << 23  # states are signed 24-bit integers on the chip, design section 6
 
 
@@ -247,45 +247,3 @@ def _flag(builder: Any, value: Any) -> Any:
 def _bits(builder: Any, flags: Any) -> Any:
     """Turn a vector of flags into an integer, with lane i in bit i."""
     return builder.zext(builder.bitcast(flags, ir.IntType(LANES)), I64)
-
-
-def count_bits(bits: int) -> int:
-    """Return the number of bits set in an integer of at least 0."""
-    return bin(bits).count("1")
-
-
-def lowest_bit(bits: int) -> int:
-    """Return the position of the lowest bit set in an integer above 0."""
-    return (bits & -bits).bit_length() - 1
-
-
-@overload(count_bits)
-def _count_bits(bits):  # type: ignore[no-untyped-def]
-    def count(bits):  # type: ignore[no-untyped-def]
-        return _population_count(bits)
-
-    return count
-
-
-@overload(lowest_bit)
-def _lowest_bit(bits):  # type: ignore[no-untyped-def]
-    def position(bits):  # type: ignore[no-untyped-def]
-        return _trailing_zeros(bits)
-
-    return position
-
-
-@intrinsic
-def _population_count(typingctx: Any, bits: Any) -> Any:
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.ctpop(args[0])
-
-    return types.int64(types.int64), codegen
-
-
-@intrinsic
-def _trailing_zeros(typingctx: Any, bits: Any) -> Any:
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
-
-    return types.int64(types.int64), codegen

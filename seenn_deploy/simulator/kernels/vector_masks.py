@@ -1,0 +1,170 @@
+"""Spikes as bit masks: sixteen neurons of one pixel are one word, with neuron i in bit i."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.registry import cpu_target
+from numba.extending import overload
+
+from seenn_deploy._typing import Array
+from seenn_deploy.simulator.kernels.vectors import I64, Lanes, array_data, intrinsic
+
+LANES = 16
+AT_ONCE = 4  # words that one 64-bit load fetches
+_function: Any = cgutils.get_or_insert_function
+_BYTES = ir.VectorType(ir.IntType(8), 64)
+
+
+def list_rows(rows: Array, n: int, masks: Array, at: int, keep: int, base: int) -> int:
+    """Write ``base + i`` to ``rows[n:]`` for every bit i set in four words, in ascending order.
+
+    Parameters
+    ----------
+    rows : uint8 array
+        With 64 elements of room behind what is written.
+    n : int
+        Where to begin.
+    masks : uint16 array, flat
+    at : int
+        Index of the first of the four words.
+    keep : int
+        The bits of the 64 that count.
+    base : int
+
+    Returns
+    -------
+    int
+        ``n`` plus the number of bits set.
+    """
+    for i in range(4 * LANES):
+        if int(masks[at + i // LANES]) >> i % LANES & int(keep) >> i & 1:
+            rows[n] = base + i
+            n += 1
+    return n
+
+
+def _compresses() -> bool:
+    """Tell whether the processor packs the bytes that a mask selects with one instruction."""
+    _, _, features = cpu_target.target_context.codegen().magic_tuple()
+    return "+avx512vbmi2" in features
+
+
+# numba compares the signatures of function and overload, annotations included: so it has none.
+@overload(list_rows, jit_options={"forceinline": True})
+def _list_rows(rows, n, masks, at, keep, base):  # type: ignore[no-untyped-def]
+    def compress(rows, n, masks, at, keep, base):  # type: ignore[no-untyped-def]
+        return n + _compress_rows(rows, n, _four_words(masks, at) & keep, base)
+
+    def walk(rows, n, masks, at, keep, base):  # type: ignore[no-untyped-def]
+        word = _four_words(masks, at) & keep
+        while word:
+            rows[n] = base + lowest_bit(word)
+            n += 1
+            word &= word - 1  # clears the lowest bit
+        return n
+
+    return compress if _compresses() else walk
+
+
+@intrinsic
+def _four_words(typingctx: Any, masks: Any, at: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = array_data(context, builder, signature, args, 0)
+        loaded = builder.load(builder.bitcast(builder.gep(data, [args[1]]), I64.as_pointer()))
+        loaded.align = 2
+        return loaded
+
+    return types.int64(masks, types.intp), codegen
+
+
+@intrinsic
+def _compress_rows(typingctx: Any, rows: Any, n: Any, word: Any, base: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = array_data(context, builder, signature, args, 0)
+        lanes = Lanes(builder, ir.IntType(8), 64)
+        numbers = builder.add(ir.Constant(_BYTES, list(range(64))), lanes.spread(args[3]))
+        flags = builder.bitcast(args[2], ir.VectorType(ir.IntType(1), 64))
+        kind = ir.FunctionType(_BYTES, [_BYTES, flags.type, _BYTES])
+        name = "llvm.experimental.vector.compress.v64i8"
+        packed = _function(builder.module, kind, name)
+        undefined = ir.Constant(_BYTES, ir.Undefined)
+        lanes.store(builder.call(packed, [numbers, flags, undefined]), lanes.at(data, args[1]))
+        return builder.ctpop(args[2])
+
+    signature = types.int64(rows, types.intp, types.int64, types.int64)
+    return signature, codegen
+
+
+def chosen_sum(bits: int, table: Array, at: int) -> int:
+    """Return the sum of ``table[at + i]`` over the bits i that are set; `table` is int32, flat."""
+    return sum(int(table[at + i]) for i in range(LANES) if bits >> i & 1)
+
+
+@overload(chosen_sum)
+def _chosen_sum(bits, table, at):  # type: ignore[no-untyped-def]
+    def call(bits, table, at):  # type: ignore[no-untyped-def]
+        return _chosen_sum_lanes(bits, table, at)
+
+    return call
+
+
+@intrinsic
+def _chosen_sum_lanes(typingctx: Any, bits: Any, table: Any, at: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        lanes = Lanes(builder, ir.IntType(32), LANES)
+        data = array_data(context, builder, signature, args, 1)
+        word = builder.trunc(args[0], ir.IntType(LANES))
+        flags = builder.bitcast(word, ir.VectorType(ir.IntType(1), LANES))
+        chosen = builder.select(flags, lanes.load(lanes.at(data, args[2])), lanes.zero())
+        kind = ir.FunctionType(lanes.element, [lanes.kind])
+        name = f"llvm.vector.reduce.add.v{LANES}i32"
+        total = _function(builder.module, kind, name)
+        return builder.sext(builder.call(total, [chosen]), I64)
+
+    return types.int64(types.int64, table, types.intp), codegen
+
+
+def count_bits(bits: int) -> int:
+    """Return the number of bits set in an integer of at least 0."""
+    return bin(bits).count("1")
+
+
+def lowest_bit(bits: int) -> int:
+    """Return the position of the lowest bit set in an integer above 0."""
+    return (bits & -bits).bit_length() - 1
+
+
+@overload(count_bits)
+def _count_bits(bits):  # type: ignore[no-untyped-def]
+    def count(bits):  # type: ignore[no-untyped-def]
+        return _population_count(bits)
+
+    return count
+
+
+@overload(lowest_bit)
+def _lowest_bit(bits):  # type: ignore[no-untyped-def]
+    def position(bits):  # type: ignore[no-untyped-def]
+        return _trailing_zeros(bits)
+
+    return position
+
+
+@intrinsic
+def _population_count(typingctx: Any, bits: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.ctpop(args[0])
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic
+def _trailing_zeros(typingctx: Any, bits: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.int64), codegen
