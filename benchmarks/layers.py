@@ -1,10 +1,10 @@
-"""One layer: event-driven and dense kernels against PyTorch's dense convolution.
+"""One layer: the event-driven kernel against PyTorch's dense convolution.
 
-For each shape of ResNet-19 (width 8 and width 1) and each density of spikes: time of our layer
-(kernel chosen by density, synapses counted) and of ``torch.nn.functional.conv2d`` on the same
-input, both on the same number of threads. Rounds are paired and the median of their ratios is
-printed. The machine's own limit is measured in the same run: a bare loop that adds rows of a small
-matrix to a small vector, all in the first-level cache.
+For each shape of ResNet-19 (width 8 and width 1) and each density of spikes: time of our layer in
+float32 and in int8 (synapses counted) and of ``torch.nn.functional.conv2d`` on the same input, all
+on the same number of threads. Rounds are paired and the medians of their ratios are printed. The
+machine's own limit is measured in the same run: full vectors, loaded from the first-level cache and
+added to sums that stay in registers, which no kernel that reads its weights can exceed.
 
     python benchmarks/layers.py [--threads 1] [--rounds 9]
 """
@@ -15,29 +15,63 @@ import argparse
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+from typing import Any
 
 import numba as nb
 import numpy as np
 import torch
+from llvmlite import ir
+from numba import types
 from rich.console import Console
 from rich.table import Table
 
 from seenn_deploy.ir.maps import Conv2d
 from seenn_deploy.simulator import layout
 from seenn_deploy.simulator.kernels import kernels
+from seenn_deploy.simulator.kernels.vectors import (
+    Lanes,
+    alloca,
+    array_data,
+    counting,
+    integer,
+    intrinsic,
+)
+from seenn_deploy.simulator.spikes import Events, Plane, Scratch, aligned
 
 SHAPES = [(128, 32), (256, 16), (512, 8), (16, 32), (32, 16), (64, 8)]  # channels, height = width
 DENSITIES = (0.02, 0.05, 0.10, 0.15, 0.25, 0.35, 0.50)
-BATCH = 8  # images a call, for both
+BATCH = 8  # images per call, for both
+ROWS = 64  # rows of the bare loop: 32 KiB of float32
+KINDS = (np.float32, np.int8)
 
 
-@nb.njit(nogil=True)
-def bare_accumulate(rows: np.ndarray, total: np.ndarray, times: int) -> None:
-    """``total += rows[i]`` over and over: loads, adds, stores, all in cache."""
-    for i in range(times):
-        row = rows[i % len(rows)]
-        for c in range(len(total)):
-            total[c] += row[c]
+def _bare(element: Any, lanes_per_row: int) -> Any:
+    """Make ``bare(rows, times)``: it loads and adds 64 rows of eight registers over and over."""
+
+    @intrinsic
+    def add(typingctx: Any, rows: Any, times: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            data = array_data(context, builder, signature, args, 0)
+            lanes = Lanes(builder, element, lanes_per_row)
+            total = alloca(builder, lanes.kind)
+            builder.store(lanes.zero(), total)
+            with (
+                counting(builder, integer(0), args[1]),
+                counting(builder, integer(0), integer(ROWS)) as (row, _),
+            ):
+                at = lanes.at(data, builder.mul(row, integer(lanes_per_row)))
+                builder.store(lanes.add(builder.load(total), lanes.load(at)), total)
+            lanes.store(builder.load(total), lanes.at(data, integer(0)))
+            return context.get_dummy_value()
+
+        return types.void(rows, types.intp), codegen
+
+    @nb.njit(nogil=True)
+    def bare(rows: Any, times: Any) -> None:
+        add(rows, times)
+
+    return bare
 
 
 def seconds(function: Callable[[], object]) -> float:
@@ -47,57 +81,51 @@ def seconds(function: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def machine_limit(rounds: int) -> float:
-    """Accumulates per second of one core in a bare loop, the best of some rounds."""
-    rows = np.random.default_rng(0).normal(size=(16, 256)).astype(np.float32)
-    total = np.zeros(256, np.float32)
-    bare_accumulate(rows, total, 1)
-    times = 500_000
-    return (
-        times
-        * 256
-        / min(seconds(lambda: bare_accumulate(rows, total, times)) for _ in range(rounds))
-    )
+def machine_limit(kind: Any, rounds: int) -> float:
+    """Accumulates per second of one core that adds rows in its first-level cache, the best round.
+
+    float32 rows are 128 values, 8-bit weights are summed in 16 bits, 256 a row: eight 512-bit
+    registers for each, enough to hide the time that one addition takes.
+    """
+    width = 128 if kind is np.float32 else 256
+    element = ir.FloatType() if kind is np.float32 else ir.IntType(16)
+    rows = aligned((ROWS, width), np.float32 if kind is np.float32 else np.int16)
+    bare, times = _bare(element, width), 50_000
+    bare(rows, 1)
+    return times * ROWS * width / min(seconds(lambda: bare(rows, times)) for _ in range(rounds))
 
 
 class Layer:
     """One 3x3 convolution in both implementations, on spikes of a given density."""
 
-    def __init__(self, channels: int, size: int, density: float, threads: int) -> None:
+    def __init__(self, channels: int, size: int, density: float, threads: int, kind: Any) -> None:
         rng = np.random.default_rng(channels)
-        conv = Conv2d(
-            rng.normal(size=(channels, channels, 3, 3)).astype(np.float32), padding=(1, 1)
-        )
-        shape = (channels, size, size)
-        spikes = (rng.random((BATCH, *shape)) < density).astype(np.float32)
-        self.x, self.weight = torch.from_numpy(spikes), torch.from_numpy(conv.weight)
-        self.accumulate = layout._conv(conv, shape, shape)
-        self.fan_out = layout._by_pixel(conv.fan_out(shape), shape)
+        weight = rng.integers(-127, 128, (channels, channels, 3, 3)).astype(np.int8)
+        conv = Conv2d(weight.astype(kind), padding=(1, 1))
+        pre = Plane((channels, size, size), (1, 1))
+        spikes = (rng.random((BATCH, *pre.shape)) < density).astype(np.float32)
+        self.x, self.weight = torch.from_numpy(spikes), torch.from_numpy(weight.astype(np.float32))
+        sums = np.float32 if kind is np.float32 else np.int32
+        self.events = Events.empty(BATCH, pre, False, sums)
+        self.events.put(np.arange(BATCH), spikes)
+        self.accumulate = layout.accumulator(conv, pre, pre)
+        self.fan_out = layout._by_pixel(conv.fan_out(pre.shape), pre)
         self.parts = np.array_split(np.arange(BATCH), threads)
-        pixels = size * size
-        self.ptr = np.zeros((BATCH, pixels + 1), np.int32)
-        self.idx = np.zeros((BATCH, pixels * channels), np.int32)
-        self.val = np.zeros((BATCH, pixels * channels), np.float32)
-        kernels.load_frame(
-            np.arange(BATCH), spikes.reshape(BATCH, channels, pixels), channels,
-            self.ptr, self.idx, self.val,
-        )  # fmt: skip
-        self.val = self.val[:, :0]
-        self.current = np.zeros((BATCH, pixels, layout.padded(channels)), np.float32)
-        self.ac, self.mac = np.zeros(BATCH, np.int64), np.zeros(BATCH, np.int64)
+        self.scratch = [Scratch.empty(BATCH * pre.pixels, 144, sums) for _ in self.parts]
+        self.current = aligned((BATCH, pre.pixels, pre.padded), sums)
+        self.ac = np.zeros(BATCH, np.int64)
         self.pool = ThreadPoolExecutor(threads)
 
     def ours(self) -> None:
-        self.current[:] = 0
         if len(self.parts) == 1:
-            self._part(self.parts[0])
+            self._part(self.parts[0], self.scratch[0])
         else:
-            list(self.pool.map(self._part, self.parts))
+            list(self.pool.map(self._part, self.parts, self.scratch))
 
-    def _part(self, slots: np.ndarray) -> None:
-        events = self.ptr, self.idx, self.val
-        self.accumulate(slots, *events, self.current)
-        kernels.count_synapses(slots, *events, False, self.fan_out, self.ac, self.mac)
+    def _part(self, slots: np.ndarray, scratch: Scratch) -> None:
+        self.current[slots] = 0
+        self.accumulate(slots, self.events, self.current, scratch)
+        kernels.count_synapses(slots, self.events.number, self.fan_out, self.ac)
 
     def torch(self) -> None:
         with torch.inference_mode():
@@ -125,30 +153,25 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    limit = machine_limit(args.rounds) * args.threads
+    limits = {kind: machine_limit(kind, args.rounds) * args.threads for kind in KINDS}
     table = Table(title=f"one 3x3 layer, {BATCH} images, {args.threads} thread(s)", box=None)
-    for name in (
-        "layer",
-        "density",
-        "ours ms",
-        "torch ms",
-        "torch / ours",
-        "G accumulates/s",
-        "of limit",
-    ):
+    columns = ("layer", "density", "weights", "ours ms", "torch ms", "torch / ours")
+    for name in (*columns, "G accumulates/s", "of limit"):
         table.add_column(name, justify="right")
-    for channels, size in SHAPES:
-        for density in DENSITIES:
-            layer = Layer(channels, size, density, args.threads)
-            ours, theirs, ratio = measure(layer, args.rounds)
-            rate = layer.accumulates() / ours
-            table.add_row(
-                f"{channels}x{size}x{size}", f"{density:.0%}", f"{ours * 1e3:.2f}",
-                f"{theirs * 1e3:.2f}", f"{ratio:.2f}", f"{rate / 1e9:.1f}", f"{rate / limit:.0%}",
-            )  # fmt: skip
+    for (channels, size), density, kind in product(SHAPES, DENSITIES, KINDS):
+        layer = Layer(channels, size, density, args.threads, kind)
+        ours, theirs, ratio = measure(layer, args.rounds)
+        rate = layer.accumulates() / ours
+        table.add_row(
+            f"{channels}x{size}x{size}", f"{density:.0%}", np.dtype(kind).name,
+            f"{ours * 1e3:.2f}", f"{theirs * 1e3:.2f}", f"{ratio:.2f}", f"{rate / 1e9:.1f}",
+            f"{rate / limits[kind]:.0%}",
+        )  # fmt: skip
     console = Console(width=100)
     console.print(table)
-    console.print(f"machine's limit, a bare accumulate loop in cache: {limit / 1e9:.1f} G/s")
+    for kind, limit in limits.items():
+        name = np.dtype(kind).name
+        console.print(f"machine's limit, {name} in the first-level cache: {limit / 1e9:.1f} G/s")
 
 
 if __name__ == "__main__":

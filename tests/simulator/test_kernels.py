@@ -1,8 +1,11 @@
-"""Both ways to compute a layer give what the naive synapse walk gives, at any density."""
+"""Every way to compute a layer gives what the naive synapse walk gives, at any density."""
 
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,63 +13,66 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seenn_deploy.ir.maps import Conv2d
-from seenn_deploy.simulator import layout
+from seenn_deploy.ir.maps import Conv2d, Dense, Identity, Sparse
+from seenn_deploy.ir.maps.base import Synapses
 from seenn_deploy.simulator.kernels import kernels
+from seenn_deploy.simulator.kernels.vector_masks import LANES
+from seenn_deploy.simulator.layout import PART_WORDS, accumulator
+from seenn_deploy.simulator.spikes import Events, Plane, Scratch, aligned
 from tests import naive
 
 
 @st.composite
-def convolutions(draw: st.DrawFn, channels_out: st.SearchStrategy[int]) -> tuple:
+def convolutions(draw: st.DrawFn) -> tuple:
     pair = st.tuples(st.integers(1, 3), st.integers(1, 3))
     kernel, stride, dilation = draw(pair), draw(pair), draw(pair)
     padding = draw(st.tuples(st.integers(0, 2), st.integers(0, 2)))
-    c_in = draw(st.integers(1, 5))
+    groups = draw(st.sampled_from([1, 1, 1, 2, 5]))
+    c_group, out_group = draw(st.integers(1, 20)), draw(st.integers(1, 70))
+    c_in = groups * c_group
     least = [
         max(1, d * (k - 1) + 1 - 2 * p) for d, k, p in zip(dilation, kernel, padding, strict=True)
     ]
     shape = (c_in, *(draw(st.integers(n, n + 7)) for n in least))
     seed = draw(st.integers(0, 2**32 - 1))
     rng = np.random.default_rng(seed)
-    weight = rng.integers(-64, 65, (draw(channels_out), c_in, *kernel)) / 64  # sums are exact
-    conv = Conv2d(weight.astype(np.float32), stride, padding, dilation)
+    weight = rng.integers(-64, 65, (groups * out_group, c_group, *kernel))
+    conv = Conv2d(weight, stride, padding, dilation, groups)
     return conv, shape, rng
 
 
-def events_of(frames: np.ndarray, valued: bool) -> tuple[np.ndarray, ...]:
+def events_of(frames: np.ndarray, border: tuple[int, int], graded: bool, kind: type) -> Events:
     """Events of (slots, C, H, W) frames in the kernels' layout."""
-    slots, channels = frames.shape[:2]
-    pixels = frames[0, 0].size
-    ptr = np.zeros((slots, pixels + 1), np.int32)
-    idx = np.zeros((slots, frames[0].size), np.int32)
-    val = np.zeros((slots, frames[0].size), np.float32)
-    flat = frames.reshape(slots, channels, pixels).astype(np.float32)
-    kernels.load_frame(np.arange(slots), flat, channels, ptr, idx, val)
-    return ptr, idx, val if valued else val[:, :0]
+    events = Events.empty(len(frames), Plane(frames.shape[1:], border), graded, kind)
+    events.put(np.arange(len(frames)), frames)
+    return events
 
 
-def run_both(conv: Conv2d, frames: np.ndarray, valued: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Currents (slots, P, C_pad) from `gather` and from `convolve_dense`."""
-    shape_in = frames.shape[1:]
-    shape_out = conv.out_shape(shape_in)
-    slots = np.arange(len(frames))
-    events = events_of(frames, valued)
-    rows = conv.weight.transpose(2, 3, 1, 0).reshape(-1, len(conv.weight))
-    weight = layout._blocks(rows)
-    size = (len(frames), shape_out[1] * shape_out[2], layout.padded(shape_out[0]))
-    gathered, dense = np.ones(size, np.float32), np.ones(size, np.float32)
-    kernels.gather(slots, *events, *layout._conv_runs(conv, shape_in, shape_out), weight, gathered)
-    sizes = conv.weight.shape[2:], conv.stride, conv.padding, conv.dilation
-    kernels.convolve_dense(slots, *events, shape_in, shape_out[1:], *sizes, weight, dense)
-    return gathered, dense
+def currents(synapses: Synapses, frames: np.ndarray, kind: type, graded: bool) -> np.ndarray:
+    """Currents (slots, *shape_out) that the kernels add to currents of 1, in a type of numbers."""
+    border = synapses.padding if isinstance(synapses, Conv2d) else (0, 1)
+    events = events_of(frames, border, graded, kind)
+    post = Plane(synapses.out_shape(frames.shape[1:]))
+    current = aligned((len(frames), post.pixels, post.padded), kind)
+    current[:] = 1
+    scratch = Scratch.empty(len(frames) * post.pixels, PART_WORDS * LANES, kind)
+    accumulator(synapses, events.plane, post)(np.arange(len(frames)), events, current, scratch)
+    return post.from_grid(current)
 
 
-def naive_currents(conv: Conv2d, frame: np.ndarray) -> np.ndarray:
-    shape_out = conv.out_shape(frame.shape)
-    current = np.zeros(np.prod(shape_out))
-    source, target, weight = naive.synapses(conv, frame.shape, shape_out)
+def naive_currents(synapses: Synapses, frame: np.ndarray) -> np.ndarray:
+    shape_out = synapses.out_shape(frame.shape)
+    current = np.ones(np.prod(shape_out))
+    source, target, weight = naive.synapses(synapses, frame.shape, shape_out)
     np.add.at(current, target, weight * frame.reshape(-1)[source])
     return current.reshape(shape_out)
+
+
+def random_frames(
+    rng: np.random.Generator, shape: tuple[int, ...], density: float, graded: bool
+) -> np.ndarray:
+    frames = (rng.random((2, *shape)) < density).astype(np.float32)
+    return frames * rng.integers(-3, 4, frames.shape) if graded else frames
 
 
 def test_kernels_say_what_they_inline() -> None:
@@ -76,39 +82,112 @@ def test_kernels_say_what_they_inline() -> None:
     assert digest == kernels.INLINED, f'set INLINED = "{digest}" in kernels.py'
 
 
-@given(convolutions(st.integers(1, 70)), st.sampled_from([0.0, 0.05, 0.5, 1.0]), st.booleans())
-@settings(deadline=None, max_examples=40)
-def test_gather_and_dense_equal_the_synapse_walk(drawn, density, graded) -> None:
+@given(
+    convolutions(),
+    st.sampled_from([0.0, 0.05, 0.5, 1.0]),
+    st.booleans(),
+    st.sampled_from([np.int8, np.int16, np.float32]),
+)
+@settings(deadline=None, max_examples=60)
+def test_a_convolution_equals_the_synapse_walk(drawn, density, graded, weights) -> None:
+    """Weights are whole numbers, so that sums are exact in every type."""
     conv, shape, rng = drawn
-    frames = (rng.random((2, *shape)) < density).astype(np.float32)
-    if graded:
-        frames *= rng.integers(-3, 4, frames.shape)
-    gathered, dense = run_both(conv, frames, graded)
-    for b, frame in enumerate(frames):
-        expected = 1 + layout.to_grid(naive_currents(conv, frame), conv.out_shape(shape))
-        np.testing.assert_array_equal(gathered[b, :, : len(conv.weight)], expected)
-        np.testing.assert_array_equal(dense[b, :, : len(conv.weight)], expected)
+    frames = random_frames(rng, shape, density, graded)
+    kind = np.float32 if weights == np.float32 else np.int32
+    found = currents(conv.with_weight(conv.weight.astype(weights)), frames, kind, graded)
+    for frame, sums in zip(frames, found, strict=True):
+        np.testing.assert_array_equal(sums, naive_currents(conv, frame))
 
 
-@pytest.mark.parametrize("channels", [5, 16, 32, 64, 128])
 @pytest.mark.parametrize("graded", [False, True])
-def test_gather_and_dense_round_alike(channels: int, graded: bool) -> None:
-    """Both add in the same order, so the choice between them cannot change a bit."""
-    rng = np.random.default_rng(channels)
-    conv = Conv2d(rng.normal(size=(channels, 7, 3, 3)).astype(np.float32), padding=(1, 1))
-    frames = (rng.random((2, 7, 9, 10)) < 0.4).astype(np.float32)
-    if graded:
-        frames *= rng.normal(size=frames.shape).astype(np.float32)
-    gathered, dense = run_both(conv, frames, graded)
-    np.testing.assert_array_equal(gathered, dense)
+@pytest.mark.parametrize("synapses", ["dense", "identity", "sparse"])
+def test_other_synapses_equal_the_synapse_walk(synapses: str, graded: bool) -> None:
+    rng = np.random.default_rng(0)
+    shape = (37, 3, 4)
+    kind = {
+        "dense": Dense(rng.integers(-9, 10, (21, 37 * 12)).astype(np.float32)),
+        "identity": Identity(np.array(3, np.float32)),
+        "sparse": Sparse.listing(
+            Conv2d(rng.integers(-9, 10, (4, 37, 2, 2)).astype(np.float32)), shape
+        ),
+    }[synapses]
+    frames = random_frames(rng, shape, 0.4, graded)
+    found = currents(kind, frames, np.float32, graded)
+    for frame, sums in zip(frames, found, strict=True):
+        np.testing.assert_array_equal(sums, naive_currents(kind, frame))
+
+
+def test_the_largest_sums_of_a_part_fit_into_16_bits() -> None:
+    """All weights at their limit, all neurons spiking: 9 words of 16 channels times -128."""
+    shape = (64, 5, 5)
+    conv = Conv2d(np.full((128, 64, 3, 3), -128, np.int8), padding=(1, 1))
+    frames = np.ones((2, *shape), np.float32)
+    want = naive_currents(conv.with_weight(conv.weight.astype(np.int64)), frames[0])
+    np.testing.assert_array_equal(currents(conv, frames, np.int32, False)[1], want)
+
+
+def test_events_that_are_put_come_out_again() -> None:
+    frames = random_frames(np.random.default_rng(2), (19, 4, 3), 0.3, True)
+    events = events_of(frames, (2, 1), True, np.float32)
+    for b, frame in enumerate(frames):
+        np.testing.assert_array_equal(events.fired(b), frame != 0)
+        grid = events.plane.to_grid(frame)
+        np.testing.assert_array_equal(events.number[b], np.count_nonzero(grid, axis=1))
+        np.testing.assert_array_equal(events.units[b], (np.abs(grid) == 1).sum(axis=1))
+
+
+@given(st.integers(0, 2**32 - 1), st.booleans(), st.sampled_from([0.0, 0.3, 1.0]))
+@settings(deadline=None, max_examples=40)
+def test_counts_of_unlike_channels_equal_a_sum_over_events(seed, graded, density) -> None:
+    rng = np.random.default_rng(seed)
+    shape = (int(rng.integers(1, 40)), int(rng.integers(1, 5)), int(rng.integers(1, 5)))
+    frames = random_frames(rng, shape, density, graded)
+    events = events_of(frames, (1, 0), graded, np.float32)
+    table = rng.integers(0, 1 << 20, (events.plane.pixels, events.plane.padded)).astype(np.int32)
+    units, others = np.zeros(2, np.int64), np.zeros(2, np.int64)
+    kernels.count_each(np.arange(2), events.sent, events.values, table, units, others)
+    for b, frame in enumerate(frames):
+        grid, fan_out = events.plane.to_grid(frame), table[:, : shape[0]]
+        assert units[b] == fan_out[np.abs(grid) == 1].sum()
+        assert others[b] == fan_out[np.abs(grid) > 1].sum()
+
+
+def some_currents() -> bytes:
+    """Bits of one layer's sums, of weights that round; the same on every processor."""
+    rng = np.random.default_rng(5)
+    conv = Conv2d(rng.normal(size=(40, 37, 3, 3)).astype(np.float32), padding=(1, 1))
+    frames = random_frames(rng, (37, 6, 7), 0.3, False)
+    graded = random_frames(rng, (37, 6, 7), 0.3, True)
+    sums = currents(conv, frames, np.float32, False), currents(conv, graded, np.float32, True)
+    return b"".join(found.tobytes() for found in sums)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma,+bmi,+popcnt"},
+        {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""},
+    ],
+    ids=["avx2", "portable"],
+)
+def test_other_processors_give_the_same_bits(options: dict[str, str], tmp_path: Path) -> None:
+    command = "import sys; from tests.simulator.test_kernels import some_currents as f"
+    command += "; sys.stdout.buffer.write(f())"
+    environment = os.environ | options | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    found = subprocess.run(
+        [sys.executable, "-c", command],
+        env=environment,
+        capture_output=True,
+        check=True,
+    )
+    assert found.stdout == some_currents()
 
 
 @pytest.mark.nojit
-def test_without_jit_both_kernels_agree() -> None:
+def test_without_jit_a_convolution_equals_the_synapse_walk() -> None:
     rng = np.random.default_rng(1)
-    conv = Conv2d((rng.integers(-8, 9, (3, 2, 3, 2)) / 8).astype(np.float32), (2, 1), (1, 1))
-    frames = (rng.random((1, 2, 5, 4)) < 0.5).astype(np.float32)
-    gathered, dense = run_both(conv, frames, valued=False)
-    np.testing.assert_array_equal(gathered, dense)
-    expected = 1 + layout.to_grid(naive_currents(conv, frames[0]), conv.out_shape((2, 5, 4)))
-    np.testing.assert_array_equal(gathered[0, :, :3], expected)
+    conv = Conv2d(rng.integers(-8, 9, (3, 18, 3, 2)).astype(np.float32), (2, 1), (1, 1))
+    for graded in (False, True):
+        frames = random_frames(rng, (18, 5, 4), 0.5, graded)
+        found = currents(conv, frames, np.float32, graded)
+        np.testing.assert_array_equal(found[0], naive_currents(conv, frames[0]))
