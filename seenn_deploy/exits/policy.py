@@ -102,17 +102,16 @@ class Policy(ExitRule):
 
 def _described(path: Path) -> dict[str, Any]:
     """Describe a policy file by its metadata, or by what is in it, with its checksum."""
-    digest = _sha256(path)
-    session = _session(str(path), digest)
-    about = session.get_modelmeta().custom_metadata_map
-    if METADATA in about:
-        stored = _written(path, about[METADATA])
-    else:
-        from .policy_network.reading import (
-            describe,  # needs onnx; nothing is read inside the bundle
-        )
+    # It needs onnx; nothing is read inside the bundle.
+    from .policy_network.reading import check_equal, describe, opened
 
-        stored = describe(path, session)
+    digest = _sha256(path)
+    model = opened(path)
+    if METADATA in model.metadata:
+        return _written(path, model.metadata[METADATA]) | {"sha256": digest}
+    stored, network = describe(path, model)
+    # onnxruntime comes last: it takes a file as it is, with no limits on time and memory.
+    check_equal(path, model, network, _session(str(path), digest))
     return stored | {"sha256": digest}
 
 

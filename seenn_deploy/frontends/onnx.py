@@ -177,6 +177,11 @@ class _Lowering:
             raise ModelError(
                 f"output {name!r} must come from Gemm or MatMul: logits of a classifier"
             )
+        if len(self.net.nodes) == 1:  # the source alone
+            raise ModelError(
+                f"output {name!r} comes from no activation (Relu or Clip), and spiking neurons "
+                "replace activations; this network has nothing to convert"
+            )
         self.net.read_out(name, *value.terms)
 
     # --- what a node's inputs are ---
@@ -195,10 +200,7 @@ class _Lowering:
         name = node.inputs[at]
         if name not in self.constants:
             raise node.error(f"input {name!r} must be a constant, it depends on other nodes")
-        found = self.constants[name]
-        if not np.all(np.isfinite(found)):
-            raise node.error(f"constant {name!r} holds NaN or infinity")
-        return found
+        return self.constants[name]
 
     def weight(self, node: OnnxNode, at: int) -> Array:
         """Return a constant input that must be there."""
@@ -233,13 +235,13 @@ def _apply(
 
 def _conv(net: _Lowering, node: OnnxNode) -> _Value:
     value, weight = net.value(node), net.weight(node, 1)
-    if weight.ndim != 4 or len(value.shape) != 3:
+    if len(value.shape) != 3:
         raise node.error("only two-dimensional convolutions of (C, H, W) are supported")
-    stride = tuple(node.attribute("strides", [1, 1]))
-    dilation = tuple(node.attribute("dilations", [1, 1]))
+    stride = tuple(node.attributes["strides"])
+    dilation = tuple(node.attributes["dilations"])
     padding = _padding(node, weight.shape[2:], stride, dilation)
     conv = ir.Conv2d(
-        weight, stride, padding, dilation, node.attribute("group", 1), net.constant(node, 2)
+        weight, stride, padding, dilation, node.attributes["group"], net.constant(node, 2)
     )
     return _apply(net, node, conv)
 
@@ -247,7 +249,7 @@ def _conv(net: _Lowering, node: OnnxNode) -> _Value:
 def _padding(
     node: OnnxNode, kernel: Shape, stride: Sequence[int], dilation: Sequence[int]
 ) -> tuple[int, int]:
-    kind, pads = node.attribute("auto_pad", "NOTSET"), node.attribute("pads", [0, 0, 0, 0])
+    kind, pads = node.attributes["auto_pad"], node.attributes["pads"]
     reach = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
     if kind.startswith("SAME"):
         if tuple(stride) != (1, 1) or any(r % 2 for r in reach):
@@ -261,12 +263,12 @@ def _padding(
 
 
 def _batch_norm(net: _Lowering, node: OnnxNode) -> _Value:
-    if node.attribute("training_mode", 0) or any(node.outputs[1:]):
+    if node.attributes["training_mode"] or any(node.outputs[1:]):
         raise node.error("is in training mode; export the model in eval mode")
     gamma, beta, mean, var = (net.weight(node, at) for at in (1, 2, 3, 4))
     if np.any(var < 0):
         raise node.error(f"the variance is negative ({var.min():g})")
-    epsilon = node.attribute("epsilon", 1e-5)
+    epsilon = node.attributes["epsilon"]
     return _apply(net, node, ir.batch_norm(gamma, beta, mean, var, epsilon))
 
 
@@ -277,8 +279,8 @@ def _relu(net: _Lowering, node: OnnxNode) -> _Value:
 def _clip(net: _Lowering, node: OnnxNode) -> _Value:
     """Read the bounds, which are inputs since opset 11 and attributes before."""
     low, high = net.constant(node, 1), net.constant(node, 2)
-    bottom = node.attribute("min", None) if low is None else float(low)
-    top = node.attribute("max", None) if high is None else float(high)
+    bottom = node.attributes["min"] if low is None else float(low)
+    top = node.attributes["max"] if high is None else float(high)
     if bottom != 0:
         raise node.error(f"clips at {bottom} below; spikes need 0, as of Relu")
     if top is not None and top <= 0:
@@ -297,16 +299,16 @@ def _activation(net: _Lowering, node: OnnxNode, threshold: float) -> _Value:
 
 
 def _average_pool(net: _Lowering, node: OnnxNode) -> _Value:
-    value, kernel = net.value(node), tuple(node.attribute("kernel_shape", []))
-    strides = tuple(node.attribute("strides", [1] * len(kernel)))
-    if len(kernel) != 2 or strides != kernel:
+    value, kernel = net.value(node), tuple(node.attributes["kernel_shape"])
+    strides = tuple(node.attributes["strides"])
+    if strides != kernel:
         raise node.error(f"windows {kernel} with strides {strides}; they must be two equal pairs")
-    if any(d != 1 for d in node.attribute("dilations", [])):
+    if any(d != 1 for d in node.attributes["dilations"]):
         raise node.error("dilated pools are not supported")
-    if any(node.attribute("pads", [])) or node.attribute("auto_pad", "NOTSET").startswith("SAME"):
+    if any(node.attributes["pads"]) or node.attributes["auto_pad"].startswith("SAME"):
         raise node.error("padded pools are not supported; leave the padding out")
     whole = all(n % k == 0 for n, k in zip(value.shape[1:], kernel, strict=True))
-    if node.attribute("ceil_mode", 0) and not whole:
+    if node.attributes["ceil_mode"] and not whole:
         raise node.error("ceil_mode with partial windows is not supported")
     return _apply(net, node, ir.AvgPool2d((kernel[0], kernel[1])))
 
@@ -318,12 +320,12 @@ def _global_average_pool(net: _Lowering, node: OnnxNode) -> _Value:
 def _reduce_mean(net: _Lowering, node: OnnxNode) -> _Value:
     """Read the axes, which are an input since opset 18 and an attribute before."""
     value, given = net.value(node), net.constant(node, 1)
-    axes = node.attribute("axes", None) if given is None else given.ravel().tolist()
+    axes = node.attributes["axes"] if given is None else given.ravel().tolist()
     rank = 1 + len(value.shape)
     if axes is None or sorted(a % rank for a in axes) != [2, 3] or rank != 4:
         raise node.error(f"over axes {axes}; only height and width, [2, 3], are supported")
     pooled = _apply(net, node, _whole(node, value))
-    return pooled if node.attribute("keepdims", 1) else replace(pooled, shape=value.shape[:1])
+    return pooled if node.attributes["keepdims"] else replace(pooled, shape=value.shape[:1])
 
 
 def _whole(node: OnnxNode, value: _Value) -> ir.AvgPool2d:
@@ -374,20 +376,18 @@ def _per_channel(node: OnnxNode, constant: Array, shape: Shape) -> Array:
 
 
 def _gemm(net: _Lowering, node: OnnxNode) -> _Value:
-    if node.attribute("transA", 0):
+    if node.attributes["transA"]:
         raise node.error("transA is not supported")
-    weight = net.weight(node, 1) * node.attribute("alpha", 1.0)
-    weight = weight if node.attribute("transB", 0) else weight.T
+    weight = net.weight(node, 1) * node.attributes["alpha"]
+    weight = weight if node.attributes["transB"] else weight.T
     bias = net.constant(node, 2)
     if bias is not None:
-        bias = np.broadcast_to(bias.ravel() * node.attribute("beta", 1.0), len(weight))
+        bias = np.broadcast_to(bias.ravel() * node.attributes["beta"], len(weight))
     return _dense(net, node, ir.Dense(np.ascontiguousarray(weight), bias))
 
 
 def _matmul(net: _Lowering, node: OnnxNode) -> _Value:
     weight = net.weight(node, 1)
-    if weight.ndim != 2:
-        raise node.error(f"multiplies by shape {weight.shape}; a matrix is expected")
     return _dense(net, node, ir.Dense(np.ascontiguousarray(weight.T)))
 
 
@@ -399,7 +399,7 @@ def _dense(net: _Lowering, node: OnnxNode, dense: ir.Dense) -> _Value:
 
 
 def _flatten(net: _Lowering, node: OnnxNode) -> _Value:
-    value, axis = net.value(node), node.attribute("axis", 1)
+    value, axis = net.value(node), node.attributes["axis"]
     if axis % (1 + len(value.shape)) != 1:
         raise node.error(f"at axis {axis}; only axis 1, all but the batch, is supported")
     return replace(value, shape=(prod(value.shape),))

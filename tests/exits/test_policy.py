@@ -162,7 +162,7 @@ def test_files_that_are_no_policy(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cannot be read"):
         Policy(tmp_path / "none.onnx")
     (tmp_path / "junk.onnx").write_bytes(b"junk")
-    with pytest.raises(ValueError, match="not an ONNX network"):
+    with pytest.raises(ValueError, match="not a valid ONNX model"):
         Policy(tmp_path / "junk.onnx")
     stored = onnx.load(write_policy(tmp_path))
     stored.metadata_props[0].value = '{"T": 4}'

@@ -478,7 +478,8 @@ def test_operators_that_may_mean_something_else(tmp_path: Path) -> None:
 
 def test_without_the_onnx_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = resnet(tmp_path)
-    monkeypatch.setitem(sys.modules, "onnx", None)
+    (tmp_path / "onnx.py").write_text("raise ImportError('not here')")
+    monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModelError, match=r"pip install 'seenn-deploy\[onnx\]'"):
         import_model(path)
 

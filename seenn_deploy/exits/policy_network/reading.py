@@ -16,7 +16,7 @@ import numpy as np
 from seenn_deploy._typing import Array
 from seenn_deploy.errors import ModelError
 from seenn_deploy.exits.policy_network.forward import Operation, PolicyNetwork, layer_sizes
-from seenn_deploy.io.onnx import OnnxModel, OnnxNode, external_files, read_onnx
+from seenn_deploy.io.onnx import OnnxModel, OnnxNode, read_onnx
 
 
 def read_network(model: OnnxModel, choices: Sequence[int] | None = None) -> PolicyNetwork:
@@ -41,14 +41,33 @@ def read_network(model: OnnxModel, choices: Sequence[int] | None = None) -> Poli
     return network
 
 
-def describe(path: Path, session: Any) -> dict[str, Any]:
+def opened(path: Path) -> OnnxModel:
+    """Read a file that shall go into a program.
+
+    Raises
+    ------
+    ValueError
+        When the file is no ONNX network, or its weights lie in other files.
+    """
+    try:
+        model = read_onnx(path)
+    except ModelError as error:
+        raise ValueError(str(error)) from None
+    if model.files:
+        raise ValueError(
+            f"{path}: its weights lie in other files, a program carries one; export it with "
+            "external_data=False"
+        )
+    return model
+
+
+def describe(path: Path, model: OnnxModel) -> tuple[dict[str, Any], PolicyNetwork]:
     """Describe a file without metadata: one score per timestep, any number of classes.
 
-    Parameters
-    ----------
-    path : Path
-    session : onnxruntime.InferenceSession
-        A session of the same file, which must compute the same scores.
+    Returns
+    -------
+    dict, PolicyNetwork
+        The parameters of an exit rule, and the network itself.
 
     Raises
     ------
@@ -56,27 +75,19 @@ def describe(path: Path, session: Any) -> dict[str, Any]:
         When the file is no policy network.
     """
     try:
-        model = read_onnx(path)
         network = read_network(model)
     except ModelError as error:
-        text = str(error).removeprefix(f"{path}: ")
-        raise ValueError(f"{path}: {text}") from None
-    if external_files(path):
-        raise ValueError(
-            f"{path}: its weights lie in other files, a program carries one; export it with "
-            "external_data=False"
-        )
-    _check_equal(path, model, network, session)
+        raise ValueError(f"{path}: {error}") from None
     return {
         "choices": network.choices,
         "T": len(network.choices),
         "classes": 0,
         "input_shape": model.input_shape,
         "layers": layer_sizes(network, model.input_shape),
-    }
+    }, network
 
 
-def _check_equal(path: Path, model: OnnxModel, network: PolicyNetwork, session: Any) -> None:
+def check_equal(path: Path, model: OnnxModel, network: PolicyNetwork, session: Any) -> None:
     """Refuse a file that does not run on one image, or whose scores we compute differently."""
     image = np.random.default_rng(0).random((1, *model.input_shape), dtype=np.float32)
     try:
@@ -140,10 +151,7 @@ class _Reader:
             return None
         if node.inputs[i] not in self.constants:
             raise node.error(f"input {i} is computed, a constant is expected")
-        found = self.constants[node.inputs[i]]
-        if not np.all(np.isfinite(found)):
-            raise node.error(f"constant {node.inputs[i]!r} holds NaN or infinity")
-        return found
+        return self.constants[node.inputs[i]]
 
 
 # --- operators -----------------------------------------------------------------------------------
@@ -153,21 +161,21 @@ def _arrays(**arrays: Array | None) -> dict[str, Array]:
     return {name: values for name, values in arrays.items() if values is not None}
 
 
-def _one(node: OnnxNode, name: str, default: list[int]) -> int:
+def _one(node: OnnxNode, name: str) -> int:
     """Read an attribute that must consist of equal numbers."""
-    values = list(node.attribute(name, default))
+    values = node.attributes[name]
     if len(set(values)) != 1:
         raise node.error(f"{name} {values}; equal ones are expected")
     return int(values[0])
 
 
 def _conv(reader: _Reader, node: OnnxNode) -> Operation:
-    if node.attribute("auto_pad", "NOTSET") != "NOTSET" or _one(node, "dilations", [1, 1]) != 1:
+    if node.attributes["auto_pad"] != "NOTSET" or _one(node, "dilations") != 1:
         raise node.error("auto_pad or dilations")
     options = {
-        "stride": _one(node, "strides", [1, 1]),
-        "padding": _one(node, "pads", [0] * 4),
-        "groups": int(node.attribute("group", 1)),
+        "stride": _one(node, "strides"),
+        "padding": _one(node, "pads"),
+        "groups": int(node.attributes["group"]),
     }
     arrays = _arrays(weight=reader.constant(node, 1), bias=reader.constant(node, 2))
     return Operation("conv2d", reader.of(node), arrays, options)
@@ -176,11 +184,11 @@ def _conv(reader: _Reader, node: OnnxNode) -> Operation:
 def _gemm(reader: _Reader, node: OnnxNode) -> Operation:
     weight, bias = reader.constant(node, 1), reader.constant(node, 2)
     assert weight is not None
-    if node.attribute("transA", 0):
+    if node.attributes["transA"]:
         raise node.error("transA")
-    weight = weight if node.attribute("transB", 0) else weight.T
-    bias = None if bias is None else np.broadcast_to(bias, weight.shape[:1])
-    scale, share = (np.float32(node.attribute(k, 1.0)) for k in ("alpha", "beta"))
+    weight = weight if node.attributes["transB"] else weight.T
+    bias = None if bias is None else np.broadcast_to(bias, (1, len(weight)))[0]
+    scale, share = (np.float32(node.attributes[k]) for k in ("alpha", "beta"))
     arrays = _arrays(weight=scale * weight, bias=None if bias is None else share * bias)
     return Operation("dense", reader.of(node), arrays)
 
@@ -194,7 +202,7 @@ def _matmul(reader: _Reader, node: OnnxNode) -> Operation:
 def _batch_norm(reader: _Reader, node: OnnxNode) -> Operation:
     found = [reader.constant(node, i) for i in range(1, 5)]
     gamma, beta, mean, var = (np.asarray(a, np.float64) for a in found)
-    scale = gamma / np.sqrt(var + node.attribute("epsilon", 1e-5))
+    scale = gamma / np.sqrt(var + node.attributes["epsilon"])
     shift = beta - mean * scale
     shape = (-1, *[1] * (reader.rank(node) - 1))
     arrays = {"scale": scale.reshape(shape), "shift": shift.reshape(shape)}
@@ -228,10 +236,12 @@ def _clip(reader: _Reader, node: OnnxNode) -> Operation:
     """Read the bounds, which are inputs since opset 11 and attributes before."""
     low, high = reader.constant(node, 1), reader.constant(node, 2)
     bounds = {
-        "low": node.attribute("min", -inf) if low is None else low,
-        "high": node.attribute("max", inf) if high is None else high,
+        "low": (-inf, node.attributes["min"], low),
+        "high": (inf, node.attributes["max"], high),
     }
-    return Operation("clip", reader.of(node), {k: np.asarray(v) for k, v in bounds.items()})
+    arrays = {k: np.asarray(next(v for v in found[::-1] if v is not None))
+              for k, found in bounds.items()}  # fmt: skip
+    return Operation("clip", reader.of(node), arrays)
 
 
 def _whole_average(reader: _Reader, node: OnnxNode) -> Operation:
@@ -239,7 +249,7 @@ def _whole_average(reader: _Reader, node: OnnxNode) -> Operation:
 
 
 def _reduce_mean(reader: _Reader, node: OnnxNode) -> Operation:
-    axes = node.attribute("axes", None)
+    axes = node.attributes["axes"]
     axes = reader.constant(node, 1) if axes is None else axes
     if axes is None or sorted(int(a) % 4 for a in np.ravel(axes)) != [2, 3]:
         raise node.error(f"axes {axes}; height and width are expected")
@@ -247,10 +257,10 @@ def _reduce_mean(reader: _Reader, node: OnnxNode) -> Operation:
 
 
 def _average(reader: _Reader, node: OnnxNode) -> Operation:
-    kernel = _one(node, "kernel_shape", [])
-    if _one(node, "strides", [1, 1]) != kernel or any(node.attribute("pads", [0])):
+    kernel = _one(node, "kernel_shape")
+    if _one(node, "strides") != kernel or any(node.attributes["pads"]):
         raise node.error("windows that overlap or are padded")
-    if _one(node, "dilations", [1]) != 1:
+    if _one(node, "dilations") != 1:
         raise node.error("dilated pools are not supported")
     return Operation("average", reader.of(node), options={"kernel": kernel})
 
