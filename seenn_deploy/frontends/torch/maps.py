@@ -96,14 +96,19 @@ class MapStore:
     @_appended.register
     def _(self, step: ir.AvgPool2d, maps: Maps) -> Maps:
         """Merge a pool into the pool or the convolution before it."""
-        at = next((i for i, m in enumerate(maps) if isinstance(m, ir.AvgPool2d | ir.Conv2d)), None)
-        if at is None:
+        # The last map but scales per channel, which a pool does not mind: it is what gets averaged.
+        places = [i for i, m in enumerate(maps) if not isinstance(m, ir.Affine)]
+        if not places:
             return (*maps, step)
+        at = places[-1]
         before = maps[at]
         if isinstance(before, ir.AvgPool2d):
             kernel = (before.kernel[0] * step.kernel[0], before.kernel[1] * step.kernel[1])
             return (*maps[:at], self.pool(kernel), *maps[at + 1 :])
-        assert isinstance(before, ir.Conv2d)
+        if not isinstance(before, ir.Conv2d):
+            raise NotSupportedError(
+                "an average pool behind a linear layer", "put the pool behind the neurons"
+            )
         key = ("pooled", id(before), step.kernel)
         return (*maps[:at], self._once(key, lambda: pooled(before, step)), *maps[at + 1 :])
 

@@ -223,6 +223,47 @@ def feature_shape(signal: Signal, count: int) -> Shape:
     return signal.sizes[len(signal.axes) - count :]
 
 
+def check_same_order(a: Signal, b: Signal) -> None:
+    """Refuse two signals that meet element by element, where equal sizes hide other axes."""
+    pairs = list(zip(_layout(a)[::-1], _layout(b)[::-1], strict=False))
+    for (mine, _), (other, _) in pairs:
+        if mine and other and [x.size for x in mine] == [x.size for x in other]:
+            for x, y in zip(mine, other, strict=True):
+                _take_one_role(x, y)
+        elif mine and other and prod(x.size for x in mine) != prod(x.size for x in other):
+            raise _other_order()
+    for (mine, ours), (other, theirs) in pairs:
+        if (mine and theirs) or (other and ours):
+            raise _other_order()
+    orders = [[i for (_, own) in side for i in own] for side in (_layout(a), _layout(b))]
+    if orders[0] != orders[1] and any(order != sorted(order) for order in orders):
+        raise _other_order()
+
+
+def _layout(signal: Signal) -> list[tuple[list[Atom], list[int]]]:
+    """Return for each axis its batch and time atoms, and the places of its features."""
+    places = {id(atom): i for i, atom in enumerate(signal.features)}
+    wide = [[atom for atom in axis if atom.size > 1] for axis in signal.axes]
+    return [
+        ([x for x in axis if id(x) not in places], [places[id(x)] for x in axis if id(x) in places])
+        for axis in wide
+    ]
+
+
+def _take_one_role(a: Atom, b: Atom) -> None:
+    if a.role is not None:
+        b.become(a.role)
+    elif b.role is not None:
+        a.become(b.role)
+
+
+def _other_order() -> NotSupportedError:
+    return NotSupportedError(
+        "what is put together element by element has its axes in another order",
+        "permute both alike, or neither",
+    )
+
+
 def known(signal: Signal, count: int) -> Signal:
     """Return the signal with its shape in the graph, which for the bare input is found here."""
     view = feature_shape(signal, count)

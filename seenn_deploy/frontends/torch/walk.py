@@ -28,6 +28,8 @@ from seenn_deploy.frontends.torch.values import (
 )
 
 _SPIKING, _STATE = "seenn_deploy.spiking.default", "seenn_deploy.state.default"
+_SHORT = (torch.bool, torch.uint8, torch.int8, torch.int16)
+_ARITHMETIC = ("add", "sub", "rsub", "neg", "mul", "div")
 _MADE_LIKE = ("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full")
 
 
@@ -142,6 +144,7 @@ class Walk:
             result = self._result(node, args, named)
             if isinstance(result, Signal):
                 _check_read(node, result)
+                _check_numbers(node, result, result.terms[0].origin in self.graph.sums.values())
             return result
         except NotSupportedError as error:
             self.report.refuse(place_of(node), error.what, error.remedy)
@@ -300,6 +303,22 @@ def _check_read(node: Any, result: Signal) -> None:
     if not whole and there.dtype not in before:
         raise NotSupportedError(
             f"currents as {str(there.dtype).removeprefix('torch.')}", "leave them in float32"
+        )
+
+
+def _check_numbers(node: Any, result: Signal, graded: bool) -> None:
+    """Refuse arithmetic of short integers, which wraps round, and of truths, where 1 + 1 is 1."""
+    dtype, name = node.meta["val"].dtype, str(node.target).removeprefix("aten.").split(".")[0]
+    if dtype not in _SHORT:
+        return
+    said = str(dtype).removeprefix("torch.")
+    if name in _ARITHMETIC:
+        raise NotSupportedError(
+            f"sums and products of {said} numbers", "turn them into float32 before: x.float()"
+        )
+    if dtype is torch.bool and graded:
+        raise NotSupportedError(
+            "sums of spikes as truth values", "leave them as numbers, or add currents"
         )
 
 

@@ -12,6 +12,7 @@ from seenn_deploy.frontends.torch.values import (
     Signal,
     Term,
     Value,
+    check_same_order,
     known,
     trailing,
 )
@@ -78,6 +79,7 @@ def _added(graph: Graph, a: Signal, b: Signal) -> Signal:
         raise NotSupportedError(
             f"a sum of shapes {a.sizes} and {b.sizes}", "add what has the same features"
         )
+    check_same_order(a, b)
     lead = a if len(a.axes) >= len(b.axes) else b
     axes = _met(a, b) if len(a.axes) == len(b.axes) else lead.axes
     terms = (*a.terms, *b.terms)

@@ -20,6 +20,7 @@ from seenn_deploy.frontends.torch.values import (
     Summed,
     Term,
     Value,
+    check_same_order,
 )
 
 
@@ -93,6 +94,7 @@ def _stream_of(signals: list[Signal]) -> tuple[Term, ...]:
     """Return the terms of a stream whose timesteps are `signals`, which must agree."""
     first = signals[0].terms
     for k, signal in enumerate(signals):
+        check_same_order(signals[0], signal)
         expected = [(t.origin, t.maps, None if t.step is None else t.step + k) for t in first]
         if [(t.origin, t.maps, t.step) for t in signal.terms] != expected:
             raise NotSupportedError(
