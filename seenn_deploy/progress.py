@@ -22,7 +22,9 @@ WIDTH = 24  # characters of the bar itself
 
 
 @contextmanager
-def shown(progress: Progress, what: str, total: int) -> Iterator[Callable[[int], None] | None]:
+def shown(
+    progress: Progress, what: str, total: int | None = None
+) -> Iterator[Callable[[int], None] | None]:
     """Give what is to be called with the number of samples that just finished, if anything is.
 
     Parameters
@@ -31,8 +33,8 @@ def shown(progress: Progress, what: str, total: int) -> Iterator[Callable[[int],
         As the caller of a public function gave it.
     what : str
         What is going on: 'simulating'.
-    total : int
-        Number of samples.
+    total : int, optional
+        Number of samples. Work that has no parts to count shows the time only.
     """
     if callable(progress):
         yield progress
@@ -49,7 +51,7 @@ def _is_watched() -> bool:
 
 
 @contextmanager
-def _bar(what: str, total: int, after: float) -> Iterator[Callable[[int], None]]:
+def _bar(what: str, total: int | None, after: float) -> Iterator[Callable[[int], None]]:
     """Draw a bar every half second from `after` seconds on; nothing of it stays."""
     done, ended, began = [0], Event(), time.monotonic()
 
@@ -77,8 +79,10 @@ def _bar(what: str, total: int, after: float) -> Iterator[Callable[[int], None]]
         drawing.join()
 
 
-def text(what: str, done: int, total: int, seconds: float) -> str:
+def text(what: str, done: int, total: int | None, seconds: float) -> str:
     """Write one state of the bar: what, how much of it, the time it took and the time left."""
+    if total is None:
+        return f"{what}, {_clock(seconds)}"
     share = min(done / total, 1.0) if total else 1.0
     bar = ("#" * int(share * WIDTH)).ljust(WIDTH, "-")
     left = f", {_clock(seconds * (1 - share) / share)} left" if 0 < share < 1 else ""

@@ -100,16 +100,15 @@ def sweep_command(
     report = sd.sweep(run, program, **options)
     if out is not None:
         report.save(out, force)
-    terminal = console.console()
-    terminal.print(layout.facts_table(sweeps.sweep_rows(report)), "")
-    terminal.print(sweeps.sweep_table(report, terminal.width), "")
+    console.show(layout.facts_table(sweeps.sweep_rows(report)), "")
+    console.show(sweeps.sweep_table(report, console.width()), "")
     notes = sweeps.sweep_notes(
         report,
         _again(build, program, report.schedule),
         str(out / RULE) if out else "",
         f"seenn simulate {quote(str(build))} --data {quote(str(data))}",
     )
-    terminal.print(layout.facts_table(notes))
+    console.show(layout.facts_table(notes))
     write_json(json_file, report.summary())
 
 
@@ -158,7 +157,7 @@ def calibrate_command(
     folders.write_json(out, fitted.to_dict())
     split = replace(run, exit_step=fitted.exit_steps(run.logits))
     rows = [*sweeps.calibration_rows(fitted, split), ("written", str(out))]
-    console.console().print(layout.facts_table(rows))
+    console.show(layout.facts_table(rows))
 
 
 def _again(build: Path, program: Program, schedule: str) -> str:

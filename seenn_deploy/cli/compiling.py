@@ -23,6 +23,7 @@ from seenn_deploy.cli.options import (
 from seenn_deploy.cli.shared import write_json
 from seenn_deploy.errors import SeennError
 from seenn_deploy.fidelity import FidelityReport, RefusedError
+from seenn_deploy.progress import shown
 
 if TYPE_CHECKING:
     from seenn_deploy.exits import ExitRule
@@ -155,7 +156,6 @@ def compile_command(
       seenn-compile model.pth --precision int8 --calibration images.npz --target lava -o build/
     """
     import seenn_deploy as sd
-    from seenn_deploy.cli import console
     from seenn_deploy.io import folders
     from seenn_deploy.ir.program import FOLDER as PROGRAM_FOLDER
 
@@ -167,9 +167,9 @@ def compile_command(
         program = _changed(model, rule, given | ({"calibration": 1} if calibration else {}))
         _save(program, out, force, target, strict, json_file, None)
         return
-    with _refusal_into(json_file), console.working(f"importing {model.name}"):
+    with _refusal_into(json_file), shown(None, f"importing {model.name}"):
         graph = _imported(model, example, strict, given)
-    with console.working("compiling"):
+    with shown(None, "compiling"):
         program = sd.compile(graph, rule, precision=precision, schedule=schedule)
     changes = _compare_with_float(graph, program, calibration) if calibration else None
     _save(program, out, force, target, strict, json_file, changes)
@@ -261,13 +261,12 @@ def convert_command(
       seenn convert ann.onnx --calibrate train.npz --mean 0.5,0.5,0.5 --std 0.2,0.2,0.2 -o build/
     """
     import seenn_deploy as sd
-    from seenn_deploy.cli import console
     from seenn_deploy.io.folders import check_ours
     from seenn_deploy.ir.program import FOLDER as PROGRAM_FOLDER
 
     check_ours(out, PROGRAM_FOLDER, force)
     given = _given(no_normalize, options)
-    with _refusal_into(json_file), console.working(f"converting {model.name}"):
+    with _refusal_into(json_file), shown(None, f"converting {model.name}"):
         program = sd.convert(
             model, rule, precision=precision, schedule=schedule, strict=strict, **given
         )
@@ -292,8 +291,8 @@ def inspect_command(build: Path, json_file: Path | None) -> None:
 
     program = sd.Program.load(build)
     layers = sd.inspect(program)
-    console.console().print(programs.layer_table(program, layers), "")
-    console.console().print(layout.facts_table(programs.neuron_rows(layers)))
+    console.show(programs.layer_table(program, layers), "")
+    console.show(layout.facts_table(programs.neuron_rows(layers)))
     write_json(json_file, {"layers": [asdict(layer) for layer in layers]})
 
 
@@ -313,9 +312,7 @@ def _save(
     changes: PrecisionReport | None = None,
 ) -> None:
     """Write a program and what its targets take; print and keep what there is to say of it."""
-    from seenn_deploy.cli import console
-
-    with _refusal_into(json_file, program), console.working(f"writing {out}"):
+    with _refusal_into(json_file, program), shown(None, f"writing {out}"):
         program.save(out, targets=targets, strict=strict, force=force)
     exports = _export_reports(out, targets)
     _print_compiled(program, out, targets, exports)
@@ -341,7 +338,7 @@ def _print_compiled(
         ("written", ", ".join([f"{out}/", *(f"{out / target}/" for target in targets)])),
         *_left_there(out, targets),
     ]
-    console.console().print(layout.facts_table(rows))
+    console.show(layout.facts_table(rows))
     if provenance.report:
         _print_report("import", FidelityReport.from_dict(provenance.report))
     for target, report in exports.items():
@@ -367,7 +364,7 @@ def _print_report(what: str, report: FidelityReport) -> None:
     from seenn_deploy.cli import console
     from seenn_deploy.cli.tables.fidelity import fidelity_table
 
-    console.console().print(f"\n[bold]{what}[/bold]", fidelity_table(report), sep="\n")
+    console.show("", click.style(what, bold=True), fidelity_table(report))
 
 
 def _export_reports(out: Path, targets: tuple[str, ...]) -> dict[str, FidelityReport]:
@@ -421,12 +418,11 @@ def _refusal_into(json_file: Path | None, program: Program | None = None) -> Ite
 
 def _compare_with_float(graph: SpikingGraph, program: Program, images: Path) -> PrecisionReport:
     import seenn_deploy as sd
-    from seenn_deploy.cli import console
     from seenn_deploy.ir.inputs import for_program
     from seenn_deploy.verification.precision import compare_precisions
 
     reference = sd.compile(graph, program.exit_rule, schedule=program.schedule)
-    with console.working("comparing int8 with float32"):
+    with shown(None, "comparing int8 with float32"):
         return compare_precisions(reference, program, for_program(reference, images))
 
 
@@ -435,9 +431,8 @@ def _print_quantized(program: Program, changes: PrecisionReport | None) -> None:
     from seenn_deploy.cli.tables import programs
 
     if program.precision != "float32":
-        console.console().print(f"\n[bold]{program.precision}[/bold]")
-        for part in programs.quantized_tables(program, changes):
-            console.console().print(part)
+        console.show("", click.style(program.precision, bold=True))
+        console.show(*programs.quantized_tables(program, changes))
 
 
 def _converted(conversion: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -76,18 +76,12 @@ def run_command(
 
     program = load_program(build, None)
     images = open_data(program, data, limit, mean, std)
-    with console.progress(f"running on {device}", len(images)) as advance:
-        result = sd.run(
-            build,
-            images,
-            device=device,
-            full_trace=full_trace,
-            timeout=timeout,
-            command=device_command,
-            progress=advance,
-        )
+    result = sd.run(
+        build, images, device=device, full_trace=full_trace, timeout=timeout,
+        command=device_command,
+    )  # fmt: skip
     summary = result.summary()
-    console.console().print(layout.facts_table(devices.device_rows(summary)))
+    console.show(layout.facts_table(devices.device_rows(summary)))
     answers.write(predictions, images, result)
     write_json(json_file, summary)
 
@@ -140,13 +134,11 @@ def verify_command(
     program = load_program(build, None)
     program = program.with_schedule(schedule) if schedule else program
     images = open_data(program, data, limit, mean, std)
-    with console.progress(f"running on {device}", len(images)) as advance:
-        report = sd.verify(
-            program, images, device=device, bundle=None if schedule else build,
-            full_trace=full_trace, timeout=timeout, command=device_command, progress=advance,
-        )  # fmt: skip
-    for part in devices.verify_tables(report):
-        console.console().print(part)
+    report = sd.verify(
+        program, images, device=device, bundle=None if schedule else build,
+        full_trace=full_trace, timeout=timeout, command=device_command,
+    )  # fmt: skip
+    console.show(*devices.verify_tables(report))
     if report_file is not None:
         console.write_text(report_file, devices.verify_tables(report))
     write_json(json_file, report.summary())

@@ -86,14 +86,12 @@ def simulate_command(
     program = program.with_schedule(schedule) if schedule else program
     costs.load(cost)
     images = open_data(program, data, limit, mean, std)
-    with console.progress("simulating", len(images)) as advance:
-        run = sd.simulate(
-            program, images, first_layer=first_layer, threads=threads, progress=advance,
-            full_trace=full_trace or schedule == "speculative", out=out, resume=resume,
-            force=force,
-        )  # fmt: skip
+    run = sd.simulate(
+        program, images, first_layer=first_layer, threads=threads, out=out, resume=resume,
+        full_trace=full_trace or schedule == "speculative", force=force,
+    )  # fmt: skip
     summary = run.summary(cost) | schedule_summary(program, run, cost)
-    console.console().print(layout.facts_table(reports.run_rows(summary)))
+    console.show(layout.facts_table(reports.run_rows(summary)))
     answers.write(predictions, images, run, run.energy(cost))
     write_json(json_file, summary)
     if plot is not None:
@@ -140,10 +138,7 @@ def evaluate_command(
     program = load_program(build, None)
     costs.load(cost)
     images = open_data(program, data, limit, mean, std)
-    with console.progress("simulating", len(images)) as advance:
-        found = sd.evaluate(
-            program, images, thresholds=thresholds, cost=cost, threads=threads, progress=advance
-        )
+    found = sd.evaluate(program, images, thresholds=thresholds, cost=cost, threads=threads)
     for part in evaluations.evaluation_tables(found):
-        console.console().print(part, "")
+        console.show(part, "")
     write_json(json_file, found.summary())

@@ -55,15 +55,10 @@ def full_run(
     out: Path | None = None,
     resume: bool = False,
 ) -> RunResult:
-    """Run every image to T, with a progress bar."""
+    """Run every image to T."""
     import seenn_deploy as sd
-    from seenn_deploy.cli import console
 
-    with console.progress("simulating", len(images)) as advance:
-        return sd.simulate(
-            program, images, full_trace=True, threads=threads, progress=advance, out=out,
-            resume=resume,
-        )  # fmt: skip
+    return sd.simulate(program, images, full_trace=True, threads=threads, out=out, resume=resume)
 
 
 def write_json(path: Path | None, value: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seenn_deploy.cli.options import new_file, together
+from seenn_deploy.progress import shown
 
 if TYPE_CHECKING:
     from seenn_deploy.training.loop import Log, Recipe
@@ -251,12 +252,10 @@ def _recipe(options: dict[str, Any]) -> Recipe:
 
 
 @contextmanager
-def _progress(recipe: Recipe, options: dict[str, Any]) -> Iterator[Callable[[int], None]]:
+def _progress(recipe: Recipe, options: dict[str, Any]) -> Iterator[Callable[[int], None] | None]:
     """Show a progress bar over the samples of all epochs."""
-    from seenn_deploy.cli import console
-
     samples = options["limit"] or _samples(options["data"])
-    with console.progress("training", recipe.epochs * samples) as advance:
+    with shown(None, "training", recipe.epochs * samples or None) as advance:
         yield advance
 
 
@@ -272,9 +271,10 @@ def _samples(data: Path) -> int:
 
 def _report(log: Log, out: Path, plot: Path | None) -> None:
     from seenn_deploy.cli import console
-    from seenn_deploy.training.plot import draw, table
+    from seenn_deploy.cli.tables.training import log_table
+    from seenn_deploy.training.plot import draw
 
-    console.console().print(table(log))
+    console.show(log_table(log))
     if plot is not None:
         draw(log, plot)
         click.echo(f"plot: {plot}")

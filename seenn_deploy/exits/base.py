@@ -161,7 +161,7 @@ class ExitRule(ABC):
 
 
 def _plain(value: Any) -> str:
-    """A rule's parameter: lists with six digits, None is infinity. No [..], which rich reads."""
+    """A rule's parameter: sequences with six digits, None is infinity."""
     if isinstance(value, list):
         return f"({', '.join('inf' if x is None else f'{x:.6g}' for x in value)})"
     return "inf" if value is None else str(value)

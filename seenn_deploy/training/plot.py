@@ -1,34 +1,11 @@
-"""A training log as a table and as a picture; this file needs no torch."""
+"""A training log as a picture; this file needs no torch."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 Log = list[dict[str, Any]]
-
-
-def table(log: Log) -> Table:
-    """Make a table with one line per epoch."""
-    found = Table(box=None, header_style="bold", pad_edge=False)
-    names = [name for name in log[-1] if name != "lr"]
-    for name in names:
-        many = isinstance(log[-1][name], list)
-        found.add_column(name.replace("_", " "), justify="right", no_wrap=not many)
-    for line in log:
-        found.add_row(*(_text(name, line[name]) for name in names))
-    return found
-
-
-def _text(name: str, value: Any) -> str:
-    if name.startswith("accuracy"):
-        shares = value if isinstance(value, list) else [value]
-        return " ".join(f"{100 * x:.2f}" for x in shares) + " %"
-    if name == "seconds":
-        return f"{value:.1f}"
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def draw(log: Log, path: Path) -> None:

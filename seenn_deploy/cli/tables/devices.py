@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rich.table import Table
-
-from seenn_deploy.cli.tables.layout import Name, _numbers, facts_table
+from seenn_deploy.cli.tables.layout import Table, facts_table, numbers_table
 from seenn_deploy.cli.tables.runs import histogram_text
 from seenn_deploy.verification.report import VerifyReport
 
@@ -25,12 +23,12 @@ def device_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def verify_tables(report: VerifyReport) -> Iterator[Table]:
     """Yield the comparison of a device with the simulator: layer by layer, then the verdict."""
     headings = ("neuron-steps", "differing", "ties", "consequences", "mismatches", "v differing")
-    table = _numbers("layer", *headings)
+    table = numbers_table("layer", *headings)
     for layer in report.layers:
         ties = (layer.ties, layer.consequences, layer.mismatches)
         counts = (layer.mismatching, *ties, layer.potentials)
-        style = "red" if layer.mismatches or layer.potentials else None
-        table.add_row(Name(layer.name), f"{layer.compared:,}", *map(str, counts), style=style)
+        colour = "red" if layer.mismatches or layer.potentials else None
+        table.add(layer.name, f"{layer.compared:,}", *map(str, counts), fg=colour)
     yield table
     yield facts_table(_verdict(report))
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from math import floor, log10
 
-from rich.table import Table
-
-from seenn_deploy.cli.tables.layout import _numbers, facts_table
+from seenn_deploy.cli.tables.layout import Table, facts_table, numbers_table
 from seenn_deploy.evaluation.evaluate import Evaluation, Point
 
 
@@ -39,10 +37,10 @@ def _confidence(alpha: float) -> str:
 
 
 def _point_table(rows: Iterable[tuple[str, Point]], cost: str) -> Table:
-    table = _numbers("", "accuracy", "mean steps", "SNN uJ", "policy uJ", "total uJ")
+    table = numbers_table("", "accuracy", "mean steps", "SNN uJ", "policy uJ", "total uJ")
     for name, p in rows:
         energies = (p.energy, p.policy_energy, p.total_energy)
-        table.add_row(
+        table.add(
             name,
             f"{100 * p.accuracy:.2f} %",
             f"{p.mean_exit_step:.3f}",
@@ -62,13 +60,13 @@ def _published_table(found: Evaluation) -> Table:
         "aet": found.aet,
         "empirical_aet": found.empirical_aet,
     }
-    table = _numbers("published", "accuracy", "mean steps", "AET", "empirical AET")
+    table = numbers_table("published", "accuracy", "mean steps", "AET", "empirical AET")
     rows = [(f"this program, T={T}", ours)]
     rows = [(p.what, {k: getattr(p, k) for k in ours}) for p in PUBLISHED] + rows
     for what, figures in rows:
         share = figures["accuracy"]
         others = [figures[k] for k in ("mean_exit_step", "aet", "empirical_aet")]
-        table.add_row(
+        table.add(
             what,
             "-" if share is None else f"{100 * share:.2f} %",
             *("-" if v is None else f"{v:.4f}" for v in others),

@@ -6,9 +6,7 @@ import re
 from collections.abc import Iterator
 from itertools import accumulate
 
-from rich.markup import escape
-from rich.table import Table
-
+from seenn_deploy.cli.tables.layout import Table
 from seenn_deploy.fidelity import FidelityReport, Finding
 
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
@@ -17,12 +15,9 @@ _MOST = 60  # characters of places that are named where the same was done in man
 
 def fidelity_table(report: FidelityReport) -> Table:
     """Make a table of status, place, change and size; faithful findings share one line."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("status", no_wrap=True)
-    for name in ("where", "what", "by how much"):
-        table.add_column(name, overflow="fold")
+    table = Table("lttt", "status", "where", "what", "by how much")
     for row in _rows(report):
-        table.add_row(*map(escape, row))
+        table.add(*row)
     return table
 
 

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich.table import Table
-
-from seenn_deploy.cli.tables.layout import Name, _numbers, _some, facts_table, shape_text
+from seenn_deploy.cli.tables.layout import Table, _some, facts_table, numbers_table, shape_text
 from seenn_deploy.ir.inspection import LayerInfo
 from seenn_deploy.ir.program import Program
 from seenn_deploy.verification.precision import PrecisionReport
 
 
 def layer_table(program: Program, layers: list[LayerInfo]) -> Table:
-    """Make a table with one line per layer."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("layer", "synapses from"):
-        table.add_column(name, overflow="fold")
-    for name in ("in", "out"):
-        table.add_column(name, no_wrap=True)
-    for name in ("neurons", "synapses", "dense MACs", "depth"):
-        table.add_column(name, justify="right", no_wrap=True)
+    """Make a table with one row per layer; a narrow one leaves out the shapes of the inputs."""
+    headings = ("layer", "synapses from", "in", "out", "neurons", "synapses", "dense MACs", "depth")
+    table = Table("ttllrrrr", *headings, spare=2)
     for layer in layers:
-        table.add_row(
-            Name(layer.name),
+        table.add(
+            layer.name,
             layer.kind,
             shape_text(layer.shape_in),
             shape_text(layer.shape_out),
@@ -34,7 +27,7 @@ def layer_table(program: Program, layers: list[LayerInfo]) -> Table:
         )
     totals = (sum(getattr(x, key) for x in layers) for key in ("neurons", "synapses", "dense_macs"))
     depth = program.graph.depth[program.graph.readout.name]
-    table.add_row("total", "", "", "", *(f"{n:,}" for n in totals), f"D={depth}", style="bold")
+    table.add("total", "", "", "", *(f"{n:,}" for n in totals), f"D={depth}", bold=True)
     return table
 
 
@@ -54,11 +47,11 @@ def neuron_rows(layers: list[LayerInfo], most: int = 4) -> Iterator[tuple[str, s
 def quantized_tables(program: Program, changes: PrecisionReport | None) -> Iterator[Table]:
     """Scales and rounding by layer and, of a comparison on images, what they changed."""
     headings = ("scale", "threshold", "largest w", "clipped w", "rounding", "headroom")
-    table = _numbers("layer", *headings, *(("changed",) if changes else ()))
+    table = numbers_table("layer", *headings, *(("changed",) if changes else ()))
     for layer in program.provenance["quantized"]:
         share = changes.spikes_changed.get(layer["name"]) if changes else None
-        table.add_row(
-            Name(layer["name"]),
+        table.add(
+            layer["name"],
             f"{layer['scale']:.6g}",
             str(layer["threshold"] or "-"),
             str(layer["largest_weight"]),

@@ -1,16 +1,13 @@
-"""Tables for a terminal of 100 columns."""
+"""Simulations as tables."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from seenn_deploy.cli.tables.layout import BESIDE, _times, _uj
-
-if TYPE_CHECKING:
-    pass
 
 MOST_STEPS = 20  # exits are listed step by step up to here
 A_ROW = 4  # of them, at most
@@ -75,7 +72,8 @@ def histogram_text(histogram: Mapping[str, int]) -> str:
         steps = np.repeat([int(t) for t in histogram], list(histogram.values()))
         names = ("first", "25 % by", "50 % by", "75 % by", "last")
         marks = np.quantile(steps, (0, 0.25, 0.5, 0.75, 1), method="inverted_cdf")
-        return ", ".join(f"{name} t={t}" for name, t in zip(names, marks, strict=True))
+        cells = [f"{name} t={t}" for name, t in zip(names, marks, strict=True)]
+        return ",\n".join(", ".join(row) for row in _even_rows(cells, ", "))
     shares = [f"t={t}: {n} ({100 * n / total:.1f} %)" for t, n in histogram.items()]
     return "\n".join("   ".join(row) for row in _even_rows(shares, "   "))
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich.table import Table
-
 from seenn_deploy.cli.options import NUMBERS
-from seenn_deploy.cli.tables.layout import _uj
+from seenn_deploy.cli.tables.layout import Table, _uj
 from seenn_deploy.evaluation.sweep.curves import Estimate, Figures
 from seenn_deploy.evaluation.sweep.report import SweepReport
 from seenn_deploy.exits import ExitRule
@@ -27,23 +25,20 @@ def sweep_rows(report: SweepReport) -> Iterator[tuple[str, str]]:
         yield "chosen", report.aim
 
 
-def sweep_table(report: SweepReport, width: int = 100) -> Table:
+def sweep_table(report: SweepReport, width: int = 80) -> Table:
     """Fixed timesteps and the chosen thresholds, 95 % intervals in brackets.
 
-    Below 100 columns the brackets stand below their figures.
+    Below 110 columns the brackets stand below their figures.
     """
-    gap = " " if width >= 100 else "\n"
-    table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)
-    table.add_column("exit", no_wrap=True)
-    for name in ("accuracy %", "points to t=T", "mean exit", "energy uJ", "latency"):
-        table.add_column(name, justify="right", no_wrap=True)
+    gap = " " if width >= 110 else "\n"
+    headings = ("exit", "accuracy %", "points to t=T", "mean exit", "energy uJ", "latency")
+    table = Table("lrrrrr", *headings)
     for t, fixed in enumerate(report.baselines, start=1):
-        table.add_row(f"t={t}", *_figure_cells(fixed.figures, gap))
-    table.add_section()
+        table.add(f"t={t}", *_figure_cells(fixed.figures, gap))
     for name, choice in report.chosen.items():
         value = choice.rule.to_dict()[report.curves[name].parameter]
-        style = "bold" if name == report.best else ""
-        table.add_row(f"{name} {value:.6g}", *_figure_cells(choice.figures, gap), style=style)
+        cells = (f"{name} {value:.6g}", *_figure_cells(choice.figures, gap))
+        table.add(*cells, bold=name == report.best)
     return table
 
 

@@ -1,0 +1,27 @@
+"""Training logs as tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from seenn_deploy.cli.tables.layout import Table
+from seenn_deploy.training.plot import Log
+
+
+def log_table(log: Log) -> Table:
+    """Make a table with one row per epoch; the accuracies of many timesteps take several lines."""
+    names = [name for name in log[-1] if name != "lr"]
+    form = "".join("t" if isinstance(log[-1][name], list) else "r" for name in names)
+    table = Table(form, *(name.replace("_", " ") for name in names))
+    for line in log:
+        table.add(*(_text(name, line[name]) for name in names))
+    return table
+
+
+def _text(name: str, value: Any) -> str:
+    if name.startswith("accuracy"):
+        shares = value if isinstance(value, list) else [value]
+        return " ".join(f"{100 * x:.2f}" for x in shares) + " %"
+    if name == "seconds":
+        return f"{value:.1f}"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
