@@ -146,6 +146,12 @@ class Program:
             digest.update(array.data)
         return digest.hexdigest()[:16]
 
+    @property
+    def made_for(self) -> dict[str, Any]:
+        """What a bundle keeps of its program, so that a device can tell it from another one's."""
+        rule = {k: v for k, v in self.exit_rule.to_dict().items() if k != "onnx"}  # that is a path
+        return {"program": self.fingerprint, "exit_rule": rule, "schedule": self.schedule}
+
     def integer_rule(self) -> IntegerRule:
         """Return the exit rule in the arithmetic of an integer program.
 

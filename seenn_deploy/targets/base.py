@@ -109,7 +109,9 @@ class Device(Protocol):
     ``Device(bundle)`` opens or prepares it. A device that has a keyword `argument` gets in it what
     stands behind the colon of its name (``serial:/dev/ttyACM0``); its other keywords are its own
     options, each with a default, which ``sd.run`` and ``sd.verify`` hand on. A device that runs the
-    bundles of another target has its name as the class attribute `target`.
+    bundles of another target has its name as the class attribute `target`. A device whose bundles
+    keep ``program.made_for`` shows it as the attribute `made_for`: then a bundle that an earlier
+    compile left beside another program is refused.
     """
 
     def run(self, images: Array, request: Request) -> DeviceRun:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from seenn_deploy import plugins
 from seenn_deploy._typing import checked_types
-from seenn_deploy.errors import DeviceError
+from seenn_deploy.errors import DeviceError, ProgramError
 from seenn_deploy.io.folders import MANIFEST
 from seenn_deploy.io.images.image_set import Images, ImageSet
 from seenn_deploy.ir.inputs import for_program
@@ -133,7 +133,7 @@ def run(
     Raises
     ------
     ProgramError
-        When there is no bundle.
+        When there is no bundle, or it was written for another program than the one beside it.
     DeviceError
         When the device is missing or does not have an option, the bundle refuses the images or was
         altered, the device fails or returns something else, or the time is up.
@@ -157,8 +157,25 @@ def run(
         images = images.take(0, len(images))
     stacked = np.asarray(images)
     inner = folder / found.target
-    opened = found.open(inner if inner.is_dir() else folder, options)
+    bundle = inner if inner.is_dir() else folder
+    opened = found.open(bundle, options)
+    _check_made_for(opened, bundle)
     with shown(progress, f"running on {device}", len(stacked)) as advance:
         request = Request(record, full_trace, wasted, timeout, advance)
         ran = opened.run(stacked, request)
     return replace(ran, labels=None if labels is None else np.asarray(labels))
+
+
+def _check_made_for(device: Device, bundle: Path) -> None:
+    """Refuse a bundle that an earlier compile left in a program's folder."""
+    kept, beside = getattr(device, "made_for", None), bundle.absolute().parent
+    if kept is None or not (beside / MANIFEST).is_file():
+        return  # it travelled alone, or is older than this check
+    now = Program.load(beside).made_for
+    for name, value in now.items():
+        if kept.get(name) != value:
+            raise ProgramError(
+                f"{bundle}: was written for another program than {beside / MANIFEST}: "
+                f"{name.replace('_', ' ')} {kept.get(name)} instead of {value}; renew it with "
+                f"--target {bundle.name}"
+            )

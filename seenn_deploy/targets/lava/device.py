@@ -55,6 +55,8 @@ class Device:
                 f"{bundle}: no Lava bundle here; make one with seenn compile --target lava"
             )
         self.bundle = bundle.absolute()
+        self.spec = json.loads((bundle / "network.json").read_text())
+        self.made_for = self.spec.get("made_for")
         self.command = None if command is None else _split(command)
         if command is None:
             found = interpreter.find() if python is None else interpreter.check(python, "given")
@@ -67,8 +69,7 @@ class Device:
             np.save(work / "x.npy", images)
             run = self._here if self.command is None else self._there
             arrays = {unquote(name): values for name, values in run(work, request).items()}
-        spec = json.loads((self.bundle / "network.json").read_text())
-        return checked(arrays, _outline(spec), request, len(images))
+        return checked(arrays, _outline(self.spec), request, len(images))
 
     def _here(self, work: Path, request: Request) -> dict[str, Array]:
         """The arrays of a run in the Lava interpreter on this machine."""

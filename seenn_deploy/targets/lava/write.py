@@ -110,6 +110,7 @@ def _spec(program: ir.Program, arrays: dict[str, Array]) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "version": VERSION,
+        "made_for": program.made_for,
         "T": graph.T,
         "depth": graph.depth[graph.readout.name],
         "exit_rule": program.exit_rule.to_dict(),

@@ -89,6 +89,26 @@ def test_a_program_folder_will_do(tmp_path: Path) -> None:
     assert not list((tmp_path / "build").rglob("__pycache__"))
 
 
+def test_a_bundle_of_an_earlier_compile_is_refused(tmp_path: Path) -> None:
+    first, other = (
+        graphs.program(graphs.small(), Confidence(0.8)),
+        graphs.program(graphs.small(seed=1)),
+    )
+    x = graphs.images(first.graph, 1)
+    later = {
+        r"exit rule \{.*0\.8.* instead of .*0\.9": first.with_exit(Confidence(0.9)),
+        "schedule speculative instead of gated": first.with_schedule("gated"),
+        f"program {first.fingerprint} instead of {other.fingerprint}": other,
+    }
+    for words, program in later.items():
+        first.save(tmp_path / "build", targets=["lava"], force=True)
+        program.save(tmp_path / "build", force=True)
+        with pytest.raises(ProgramError, match=words):
+            run(tmp_path / "build", x)
+        with pytest.raises(ProgramError, match="renew it with --target lava"):
+            run(tmp_path / "build" / "lava", x)
+
+
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     x = graphs.images(graphs.small(), 1)
     with pytest.raises(ProgramError, match="no Lava bundle here"):
