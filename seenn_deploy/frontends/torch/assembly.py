@@ -297,7 +297,9 @@ class Assembly:
             found = step.out_shape(found)
         if found == shape:
             return term
-        if (term.maps and isinstance(term.maps[-1], ir.Conv2d)) or shape[0] > _MOST_CLASSES:
+        if (term.maps and isinstance(term.maps[-1], ir.Conv2d | ir.Sparse)) or shape[
+            0
+        ] > _MOST_CLASSES:
             self.report.refuse("output", f"a map of shape {found}", "end with a linear layer")
         flat = ir.Dense(np.eye(shape[0], dtype=np.float32))
         return replace(term, maps=(*term.maps, flat))

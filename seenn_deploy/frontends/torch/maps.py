@@ -41,6 +41,10 @@ class MapStore:
     def pool(self, kernel: tuple[int, int]) -> ir.LinearMap:
         return self._once(("pool", kernel), lambda: ir.AvgPool2d(kernel))
 
+    def windows(self, shape: Shape, size: tuple[int, int]) -> ir.LinearMap:
+        """Return the average pool of (C, H, W) to `size` whose windows are not all alike."""
+        return self._once(("windows", shape, size), lambda: _windows(shape, size))
+
     def without_constants(self, step: ir.LinearMap) -> ir.LinearMap:
         """Return the map without its bias or shift."""
         bare = step.without_constant()
@@ -139,9 +143,22 @@ def merged(first: ir.LinearMap, second: ir.LinearMap) -> ir.LinearMap | None:
     """Merge two layers into one, ``W2 W1`` and ``W2 b1 + b2``; None where that is not exact.
 
     It is exact for two matrices, and for two convolutions of which the second is 1x1; strides
-    multiply. Other convolutions would differ at the border.
+    multiply. Other convolutions would differ at the border. A listed pool before a matrix is one.
     """
     return None
+
+
+@merged.register
+def _(first: ir.Sparse, second: ir.LinearMap) -> ir.LinearMap | None:
+    if not isinstance(second, ir.Dense):
+        return None
+    sources, targets = first.sources, first.targets
+    # Row by row: a matrix of VGG's first linear layer has 10^8 weights.
+    rows = [
+        np.bincount(sources, row[targets] * first.weight, len(first.indptr) - 1)
+        for row in second.weight
+    ]
+    return ir.Dense(np.stack(rows).astype(second.weight.dtype), second.bias)
 
 
 @merged.register
@@ -187,6 +204,29 @@ def pooled(conv: ir.Conv2d, pool: ir.AvgPool2d) -> ir.Conv2d:
         for x in range(p_w):
             wide[:, :, y * s_h : y * s_h + k_h, x * s_w : x * s_w + k_w] += conv.weight
     return replace(conv, weight=wide / (p_h * p_w), stride=(s_h * p_h, s_w * p_w))
+
+
+def _windows(shape: Shape, size: tuple[int, int]) -> ir.Sparse:
+    """List an adaptive pool: window i of m over n pixels is floor(i n / m) .. ceil((i + 1) n / m).
+
+    Where m exceeds n, windows repeat pixels.
+    """
+    rows, cols = (
+        np.array([(i * n // m <= k < -(-(i + 1) * n // m)) for i in range(m) for k in range(n)])
+        .reshape(m, n)
+        .astype(np.float64)
+        for n, m in zip(shape[1:], size, strict=True)
+    )
+    shares = np.kron(rows / rows.sum(1)[:, None], cols / cols.sum(1)[:, None])
+    target, source = np.nonzero(shares)
+    channel = np.arange(shape[0])[:, None]
+    return ir.Sparse.of(
+        (channel * shares.shape[1] + source).ravel(),
+        (channel * shares.shape[0] + target).ravel(),
+        np.tile(shares[target, source], shape[0]),
+        shape[0] * shares.shape[1],
+        (shape[0], *size),
+    )
 
 
 def constant_of(maps: Maps, in_shape: Shape) -> Array:

@@ -22,7 +22,7 @@ from seenn_deploy.frontends.torch.adapters.base import (
     scalar,
 )
 
-KNOWN = ("IFNode", "LIFNode", "ParametricLIFNode")
+KNOWN = ("IFNode", "LIFNode", "ParametricLIFNode", "OTTTLIFNode", "SLTTLIFNode")
 _NEURONS = ("spikingjelly.activation_based.neuron", "spikingjelly.clock_driven.neuron")
 
 
@@ -61,7 +61,7 @@ def _decay(layer: Any, kind: str) -> tuple[float, str]:
     if kind == "IFNode":
         return 0.0, "v' = v + x"
     formula = "v' = v + (x - v) / tau" if layer.decay_input else "v' = v - v / tau + x"
-    if kind == "LIFNode":
+    if kind != "ParametricLIFNode":
         return 1 / scalar(layer.tau, "tau"), formula
     return scalar(layer.w.detach().sigmoid(), "w"), formula.replace("/ tau", "sigmoid(w)")
 

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 from typing import Any
 
+import numpy as np
 import torch
 
-from seenn_deploy.frontends.torch.operations.mapping import as_signal, check_ceil, mapped, pair
+from seenn_deploy.frontends.torch.operations.mapping import (
+    affine,
+    as_signal,
+    check_ceil,
+    like,
+    mapped,
+    pair,
+)
 from seenn_deploy.frontends.torch.operations.registry import Graph, operation
 from seenn_deploy.frontends.torch.values import (
+    SOURCE,
     Atom,
     NotSupportedError,
     Signal,
@@ -18,7 +28,7 @@ from seenn_deploy.frontends.torch.values import (
     feature_shape,
     known,
 )
-from seenn_deploy.ir.maps import Conv2d
+from seenn_deploy.ir.maps import Affine, Conv2d
 
 
 @operation("avg_pool2d.default")
@@ -63,15 +73,16 @@ def _side_by_side(kernel: Any, stride: Any, padding: Any, divisor: Any) -> tuple
 
 @operation("adaptive_avg_pool2d.default", "_adaptive_avg_pool2d.default")
 def adaptive_avg_pool2d(graph: Graph, x: Value, size: Any) -> Signal:
-    """Average to a size that divides the input's, so that all windows are alike."""
+    """Average over as many windows as asked for, which may overlap or repeat values."""
     signal = known(as_signal(x), 3)
     inside, out = signal.sizes[-2:], pair(size)
-    if any(n % m for n, m in zip(inside, out, strict=True)):
-        raise NotSupportedError(
-            f"an adaptive average pool of {inside} to {out}", "the size must divide the input's"
-        )
-    kernel = (inside[0] // out[0], inside[1] // out[1])
-    return mapped(graph, signal, 3, graph.maps.pool(kernel))
+    if not any(n % m for n, m in zip(inside, out, strict=True)):
+        kernel = (inside[0] // out[0], inside[1] // out[1])
+        return mapped(graph, signal, 3, graph.maps.pool(kernel))
+    made = mapped(graph, signal, 3, graph.maps.windows(signal.sizes[-3:], out))
+    # A pool is no layer of multiplications, also where it has to be listed.
+    terms = zip(made.terms, signal.terms, strict=True)
+    return replace(made, terms=tuple(replace(t, macs=before.macs) for t, before in terms))
 
 
 @operation("max_pool2d.default", "max_pool2d_with_indices.default")
@@ -84,6 +95,10 @@ def max_pool2d(
     A maximum of currents is refused, because it is not linear.
     """
     size, signal = pair(kernel), as_signal(x)
+    if (value := _value_of_spikes(signal)) != 1:  # a maximum of equal values is one of spikes
+        bare = replace(signal, terms=(replace(signal.terms[0], maps=()),))
+        pooled = max_pool2d(graph, bare, kernel, stride, padding, dilation, ceil_mode)
+        return affine(graph, pooled, like(value), like(0.0))
     if not signal.spikes or signal.terms[0].origin in graph.sums.values():
         raise NotSupportedError(
             "a maximum over values that are no spikes",
@@ -97,6 +112,16 @@ def max_pool2d(
     )  # fmt: skip
     check_ceil(ceil_mode, signal.sizes[-2:], size, window)
     return _pool_of_spikes(graph, signal, window)
+
+
+def _value_of_spikes(signal: Signal) -> float:
+    """Return the one positive value of spikes that were only scaled; 1 for any other signal."""
+    (term, *others), maps = signal.terms, signal.terms[0].maps
+    scaled = [m.scale for m in maps if isinstance(m, Affine) and not m.shift.any()]
+    if others or term.origin == SOURCE or signal.summed is not None or len(scaled) < len(maps):
+        return 1.0
+    factor = np.prod(scaled, axis=0) if scaled else np.ones(1)
+    return float(factor[0]) if (factor == factor[0]).all() and factor[0] > 0 else 1.0
 
 
 def _pool_of_spikes(graph: Graph, signal: Signal, window: Conv2d) -> Signal:

@@ -1,0 +1,168 @@
+"""SpikingJelly's own models, small ones of each family: every layer spikes, logits are its own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from spikingjelly.activation_based import functional, layer, neuron
+from torch import Tensor, nn
+
+import seenn_deploy as sd
+from seenn_deploy.fidelity import RefusedError
+
+T, CLASSES = 2, 10
+LIF = {"spiking_neuron": neuron.LIFNode, "detach_reset": True}
+PLIF = {"spiking_neuron": neuron.ParametricLIFNode, "detach_reset": True}
+
+
+@pytest.fixture(autouse=True)
+def _model_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two model files import a downloader of torchvision, which is not needed here."""
+    torch.manual_seed(0)
+    utils: Any = ModuleType("torchvision.models.utils")
+    utils.load_state_dict_from_url = None
+    for module in (ModuleType("torchvision"), ModuleType("torchvision.models"), utils):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+
+
+def model(file: str) -> Any:
+    return import_module(f"spikingjelly.activation_based.model.{file}")
+
+
+def resnet(block: str, **options: Any) -> nn.Module:
+    file = model("spiking_resnet")
+    return file.SpikingResNet(getattr(file, block), [1] * 4, CLASSES, **options, **LIF)
+
+
+def sew(block: str, cnf: str = "ADD") -> nn.Module:
+    file = model("sew_resnet")
+    return file.SEWResNet(getattr(file, block), [2, 1, 1, 1], CLASSES, cnf=cnf, **LIF)
+
+
+def ms_resnet(kind: str = "MSResNet", **options: Any) -> nn.Module:
+    small = {"layers": (2, 1, 1), "base_channels": 8, "stem_kernel_size": 3, "stem_stride": 1}
+    return getattr(model("ms_resnet"), kind)(T, num_classes=CLASSES, **small, **options)
+
+
+def vgg(batch_norm: bool) -> nn.Module:
+    """Its pool makes 7x7 of 1x1, and of 2x2, which 7 is no multiple of."""
+    net = model("spiking_vgg").SpikingVGG(
+        [8, "M", 512, "M", *(["M"] if batch_norm else [])], batch_norm, layer.BatchNorm2d,
+        CLASSES, **LIF,
+    )  # fmt: skip
+    net.classifier[0] = layer.Linear(512 * 49, 32)
+    net.classifier[3] = layer.Linear(32, 32)
+    net.classifier[6] = layer.Linear(32, CLASSES)
+    return net
+
+
+def online_vgg(standardised: bool) -> nn.Module:
+    net = model("spiking_vggws_ottt").OTTTSpikingVGG(
+        [8, "M", 512], standardised, CLASSES, spiking_neuron=neuron.OTTTLIFNode
+    )
+    functional.set_step_mode(net, "s")
+    return net
+
+
+def plif(kind: str) -> nn.Module:
+    return getattr(model("parametric_lif_net"), kind)(4, **PLIF)
+
+
+def frames(channels: int, size: int) -> Tensor:
+    return (torch.rand(T, 2, channels, size, size) < 0.3).float()
+
+
+MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor]]] = {
+    "spiking_resnet": (lambda: resnet("BasicBlock"), lambda: torch.rand(T, 2, 3, 8, 8)),
+    "spiking_resnext": (
+        lambda: resnet("Bottleneck", groups=2, width_per_group=4),
+        lambda: torch.rand(T, 2, 3, 8, 8),
+    ),
+    "sew_resnet": (lambda: sew("BasicBlock"), lambda: torch.rand(T, 2, 3, 8, 8)),
+    "ms_resnet": (ms_resnet, lambda: torch.rand(2, 3, 16, 16)),
+    "spiking_vgg": (lambda: vgg(False), lambda: torch.rand(T, 2, 3, 8, 8)),
+    "spiking_vgg_bn": (lambda: vgg(True), lambda: torch.rand(T, 2, 3, 8, 8)),
+    "ottt_vgg": (lambda: online_vgg(False), lambda: torch.rand(2, 3, 8, 8)),
+    "ottt_vgg_ws": (lambda: online_vgg(True), lambda: torch.rand(2, 3, 8, 8)),
+    "MNISTNet": (lambda: plif("MNISTNet"), lambda: torch.rand(T, 2, 1, 28, 28)),
+    "NMNISTNet": (lambda: plif("NMNISTNet"), lambda: frames(2, 34)),
+    "CIFAR10Net": (lambda: plif("CIFAR10Net"), lambda: torch.rand(T, 2, 3, 32, 32)),
+    "CIFAR10DVSNet": (lambda: plif("CIFAR10DVSNet"), lambda: frames(2, 128)),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_logits_are_the_model_s_own(name: str) -> None:
+    make, data = MODELS[name]
+    net, x = make(), data()
+    one_step = name.startswith("ottt")
+    if not one_step:
+        functional.set_step_mode(net, "m")
+    waken(net, x)
+    graph = sd.import_model(net, x, T=T)
+    functional.reset_net(net)
+    with torch.no_grad():
+        steps = torch.stack([net(x) for _ in range(T)]) if one_step else net(x)
+    images = x.transpose(0, 1) if graph.source.coding == "events" else x
+    run = sd.simulate(sd.compile(graph), images.numpy(), full_trace=True, record=True)
+    assert [n for n, spikes in run.spikes.items() if not spikes.any()] == []
+    want = steps.transpose(0, 1).cumsum(1).numpy() if steps.ndim == 3 else T * steps[:, None]
+    np.testing.assert_allclose(run.logits[:, -want.shape[1] :], want, rtol=1e-5, atol=1e-6)
+    assert want.std() > 0 or name.endswith("Net")  # their last layer is of few neurons that vote
+
+
+@pytest.mark.parametrize(
+    ("make", "where"),
+    [
+        (lambda: sew("BasicBlock", "AND"), "layer1.0 at .*: a product of two signals"),
+        (lambda: ms_resnet("MaxResNet"), "layer2.0.max_pool at .*: a maximum over values"),
+        (lambda: ms_resnet(stem_pool=True), "stem.2 at .*: a maximum over values"),
+    ],
+)
+def test_what_needs_other_nodes_is_refused_by_name(
+    make: Callable[[], nn.Module], where: str
+) -> None:
+    net = make().eval()
+    functional.set_step_mode(net, "m")
+    with pytest.raises(RefusedError, match=where):
+        sd.import_model(net, torch.rand(T, 2, 3, 16, 16))
+
+
+def waken(net: nn.Module, x: Tensor) -> None:
+    """Calibrate batch norm, then strengthen the weights in front of each layer that is silent."""
+    for part in net.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            part.momentum = None
+            part.weight.data.uniform_(1, 2)
+            part.bias.data.uniform_(0, 1)
+    net.train()
+    with torch.no_grad():
+        net(x)
+    net.eval()
+    parts = dict(net.named_modules())
+    for name, part in parts.items():
+        if isinstance(part, neuron.BaseNode):
+            before = list(parts)[: list(parts).index(name)]
+            weights = [parts[n] for n in before if isinstance(parts[n], nn.Conv2d | nn.Linear)][-1]
+            for _ in range(20):
+                if spikes_of(net, part, x):
+                    break
+                weights.weight.data.mul_(2)
+    functional.reset_net(net)
+
+
+def spikes_of(net: nn.Module, part: nn.Module, x: Tensor) -> float:
+    total = []
+    handle = part.register_forward_hook(lambda *call: total.append(float(call[2].sum())))
+    functional.reset_net(net)
+    with torch.no_grad():
+        net(x)
+    handle.remove()
+    return sum(total)
