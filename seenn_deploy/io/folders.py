@@ -41,12 +41,13 @@ class Kind:
         try:
             found: dict[str, Any] = json.loads((folder / self.manifest).read_text(encoding="utf-8"))
             return found if found["format"] == self.format else None
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
 
 FORMAT = "seenn-deploy program"
 MANIFEST = "program.json"
+CHECKSUM = "checksum"  # key of a manifest: SHA-256 of everything else in it
 WRITTEN = "written"  # key of a manifest: what we wrote into subfolders, with / between
 
 
@@ -105,7 +106,7 @@ def _replace(out: Path, work: Path, kind: Kind) -> None:
         _check_free(out, file, ours)
     if nested or stay:
         manifest = json.loads((work / kind.manifest).read_text(encoding="utf-8"))
-        write_json(work / kind.manifest, manifest | {WRITTEN: sorted(nested | stay)})
+        write_manifest(work / kind.manifest, manifest | {WRITTEN: sorted(nested | stay)})
     if not out.exists():
         work.rename(out)
         return
@@ -207,6 +208,29 @@ def write_file(path: Path, content: bytes | str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON, indented, whole or not at all."""
     write_file(path, json.dumps(value, indent=1) + "\n")
+
+
+def write_manifest(path: Path, manifest: dict[str, Any]) -> None:
+    """Write a folder's manifest with its own checksum."""
+    plain = json.loads(json.dumps(manifest))  # as it will be read, keys and lists included
+    write_json(path, plain | {CHECKSUM: _digest(plain)})
+
+
+def check_manifest(path: Path, manifest: dict[str, Any]) -> None:
+    """Raise ProgramError where a manifest was changed after it was written.
+
+    Manifests of earlier versions have no checksum.
+    """
+    if CHECKSUM in manifest and manifest[CHECKSUM] != _digest(manifest):
+        raise ProgramError(
+            f"{path}: was changed after it was written (its checksum differs); make it again, or "
+            f'delete its line "{CHECKSUM}" to use it as you edited it'
+        )
+
+
+def _digest(manifest: dict[str, Any]) -> str:
+    rest = {key: value for key, value in manifest.items() if key != CHECKSUM}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def sha256(path: Path) -> str:

@@ -19,13 +19,13 @@ from safetensors.numpy import load_file, save
 
 from seenn_deploy import exits, plugins
 from seenn_deploy._typing import Array
-from seenn_deploy.errors import ModelError, ProgramError
+from seenn_deploy.errors import ProgramError, SeennError
 from seenn_deploy.exits.integer import IntegerRule, lower
 from seenn_deploy.exits.policy import FILE as POLICY
 from seenn_deploy.exits.policy import Policy
 from seenn_deploy.fidelity import FidelityReport, Finding, RefusedError, RefusedExportError, report
 from seenn_deploy.io import folders
-from seenn_deploy.ir import html, schedule
+from seenn_deploy.ir import html, schedule, schema
 from seenn_deploy.ir.graph import SpikingGraph
 from seenn_deploy.ir.provenance import Provenance
 from seenn_deploy.ir.schedule import SCHEDULES
@@ -235,7 +235,7 @@ class Program:
             folders.write_file(folder / POLICY, _policy_bytes(self.exit_rule))
         written = [folder / name for name in (WEIGHTS, POLICY) if (folder / name).is_file()]
         manifest["sha256"] = {path.name: folders.sha256(path) for path in written}
-        folders.write_json(folder / folders.MANIFEST, manifest)
+        folders.write_manifest(folder / folders.MANIFEST, manifest)
 
     @classmethod
     def load(cls, folder: str | Path) -> Program:
@@ -248,8 +248,10 @@ class Program:
         """
         folder = Path(folder)
         manifest = read_manifest(folder)
-        arrays = _read_weights(folder, manifest)
         try:
+            schema.check(manifest)
+            arrays = _read_weights(folder, manifest)
+            _check_arrays(manifest, arrays)
             graph = SpikingGraph(
                 with_input((node_from_dict(n, arrays) for n in manifest["nodes"]), manifest),
                 [edge_from_dict(e, arrays) for e in manifest["projections"]],
@@ -264,9 +266,12 @@ class Program:
                 logit_scale=manifest["logit_scale"],
                 exit_rule_assumed=manifest.get("exit_rule_assumed", ""),
             )
-        except (KeyError, TypeError, ValueError, ModelError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, ArithmeticError, SeennError) as error:
+            text = str(error)
+            if text.startswith(str(folder)):  # it says where already
+                raise ProgramError(text) from None
             raise ProgramError(
-                f"{folder / folders.MANIFEST}: damaged ({error}); compile the model again"
+                f"{folder / folders.MANIFEST}: damaged ({text}); compile the model again"
             ) from None
 
 
@@ -324,6 +329,9 @@ def _policy_bytes(policy: Policy) -> bytes:
 
 def _read_rule(folder: Path, manifest: dict[str, Any]) -> exits.ExitRule:
     stored = dict(manifest["exit_rule"])
+    if stored.get("rule") in exits.names():
+        values = {name: value for name, value in stored.items() if name != "rule"}
+        schema.check_values(exits.rule_class(stored["rule"]), values, "exit_rule", null=True)
     if "onnx" in stored:
         _check_file(folder / POLICY, manifest)
         stored["onnx"] = str(folder / POLICY)
@@ -338,15 +346,16 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{folder}: no program here (no {folders.MANIFEST}); make one with seenn-compile"
         )
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text())
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         found = manifest["format"], manifest["version"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise ProgramError(f"{path}: not a program's manifest; compile the model again") from None
     if found != (folders.FORMAT, VERSION):
         raise ProgramError(
             f"{path}: format {found[0]!r} version {found[1]}, this is {folders.FORMAT!r} version "
             f"{VERSION}; compile the model again"
         )
+    folders.check_manifest(path, manifest)
     return manifest
 
 
@@ -360,10 +369,21 @@ def _read_weights(folder: Path, manifest: dict[str, Any]) -> dict[str, Array]:
     return arrays
 
 
+def _check_arrays(manifest: dict[str, Any], arrays: dict[str, Array]) -> None:
+    """Raise ProgramError where arrays are not of the kind of number that the precision says."""
+    kinds = "f" if manifest["precision"] == "float32" else "i"
+    for name, array in arrays.items():
+        computed = name.endswith(("/weight", "/bias"))
+        if array.dtype.kind not in (kinds if computed else "iuf") or array.dtype.itemsize > 8:
+            raise ProgramError(
+                f"{WEIGHTS}: {name} is {array.dtype} in a program of {manifest['precision']}"
+            )
+
+
 def _check_file(path: Path, manifest: dict[str, Any]) -> None:
     if not path.is_file():
         raise ProgramError(f"{path}: missing; compile the model again")
-    if folders.sha256(path) != manifest.get("sha256", {}).get(path.name):
+    if folders.sha256(path) != manifest["sha256"].get(path.name):
         raise ProgramError(
             f"{path}: the checksum differs from {folders.MANIFEST}, the weights were altered; "
             "compile the model again"

@@ -9,8 +9,9 @@ from typing import Any, cast
 import numpy as np
 
 from seenn_deploy._typing import Array
+from seenn_deploy.errors import ModelError
 from seenn_deploy.exits.base import to_json
-from seenn_deploy.ir import kinds
+from seenn_deploy.ir import kinds, schema
 from seenn_deploy.ir.graph import Node, Projection, Source, SpikingGraph
 from seenn_deploy.ir.maps import Synapses
 from seenn_deploy.ir.provenance import Provenance
@@ -30,6 +31,7 @@ def node_to_dict(node: Node, arrays: dict[str, Array]) -> dict[str, Any]:
     return {"kind": node.kind} | _put_arrays(values, node.name, arrays)
 
 
+_ELSEWHERE = ("bias", *_OF_THE_INPUT)  # fields that are not among a node's or edge's values
 _ARRAYS = ("weight", "bias")  # also where numpy made a scalar of one
 
 
@@ -45,6 +47,10 @@ def _take(cls: type[Any], stored: dict[str, Any], key: str, arrays: dict[str, Ar
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
     names = (f.name for f in fields(cls))
     found = {name: arrays[f"{key}/{name}"] for name in names if f"{key}/{name}" in arrays}
+    schema.check_values(cls, stored, key, frozenset((*found, *_ELSEWHERE)))
+    for name, array in found.items():
+        if array.dtype.kind == "f" and not np.all(np.isfinite(array)):
+            raise ModelError(f"{key}/{name}: holds NaN or infinity")
     return cls(**values, **found)
 
 
@@ -55,6 +61,8 @@ def node_from_dict(stored: dict[str, Any], arrays: dict[str, Array]) -> Node:
     if kind in ("population", "readout") and f"{values['name']}/bias" not in arrays:
         raise KeyError(f"{values['name']}/bias")  # the default would be another network
     node: Node = _take(kinds.find("ir/nodes", kind, Node), values, values["name"], arrays)
+    if not node.shape or min(node.shape) < 1:
+        raise ModelError(f"{node.name}: has shape {node.shape}; each size must be at least 1")
     return node
 
 
@@ -104,6 +112,7 @@ def edge_from_dict(stored: dict[str, Any], arrays: dict[str, Array]) -> Projecti
     ends["lag"] = values.pop("lag", 0)
     key, cls = values.pop("key"), kinds.find("ir/maps", values.pop("kind"), Synapses)
     synapses: Synapses = _take(cls, values, key, arrays)
+    synapses.check()
     return Projection(maps=(synapses,), **ends)
 
 

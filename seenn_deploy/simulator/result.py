@@ -15,6 +15,7 @@ from seenn_deploy.costs import ann
 from seenn_deploy.costs.model import LayerSizes
 from seenn_deploy.errors import ProgramError, SeennError
 from seenn_deploy.exits.base import softmax
+from seenn_deploy.io.folders import check_manifest
 from seenn_deploy.ir import html
 from seenn_deploy.metrics import Exited, accuracy_by_step
 
@@ -366,4 +367,5 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     )
     if not whole:
         raise ProgramError(f"{path}: damaged; delete the folder and run again")
+    check_manifest(path, manifest)
     return manifest

@@ -161,7 +161,7 @@ def _create(
         for field in fields(LayerSizes):
             np.save(work / f"{field.name}.npy", getattr(sizes, field.name))
         stored = {"format": FORMAT, "version": VERSION, "layers": layers, "run": described}
-        folders.write_json(work / MANIFEST, stored)
+        folders.write_manifest(work / MANIFEST, stored)
 
 
 def _new(folder: Path, name: str, kind: Any, *shape: int) -> Array:

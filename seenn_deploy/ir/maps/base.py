@@ -52,6 +52,9 @@ class LinearMap(ABC):
     def dense_macs(self, in_shape: Shape) -> int:
         """Multiply-accumulates of the dense layer, padding included, as papers count them."""
 
+    def check(self) -> None:  # noqa: B027 - most kinds can hold every value
+        """Raise ModelError where the arrays and numbers of a file contradict each other."""
+
     def constant(self, in_shape: Shape) -> Array | None:
         """Return what the map adds to any input, broadcastable to its output; None for nothing."""
         return self.bias

@@ -46,6 +46,16 @@ class Conv2d(Synapses):
         groups = f" g{self.groups}" if self.groups > 1 else ""
         return f"conv {k_h}x{k_w}{stride}{groups}"
 
+    def check(self) -> None:
+        least = {"stride": 1, "padding": 0, "dilation": 1}
+        for name, low in least.items():
+            if min(getattr(self, name)) < low:
+                raise ModelError(f"{name} = {getattr(self, name)}; it must be at least {low}")
+        if self.weight.ndim != 4 or self.groups < 1 or len(self.weight) % self.groups:
+            raise ModelError(
+                f"weights of shape {self.weight.shape} do not fit {self.groups} groups"
+            )
+
     def out_shape(self, in_shape: Shape) -> Shape:
         c_out, c_group, *kernel = self.weight.shape
         if len(in_shape) != 3 or in_shape[0] != c_group * self.groups:

@@ -30,6 +30,10 @@ class Dense(Synapses):
     def text(self) -> str:
         return "linear"
 
+    def check(self) -> None:
+        if self.weight.ndim != 2:
+            raise ModelError(f"weights of shape {self.weight.shape} are no matrix")
+
     def out_shape(self, in_shape: Shape) -> Shape:
         if prod(in_shape) != self.weight.shape[1]:
             raise ModelError(

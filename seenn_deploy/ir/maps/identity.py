@@ -8,6 +8,7 @@ from math import prod
 import numpy as np
 
 from seenn_deploy._typing import Array, Shape
+from seenn_deploy.errors import ModelError
 from seenn_deploy.ir.maps.base import Synapses
 from seenn_deploy.ir.maps.conv2d import Conv2d
 
@@ -17,6 +18,10 @@ class Identity(Synapses):
     """One synapse per neuron, all of one weight: an identity shortcut."""
 
     weight: Array = field(default_factory=lambda: np.ones((), np.float32))
+
+    def check(self) -> None:
+        if self.weight.size != 1:
+            raise ModelError(f"an identity has one weight; found shape {self.weight.shape}")
 
     def out_shape(self, in_shape: Shape) -> Shape:
         return in_shape

@@ -46,6 +46,17 @@ class Sparse(Synapses):
         shape_out = synapses.out_shape(in_shape)
         return cls.of(*synapses.connections(in_shape), prod(in_shape), shape_out)
 
+    def check(self) -> None:
+        """Check the list, because kernels go where it says without looking."""
+        synapses, neurons = len(self.targets), prod(self.shape_out)
+        ascends = np.all(np.diff(self.indptr) >= 0) and self.indptr[0] == 0
+        if not ascends or self.indptr[-1] != synapses or self.weight.shape != (synapses,):
+            raise ModelError("indptr, targets and weight list no synapses by source neuron")
+        if synapses and not 0 <= self.targets.min() <= self.targets.max() < neurons:
+            raise ModelError(f"a synapse ends outside the {neurons} neurons of {self.shape_out}")
+        if self.indptr.dtype != np.int64 or self.targets.dtype != np.int32:
+            raise ModelError("indptr must be int64 and targets int32")
+
     def out_shape(self, in_shape: Shape) -> Shape:
         if prod(in_shape) != len(self.indptr) - 1:
             raise ModelError(
