@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ from seenn_deploy import targets
 from seenn_deploy.errors import DeviceError
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.ir.program import Program
+from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.targets import devices
 from seenn_deploy.verification.verify import verify
 from tests.targets.lava import graphs, integer_graphs
@@ -129,9 +132,19 @@ def test_on_the_command_line(plugins: Path) -> None:
     wrong = seenn(plugins, "verify", *common, "--device", "mock:wrong")
     assert wrong.returncode == 1, wrong.stderr
     assert "mock:wrong DIFFERS from the simulator" in wrong.stdout
-    ran = seenn(plugins, "run", *common, "--device", "mock", "--json", "ran.json")
+    files = ("--json", "ran.json", "--predictions", "ran.csv")
+    ran = seenn(plugins, "run", *common, "--device", "mock", *files)
     assert ran.returncode == 0, ran.stderr
-    assert (plugins / "ran.json").is_file()
+    assert json.loads((plugins / "ran.json").read_text())["samples"] == len(IMAGES)
+    rows = list(csv.DictReader((plugins / "ran.csv").read_text().splitlines()))
+    answer = simulate(FLOAT, IMAGES)  # the device computes what this does, and measures no energy
+    at_exit = [answer.logits[i, t - 1] for i, t in enumerate(answer.exit_step)]
+    assert [list(row) for row in rows] == [["sample", "class", "exit_step", "confidence"]] * 3
+    for i, (row, logits) in enumerate(zip(rows, at_exit, strict=True)):
+        share = np.exp(logits.max()) / np.exp(logits).sum()
+        assert (row["sample"], row["exit_step"]) == (str(i), str(answer.exit_step[i]))
+        assert row["class"] == str(logits.argmax())
+        assert float(row["confidence"]) == pytest.approx(share)
     for command in ("run", "verify"):
         unknown = seenn(plugins, command, *common, "--device", "chip9")
         assert unknown.returncode == 2

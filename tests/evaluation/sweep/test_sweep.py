@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 
 import seenn_deploy as sd
 from seenn_deploy import exits
@@ -19,6 +20,7 @@ from seenn_deploy.errors import DataError, ProgramError
 from seenn_deploy.evaluation import schedule
 from seenn_deploy.evaluation.calibrate import calibrate
 from seenn_deploy.evaluation.sweep.curves import Curve
+from seenn_deploy.evaluation.sweep.plot import plot
 from seenn_deploy.evaluation.sweep.report import SweepReport
 from seenn_deploy.evaluation.sweep.sweep import RULES, _Aim, sweep
 from seenn_deploy.exits.base import log_softmax
@@ -352,6 +354,32 @@ def test_files(tmp_path: Path) -> None:
     assert len(rows) == sum(len(c.threshold) for c in curves)
     assert [float(r["accuracy"]) for r in rows] == [x for c in curves for x in c.accuracy]
     assert (out / "sweep.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize("seed", [4, 11])  # of 11, what was chosen misses the aim
+def test_the_picture_says_what_it_shows(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, _: drawn.append(self))
+    report = sweep(random_run(seed, 60), PROGRAM, thresholds=20, keep_accuracy=1, bootstrap=20)
+    plot(report, tmp_path / "sweep.png")
+    (figure,) = drawn
+    energy, steps = figure.axes
+    assert "uJ per sample, cost model paper" in energy.get_xlabel()
+    assert (energy.get_ylabel(), steps.get_xlabel()) == ("accuracy (%)", "mean exit step")
+    (legend,) = figure.legends
+    others = {"Pareto front", "fixed t", "choice per rule, 95 % interval"}
+    others |= {"recommended"} if report.recommended else set()
+    assert {text.get_text() for text in legend.get_texts()} == {*report.curves, *others}
+    title = figure.get_suptitle()
+    assert title.startswith("Early exit on 30 samples, thresholds from 30 others")
+    assert report.aim in title and bool(report.missed) == ("misses this" in title) == (seed == 11)
+    stars = [bar for bar in steps.containers if bar.lines[0].get_marker() == "*"]
+    at = [(bar.lines[0].get_xdata()[0], bar.lines[0].get_ydata()[0]) for bar in stars]
+    best = report.recommended.figures if report.recommended else None
+    assert at == ([(best.mean_exit_step.value, 100 * best.accuracy.value)] if best else [])
+    assert {t.get_text() for t in steps.texts} == {"t=1", "t=2", "t=3", "t=4"}
 
 
 def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
