@@ -15,6 +15,7 @@ from seenn_deploy.cli.options import (
     FORCE,
     JSON,
     MEAN_STD,
+    renaming,
     size,
     target_names,
     together,
@@ -221,10 +222,10 @@ def _imported(
     return sd.import_model(module, modules.example(example), strict=strict, **options)
 
 
-@click.command("convert")
+@click.command("convert", cls=renaming(calibrate="calibration"))
 @PROGRAM
 @click.option("-T", "--timesteps", "T", type=int, help="Default: 16.")
-@click.option("--calibration", "--calibrate", "calibration", type=click.Path(path_type=Path),
+@click.option("--calibration", type=click.Path(path_type=Path),
               help="Images for the thresholds of an ONNX model; 128 are used.")  # fmt: skip
 @click.option("--percentile", type=float,
               help="Threshold: this percentile of activations; default: 99.9.")  # fmt: skip
@@ -258,7 +259,7 @@ def convert_command(
     \b
     Examples:
       seenn convert qcfs_resnet20.pth -T 16 --exit confidence --alpha 0.99 -o build/
-      seenn convert ann.onnx --calibrate train.npz --mean 0.5,0.5,0.5 --std 0.2,0.2,0.2 -o build/
+      seenn convert ann.onnx --calibration x.npz --mean 0.5,0.5,0.5 --std 0.2,0.2,0.2 -o build/
     """
     import seenn_deploy as sd
     from seenn_deploy.io.folders import check_ours

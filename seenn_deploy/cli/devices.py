@@ -11,6 +11,7 @@ from seenn_deploy.cli.options import (
     DATA,
     DEVICE_COMMAND,
     FOLDER,
+    FORCE,
     JSON,
     PREDICTIONS,
     TIMEOUT,
@@ -36,8 +37,7 @@ def setup_lava_command(python: str | None) -> None:
 
 DEVICE = click.option(
     "--device", default="lava", show_default=True, metavar="NAME[:ARGUMENT]",
-    help="Device that runs the program: a target that can run what it writes. (The --device of "
-    "seenn train is the one that torch computes on.)",
+    help="Device that runs the program: a target that can run what it writes.",
 )  # fmt: skip
 
 
@@ -48,6 +48,9 @@ DEVICE = click.option(
 @click.option("--full-trace", is_flag=True, help="Run every sample to T, whatever its exit.")
 @DEVICE_COMMAND
 @TIMEOUT
+@click.option("-o", "--out", type=click.Path(path_type=Path),
+              help="Folder for what the device measured, sample by sample.")  # fmt: skip
+@FORCE
 @PREDICTIONS
 @JSON
 def run_command(
@@ -60,6 +63,8 @@ def run_command(
     full_trace: bool,
     device_command: str | None,
     timeout: float | None,
+    out: Path | None,
+    force: bool,
     predictions: Path | None,
     json_file: Path | None,
 ) -> None:
@@ -73,7 +78,11 @@ def run_command(
     from seenn_deploy.cli import console
     from seenn_deploy.cli import predictions as answers
     from seenn_deploy.cli.tables import devices, layout
+    from seenn_deploy.io.folders import check_ours
+    from seenn_deploy.targets import base
 
+    if out is not None:
+        check_ours(out, base.FOLDER, force)
     program = load_program(build, None)
     images = open_data(program, data, limit, mean, std)
     result = sd.run(
@@ -82,6 +91,8 @@ def run_command(
     )  # fmt: skip
     summary = result.summary()
     console.show(layout.facts_table(devices.device_rows(summary)))
+    if out is not None:
+        result.save(out, force)
     answers.write(predictions, images, result)
     write_json(json_file, summary)
 

@@ -120,6 +120,22 @@ def table_file(
     return new_file(context, parameter, path)
 
 
+def renaming(**old: str) -> type[click.Command]:
+    """Return a command that takes old spellings of options for one release, and says so."""
+
+    class Renaming(click.Command):
+        def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+            for i, word in enumerate(args):
+                name, equals, value = word.partition("=")
+                if name[:2] == "--" and (new := old.get(name[2:])):
+                    args[i] = f"--{new}{equals}{value}"
+                    told = f"{name} is now --{new}; the old spelling goes with the next release"
+                    click.echo(f"warning: {told}", err=True)
+            return super().parse_args(ctx, args)
+
+    return Renaming
+
+
 FORCE = click.option(
     "--force", is_flag=True,
     help="Replace what an earlier run of this command wrote into the output folder; all other "

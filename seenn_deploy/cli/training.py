@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seenn_deploy.cli.options import new_file, together
+from seenn_deploy.cli.options import new_file, renaming, together
 from seenn_deploy.progress import shown
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from seenn_deploy.training.tasks import Architecture
 
 _PATH = click.Path(path_type=Path)
+_OLD = {"device": "torch-device"}  # where --device is what runs a program, as everywhere else
 
 
 def _numbers(kind: type[float]) -> Callable[..., tuple[float, ...] | None]:
@@ -48,9 +49,8 @@ _RUN = together(
     click.option("--momentum", type=float, default=0.9, show_default=True),
     click.option("--weight-decay", type=float, default=5e-4, show_default=True),
     click.option("--seed", type=int, default=0, show_default=True),
-    click.option("--device", default="cpu", show_default=True,
-                 help="Device that torch computes on: cpu or cuda. (The --device of seenn run and "
-                 "verify is the one that runs a program.)"),
+    click.option("--torch-device", "device", default="cpu", show_default=True,
+                 help="Device that torch computes on: cpu or cuda."),
     click.option("--bf16", is_flag=True, help="Compute in bfloat16; weights stay float32."),
     click.option("--augment", type=click.Choice(["crop-flip", "crop", "none"]),
                  default="crop-flip", show_default=True),
@@ -82,9 +82,9 @@ _NETWORK = together(
                  help="Standard deviation to normalise with, one number per channel."),
 )  # fmt: skip
 _CHOICES = together(
-    click.option("--beta", type=float, default=1.0, show_default=True,
-                 help="Cost of a wrong prediction; the larger it is, the more timesteps are "
-                      "chosen."),
+    click.option("--error-cost", "beta", type=float, default=1.0, show_default=True,
+                 help="Cost of a wrong prediction, SEENN's beta; the larger it is, the more "
+                      "timesteps are chosen."),
     click.option("--choices", callback=_numbers(int),
                  help="Timesteps to choose from, with commas.  [default: 1,..,T]"),
     click.option("--policy-width", type=float, default=1.0, show_default=True,
@@ -102,12 +102,12 @@ def train() -> None:
     Examples:
       seenn train snn --model resnet19 --data train.npz --test test.npz -o run/
       seenn-compile run/model.pth -o build/
-      seenn train policy build/ --data train.npz --beta 3 -o policy/
+      seenn train policy build/ --data train.npz --error-cost 3 -o policy/
       seenn-compile run/model.pth --policy policy/policy.onnx -o build2/
     """
 
 
-@train.command("snn")
+@train.command("snn", cls=renaming(**_OLD))
 @_RUN
 @_NETWORK
 @click.option("--tet-weight", type=float, default=1e-3, show_default=True,
@@ -132,7 +132,7 @@ def snn_command(plot: Path | None, out: Path, **options: Any) -> None:
     click.echo(f"compile it: seenn-compile {out / 'model.pth'} {_flags(out)} -o build/")
 
 
-@train.command("policy")
+@train.command("policy", cls=renaming(**_OLD, beta="error-cost"))
 @click.argument("build", type=_PATH)
 @_RUN
 @_CHOICES
@@ -154,7 +154,7 @@ def policy_command(build: Path, plot: Path | None, out: Path, **options: Any) ->
 
     \b
     Example:
-      seenn train policy build/ --data train.npz --test test.npz --beta 3 --epochs 3 -o policy/
+      seenn train policy build/ --data train.npz --error-cost 3 --epochs 3 -o policy/
     """
     from seenn_deploy.ir.program import Program
     from seenn_deploy.training.tasks import train_policy
@@ -166,7 +166,7 @@ def policy_command(build: Path, plot: Path | None, out: Path, **options: Any) ->
     click.echo(f"compile with it: seenn-compile MODEL --policy {out / 'policy.onnx'} -o build/")
 
 
-@train.command("joint")
+@train.command("joint", cls=renaming(**_OLD, beta="error-cost"))
 @_RUN
 @_NETWORK
 @_CHOICES
@@ -194,7 +194,7 @@ def joint_command(plot: Path | None, out: Path, **options: Any) -> None:
     )
 
 
-@train.command("ann")
+@train.command("ann", cls=renaming(**_OLD))
 @_RUN
 @click.option("--model", default="resnet20", show_default=True,
               help="resnet8/18/20/34 or vgg16.")  # fmt: skip

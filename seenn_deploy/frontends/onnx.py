@@ -79,7 +79,7 @@ def read(
     if loose and calibration is None:
         raise ModelError(
             f"{path}: Relu {loose[0]!r} has no threshold; give calibration images, some of the "
-            "training set (seenn convert --calibrate)"
+            "training set (seenn convert --calibration)"
         )
     if loose:
         ann = with_thresholds(ann, _images(ann, calibration), percentile)

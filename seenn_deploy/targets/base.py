@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from seenn_deploy._typing import Array, Shape
 from seenn_deploy.errors import DeviceError
+from seenn_deploy.io import folders
 from seenn_deploy.ir.program import Program
 from seenn_deploy.metrics import Exited
+
+FOLDER = folders.Kind("a device run", "device.json", "seenn-deploy device run", ("arrays.npz",))
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,26 @@ class DeviceRun(Exited):
         for kind in ("spikes", "v"):
             arrays |= {f"{kind}/{name}": x for name, x in getattr(self, kind).items()}
         return arrays
+
+    def save(self, out: str | Path, force: bool = False) -> None:
+        """Write device.json, which has the summary, and arrays.npz, which has `to_arrays`.
+
+        Parameters
+        ----------
+        out : str or Path
+            The folder appears whole or not at all.
+        force : bool
+            Replace the files of an earlier device run there; other files stay.
+
+        Raises
+        ------
+        ProgramError
+            When `out` holds an earlier device run and `force` is not given, or anything else.
+        """
+        with folders.new_folder(Path(out), FOLDER, force) as work:
+            np.savez(work / "arrays.npz", **self.to_arrays())  # type: ignore[arg-type]
+            found = {"format": FOLDER.format, "version": 1, **self.summary()}
+            folders.write_json(work / FOLDER.manifest, found)
 
     def summary(self) -> dict[str, Any]:
         """Return the figures of a report, as JSON values."""

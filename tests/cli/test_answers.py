@@ -143,13 +143,28 @@ def test_vectors_as_onnx_are_told_a_form_that_is_taken(tmp_path: Path) -> None:
 
 def test_outputs_and_calibration_have_one_spelling(build: Path) -> None:
     np.savez("train.npz", x=checkpoints.images((4, 3, 8, 8)))
-    for number, option in enumerate(("--calibration", "--calibrate")):
-        invoke("convert", str(resnet(build)), option, "train.npz", "-T", "2", "-o", f"c{number}")
+    for number, option in enumerate(("--calibration=train.npz", "--calibrate=train.npz")):
+        words = ("convert", str(resnet(build)), option, "-T", "2", "-o", f"c{number}")
+        done = CliRunner().invoke(seenn, words, catch_exceptions=False)
+        told = "warning: --calibrate is now --calibration; the old spelling goes" in done.stderr
+        assert done.exit_code == 0 and told == bool(number)
     weights = [Path(f"c{n}/weights.safetensors").read_bytes() for n in range(2)]
     assert weights[0] == weights[1]
     invoke("simulate", "build", "--data", "pictures", "-o", "run")
     invoke("sweep", "build", "--data", "pictures", "-o", "swept", "--rules", "margin")
     assert Path("run/run.json").is_file() and Path("swept/sweep.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("command", "old", "new"),
+    [("policy", "--beta", "--error-cost"), ("joint", "--beta", "--error-cost")]
+    + [(name, "--device", "--torch-device") for name in ("snn", "policy", "joint", "ann")],
+)
+def test_old_spellings_of_training_say_the_new_one(command: str, old: str, new: str) -> None:
+    words = ["train", command, old, "x", "--help"]
+    done = CliRunner().invoke(seenn, words)
+    assert f"warning: {old} is now {new}; the old spelling goes" in done.stderr
+    assert f"{new} " in done.stdout and f"{old} " not in done.stdout
 
 
 def test_an_energy_without_its_unit_is_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,7 +30,7 @@ def convert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
     x[2, 0, 0, 0], x[3, 1, 1, 1] = -2e-7, 1 + 2e-7
     np.savez("train.npz", x=x)
     norm = ("--mean", "0.5,0.5,0.5", "--std", "0.5,0.5,0.5")
-    return ("convert", "ann.onnx", "--calibrate", "train.npz", "-T", "2", *norm, "-o", "build")
+    return ("convert", "ann.onnx", "--calibration", "train.npz", "-T", "2", *norm, "-o", "build")
 
 
 def test_targets_come_one_by_one_or_with_commas(

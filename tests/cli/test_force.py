@@ -29,7 +29,7 @@ def test_compile_convert_and_simulate_keep_what_others_wrote(
     monkeypatch.chdir(tmp_path)
     resnet(tmp_path).rename("ann.onnx")
     np.savez("train.npz", x=checkpoints.images((4, 3, 8, 8)))
-    convert = ("convert", "ann.onnx", "--calibrate", "train.npz", "-T", "4", "-o", "build")
+    convert = ("convert", "ann.onnx", "--calibration", "train.npz", "-T", "4", "-o", "build")
     invoke(*convert, "--target", "nir")
     simulate = ("simulate", "build", "--data", "train.npz", "--out", "build/run")
     invoke(*simulate)

@@ -132,10 +132,14 @@ def test_on_the_command_line(plugins: Path) -> None:
     wrong = seenn(plugins, "verify", *common, "--device", "mock:wrong")
     assert wrong.returncode == 1, wrong.stderr
     assert "mock:wrong DIFFERS from the simulator" in wrong.stdout
-    files = ("--json", "ran.json", "--predictions", "ran.csv")
+    files = ("--json", "ran.json", "--predictions", "ran.csv", "-o", "kept")
     ran = seenn(plugins, "run", *common, "--device", "mock", *files)
     assert ran.returncode == 0, ran.stderr
     assert json.loads((plugins / "ran.json").read_text())["samples"] == len(IMAGES)
+    with np.load(plugins / "kept" / "arrays.npz") as kept:
+        np.testing.assert_array_equal(kept["exit_step"], simulate(FLOAT, IMAGES).exit_step)
+    again = seenn(plugins, "run", *common, "--device", "mock", *files)
+    assert again.returncode == 2 and "kept: holds a device run already" in again.stderr
     rows = list(csv.DictReader((plugins / "ran.csv").read_text().splitlines()))
     answer = simulate(FLOAT, IMAGES)  # the device computes what this does, and measures no energy
     at_exit = [answer.logits[i, t - 1] for i, t in enumerate(answer.exit_step)]
@@ -154,9 +158,8 @@ def test_on_the_command_line(plugins: Path) -> None:
 
 
 def test_both_kinds_of_device_are_told_apart(tmp_path: Path) -> None:
-    for words, says in (
-        (("verify",), "the one that torch computes on"),
-        (("run",), "the one that torch computes on"),
-        (("train", "snn"), "the one that runs a program"),
-    ):
-        assert says in " ".join(seenn(tmp_path, *words, "--help").stdout.split())
+    for words in (("verify",), ("run",)):
+        said = seenn(tmp_path, *words, "--help").stdout
+        assert "--device NAME[:ARGUMENT]" in said and "Device that runs the program" in said
+    said = seenn(tmp_path, "train", "snn", "--help").stdout
+    assert "--torch-device TEXT" in said and " --device" not in said

@@ -40,8 +40,8 @@ def test_from_data_to_both_methods_in_one_table(tmp_path: Path) -> None:
     hint = next(line for line in text.replace("\n", " ").split("compile it: seenn-compile ")[1:])
     flags = hint.split(" -o build/")[0].split()
     invoke("compile", *flags, "-o", build)
-    invoke("train", "policy", build, "--data", data, "-o", policy, "--epochs", "1", "--beta", "2",
-           "--choices", "1,2", "--test", data)  # fmt: skip
+    invoke("train", "policy", build, "--data", data, "-o", policy, "--epochs", "1",
+           "--error-cost", "2", "--choices", "1,2", "--test", data)  # fmt: skip
     invoke("compile", *flags, "--policy", policy / "policy.onnx", "--schedule", "pipelined",
            "-o", build, "--force")  # fmt: skip
     table = invoke("evaluate", build, "--data", data, "--thresholds", "0.6,0.9", "--json",
