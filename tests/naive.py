@@ -51,6 +51,14 @@ def _synapses(
         for j in range(math.prod(out_shape)):
             i = np.arange(math.prod(in_shape))
             yield i, np.full(len(i), j), step.weight[j]
+    elif isinstance(step, ir.PooledDense):
+        i = np.arange(math.prod(in_shape))
+        channel, y, x = np.unravel_index(i, in_shape)
+        k_h, k_w = step.kernel
+        wide = in_shape[2] // k_w
+        window = (channel * (in_shape[1] // k_h) + y // k_h) * wide + x // k_w
+        for j in range(math.prod(out_shape)):
+            yield i, np.full(len(i), j), step.weight[j, window]
     elif isinstance(step, ir.Sparse):
         for i in range(math.prod(in_shape)):
             mine = slice(step.indptr[i], step.indptr[i + 1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, singledispatch
+from itertools import pairwise
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
@@ -205,13 +206,16 @@ def accumulator(synapses: ir.Synapses, pre: Plane, post: Plane) -> Accumulate:
 
 @accumulator.register
 def _conv(conv: ir.Conv2d, pre: Plane, post: Plane) -> Accumulate:
-    height, width = pre.bordered
     down, across = conv.stride
-    view = (*post.size, pre.words * height * width, down * width, across)
+    view = (*post.size, pre.step, down * pre.bordered[1], across)
     parts = _parts(_offsets(pre, conv.weight.shape[2:], conv.dilation, conv.padding))
     if conv.groups > 1:
         return _grouped(conv, pre, view, parts)
-    lanes, weight, weight_at = _blocks(_rows(conv, pre), post, parts)
+    return _gathering(_rows(conv, pre), post, view, parts)
+
+
+def _gathering(rows: Array, post: Plane, view: View, parts: Parts) -> Accumulate:
+    lanes, weight, weight_at = _blocks(rows, post, parts)
 
     def accumulate(slots: Array, events: Events, current: Array, scratch: Scratch) -> None:
         kernels.gather(
@@ -229,6 +233,17 @@ def _dense(dense: ir.Dense, pre: Plane, post: Plane) -> Accumulate:
     return _conv(ir.Conv2d(weight), pre, Plane((len(weight), 1, 1)))
 
 
+@accumulator.register
+def _pooled(dense: ir.PooledDense, pre: Plane, post: Plane) -> Accumulate:
+    """Run it as a dense layer in which the pixels of a window share their rows."""
+    (height, width), (k_h, k_w) = pre.size, dense.kernel
+    weight = dense.weight.reshape(len(dense.weight), -1, height // k_h, width // k_w)
+    offsets = np.array(_offsets(pre, pre.size, (1, 1), (0, 0)))
+    windows = offsets.reshape(pre.words, height // k_h, k_h, width // k_w, k_w).swapaxes(2, 3)
+    parts = _parts(tuple(windows.ravel().tolist()), sharing=k_h * k_w)
+    return _gathering(_rows(ir.Conv2d(weight), pre), post, (1, 1, pre.step, 0, 0), parts)
+
+
 @dataclass(frozen=True, eq=False)
 class Parts:
     """What every output pixel sees of its input, cut into the parts that ``kernels`` explains.
@@ -237,12 +252,13 @@ class Parts:
     ----------
     loads : (load_ptr, offset, keep, base)
         As in ``kernels.gather``.
-    rows : int64 array (parts,)
-        Weight rows of each part.
+    rows, first_row : int64 arrays (parts,)
+        Weight rows of each part: how many, and where they begin among all.
     """
 
     loads: tuple[Array, Array, Array, Array]
     rows: Array
+    first_row: Array
 
 
 def _offsets(pre: Plane, kernel: Shape, dilation: Pair, padding: Pair) -> tuple[int, ...]:
@@ -255,23 +271,34 @@ def _offsets(pre: Plane, kernel: Shape, dilation: Pair, padding: Pair) -> tuple[
 
 
 @lru_cache(maxsize=64)  # layers of one network share few geometries
-def _parts(offsets: tuple[int, ...]) -> Parts:
-    """Cut words into parts of `PART_WORDS`, and words that are neighbours into loads."""
+def _parts(offsets: tuple[int, ...], sharing: int = 1) -> Parts:
+    """Cut words into parts of at most `PART_WORDS`, and words that are neighbours into loads.
+
+    Every `sharing` words in a row meet the same sixteen weight rows.
+    """
+    cuts = [0]
+    for word in range(len(offsets)):
+        # Words that share rows stay together where they can, so that no rows are kept twice.
+        together = min(sharing, PART_WORDS) if word % sharing == 0 else 1
+        if word - cuts[-1] + together > PART_WORDS:
+            cuts.append(word)
+    cuts.append(len(offsets))
     load_ptr: list[int] = [0]
     loads: list[tuple[int, int, int]] = []
-    for start in range(0, len(offsets), PART_WORDS):
-        words = offsets[start : start + PART_WORDS]
-        first = 0
-        for k in range(1, len(words) + 1):
-            joined = k < len(words) and words[k] == words[first] + k - first
-            if not joined or k - first == AT_ONCE:
-                loads.append((words[first], (1 << (k - first) * LANES) - 1, first * LANES))
-                first = k
+    for start, stop in pairwise(cuts):
+        first = start
+        for word in range(start + 1, stop + 1):
+            near = word < stop and offsets[word] == offsets[first] + word - first
+            if not near or sharing > 1 or word - first == AT_ONCE:
+                row = (first // sharing - start // sharing) * LANES
+                loads.append((offsets[first], (1 << (word - first) * LANES) - 1, row))
+                first = word
         load_ptr.append(len(loads))
     offset, keep, base = zip(*loads, strict=True)
-    rows = np.diff([*range(0, len(offsets), PART_WORDS), len(offsets)]) * LANES
     bits = np.array(keep, np.uint64).view(np.int64)
-    return Parts((np.array(load_ptr), np.array(offset), bits, np.array(base)), rows)
+    arrays = np.array(load_ptr), np.array(offset), bits, np.array(base)
+    first_row = np.array(cuts[:-1]) // sharing * LANES
+    return Parts(arrays, (np.array(cuts[1:]) - 1) // sharing * LANES + LANES - first_row, first_row)
 
 
 def _rows(conv: ir.Conv2d, pre: Plane) -> Array:
@@ -288,14 +315,16 @@ def _blocks(rows: Array, post: Plane, parts: Parts) -> tuple[int, Array, Array]:
     """Cut each part's rows into blocks; return their width, the weights, and where parts begin."""
     widths = WIDTHS if rows.dtype.itemsize == 1 else WIDTHS[1:]
     lanes = next(width for width in widths if post.padded % width == 0)
-    ends = np.cumsum(parts.rows)
-    weight = aligned((len(rows) * post.padded,), rows.dtype)
-    for stop, n in zip(ends, parts.rows, strict=True):
+    keys = list(zip(parts.first_row.tolist(), parts.rows.tolist(), strict=True))
+    place, blocks, size = dict[tuple[int, int], int](), list[Array](), 0
+    for first, n in dict.fromkeys(keys):
         block = np.zeros((n, post.padded), rows.dtype)
-        block[:, : rows.shape[1]] = rows[stop - n : stop]
-        cut = block.reshape(n, -1, lanes).swapaxes(0, 1)
-        weight[(stop - n) * post.padded : stop * post.padded] = cut.ravel()
-    return lanes, weight, (ends - parts.rows) * post.padded
+        block[:, : rows.shape[1]] = rows[first : first + n]
+        blocks.append(block.reshape(n, -1, lanes).swapaxes(0, 1).ravel())
+        place[first, n], size = size, size + block.size
+    weight = aligned((size,), rows.dtype)
+    np.concatenate(blocks, out=weight)
+    return lanes, weight, np.array([place[key] for key in keys])
 
 
 def _grouped(conv: ir.Conv2d, pre: Plane, view: View, parts: Parts) -> Accumulate:
@@ -304,12 +333,12 @@ def _grouped(conv: ir.Conv2d, pre: Plane, view: View, parts: Parts) -> Accumulat
     channel = np.arange(pre.padded).reshape(pre.words, 1, LANES).repeat(taps, axis=1).ravel()
     # Rows of padding get the last group; no event ever meets them.
     group = np.minimum(channel // conv.weight.shape[1], conv.groups - 1)
-    first_row, first_target = np.cumsum(parts.rows) - parts.rows, group * rows.shape[1]
+    first_target = group * rows.shape[1]
 
     def accumulate(slots: Array, events: Events, current: Array, scratch: Scratch) -> None:
         kernels.gather_grouped(
-            slots, events.masks, events.flat_values, view, *parts.loads, first_row, first_target,
-            rows, current, scratch.rows, scratch.values, scratch.count,
+            slots, events.masks, events.flat_values, view, *parts.loads, parts.first_row,
+            first_target, rows, current, scratch.rows, scratch.values, scratch.count,
         )  # fmt: skip
 
     return accumulate

@@ -73,6 +73,11 @@ class Plane:
         return height, width
 
     @property
+    def step(self) -> int:
+        """Words of one slot, with the border."""
+        return self.words * prod(self.bordered)
+
+    @property
     def inside(self) -> tuple[slice, slice]:
         """The pixels that are not border."""
         down, across = (

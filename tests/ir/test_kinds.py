@@ -200,7 +200,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from seenn_deploy.ir.nodes.base import Node
-from seenn_deploy.simulator.layout import from_grid
 from seenn_deploy.simulator.nodes import runner
 
 
@@ -225,7 +224,7 @@ class Running:
 
     def step(self, slots, current, events, counts):
         node = self.node
-        arrived = from_grid(current[slots][..., : node.shape[0]], node.shape)
+        arrived = events.plane.from_grid(current[slots])
         current[slots] = 0
         awake = self.left[slots] == 0
         v = np.where(awake, self.v[slots] + node.gains * arrived, 0)

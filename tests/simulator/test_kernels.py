@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seenn_deploy.ir.maps import Conv2d, Dense, Identity, Sparse
+from seenn_deploy.ir.maps import Conv2d, Dense, Identity, PooledDense, Sparse
 from seenn_deploy.ir.maps.base import Synapses
 from seenn_deploy.simulator.kernels import kernels
 from seenn_deploy.simulator.kernels.vector_masks import LANES
@@ -100,12 +100,14 @@ def test_a_convolution_equals_the_synapse_walk(drawn, density, graded, weights) 
 
 
 @pytest.mark.parametrize("graded", [False, True])
-@pytest.mark.parametrize("synapses", ["dense", "identity", "sparse"])
+@pytest.mark.parametrize("synapses", ["dense", "pooled", "window", "identity", "sparse"])
 def test_other_synapses_equal_the_synapse_walk(synapses: str, graded: bool) -> None:
     rng = np.random.default_rng(0)
-    shape = (37, 3, 4)
+    shape = (37, 6, 4)
     kind = {
-        "dense": Dense(rng.integers(-9, 10, (21, 37 * 12)).astype(np.float32)),
+        "dense": Dense(rng.integers(-9, 10, (21, 37 * 24)).astype(np.float32)),
+        "pooled": PooledDense(rng.integers(-9, 10, (21, 37)).astype(np.float32), (6, 4)),
+        "window": PooledDense(rng.integers(-9, 10, (21, 37 * 6)).astype(np.float32), (2, 2)),
         "identity": Identity(np.array(3, np.float32)),
         "sparse": Sparse.listing(
             Conv2d(rng.integers(-9, 10, (4, 37, 2, 2)).astype(np.float32)), shape

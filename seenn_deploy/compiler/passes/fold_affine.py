@@ -61,6 +61,7 @@ def _scaled(core: ir.Synapses, factors: Array, in_shape: Shape) -> ir.Synapses:
 
 @_scaled.register(ir.Conv2d)
 @_scaled.register(ir.Dense)
+@_scaled.register(ir.PooledDense)
 @_scaled.register(ir.Identity)
 def _(core: ir.Synapses, factors: Array, in_shape: Shape) -> ir.Synapses:
     return core.scaled(factors, in_shape)

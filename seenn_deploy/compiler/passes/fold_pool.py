@@ -5,8 +5,8 @@ Rules:
 1. ``pool k, convolution K stride s``: one convolution of kernel kK and stride ks, weights / k^2.
    Exact unless the pool drops a last partial window that padding would bring back, or the
    convolution is dilated: then rule 3.
-2. ``pool, dense``: every neuron of a window gets the window's weights / k^2. If the pool drops
-   neurons, rule 3 applies.
+2. ``pool, dense``: every neuron of a window gets the window's weights / k^2, which all of them
+   share. If the pool drops neurons, rule 3 applies.
 3. Anything else becomes an explicit list of synapses.
 4. A pool alone becomes a depthwise convolution.
 """
@@ -72,9 +72,8 @@ def _(conv: ir.Conv2d, pool: ir.AvgPool2d, in_shape: Shape) -> Maps:
 def _(dense: ir.Dense, pool: ir.AvgPool2d, in_shape: Shape) -> Maps:
     if not _fits(pool, in_shape):
         return _listed(dense, pool, in_shape)
-    weight = dense.weight.astype(np.float64).reshape(-1, *pool.out_shape(in_shape))
-    weight = weight.repeat(pool.kernel[0], axis=2).repeat(pool.kernel[1], axis=3)
-    return (dense.with_weight(weight.reshape(len(weight), -1) / prod(pool.kernel)),)
+    weight = dense.weight.astype(np.float64) / prod(pool.kernel)
+    return (ir.PooledDense(weight, pool.kernel, dense.bias),)
 
 
 def _fits(pool: ir.AvgPool2d, in_shape: Shape) -> bool:

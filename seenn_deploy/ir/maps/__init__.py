@@ -6,6 +6,7 @@ from seenn_deploy.ir.maps.base import LinearMap, Synapses
 from seenn_deploy.ir.maps.conv2d import Conv2d
 from seenn_deploy.ir.maps.dense import Dense
 from seenn_deploy.ir.maps.identity import Identity
+from seenn_deploy.ir.maps.pooled_dense import PooledDense
 from seenn_deploy.ir.maps.sparse import Sparse
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Dense",
     "Identity",
     "LinearMap",
+    "PooledDense",
     "Sparse",
     "Synapses",
     "batch_norm",

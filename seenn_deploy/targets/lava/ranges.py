@@ -141,6 +141,7 @@ def _(synapses: ir.Conv2d, name: str, weight: Array, in_shape: Shape) -> None:
 
 @_check_weights.register(ir.Identity)
 @_check_weights.register(ir.Dense)
+@_check_weights.register(ir.PooledDense)
 def _(synapses: ir.Synapses, name: str, weight: Array, in_shape: Shape) -> None:
     _check_signs(name, weight.reshape(-1))
 

@@ -154,6 +154,12 @@ def _(synapses: ir.Synapses, edge: ir.Projection, program: ir.Program) -> ir.Syn
 
 
 @_runnable.register
+def _(pooled: ir.PooledDense, edge: ir.Projection, program: ir.Program) -> ir.Synapses:
+    """Lava's Dense has a weight for every synapse."""
+    return pooled.spread(program.graph.node(edge.pre).shape)
+
+
+@_runnable.register
 def _(conv: ir.Conv2d, edge: ir.Projection, program: ir.Program) -> ir.Synapses:
     """Convolutions that Lava's Conv cannot hold become lists."""
     sizes = (*conv.weight.shape[2:], *conv.stride, *conv.padding, *conv.dilation, conv.groups)

@@ -322,6 +322,8 @@ class _Writer:
                 "list of synapses, and the matrix would be too large",
                 "use a convolution or a smaller layer",
             )
+        if isinstance(step, ir.PooledDense):
+            step = step.spread(in_shape)
         if isinstance(step, ir.Dense):
             return step.weight
         if not isinstance(step, ir.Identity):
