@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from seenn_deploy.errors import ModelError, ProgramError
 
 Status = Literal["faithful", "approximated", "refused"]
+LEFT_OUT = "the self-check was left out"
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,65 @@ class Finding:
     what: str
     status: Status = "faithful"
     by: str = ""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """How a graph was proven: what ran beside it, and what was compared; or why nothing was.
+
+    Parameters
+    ----------
+    by : str
+        What ran beside the graph, such as 'the module itself'; '' where nothing did.
+    why : str
+        Reason why nothing did.
+    samples, timesteps : int
+        Samples that were compared, and the timesteps of each; 0 timesteps for an ANN.
+    compared : int
+        Neurons times timesteps times samples.
+    ties : int
+        Potentials so near their threshold that rounding decides.
+    spikes : mapping of layer to int
+        Spikes of each layer in the comparison; of an ANN, its activations above 0.
+    """
+
+    by: str = ""
+    why: str = ""
+    samples: int = 0
+    timesteps: int = 0
+    compared: int = 0
+    ties: int = 0
+    spikes: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def silent(self) -> list[str]:
+        """The layers that never spiked, of which the comparison says nothing."""
+        return [name for name, spikes in self.spikes.items() if not spikes]
+
+    @property
+    def text(self) -> str:
+        """The proof in a reader's words."""
+        if not self.by:
+            return f"not proven: {self.why}"
+        never = self.silent[:3] + [f".. ({len(self.silent) - 3} more)"] * (len(self.silent) > 3)
+        silent = f"; never spiked: {', '.join(never)}" if never else ""
+        spikes = f"{sum(self.spikes.values()):,}"
+        ties = f", {self.ties} ties" if self.ties else ""
+        if not self.timesteps:
+            what = f"{self.samples} samples, {self.compared:,} activations, {spikes} above 0"
+        else:
+            times = f"{self.samples} samples of {self.timesteps} timesteps"
+            what = f"{times}, {self.compared:,} neuron-steps, {spikes} spikes"
+        return f"proven: by {self.by}, {what}{ties}{silent}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the proof as JSON values."""
+        return {"proven": bool(self.by), **asdict(self), "silent": self.silent}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Proof:
+        """Undo `to_dict`."""
+        return cls(**{f.name: stored[f.name] for f in fields(cls)})
 
 
 class RefusedError(ModelError):
@@ -87,6 +147,12 @@ class FidelityReport:
         """
         self.findings.append(Finding(where, what, "refused"))
         raise RefusedError(f"{self.subject}: {where}: {what}; {remedy}", self)
+
+    def proven(self, proof: Proof) -> None:
+        """Note how the graph was proven, and the layers of which the proof says nothing."""
+        self.faithful("self-check", proof.text)
+        for name in proof.silent:
+            self.faithful(name, "not proven: no neuron of it spiked in the self-check")
 
     def check(self, strict: bool) -> None:
         """Refuse approximations if `strict`.

@@ -30,6 +30,8 @@ DYNAMIC = {
     ("cli/modules.py", "file.stem"): "a user's own Python file holds the torch module",
     ("exits/__init__.py", "'exits'"): _BY_NAME,
     ("frontends/import_model.py", "'frontends'"): _BY_NAME,
+    ("frontends/proof.py", "'training'"): "a checkpoint is compared with the torch network that "
+    "training would make; frontends state what it takes, and know no network",
     ("frontends/torch/adapters/base.py", "_ROOM"): _BY_NAME,
     ("ir/kinds.py", "room"): _BY_NAME,
     ("ir/program.py", "'targets'"): "a program is saved with what its targets write; ir states "

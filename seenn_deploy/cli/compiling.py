@@ -23,13 +23,14 @@ from seenn_deploy.cli.options import (
 )
 from seenn_deploy.cli.shared import write_json
 from seenn_deploy.errors import SeennError
-from seenn_deploy.fidelity import FidelityReport, RefusedError
+from seenn_deploy.fidelity import FidelityReport, Proof, RefusedError
 from seenn_deploy.progress import shown
 
 if TYPE_CHECKING:
     from seenn_deploy.exits import ExitRule
     from seenn_deploy.ir.graph import SpikingGraph
     from seenn_deploy.ir.program import Program
+    from seenn_deploy.ir.provenance import Provenance
     from seenn_deploy.verification.precision import PrecisionReport
 
 
@@ -48,6 +49,11 @@ PROGRAM = together(
 STRICT = click.option(
     "--strict", is_flag=True, help="Refuse a network that import or target can only approximate."
 )
+NO_CHECK = click.option(
+    "--no-check", is_flag=True,
+    help="Do not compare the graph with what runs its source: the module itself, our own torch "
+    "model of a checkpoint, or onnxruntime. Every table then says: not proven.",
+)  # fmt: skip
 
 
 @click.command("compile")
@@ -95,8 +101,7 @@ STRICT = click.option(
 )
 @click.option("--output", help="Of a torch module that returns several tensors: the number or the "
               "name of the one that holds the logits.")  # fmt: skip
-@click.option("--no-check", is_flag=True,
-              help="Do not run a torch module to prove the graph made of it.")  # fmt: skip
+@NO_CHECK
 @click.option(
     "--coding",
     type=click.Choice(["direct", "events"]),
@@ -236,6 +241,7 @@ def _imported(
     is_flag=True,
     help="Leave normalisation out: the program takes normalised input.",
 )
+@NO_CHECK
 @STRICT
 @JSON
 def convert_command(
@@ -247,6 +253,7 @@ def convert_command(
     precision: str,
     schedule: Any,
     no_normalize: bool,
+    no_check: bool,
     strict: bool,
     json_file: Path | None,
     **options: Any,
@@ -266,7 +273,7 @@ def convert_command(
     from seenn_deploy.ir.program import FOLDER as PROGRAM_FOLDER
 
     check_ours(out, PROGRAM_FOLDER, force)
-    given = _given(no_normalize, options)
+    given = _given(no_normalize, options) | ({"check": False} if no_check else {})
     with _refusal_into(json_file), shown(None, f"converting {model.name}"):
         program = sd.convert(
             model, rule, precision=precision, schedule=schedule, strict=strict, **given
@@ -293,8 +300,10 @@ def inspect_command(build: Path, json_file: Path | None) -> None:
     program = sd.Program.load(build)
     layers = sd.inspect(program)
     console.show(programs.layer_table(program, layers), "")
-    console.show(layout.facts_table(programs.neuron_rows(layers)))
-    write_json(json_file, {"layers": [asdict(layer) for layer in layers]})
+    provenance = program.provenance
+    rows = [*layout.unproven(provenance.not_proven), *programs.neuron_rows(layers)]
+    console.show(layout.facts_table(rows))
+    write_json(json_file, provenance.warning | {"layers": [asdict(layer) for layer in layers]})
 
 
 def _given(no_normalize: bool, options: dict[str, Any]) -> dict[str, Any]:
@@ -335,6 +344,7 @@ def _print_compiled(
         ("network", f"{provenance.family} from {provenance.source}"),
         ("assumed", assumed),
         *_converted(provenance.conversion),
+        *_proof(provenance),
         ("exit rule", f"{rule}, assumed: {why}" if why else rule),
         ("written", ", ".join([f"{out}/", *(f"{out / target}/" for target in targets)])),
         *_left_there(out, targets),
@@ -344,6 +354,14 @@ def _print_compiled(
         _print_report("import", FidelityReport.from_dict(provenance.report))
     for target, report in exports.items():
         _print_report(f"export to {target}", report)
+
+
+def _proof(provenance: Provenance) -> list[tuple[str, str]]:
+    """How the import was proven; a graph that was made by hand has nothing to prove."""
+    if not provenance.proof:
+        return [("not proven", why)] if (why := provenance.not_proven) else []
+    status, _, how = Proof.from_dict(provenance.proof).text.partition(": ")
+    return [(status, how)]
 
 
 def _left_there(out: Path, targets: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -383,6 +401,7 @@ def _compiled_summary(program: Program, exports: dict[str, FidelityReport]) -> d
     if exports:
         found["export"] = {target: report.to_dict() for target, report in exports.items()}
     figures = {
+        **provenance.warning,
         "program": program.fingerprint,
         "network": provenance.family,
         "source": provenance.source,
@@ -395,6 +414,7 @@ def _compiled_summary(program: Program, exports: dict[str, FidelityReport]) -> d
         "layers": len(program.graph.layers),
         "depth": program.graph.depth[program.graph.readout.name],
         "report": found,
+        "proof": dict(provenance.proof),
     }
     quantized = provenance.quantized
     return figures | ({"quantized": quantized} if quantized else {})

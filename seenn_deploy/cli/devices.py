@@ -89,7 +89,7 @@ def run_command(
         build, images, device=device, full_trace=full_trace, timeout=timeout,
         command=device_command,
     )  # fmt: skip
-    summary = result.summary()
+    summary = program.provenance.warning | result.summary()
     console.show(layout.facts_table(devices.device_rows(summary)))
     if out is not None:
         result.save(out, force)

@@ -115,6 +115,8 @@ class Evaluation:
         a policy, or where no threshold is.
     comparable : bool
         Whether the program is the paper's network, so that `PUBLISHED` stands beside it.
+    not_proven : str
+        Reason why the program was not compared with its source; '' where it was.
     """
 
     samples: int
@@ -127,6 +129,7 @@ class Evaluation:
     seenn_2: Point | None
     equal: Point | None
     comparable: bool = False
+    not_proven: str = ""
 
     def __repr__(self) -> str:
         at_t = ", ".join(f"{100 * a:.2f} %" for a in self.accuracy_by_step)
@@ -147,6 +150,7 @@ class Evaluation:
     def summary(self) -> dict[str, Any]:
         """Return the figures as JSON values, with energies in microjoules."""
         return {
+            **({"not_proven": self.not_proven} if self.not_proven else {}),
             "samples": self.samples,
             "cost_model": self.cost,
             "accuracy_by_step": [float(a) for a in self.accuracy_by_step],
@@ -223,6 +227,7 @@ def evaluate(
         second,
         None if second is None else _as_accurate(table, run.logits, second.accuracy),
         _is_resnet19(program),
+        program.provenance.not_proven,
     )
 
 

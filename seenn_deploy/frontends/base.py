@@ -11,7 +11,7 @@ import numpy as np
 from seenn_deploy import ir
 from seenn_deploy._typing import Shape
 from seenn_deploy.errors import ModelError
-from seenn_deploy.fidelity import FidelityReport
+from seenn_deploy.fidelity import FidelityReport, Proof
 from seenn_deploy.io.images.normalization import Normalization
 from seenn_deploy.io.images.spec import PIXELS
 from seenn_deploy.io.state_dict import Tensors
@@ -162,7 +162,7 @@ def normalize_input(
 
 
 def reported(
-    graph: ir.SpikingGraph, changed: Mapping[str, tuple[str, str]] | None = None
+    graph: ir.SpikingGraph, proof: Proof, changed: Mapping[str, tuple[str, str]] | None = None
 ) -> ir.SpikingGraph:
     """Add the fidelity report to a graph's provenance: one line per layer and per assumption.
 
@@ -170,6 +170,8 @@ def reported(
     ----------
     graph : SpikingGraph
         The graph of a frontend; its provenance has ``source`` and ``assumed``.
+    proof : Proof
+        How the graph was compared with its source.
     changed : mapping of layer to (what, by), optional
         Layers that are approximated: what replaces what, and how large the error is.
     """
@@ -182,7 +184,9 @@ def reported(
             report.approximated(node.name, *changed[node.name])
         else:
             report.faithful(node.name, layer_text(graph, node))
-    return graph.noted(replace(graph.provenance, report=report.to_dict()))
+    report.proven(proof)
+    noted = replace(graph.provenance, report=report.to_dict(), proof=proof.to_dict())
+    return graph.noted(noted)
 
 
 def conversion_error(T: int) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seenn_deploy import plugins
 from seenn_deploy.errors import ModelError
-from seenn_deploy.fidelity import FidelityReport
+from seenn_deploy.fidelity import FidelityReport, Proof
 from seenn_deploy.io.state_dict import Tensors, read_state_dict
 from seenn_deploy.ir.graph import SpikingGraph
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-_HELPERS = ("base", "convert", "import_model")
+_HELPERS = ("base", "convert", "import_model", "proof")
 
 
 def import_model(
@@ -42,7 +43,9 @@ def import_model(
     strict : bool
         Whether to refuse a network that can only be approximated.
     **options
-        Facts that the source does not contain; see the frontend, e.g.
+        ``check=False`` leaves out the proof: by default the graph is compared with what can run
+        the source, a live module itself, our own torch model of a checkpoint, or onnxruntime. The
+        others are facts that the source does not contain; see the frontend, e.g.
         :func:`seenn_deploy.frontends.seenn.build` or
         :func:`seenn_deploy.frontends.torch.read.read`.
 
@@ -123,8 +126,14 @@ def _from_state_dict(
 def _call(
     function: Callable[..., SpikingGraph], given: Any, path: Path, options: dict[str, Any]
 ) -> SpikingGraph:
+    if "check" not in signature(function).parameters:  # nothing to leave out
+        options = {name: value for name, value in options.items() if name != "check"}
     _check_options(function, str(path), options, 1)
-    return function(given, **options)
+    graph = function(given, **options)
+    if graph.provenance.proof:
+        return graph
+    proof = Proof(why=f"there is nothing here that runs {path.suffix} files as they are")
+    return graph.noted(replace(graph.provenance, proof=proof.to_dict()))
 
 
 def _check_options(

@@ -32,8 +32,9 @@ from seenn_deploy import ir
 from seenn_deploy._typing import Array, Shape
 from seenn_deploy.compiler.conversion import DEFAULT_PERCENTILE, spiking, with_thresholds
 from seenn_deploy.errors import ModelError
-from seenn_deploy.fidelity import FidelityReport, Finding, RefusedError
+from seenn_deploy.fidelity import LEFT_OUT, FidelityReport, Finding, Proof, RefusedError
 from seenn_deploy.frontends.base import Input, Net, conversion_error, normalize_input, reported
+from seenn_deploy.frontends.proof import prove_ann
 from seenn_deploy.io.images.image_set import from_array, open_images
 from seenn_deploy.io.onnx import OnnxModel, OnnxNode, read_onnx
 from seenn_deploy.ir.provenance import Provenance
@@ -50,6 +51,7 @@ def read(
     percentile: float = DEFAULT_PERCENTILE,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    check: bool = True,
 ) -> ir.SpikingGraph:
     """Read an ANN and convert it to a spiking graph.
 
@@ -65,6 +67,9 @@ def read(
     mean, std : sequence of one number per channel, optional
         Normalisation that the network was trained with. It becomes part of the program, which then
         takes pixels in 0..1. Without it, the program takes the inputs that the ANN takes.
+    check : bool
+        Prove the ANN that is converted: compare its logits with those of onnxruntime. Without it,
+        or without onnxruntime, the report says "not proven".
 
     Raises
     ------
@@ -75,6 +80,7 @@ def read(
         When the calibration images do not fit.
     """
     ann = read_ann(path, T, mean, std)
+    proof = _proof(path, ann) if check else Proof(why=LEFT_OUT)
     loose = [n.name for n in ann.populations if np.isinf(n.v_threshold)]
     if loose and calibration is None:
         raise ModelError(
@@ -84,7 +90,9 @@ def read(
     if loose:
         ann = with_thresholds(ann, _images(ann, calibration), percentile)
     graph = spiking(ann)
-    return reported(graph, {n.name: _change(n, loose, percentile, T) for n in graph.populations})
+    return reported(
+        graph, proof, {n.name: _change(n, loose, percentile, T) for n in graph.populations}
+    )
 
 
 def read_ann(
@@ -105,6 +113,31 @@ def read_ann(
     assumed = {"T": T, "input_shape": list(net.source.shape), **used}
     provenance = Provenance(path.name, "onnx", "ONNX", assumed)
     return ir.SpikingGraph(net.nodes, net.projections, T, provenance)
+
+
+def _proof(path: Path, ann: ir.SpikingGraph) -> Proof:
+    """Compare the logits of an ANN with those of onnxruntime, where that is installed."""
+    try:
+        import onnxruntime
+    except ImportError:
+        return Proof(why="onnxruntime is not installed (pip install 'seenn-deploy[onnx]')")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what it would say is in the error
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        (given,) = session.get_inputs()
+    except Exception as error:  # onnxruntime raises kinds of its own
+        return Proof(why=f"onnxruntime cannot run it ({str(error).splitlines()[0]})")
+    batch = given.shape[0] if isinstance(given.shape[0], int) else 1
+
+    def run(images: Array) -> tuple[dict[str, Array], Array]:
+        """Sample by sample, because many exported networks take a batch of one alone."""
+        rows = [np.repeat(image[None], batch, axis=0) for image in images]
+        results = [session.run(None, {given.name: row})[0][0] for row in rows]
+        return {}, np.stack(results).reshape(len(images), -1)
+
+    report = FidelityReport(str(path))
+    return prove_ann(ann, run, report, "onnxruntime", "one of the two reads the file wrongly")
 
 
 def _change(node: ir.Population, loose: list[str], percentile: float, T: int) -> tuple[str, str]:

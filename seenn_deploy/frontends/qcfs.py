@@ -18,6 +18,7 @@ import numpy as np
 from seenn_deploy import ir
 from seenn_deploy.compiler.conversion import spiking
 from seenn_deploy.errors import ModelError
+from seenn_deploy.fidelity import LEFT_OUT, Proof
 from seenn_deploy.frontends.base import (
     Net,
     conversion_error,
@@ -27,6 +28,7 @@ from seenn_deploy.frontends.base import (
     reported,
     take_batch_norm,
 )
+from seenn_deploy.frontends.proof import prove_ann_checkpoint
 from seenn_deploy.io.images.normalization import default_normalization
 from seenn_deploy.io.state_dict import Tensors, read_state_dict
 from seenn_deploy.ir.provenance import Provenance
@@ -56,6 +58,7 @@ def build(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     normalize: bool = True,
+    check: bool = True,
 ) -> ir.SpikingGraph:
     """Build the converted graph of a state_dict that SEENN's conversion code trained.
 
@@ -72,16 +75,21 @@ def build(
         program, which then takes pixels in 0..1.
     normalize : bool
         Whether normalisation becomes part of the program; without, inputs are normalised already.
+    check : bool
+        Prove the ANN that is converted: compare its activations with those of our own torch model
+        of the tensors (``frontends.proof``). Without it the report says "not proven".
 
     Raises
     ------
     ModelError
         When a tensor is missing, has another shape or is left over, or an option does not fit.
     """
-    graph = spiking(build_ann(tensors, T, input_size, mean, std, normalize))
+    ann = build_ann(tensors, T, input_size, mean, std, normalize)
+    graph = spiking(ann)
     change = "QCFS activation: an integrate-and-fire neuron", conversion_error(T)
     activations = [n.name for n in graph.populations]
-    return reported(graph, dict.fromkeys(activations, change))
+    proof = prove_ann_checkpoint(ann, tensors) if check else Proof(why=LEFT_OUT)
+    return reported(graph, proof, dict.fromkeys(activations, change))
 
 
 def build_ann(

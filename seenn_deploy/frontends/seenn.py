@@ -19,6 +19,7 @@ import numpy as np
 from seenn_deploy import ir
 from seenn_deploy.errors import ModelError
 from seenn_deploy.exits.confidence import Confidence
+from seenn_deploy.fidelity import LEFT_OUT, Proof
 from seenn_deploy.frontends.base import (
     Net,
     bin_recordings,
@@ -28,6 +29,7 @@ from seenn_deploy.frontends.base import (
     reported,
     take_batch_norm,
 )
+from seenn_deploy.frontends.proof import prove_checkpoint
 from seenn_deploy.io.images.normalization import CIFAR10
 from seenn_deploy.io.state_dict import Tensors, read_state_dict
 from seenn_deploy.ir.provenance import Provenance
@@ -61,6 +63,7 @@ def build(
     coding: Literal["direct", "events"] | None = None,
     step_us: float = 0.0,
     counts_events: bool = False,
+    check: bool = True,
 ) -> ir.SpikingGraph:
     """Build the graph of a state_dict that SEENN's training script saved.
 
@@ -88,6 +91,9 @@ def build(
         each recording into T equal parts.
     counts_events : bool
         Whether the network was trained on numbers of events, and not on 1 where there was any.
+    check : bool
+        Prove the graph: compare every spike and logit with those of our own torch model of the
+        tensors (``frontends.proof``). Without it the report says "not proven".
 
     Raises
     ------
@@ -103,6 +109,8 @@ def build(
     neuron = ir.Population("", (), tau, v_threshold, comparison=comparison)
     net = builder(tensors, neuron, size, coding)
     tensors.check_all_used(family)
+    _check_size(tensors, net)
+    proof = prove_checkpoint(net, tensors, T) if check else Proof(why=LEFT_OUT)
     used = normalize_input(net, mean, std, normalize, CIFAR10)
     used |= bin_recordings(net, step_us, counts_events)
     assumed = {
@@ -115,10 +123,8 @@ def build(
         **used,
     }
     provenance = Provenance(tensors.path.name, "seenn", family, assumed)
-    _check_size(tensors, net)
-    return reported(
-        ir.SpikingGraph(net.nodes, net.projections, T, provenance, exit_rule=Confidence(0.9))
-    )
+    graph = ir.SpikingGraph(net.nodes, net.projections, T, provenance, exit_rule=Confidence(0.9))
+    return reported(graph, proof)
 
 
 def _check_options(tau: float, v_threshold: float, comparison: str, coding: str | None) -> None:

@@ -31,6 +31,8 @@ class Provenance(Mapping[str, Any]):
         ``thresholds`` of a converted ANN: the threshold of each activation.
     quantized : sequence of mappings
         Scale and rounding errors per layer of an integer program.
+    proof : mapping
+        A :class:`~seenn_deploy.fidelity.Proof` of the import.
     more : mapping
         Other notes, of a frontend of one's own or of an earlier version.
     """
@@ -42,6 +44,7 @@ class Provenance(Mapping[str, Any]):
     report: Mapping[str, Any] = field(default_factory=dict)
     conversion: Mapping[str, Any] = field(default_factory=dict)
     quantized: tuple[Mapping[str, Any], ...] = ()
+    proof: Mapping[str, Any] = field(default_factory=dict)
     more: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -53,6 +56,21 @@ class Provenance(Mapping[str, Any]):
         known = {f.name for f in fields(cls)} - {"more"}
         named = {name: value for name, value in notes.items() if name in known}
         return cls(**named, more={k: v for k, v in notes.items() if k not in known})
+
+    @property
+    def not_proven(self) -> str:
+        """Reason why the graph was not compared with its source; '' where it was.
+
+        A graph that was made by hand has no source, and so nothing to prove.
+        """
+        if self.proof:
+            return str(self.proof["why"])
+        return "compiled by a version that proved nothing" if self.frontend else ""
+
+    @property
+    def warning(self) -> dict[str, str]:
+        """What the JSON values of a program begin with that was not proven; empty where it was."""
+        return {"not_proven": self.not_proven} if self.not_proven else {}
 
     def to_dict(self) -> dict[str, Any]:
         """Everything that is known, as ``program.json`` holds it."""

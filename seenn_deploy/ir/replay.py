@@ -34,7 +34,7 @@ class Potentials:
 
 
 def potentials(
-    graph: SpikingGraph, name: str, image: Array, spikes: dict[str, Array]
+    graph: SpikingGraph, name: str, image: Array, spikes: dict[str, Array], bounded: bool = True
 ) -> Potentials:
     """One layer's potentials, given the spikes of one sample.
 
@@ -54,11 +54,14 @@ def potentials(
         The sample.
     spikes : dict of bool (T, *shape)
         Spikes of every population that feeds `name`, also through sums, and of `name` itself.
+    bounded : bool
+        Whether to compute the bound, which takes twice the time of the value; without, it is too
+        small, and only the value counts.
     """
     node = graph.node(name)
     if not isinstance(node, Population | Readout):
         raise ModelError(f"{name}: the replay has no form for a {node.kind} node")
-    current, bound = _current(graph, node, image, spikes)
+    current, bound = _current(graph, node, image, spikes, bounded)
     if isinstance(node, Population):
         return _leak(node, *_filtered(node, current, bound), spikes[name])
     value, bound = (_decaying(node.tau, _decaying(node.tau_syn, x)) for x in (current, bound))
@@ -66,8 +69,9 @@ def potentials(
 
 
 def _current(
-    graph: SpikingGraph, node: Population | Readout, image: Array, spikes: dict[str, Array]
-) -> tuple[Array, Array]:
+    graph: SpikingGraph, node: Population | Readout, image: Array, spikes: dict[str, Array],
+    bounded: bool,
+) -> tuple[Array, Array]:  # fmt: skip
     """Input currents with their bias, float64 (T, *shape), and the bound on their rounding."""
     bias = node.bias.astype(np.float64)
     value = np.zeros((graph.T, *node.shape)) + bias
@@ -77,6 +81,8 @@ def _current(
         # The same synapses with |w| give the size of a sum, with 1 its number of terms.
         synapses, ones = edge.synapses, np.asarray(edge.synapses.weight != 0, np.float64)
         value += synapses.currents(x)
+        if not bounded:
+            continue
         size += synapses.with_weight(np.abs(synapses.weight)).currents(np.abs(x))
         terms += synapses.with_weight(ones).currents((x != 0).astype(np.float64))
     return value, (terms + 2) * UNIT * size
@@ -85,8 +91,13 @@ def _current(
 def _arriving(
     graph: SpikingGraph, edge: Projection, image: Array, spikes: dict[str, Array]
 ) -> Array:
-    """Return what arrives by a projection, float64 (T, *shape), delayed by its lag."""
+    """Return what arrives by a projection, float64 (T, *shape), delayed by its lag.
+
+    An image is there once, (1, *shape), because it arrives at every timestep alike.
+    """
     x = _sent(graph, edge.pre, image, spikes)
+    if not edge.lag:
+        return x
     late = np.zeros_like(x)
     late[edge.lag :] = x[: max(0, len(x) - edge.lag)]
     return late
@@ -98,7 +109,7 @@ def _sent(graph: SpikingGraph, name: str, image: Array, spikes: dict[str, Array]
         return np.asarray(np.sum(parts, axis=0))
     if name != graph.source.name:
         return spikes[name].astype(np.float64)
-    frames = image if graph.source.coding == "events" else np.stack([image] * graph.T)
+    frames = image if graph.source.coding == "events" else image[None]  # one for all timesteps
     return frames.astype(np.float64)
 
 

@@ -157,6 +157,7 @@ def _empty_result(program: Program, data: ImageSet, record: bool) -> RunResult:
         {p.name: np.zeros((n, T, *p.shape), np.int32) for p in populations if integer},
         np.zeros((n, T, graph.readout.shape[0]), np.int64) if record and integer else None,
         LayerSizes.of_policy(program.exit_rule.to_dict()),
+        program.provenance.not_proven,
     )
 
 

@@ -111,6 +111,8 @@ class RunResult(Exited):
         Integer logits of a recorded integer program; 0 after a sample's exit.
     policy : LayerSizes, optional
         Sizes of the policy network that chose each sample's exit before it started.
+    not_proven : str
+        Reason why the program was not compared with its source; '' where it was.
 
     Examples
     --------
@@ -136,6 +138,7 @@ class RunResult(Exited):
     v: dict[str, Array] = field(default_factory=dict)
     integer_logits: Array | None = None
     policy: costs.LayerSizes | None = None
+    not_proven: str = ""
 
     def __repr__(self) -> str:
         n, T, classes = self.logits.shape
@@ -272,6 +275,7 @@ class RunResult(Exited):
         beside = self.compare(cost, policy).summary()
         policy_energy = beside["policy_energy_uJ_per_sample"]
         return {
+            **({"not_proven": self.not_proven} if self.not_proven else {}),
             **self.exit_summary(),
             **{f"{name}_per_sample": float(values.mean()) for name, values in per_sample.items()},
             "cost_model": str(cost),
@@ -319,8 +323,9 @@ def _open(folder: Path, labels: Array | None, mode: Any) -> RunResult:
     sizes = [_checked(folder, field.name, "r", (len(layers),)) for field in fields(LayerSizes)]
     policy = LayerSizes.of_policy(manifest["run"]["exit_rule"])
     return RunResult(
-        logits, exit_step, layers, Counts(*counts), LayerSizes(*sizes), labels, policy=policy
-    )
+        logits, exit_step, layers, Counts(*counts), LayerSizes(*sizes), labels, policy=policy,
+        not_proven=str(manifest.get("not_proven", "")),
+    )  # fmt: skip
 
 
 def _checked(folder: Path, name: str, mode: Any, shape: tuple[int, ...]) -> Array:

@@ -161,6 +161,7 @@ def _create(
         for field in fields(LayerSizes):
             np.save(work / f"{field.name}.npy", getattr(sizes, field.name))
         stored = {"format": FORMAT, "version": VERSION, "layers": layers, "run": described}
+        stored["not_proven"] = program.provenance.not_proven
         folders.write_manifest(work / MANIFEST, stored)
 
 

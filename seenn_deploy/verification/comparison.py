@@ -67,5 +67,5 @@ class Comparison:
         return VerifyReport(
             device, len(self.images), tuple(self.layers.values()), tuple(firsts), tuple(exits),
             wrong_logits, furthest, tuple(map(int, self.ran.hardware_steps)), seconds,
-            near_exits=near_exits,
+            near_exits=near_exits, not_proven=self.program.provenance.not_proven,
         )  # fmt: skip

@@ -95,6 +95,8 @@ class VerifyReport:
         Number of samples whose start or latency does not follow the schedule.
     near_exits : int
         Number of decisions at which the float rule may decide otherwise, for integer programs.
+    not_proven : str
+        Reason why the program was not compared with its source; '' where it was.
     """
 
     device: str
@@ -108,6 +110,7 @@ class VerifyReport:
     device_seconds: float
     wrong_latencies: int = 0
     near_exits: int = 0
+    not_proven: str = ""
 
     def __repr__(self) -> str:
         spikes = sum(layer.compared for layer in self.layers)
@@ -147,6 +150,7 @@ class VerifyReport:
         counts = ("compared", "mismatching", "ties", "consequences", "mismatches")
         return {
             "device": self.device,
+            **({"not_proven": self.not_proven} if self.not_proven else {}),
             "samples": self.samples,
             "ok": self.ok,
             "exact": self.exact,

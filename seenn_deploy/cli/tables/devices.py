@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from seenn_deploy.cli.tables.layout import Table, facts_table, numbers_table
+from seenn_deploy.cli.tables.layout import Table, facts_table, numbers_table, unproven
 from seenn_deploy.cli.tables.runs import histogram_text
 from seenn_deploy.verification.report import VerifyReport
 
 
 def device_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the lines of a device run's report."""
+    yield from unproven(summary.get("not_proven", ""))
     yield "samples", f"{summary['samples']:,}"
     if summary["accuracy"] is not None:
         yield "accuracy", f"{100 * summary['accuracy']:.2f} %"
@@ -35,6 +36,7 @@ def verify_tables(report: VerifyReport) -> Iterator[Table]:
 
 def _verdict(report: VerifyReport) -> Iterator[tuple[str, str]]:
     yield "", ""
+    yield from unproven(report.not_proven)
     for d in report.first_differences[:5]:
         where = f"sample {d.sample}, step {d.step}, {d.layer}{list(d.neuron)}"
         values = f"{d.quantity} {d.simulated:g}, on {report.device} {d.device:g}"

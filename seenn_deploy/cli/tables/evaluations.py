@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from math import floor, log10
 
-from seenn_deploy.cli.tables.layout import Table, facts_table, numbers_table
+from seenn_deploy.cli.tables.layout import Table, facts_table, numbers_table, unproven
 from seenn_deploy.evaluation.evaluate import Evaluation, Point
 
 
 def evaluation_tables(found: Evaluation) -> Iterator[Table]:
     """SEENN's table: every way to stop, then what the paper states."""
     yield facts_table([
+        *unproven(found.not_proven),
         ("samples", f"{found.samples:,}"),
         ("earliest timesteps", f"AET {found.aet:.4f}, empirical {found.empirical_aet:.4f}"),
     ])  # fmt: skip

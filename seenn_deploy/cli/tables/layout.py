@@ -142,6 +142,12 @@ def _fill(parts: list[str], gap: str, width: int) -> list[str]:
     return lines
 
 
+def unproven(why: str) -> Iterator[tuple[str, str]]:
+    """The line on top of every table of a program that was not compared with its source."""
+    if why:
+        yield "not proven", why
+
+
 def numbers_table(name: str, *headings: str) -> Table:
     """Begin a table of numbers by name."""
     return Table("t" + "r" * len(headings), name, *headings)

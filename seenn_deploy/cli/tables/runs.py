@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from seenn_deploy.cli.tables.layout import BESIDE, _times, _uj
+from seenn_deploy.cli.tables.layout import BESIDE, _times, _uj, unproven
 
 MOST_STEPS = 20  # exits are listed step by step up to here
 A_ROW = 4  # of them, at most
@@ -15,6 +15,7 @@ A_ROW = 4  # of them, at most
 
 def run_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the lines of a simulation's report."""
+    yield from unproven(summary.get("not_proven", ""))
     yield "samples", f"{summary['samples']:,}"
     if summary["accuracy"] is not None:
         yield "accuracy", f"{100 * summary['accuracy']:.2f} %"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from seenn_deploy.cli.options import NUMBERS
-from seenn_deploy.cli.tables.layout import Table, _uj
+from seenn_deploy.cli.tables.layout import Table, _uj, unproven
 from seenn_deploy.evaluation.sweep.curves import Estimate, Figures
 from seenn_deploy.evaluation.sweep.report import SweepReport
 from seenn_deploy.exits import ExitRule
@@ -14,6 +14,7 @@ from seenn_deploy.simulator.result import RunResult
 
 def sweep_rows(report: SweepReport) -> Iterator[tuple[str, str]]:
     """Lines above a sweep's table."""
+    yield from unproven(report.not_proven)
     yield (
         "samples",
         f"{len(report.calibration):,} to choose on, {len(report.report):,} others reported",

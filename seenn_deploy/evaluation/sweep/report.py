@@ -50,6 +50,8 @@ class SweepReport:
         The fixed timestep that beat `best` on the calibration split, 0 where none did.
     keep_accuracy, energy_budget : float, optional
         Aim of the choice: percentage points, or joules per sample.
+    not_proven : str
+        Reason why the program was not compared with its source; '' where it was.
     """
 
     curves: dict[str, Curve]
@@ -69,6 +71,7 @@ class SweepReport:
     keep_accuracy: float | None = None
     energy_budget: float | None = None
     fixed_t: int = 0
+    not_proven: str = ""
 
     @property
     def recommended(self) -> Choice | None:
@@ -149,6 +152,7 @@ class SweepReport:
             "format": FORMAT,
             "version": VERSION,
             "program": self.program,
+            **({"not_proven": self.not_proven} if self.not_proven else {}),
             "samples": len(self.report),
             "calibration_samples": len(self.calibration),
             "cost_model": self.cost,

@@ -125,6 +125,7 @@ def sweep(
         aim.text, chosen, best, metrics.aet(right), metrics.empirical_aet(right),
         first, second, program.fingerprint, str(cost), how.name, how.depth,
         keep_accuracy, energy_budget, aim.better_fixed(at_fixed_t, means[best]) if best else 0,
+        program.provenance.not_proven,
     )  # fmt: skip
 
 

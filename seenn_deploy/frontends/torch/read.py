@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from seenn_deploy.fidelity import FidelityReport
+from seenn_deploy.fidelity import LEFT_OUT, FidelityReport, Proof
 from seenn_deploy.frontends.base import Net, normalize_input
 from seenn_deploy.ir.graph import Population, Source, SpikingGraph
 from seenn_deploy.ir.provenance import Provenance
@@ -87,9 +87,9 @@ def read(
     net.projections += projections
     steps = _timesteps(walk, T)
     if check:
-        _prove(module, example_input, walk, assembly, net, steps, outputs)
+        proof = _prove(module, example_input, walk, assembly, net, steps, outputs)
     else:
-        report.faithful("self-check", "not proven: it was left out")
+        report.proven(proof := Proof(why=LEFT_OUT))
     used = normalize_input(net, mean, std, True)
     if steps > 1 and _does_one_step(walk):
         _check_states_go_out(walk, outputs)
@@ -97,15 +97,16 @@ def read(
         "T": steps, "coding": source.coding, "input_shape": list(source.shape), **used
     }  # fmt: skip
     provenance = Provenance(
-        type(module).__name__, "torch", "torch module", assumed, report.to_dict()
-    )
+        type(module).__name__, "torch", "torch module", assumed, report.to_dict(),
+        proof=proof.to_dict(),
+    )  # fmt: skip
     return SpikingGraph(net.nodes, net.projections, steps, provenance)
 
 
 def _prove(
     module: nn.Module, example_input: Tensor, walk: Walk, assembly: Assembly, net: Net, steps: int,
     outputs: list[Value],
-) -> None:  # fmt: skip
+) -> Proof:  # fmt: skip
     """Compare the graph with the module, over the timesteps that the module itself does."""
     from seenn_deploy.frontends.torch.self_check import Subject, prove
 
@@ -117,7 +118,7 @@ def _prove(
     axes = tuple(str(a.role or "batch") for a in walk.input)
     graph = SpikingGraph(net.nodes, net.projections, own)
     example = _as_float32(example_input)
-    prove(
+    return prove(
         Subject(
             module, example, walk.layers, graph, assembly.output, outputs[assembly.output],
             one_step, axes,

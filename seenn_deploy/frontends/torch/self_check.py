@@ -3,9 +3,7 @@
 A tracer sees operators, and not the state that a module keeps elsewhere (attributes, buffers,
 counters, hooks), so what it builds may be another network. Therefore a copy of the module runs all
 its timesteps, on the example and on random inputs, and every spiking layer's spikes are compared
-with what the graph says of them. Each layer is judged by itself: its potentials are recomputed in
-float64 from the spikes that the *module* sent, so the first layer that differs is the one to blame.
-A potential that lies within rounding of its threshold is a tie and decides nothing.
+with what the graph says of them (``frontends.proof``).
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ import copy
 import inspect
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -24,20 +22,14 @@ from torch.utils._pytree import tree_leaves
 
 from seenn_deploy import ir
 from seenn_deploy._typing import Array
-from seenn_deploy.compiler.pipeline import compile
-from seenn_deploy.exits.fixed import Fixed
-from seenn_deploy.fidelity import FidelityReport
+from seenn_deploy.fidelity import FidelityReport, Proof
+from seenn_deploy.frontends.proof import LOUDER, Comparison
 from seenn_deploy.frontends.torch.layers import Layer
 from seenn_deploy.frontends.torch.tracing import place_of_error
 from seenn_deploy.frontends.torch.values import Potential, Signal, Value
-from seenn_deploy.ir.replay import fires, potentials
 
 Starts: TypeAlias = list[tuple[nn.Module, str, Any]]
 SAMPLES = 2  # of a probe that are compared: one may be a copy of the other
-LOUDER = (1.0, 4.0, 16.0)  # random probes are scaled by these until every layer has spiked
-# The module rounds batch norms and leaks that the graph has folded: by more than the bound of
-# `replay.potentials`, which is of the folded arithmetic.
-SLACK, NEAR = 16.0, 1e-5
 
 
 @dataclass(frozen=True)
@@ -73,16 +65,6 @@ class Subject:
     axes: tuple[str, ...]
 
 
-@dataclass
-class _Proof:
-    """The sums of what has been compared so far."""
-
-    samples: int = 0
-    compared: int = 0
-    ties: int = 0
-    spikes: dict[str, int] = field(default_factory=dict)
-
-
 @dataclass(frozen=True, eq=False)
 class _Run:
     """One run of the module: outputs of each call, and of each spiking layer's calls."""
@@ -91,7 +73,7 @@ class _Run:
     layers: dict[str, list[Tensor]]
 
 
-def prove(subject: Subject, report: FidelityReport) -> None:
+def prove(subject: Subject, report: FidelityReport) -> Proof:
     """Compare a graph with its module, and say in the report how it was proven.
 
     Raises
@@ -99,34 +81,22 @@ def prove(subject: Subject, report: FidelityReport) -> None:
     RefusedError
         Where they differ: with the layer, timestep, neuron and values, and the likely cause.
     """
-    program = compile(subject.graph, Fixed())
-    proof = _Proof()
+    found = Comparison(subject.graph, report)
     runner = _own_copy(subject.module)
     starts = _starts(runner, subject.layers)
     for probe in _probes(subject):
         _begin(runner, starts)
         before = _kept(runner, subject.layers)
         run = _run(runner, subject, probe, report)
-        causes = _causes(runner, subject.layers, before)
-        _compare(subject, program.graph, probe, run, proof, causes, report)
-        if not proof.samples:
+        first = not found.samples
+        _compare(subject, probe, run, found, _causes(runner, subject.layers, before))
+        if first:
             _check_again(runner, subject, probe, run, starts, report)
-        proof.samples += min(SAMPLES, _batch(subject, probe))
-        if proof.samples > SAMPLES and all(proof.spikes.values()):
+        if found.samples > SAMPLES and found.complete:
             break
-    _tell(subject, proof, report)
-
-
-def _tell(subject: Subject, proof: _Proof, report: FidelityReport) -> None:
-    ties = f", {proof.ties} ties" if proof.ties else ""
-    report.faithful(
-        "self-check",
-        f"proven: the module's own spikes and logits, {proof.samples} samples of {subject.graph.T} "
-        f"timesteps, {proof.compared:,} neuron-steps, {sum(proof.spikes.values()):,} spikes{ties}",
-    )
-    for name, spikes in proof.spikes.items():
-        if not spikes:
-            report.faithful(name, "not proven: no neuron of it spiked in the self-check")
+    proof = found.proof("the module itself")
+    report.proven(proof)
+    return proof
 
 
 # --- what the module is given --------------------------------------------------------------------
@@ -287,70 +257,15 @@ def _part(module: nn.Module, layer: Layer) -> nn.Module:
 
 
 def _compare(
-    subject: Subject, graph: ir.SpikingGraph, probe: list[Tensor], run: _Run, proof: _Proof,
-    causes: str, report: FidelityReport,
-) -> None:  # fmt: skip
+    subject: Subject, probe: list[Tensor], run: _Run, found: Comparison, causes: str
+) -> None:
     images = _images(subject, probe)
-    spikes = _spikes(subject, graph, run, len(images), causes, report)
-    logits = _logits(subject, run, graph, len(images))
+    spikes = _spikes(subject, found.graph, run, len(images), causes, found.report)
+    logits = _logits(subject, run, found.graph, len(images))
     approximated = [x.name for x in subject.layers if x.neuron and x.neuron.approximations]
     for n in range(min(SAMPLES, len(images))):
         own = {name: values[n] for name, values in spikes.items()}
-        for node in graph.layers:
-            if isinstance(node, ir.Population) and node.name not in approximated:
-                _compare_layer(graph, node, images[n], own, proof, causes, report)
-        if logits is not None:
-            _compare_logits(graph, images[n], own, logits[n], causes, report)
-
-
-def _compare_layer(
-    graph: ir.SpikingGraph, node: ir.Population, image: Array, own: dict[str, Array],
-    proof: _Proof, causes: str, report: FidelityReport,
-) -> None:  # fmt: skip
-    traced = node.name in own
-    if not traced:  # a maximum of spikes: a neuron of ours, without a state
-        own[node.name] = np.zeros((graph.T, *node.shape), np.bool_)
-    found = potentials(graph, node.name, image, own)
-    spikes = fires(node, found.value)
-    if not traced:
-        own[node.name] = spikes
-        return
-    proof.compared += spikes.size
-    proof.spikes[node.name] = proof.spikes.get(node.name, 0) + int(own[node.name].sum())
-    differ = spikes != own[node.name]
-    if not differ.any():
-        return
-    distance = np.abs(found.value - node.v_threshold)
-    wrong = differ & (distance > SLACK * found.bound + NEAR * abs(node.v_threshold))
-    proof.ties += int(differ.sum() - wrong.sum())
-    if wrong.any():
-        t, *place = (int(i) for i in np.argwhere(wrong)[0])
-        does = "spikes" if own[node.name][(t, *place)] else "does not spike"
-        report.refuse(
-            node.name,
-            f"the module's neuron {tuple(place)} {does} at timestep {t + 1}, where the graph's "
-            f"potential is {found.value[(t, *place)]:.6g} and the threshold {node.v_threshold:.6g}",
-            causes,
-        )
-
-
-def _compare_logits(
-    graph: ir.SpikingGraph, image: Array, own: dict[str, Array], theirs: Array, causes: str,
-    report: FidelityReport,
-) -> None:  # fmt: skip
-    name = graph.readout.name
-    found = potentials(graph, name, image, own)
-    ours, bound = found.value[-len(theirs) :], found.bound[-len(theirs) :]
-    allowed = SLACK * bound + NEAR * max(1.0, float(np.abs(ours).max()))
-    wrong = ~(np.abs(ours - theirs) <= allowed)
-    if wrong.any():
-        t, k = (int(i) for i in np.argwhere(wrong)[0])
-        report.refuse(
-            name,
-            f"logit {k} at timestep {graph.T - len(theirs) + t + 1} is {theirs[t, k]:.6g} of the "
-            f"module and {ours[t, k]:.6g} of the graph, all spikes being equal",
-            causes,
-        )
+        found.add(images[n], own, None if logits is None else logits[n], causes, approximated)
 
 
 def _spikes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import sqrt
 from typing import Any
 
@@ -26,6 +27,10 @@ class VGG(nn.Module):
     classes, in_channels, T : int
     width : float
         Factor on the 64 to 512 channels.
+    table : sequence of int
+        Output channels of each convolution; 0 stands for an average pool.
+    norm : bool
+        Whether a batch norm follows each convolution.
     **neuron
         Parameters of LIF.
     """
@@ -36,18 +41,22 @@ class VGG(nn.Module):
         in_channels: int = 3,
         width: float = 1.0,
         T: int = 4,
+        table: Sequence[int] = VGG16,
+        norm: bool = True,
         **neuron: Any,
     ) -> None:
         super().__init__()
         self.T = T
         layers: list[nn.Module] = []
         last = in_channels
-        for channels in VGG16:
+        for channels in table:
             if not channels:
                 layers.append(PerStep(nn.AvgPool2d(2)))
                 continue
             here = scaled(channels, width)
-            layers += [PerStep(conv3x3(last, here, bias=True)), StepBatchNorm(here), LIF(**neuron)]
+            layers.append(PerStep(conv3x3(last, here, bias=True)))
+            layers += [StepBatchNorm(here)] if norm else []
+            layers.append(LIF(**neuron))
             last = here
         self.features = nn.Sequential(*layers)
         self.avgpool = PerStep(nn.AdaptiveAvgPool2d(1))

@@ -13,7 +13,7 @@ from torch import nn
 
 import seenn_deploy as sd
 from seenn_deploy import ir
-from seenn_deploy.fidelity import FidelityReport, RefusedError
+from seenn_deploy.fidelity import FidelityReport, Proof, RefusedError
 from seenn_deploy.frontends.torch import self_check
 from tests.frontends.torch import odd_networks
 
@@ -70,7 +70,7 @@ def subject() -> self_check.Subject:
     """What the check is given when `Small` is imported."""
     found: list[self_check.Subject] = []
     patch = pytest.MonkeyPatch()
-    patch.setattr(self_check, "prove", lambda subject, report: found.append(subject))
+    patch.setattr(self_check, "prove", lambda subject, report: found.append(subject) or Proof())
     torch.manual_seed(0)
     net = Small().eval()
     sd.import_model(net, torch.rand(2, 2, 6, 6), T=3)
@@ -149,10 +149,12 @@ def test_the_report_says_how_it_was_proven() -> None:
     net = Small().eval()
     report = sd.import_model(net, torch.rand(2, 2, 6, 6), T=3).provenance["report"]
     (said,) = [f["what"] for f in report["findings"] if f["where"] == "self-check"]
-    assert said.startswith("proven: the module's own spikes and logits, 4 samples of 3 timesteps")
+    assert said.startswith(
+        "proven: by the module itself, 4 samples of 3 timesteps, 3,456 neuron-steps"
+    )
     left_out = sd.import_model(net, torch.rand(2, 2, 6, 6), T=3, check=False).provenance["report"]
     (said,) = [f["what"] for f in left_out["findings"] if f["where"] == "self-check"]
-    assert said == "not proven: it was left out"
+    assert said == "not proven: the self-check was left out"
 
 
 def test_a_layer_that_never_spikes_is_named() -> None:

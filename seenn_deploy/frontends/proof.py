@@ -1,0 +1,258 @@
+"""A graph beside what it was made from: the comparison that every frontend's proof is made of.
+
+Of a live module the original is the module itself (``torch.self_check``). A file has none; what
+runs beside its graph is our own torch model of the network, or onnxruntime.
+
+Each layer is judged by itself: its potentials are recomputed in float64 from the spikes that the
+*original* sent, so the first layer that differs is the one to blame. A potential that lies within
+rounding of its threshold is a tie and decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+
+from seenn_deploy import ir, plugins
+from seenn_deploy._typing import Array
+from seenn_deploy.compiler.conversion import forward
+from seenn_deploy.compiler.pipeline import compile
+from seenn_deploy.exits.fixed import Fixed
+from seenn_deploy.fidelity import FidelityReport, Proof
+from seenn_deploy.frontends.base import Net
+from seenn_deploy.io.state_dict import Tensors
+from seenn_deploy.ir.replay import fires, potentials
+
+LOUDER = (1.0, 4.0, 16.0)  # random probes are scaled by these until every layer has spiked
+# The original rounds batch norms and leaks that the graph has folded: by more than the bound of
+# `replay.potentials`, which is of the folded arithmetic.
+SLACK, NEAR = 16.0, 1e-5
+ALIKE = 1e-4  # of a layer's largest activation, where the values of two ANNs are compared
+
+
+@dataclass
+class Comparison:
+    """The sums of what has been compared so far.
+
+    Parameters
+    ----------
+    graph : SpikingGraph
+        What was made of the source, its input as the source takes it: without normalisation.
+    report : FidelityReport
+        What a difference is refused in.
+    original : str
+        What the graph is compared with, in the words of its user: 'the module'.
+    """
+
+    graph: ir.SpikingGraph
+    report: FidelityReport
+    original: str = "the module"
+    samples: int = 0
+    compared: int = 0
+    ties: int = 0
+    spikes: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.graph = compile(self.graph, Fixed()).graph
+
+    @property
+    def complete(self) -> bool:
+        """Whether every layer has spiked."""
+        return all(self.spikes.values())
+
+    def proof(self, by: str) -> Proof:
+        """What has been compared, as a proof."""
+        return Proof(
+            by, "", self.samples, self.graph.T, self.compared, self.ties, dict(self.spikes)
+        )
+
+    def add(
+        self, image: Array, spikes: Mapping[str, Array], logits: Array | None, causes: str,
+        skipped: Collection[str] = (),
+    ) -> None:  # fmt: skip
+        """Compare one sample, layer by layer, and then its logits.
+
+        Parameters
+        ----------
+        image : array (C, H, W), for event coding (T, C, H, W)
+        spikes : mapping of bool (T, *shape)
+            Spikes of the populations as the original sends them.
+        logits : float64 (T, M), optional
+            Its logits, or those of its last timesteps alone.
+        causes : str
+            A guess at why the two differ, if they do.
+        skipped : names
+            Populations that are known to differ.
+
+        Raises
+        ------
+        RefusedError
+            For the first layer, timestep and neuron that differ.
+        """
+        own = dict(spikes)
+        self.samples += 1
+        for node in self.graph.layers:
+            if isinstance(node, ir.Population) and node.name not in skipped:
+                self._add_layer(node, image, own, causes)
+        if logits is not None:
+            self._add_logits(image, own, logits, causes)
+
+    def _add_layer(
+        self, node: ir.Population, image: Array, own: dict[str, Array], causes: str
+    ) -> None:
+        traced = node.name in own
+        if not traced:  # a maximum of spikes: a neuron of ours, without a state
+            own[node.name] = np.zeros((self.graph.T, *node.shape), np.bool_)
+        value = potentials(self.graph, node.name, image, own, bounded=False).value
+        fired = fires(node, value)
+        if not traced:
+            own[node.name] = fired
+            return
+        self.compared += fired.size
+        self.spikes[node.name] = self.spikes.get(node.name, 0) + int(own[node.name].sum())
+        differ = fired != own[node.name]
+        if not differ.any():
+            return
+        bound = potentials(self.graph, node.name, image, own).bound
+        distance = np.abs(value - node.v_threshold)
+        wrong = differ & (distance > SLACK * bound + NEAR * abs(node.v_threshold))
+        self.ties += int(differ.sum() - wrong.sum())
+        if wrong.any():
+            t, *place = (int(i) for i in np.argwhere(wrong)[0])
+            does = "spikes" if own[node.name][(t, *place)] else "does not spike"
+            self.report.refuse(
+                node.name,
+                f"{self.original}'s neuron {tuple(place)} {does} at timestep {t + 1}, where the "
+                f"graph's potential is {value[(t, *place)]:.6g} and the threshold "
+                f"{node.v_threshold:.6g}",
+                causes,
+            )
+
+    def _add_logits(self, image: Array, own: dict[str, Array], theirs: Array, causes: str) -> None:
+        name = self.graph.readout.name
+        found = potentials(self.graph, name, image, own)
+        ours, bound = found.value[-len(theirs) :], found.bound[-len(theirs) :]
+        allowed = SLACK * bound + NEAR * max(1.0, float(np.abs(ours).max()))
+        wrong = ~(np.abs(ours - theirs) <= allowed)
+        if wrong.any():
+            t, k = (int(i) for i in np.argwhere(wrong)[0])
+            self.report.refuse(
+                name,
+                f"logit {k} at timestep {self.graph.T - len(theirs) + t + 1} is "
+                f"{theirs[t, k]:.6g} of {self.original} and {ours[t, k]:.6g} of the graph, all "
+                "spikes being equal",
+                causes,
+            )
+
+
+# --- files, which have no module to ask ----------------------------------------------------------
+
+Run: TypeAlias = Callable[[Array], tuple[dict[str, Array], Array]]
+"""From images (N, ..) to every layer's spikes (N, T, ..) or activations (N, ..), and the logits."""
+SAMPLES = 2  # at least; a louder one is added where a layer is silent
+MODELS = "our own torch model of it"
+
+
+def prove_checkpoint(net: Net, tensors: Tensors, T: int) -> Proof:
+    """Compare what a frontend read from a state_dict with a torch model of the same tensors.
+
+    Raises
+    ------
+    RefusedError
+        Where they differ.
+    """
+    graph = ir.SpikingGraph(net.nodes, net.projections, T)
+    run, why = _torch_model("spiking", tensors, graph)
+    if run is None:
+        return Proof(why=why)
+    found = Comparison(graph, FidelityReport(str(tensors.path)), MODELS)
+    for images in _probes(graph):
+        spikes, logits = run(images)
+        for n, image in enumerate(images.astype(np.float64)):
+            found.add(image, {name: x[n] for name, x in spikes.items()}, logits[n], _OURS)
+        if found.samples >= SAMPLES and found.complete:
+            break
+    return found.proof(MODELS)
+
+
+def prove_ann_checkpoint(ann: ir.SpikingGraph, tensors: Tensors) -> Proof:
+    """The same for the checkpoint of an ANN, before its conversion; errors as there."""
+    run, why = _torch_model("ann", tensors, ann)
+    if run is None:
+        return Proof(why=why)
+    return prove_ann(ann, run, FidelityReport(str(tensors.path)), MODELS, _OURS)
+
+
+def prove_ann(
+    ann: ir.SpikingGraph, run: Run, report: FidelityReport, original: str, causes: str
+) -> Proof:
+    """Compare the activations that `run` gives, and the logits, with those of the graph.
+
+    `run` takes normalised images, the graph perhaps pixels.
+
+    Raises
+    ------
+    RefusedError
+        For the first layer whose values differ by more than rounding.
+    """
+    active, compared, samples = dict[str, int](), 0, 0
+    for images in _probes(ann):
+        theirs, logits = run(images)
+        theirs |= {ann.readout.name: logits}
+        samples += len(images)
+        for name, ours in forward(ann, _pixels(ann.source, images)):
+            if name != ann.readout.name:
+                active[name] = active.get(name, 0) + int((ours > 0).sum())
+            if name in theirs:
+                compared += ours.size
+                _check_alike(name, ours, theirs[name].reshape(ours.shape), report, original, causes)
+        if samples >= SAMPLES and all(active.values()):
+            break
+    return Proof(f"{original}, before its conversion", "", samples, 0, compared, 0, active)
+
+
+def _pixels(source: ir.Source, images: Array) -> Array:
+    """Undo the normalisation that is a part of the graph."""
+    mean, std = source.normalization or (0.0, 1.0)
+    scale, shift = (np.asarray(x, np.float64).reshape(-1, 1, 1) for x in (std, mean))
+    return np.asarray(images * scale + shift)
+
+
+def _check_alike(
+    name: str, ours: Array, theirs: Array, report: FidelityReport, original: str, causes: str
+) -> None:
+    wrong = ~(np.abs(ours - theirs) <= ALIKE * max(1e-6, float(np.abs(ours).max())))
+    if wrong.any():
+        place = tuple(int(i) for i in np.argwhere(wrong)[0])
+        report.refuse(
+            name,
+            f"{original} gives {theirs[place]:.6g} at {place[1:]}, the graph {ours[place]:.6g}",
+            causes,
+        )
+
+
+_OURS = "this is a fault of seenn-deploy: report it, or take the graph as it is with check=False"
+
+
+def _torch_model(kind: str, tensors: Tensors, graph: ir.SpikingGraph) -> tuple[Run | None, str]:
+    """The torch model of a state_dict, or the reason why there is none."""
+    try:
+        originals = plugins.load("training", "models", main="originals")
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        return None, "torch is not installed (pip install 'seenn-deploy[torch]')"
+    return getattr(originals, kind)(tensors.arrays, graph), "there is no torch model of it here"
+
+
+def _probes(graph: ir.SpikingGraph) -> Iterator[Array]:
+    """Noise as of normalised images, or frames of events, louder each time; float32."""
+    source, rng = graph.source, np.random.default_rng(0)
+    for factor in LOUDER:
+        if source.coding == "events":
+            yield rng.poisson(0.2 * factor, (1, graph.T, *source.shape)).astype(np.float32)
+        else:
+            yield (factor * rng.standard_normal((1, *source.shape))).astype(np.float32)
