@@ -43,6 +43,12 @@ class PooledDense(Synapses):
     def label(self) -> str:
         return "dense"
 
+    def check(self) -> None:
+        if self.weight.ndim != 2:
+            raise ModelError(f"weights of shape {self.weight.shape} are no matrix")
+        if min(self.kernel) < 1:
+            raise ModelError(f"kernel = {self.kernel}; it must be at least 1")
+
     def out_shape(self, in_shape: Shape) -> Shape:
         if prod(self._pooled(in_shape)) != self.weight.shape[1]:
             raise ModelError(
