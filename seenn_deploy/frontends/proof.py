@@ -45,11 +45,14 @@ class Comparison:
         What a difference is refused in.
     original : str
         What the graph is compared with, in the words of its user: 'the module'.
+    places : mapping of layer to str
+        Where a layer is called, for messages; its name alone by default.
     """
 
     graph: ir.SpikingGraph
     report: FidelityReport
     original: str = "the module"
+    places: Mapping[str, str] = field(default_factory=dict)
     samples: int = 0
     compared: int = 0
     ties: int = 0
@@ -124,7 +127,7 @@ class Comparison:
             t, *place = (int(i) for i in np.argwhere(wrong)[0])
             does = "spikes" if own[node.name][(t, *place)] else "does not spike"
             self.report.refuse(
-                node.name,
+                self.places.get(node.name, node.name),
                 f"{self.original}'s neuron {tuple(place)} {does} at timestep {t + 1}, where the "
                 f"graph's potential is {value[(t, *place)]:.6g} and the threshold "
                 f"{node.v_threshold:.6g}",
@@ -140,7 +143,7 @@ class Comparison:
         if wrong.any():
             t, k = (int(i) for i in np.argwhere(wrong)[0])
             self.report.refuse(
-                name,
+                self.places.get(name, name),
                 f"logit {k} at timestep {self.graph.T - len(theirs) + t + 1} is "
                 f"{theirs[t, k]:.6g} of {self.original} and {ours[t, k]:.6g} of the graph, all "
                 "spikes being equal",

@@ -7,8 +7,7 @@ before becomes a projection with lag j.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +17,18 @@ from seenn_deploy._typing import Array, Shape
 from seenn_deploy.frontends.torch.adapters.base import Neuron
 from seenn_deploy.frontends.torch.layers import Layer
 from seenn_deploy.frontends.torch.maps import Maps, constant_of
-from seenn_deploy.frontends.torch.values import SOURCE, Constant, Potential, Signal, Term, Value
+from seenn_deploy.frontends.torch.recurrences import leak_of, leak_of_last, shares
+from seenn_deploy.frontends.torch.values import (
+    SOURCE,
+    Constant,
+    Potential,
+    Signal,
+    State,
+    Term,
+    Unreadable,
+    Value,
+    in_order,
+)
 from seenn_deploy.frontends.torch.walk import Walk
 
 # A readout of flattened spikes needs an identity matrix with one row per class; this is the limit.
@@ -43,10 +53,16 @@ class Assembly:
     source_shape : tuple of int
     output : int or str, optional
         Which of several outputs is read out, by number or by name.
+    T : int, optional
+        The timesteps that were asked for, which may be more than the walk has seen.
     """
 
-    def __init__(self, walk: Walk, source_shape: Shape, output: int | str | None = None) -> None:
-        self._asked = output
+    def __init__(
+        self, walk: Walk, source_shape: Shape, output: int | str | None = None,
+        T: int | None = None,
+    ) -> None:  # fmt: skip
+        self._asked, self._T = output, T
+        self._leaks: dict[str, float] = {}
         self.walk, self.report, self.maps = walk, walk.report, walk.graph.maps
         self._shapes: dict[str, Shape] = {SOURCE: source_shape}
         self._layers = {layer.name: i for i, layer in enumerate(walk.layers)}
@@ -109,8 +125,29 @@ class Assembly:
             return ir.Population(name, shape, tau=0.0, v_threshold=0.5)
         layer = self.walk.layers[self._layers[name]]
         assert layer.neuron is not None
-        self._describe(layer, layer.neuron)
-        return _population(name, shape, layer.neuron)
+        neuron = self._started(layer, layer.neuron)
+        self._describe(layer, neuron)
+        return _population(name, shape, neuron)
+
+    def _started(self, layer: Layer, neuron: Neuron) -> Neuron:
+        """Give a layer what the module does to it: a first charge, a current that leaks."""
+        start = self.walk.starts.get(self._layers[layer.name])
+        if start is not None:
+            neuron = replace(neuron, v_init=start)
+            self.report.faithful(layer.name, f"charged to {start:g} before the first timestep")
+        leak = self._leaks.get(layer.name)
+        if leak is None:
+            return neuron
+        if neuron.tau_syn or neuron.shift:
+            self.report.refuse(
+                self._place_of(layer.name), "its input leaks, and it has a current of its own",
+                "leave one of the two out",
+            )  # fmt: skip
+        self.report.faithful(layer.name, f"the module's own synaptic current, tau_syn {leak:g}")
+        return replace(neuron, tau_syn=leak)
+
+    def _place_of(self, name: str) -> str:
+        return self.walk.places.get(name, name)
 
     def _shape(self, name: str) -> Shape:
         if name not in self._shapes:
@@ -144,6 +181,11 @@ class Assembly:
         """Return the terms of the last call, which has all lags; earlier calls must agree."""
         calls = self.walk.calls[number]
         last = len(calls) - 1
+        name = self.walk.layers[number].name
+        leak = leak_of(calls, self.maps) if last > 1 else None
+        if leak is not None and self._grows_by(leak, calls):
+            self._leaks[name] = leak
+            return tuple((replace(t, step=None), 0) for t in calls[0].terms)
         inputs = tuple((t, 0 if t.step is None else last - t.step) for t in calls[last].terms)
         constant = self._constant([t for t, _ in inputs])
         for k, call in enumerate(calls[:-1]):
@@ -152,11 +194,24 @@ class Assembly:
             same = sorted(found) == sorted(expected)
             if not same or not _close(self._constant(list(call.terms)), constant):
                 self.report.refuse(
-                    self.walk.layers[number].name,
+                    self._place_of(name),
                     f"its input at timestep {k + 1} is made in another way than at {last + 1}",
                     "a graph does the same at every timestep",
                 )
+        oldest = max((lag for _, lag in inputs), default=0)
+        if last and oldest == last and (self._T or 0) > len(calls):
+            self.report.refuse(
+                self._place_of(name),
+                f"its input goes back to the first of the module's {len(calls)} timesteps",
+                "more timesteps would be cut there; leave T out, or let a state leak or sum",
+            )
         return inputs
+
+    def _grows_by(self, leak: float, steps: Sequence[Signal]) -> bool:
+        """Tell whether what is added without any spike leaks like the rest."""
+        found = [self._constant(list(signal.terms)) for signal in steps]
+        grown = zip(found[1:], found[:-1], strict=True)
+        return all(_close(now, leak * before + found[0]) for now, before in grown)
 
     def _key(self, term: Term, lag: int) -> tuple[str, tuple[int, ...], int]:
         bare = [self.maps.without_constants(m) for m in term.maps]
@@ -183,38 +238,53 @@ class Assembly:
             )
         self.output = self._chosen(outputs, readable)
         chosen = outputs[self.output]
+        if isinstance(chosen, Unreadable):
+            self.report.refuse(
+                self._name_of_output(),
+                chosen.why,
+                "a graph does the same at every timestep; a state may leak or sum up from 0",
+            )
         if sum(not isinstance(o, Constant) for o in outputs) > 1:
-            self.report.faithful("output", "only the first is read out, the others are recordings")
+            which = "only the first" if self.output == 0 else f"only {self._name_of_output()}"
+            self.report.faithful("output", f"{which} is read out, the others are recordings")
         if isinstance(chosen, Potential):
             return self._leaky_readout(chosen)
-        return self._summing_readout(self.walk.readout_name, chosen)
+        return self._summing_readout(self.walk.readout_name(self.output), chosen)
+
+    def _name_of_output(self) -> str:
+        names = self.walk.output_names
+        return f"output {names[self.output]}" if names[self.output] else "output"
 
     def _chosen(self, outputs: list[Value], readable: list[int]) -> int:
         """The output that was asked for, or the only one that can be read."""
         names = self.walk.output_names
+        options = " or ".join(f"output={names[i]!r}" for i in readable)
         if self._asked is not None:
             found = [i for i in readable if self._asked in (i, names[i])]
             if not found:
                 self.report.refuse(
                     "output", f"{self._asked!r} is not among those that can be read",
-                    f"there are {', '.join(names[i] for i in readable)}",
+                    f"write {options}",
                 )  # fmt: skip
             return found[0]
-        currents = [i for i in readable if isinstance(outputs[i], Signal)]
+        # What the module takes back at its next call is a state, and no answer.
+        answers = [i for i in readable if i not in self.walk.handed_on] or readable
+        currents = [i for i in answers if not isinstance(outputs[i], Potential)]
         if len({id(outputs[i]) for i in currents}) > 1:
-            known = ", ".join(f"{names[i]} {outputs[i].sizes}" for i in currents)
+            calls = self.walk.last_call
+            known = ", ".join(f"{names[i]!r} of {calls[i].sizes}" for i in currents)
             self.report.refuse(
                 "output",
                 f"the module returns several: {known}",
-                f"say which one holds the logits: output={names[currents[0]]!r}",
+                f"say which one holds the logits: write {options}",
             )
-        return readable[0]
+        return (currents or answers)[0]
 
     def _can_be_read(self, output: Value) -> bool:
         if isinstance(output, Potential):
             neuron = self.walk.layers[output.layer].neuron
             return neuron is not None and neuron.reads_out
-        return isinstance(output, Signal)
+        return isinstance(output, Signal | Unreadable)
 
     def _leaky_readout(self, potential: Potential) -> Placed:
         """Read out the potential of a layer that is never reset."""
@@ -234,47 +304,80 @@ class Assembly:
         return Placed(ir.Readout(layer.name, shape, np.asarray(neuron.shift), *leaks), inputs)
 
     def _summing_readout(self, name: str, signal: Signal) -> Placed:
-        if signal.times or signal.summed is not None or self._steps() == 1:
+        leaks = (1.0, 0.0)
+        if signal.state is not None:
+            terms, constant, leaks = self._own_state(name, signal, signal.state)
+        elif signal.times or signal.summed is not None or self._steps() == 1:
             terms, constant = [replace(t, step=None) for t in signal.terms], np.zeros(())
             if signal.summed is not None and signal.summed.factor != 1:
                 self.report.faithful(
                     name, "mean over time: logits are the sum, T times the module's output"
                 )
         else:
-            terms, constant = self._unrolled_sum(signal)
+            terms, constant, leaks = self._unrolled_sum(signal)
         shape = self._logits(signal)
         terms = [self._seen_flat(t, shape) for t in terms]
         if len({t.origin for t in terms} & {SOURCE}):
             self.report.refuse(name, "the input reaches the output without a spike", "add neurons")
-        return Placed(ir.Readout(name, shape, constant), tuple((t, 0) for t in terms))
+        return Placed(ir.Readout(name, shape, constant, *leaks), tuple((t, 0) for t in terms))
+
+    def _own_state(
+        self, name: str, signal: Signal, state: State
+    ) -> tuple[list[Term], Array, tuple[float, float]]:
+        """Return what is added to a state at each timestep, and its leaks."""
+        if not self._grows_by(state.tau, state.steps):
+            self.report.refuse(
+                "output",
+                "a constant is added to a leaking state, or it does not start from 0",
+                "let it start from 0, and add constants in the layer before",
+            )
+        if signal.summed is None:
+            self.report.faithful(
+                name, f"the module's own state, tau {state.tau:g}: logits are what it returns"
+            )
+            return list(signal.terms), np.zeros(()), (state.tau, 0.0)
+        self.report.faithful(name, f"a sum over the module's own state, tau {state.tau:g}")
+        return list(signal.terms), np.zeros(()), (1.0, state.tau)
 
     def _steps(self) -> int:
         """Count the module's own timesteps: calls of its layers, or the length of streams."""
         return max(self.walk.call_counts | self.walk.stream_lengths, default=1)
 
-    def _unrolled_sum(self, signal: Signal) -> tuple[list[Term], Array]:
-        """Return the terms of one timestep, where the output sums all timesteps in the same way."""
-        groups = defaultdict(list)
-        for term in signal.terms:
-            groups[self._key(term, 0)[:2]].append(term)
-        T = self._steps()
-        steps = [sorted(t.step for t in g if t.step is not None) for g in groups.values()]
-        if any(found != list(range(T)) for found in steps):
-            found = sorted({step + 1 for group in steps for step in group})
+    def _unrolled_sum(self, signal: Signal) -> tuple[list[Term], Array, tuple[float, float]]:
+        """Return the terms of one timestep, where the output sums up all of them, or leaks."""
+        T, groups = self._steps(), shares(signal.terms, self.maps)
+        leaks = {leak_of_last(by_step) for by_step in groups.values()}
+        if any(set(by_step) != set(range(T)) for by_step in groups.values()):
+            found = sorted({step + 1 for by_step in groups.values() for step in by_step})
             self.report.refuse(
                 "output",
                 f"it takes timesteps {found} of {T}",
                 "logits are sums over all timesteps: return a sum, a mean or a stack",
             )
-        constant = self._constant(list(signal.terms)) / T
+        (leak,) = leaks if len(leaks) == 1 else (None,)
+        if leak is None:
+            self.report.refuse(
+                "output",
+                f"it takes the {T} timesteps by other factors than a sum or a leak has",
+                "return a sum, a mean or a stack, or let a state leak",
+            )
+        weight = sum(leak**k for k in range(T))
+        constant = self._constant(list(signal.terms)) / weight
         bare = [
-            replace(g[0], maps=tuple(self.maps.without_constants(m) for m in g[0].maps), step=None)
-            for g in groups.values()
+            replace(t, maps=tuple(self.maps.without_constants(m) for m in t.maps), step=None)
+            for t in signal.terms
+            if t.step == T - 1
         ]
-        self.report.faithful("output", f"a sum over the module's {T} timesteps")
-        return bare, np.ravel(constant) if constant.ndim else constant
+        leaking = f", which leak by {leak:g}" if leak != 1 else ""
+        self.report.faithful("output", f"a sum over the module's {T} timesteps{leaking}")
+        return bare, np.ravel(constant) if constant.ndim else constant, (leak, 0.0)
 
     def _logits(self, signal: Signal) -> Shape:
+        if not in_order(signal):
+            self.report.refuse(
+                "output", "its features lie in another order than they were made in",
+                "leave out the permute, or apply it to the weights",
+            )  # fmt: skip
         shape = signal.shape or ()
         features = int(np.prod(shape))
         if any({"time", "feature"} <= {a.role for a in axis if a.size > 1} for axis in signal.axes):

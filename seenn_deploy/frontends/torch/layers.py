@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.fx.node
 from torch import Tensor, nn
 
 from seenn_deploy.fidelity import FidelityReport
@@ -34,6 +35,21 @@ def _(x: Tensor, states: Sequence[Tensor], layer: int) -> Tensor:
 @state.register_fake
 def _(spikes: Tensor, layer: int) -> Tensor:
     return torch.empty_like(spikes)
+
+
+@torch.library.custom_op("seenn_deploy::timestep", mutates_args=())
+def timestep(x: Tensor, k: int) -> Tensor:
+    """Stand for the input of call number `k` of a module; this is traced and never run."""
+    return x.clone()
+
+
+@timestep.register_fake
+def _(x: Tensor, k: int) -> Tensor:
+    return torch.empty_like(x)
+
+
+# A call charges the neurons, also where nobody uses its spikes.
+torch.fx.node.has_side_effect(torch.ops.seenn_deploy.spiking.default)
 
 
 @dataclass(frozen=True)
@@ -72,25 +88,62 @@ class UnsupportedLayerError(Exception):
         self.layer = layer
 
 
-class OpaqueLayer(nn.Module):
-    """The replacement of a spiking layer, with the same arguments and number of results."""
+class UseError(AttributeError):
+    """The module does something else with a spiking layer than to call it."""
 
-    def __init__(self, number: int, layer: Layer) -> None:
+
+_HOOKS = (
+    "_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called",
+    "_forward_pre_hooks", "_forward_pre_hooks_with_kwargs",
+)  # fmt: skip
+
+
+class OpaqueLayer(nn.Module):
+    """The replacement of a spiking layer, with the same arguments, number of results and hooks.
+
+    Attributes
+    ----------
+    called, was_reset : bool
+        Whether the module called it, and whether it reset it, while it was traced.
+    """
+
+    def __init__(self, number: int, layer: Layer, hooks: nn.Module | None = None) -> None:
         super().__init__()
         self.number, self.layer = number, layer
         self.states = layer.states
         self.recurrent: nn.Module | None = layer.neuron.recurrent if layer.neuron else None
+        self.called = self.was_reset = self.begins_anew = False
+        for name in _HOOKS if hooks is not None else ():
+            getattr(self, name).update(getattr(hooks, name))
+        self.complete = True
 
     def __getattr__(self, name: str) -> Any:
         try:
             return super().__getattr__(name)
         except AttributeError:
             told = f"{self.__dict__['layer'].name}.{name} is read; only a layer's results can be"
-            raise AttributeError(told) from None
+            raise UseError(told) from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        own = self.__dict__
+        if name in own or name == "training" or "complete" not in own:
+            super().__setattr__(name, value)
+        elif name == "v" and self._is_start(value):
+            self.reset()
+        else:
+            raise UseError(f"{own['layer'].name}.{name} is written while the module runs")
+
+    def _is_start(self, v: Any) -> bool:
+        """Tell whether `v` is the potential to start from, as after a reset."""
+        neuron = self.layer.neuron
+        return isinstance(v, int | float) and neuron is not None and neuron.starts_at(v)
 
     def forward(self, *args: Any, **named: Any) -> Any:
         if self.layer.neuron is None:
             raise UnsupportedLayerError(self.layer)
+        if self.begins_anew:
+            raise UseError(f"{self.layer.name} is reset between two of its timesteps")
+        self.called = True
         x, *given = [a for a in (*args, *_input_first(named)) if isinstance(a, Tensor)]
         if self.recurrent is not None:
             own = given.pop(0) if given else torch.zeros(0)
@@ -101,10 +154,12 @@ class OpaqueLayer(nn.Module):
         return (spikes, *[torch.ops.seenn_deploy.state(spikes, self.number)] * self.states)
 
     def reset(self) -> None:
-        """Begin a sample as SpikingJelly does; there is no state here to reset."""
+        """Begin a sample as SpikingJelly does; in the middle of one, a call after it is refused."""
+        self.was_reset, self.begins_anew = True, self.called
 
     def reset_mem(self) -> Any:
         """Return snnTorch's states before the first timestep."""
+        self.reset()
         count = self.states + (self.recurrent is not None)
         empty = tuple(torch.zeros(0) for _ in range(max(count, 1)))
         return empty[0] if len(empty) == 1 else empty
@@ -126,7 +181,7 @@ def with_opaque_layers(module: nn.Module, report: FidelityReport) -> tuple[nn.Mo
         inside = any(name.startswith(f"{layer.name}.") for layer in layers)
         if adapter_of(part) is not None and not inside:
             layers.append(_described(name or type(part).__name__, part))
-            stand_ins[id(part)] = OpaqueLayer(len(layers) - 1, layers[-1])
+            stand_ins[id(part)] = OpaqueLayer(len(layers) - 1, layers[-1], part)
     other = {t.dtype for t in _numbers(module)} - {torch.float32}
     if other:
         names = " and ".join(sorted(str(t).removeprefix("torch.") for t in other))
@@ -171,6 +226,8 @@ def _described(name: str, part: Any) -> Layer:
     kind, adapter = type(part).__name__, adapter_of(part)
     assert adapter is not None
     states = adapter.states(part) if hasattr(adapter, "states") else 0
+    if "forward" in vars(part):
+        return Layer(name, kind, None, states, "its forward was replaced by another function")
     try:
         return Layer(name, kind, adapter.describe(part), states)
     except UnsupportedError as error:

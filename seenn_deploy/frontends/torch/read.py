@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from seenn_deploy.fidelity import LEFT_OUT, FidelityReport, Proof
+from seenn_deploy.fidelity import LEFT_OUT, FidelityReport, Proof, RefusedError
 from seenn_deploy.frontends.base import Net, normalize_input
 from seenn_deploy.ir.graph import Population, Source, SpikingGraph
 from seenn_deploy.ir.provenance import Provenance
@@ -78,20 +78,21 @@ def read(
         report.refuse(
             "module", "no spiking layer in it", "docs/torch.md names those that are known"
         )
-    walk, outputs = _walked(opaque, layers, _as_float32(example_input), report)
+    example = _as_float32(example_input)
+    walk, outputs, example = _walked(module, opaque, layers, example, T, report)
     source = _source(walk, coding)
-    assembly = Assembly(walk, source.shape, output)
+    assembly = Assembly(walk, source.shape, output, T)
     nodes, projections = assembly.graph(outputs)
     net = Net(source, Population("", ()))
     net.nodes += nodes
     net.projections += projections
     steps = _timesteps(walk, T)
     if check:
-        proof = _prove(module, example_input, walk, assembly, net, steps, outputs)
+        proof = _prove(module, example, walk, assembly, net, steps)
     else:
         report.proven(proof := Proof(why=LEFT_OUT))
     used = normalize_input(net, mean, std, True)
-    if steps > 1 and _does_one_step(walk):
+    if steps > 1 and walk.one_step:
         _check_states_go_out(walk, outputs)
     assumed = {
         "T": steps, "coding": source.coding, "input_shape": list(source.shape), **used
@@ -104,27 +105,18 @@ def read(
 
 
 def _prove(
-    module: nn.Module, example_input: Tensor, walk: Walk, assembly: Assembly, net: Net, steps: int,
-    outputs: list[Value],
-) -> Proof:  # fmt: skip
+    module: nn.Module, example: Tensor, walk: Walk, assembly: Assembly, net: Net, steps: int
+) -> Proof:
     """Compare the graph with the module, over the timesteps that the module itself does."""
     from seenn_deploy.frontends.torch.self_check import Subject, prove
 
-    one_step = _does_one_step(walk)
     own = steps
-    if one_step and any(x.neuron and x.neuron.forgets for x in walk.layers):
+    if walk.one_step and any(x.neuron and x.neuron.forgets for x in walk.layers):
         own = 1  # whoever calls the module hands the states on; nobody does here
         walk.report.faithful("self-check", "of the first timestep: the caller keeps the states")
     axes = tuple(str(a.role or "batch") for a in walk.input)
     graph = SpikingGraph(net.nodes, net.projections, own)
-    example = _as_float32(example_input)
-    return prove(
-        Subject(
-            module, example, walk.layers, graph, assembly.output, outputs[assembly.output],
-            one_step, axes,
-        ),
-        walk.report,
-    )  # fmt: skip
+    return prove(Subject(module, example, walk, graph, assembly.output, axes), walk.report)
 
 
 def _check_given(module: Any, example_input: Any, T: Any, report: FidelityReport) -> None:
@@ -149,26 +141,86 @@ def _as_float32(example_input: Tensor) -> Tensor:
 
 
 def _walked(
-    module: nn.Module, layers: list[Layer], example_input: Tensor, report: FidelityReport
-) -> tuple[Walk, list[Value]]:
-    """Walk the module on several samples, or on the example where doubling hit the time axis."""
+    module: nn.Module, opaque: nn.Module, layers: list[Layer], example: Tensor, T: int | None,
+    report: FidelityReport,
+) -> tuple[Walk, list[Value], Tensor]:  # fmt: skip
+    """Walk the module on several samples, or on one where it takes no more; return that input."""
     from seenn_deploy.frontends.torch.layers import likely_batch, several_samples
+
+    batch = likely_batch(example, layers)
+    several = several_samples(example, batch)
+    try:
+        walk, outputs = _walked_on(module, opaque, layers, several, T, report)
+    except RefusedError as error:
+        if several is example:
+            raise
+        try:
+            return *_walked_on(module, opaque, layers, example, T, report), example
+        except RefusedError as alone:
+            raise (error if _same_place(error, alone) else alone) from None
+    if several is not example and walk.input[batch].role == "time":
+        walk, outputs = _walked_on(module, opaque, layers, example, T, report)
+    return walk, outputs, example
+
+
+def _walked_on(
+    module: nn.Module, opaque: nn.Module, layers: list[Layer], example: Tensor, T: int | None,
+    report: FidelityReport,
+) -> tuple[Walk, list[Value]]:  # fmt: skip
+    """Walk one call of the module, or several if a call goes on from what another left."""
+    from seenn_deploy.frontends.torch.states import CALLS
     from seenn_deploy.frontends.torch.tracing import export
     from seenn_deploy.frontends.torch.values import Constant
     from seenn_deploy.frontends.torch.walk import Walk
 
-    batch = likely_batch(example_input, layers)
-    several = several_samples(example_input, batch)
-    walk = Walk(export(module, several, report), layers, report)
+    program, resets = export(opaque, example, report)
+    walk = Walk(program, layers, report)
     outputs = walk.outputs()
     if all(value is None or isinstance(value, Constant) for value in outputs):
         report.refuse(
             "output", "it depends on no input", "return the last layer's spikes or currents"
         )
-    if several is not example_input and walk.input[batch].role == "time":
-        walk = Walk(export(module, example_input, report), layers, report)
-        outputs = walk.outputs()
+    if walk.one_step and T is not None and T > 1:
+        kept, states = _states_of(module, layers, example, report)
+        if kept or states or resets or any(walk.charges):
+            calls = min(T, CALLS)
+            program, _ = export(opaque, example, report, calls)
+            walk = Walk(program, layers, report, calls, states)
+            outputs = walk.outputs()
+        for name in kept:
+            report.faithful(name, "a state of the module's own; every sample begins with it anew")
     return walk, outputs
+
+
+def _states_of(
+    module: nn.Module, layers: list[Layer], example: Tensor, report: FidelityReport
+) -> tuple[list[str], int]:
+    """Run the module once: name what it keeps, and count the states that it hands on."""
+    from torch import no_grad
+
+    from seenn_deploy.frontends.torch import states
+    from seenn_deploy.frontends.torch.tracing import place_of_error
+
+    runner = states.own_copy(module)
+    states.starts_of(runner, layers)
+    before = states.kept_by(runner, layers)
+    try:
+        with no_grad():
+            result = runner(example.clone())
+    except Exception as error:  # whatever the user's code raises
+        first = str(error).partition("\n")[0]
+        report.refuse(
+            place_of_error(error, runner),
+            f"the module itself fails ({type(error).__name__}: {first})",
+            f"it must run on the example, {tuple(example.shape)}",
+        )
+    found = states.changed(states.kept_by(runner, layers), before)
+    forgets = any(x.neuron and x.neuron.forgets for x in layers)
+    return found, 0 if forgets else len(states.handed_on(runner, result))
+
+
+def _same_place(a: RefusedError, b: RefusedError) -> bool:
+    return a.report.findings[-1].where == b.report.findings[-1].where
 
 
 def _source(walk: Walk, coding: Coding | None) -> Source:
@@ -188,13 +240,9 @@ def _source(walk: Walk, coding: Coding | None) -> Source:
     found: Coding = "events" if timed else "direct"
     if coding not in (None, "direct", "events"):
         walk.report.refuse(SOURCE, f"coding {coding!r}", "there is 'direct' and 'events'")
-    if coding is not None and coding != found and (timed or not _does_one_step(walk)):
+    if coding is not None and coding != found and (timed or not walk.one_step):
         walk.report.refuse(SOURCE, f"coding {coding!r}", f"this module's input is {found!r}")
     return Source(SOURCE, shape, coding or found)
-
-
-def _does_one_step(walk: Walk) -> bool:
-    return not walk.stream_lengths and walk.call_counts <= {1}
 
 
 def _timesteps(walk: Walk, T: int | None) -> int:
@@ -228,6 +276,8 @@ def _check_states_go_out(walk: Walk, outputs: list[Value]) -> None:
 
 
 def _own_timesteps(walk: Walk) -> int | None:
+    if walk.traced > 1:
+        return None
     streams, calls = walk.stream_lengths, walk.call_counts
     if len(streams | calls) > 1:
         walk.report.refuse(

@@ -8,12 +8,9 @@ with what the graph says of them (``frontends.proof``).
 
 from __future__ import annotations
 
-import copy
-import inspect
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,10 +22,21 @@ from seenn_deploy._typing import Array
 from seenn_deploy.fidelity import FidelityReport, Proof
 from seenn_deploy.frontends.proof import LOUDER, Comparison
 from seenn_deploy.frontends.torch.layers import Layer
+from seenn_deploy.frontends.torch.states import (
+    Starts,
+    begin,
+    changed,
+    copied,
+    handed_on,
+    kept_by,
+    own_copy,
+    part_of,
+    starts_of,
+)
 from seenn_deploy.frontends.torch.tracing import place_of_error
 from seenn_deploy.frontends.torch.values import Potential, Signal, Value
+from seenn_deploy.frontends.torch.walk import Walk
 
-Starts: TypeAlias = list[tuple[nn.Module, str, Any]]
 SAMPLES = 2  # of a probe that are compared: one may be a copy of the other
 
 
@@ -41,28 +49,47 @@ class Subject:
     module : torch module
         The user's own.
     example : Tensor
-    layers : list of Layer
-        Its spiking layers.
+    walk : Walk
+        What was traced of it.
     graph : SpikingGraph
         What was made of it, its input as the module takes it: without normalisation.
     output : int
         Which of the leaves of the module's result is read out.
-    read : Signal or Potential
-        What the walk found that leaf to be.
-    one_step : bool
-        The module does one timestep per call.
     axes : tuple of str
         Role of each axis of the module's input: 'batch', 'time' or 'feature'.
     """
 
     module: nn.Module
     example: Tensor
-    layers: list[Layer]
+    walk: Walk
     graph: ir.SpikingGraph
     output: int
-    read: Value
-    one_step: bool
     axes: tuple[str, ...]
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The spiking layers."""
+        return self.walk.layers
+
+    @property
+    def read(self) -> Value:
+        """What the walk found that leaf to be, in one call."""
+        return self.walk.last_call[self.output]
+
+    @property
+    def one_step(self) -> bool:
+        """Whether the module does one timestep per call."""
+        return self.walk.one_step
+
+    @property
+    def keeps(self) -> bool:
+        """Whether what each call returns is a state, in which earlier timesteps are."""
+        returned = self.walk.returned[self.output]
+        return isinstance(returned, Signal) and returned.state is not None
+
+    def place(self, name: str) -> str:
+        """Name a layer, and the user's line where it is known."""
+        return self.walk.places.get(name, name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,12 +108,12 @@ def prove(subject: Subject, report: FidelityReport) -> Proof:
     RefusedError
         Where they differ: with the layer, timestep, neuron and values, and the likely cause.
     """
-    found = Comparison(subject.graph, report)
-    runner = _own_copy(subject.module)
-    starts = _starts(runner, subject.layers)
+    found = Comparison(subject.graph, report, places=subject.walk.places)
+    runner = own_copy(subject.module)
+    starts = starts_of(runner, subject.layers)
     for probe in _probes(subject):
-        _begin(runner, starts)
-        before = _kept(runner, subject.layers)
+        begin(runner, starts)
+        before = kept_by(runner, subject.layers)
         run = _run(runner, subject, probe, report)
         first = not found.samples
         _compare(subject, probe, run, found, _causes(runner, subject.layers, before))
@@ -148,55 +175,6 @@ def _images(subject: Subject, probe: list[Tensor]) -> Array:
 # --- running the module --------------------------------------------------------------------------
 
 
-def _own_copy(module: nn.Module) -> nn.Module:
-    """A copy in evaluation mode and float32, without the gradients that states may still carry."""
-    loose = {
-        id(value): value.detach().clone()
-        for part in module.modules()
-        for value in _values(part).values()
-        if isinstance(value, Tensor) and not value.is_leaf
-    }
-    return copy.deepcopy(module, loose).eval().float()
-
-
-def _values(part: nn.Module) -> dict[str, Any]:
-    """Return what a module keeps besides its parameters and parts."""
-    public = {k: v for k, v in vars(part).items() if not k.startswith("_") and k != "training"}
-    memories: dict[str, Any] = getattr(part, "_memories", {})  # SpikingJelly's own place for states
-    return {**public, **part._buffers, **memories}
-
-
-def _starts(module: nn.Module, layers: list[Layer]) -> Starts:
-    """States of the spiking layers before the first timestep, as adapters read them.
-
-    What an earlier run left is reset; a number that the user set, as a potential to start from, is
-    kept.
-    """
-    parts = [part for layer in layers for part in _part(module, layer).modules()]
-    set_by_hand = [(part, part.v) for part in parts if isinstance(_values(part).get("v"), float)]
-    _reset(module)
-    for part, v in set_by_hand:
-        part.v = v
-    return [(part, name, _copied(value)) for part in parts for name, value in _values(part).items()]
-
-
-def _reset(module: nn.Module) -> None:
-    """Reset every state that has a way to be reset, as the frameworks' users do between samples."""
-    for part in module.modules():
-        for name in ("reset", "reset_mem"):
-            method = getattr(part, name, None)
-            if callable(method):
-                with suppress(TypeError):  # a method with arguments is no reset as we know it
-                    method()
-
-
-def _begin(module: nn.Module, starts: Starts) -> None:
-    """A new sample: what can be reset is, and the spiking layers are as they were at first."""
-    _reset(module)
-    for part, name, value in starts:
-        setattr(part, name, _copied(value))
-
-
 def _run(module: nn.Module, subject: Subject, probe: list[Tensor], report: FidelityReport) -> _Run:
     """The module itself, one call per input, with what its spiking layers give."""
     seen = dict[str, list[Tensor]]()
@@ -204,15 +182,20 @@ def _run(module: nn.Module, subject: Subject, probe: list[Tensor], report: Fidel
     for layer in subject.layers:
         seen[layer.name] = []
         hook = _keep(seen[layer.name])
-        handles.append(_part(module, layer).register_forward_hook(hook))
+        handles.append(part_of(module, layer).register_forward_hook(hook, prepend=True))
     outputs = []
     states: list[Any] = []
+    changed_in_place = False
     try:
         with torch.no_grad():
             for x in probe:
-                result = module(x.clone(), *states)
+                given = x.clone()
+                result = module(given, *states)
+                if subject.one_step and not (given.shape == x.shape and torch.equal(given, x)):
+                    changed_in_place = True
+                    break
                 outputs.append(tree_leaves(result))
-                states = _handed_on(module, result)
+                states = handed_on(module, result)
     except Exception as error:  # whatever the user's code raises
         first = str(error).partition("\n")[0]
         report.refuse(
@@ -223,34 +206,19 @@ def _run(module: nn.Module, subject: Subject, probe: list[Tensor], report: Fidel
     finally:
         for handle in handles:
             handle.remove()
-    return _Run([[_copied(v) for v in call] for call in outputs], seen)
+    if changed_in_place:
+        report.refuse(
+            "forward", "the module changes its input in place, so each call sees another",
+            "let it change a copy: x = x.clone()",
+        )  # fmt: skip
+    return _Run([[copied(v) for v in call] for call in outputs], seen)
 
 
 def _keep(calls: list[Tensor]) -> Any:
     def hook(_: nn.Module, __: Any, result: Any) -> None:
-        calls.append(_copied(tree_leaves(result)[0]))
+        calls.append(copied(tree_leaves(result)[0]))
 
     return hook
-
-
-def _copied(value: Any) -> Any:
-    """A value as it is now: modules may write into their results later."""
-    return value.detach().clone() if isinstance(value, Tensor) else value
-
-
-def _handed_on(module: nn.Module, result: Any) -> list[Any]:
-    """States for the next call: what is returned behind the first result, where it is taken."""
-    taken = list(inspect.signature(module.forward).parameters.values())[1:]
-    optional = [p for p in taken if p.default is not inspect.Parameter.empty]
-    if not optional or not isinstance(result, tuple) or len(result) < 2:
-        return []
-    return list(result[1 : 1 + len(optional)])
-
-
-def _part(module: nn.Module, layer: Layer) -> nn.Module:
-    """The module that a layer stands for; a module that is one spiking layer is its own."""
-    parts: dict[str, nn.Module] = dict(module.named_modules())
-    return parts.get(layer.name, module)
 
 
 # --- comparing -----------------------------------------------------------------------------------
@@ -274,22 +242,24 @@ def _spikes(
     """Each population's spikes in the module, bool (N, T, *shape)."""
     found = {}
     names = {node.name: node for node in graph.layers if isinstance(node, ir.Population)}
-    for layer in subject.layers:
+    for layer, charges in zip(subject.layers, subject.walk.charges, strict=True):
         if layer.name not in names or layer.neuron is None:
             continue
-        calls, shape = run.layers[layer.name], names[layer.name].shape
+        calls, shape = run.layers[layer.name][charges:], names[layer.name].shape
         axis, batch = layer.neuron.time_axis, layer.neuron.batch_axis
         steps = len(calls) if axis is None else sum(c.shape[axis] for c in calls)
         if steps != graph.T:
             report.refuse(
-                layer.name, f"the module runs it {steps} times, the graph has {graph.T} timesteps",
-                causes,
+                subject.place(layer.name),
+                f"the module runs it {steps} times, the graph has {graph.T} timesteps", causes,
             )  # fmt: skip
         stacked = torch.stack(calls, 1) if axis is None else calls[0].movedim((batch, axis), (0, 1))
         values = stacked.numpy().reshape(n, graph.T, *shape) / layer.neuron.sends
         if not np.isin(values, (0, 1)).all():
             other = values[~np.isin(values, (0, 1))][0]
-            report.refuse(layer.name, f"the module's layer gives {other:.6g}, no spike", causes)
+            report.refuse(
+                subject.place(layer.name), f"the module's layer gives {other:.6g}, no spike", causes
+            )
         found[layer.name] = values > 0.5
     return found
 
@@ -320,7 +290,7 @@ def _logits(subject: Subject, run: _Run, graph: ir.SpikingGraph, n: int) -> Arra
     else:
         factor = read.summed.factor if read.summed is not None else 1.0
         return np.asarray(moved[0].reshape(len(moved[0]), 1, classes) / factor)
-    return np.asarray(steps.cumsum(1))
+    return np.asarray(steps if subject.keeps else steps.cumsum(1))
 
 
 # --- what may be the cause -----------------------------------------------------------------------
@@ -331,29 +301,17 @@ def _check_again(
     report: FidelityReport,
 ) -> None:  # fmt: skip
     """The same input once more, as a second sample: nothing may be left of the first."""
-    before = _kept(runner, subject.layers)
-    _begin(runner, starts)
+    before = kept_by(runner, subject.layers)
+    begin(runner, starts)
     again = _run(runner, subject, probe, report)
     for layer in subject.layers:
         pairs = zip(run.layers[layer.name], again.layers[layer.name], strict=True)
         if not all(torch.equal(a, b) for a, b in pairs):
             report.refuse(
-                layer.name,
+                subject.place(layer.name),
                 "a second sample in a row gets other spikes from the module, the graph begins anew",
                 _causes(runner, subject.layers, before),
             )
-
-
-def _kept(module: nn.Module, layers: list[Layer]) -> dict[str, Any]:
-    """Attributes and buffers of all parts but the spiking layers, as they are now."""
-    spiking = {id(part) for layer in layers for part in _part(module, layer).modules()}
-    found: dict[str, Any] = {}
-    for path, part in module.named_modules():
-        if id(part) in spiking:
-            continue
-        for name, value in _values(part).items():
-            found[".".join(filter(None, (path, name)))] = _copied(value)
-    return found
 
 
 def _causes(module: nn.Module, layers: list[Layer], before: dict[str, Any]) -> str:
@@ -365,26 +323,16 @@ def _causes(module: nn.Module, layers: list[Layer], before: dict[str, Any]) -> s
     ]
     if hooked:
         return f"{hooked[0]} has a hook or a forward of its own: put it into the module's class"
-    after = _kept(module, layers)
-    changed = [name for name in after if not _same(after[name], before.get(name))]
-    if changed:
+    other = changed(kept_by(module, layers), before)
+    if other:
         return (
-            f"{changed[0]} changes from call to call: a state that the graph does not have; keep "
+            f"{other[0]} changes from call to call: a state that the graph does not have; keep "
             "states in spiking layers"
         )
     return (
         "the module does what its trace does not show; write that part with supported layers, or "
         "take the graph as it is with check=False"
     )
-
-
-def _same(a: Any, b: Any) -> bool:
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return a.shape == b.shape and bool(torch.equal(a, b))
-    try:
-        return a is b or bool(a == b)
-    except Exception:  # objects of the user's own, which need not compare
-        return True
 
 
 __all__ = ["Subject", "prove"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import re
 import sysconfig
@@ -18,7 +19,8 @@ import torch.fx.proxy
 from torch import Tensor, nn
 
 from seenn_deploy.fidelity import FidelityReport
-from seenn_deploy.frontends.torch.layers import UnsupportedLayerError
+from seenn_deploy.frontends.torch.layers import OpaqueLayer, UnsupportedLayerError, UseError
+from seenn_deploy.frontends.torch.states import Timesteps
 
 _LIBRARIES = tuple(str(Path(p).parent) for p in (torch.__file__, __file__))
 _STANDARD = sysconfig.get_paths()["stdlib"]
@@ -27,24 +29,34 @@ _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
 _DATA_DEPENDENT = ("data-dependent", "DataDependent", "dynamic control flow")
 
 
-def export(module: nn.Module, example_input: Tensor, report: FidelityReport) -> Any:
-    """Export a module to a program without side effects, of high-level operators.
+def export(
+    module: nn.Module, example_input: Tensor, report: FidelityReport, calls: int = 1
+) -> tuple[Any, bool]:
+    """Export some calls of a module to a program of high-level operators.
+
+    Tell also whether the module resets spiking layers.
 
     Raises
     ------
     RefusedError
         When the module cannot be traced; the message names the line in the user's code.
     """
+    weights = {id(p): p for p in (*module.parameters(), *module.buffers())}
+    traced = Timesteps(copy.deepcopy(module, weights), calls)
     try:
         with torch.no_grad(), _quiet(), _whole_stacks():
-            program = torch.export.export(module, (example_input,), strict=False)
-            return program.run_decompositions({})
+            program = torch.export.export(traced, (example_input,), strict=False)
+            resets = any(x.was_reset for x in traced.modules() if isinstance(x, OpaqueLayer))
+            return program.run_decompositions({}), resets
     except Exception as error:  # whatever the user's code and torch raise while tracing
         failure = error
     if isinstance(failure, UnsupportedLayerError):
         _refuse_neuron(failure, report)
+    if isinstance(failure, UseError):
+        where = place_of_error(failure, traced.module)
+        report.refuse(where, str(failure), "call spiking layers, and do nothing else with them")
     given = f"{str(example_input.dtype).removeprefix('torch.')} {tuple(example_input.shape)}"
-    _refuse(failure, place_of_error(failure, module), given, report)
+    _refuse(failure, place_of_error(failure, traced.module), given, report)
 
 
 def _refuse(error: Exception, where: str, given: str, report: FidelityReport) -> NoReturn:
@@ -143,7 +155,7 @@ def module_path(node: Any) -> str:
     """Return the path of the innermost module that a node belongs to; '' is the module itself."""
     stack = node.meta.get("nn_module_stack") or {}
     paths = [entry[0] for entry in stack.values()]
-    return str(paths[-1]) if paths else ""
+    return str(paths[-1]).removeprefix("module").removeprefix(".") if paths else ""
 
 
 def _place(frames: list[tuple[str, int]]) -> str:

@@ -62,6 +62,22 @@ class Summed:
     steps: int
 
 
+@dataclass(frozen=True, eq=False)
+class State:
+    """A state of the module's own over time: what it was, the leaked share, and what is added.
+
+    Parameters
+    ----------
+    tau : float
+        Share that is left of it at each timestep; 1 for a sum.
+    steps : tuple of Signal
+        Its values at each traced timestep.
+    """
+
+    tau: float
+    steps: tuple[Signal, ...]
+
+
 Axes: TypeAlias = tuple[tuple[Atom, ...], ...]
 
 
@@ -108,6 +124,8 @@ class Signal:
     terms : tuple of Term
     summed : Summed, optional
         The sum over time that the signal went through.
+    state : State, optional
+        For the stream of a state's values, of which `terms` are then what is added to it.
     """
 
     axes: Axes
@@ -115,6 +133,7 @@ class Signal:
     shape: Shape | None
     terms: tuple[Term, ...]
     summed: Summed | None = None
+    state: State | None = None
 
     @property
     def sizes(self) -> Shape:
@@ -123,7 +142,12 @@ class Signal:
     @property
     def spikes(self) -> bool:
         """Whether it is the output of one node."""
-        return len(self.terms) == 1 and self.terms[0].spikes and self.summed is None
+        return (
+            len(self.terms) == 1
+            and self.terms[0].spikes
+            and self.summed is None
+            and self.state is None
+        )
 
     @property
     def times(self) -> list[Atom]:
@@ -136,6 +160,14 @@ class Constant:
     """A tensor that depends on no input."""
 
     tensor: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Unreadable:
+    """An output over several calls that no readout gives, and why."""
+
+    why: str
+    value: Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,6 +280,12 @@ def _layout(signal: Signal) -> list[tuple[list[Atom], list[int]]]:
         ([x for x in axis if id(x) not in places], [places[id(x)] for x in axis if id(x) in places])
         for axis in wide
     ]
+
+
+def in_order(signal: Signal) -> bool:
+    """Tell whether the features lie in the order in which they were made."""
+    order = [place for _, own in _layout(signal) for place in own]
+    return order == sorted(order)
 
 
 def _take_one_role(a: Atom, b: Atom) -> None:

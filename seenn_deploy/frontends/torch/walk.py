@@ -23,11 +23,13 @@ from seenn_deploy.frontends.torch.values import (
     Potential,
     Signal,
     Term,
+    Unreadable,
     Value,
     known,
 )
 
 _SPIKING, _STATE = "seenn_deploy.spiking.default", "seenn_deploy.state.default"
+_TIMESTEP = "seenn_deploy.timestep.default"
 _SHORT = (torch.bool, torch.uint8, torch.int8, torch.int16)
 _ARITHMETIC = ("add", "sub", "rsub", "neg", "mul", "div")
 _MADE_LIKE = ("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full")
@@ -42,6 +44,10 @@ class Walk:
     layers : list of Layer
         The spiking layers behind the opaque operators.
     report : FidelityReport
+    traced : int
+        The number of calls of the module that the program holds.
+    states : int
+        The number of states that each call hands on to the next, behind its first result.
 
     Attributes
     ----------
@@ -51,13 +57,30 @@ class Walk:
         The axes of the module's input.
     graph : Graph
         The sums and pools of spikes that were found.
+    starts : dict of int to float
+        Potential that a layer was charged to before its first timestep, by calls with a constant.
+    charges : list of int
+        For each layer, the number of such calls.
+    last_call, returned : list of values
+        What the module returns in its last call, and over all calls.
+    places : dict of str to str
+        The layer and the user's line, for each layer that is called.
     """
 
-    def __init__(self, program: Any, layers: list[Layer], report: FidelityReport) -> None:
+    def __init__(
+        self, program: Any, layers: list[Layer], report: FidelityReport, traced: int = 1,
+        states: int = 0,
+    ) -> None:  # fmt: skip
         self.program, self.layers, self.report = program, layers, report
+        self.traced, self._states = traced, states
         self.graph = Graph(layer.name for layer in layers)
         self.calls: list[list[Signal]] = [[] for _ in layers]
         self.input: tuple[Atom, ...] = ()
+        self.starts: dict[int, float] = {}
+        self.charges = [0] * len(layers)
+        self.places: dict[str, str] = {}
+        self.last_call: list[Value] = []
+        self.returned: list[Value] = []
         self._values: dict[str, Value] = {}
 
     def outputs(self) -> list[Value]:
@@ -73,21 +96,48 @@ class Walk:
             if node.op == "call_function":
                 self._values[node.name] = self._read(node)
         (result,) = (n for n in self.program.graph.nodes if n.op == "output")
-        # Changed inputs and buffers are outputs, too, in front of what the module returns.
-        kinds = [spec.kind.name for spec in self.program.graph_signature.output_specs]
-        if "USER_INPUT_MUTATION" in kinds:
+        values = [self._value(arg) for arg in result.args[0]]
+        count, rest = divmod(len(values), self.traced)
+        if rest:
             self.report.refuse(
-                "forward", "the module changes its input in place", "let it change a copy"
+                "output", "the module returns more in one timestep than in another", "return alike"
             )
-        returned = zip(kinds, result.args[0], strict=True)
-        return [self._value(arg) for kind, arg in returned if kind == "USER_OUTPUT"]
+        calls = [values[k * count : (k + 1) * count] for k in range(self.traced)]
+        self.last_call = calls[-1]
+        made: dict[tuple[int, ...], Value] = {}
+        for by_call in zip(*calls, strict=True):
+            key = tuple(map(id, by_call))
+            made[key] = made[key] if key in made else self._over_calls(list(by_call))
+        self.returned = [made[tuple(map(id, by_call))] for by_call in zip(*calls, strict=True)]
+        return self.returned
+
+    def _over_calls(self, values: list[Value]) -> Value:
+        """Put the values that one output has in each call together, as a stack in a loop would."""
+        if len(values) == 1 or not isinstance(values[-1], Signal | Potential):
+            return values[-1]
+        try:
+            return OPERATIONS["stack.default"](self.graph, values, 0)
+        except NotSupportedError as error:
+            return Unreadable(error.what.replace("what is stacked", "what it returns"), values[-1])
+
+    @property
+    def handed_on(self) -> set[int]:
+        """The outputs that each call takes from the one before."""
+        first = [name.partition(".")[0] for name in self.output_names]
+        states = {str(1 + k) for k in range(self._states)}
+        return {i for i, name in enumerate(first) if name in states}
+
+    @property
+    def one_step(self) -> bool:
+        """Whether the module does one timestep per call."""
+        return self.traced > 1 or (not self.stream_lengths and self.call_counts <= {1})
 
     @property
     def output_names(self) -> list[str]:
         """Name the tensors of the module's result: keys of a dict, numbers in a tuple."""
         spec = self.program.call_spec.out_spec
         leaves = tree_unflatten(list(range(spec.num_leaves)), spec)
-        paths, _ = tree_flatten_with_path(leaves)
+        paths, _ = tree_flatten_with_path(leaves[-1])
         return [".".join(str(getattr(k, "key", getattr(k, "idx", k))) for k in p) for p, _ in paths]
 
     @property
@@ -109,11 +159,15 @@ class Walk:
             if calls and layer.neuron and layer.neuron.time_axis is None
         }
 
-    @property
-    def readout_name(self) -> str:
+    def readout_name(self, output: int) -> str:
         """The path of the last module with weights, if no spiking layer follows it."""
         (result,) = (n for n in self.program.graph.nodes if n.op == "output")
-        queue = [arg for arg in result.args[0] if hasattr(arg, "op")][:1]
+        queue = [result.args[0][output - len(self.last_call)]]
+        name = self._name_behind(queue)
+        self.places[name] = place_of(queue[0])
+        return name
+
+    def _name_behind(self, queue: list[Any]) -> str:
         for node in queue:
             name = str(node.target)
             if name == _SPIKING:
@@ -157,10 +211,8 @@ class Walk:
         name = str(node.target)
         if node.target is operator.getitem:
             return args[0][args[1]]
-        if name == _SPIKING:
-            return self._spiking(node, *args)
-        if name == _STATE:
-            return self._state(args[1])
+        if name in (_SPIKING, _STATE, _TIMESTEP):
+            return self._opaque(node, name, args)
         short = name.removeprefix("aten.")
         if short.startswith(("_assert", "sym_")):
             return None
@@ -178,6 +230,15 @@ class Walk:
         except TypeError as error:
             raise NotSupportedError(f"operator {name}: {error}", "use its plain form") from None
 
+    def _opaque(self, node: Any, name: str, args: tuple[Any, ...]) -> Value:
+        """Read an operator of our own."""
+        if name == _SPIKING:
+            return self._spiking(node, *args)
+        if name == _STATE:
+            return self._state(args[1])
+        step = args[1] if self.traced > 1 else None
+        return replace(args[0], terms=tuple(replace(t, step=step) for t in args[0].terms))
+
     def _value(self, arg: Any) -> Any:
         if isinstance(arg, list | tuple):
             return [self._value(a) for a in arg]
@@ -189,7 +250,10 @@ class Walk:
         """Note a layer's input, and return its spikes or its potential."""
         layer, earlier = self.layers[number], self.calls[number]
         assert layer.neuron is not None  # else its call was refused while tracing
-        if not isinstance(x, Signal) or x.summed is not None:
+        self.places.setdefault(layer.name, place_of(node))
+        if isinstance(x, Constant) and not earlier and not layer.neuron.forgets:
+            return self._charged(layer.neuron, x, number)
+        if not isinstance(x, Signal) or x.summed is not None or x.state is not None:
             raise NotSupportedError(
                 f"{layer.name} is given what is no current of one timestep", "give it currents"
             )
@@ -202,6 +266,22 @@ class Walk:
         if layer.neuron.sends_potential:
             return Potential(number, step)
         return self._sent(layer.neuron, signal, Term(layer.name, (), step))
+
+    def _charged(self, neuron: Neuron, x: Constant, number: int) -> Constant:
+        """Run a call before the first timestep, as QCFS's neurons have one to start at V / 2."""
+        current = float(x.tensor.reshape(-1)[0])
+        if not bool((x.tensor == current).all()) or neuron.tau_syn or neuron.time_axis is not None:
+            raise NotSupportedError(
+                f"{self.layers[number].name} is called with a constant before its first timestep",
+                "let all its neurons begin at the same potential",
+            )
+        v = neuron.tau * self.starts.get(number, neuron.v_init)
+        v += neuron.gain * current + neuron.shift
+        above = v >= neuron.v_threshold if neuron.comparison == ">=" else v > neuron.v_threshold
+        after = v - (neuron.v_threshold if neuron.reset_by is None else neuron.reset_by)
+        self.starts[number] = (after if neuron.reset == "soft" else 0.0) if above else v
+        self.charges[number] += 1
+        return Constant(torch.full_like(x.tensor, neuron.sends if above else 0.0))
 
     def _state(self, number: int) -> Potential:
         """Return a layer's potential after its last call."""

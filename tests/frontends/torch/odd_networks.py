@@ -377,7 +377,9 @@ def jelly() -> dict[str, Callable[[], nn.Module]]:
 def cases() -> Iterator[tuple[str, Callable[[], Case]]]:
     """Every case by its name; made when it is run."""
 
-    def calls(make: Callable[[], nn.Module], image: bool = False) -> Callable[[], Case]:
+    def calls(
+        make: Callable[[], nn.Module], image: bool = False, steps: int = T
+    ) -> Callable[[], Case]:
         def case() -> Case:
             torch.manual_seed(0)
             x = torch.rand(6, 1, 8, 8) if image else torch.rand(6, 12)
@@ -390,7 +392,8 @@ def cases() -> Iterator[tuple[str, Callable[[], Case]]]:
         return case
 
     for function in BY_CALLS:
-        yield function.__name__.replace("_", " "), calls(lambda f=function: made(f))
+        late = 6 if function is sets_its_own_factor else T
+        yield function.__name__.replace("_", " "), calls(lambda f=function: made(f), steps=late)
     for function in (state_handed_on, current_handed_on):
 
         def handed(f: Callable[..., Any] = function) -> Case:

@@ -225,8 +225,8 @@ class Loop(nn.Module):
     ("change", "says"),
     [
         ("start", "starts from a state that is not zero"),
-        ("forget", "does not go on from the state of call 1"),
-        ("other", "lif: its input at timestep 2 is made in another way than at 3"),
+        ("forget", "lif is reset between two of its timesteps"),
+        ("other", "its input at timestep 2 is made in another way than at 3"),
         ("potential", "a potential of a spiking layer in a computation"),
         ("last", "it takes timesteps [3] of 3"),
     ],

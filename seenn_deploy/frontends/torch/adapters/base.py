@@ -50,6 +50,8 @@ class Neuron:
         Whether the result is the potential itself: the layer has no threshold and is a readout.
     recurrent : module, optional
         Module that turns the spikes of the timestep before into a current.
+    rest : float
+        Potential of the layer that is 0 here.
     exact : bool
         Whether potentials are summed in our order, so that they are also rounded alike.
     formula : str
@@ -74,6 +76,7 @@ class Neuron:
     reads_out: bool = False
     sends_potential: bool = False
     recurrent: Any = None
+    rest: float = 0.0
     exact: bool = True
     formula: str = ""
     approximations: tuple[tuple[str, str], ...] = field(default=())
@@ -88,6 +91,10 @@ class Neuron:
                 f"threshold {self.v_threshold:g} above the resting potential: it must be positive"
             )
 
+    def starts_at(self, potential: float) -> bool:
+        """Tell whether a sample begins with this potential, in the layer's own units."""
+        return potential == self.v_init + self.rest
+
     def measured_from(self, potential: float) -> Neuron:
         """Measure potentials from `potential`, so that the neuron resets to 0."""
         if not potential:
@@ -96,6 +103,7 @@ class Neuron:
             self,
             v_threshold=self.v_threshold - potential,
             v_init=self.v_init - potential,
+            rest=self.rest + potential,
             shift=self.shift - (1 - self.tau) * potential,
         )
 

@@ -29,6 +29,11 @@ def mapped(graph: Graph, signal: Signal, count: int, step: LinearMap) -> Signal:
     """Apply a linear map to the last `count` axes of a signal."""
     signal = known(signal, count)
     assert signal.shape is not None
+    if signal.state is not None:
+        raise NotSupportedError(
+            "an operation on the values of a leaking or summing state over time",
+            "do it before they are added up, or return them as they are",
+        )
     view_shape = signal.sizes[len(signal.sizes) - count :]
     before = _in_graph(signal.shape, view_shape, step)
     shape = step.out_shape(before)

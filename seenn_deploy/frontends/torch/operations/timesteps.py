@@ -11,12 +11,14 @@ from seenn_deploy.frontends.torch.operations.axes import view
 from seenn_deploy.frontends.torch.operations.mapping import as_signal, places_of
 from seenn_deploy.frontends.torch.operations.pools import adaptive_avg_pool2d
 from seenn_deploy.frontends.torch.operations.registry import Graph, operation
+from seenn_deploy.frontends.torch.recurrences import leak_of
 from seenn_deploy.frontends.torch.values import (
     SOURCE,
     Atom,
     NotSupportedError,
     Potential,
     Signal,
+    State,
     Summed,
     Term,
     Value,
@@ -62,11 +64,14 @@ def stack(graph: Graph, parts: Sequence[Value], dim: int = 0) -> Value:
     if all(isinstance(p, Potential) for p in parts):
         return _recorded([p for p in parts if isinstance(p, Potential)])
     signals = [as_signal(p) for p in parts]
-    terms = _stream_of(signals)
     first = signals[0]
     at = dim % (len(first.axes) + 1)
     axes = (*first.axes[:at], (Atom(len(parts), "time"),), *first.axes[at:])
-    return replace(first, axes=axes, terms=terms)
+    tau = leak_of(signals, graph.maps)
+    if tau is not None:
+        terms = tuple(replace(t, step=None) for t in first.terms)
+        return replace(first, axes=axes, terms=terms, state=State(tau, tuple(signals)))
+    return replace(first, axes=axes, terms=_stream_of(signals))
 
 
 @operation("cat.default")
@@ -98,8 +103,8 @@ def _stream_of(signals: list[Signal]) -> tuple[Term, ...]:
         expected = [(t.origin, t.maps, None if t.step is None else t.step + k) for t in first]
         if [(t.origin, t.maps, t.step) for t in signal.terms] != expected:
             raise NotSupportedError(
-                "what is stacked is not the same at every timestep",
-                "a graph does the same at every timestep",
+                f"what is stacked is made in another way at timestep {k + 1} than at 1",
+                "a graph does the same at every timestep; a leak or a sum may go on from 0",
             )
     if any(t.step not in (None, 0) for t in first):
         raise NotSupportedError("a stack that leaves out timesteps", "stack all of them")
