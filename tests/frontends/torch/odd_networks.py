@@ -128,6 +128,11 @@ def counter_decays(net: Any, x: Tensor) -> Tensor:
     return net.last(net.spike(net.first(x) * 0.7**net.count))
 
 
+def sets_its_own_factor(net: Any, x: Tensor) -> Tensor:
+    net.count += 1
+    return net.last(net.spike(net.first(x) * (2.0 if net.count > 4 else 1.0)))
+
+
 def list_of_states(net: Any, x: Tensor) -> Tensor:
     net.mem = [*(net.mem or []), net.spike(net.first(x))]
     return net.last(sum(net.mem))
@@ -228,6 +233,7 @@ def in_place_reshape(net: Any, x: Tensor) -> Tensor:
 BY_CALLS = (
     attribute_summed, attribute_leaky, attribute_current, attribute_spikes, buffer_in_place,
     buffer_replaced, counter_scales, counter_picks_a_norm, counter_decays, list_of_states,
+    sets_its_own_factor,
     warm_up_constant, warm_up_same, sets_v, resets_every_call, changes_the_threshold,
     changes_a_weight, adds_into_spikes, called_twice, bytes_wrap, logical_or, xor_by_sum,
     own_permutation, halves_swapped, gated_by_the_input, noise_of_its_own, as_it_should_be,
@@ -387,7 +393,7 @@ def cases() -> Iterator[tuple[str, Callable[[], Case]]]:
             net(x)  # lazy layers find their sizes
             functional.reset_net(net)
             net = make() if not image else net
-            return Case(net, x, by_calls(net, x), {"T": T})
+            return Case(net, x, by_calls(net, x, steps), {"T": steps})
 
         return case
 

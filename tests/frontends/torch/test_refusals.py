@@ -269,7 +269,7 @@ GOOD = torch.rand(2, 2, 6, 6)
             potential,
             GOOD,
             {},
-            r"py:\d+: cannot be traced .*: lif.v is read; only a layer's results",
+            r"lif at .*py:\d+: lif.v is read; only a layer's results",
         ),
         (silent, GOOD, {}, "output: it depends on no input"),
     ],
