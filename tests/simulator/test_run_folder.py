@@ -216,3 +216,12 @@ def test_threads_are_a_number_that_a_machine_has(program, images) -> None:
     for threads in (-1, 10**9):
         with pytest.raises(SeennError, match=r"threads = -?\d+ lies outside 1..1024"):
             sd.simulate(program, images, threads=threads)
+
+
+def test_runs_that_are_killed_at_random_moments_go_on_to_the_same_bits() -> None:
+    """A few of the kills of benchmarks/kills.py, in a process that forks before it has threads."""
+    script = Path(__file__).parents[2] / "benchmarks" / "kills.py"
+    command = [sys.executable, str(script), "--kills", "5", "--images", "100"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "5 kills" in done.stdout and "ended in the same bits" in done.stdout
