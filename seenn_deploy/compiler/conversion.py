@@ -50,8 +50,8 @@ def spiking(ann: ir.SpikingGraph) -> ir.SpikingGraph:
     """
     neurons = {n.name: _neuron(n) for n in ann.populations}
     nodes = [neurons.get(n.name, n) for n in ann.order]
-    edges = [_scaled(ann, edge) for edge in ann.projections]
     thresholds = {n.name: n.v_threshold for n in ann.populations}
+    edges = [_scaled(ann, edge, thresholds.get(edge.pre)) for edge in ann.projections]
     provenance = replace(ann.provenance, conversion={"thresholds": thresholds})
     return ann.replace(nodes, edges).noted(provenance)
 
@@ -64,16 +64,17 @@ def _neuron(activation: ir.Population) -> ir.Population:
     return replace(activation, tau=1.0, v_init=v / 2, reset="soft", comparison=">")
 
 
-def _scaled(ann: ir.SpikingGraph, edge: ir.Projection) -> ir.Projection:
-    pre = ann.node(edge.pre)
-    if not isinstance(pre, ir.Population):
+def _scaled(ann: ir.SpikingGraph, edge: ir.Projection, v: float | None) -> ir.Projection:
+    """Multiply what comes in by the threshold `v` of the population that sends it, if one does."""
+    if v is None:
         return edge
     found = next(((i, m) for i, m in enumerate(edge.maps) if isinstance(m, ir.Synapses)), None)
     if found is None or any(isinstance(m, ir.Affine) for m in edge.maps[: found[0]]):
-        per_channel = ir.Affine(np.full(pre.shape[0], pre.v_threshold), np.zeros(pre.shape[0]))
+        channels = ann.node(edge.pre).shape[0]
+        per_channel = ir.Affine(np.full(channels, v), np.zeros(channels))
         return replace(edge, maps=(per_channel, *edge.maps))
     at, synapses = found
-    weight = np.asarray(synapses.weight.astype(np.float64) * pre.v_threshold)
+    weight = np.asarray(synapses.weight.astype(np.float64) * v)
     weighted = synapses.with_weight(weight)
     return replace(edge, maps=(*edge.maps[:at], weighted, *edge.maps[at + 1 :]))
 
@@ -102,6 +103,7 @@ def forward(
     """
     graph = fold_affine.apply(fold_pool.apply(ann))
     values = {graph.source.name: np.asarray(images, np.float64)}
+    populations = {node.name: node for node in graph.populations}
     waiting = Counter(edge.pre for edge in graph.projections)
     for node in graph.layers:
         assert node.bias is not None  # frontends of ANNs make no sums of spikes
@@ -111,7 +113,8 @@ def forward(
             waiting[edge.pre] -= 1
             if not waiting[edge.pre]:  # batches of feature maps are large
                 del values[edge.pre]
-        values[node.name] = _activate(node, z, levels) if isinstance(node, ir.Population) else z
+        population = populations.get(node.name)
+        values[node.name] = z if population is None else _activate(population, z, levels)
         yield node.name, values[node.name]
 
 
@@ -149,9 +152,9 @@ def with_thresholds(
     if not len(images):
         raise DataError("no calibration images; give at least one")
     found: dict[str, float] = {}
+    without = {n.name for n in ann.populations if np.isinf(n.v_threshold)}
     for name, activation in forward(ann, images):
-        node = ann.node(name)
-        if isinstance(node, ir.Population) and np.isinf(node.v_threshold):
+        if name in without:
             found[name] = float(np.percentile(activation, percentile))
             if found[name] <= 0:
                 raise ModelError(

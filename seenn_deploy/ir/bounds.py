@@ -65,7 +65,7 @@ def extremes(
 def sent(graph: SpikingGraph, name: str, input_values: Interval | None) -> Interval | None:
     """Return what a node can send; None if it has no limits."""
     node = graph.node(name)
-    if isinstance(node, Source):
+    if node is graph.source:
         return input_values
     if node.stages:
         if node.graded:

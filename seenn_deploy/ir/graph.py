@@ -13,7 +13,7 @@ from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import networkx as nx
 
@@ -25,6 +25,7 @@ from seenn_deploy.ir.maps import LinearMap, Synapses
 from seenn_deploy.ir.nodes import Node, Population, Readout, Source, Sum
 from seenn_deploy.ir.provenance import Provenance
 
+End = TypeVar("End", Source, Readout)
 Target: TypeAlias = Node  # what a projection may end in: every node but the source
 MOST_TIMESTEPS = 1 << 20  # more is a mistake in units, and no machine holds their logits
 
@@ -128,7 +129,7 @@ class SpikingGraph:
     @property
     def text(self) -> str:
         """Sum up the input, the output and the size of what lies between."""
-        neurons = sum(prod(n.shape) for n in self.layers if isinstance(n, Population))
+        neurons = sum(prod(n.shape) for n in self.populations)
         ends = f"{_text(self.source.shape)} to {self.readout.shape[0]} classes"
         return f"{ends}, {len(self.layers)} layers, {neurons:,} neurons"
 
@@ -145,16 +146,20 @@ class SpikingGraph:
 
     @property
     def source(self) -> Source:
-        return next(n for n in self.order if isinstance(n, Source))
+        return self._only(Source)
 
     @property
     def readout(self) -> Readout:
-        return next(n for n in self.order if isinstance(n, Readout))
+        return self._only(Readout)
+
+    def _only(self, kind: type[End]) -> End:
+        return next(n for n in self.order if isinstance(n, kind))
 
     @property
     def layers(self) -> tuple[Target, ...]:
         """Populations, sums and the readout in topological order; each has counts of its own."""
-        return tuple(n for n in self.order if not isinstance(n, Source))
+        source = self.source
+        return tuple(n for n in self.order if n is not source)
 
     @cached_property
     def populations(self) -> tuple[Population, ...]:
@@ -252,12 +257,13 @@ class SpikingGraph:
         if not nx.is_directed_acyclic_graph(self._forward):
             cycle = [u for u, *_ in nx.find_cycle(self._forward)]
             raise ModelError(f"cycle without delay: {' -> '.join(cycle)}")
+        source, readout = self.source, self.readout
         for node in self._nodes():
-            if not isinstance(node, Source):
+            if node is not source:
                 if not self._forward.in_degree(node.name):
                     raise ModelError(f"{node.name} has no input")
                 node.check()
-            if not isinstance(node, Readout) and not self.nx.out_degree(node.name):
+            if node is not readout and not self.nx.out_degree(node.name):
                 raise ModelError(f"{node.name} feeds nothing")
 
     def _nodes(self) -> Iterator[Node]:
@@ -268,7 +274,7 @@ def _check_lag(edge: Projection, pre: Node) -> None:
     name = f"{edge.pre} -> {edge.post}"
     if edge.lag < 0:
         raise ModelError(f"{name}: a lag of {edge.lag} timesteps; it must be at least 0")
-    if edge.lag and isinstance(pre, Source) and pre.coding == "direct":
+    if edge.lag and pre.analog:
         raise ModelError(f"{name}: a lag of {edge.lag} on an image, which is there from t = 1 on")
 
 

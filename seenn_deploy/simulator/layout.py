@@ -119,9 +119,8 @@ def planes(graph: ir.SpikingGraph) -> dict[str, Plane]:
     """Lay out every node, by name, with the border that the convolutions behind it ask for."""
     borders = {node.name: (0, 0) for node in graph.order}
     for edge in graph.projections:
-        if isinstance(edge.synapses, ir.Conv2d):
-            (down, right), padding = borders[edge.pre], edge.synapses.padding
-            borders[edge.pre] = max(down, padding[0]), max(right, padding[1])
+        (down, right), (more_down, more_right) = borders[edge.pre], edge.synapses.border
+        borders[edge.pre] = max(down, more_down), max(right, more_right)
     return {node.name: Plane(node.shape, borders[node.name]) for node in graph.order}
 
 
@@ -165,10 +164,9 @@ def _edge(program: ir.Program, edge: ir.Projection, pre: int, plane: dict[str, P
         _by_pixel(synapses.fan_out(source.shape, effective=zeros), plane[edge.pre])
         for zeros in (False, True)
     )
-    analog = isinstance(source, ir.Source) and source.coding == "direct"
     added = not post.stages
     lag = min(edge.lag, graph.T)  # what is sent later than that never arrives
-    return Edge(pre, accumulate, fan_out, effective, analog, added, lag)
+    return Edge(pre, accumulate, fan_out, effective, source.analog, added, lag)
 
 
 def _narrow(weight: Array) -> Array:

@@ -120,6 +120,7 @@ def load(
     )
     if images.labels is None:
         raise DataError(f"{path}: no labels to train on; add y, or one subfolder per class")
+    # Labels that were all read as 0 would train to 100 % at once, and nobody would notice.
     if len(np.unique(images.labels)) < 2:
         raise DataError(
             f"{path}: all {len(images)} labels are {images.labels[0]}; training needs two classes"
@@ -141,6 +142,7 @@ def load_both(
     train = load(data, T, kind=kind, classes=classes, limit=limit)
     if test is None:
         return train, None
+    # A test set may lack the last class, so the number is that of the training set.
     known = classes or train.classes
     return train, load(test, T, kind=train.kind, classes=known, limit=test_limit)
 

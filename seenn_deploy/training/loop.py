@@ -154,6 +154,7 @@ def on_all(network: nn.Module, outputs: Callable[[Tensor], Tensor], data: DataSe
     device = next(network.parameters()).device
     network.eval()
     with torch.no_grad():
+        # In parts: the activations of all T timesteps are what fills a device's memory.
         parts = torch.split(data.samples, TEST_BATCH)
         return torch.cat([outputs(data.as_float(part).to(device)).cpu() for part in parts])
 
@@ -204,6 +205,7 @@ def fit(
     for epoch in range(len(log), recipe.epochs):
         started = time.perf_counter()
         loss = _epoch(task, data, recipe, optimizer, epoch, progress, out)
+        # Batch norm's running statistics can overflow while every loss is still finite.
         _check_finite(task.network, epoch, out)
         log.append({
             "epoch": epoch + 1, "loss": loss, "lr": recipe.rate(epoch / recipe.epochs),
@@ -232,6 +234,8 @@ def _epoch(
         rate = recipe.rate((epoch + seen / len(data)) / recipe.epochs)
         for group in optimizer.param_groups:
             group["lr"] = rate
+        # The loss alone; gradients and weights stay float32, or small updates would be rounded
+        # away.
         with torch.autocast(torch.device(recipe.device).type, torch.bfloat16, recipe.bf16):
             loss = task.loss(samples.to(recipe.device), labels.to(recipe.device), rows)
         # Before the step, so that the weights on disk and in memory stay those of a good loss.

@@ -135,6 +135,7 @@ class PolicyModel(nn.Module):
             raise ProgramError(f"policy width = {width}; it must be above 0")
         if not choices or min(choices) < 1:
             raise ProgramError(f"policy choices {tuple(choices)}: give numbers of timesteps from 1")
+        # The paper's policy network, of the same family as the spiking networks beside it.
         row, blocks = resnets()["resnet8"]
         self.choices = tuple(choices)
         self.normalization = normalization or Normalization()
@@ -207,6 +208,8 @@ class _Description:
             raise ProgramError("a batch norm without running statistics cannot be folded")
         parts = (bn.weight, bn.bias, bn.running_mean, bn.running_var)
         gamma, beta, mean, var = (_array(part) for part in parts)
+        # In float64, so that the ONNX file and Lava's source differ from torch by one rounding
+        # alone.
         affine = batch_norm(gamma, beta, mean, var, bn.eps)
         weight = _array(conv.weight) * affine.scale[:, None, None, None]
         options = {"stride": int(conv.stride[0]), "padding": int(conv.padding[0])}

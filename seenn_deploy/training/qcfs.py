@@ -97,12 +97,14 @@ def train_ann(
     DataError, ModelError, ProgramError, TrainingError
         When the data, the architecture or the folder does not fit, or training diverges.
     """
+    # One timestep: an ANN has no time, and T is chosen when it is converted.
     train, held_out = load_both(data, test, 1, classes, limit, test_limit)
     if train.kind.coding != "direct":
         raise DataError(f"{data}: an ANN takes images, this holds events")
     classes = classes or train.classes
     normalization = _normalization(train.kind, classes, mean, std)
     channels, height, _ = train.kind.shape
+    # Before the network is built, so that the seed decides its weights too.
     torch.manual_seed(recipe.seed)
     net = qcfs.build(
         architecture.model, classes, channels, architecture.width, architecture.levels, height

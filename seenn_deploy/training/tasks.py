@@ -83,9 +83,12 @@ class Architecture:
             When there is no such network, it cannot take samples of this size, or `init` does not
             fit it.
         """
+        # The seed decides the first weights, so a recipe names one network and not only its
+        # batches.
         torch.manual_seed(seed)
         neuron = {k: getattr(self, k) for k in ("tau", "v_threshold", "surrogate", "gamma")}
         size = kind.shape[1]
+        # Its classifier is as large as the square of a frame's height.
         if kind.shape[2] != size and self.model.startswith("vggsnn"):
             raise ModelError(f"{self.model} takes square frames, the data is {kind.shape}")
         net = models.build(self.model, classes, kind.shape[0], self.width, self.T, size, **neuron)
@@ -105,6 +108,7 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     """
     from seenn_deploy.io.state_dict import read_state_dict
 
+    # Read by our own reader: torch.load of a stranger's pickle could run code.
     state = {k: torch.from_numpy(np.array(v)) for k, v in read_state_dict(Path(path)).items()}
     try:
         network.load_state_dict(state)
@@ -138,6 +142,7 @@ def accumulated(net: nn.Module, outputs: Callable[[Tensor], Tensor], data: DataS
 def step_figures(z: Tensor, data: DataSet) -> dict[str, Any]:
     """Return the accuracy at t = 1..T, from accumulated logits."""
     found = accuracy_by_step(z.numpy(), data.labels.numpy())
+    # Rounded for a log that is read by eye; no decision is taken on these figures.
     return {"accuracy_by_step": [round(float(a), 6) for a in found]}
 
 
@@ -221,6 +226,7 @@ class PolicyTask(Task):
         self.network, self.policy, self.about = policy, policy, about
         self.entropy_weight = entropy_weight
         self.shape, (self.classes, self.T), self.beta = shape, program, beta
+        # Known for every action beforehand, because the spiking network no longer changes.
         self.worth = rewards(*train, policy.choices, beta)
         self.held_out = test
 
@@ -330,12 +336,14 @@ def train_policy(
 
 def known_logits(program: Program, data: DataSet, threads: int | None = None) -> Tensor:
     """Simulate a program without exits; return its accumulated logits (N, T, M)."""
+    # The program's own exit would leave the later timesteps empty, which a policy may choose.
     run = simulate(program.with_exit(Fixed()), data.program_input(), threads=threads)
     return torch.from_numpy(run.logits)
 
 
 def _checked_choices(choices: Sequence[int] | None, T: int) -> tuple[int, ...]:
     found = tuple(choices or range(1, T + 1))
+    # Ascending, so that of equal scores the earlier exit is taken.
     if sorted(set(found)) != list(found) or found[0] < 1 or found[-1] > T:
         raise ProgramError(f"choices {found}: give ascending timesteps between 1 and T = {T}")
     return found
@@ -349,6 +357,7 @@ def _kind_for(program: Program, data: Path) -> Kind:
             "step by step"
         )
     kind = find_kind(data)
+    # Bytes divided by 255 would be taken for normalised values, and the rewards be nonsense.
     if kind.pixels and program.input_range != PIXELS:
         raise DataError(
             f"{data}: holds pixels, but normalisation is not part of this program; compile it "

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from seenn_deploy._typing import Array
-from seenn_deploy.ir.graph import Population
 from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.result import RunResult
 from seenn_deploy.targets.base import DeviceRun
@@ -43,10 +42,10 @@ class Comparison:
         # After the earlier exit one of the two runs has no spikes to compare.
         shared = np.minimum(self.exits, ran.exit_step)
         self.steps = np.full_like(shared, program.T) if full_trace else shared
-        self.populations = [n for n in self.graph.layers if isinstance(n, Population)]
+        self.populations = {node.name: node for node in self.graph.populations}
         self.layers = {
             p.name: LayerReport(p.name, int(self.steps.sum()) * int(np.prod(p.shape)))
-            for p in self.populations
+            for p in self.populations.values()
         }
 
     def simulated_exits(self) -> Array:

@@ -48,6 +48,8 @@ class ExactComparison(Comparison):
                     furthest = max(furthest, float(np.abs(pair.simulated - pair.device).max()))
                 else:
                     self.layers[pair.layer] = _counted(self.layers[pair.layer], pair)
+            # Integers leave no room for ties: later differences follow from the first one, so one
+            # is named.
             firsts += self._first(n, pairs)
         furthest *= self.program.logit_scale
         return self.found(device, seconds, firsts, wrong_logits, furthest, self.near_exits())
@@ -63,6 +65,7 @@ class ExactComparison(Comparison):
         if self._rule is None:
             return 0
         z, t = self._asked
+        # What comes behind the exit is not decided any more, and at T every sample stops anyway.
         decides = (t <= self.exits[:, None]) & (t < self.program.T)
         return int((self._rule.near(z, t) & decides).sum())
 
@@ -81,7 +84,7 @@ class ExactComparison(Comparison):
         """Yield every quantity of every layer of a sample, deeper layers later."""
         end = self.steps[n]
         # By depth, so that of several differences at one timestep the cause comes first.
-        for node in sorted(self.populations, key=lambda node: self.graph.depth[node.name]):
+        for node in sorted(self.populations.values(), key=lambda node: self.graph.depth[node.name]):
             for quantity, kind in (("spike", "spikes"), ("v", "v")):
                 both = (getattr(run, kind)[node.name] for run in (self.simulated, self.ran))
                 yield _Pair(node.name, quantity, *(values[n, :end] for values in both))

@@ -78,6 +78,7 @@ def compare_precisions(
     saturated = {layer.name: 0 for layer in layers}
     predictions = exits = near = 0
     for batch in data.batches(BATCH):
+        # To T, so that both have spikes to compare wherever one of them would have stopped.
         a, b = (simulate(p, batch, record=True, full_trace=True) for p in (program, integer))
         for name in changed:
             changed[name] += int(np.count_nonzero(a.spikes[name] != b.spikes[name]))

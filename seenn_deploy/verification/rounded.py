@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 
 from seenn_deploy._typing import Array
-from seenn_deploy.ir.graph import Population
 from seenn_deploy.ir.replay import fires, potentials
 from seenn_deploy.simulator.result import RunResult
 from seenn_deploy.targets.base import DeviceRun
@@ -36,7 +35,7 @@ class RoundedComparison(Comparison):
         end = self.steps[n]
         found = {
             p.name: self.simulated.spikes[p.name][n, :end] != self.ran.spikes[p.name][n, :end]
-            for p in self.populations
+            for p in self.populations.values()
         }
         return {name: where for name, where in found.items() if where.any()}
 
@@ -69,8 +68,7 @@ class RoundedComparison(Comparison):
         return firsts
 
     def _first_ones(self, n: int, name: str, t: int, neurons: Array) -> list[Difference]:
-        node = self.graph.node(name)
-        assert isinstance(node, Population)
+        node = self.populations[name]
         # Up to here both have the same spikes, so either run gives the same potential.
         found = potentials(self.graph, name, self.images[n], self._spikes(self.ran, n))
         distance = np.abs(found.value[t] - node.v_threshold)
@@ -85,9 +83,9 @@ class RoundedComparison(Comparison):
 
     def _explained(self, n: int, name: str) -> Array:
         """Tell where both spikes follow the equations, each given its own past, (steps, ...)."""
-        node = self.graph.node(name)
-        assert isinstance(node, Population)
+        node = self.populations[name]
         explained = np.ones((self.graph.T, *node.shape), np.bool_)
+        # Each run is replayed from its own spikes: an early tie then taints nothing that follows.
         for result in (self.simulated, self.ran):
             spikes = self._spikes(result, n)
             found = potentials(self.graph, name, self.images[n], spikes)

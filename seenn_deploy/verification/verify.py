@@ -79,6 +79,7 @@ def verify(
     (True, 1)
     """
     data = for_program(program, images)
+    # Whole, because a device takes all samples in one go: starting Lava takes seconds.
     stacked = data.take(0, len(data))
     exact = program.precision != "float32"
     began = time.perf_counter()
@@ -92,6 +93,8 @@ def verify(
     simulated = simulate(
         program, stacked, record=True, full_trace=full_trace or exact, progress=bar
     )
+    # Integers must agree to the bit; float32 sums may differ by their order, and then proof
+    # decides.
     compare = ExactComparison if exact else RoundedComparison
     report = compare(program, stacked, simulated, ran, full_trace).report(device, seconds)
     return replace(report, wrong_latencies=wrong_latencies(program, ran, full_trace))

@@ -12,7 +12,9 @@ Everything is computed in float64. Pools must be folded before.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import singledispatch
+from typing import Any
 
 import numpy as np
 
@@ -29,15 +31,15 @@ def apply(graph: ir.SpikingGraph) -> ir.SpikingGraph:
 
 
 def _fold(maps: Maps, in_shape: Shape) -> tuple[Maps, Array | None]:
-    weighted = [m for m in maps if not isinstance(m, ir.Affine)]
+    weighted = [i for i, m in enumerate(maps) if not isinstance(m, ir.Affine)]
     if len(weighted) > 1:
-        raise ModelError(f"cannot merge {' then '.join(type(m).__name__ for m in weighted)}")
-    at = next((i for i, m in enumerate(maps) if not isinstance(m, ir.Affine)), len(maps))
-    core = weighted[0] if weighted else ir.Identity()
+        kinds = " then ".join(type(maps[i]).__name__ for i in weighted)
+        raise ModelError(f"cannot merge {kinds}")
+    at = weighted[0] if weighted else len(maps)
+    core = maps[at] if weighted else ir.Identity()
     if not isinstance(core, ir.Synapses):
         raise ModelError(f"{type(core).__name__} was not folded")
-    before = _compose([m for m in maps[:at] if isinstance(m, ir.Affine)])
-    after = _compose([m for m in maps[at:] if isinstance(m, ir.Affine)])
+    before, after = _compose(maps[:at]), _compose(maps[at + 1 :])
     # The core's own bias comes between the two affine maps, so it is taken out first.
     bias, core = core.constant(in_shape), core.without_constant()
     if before:
@@ -67,7 +69,7 @@ def _(core: ir.Synapses, factors: Array, in_shape: Shape) -> ir.Synapses:
     return core.scaled(factors, in_shape)
 
 
-def _compose(affines: list[ir.Affine]) -> ir.Affine | None:
+def _compose(affines: Sequence[Any]) -> ir.Affine | None:
     if not affines:
         return None
     scale, shift = affines[0].scale, affines[0].shift

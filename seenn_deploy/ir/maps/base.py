@@ -81,6 +81,11 @@ class Synapses(LinearMap):
         """
 
     @property
+    def border(self) -> tuple[int, int]:
+        """Rows and columns of zeros that the synapses see around what they read."""
+        return 0, 0
+
+    @property
     def label(self) -> str:
         """The synapses in a word or two, for tables."""
         return self.kind

@@ -40,6 +40,10 @@ class Conv2d(Synapses):
         return f"{k_h}x{k_w} convolution"
 
     @property
+    def border(self) -> tuple[int, int]:
+        return self.padding
+
+    @property
     def label(self) -> str:
         k_h, k_w = self.weight.shape[2:]
         stride = f"/{self.stride[0]}" if self.stride != (1, 1) else ""

@@ -35,6 +35,14 @@ class Node(ABC):
     stages: ClassVar[int] = 1
     """Synapse stages of a projection into the node; 0 where it takes spikes as they are."""
 
+    spikes: ClassVar[bool] = True
+    """Whether what the node sends is spikes, or sums of them: not an input, and not logits."""
+
+    @property
+    def analog(self) -> bool:
+        """Whether the node sends the same real values at every timestep."""
+        return False
+
     @property
     def kind(self) -> str:
         """The name of the kind's file."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -23,6 +24,8 @@ class Readout(Node):
     tau_syn : float
         Share of the synaptic current that a timestep leaves; 0: currents last one timestep.
     """
+
+    spikes: ClassVar[bool] = False
 
     name: str
     shape: Shape

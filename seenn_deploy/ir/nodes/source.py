@@ -35,6 +35,7 @@ class Source(Node):
     """
 
     graded: ClassVar[bool] = True
+    spikes: ClassVar[bool] = False
 
     name: str
     shape: Shape
@@ -45,6 +46,10 @@ class Source(Node):
     counts_events: bool = False
     input_range: Range = ANY_VALUE
     normalization: Normalization | None = None
+
+    @property
+    def analog(self) -> bool:
+        return self.coding == "direct"
 
     @property
     def neurons(self) -> int:

@@ -9,8 +9,6 @@ from seenn_deploy._typing import Shape
 from seenn_deploy.errors import ModelError
 from seenn_deploy.ir.maps import Identity, LinearMap
 from seenn_deploy.ir.nodes.base import Node
-from seenn_deploy.ir.nodes.readout import Readout
-from seenn_deploy.ir.nodes.source import Source
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,5 +35,5 @@ class Sum(Node):
 
     def check_input(self, pre: Node, maps: tuple[LinearMap, ...], lag: int) -> None:
         plain = all(isinstance(m, Identity) and m.weight == 1 for m in maps)
-        if not plain or lag or isinstance(pre, Source | Readout):
+        if not plain or lag or not pre.spikes:
             raise ModelError("a sum takes spikes as they are, without weight or lag")

@@ -423,7 +423,7 @@ def _out_shape(node: Any) -> Shape:
 def _tall(graph: ir.SpikingGraph) -> set[str]:
     """Vectors that must be written (N, 1, 1), for NIR has no way from (N,) to an image."""
     tall: set[str] = set()
-    flat = {n.name for n in graph.order if len(n.shape) == 1 and not isinstance(n, ir.Readout)}
+    flat = {n.name for n in graph.order if len(n.shape) == 1 and n is not graph.readout}
     while True:
         more = set()
         for e in graph.projections:

@@ -112,6 +112,8 @@ class ResNet(nn.Module):
         self.spike = neuron()
         last = channels[0]
         for stage, (here, count) in enumerate(zip(channels, blocks, strict=True), start=1):
+            # The first block of a stage halves the image; the first stage keeps what the
+            # convolution gave.
             strides = [1 if stage == 1 else 2] + [1] * (count - 1)
             inputs = [last] + [here] * (count - 1)
             row = [block(c, here, s, neuron) for c, s in zip(inputs, strides, strict=True)]
