@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -154,20 +154,27 @@ class FidelityReport:
         for name in proof.silent:
             self.faithful(name, "not proven: no neuron of it spiked in the self-check")
 
-    def check(self, strict: bool) -> None:
-        """Refuse approximations if `strict`.
+    def check(self, strict: bool, allow: Collection[str] = ()) -> None:
+        """Refuse approximations if `strict`, but for those that `allow` names.
+
+        Parameters
+        ----------
+        strict : bool
+        allow : names
+            Places (``Finding.where``) that may be approximated, or the report's subject for all.
 
         Raises
         ------
         RefusedError
             When there are approximations and `strict` is set.
         """
-        changed = [f for f in self.findings if f.status == "approximated"]
-        if strict and changed:
+        changed = [f for f in self.findings if f.status == "approximated" and f.where not in allow]
+        if strict and changed and self.subject not in allow:
             first = changed[0]
             raise RefusedError(
                 f"{self.subject}: {first.where}: {first.what} ({first.by}); strict takes no "
-                f"approximation, of which there {_are(len(changed))}",
+                f"approximation, of which there {_are(len(changed))}; allow what may be: "
+                f"--allow '{self.subject}' or --allow '{first.where}'",
                 self,
             )
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 from click import unstyle
@@ -136,19 +138,51 @@ def test_a_refused_export_leaves_no_folder(
     assert isinstance(done.exception, RefusedError) and not Path("build").exists()
     stored = found()
     assert words in str(stored["refused"])
-    assert set(stored["report"]) == {"import", "export"}
+    assert set(stored["report"]) - {"int8"} == {"import", "export"}
     assert stored["report"]["export"]["half"]["subject"] == "half"
 
 
 def test_lava_reports_and_int8_has_its_figures(folder: Path) -> None:
-    done = run("compile", "direct.pth", "--target", "lava", "--precision", "int8", "--strict")
+    int8 = ("compile", "direct.pth", "--target", "lava", "--precision", "int8", "--strict")
+    done = run(*int8)
+    assert isinstance(done.exception, RefusedError) and not Path("build").exists()
+    assert "strict takes no approximation" in str(found()["refused"])
+    assert set(found()["report"]) == {"int8"}
+    done = run(*int8, "--allow", "int8")
     assert done.exit_code == 0, done.output
+    assert re.search(r"approximated +spike.* 8-bit weights", done.output)
     assert "export to lava" in done.output and "headroom" in done.output
     stored = found()
     layers = [layer["name"] for layer in stored["quantized"]]
     findings = stored["report"]["export"]["lava"]["findings"]
     assert [f["where"] for f in findings] == layers
     assert {f["status"] for f in findings} == {"faithful"}
+    int8 = stored["report"]["int8"]["findings"]
+    assert [f["status"] for f in int8] == ["faithful"] + ["approximated"] * len(layers)
+
+
+def test_calibration_says_what_int8_changes(folder: Path) -> None:
+    x = checkpoints.images((7, 3, 8, 8))
+    np.savez("some.npz", x=x, y=np.arange(7))
+    done = run("compile", "direct.pth", "--precision", "int8", "--calibration", "some.npz")
+    assert done.exit_code == 0, done.output
+    compared = found()["compared"]
+    graph = import_model("direct.pth", input_size=8)
+    program = Program.load("build")
+    float32 = sd.compile(graph, program.exit_rule)
+    runs = [sd.simulate(p, x, np.arange(7)) for p in (float32, program)]
+    changed = int(np.count_nonzero(runs[0].prediction != runs[1].prediction))
+    assert compared["predictions_changed"] == changed
+    assert f"{changed} of 7" in done.output
+    accuracies = [run.summary()["accuracy"] for run in runs]
+    assert [compared["accuracy_float32"], compared["accuracy"]] == pytest.approx(accuracies)
+
+
+def test_an_input_range_is_two_numbers(folder: Path) -> None:
+    options = ("--no-normalize", "--precision", "int8", "--input-range")
+    assert run("compile", "direct.pth", *options, "1").exit_code == 2
+    assert run("compile", "direct.pth", *options, "0,1").exit_code == 0
+    assert Program.load("build").input_range == (0, 1)
 
 
 def test_what_lava_cannot_run_is_in_the_figures(

@@ -15,6 +15,7 @@ from seenn_deploy.cli.options import (
     FORCE,
     JSON,
     MEAN_STD,
+    limits,
     renaming,
     size,
     target_names,
@@ -46,9 +47,19 @@ PROGRAM = together(
     click.option("--schedule", default="speculative", show_default=True,
                  help="pipelined, speculative or gated."),
 )  # fmt: skip
-STRICT = click.option(
-    "--strict", is_flag=True, help="Refuse a network that import or target can only approximate."
-)
+STRICT = together(
+    click.option("--strict", is_flag=True,
+                 help="Refuse what import, precision or target can only approximate; int8 always "
+                 "is."),
+    click.option("--allow", multiple=True,
+                 help="What --strict lets be approximated: a layer, or int8, the model's file name "
+                 "or a target for all of theirs."),
+)  # fmt: skip
+INPUT_RANGE = click.option(
+    "--input-range", callback=limits,
+    help="Smallest and largest input value as LOW,HIGH: 0,1 for pixels. int8 needs it where "
+    "neither normalisation nor samples say it.",
+)  # fmt: skip
 NO_CHECK = click.option(
     "--no-check", is_flag=True,
     help="Do not compare the graph with what runs its source: the module itself, our own torch "
@@ -119,8 +130,10 @@ NO_CHECK = click.option(
     is_flag=True,
     help="Leave normalisation out: the program takes normalised input.",
 )
+@INPUT_RANGE
 @click.option("--calibration", type=click.Path(path_type=Path),
-              help="Images on which int8 is compared with float32, layer by layer.")  # fmt: skip
+              help="Samples from which int8 takes its scales, and on which it is compared with "
+              "float32, layer by layer.")  # fmt: skip
 @STRICT
 @JSON
 def compile_command(
@@ -134,8 +147,10 @@ def compile_command(
     example: str | None,
     no_normalize: bool,
     no_check: bool,
+    input_range: tuple[float, float] | None,
     calibration: Path | None,
     strict: bool,
+    allow: tuple[str, ...],
     json_file: Path | None,
     **options: Any,
 ) -> None:
@@ -167,18 +182,24 @@ def compile_command(
 
     folders.check_ours(out, PROGRAM_FOLDER, force)
     if calibration and precision == "float32":
-        raise SeennError("--calibration compares int8 with float32; add --precision int8")
+        raise SeennError("--calibration is for the scales of int8; add --precision int8")
     given = _given(no_normalize, options) | ({"check": False} if no_check else {})
     if (model / folders.MANIFEST).is_file():
-        program = _changed(model, rule, given | ({"calibration": 1} if calibration else {}))
-        _save(program, out, force, target, strict, json_file, None)
+        of_source = {"calibration": calibration, "input_range": input_range}
+        program = _changed(model, rule, given | {k: v for k, v in of_source.items() if v})
+        with _refusal_into(json_file):
+            program.provenance.check(strict, allow)
+        _save(program, out, force, target, strict, allow, json_file, None)
         return
     with _refusal_into(json_file), shown(None, f"importing {model.name}"):
-        graph = _imported(model, example, strict, given)
-    with shown(None, "compiling"):
-        program = sd.compile(graph, rule, precision=precision, schedule=schedule)
+        graph = _imported(model, example, strict, given | {"allow": allow})
+    with _refusal_into(json_file), shown(None, "compiling"):
+        program = sd.compile(
+            graph, rule, precision=precision, schedule=schedule, input_range=input_range,
+            calibration=calibration, strict=strict, allow=allow,
+        )  # fmt: skip
     changes = _compare_with_float(graph, program, calibration) if calibration else None
-    _save(program, out, force, target, strict, json_file, changes)
+    _save(program, out, force, target, strict, allow, json_file, changes)
 
 
 def _changed(model: Path, rule: ExitRule | None, given: dict[str, Any]) -> Program:
@@ -242,6 +263,7 @@ def _imported(
     help="Leave normalisation out: the program takes normalised input.",
 )
 @NO_CHECK
+@INPUT_RANGE
 @STRICT
 @JSON
 def convert_command(
@@ -255,6 +277,7 @@ def convert_command(
     no_normalize: bool,
     no_check: bool,
     strict: bool,
+    allow: tuple[str, ...],
     json_file: Path | None,
     **options: Any,
 ) -> None:
@@ -276,9 +299,9 @@ def convert_command(
     given = _given(no_normalize, options) | ({"check": False} if no_check else {})
     with _refusal_into(json_file), shown(None, f"converting {model.name}"):
         program = sd.convert(
-            model, rule, precision=precision, schedule=schedule, strict=strict, **given
+            model, rule, precision=precision, schedule=schedule, strict=strict, allow=allow, **given
         )
-    _save(program, out, force, target, strict, json_file)
+    _save(program, out, force, target, strict, allow, json_file)
 
 
 @click.command("inspect")
@@ -318,16 +341,18 @@ def _save(
     force: bool,
     targets: tuple[str, ...],
     strict: bool,
+    allow: tuple[str, ...],
     json_file: Path | None,
     changes: PrecisionReport | None = None,
 ) -> None:
     """Write a program and what its targets take; print and keep what there is to say of it."""
     with _refusal_into(json_file, program), shown(None, f"writing {out}"):
-        program.save(out, targets=targets, strict=strict, force=force)
+        program.save(out, targets=targets, strict=strict, force=force, allow=allow)
     exports = _export_reports(out, targets)
     _print_compiled(program, out, targets, exports)
     _print_quantized(program, changes)
-    write_json(json_file, _compiled_summary(program, exports))
+    compared = {"compared": changes.summary()} if changes else {}
+    write_json(json_file, _compiled_summary(program, exports) | compared)
 
 
 def _print_compiled(
@@ -398,6 +423,8 @@ def _compiled_summary(program: Program, exports: dict[str, FidelityReport]) -> d
     """Return the figures of a compiled program, for ``--json``."""
     provenance = program.graph.provenance
     found: dict[str, Any] = {"import": provenance.report or None}
+    if provenance.precision:
+        found["int8"] = provenance.precision
     if exports:
         found["export"] = {target: report.to_dict() for target, report in exports.items()}
     figures = {
@@ -430,7 +457,8 @@ def _refusal_into(json_file: Path | None, program: Program | None = None) -> Ite
         yield
     except RefusedError as error:
         if program is None:
-            summary: dict[str, Any] = {"report": {"import": error.report.to_dict()}}
+            of = "int8" if error.report.subject == "int8" else "import"
+            summary: dict[str, Any] = {"report": {of: error.report.to_dict()}}
         else:
             summary = _compiled_summary(program, {error.target: error.report})
         write_json(json_file, {"refused": str(error), **summary})
@@ -452,7 +480,10 @@ def _print_quantized(program: Program, changes: PrecisionReport | None) -> None:
     from seenn_deploy.cli.tables import programs
 
     if program.precision != "float32":
-        console.show("", click.style(program.precision, bold=True))
+        stored = program.provenance.precision
+        if stored:
+            _print_report(program.precision, FidelityReport.from_dict(stored))
+        console.show("", *([] if stored else [click.style(program.precision, bold=True)]))
         console.show(*programs.quantized_tables(program, changes))
 
 

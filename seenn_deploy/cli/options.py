@@ -53,6 +53,14 @@ def target_names(_: click.Context, __: click.Parameter, given: tuple[str, ...]) 
     return names
 
 
+def limits(_: click.Context, __: click.Parameter, text: str | None) -> tuple[float, float] | None:
+    """Read LOW,HIGH."""
+    found = numbers(_, __, text)
+    if found is not None and len(found) != 2:
+        raise click.BadParameter(f"{text!r}: give LOW,HIGH, e.g. 0,1")
+    return found
+
+
 def settings(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
     """Read NAME=VALUE pairs; a value is JSON where it can be (2, [1, 2], true), else text."""
     found: dict[str, Any] = {}

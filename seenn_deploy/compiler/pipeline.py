@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
 
 from seenn_deploy._typing import checked_types
-from seenn_deploy.compiler.passes import balance_delays, cast, fold_affine, fold_pool
-from seenn_deploy.compiler.passes.quantize import quantize
+from seenn_deploy.compiler.passes import (
+    activity,
+    balance_delays,
+    cast,
+    fold_affine,
+    fold_pool,
+    input_scale,
+)
+from seenn_deploy.compiler.passes.quantize import LayerScale, quantize
 from seenn_deploy.errors import ModelError, ProgramError
 from seenn_deploy.exits import ExitRule
 from seenn_deploy.exits.fixed import Fixed
 from seenn_deploy.exits.policy import Policy
+from seenn_deploy.fidelity import FidelityReport
 from seenn_deploy.io import folders
+from seenn_deploy.io.images.image_set import Images
+from seenn_deploy.io.images.spec import bounded
 from seenn_deploy.ir.graph import SpikingGraph
+from seenn_deploy.ir.inputs import for_program
 from seenn_deploy.ir.program import Program
 
 PRECISIONS = ("float32", "int8")
@@ -26,6 +38,11 @@ def compile(
     exit_rule: ExitRule | None = None,
     precision: str = "float32",
     schedule: Literal["pipelined", "speculative", "gated"] = "speculative",
+    *,
+    input_range: tuple[float, float] | None = None,
+    calibration: Images | None = None,
+    strict: bool = False,
+    allow: Sequence[str] = (),
 ) -> Program:
     """Lower a float graph to a program.
 
@@ -38,6 +55,16 @@ def compile(
         checkpoints do; without one ``Fixed()``. ``program.exit_rule_assumed`` then says why.
     precision : 'float32' or 'int8'
     schedule : 'pipelined', 'speculative' or 'gated'
+    input_range : (float, float), optional
+        Smallest and largest input value, where the network's normalisation does not say it. Real
+        values of an int8 program beyond it are clipped.
+    calibration : array, path or ImageSet, optional
+        Samples, as the program takes them, from which int8 takes the scales of the input (all of
+        them) and of the weights (the first 16); see ``passes.quantize``.
+    strict : bool
+        Whether to refuse whatever import or precision only approximate.
+    allow : names
+        Places or reports that may be approximated all the same: ``["int8"]``.
 
     Raises
     ------
@@ -46,6 +73,8 @@ def compile(
     ProgramError
         For a precision or schedule that does not exist, or a pipelined schedule with an exit rule
         that decides on the way.
+    RefusedError
+        When `strict` refuses an approximation.
 
     Examples
     --------
@@ -58,11 +87,16 @@ def compile(
     """
     if precision not in PRECISIONS:
         raise ProgramError(f"precision {precision!r}: there is {', '.join(PRECISIONS)}")
+    if input_range is not None:
+        graph = _stated(graph, input_range)
     for step in (fold_pool, fold_affine, cast, balance_delays):
         graph = step.apply(graph)
     rule, assumed = (exit_rule, "") if exit_rule is not None else _default_rule(graph)
     program = Program(graph, rule, schedule, exit_rule_assumed=assumed)
-    return program if precision == "float32" else to_integers(program)
+    if precision != "float32":
+        program = to_integers(program, calibration)
+    program.provenance.check(strict, allow)
+    return program
 
 
 def _default_rule(graph: SpikingGraph) -> tuple[ExitRule, str]:
@@ -84,16 +118,53 @@ def _check_network(file: Path, checksum: str, model: str) -> None:
         raise ModelError(f"{file}: not what {model} was exported with; {remedy}")
 
 
-def to_integers(program: Program) -> Program:
+def to_integers(program: Program, calibration: Images | None = None) -> Program:
     """Quantise a float program to 8-bit weights and 24-bit states; see ``passes.quantize``.
 
     The provenance keeps the scale of every layer and the errors that rounding caused in it.
+    `calibration` is that of `compile`.
 
     Raises
     ------
     ModelError
         When there is no scale at which a layer fits into these numbers.
     """
-    graph, unit, scales = quantize(program.graph, program.input_range)
-    notes = replace(graph.provenance, quantized=tuple(asdict(layer) for layer in scales))
-    return replace(program, graph=graph.noted(notes), precision="int8", logit_scale=unit)
+    samples = None if calibration is None else for_program(program, calibration)
+    source, of = input_scale.scaled(program.graph.source, samples)
+    graph = program.graph.replace([source, *program.graph.layers])
+    sent = None if samples is None else activity.sent(graph, samples)
+    graph, unit, scales = quantize(graph, source.input_range, sent)
+    report = FidelityReport("int8")
+    input_scale.report(graph.source, of, report)
+    for layer in scales:
+        report.approximated(layer.name, "8-bit weights", _rounding(layer))
+    quantized = tuple(asdict(layer) | {"advice": layer.advice} for layer in scales)
+    notes = replace(graph.provenance, quantized=quantized, precision=report.to_dict())
+    return replace(
+        program,
+        graph=graph.noted(notes),
+        precision="int8",
+        input_range=source.input_range,
+        logit_scale=unit,
+    )
+
+
+def _rounding(layer: LayerScale) -> str:
+    of = "of the threshold" if layer.threshold else "in logits"
+    size = 100 * layer.worst_rounding if layer.threshold else layer.worst_rounding
+    clipped = f", {layer.clipped_weights} clipped" if layer.clipped_weights else ""
+    return f"rounded by up to {size:.2g}{' %' if layer.threshold else ''} {of}{clipped}"
+
+
+def _stated(graph: SpikingGraph, limits: tuple[float, float]) -> SpikingGraph:
+    """The graph with the range of its input as somebody stated it."""
+    source, (low, high) = graph.source, limits
+    if source.normalization is not None:
+        raise ModelError(
+            f"input_range {low:g}, {high:g}: normalisation is part of this program, which takes "
+            "pixels 0..1; leave the range out"
+        )
+    if not (bounded(limits) and low < high):
+        raise ModelError(f"input_range {low:g}, {high:g}: give two numbers, the smaller one first")
+    told = replace(source, input_range=(low, high), real_range=(low, high))
+    return graph.replace([told, *graph.layers])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,8 @@ def convert(
     precision: str = "float32",
     schedule: Literal["pipelined", "speculative", "gated"] = "speculative",
     strict: bool = False,
+    allow: Sequence[str] = (),
+    input_range: tuple[float, float] | None = None,
     **options: Any,
 ) -> Program:
     """Convert an ANN to a spiking program.
@@ -31,6 +34,10 @@ def convert(
         As in :func:`seenn_deploy.compile`.
     strict : bool
         Whether to refuse a network that can only be approximated.
+    allow : names
+        Layers that `strict` lets be approximated, or the file's name or ``int8`` for all of them.
+    input_range : (float, float), optional
+        As in :func:`seenn_deploy.compile`; `calibration` serves both.
     **options
         Options of these frontends: T, mean, std, .. and, for ONNX, calibration and percentile.
 
@@ -47,13 +54,17 @@ def convert(
     (8, 'onnx')
     """
     from seenn_deploy.compiler.pipeline import compile
-    from seenn_deploy.frontends.import_model import check, read_file
+    from seenn_deploy.frontends.import_model import read_file
 
     graph, frontend = read_file(Path(model), options)
-    check(graph, strict)
+    graph.provenance.check(strict, allow)
     if not getattr(frontend, "CONVERTS", False):
         raise ModelError(
             f"{model}: {graph.provenance.family} spikes already, there is nothing to convert; "
             "use seenn compile"
         )
-    return compile(graph, exit_rule, precision=precision, schedule=schedule)
+    samples = options.get("calibration") if precision != "float32" else None
+    return compile(
+        graph, exit_rule, precision=precision, schedule=schedule, input_range=input_range,
+        calibration=samples, strict=strict, allow=allow,
+    )  # fmt: skip

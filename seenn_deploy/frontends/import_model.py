@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from seenn_deploy import plugins
 from seenn_deploy.errors import ModelError
-from seenn_deploy.fidelity import FidelityReport, Proof
+from seenn_deploy.fidelity import Proof
 from seenn_deploy.io.state_dict import Tensors, read_state_dict
 from seenn_deploy.ir.graph import SpikingGraph
 
@@ -26,6 +26,7 @@ def import_model(
     example_input: Tensor | None = None,
     *,
     strict: bool = False,
+    allow: Sequence[str] = (),
     **options: Any,
 ) -> SpikingGraph:
     """Read a trained network.
@@ -42,6 +43,8 @@ def import_model(
         An input of the live module; only live modules need one.
     strict : bool
         Whether to refuse a network that can only be approximated.
+    allow : names
+        Layers that `strict` lets be approximated, or the source's name for all of them.
     **options
         ``check=False`` leaves out the proof: by default the graph is compared with what can run
         the source, a live module itself, our own torch model of a checkpoint, or onnxruntime. The
@@ -71,14 +74,8 @@ def import_model(
         graph = read_file(Path(source), options)[0]
     else:
         graph = _from_module(source, example_input, options)
-    check(graph, strict)
+    graph.provenance.check(strict, allow)
     return graph
-
-
-def check(graph: SpikingGraph, strict: bool) -> None:
-    """Raise RefusedError where `strict` refuses what its frontend could only approximate."""
-    if graph.provenance.report:
-        FidelityReport.from_dict(graph.provenance.report).check(strict)
 
 
 def _from_module(module: Any, example_input: Any, options: dict[str, Any]) -> SpikingGraph:

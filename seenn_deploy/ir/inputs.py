@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from numpy.typing import ArrayLike
 
 from seenn_deploy.io.images.events import Binning
 from seenn_deploy.io.images.image_set import Images, ImageSet, fit, plain
-from seenn_deploy.io.images.spec import InputSpec
+from seenn_deploy.io.images.spec import PIXELS, InputSpec
 from seenn_deploy.ir.program import Program
 
 
@@ -44,6 +45,17 @@ def for_program(
     source = program.graph.source
     spec = InputSpec(
         source.shape, source.coding, program.T, program.input_range, plain(mean), plain(std),
-        Binning(source.step_us, source.counts_events),
+        Binning(source.step_us, source.counts_events), _values(program),
+        source.normalization is not None or program.precision == "float32",
     )  # fmt: skip
     return fit(images, spec, labels, limit, classes=program.graph.readout.shape[0])
+
+
+def _values(program: Program) -> Literal["any", "whole", "clipped"]:
+    """What an integer program does with values: rounding them silently is never right."""
+    source = program.graph.source
+    if program.precision == "float32":
+        return "any"
+    if source.coding == "events":
+        return "whole" if source.scale == 1 else "clipped"
+    return "any" if program.input_range == PIXELS else "clipped"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -185,6 +185,7 @@ class Program:
         targets: Sequence[str] = (),
         strict: bool = False,
         force: bool = False,
+        allow: Collection[str] = (),
     ) -> None:
         """Write the program's folder, whole or not at all.
 
@@ -195,6 +196,8 @@ class Program:
             Targets whose bundles go into subfolders of the same name, e.g. ``["lava"]``.
         strict : bool
             Whether to refuse a program that a target can only approximate.
+        allow : names
+            What `strict` lets be approximated; see ``FidelityReport.check``.
         force : bool
             Replace an earlier program in `out`. Files that other hands or commands put there stay,
             and so do bundles of targets that are not written now.
@@ -209,7 +212,7 @@ class Program:
             self.write(work)
             for target in targets:
                 (work / target).mkdir()
-                write(target, self, work / target, strict)
+                write(target, self, work / target, strict, allow)
 
     def write(self, folder: Path) -> None:
         """Write the program's files into `folder`."""
@@ -398,7 +401,13 @@ def target_names() -> list[str]:
     return plugins.names("targets", without=("base", "command", "devices"))
 
 
-def write(target: str, program: Program, folder: Path, strict: bool = False) -> None:
+def write(
+    target: str,
+    program: Program,
+    folder: Path,
+    strict: bool = False,
+    allow: Collection[str] = (),
+) -> None:
     """Write what `target` needs to run a program into an existing, empty folder.
 
     Parameters
@@ -408,6 +417,8 @@ def write(target: str, program: Program, folder: Path, strict: bool = False) -> 
     folder : Path
     strict : bool
         Whether to refuse a program that the target can only approximate.
+    allow : names
+        What `strict` lets be approximated.
 
     Raises
     ------
@@ -422,7 +433,7 @@ def write(target: str, program: Program, folder: Path, strict: bool = False) -> 
         plugins.load("targets", target, main="write").write(program, folder)
         found = report(folder)
         if found is not None:
-            found.check(strict)
+            found.check(strict, allow)
     except RefusedError as error:
         error.target = target
         raise

@@ -6,9 +6,11 @@ the normalisation belong to the source, the exit rule that came along to the gra
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
+
+from seenn_deploy.fidelity import FidelityReport
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,9 @@ class Provenance(Mapping[str, Any]):
         Scale and rounding errors per layer of an integer program.
     proof : mapping
         A :class:`~seenn_deploy.fidelity.Proof` of the import.
+    precision : mapping
+        A :class:`~seenn_deploy.fidelity.FidelityReport` of the integer program against the float
+        one.
     more : mapping
         Other notes, of a frontend of one's own or of an earlier version.
     """
@@ -45,6 +50,7 @@ class Provenance(Mapping[str, Any]):
     conversion: Mapping[str, Any] = field(default_factory=dict)
     quantized: tuple[Mapping[str, Any], ...] = ()
     proof: Mapping[str, Any] = field(default_factory=dict)
+    precision: Mapping[str, Any] = field(default_factory=dict)
     more: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -76,6 +82,12 @@ class Provenance(Mapping[str, Any]):
         """Everything that is known, as ``program.json`` holds it."""
         named = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "more"}
         return {name: value for name, value in named.items() if value} | dict(self.more)
+
+    def check(self, strict: bool, allow: Collection[str] = ()) -> None:
+        """Refuse what import or precision approximate, if `strict`; see `FidelityReport.check`."""
+        for stored in (self.report, self.precision):
+            if stored:
+                FidelityReport.from_dict(stored).check(strict, allow)
 
     def __getitem__(self, name: str) -> Any:
         return self.to_dict()[name]

@@ -17,6 +17,7 @@ from seenn_deploy.ir.maps import Synapses
 from seenn_deploy.ir.provenance import Provenance
 
 _OF_THE_INPUT = ("input_range", "normalization")  # they change no logit: outside the fingerprint
+_BEFORE = ("real_range",)  # what nothing needs after compilation
 
 
 def _packed(array: Array) -> Array:
@@ -26,7 +27,7 @@ def _packed(array: Array) -> Array:
 
 def node_to_dict(node: Node, arrays: dict[str, Array]) -> dict[str, Any]:
     """A node as JSON values; its arrays are put into `arrays`."""
-    named = [f.name for f in fields(cast(Any, node)) if f.name not in _OF_THE_INPUT]
+    named = [f.name for f in fields(cast(Any, node)) if f.name not in _OF_THE_INPUT + _BEFORE]
     values = {name: getattr(node, name) for name in named}
     return {"kind": node.kind} | _put_arrays(values, node.name, arrays)
 

@@ -33,6 +33,9 @@ class PrecisionReport:
     near_threshold : int
         Number of decisions so near the confidence limit that the table of exponentials may decide
         otherwise than the exponential itself.
+    accuracy : (float, float), optional
+        Share of right predictions at the exit, of the float and of the integer program, where the
+        images have labels.
     """
 
     samples: int
@@ -41,6 +44,7 @@ class PrecisionReport:
     predictions_changed: int
     exits_changed: int
     near_threshold: int
+    accuracy: tuple[float, float] | None = None
 
     def summary(self) -> dict[str, Any]:
         """The report as JSON values."""
@@ -51,6 +55,8 @@ class PrecisionReport:
             "predictions_changed": self.predictions_changed,
             "exits_changed": self.exits_changed,
             "near_threshold": self.near_threshold,
+            "accuracy_float32": self.accuracy and self.accuracy[0],
+            "accuracy": self.accuracy and self.accuracy[1],
         }
 
 
@@ -77,6 +83,8 @@ def compare_precisions(
     changed = {p.name: 0 for p in program.graph.populations}
     saturated = {layer.name: 0 for layer in layers}
     predictions = exits = near = 0
+    right = np.zeros(2, np.int64)
+    done = 0
     for batch in data.batches(BATCH):
         # To T, so that both have spikes to compare wherever one of them would have stopped.
         a, b = (simulate(p, batch, record=True, full_trace=True) for p in (program, integer))
@@ -84,6 +92,10 @@ def compare_precisions(
             changed[name] += int(np.count_nonzero(a.spikes[name] != b.spikes[name]))
         for number, layer in enumerate(layers):
             saturated[layer.name] += int(b.counts.saturated[:, number].sum())
+        if data.labels is not None:
+            labels = data.labels[done : done + len(batch)]
+            right += [np.count_nonzero(run.prediction == labels) for run in (a, b)]
+        done += len(batch)
         predictions += int(np.count_nonzero(a.prediction != b.prediction))
         exits += int(np.count_nonzero(a.exit_step != b.exit_step))
         assert b.integer_logits is not None
@@ -93,4 +105,5 @@ def compare_precisions(
         name: count / (len(data) * program.T * int(np.prod(program.graph.node(name).shape)))
         for name, count in changed.items()
     }
-    return PrecisionReport(len(data), shares, saturated, predictions, exits, near)
+    accuracy = None if data.labels is None else (right[0] / done, right[1] / done)
+    return PrecisionReport(len(data), shares, saturated, predictions, exits, near, accuracy)

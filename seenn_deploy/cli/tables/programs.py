@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from seenn_deploy.cli.tables.layout import Table, _some, facts_table, numbers_table, shape_text
 from seenn_deploy.ir.inspection import LayerInfo
 from seenn_deploy.ir.program import Program
 from seenn_deploy.verification.precision import PrecisionReport
+
+MOST_ADVICE = 3  # lines of it that are printed
 
 
 def layer_table(program: Program, layers: list[LayerInfo]) -> Table:
@@ -54,7 +57,7 @@ def quantized_tables(program: Program, changes: PrecisionReport | None) -> Itera
             layer["name"],
             f"{layer['scale']:.6g}",
             str(layer["threshold"] or "-"),
-            str(layer["largest_weight"]),
+            _of(layer),
             str(layer["clipped_weights"]),
             f"{100 * layer['worst_rounding']:.2f} %",
             f"{layer['headroom_bits']:.1f} bits",
@@ -62,6 +65,12 @@ def quantized_tables(program: Program, changes: PrecisionReport | None) -> Itera
         )
     yield table
     yield facts_table(_quantized_rows(program, changes))
+
+
+def _of(layer: Mapping[str, Any]) -> str:
+    """The largest weight, of what it might be; earlier programs do not say the latter."""
+    most = layer.get("levels")
+    return f"{layer['largest_weight']}" + (f"/{most}" if most else "")
 
 
 def _quantized_rows(program: Program, changes: PrecisionReport | None) -> Iterator[tuple[str, str]]:
@@ -77,10 +86,27 @@ def _quantized_rows(program: Program, changes: PrecisionReport | None) -> Iterat
             else "proven impossible in every layer, for any input in range"
         ),
     )
+    advice = [layer["advice"] for layer in program.provenance["quantized"] if layer.get("advice")]
+    clipped = [x for x in program.provenance["quantized"] if x["clipped_weights"]]
+    if clipped:
+        count = sum(x["clipped_weights"] for x in clipped)
+        why = (
+            "as samples favour it"
+            if changes
+            else "the others are finer; --calibration asks samples"
+        )
+        yield "weights clipped", f"{count:,} in {_some([x['name'] for x in clipped])}: {why}"
+    for text in advice[:MOST_ADVICE]:
+        yield "advice", text
+    if len(advice) > MOST_ADVICE:
+        yield "advice", f"{len(advice) - MOST_ADVICE} more, see --json"
     if changes:
         saturated = sum(changes.saturated.values())
         yield "compared on", f"{changes.samples:,} images, every timestep to T"
         yield "wrapped or saturated", f"{saturated:,}"
-        yield "predictions changed", str(changes.predictions_changed)
+        yield "predictions changed", f"{changes.predictions_changed:,} of {changes.samples:,}"
+        if changes.accuracy:
+            before, after = (f"{100 * a:.2f} %" for a in changes.accuracy)
+            yield "accuracy", f"{after}, in float32 {before}"
         yield "exit steps changed", str(changes.exits_changed)
         yield "decisions near the table's limit", str(changes.near_threshold)

@@ -4,7 +4,8 @@ Every layer has one scale S: its currents are integers that count 1/S. The rules
 
 1. S is the largest that every range of the target allows (``RANGES``): weights, threshold, bias,
    and, if the input has limits, a current and a potential that can be proven never to leave 24
-   bits. Weights may be clipped where that makes the mean squared error of all weights smaller.
+   bits. Weights may be clipped where that makes the mean squared error of all weights smaller
+   or, with calibration samples, that of the layer's currents on them.
 2. ``S V`` is made a whole number, so that the threshold is exact.
 3. Weights are ``round(S w)``; those of dense and sparse synapses even, which is all that Lava keeps
    of weights with mixed signs. A shortcut of weight 1.0 becomes S, rounded.
@@ -20,6 +21,7 @@ Ranges: Lava 0.10.0 ``fixed_pt`` models (design, section 6); Davies et al., IEEE
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import singledispatch
 from math import floor, inf
@@ -43,6 +45,14 @@ from seenn_deploy.ir.fixed_point import (
     UNITY,
 )
 
+PARTS = (1, 2, 4, 8, 16)  # the input's steps are made so much coarser, where weights gain by it
+WASTED = 4  # a layer that uses fewer than 1/4 of its levels wastes two bits
+_REMEDIES = {
+    "bias": "its bias is large beside its weights; normalised input has smaller ones",
+    "input": "sums over the whole input range have to fit 24 bits; a narrower range helps",
+    "threshold": "its threshold is large beside its weights; train with a smaller one",
+}
+MOST_TRIES = 8  # of a scale that is a little smaller, until the proof of no overflow holds
 CLIPPING = (1.0, 1.1, 1.2, 1.35, 1.5, 1.75, 2.0)  # weights beyond 1/f of the largest are clipped
 
 
@@ -69,6 +79,12 @@ class LayerScale:
         wrap or saturation cannot be excluded, NaN where the input has no limits.
     leak_rounding : float
         Largest change of a leak.
+    calibrated : bool
+        Whether calibration samples chose another scale than the weights alone.
+    levels : int
+        Largest magnitude that a weight of the layer may have.
+    limited_by : 'weights', 'bias', 'input' or 'threshold'
+        What keeps the scale from being larger.
     """
 
     name: str
@@ -80,15 +96,28 @@ class LayerScale:
     bias_exponent: int
     headroom_bits: float
     leak_rounding: float = 0.0
+    calibrated: bool = False
+    levels: int = 0
+    limited_by: str = "weights"
 
     @property
     def proven(self) -> bool:
         """Whether no input can make a current wrap, or a potential saturate with any effect."""
         return self.headroom_bits >= 0
 
+    @property
+    def advice(self) -> str:
+        """What would use the 8 bits better, in a sentence; '' where they are used well."""
+        if self.largest_weight * WASTED >= self.levels or self.limited_by not in _REMEDIES:
+            return ""
+        remedy = _REMEDIES[self.limited_by]
+        return f"{self.name} uses {self.largest_weight} of {self.levels} levels: {remedy}"
+
 
 def quantize(
-    graph: ir.SpikingGraph, input_range: tuple[float, float]
+    graph: ir.SpikingGraph,
+    input_range: tuple[float, float],
+    sent: Mapping[str, Array] | None = None,
 ) -> tuple[ir.SpikingGraph, float, tuple[LayerScale, ...]]:
     """Lower a folded float graph to integers.
 
@@ -98,6 +127,9 @@ def quantize(
         Compiled graph, with one synapse map per edge.
     input_range : (float, float)
         Smallest and largest input value.
+    sent : mapping of float arrays (N, T, *shape), optional
+        What each node sends on calibration samples. Scales then have the smallest mean squared
+        error of currents on them, instead of the smallest one of weights.
 
     Returns
     -------
@@ -113,7 +145,7 @@ def quantize(
     ModelError
         When there is no scale at which a layer fits.
     """
-    scale = _source_scale(graph.source, input_range)
+    scale = _source_scale(graph, input_range)
     graph = _centered(graph, input_range)
     source = replace(graph.source, scale=scale)
     nodes, edges, scales, unit = list[ir.Node]([source]), [], [], 1.0
@@ -126,16 +158,37 @@ def quantize(
             edges += into
             continue
         node = _with_integer_form(layer)
-        scale = _scale(graph, node, into, source, input_range)
-        lowered = [_edge(e, scale / source.scale if e.pre == source.name else scale) for e in into]
-        after = _node(node, scale)
+        arrived = None if sent is None else [_arriving(e, source, sent) for e in into]
+        scale, calibrated = _scale(graph, node, into, source, input_range, arrived)
+        lowered, after, bits = _lowered(graph, node, into, scale, source, values)
+        for _try in range(MOST_TRIES if any(e.pre == source.name for e in into) else 0):
+            if not bits < 0:
+                break
+            # Rounded up, weights exceed what their exact values were proven for.
+            scale = _with_whole_threshold(node, scale * 2**bits * 0.995)
+            lowered, after, bits = _lowered(graph, node, into, scale, source, values)
         nodes.append(after)
         edges += lowered
         if layer.name == graph.readout.name:
             unit = 1 / scale
-        bits = _headroom(graph, after, layer_current(graph, lowered, values))
-        scales.append(_describe(node, after, into, lowered, scale, source, bits))
+        described = _describe(node, after, into, lowered, scale, source, bits)
+        limited_by = _limited_by(graph, node, input_range, scale)
+        scales.append(replace(described, calibrated=calibrated, limited_by=limited_by))
     return graph.replace(nodes, edges), unit, tuple(scales)
+
+
+def _lowered(
+    graph: ir.SpikingGraph,
+    node: ir.Population | ir.Readout,
+    into: list[ir.Projection],
+    scale: float,
+    source: ir.Source,
+    values: Interval | None,
+) -> tuple[list[ir.Projection], ir.Population | ir.Readout, float]:
+    """The projections and the node at a scale, and the bits of headroom that they leave."""
+    edges = [_edge(e, scale / source.scale if e.pre == source.name else scale) for e in into]
+    after = _node(node, scale)
+    return edges, after, _headroom(graph, after, layer_current(graph, edges, values))
 
 
 @singledispatch
@@ -178,15 +231,38 @@ def _shifted(node: ir.Target, extra: dict[str, Array]) -> ir.Target:
     return node.with_bias((0 if node.bias is None else node.bias) + extra[node.name])
 
 
-def _source_scale(source: ir.Source, input_range: tuple[float, float]) -> float:
-    """Return the source's scale: pixels in 0..1 have steps of 1/255, events are whole numbers."""
+def _source_scale(graph: ir.SpikingGraph, input_range: tuple[float, float]) -> float:
+    """Return the source's scale; that of spikes and pixels is known (``passes.input_scale``).
+
+    Real values in fewer steps leave larger integers to the weights that they meet, which matters
+    where the layer's scale is bounded by something else, such as the weights of a loop. Of halves,
+    quarters, .. the scale is taken at which both errors together are smallest, if values are
+    spread evenly over their range.
+    """
+    source = graph.source
+    finest = _finest_scale(source, input_range)
+    if source.coding != "events" or finest == 1 or not np.all(np.isfinite(input_range)):
+        return finest
+    low, high = input_range
+    power = (high**3 - low**3) / (3 * (high - low))  # the mean square of a value
+
+    def error(scale: float) -> float:
+        tried, total = replace(source, scale=scale), 0.0
+        for edge in (e for e in graph.projections if e.pre == source.name):
+            node, into = _with_integer_form(graph.node(edge.post)), graph.into(edge.post)
+            unit, _ = _scale(graph, node, into, tried, input_range, None)
+            weight = edge.synapses.weight
+            kept = _rounded(weight / scale, _limit(edge.synapses), unit) / unit * scale
+            rounded_inputs = np.sum(weight**2) / scale**2 / 12
+            total += float(np.sum((kept - weight) ** 2) * power + rounded_inputs)
+        return total
+
+    return min((finest / part for part in PARTS), key=error)
+
+
+def _finest_scale(source: ir.Source, input_range: tuple[float, float]) -> float:
     if source.coding == "events":
-        return 1.0
-    if not np.all(np.isfinite(input_range)):
-        raise ModelError(
-            "an integer program needs an input with limits: compile with mean and std, so that it "
-            "takes pixels 0..1"
-        )
+        return source.scale
     return PIXEL_SCALE / (input_range[1] - input_range[0])
 
 
@@ -199,18 +275,28 @@ def _scale(
     into: list[ir.Projection],
     source: ir.Source,
     input_range: tuple[float, float],
-) -> float:
-    """Choose the scale of a layer by rules 1 and 2."""
+    arrived: list[Array] | None,
+) -> tuple[float, bool]:
+    """Choose the scale of a layer by rules 1 and 2, and tell whether samples changed it."""
     weights = [
         (_limit(e.synapses), e.synapses.weight / (source.scale if e.pre == source.name else 1.0))
         for e in into
     ]
-    limit = min(
-        _best_clipping(weights),
-        _bias_limit(node),
-        _headroom_limit(graph, node, input_range),
-    )
-    return _with_whole_threshold(node, limit)
+    limit = min(_bias_limit(node), _headroom_limit(graph, node, input_range))
+    own = _with_whole_threshold(node, min(_best_clipping(weights), limit))
+    if arrived is None:
+        return own, False
+
+    def error(scale: float) -> float:
+        off = sum(
+            e.synapses.with_weight(_rounded(w, most, scale) / scale - w).currents(x)
+            for e, (most, w), x in zip(into, weights, arrived, strict=True)
+        )
+        return float(np.mean(np.square(off)))
+
+    tried = [_with_whole_threshold(node, min(s, limit)) for s in _clippings(weights)]
+    best = min([own, *tried], key=error)  # of equals the weights' own
+    return best, best != own
 
 
 @singledispatch
@@ -221,7 +307,7 @@ def _with_whole_threshold(node: ir.Node, limit: float) -> float:
 
 @_with_whole_threshold.register
 def _(node: ir.Population, limit: float) -> float:
-    limit = min(limit, THRESHOLD / max(node.v_threshold, node.subtracted))
+    limit = min(limit, _threshold_limit(node))
     threshold = floor(limit * node.v_threshold)
     if threshold < 1:
         raise ModelError(
@@ -247,20 +333,59 @@ def _(synapses: ir.Identity) -> int:
     return SHORTCUT
 
 
+def _limited_by(
+    graph: ir.SpikingGraph,
+    node: ir.Population | ir.Readout,
+    input_range: tuple[float, float],
+    scale: float,
+) -> str:
+    """Name the limit that a scale comes near; the weights' where there is none."""
+    limits = {
+        "bias": _bias_limit(node),
+        "input": _headroom_limit(graph, node, input_range),
+        "threshold": _threshold_limit(node),
+    }
+    name, limit = min(limits.items(), key=lambda item: item[1])
+    return name if scale >= 0.5 * limit else "weights"  # a whole threshold takes a part of it
+
+
+def _threshold_limit(node: ir.Population | ir.Readout) -> float:
+    if not isinstance(node, ir.Population):
+        return inf
+    return THRESHOLD / max(node.v_threshold, node.subtracted)
+
+
+def _arriving(edge: ir.Projection, source: ir.Source, sent: Mapping[str, Array]) -> Array:
+    """What a projection's source sends on calibration samples, in its units, (N T, *shape)."""
+    x = np.concatenate(list(sent[edge.pre]))
+    if edge.pre != source.name:
+        return x
+    return np.asarray(np.rint((x.astype(np.float64) - source.offset) * source.scale))
+
+
 def _best_clipping(weights: list[tuple[int, Array]]) -> float:
     """Return the scale with the smallest mean squared error over all weights of the layer."""
+    tried = _clippings(weights)
+    return min(tried, key=lambda s: sum(_squared_error(w, limit, s) for limit, w in weights))
+
+
+def _clippings(weights: list[tuple[int, Array]]) -> list[float]:
+    """Return the scales to try: the largest that clips no weight, and larger ones."""
     largest = [(limit, float(np.abs(w).max())) for limit, w in weights]
     base = min((limit / size for limit, size in largest if size > 0), default=1.0)
     # The one weight of a shortcut is never clipped: it stands for every neuron of the layer.
     whole = min((SHORTCUT / float(abs(w)) for _, w in weights if w.ndim == 0), default=inf)
-    tried = [min(base * f, whole) for f in CLIPPING]
-    return min(tried, key=lambda s: sum(_squared_error(w, limit, s) for limit, w in weights))
+    return [min(base * f, whole) for f in CLIPPING]
 
 
 def _squared_error(weight: Array, limit: int, scale: float) -> float:
+    return float(np.sum((_rounded(weight, limit, scale) / scale - weight) ** 2))
+
+
+def _rounded(weight: Array, limit: int, scale: float) -> Array:
+    """Weights in units of 1/scale, as they are kept."""
     step = 2 if limit == LISTED else 1  # rule 3: lists keep even weights only
-    rounded = step * np.rint(weight * scale / step)
-    return float(np.sum((np.clip(rounded, -limit, limit) / scale - weight) ** 2))
+    return np.asarray(np.clip(step * np.rint(weight * scale / step), -limit, limit))
 
 
 def _bias_limit(node: ir.Population | ir.Readout) -> float:
@@ -346,8 +471,7 @@ def _headroom(
 def _edge(edge: ir.Projection, scale: float) -> ir.Projection:
     synapses = edge.synapses
     limit = _limit(synapses)
-    step = 2 if limit == LISTED else 1
-    rounded = np.clip(step * np.rint(synapses.weight * scale / step), -limit, limit)
+    rounded = _rounded(synapses.weight, limit, scale)
     kind = np.int8 if limit == CONV else np.int16
     return replace(edge, maps=(synapses.with_weight(rounded.astype(kind)),))
 
@@ -415,6 +539,7 @@ def _describe(
         _exponent(np.asarray(node.bias) * scale * (1 << SHIFT)) if population else 0,
         headroom,
         max(abs(_leak(node, name) - _leak(after, name)) for name in ("tau", "tau_syn")),
+        levels=max(_limit(edge.synapses) for edge in lowered),
     )
 
 

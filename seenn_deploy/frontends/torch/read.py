@@ -8,12 +8,14 @@ docs/torch.md lists what is understood.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from seenn_deploy.fidelity import LEFT_OUT, FidelityReport, Proof, RefusedError
 from seenn_deploy.frontends.base import Net, normalize_input
+from seenn_deploy.io.images.spec import Range
 from seenn_deploy.ir.graph import Population, Source, SpikingGraph
 from seenn_deploy.ir.provenance import Provenance
 
@@ -91,6 +93,7 @@ def read(
         proof = _prove(module, example, walk, assembly, net, steps)
     else:
         report.proven(proof := Proof(why=LEFT_OUT))
+    net.source = net.nodes[0] = replace(source, real_range=_real_range(example_input))
     used = normalize_input(net, mean, std, True)
     if steps > 1 and walk.one_step:
         _check_states_go_out(walk, outputs)
@@ -134,6 +137,15 @@ def _check_given(module: Any, example_input: Any, T: Any, report: FidelityReport
         report.refuse("example_input", f"no samples in {list(example_input.shape)}", "give some")
     if T is not None and not isinstance(T, int | np.integer):
         report.refuse("T", f"{T!r}", "give a whole number of timesteps")
+
+
+def _real_range(example_input: Tensor) -> Range | None:
+    """Smallest and largest value of the example, where some are not whole numbers."""
+    if not example_input.is_floating_point() or bool(
+        (example_input == example_input.round()).all()
+    ):
+        return None
+    return float(example_input.min()), float(example_input.max())
 
 
 def _as_float32(example_input: Tensor) -> Tensor:

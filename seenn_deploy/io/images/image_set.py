@@ -274,12 +274,13 @@ def _same_input(images: ImageSet, spec: InputSpec) -> ImageSet:
     mean, std = (images.spec.mean, images.spec.std) if spec.mean is None else (spec.mean, spec.std)
     recorded = isinstance(images.source, EventRecordings)
     binning = spec.binning if recorded else images.spec.binning  # ready-made frames have none
-    if images.spec != replace(spec, mean=mean, std=std, binning=binning):
+    same = replace(spec, mean=mean, std=std, binning=binning)
+    if replace(images.spec, values=spec.values, normalizes=spec.normalizes) != same:
         raise DataError(
             f"{images.name}: opened for another program ({images.spec}, this one takes {spec}); "
             "open it again for this one"
         )
-    return images
+    return replace(images, spec=same)
 
 
 def plain(values: Sequence[float] | None) -> tuple[float, ...] | None:

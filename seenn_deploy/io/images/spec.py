@@ -25,6 +25,11 @@ PIXELS: Range = (0.0, 1.0)
 ROUNDING = 1e-6  # how far float32 arithmetic on pixels, such as a resize, may leave their range
 
 
+def bounded(limits: Range) -> bool:
+    """Tell whether a range has both ends."""
+    return bool(np.all(np.isfinite(limits)))
+
+
 @dataclass(frozen=True)
 class InputSpec:
     """What a program takes as input.
@@ -41,6 +46,10 @@ class InputSpec:
         ``(pixel - mean) / std`` is applied to uint8 pixels, after the division by 255.
     binning : Binning
         How event recordings become frames; events after the T-th timestep are not seen.
+    values : 'any', 'whole' or 'clipped'
+        Of an integer program: whether it takes whole numbers alone, or clips to `input_range`.
+    normalizes : bool
+        Whether normalisation is why the range is that of pixels.
 
     Raises
     ------
@@ -55,6 +64,8 @@ class InputSpec:
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
     binning: Binning = EQUAL_PARTS
+    values: Literal["any", "whole", "clipped"] = "any"
+    normalizes: bool = True
 
     def __post_init__(self) -> None:
         if len(self.shape) != 3:
@@ -176,7 +187,8 @@ class InputSpec:
     def check_values(self, values: NDArray[np.float32], source: StoredImages, start: int) -> str:
         """Refuse values that are not finite or out of range.
 
-        Those that rounding carried out of the range, by `ROUNDING` at most, are clipped in place.
+        Those that rounding carried out of the range, by `ROUNDING` at most, are clipped in place,
+        and so are all others where an integer program clips.
 
         Parameters
         ----------
@@ -198,27 +210,46 @@ class InputSpec:
             When a value is not finite, or outside `input_range`.
         """
         low, high = self.input_range
+        if self.values == "whole":
+            self._check_whole(values, source, start)
         # Two passes without a mask decide the usual case, in which nothing is wrong.
         least, most = float(values.min()), float(values.max())  # NaN if there is one
         if np.isfinite(least) and np.isfinite(most) and low <= least and most <= high:
             return ""
         inside = (values >= low) & (values <= high)
-        near = (values >= low - ROUNDING) & (values <= high + ROUNDING)
+        margin = np.inf if self.values == "clipped" else ROUNDING
+        near = (values >= low - margin) & (values <= high + margin)
         bad = ~(np.isfinite(values) & near)
         outside = bad if bad.any() else ~inside
         i = int(np.argmax(outside.reshape(len(values), -1).any(axis=1)))
         value = float(values[i][outside[i]][0])
         if not bad.any():
             np.clip(values, low, high, out=values)
+            which = f"within {ROUNDING:g} of" if self.values != "clipped" else "beyond"
             return (
-                f"{source.where(start + i)} holds {value:.9g}: values within {ROUNDING:g} of "
-                f"{low:g}..{high:g} are clipped to it"
+                f"{source.where(start + i)} holds {value:.9g}: values {which} {low:g}..{high:g} "
+                "are clipped to it"
             )
         raise DataError(f"{source.where(start + i)} holds {value:g}{self._value_remedy(value)}")
+
+    def _check_whole(self, values: NDArray[np.float32], source: StoredImages, start: int) -> None:
+        broken = values != np.rint(values)
+        if broken.any():
+            i = int(np.argmax(broken.reshape(len(values), -1).any(axis=1)))
+            raise DataError(
+                f"{source.where(start + i)} holds {values[i][broken[i]][0]:g}; this int8 program "
+                "takes whole numbers, and would round: compile it for real values, with "
+                "--calibration or --input-range"
+            )
 
     def _value_remedy(self, value: float) -> str:
         if not np.isfinite(value):
             return "; values must be finite: correct or leave out this sample"
+        if self.input_range == PIXELS and not self.normalizes:
+            return (
+                "; this program takes pixels 0..1, as its example or calibration samples: give "
+                "such, or compile for others, with --calibration or --input-range"
+            )
         if self.input_range == PIXELS:
             return (
                 "; this program takes pixels 0..1 because normalisation is part of it: give raw "

@@ -30,6 +30,9 @@ class Source(Node):
         1 where there was any.
     input_range : (float, float)
         Smallest and largest input value: 0..1 where the normalisation is part of the network.
+    real_range : (float, float), optional
+        Before compilation: smallest and largest value where some are not whole numbers, of the
+        example that the network was imported with, or as stated.
     normalization : (mean, std), optional
         Normalisation per channel, if it is part of the network; a policy network needs it too.
     """
@@ -45,6 +48,7 @@ class Source(Node):
     step_us: float = 0.0
     counts_events: bool = False
     input_range: Range = ANY_VALUE
+    real_range: Range | None = None
     normalization: Normalization | None = None
 
     @property
