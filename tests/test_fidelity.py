@@ -150,7 +150,7 @@ def test_lava_reports_and_int8_has_its_figures(folder: Path) -> None:
     assert set(found()["report"]) == {"int8"}
     done = run(*int8, "--allow", "int8")
     assert done.exit_code == 0, done.output
-    assert re.search(r"approximated +spike.* 8-bit weights", done.output)
+    assert re.search(r"approximated +spike", done.output) and "8-bit" in done.output
     assert "export to lava" in done.output and "headroom" in done.output
     stored = found()
     layers = [layer["name"] for layer in stored["quantized"]]
