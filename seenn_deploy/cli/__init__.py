@@ -63,6 +63,7 @@ def _run(command: click.Command) -> None:
     """Run a command; an error that a user can act on is one line, with exit code 2."""
     warnings.formatwarning = _formatted
     try:
+        # Click's own handling would print usage in several lines, and end with codes of its own.
         code = command.main(standalone_mode=False)
     except SeennError as error:
         _fail(str(error))
@@ -76,6 +77,7 @@ def _run(command: click.Command) -> None:
         _fail(f"{error.format_message()} (see {where} --help)")
     except click.Abort:
         _fail("interrupted", 130)
+    # A command returns nothing; `--help` returns click's code.
     sys.exit(code if isinstance(code, int) else 0)
 
 

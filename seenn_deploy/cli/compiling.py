@@ -180,6 +180,7 @@ def compile_command(
     from seenn_deploy.io import folders
     from seenn_deploy.ir.program import FOLDER as PROGRAM_FOLDER
 
+    # Before the import, which can take minutes.
     folders.check_ours(out, PROGRAM_FOLDER, force)
     if calibration and precision == "float32":
         raise SeennError("--calibration is for the scales of int8; add --precision int8")
@@ -207,6 +208,7 @@ def _changed(model: Path, rule: ExitRule | None, given: dict[str, Any]) -> Progr
     from seenn_deploy.cli.shared import load_program
 
     context = click.get_current_context()
+    # A default is nobody's wish: only what was typed can contradict what is compiled already.
     asked = [name for name in ("precision", "schedule") if _is_given(context, name)]
     program = load_program(model, rule)
     if "precision" in asked and context.params["precision"] != program.precision:

@@ -30,5 +30,6 @@ def show(*parts: Table | str) -> None:
 
 def write_text(path: Path, parts: Iterable[Table]) -> None:
     """Write tables as plain text, whole or not at all."""
+    # Of one width, because a file is read elsewhere than where it was written.
     lines = (click.unstyle(part.render(WIDTH)) + "\n" for part in parts)
     folders.write_file(path, "".join(lines))

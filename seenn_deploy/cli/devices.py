@@ -153,5 +153,6 @@ def verify_command(
     if report_file is not None:
         console.write_text(report_file, devices.verify_tables(report))
     write_json(json_file, report.summary())
+    # After the tables and files, which are what a failed check is read from.
     if not report.ok:
         raise SystemExit(1)

@@ -59,6 +59,7 @@ def example(given: str) -> Any:
     sizes = given.split(",")
     if not all(size.strip().isdigit() and int(size) for size in sizes):
         raise ModelError(f"--example {given}: give a shape as 2,3,32,32, or a .npy file")
+    # The same batch every time, because what an import proves depends on it.
     seeded = torch.Generator().manual_seed(0)
     return torch.rand(tuple(map(int, sizes)), generator=seeded)
 
@@ -71,6 +72,7 @@ def _run_file(file: Path) -> ModuleType:
     assert spec.loader is not None
     python = module_from_spec(spec)
     sys.modules[file.stem] = python  # torch names the user's lines by it
+    # As `python FILE.py` would have it: the user's file may import its neighbours.
     sys.path.insert(0, str(file.parent))
     _told(lambda: spec.loader.exec_module(python), file, "running it")  # type: ignore[union-attr]
     return python

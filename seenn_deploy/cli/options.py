@@ -210,6 +210,7 @@ def with_rule(function: F) -> F:
         beta: tuple[float, ...] | None, policy: Path | None, settings: dict[str, Any],
         **options: Any,
     ) -> Any:  # fmt: skip
+        # One number holds at every timestep; several are one per timestep.
         one_beta = beta[0] if beta and len(beta) == 1 else beta
         numbers = {"alpha": alpha, "theta": theta, "beta": one_beta, "policy": policy}
         given = {name: value for name, value in numbers.items() if value is not None}

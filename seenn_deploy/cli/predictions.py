@@ -41,6 +41,7 @@ def write(
     if path.suffix.lower() == ".json":
         folders.write_json(path, rows)
         return
+    # In memory first: write_file leaves the whole file, or none.
     text = io.StringIO()
     table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     table.writeheader()
@@ -56,6 +57,7 @@ def _rows(images: ImageSet, run: Exited, energy: Array | None) -> list[dict[str,
         row: dict[str, Any] = {"sample": i}
         if files:
             row["file"] = images.source.where(i)
+        # A network may have more classes than the data has names.
         row["class"] = names[answer] if names and answer < len(names) else answer
         row["exit_step"] = int(run.exit_step[i])
         row["confidence"] = float(confidence[i])

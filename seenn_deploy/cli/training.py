@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import json
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from seenn_deploy.cli.options import new_file, renaming, together
+from seenn_deploy.cli.options import MEAN_STD, new_file, numbers, renaming, together
 from seenn_deploy.progress import shown
 
 if TYPE_CHECKING:
-    from seenn_deploy.training.loop import Log, Recipe
-    from seenn_deploy.training.tasks import Architecture
+    from seenn_deploy.training.loop import Log
 
+Fields = TypeVar("Fields")
 _PATH = click.Path(path_type=Path)
 _OLD = {"device": "torch-device"}  # where --device is what runs a program, as everywhere else
 
 
-def _numbers(kind: type[float]) -> Callable[..., tuple[float, ...] | None]:
-    def parse(_: click.Context, __: click.Parameter, text: str | None) -> tuple[float, ...] | None:
-        if text is None:
-            return None
-        try:
-            return tuple(kind(part) for part in text.split(","))
-        except ValueError:
-            raise click.BadParameter(f"{text!r}: give numbers with commas") from None
-
-    return parse
+def _timesteps(
+    context: click.Context, parameter: click.Parameter, text: str | None
+) -> tuple[int, ...] | None:
+    found = numbers(context, parameter, text)
+    if not all(n.is_integer() for n in found or ()):
+        raise click.BadParameter(f"{text!r}: give whole numbers with commas")
+    return None if found is None else tuple(map(int, found))
 
 
+_CLASSES = click.option(
+    "--classes", type=click.IntRange(min=2), help="Number of classes.  [default: from the labels]"
+)
 _RUN = together(
     click.option("--data", required=True, type=_PATH,
                  help="Samples: .npz (images, frames, event recordings) or class folders."),
@@ -74,18 +75,14 @@ _NETWORK = together(
     click.option("--gamma", type=float, help="Width of the surrogate gradient.  [default: 1; 3 "
                                              "for dspike]"),
     click.option("--init", help="State_dict to start from."),
-    click.option("--classes", type=click.IntRange(min=2),
-                 help="Number of classes.  [default: from the labels]"),
-    click.option("--mean", callback=_numbers(float),
-                 help="Mean to normalise with, one number per channel."),
-    click.option("--std", callback=_numbers(float),
-                 help="Standard deviation to normalise with, one number per channel."),
+    _CLASSES,
+    MEAN_STD,
 )  # fmt: skip
 _CHOICES = together(
     click.option("--error-cost", "beta", type=float, default=1.0, show_default=True,
                  help="Cost of a wrong prediction, SEENN's beta; the larger it is, the more "
                       "timesteps are chosen."),
-    click.option("--choices", callback=_numbers(int),
+    click.option("--choices", callback=_timesteps,
                  help="Timesteps to choose from, with commas.  [default: 1,..,T]"),
     click.option("--policy-width", type=float, default=1.0, show_default=True,
                  help="Factor on the policy network's 16-32-64 channels."),
@@ -123,12 +120,9 @@ def snn_command(plot: Path | None, out: Path, **options: Any) -> None:
     Example:
       seenn train snn --model resnet19 --width 0.125 -T 4 --data train.npz --epochs 6 -o run/
     """
-    from seenn_deploy.training.tasks import train_snn
+    from seenn_deploy.training.tasks import Architecture, train_snn
 
-    network, recipe = _architecture(options), _recipe(options)
-    with _progress(recipe, options) as advance:
-        log = train_snn(options.pop("data"), out, network, recipe, progress=advance, **options)
-    _report(log, out, plot)
+    _train(train_snn, out, plot, options, architecture=_taken(Architecture, options))
     click.echo(f"compile it: seenn-compile {out / 'model.pth'} {_flags(out)} -o build/")
 
 
@@ -159,10 +153,7 @@ def policy_command(build: Path, plot: Path | None, out: Path, **options: Any) ->
     from seenn_deploy.ir.program import Program
     from seenn_deploy.training.tasks import train_policy
 
-    program, recipe = Program.load(build), _recipe(options)
-    with _progress(recipe, options) as advance:
-        log = train_policy(program, options.pop("data"), out, recipe, progress=advance, **options)
-    _report(log, out, plot)
+    _train(train_policy, out, plot, options, program=Program.load(build))
     click.echo(f"compile with it: seenn-compile MODEL --policy {out / 'policy.onnx'} -o build/")
 
 
@@ -182,12 +173,9 @@ def joint_command(plot: Path | None, out: Path, **options: Any) -> None:
     Example:
       seenn train joint --init run/model.pth --policy-init policy/policy.pth --data train.npz -o j/
     """
-    from seenn_deploy.training.tasks import train_joint
+    from seenn_deploy.training.tasks import Architecture, train_joint
 
-    network, recipe = _architecture(options), _recipe(options)
-    with _progress(recipe, options) as advance:
-        log = train_joint(options.pop("data"), out, network, recipe, progress=advance, **options)
-    _report(log, out, plot)
+    _train(train_joint, out, plot, options, architecture=_taken(Architecture, options))
     click.echo(
         f"compile it: seenn-compile {out / 'model.pth'} {_flags(out)} "
         f"--policy {out / 'policy.onnx'} -o build/"
@@ -204,17 +192,8 @@ def joint_command(plot: Path | None, out: Path, **options: Any) -> None:
 @click.option("--levels", type=click.IntRange(min=1), default=8, show_default=True,
               help="Levels of every QCFS activation; convert with T of about as many "
                    "timesteps.")  # fmt: skip
-@click.option(
-    "--classes", type=click.IntRange(min=2), help="Number of classes.  [default: from the labels]"
-)
-@click.option(
-    "--mean", callback=_numbers(float), help="Mean to normalise with, one number per channel."
-)
-@click.option(
-    "--std",
-    callback=_numbers(float),
-    help="Standard deviation to normalise with, one number per channel.",
-)
+@_CLASSES
+@MEAN_STD
 def ann_command(plot: Path | None, out: Path, **options: Any) -> None:
     """Train an ANN with QCFS activations.
 
@@ -227,36 +206,33 @@ def ann_command(plot: Path | None, out: Path, **options: Any) -> None:
     """
     from seenn_deploy.training.qcfs import AnnArchitecture, train_ann
 
-    network = AnnArchitecture(options.pop("model"), options.pop("width"), options.pop("levels"))
-    recipe = _recipe(options)
-    with _progress(recipe, options) as advance:
-        log = train_ann(options.pop("data"), out, network, recipe, progress=advance, **options)
-    _report(log, out, plot)
+    _train(train_ann, out, plot, options, architecture=_taken(AnnArchitecture, options))
     click.echo(f"convert it: seenn convert {out / 'model.pth'} {_image_flags(out)} -o build/")
 
 
-def _architecture(options: dict[str, Any]) -> Architecture:
-    from dataclasses import fields
-
-    from seenn_deploy.training.tasks import Architecture
-
-    return Architecture(**{f.name: options.pop(f.name) for f in fields(Architecture)})
+def _taken(kind: type[Fields], options: dict[str, Any]) -> Fields:
+    """Make a dataclass of the options that are named like its fields, and take them out."""
+    return kind(**{f.name: options.pop(f.name) for f in fields(cast(Any, kind))})
 
 
-def _recipe(options: dict[str, Any]) -> Recipe:
-    from dataclasses import fields
-
+def _train(
+    train: Callable[..., Log], out: Path, plot: Path | None, options: dict[str, Any], **what: Any
+) -> None:
+    """Train with a progress bar over the samples of all epochs, and show the log."""
+    from seenn_deploy.cli import console
+    from seenn_deploy.cli.tables.training import log_table
     from seenn_deploy.training.loop import Recipe
+    from seenn_deploy.training.plot import draw
 
-    return Recipe(**{f.name: options.pop(f.name) for f in fields(Recipe)})
-
-
-@contextmanager
-def _progress(recipe: Recipe, options: dict[str, Any]) -> Iterator[Callable[[int], None] | None]:
-    """Show a progress bar over the samples of all epochs."""
+    recipe = _taken(Recipe, options)
+    # Counted from headers alone, before anything heavy is read.
     samples = options["limit"] or _samples(options["data"])
     with shown(None, "training", recipe.epochs * samples or None) as advance:
-        yield advance
+        log = train(out=out, recipe=recipe, progress=advance, **what, **options)
+    console.show(log_table(log))
+    if plot is not None:
+        draw(log, plot)
+        click.echo(f"plot: {plot}")
 
 
 def _samples(data: Path) -> int:
@@ -269,22 +245,20 @@ def _samples(data: Path) -> int:
     return NpzMember.open(data, found[0]).shape[0] if found else 0
 
 
-def _report(log: Log, out: Path, plot: Path | None) -> None:
-    from seenn_deploy.cli import console
-    from seenn_deploy.cli.tables.training import log_table
-    from seenn_deploy.training.plot import draw
-
-    console.show(log_table(log))
-    if plot is not None:
-        draw(log, plot)
-        click.echo(f"plot: {plot}")
+def _flags(out: Path) -> str:
+    """Return the options that seenn-compile needs because the checkpoint does not contain them."""
+    task = _task(out)
+    flags = [f"-T {task['T']}", _image_flags(out)]
+    if task["surrogate"] == "dspike":
+        flags.append("--comparison '>='")
+    flags += [f"--tau {task['tau']}"] if task["tau"] != 0.5 else []
+    flags += [f"--threshold {task['v_threshold']}"] if task["v_threshold"] != 1 else []
+    return " ".join(flags)
 
 
 def _image_flags(out: Path) -> str:
     """Return the options for image size and normalisation, which no checkpoint contains."""
-    import json
-
-    task = json.loads((out / "train.json").read_text())["task"]
+    task = _task(out)
     flags = ["--input-size {}x{}".format(*task["input_shape"][1:])]
     if task["mean"] is None and task["input_shape"][0] == 3:
         flags.append("--no-normalize")
@@ -293,19 +267,6 @@ def _image_flags(out: Path) -> str:
     return " ".join(flags)
 
 
-def _flags(out: Path) -> str:
-    """Return the options that seenn-compile needs because the checkpoint does not contain them."""
-    import json
-
-    task = json.loads((out / "train.json").read_text())["task"]
-    height, width = task["input_shape"][1:]
-    flags = [f"-T {task['T']}", f"--input-size {height}x{width}"]
-    if task["surrogate"] == "dspike":
-        flags.append("--comparison '>='")
-    flags += [f"--tau {task['tau']}"] if task["tau"] != 0.5 else []
-    flags += [f"--threshold {task['v_threshold']}"] if task["v_threshold"] != 1 else []
-    if task["mean"] is None and task["input_shape"][0] == 3:
-        flags.append("--no-normalize")
-    if task["mean"] is not None:
-        flags += [f"--{k} {','.join(map(str, task[k]))}" for k in ("mean", "std")]
-    return " ".join(flags)
+def _task(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "train.json").read_text())["task"]
+    return found

@@ -180,6 +180,7 @@ class SpikingGraph:
         """All projections but feedback: those that lag and lie on a loop."""
         forward = nx.MultiDiGraph()
         forward.add_nodes_from(self.nx)
+        # Only within a strongly connected component can an edge close a loop.
         part = {
             n: i for i, found in enumerate(nx.strongly_connected_components(self.nx)) for n in found
         }
@@ -211,6 +212,7 @@ class SpikingGraph:
 
     def noted(self, provenance: Mapping[str, Any]) -> SpikingGraph:
         """The same graph with another provenance."""
+        # A copy shares what was computed: notes change neither order nor depth.
         same = copy(self)
         same.provenance = Provenance.of(provenance)
         return same
@@ -243,6 +245,7 @@ class SpikingGraph:
                 f"{edge.pre} -> {edge.post}: the synapses give shape {shape}, "
                 f"{edge.post} has {post.shape}"
             )
+        # Counted once, as trained: passes that fold pools and norms hand the number on.
         return edge if edge.dense_macs >= 0 else replace(edge, dense_macs=macs)
 
     def _check_structure(self) -> None:
@@ -250,6 +253,7 @@ class SpikingGraph:
             found = [n.name for n in self._nodes() if isinstance(n, kind)]
             if len(found) != 1:
                 raise ModelError(f"a graph needs exactly one {kind.__name__}; found {found}")
+        # Within a timestep nothing may wait for itself; a lag on the loop breaks it.
         at_once = nx.MultiDiGraph(e[:2] for e in self.nx.edges(data="projection") if not e[2].lag)
         if not nx.is_directed_acyclic_graph(at_once):
             cycle = [u for u, *_ in nx.find_cycle(at_once)]

@@ -73,6 +73,7 @@ def inspect(program: Program) -> list[LayerInfo]:
 def _describe(graph: SpikingGraph, name: str) -> LayerInfo:
     node, edges = graph.node(name), graph.into(name)
     sources = [graph.node(edge.pre).shape for edge in edges]
+    # Spikes that are added pass through no synapse.
     added = not node.stages
     return LayerInfo(
         name,

@@ -30,6 +30,7 @@ def find(room: str, kind: str, base: type[Any]) -> type[Any]:
         )
     module = plugins.load(room, kind)
     for found in vars(module).values():
+        # A file also has the classes that it imports, among them the base itself.
         ours = isinstance(found, type) and found.__module__ == module.__name__
         if ours and issubclass(found, base):
             kind_class: type[Any] = found

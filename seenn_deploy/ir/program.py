@@ -132,6 +132,8 @@ class Program:
         schedule or provenance.
         """
         arrays: dict[str, Array] = {}
+        # A change of this list changes every fingerprint, and with it calibrated rules and run
+        # folders.
         structure = [
             self.T,
             self.precision,
@@ -325,6 +327,7 @@ def _policy_bytes(policy: Policy) -> bytes:
         content = Path(policy.onnx).read_bytes()
     except OSError as error:
         raise ProgramError(f"{policy.onnx}: cannot be read ({error.strerror})") from None
+    # The rule was checked against what the file held then.
     if hashlib.sha256(content).hexdigest() != policy.sha256:
         raise ProgramError(f"{policy.onnx}: the policy network was altered since it was read")
     return content

@@ -50,6 +50,7 @@ def _take(cls: type[Any], stored: dict[str, Any], key: str, arrays: dict[str, Ar
     found = {name: arrays[f"{key}/{name}"] for name in names if f"{key}/{name}" in arrays}
     schema.check_values(cls, stored, key, frozenset((*found, *_ELSEWHERE)))
     for name, array in found.items():
+        # NaN never reaches a threshold: the network would run, silent, and be wrong.
         if array.dtype.kind == "f" and not np.all(np.isfinite(array)):
             raise ModelError(f"{key}/{name}: holds NaN or infinity")
     return cls(**values, **found)
@@ -110,6 +111,7 @@ def edge_from_dict(stored: dict[str, Any], arrays: dict[str, Array]) -> Projecti
     """The inverse of `edge_to_dict`."""
     values = dict(stored)
     ends = {k: values.pop(k) for k in ("pre", "post", "delay", "dense_macs")}
+    # Programs of before there was feedback have no lag.
     ends["lag"] = values.pop("lag", 0)
     key, cls = values.pop("key"), kinds.find("ir/maps", values.pop("kind"), Synapses)
     synapses: Synapses = _take(cls, values, key, arrays)

@@ -204,6 +204,7 @@ def checked(
     expected = _expected(outline, request, samples)
     for name, (shape, kind) in expected.items():
         _check(name, arrays.get(name), shape, kind)
+    # Shapes alone do not tell a device that counts from 0, or forgets the exit.
     _check_steps(arrays["exit_step"], arrays["injected"], outline.T)
     given: dict[str, Any] = {"spikes": {}, "v": {}}
     for name in expected:
@@ -220,6 +221,7 @@ def _expected(
 ) -> dict[str, tuple[tuple[int, ...], str]]:
     """Return shape and kind of every array that has to come back, by name."""
     steps = (samples, outline.T)
+    # Floating point of any width: a device of its own arithmetic need not have float64.
     expected = {"logits": ((*steps, *outline.classes), "f")}
     expected |= dict.fromkeys(_COUNTS, ((samples,), "i"))
     if outline.integers:

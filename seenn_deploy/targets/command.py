@@ -55,16 +55,19 @@ def drive(
     reader = threading.Thread(target=_listen, args=(said, words, request.progress), daemon=True)
     reader.start()
     try:
+        # The reader thread empties the pipe meanwhile, or a talkative device would block on it.
         code = process.wait(request.timeout)
     except subprocess.TimeoutExpired:
         _end(process)
         reader.join(1)
         late = f"the device took more than {request.timeout:g} s"
         raise DeviceError(f"{late}; {_said(words)}") from None
+    # Also an interrupt: a group of its own gets no Ctrl-C from the terminal.
     except BaseException:
         _end(process)
         raise
     reader.join(1)
+    # What the leader started may have outlived it.
     if code:
         _end(process)
         raise DeviceError(_reason(code, words))
@@ -109,6 +112,7 @@ def _listen(said: IO[str], words: deque[str], progress: Callable[[int], None] | 
 
 def _reason(code: int, words: deque[str]) -> str:
     errors = [line for line in words if line.startswith("error: ")]
+    # A bundle refuses its input in one line, which says all there is to say.
     if code == 2 and errors:
         return errors[-1].removeprefix("error: ")
     return f"the device failed with exit code {code}; {_said(words)}"

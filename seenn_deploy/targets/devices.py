@@ -57,6 +57,7 @@ class Named:
         if self.argument:
             given["argument"] = self.argument
         known = list(inspect.signature(self.make).parameters)[1:]
+        # Not left to the call: its TypeError would speak of a class, and not of the device.
         for key in given:
             if key not in known:
                 what = f"argument {self.argument!r}" if key == "argument" else f"option {key!r}"

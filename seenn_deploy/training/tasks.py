@@ -108,7 +108,7 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     """
     from seenn_deploy.io.state_dict import read_state_dict
 
-    # Read by our own reader: torch.load of a stranger's pickle could run code.
+    # By the reader that imports use, which lets no pickle call a function.
     state = {k: torch.from_numpy(np.array(v)) for k, v in read_state_dict(Path(path)).items()}
     try:
         network.load_state_dict(state)

@@ -30,6 +30,7 @@ def _rows(report: FidelityReport) -> Iterator[tuple[str, str, str, str]]:
     groups: dict[tuple[str, ...], list[Finding]] = {}
     for finding in report.findings:
         if finding.status != "faithful":
+            # What differs in its numbers alone is one finding about many layers.
             words = (_NUMBER.sub("0", text) for text in (finding.what, finding.by))
             groups.setdefault((finding.status, *words), []).append(finding)
     for (status, *_), found in groups.items():

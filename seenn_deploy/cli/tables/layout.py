@@ -47,6 +47,7 @@ class Table:
         by_column = zip(*(cells for cells, _ in self.rows), strict=True)
         columns = list(zip(self.form, by_column, strict=True))
         whole = sum(_width(cells) + GAP for _, cells in columns) - GAP
+        # By the whole table: a column cannot come and go from row to row.
         if self.spare is not None and whole > width:
             del columns[self.spare]
         form, cells = zip(*columns, strict=True)
@@ -76,6 +77,7 @@ def _widths(
     room -= gap * (len(form) - 1)
     rows = list(zip(*(columns[i] for i in texts), strict=True))
 
+    # Tried out, because what a word more or less of room costs depends on where lines break.
     def lines(shares: tuple[int, ...]) -> int:
         return sum(_height(row, shares) for row in rows)
 
@@ -123,6 +125,7 @@ def _lines(
             yield line
 
 
+# Every way to divide the room folds the same cells again.
 @lru_cache(maxsize=100_000)
 def _fold(cell: str, width: int) -> tuple[str, ...]:
     """Break a cell between words; a word that is wider than the column is a piece by itself."""

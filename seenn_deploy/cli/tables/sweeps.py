@@ -69,6 +69,7 @@ def sweep_notes(
     if choice is None:
         return
     best, T = choice is report.chosen[report.best], len(choice.exit_histogram)
+    # A fixed rule has no number: all its samples exit at this timestep.
     t = 1 + max(range(T), key=choice.exit_histogram.__getitem__)
     fixed = choice.rule.name == "fixed"
     yield "use", f"fixed t={t}" if fixed else str(choice.rule)

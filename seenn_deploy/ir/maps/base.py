@@ -104,6 +104,7 @@ class Synapses(LinearMap):
         With `effective`, synapses of weight 0 are left out.
         """
         source, _, weight = self.connections(in_shape)
+        # A spike is added through a weight of 0, too; only hardware that skips zeros saves it.
         kept = source[weight != 0] if effective else source
         return np.bincount(kept, minlength=prod(in_shape)).astype(np.int64).reshape(in_shape)
 

@@ -87,6 +87,7 @@ class Conv2d(Synapses):
             per_tap = np.count_nonzero(split, axis=1).reshape(-1, k_h, k_w)
         else:
             per_tap = np.full((in_shape[0], k_h, k_w), c_out // self.groups)
+        # Rows and columns are independent: two short tables say what a tap reaches.
         rows = _tap_hits(
             in_shape[1], height, k_h, self.stride[0], self.padding[0], self.dilation[0]
         )
@@ -125,6 +126,8 @@ class Conv2d(Synapses):
         spans = tuple((k - 1) * d + 1 for k, d in kernel)
         (down, right), (row, column) = self.stride, self.dilation
         out = np.zeros((len(x), *weight.shape[:2], height * width))
+        # One sample at a time: the windows of a batch would take its memory as often as a kernel
+        # has taps.
         for sample, sums in zip(padded, out, strict=True):
             if not sample.any():  # layers that are silent cost nothing
                 continue

@@ -33,6 +33,7 @@ class Sparse(Synapses):
     @classmethod
     def of(cls, source: Array, target: Array, weight: Array, n_in: int, shape_out: Shape) -> Sparse:
         """Compress synapses, in any order, from `n_in` neurons to those of `shape_out`."""
+        # Targets ascend within a source, so that a kernel walks through memory in one direction.
         order = np.lexsort((target, source))
         indptr = np.zeros(n_in + 1, np.int64)
         np.cumsum(np.bincount(source, minlength=n_in), out=indptr[1:])

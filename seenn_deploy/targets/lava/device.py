@@ -69,6 +69,7 @@ class Device:
             np.save(work / "x.npy", images)
             run = self._here if self.command is None else self._there
             arrays = {unquote(name): values for name, values in run(work, request).items()}
+        # The other side may be anybody's script, so its arrays are believed only when they fit.
         return checked(arrays, _outline(self.spec), request, len(images))
 
     def _here(self, work: Path, request: Request) -> dict[str, Array]:
@@ -113,7 +114,9 @@ def _options(request: Request) -> list[str]:
 
 def _environment(work: Path) -> dict[str, str]:
     """The subprocess's variables: nothing of this Python, one thread a layer, no litter."""
+    # These two would bring this environment's packages into the other Python.
     kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
+    # Every layer is a process already; threads of theirs would only fight for the cores.
     threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
     return {**kept, **threads, "PYTHONPYCACHEPREFIX": str(work / "pycache")}
 

@@ -125,6 +125,7 @@ def _ask(python: Path, question: str) -> subprocess.CompletedProcess[str] | None
     try:
         return subprocess.run(
             [str(python), "-c", question],
+            # Importing lava takes seconds, from a cold disk far more.
             capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL, check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
@@ -186,6 +187,7 @@ def _clear(folder: Path) -> None:
     """Remove what an interrupted setup left; leave alone what is not ours."""
     if not folder.exists():
         return
+    # A mistyped folder must not cost anybody's files.
     if any(folder.iterdir()) and not (folder / "pyvenv.cfg").is_file():
         raise DeviceError(f"{folder}: exists and is no environment; name another folder")
     shutil.rmtree(folder)

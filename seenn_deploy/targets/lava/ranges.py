@@ -179,6 +179,8 @@ def _check_sums(program: ir.Program) -> None:
     largest = messages(program)
     for edge in program.graph.projections:
         sent, shape = largest[edge.pre], program.graph.node(edge.pre).shape
+        # Without input limits nothing is proven here: the bundle keeps `input_limit` and checks
+        # its data.
         if isfinite(sent) and (total := most(edge, shape) * round(sent)) > BITS_32:
             _fail(f"{edge.pre} -> {edge.post}: sums up to {total}", f"32 bits, {BITS_32}")
 
@@ -189,6 +191,7 @@ def messages(program: ir.Program) -> dict[str, float]:
     largest: dict[str, float] = {}
     for node in graph.order:
         largest[node.name] = 1.0
+        # A sum sends as much as all that it adds; everything else sends one spike.
         if not node.stages:
             largest[node.name] = _total(graph, node, largest)
     largest[graph.source.name] = _largest(graph.source, program.input_range)

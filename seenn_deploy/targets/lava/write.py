@@ -122,6 +122,7 @@ def _spec(program: ir.Program, arrays: dict[str, Array]) -> dict[str, Any]:
             "shape": list(graph.source.shape),
             "coding": graph.source.coding,
             "range": to_json(program.input_range),
+            # Float bundles compute in float64, which no input exceeds.
             "limit": ranges.input_limit(program) if program.precision == "int8" else None,
         },
         "provenance": graph.provenance.to_dict(),

@@ -349,6 +349,7 @@ class _Writer:
                 "use a smaller layer",
             )
         apart = ir.Conv2d(np.eye(size, dtype=np.float32).reshape(size, *taken))
+        # Turned round, because with full padding the first pixel meets the kernel's last tap.
         spread = matrix.reshape(*given, size)[:, ::-1, ::-1].transpose(0, 3, 1, 2)
         together = ir.Conv2d(np.ascontiguousarray(spread), padding=(height - 1, width - 1))
         assert together.out_shape((size, 1, 1)) == (channels, height, width)

@@ -183,6 +183,7 @@ class Builder:
             pre, post = self.processes[edge["pre"]], self.processes[edge["post"]]
             if edge["delay"]:
                 pre = _delay(pre, edge, delayed)
+            # Spikes are added as they are, so there are no synapses between.
             if isinstance(post, GradedAdd):
                 _add(pre, post)
                 continue
