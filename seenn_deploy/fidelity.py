@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from seenn_deploy.errors import ModelError, ProgramError
+from seenn_deploy.errors import ModelError, ProgramError, SeennError
 
 Status = Literal["faithful", "approximated", "refused"]
 LEFT_OUT = "the self-check was left out"
@@ -128,6 +129,7 @@ class FidelityReport:
 
     def __init__(self, subject: str, findings: Iterable[Finding] = ()) -> None:
         self.subject, self.findings = subject, list(findings)
+        self._first: SeennError | None = None
 
     def faithful(self, where: str, what: str) -> None:
         """Note something that was taken as it is."""
@@ -147,6 +149,47 @@ class FidelityReport:
         """
         self.findings.append(Finding(where, what, "refused"))
         raise RefusedError(f"{self.subject}: {where}: {what}; {remedy}", self)
+
+    @contextmanager
+    def gathering(self, where: str = "") -> Iterator[None]:
+        """Let a loop go on behind a refusal, so that everything in the way is found at once.
+
+        `stop` raises the first one when the loop is over. What follows a refusal may fail for its
+        sake alone; such errors are no findings.
+
+        Parameters
+        ----------
+        where : str
+            Name of the node or layer, for errors that are in no report yet.
+        """
+        try:
+            yield
+        except RefusedError as error:
+            if error.report is not self:
+                self.findings += error.report.findings
+            self._first = self._first or error
+        except SeennError as error:
+            what = str(error).removeprefix(f"{where}: ")
+            self.findings.append(Finding(where or "program", what, "refused"))
+            self._first = self._first or RefusedExportError(str(error), self)
+        except Exception:
+            if self._first is None:
+                raise
+
+    def stop(self) -> None:
+        """Raise the first refusal that was gathered, if there was any.
+
+        Raises
+        ------
+        RefusedError
+        """
+        if self._first is not None:
+            raise self._first
+
+    @property
+    def refusals(self) -> list[Finding]:
+        """The refused findings, each one once."""
+        return list(dict.fromkeys(f for f in self.findings if f.status == "refused"))
 
     def proven(self, proof: Proof) -> None:
         """Note how the graph was proven, and the layers of which the proof says nothing."""

@@ -31,6 +31,7 @@ import numpy as np
 from seenn_deploy import ir
 from seenn_deploy._typing import Array
 from seenn_deploy.errors import ModelError
+from seenn_deploy.fidelity import FidelityReport
 from seenn_deploy.ir.bounds import Interval, extremes, layer_current, sent, source_values
 from seenn_deploy.ir.fixed_point import (
     CONV,
@@ -142,10 +143,14 @@ def quantize(
 
     Raises
     ------
-    ModelError
-        When there is no scale at which a layer fits.
+    RefusedError
+        When there is no scale at which a layer fits; its report has every layer for which there is
+        none.
     """
-    scale = _source_scale(graph, input_range)
+    report = FidelityReport("int8")
+    with report.gathering(graph.source.name):
+        scale = _source_scale(graph, input_range)
+    report.stop()
     graph = _centered(graph, input_range)
     source = replace(graph.source, scale=scale)
     nodes, edges, scales, unit = list[ir.Node]([source]), [], [], 1.0
@@ -157,23 +162,25 @@ def quantize(
             nodes.append(layer)
             edges += into
             continue
-        node = _with_integer_form(layer)
-        arrived = None if sent is None else [_arriving(e, source, sent) for e in into]
-        scale, calibrated = _scale(graph, node, into, source, input_range, arrived)
-        lowered, after, bits = _lowered(graph, node, into, scale, source, values)
-        for _try in range(MOST_TRIES if any(e.pre == source.name for e in into) else 0):
-            if not bits < 0:
-                break
-            # Rounded up, weights exceed what their exact values were proven for.
-            scale = _with_whole_threshold(node, scale * 2**bits * 0.995)
+        with report.gathering(layer.name):
+            node = _with_integer_form(layer)
+            arrived = None if sent is None else [_arriving(e, source, sent) for e in into]
+            scale, calibrated = _scale(graph, node, into, source, input_range, arrived)
             lowered, after, bits = _lowered(graph, node, into, scale, source, values)
-        nodes.append(after)
-        edges += lowered
-        if layer.name == graph.readout.name:
-            unit = 1 / scale
-        described = _describe(node, after, into, lowered, scale, source, bits)
-        limited_by = _limited_by(graph, node, input_range, scale)
-        scales.append(replace(described, calibrated=calibrated, limited_by=limited_by))
+            for _try in range(MOST_TRIES if any(e.pre == source.name for e in into) else 0):
+                if not bits < 0:
+                    break
+                # Rounded up, weights exceed what their exact values were proven for.
+                scale = _with_whole_threshold(node, scale * 2**bits * 0.995)
+                lowered, after, bits = _lowered(graph, node, into, scale, source, values)
+            nodes.append(after)
+            edges += lowered
+            if layer.name == graph.readout.name:
+                unit = 1 / scale
+            described = _describe(node, after, into, lowered, scale, source, bits)
+            limited_by = _limited_by(graph, node, input_range, scale)
+            scales.append(replace(described, calibrated=calibrated, limited_by=limited_by))
+    report.stop()
     return graph.replace(nodes, edges), unit, tuple(scales)
 
 

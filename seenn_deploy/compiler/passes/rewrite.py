@@ -9,6 +9,7 @@ from typing import TypeAlias
 import numpy as np
 
 from seenn_deploy._typing import Array, Shape
+from seenn_deploy.fidelity import FidelityReport
 from seenn_deploy.ir.graph import Node, SpikingGraph
 from seenn_deploy.ir.maps import LinearMap
 
@@ -20,13 +21,20 @@ def rewrite(graph: SpikingGraph, rule: Rule) -> SpikingGraph:
     """Apply ``rule(maps, in_shape) -> (maps, bias)`` to every edge.
 
     The bias (broadcastable to the target's shape, or None) is added to the target's own.
+
+    Raises
+    ------
+    RefusedError
+        When the rule fails for an edge; its report has every edge for which it does.
     """
-    projections, extra = [], dict[str, Array]()
+    projections, extra, report = [], dict[str, Array](), FidelityReport("compile")
     for edge in graph.projections:
-        maps, bias = rule(edge.maps, graph.node(edge.pre).shape)
-        projections.append(replace(edge, maps=maps))
-        if bias is not None:
-            extra[edge.post] = extra.get(edge.post, 0) + bias.astype(np.float64)
+        with report.gathering(f"{edge.pre} -> {edge.post}"):
+            maps, bias = rule(edge.maps, graph.node(edge.pre).shape)
+            projections.append(replace(edge, maps=maps))
+            if bias is not None:
+                extra[edge.post] = extra.get(edge.post, 0) + bias.astype(np.float64)
+    report.stop()
     return graph.replace([_add_bias(n, extra) for n in graph.order], projections)
 
 

@@ -16,6 +16,7 @@ from seenn_deploy import ir
 from seenn_deploy._typing import Array, Shape
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits import integer
+from seenn_deploy.fidelity import FidelityReport
 from seenn_deploy.ir.fixed_point import (
     CONV,
     EXPONENT,
@@ -30,18 +31,24 @@ from seenn_deploy.ir.fixed_point import (
 BITS_32 = 2**31 - 1  # the largest sum before Lava casts it to 32 bits
 
 
-def check(program: ir.Program) -> None:
-    """Raise ProgramError for the first value of an integer program that Lava cannot hold."""
+def check(program: ir.Program, report: FidelityReport) -> None:
+    """Gather every node and edge of an integer program with a value that Lava cannot hold."""
     graph = program.graph
-    _check_source(graph.source, program.input_range)
+    with report.gathering(graph.source.name):
+        _check_source(graph.source, program.input_range)
     for node in graph.layers:
-        _check_node(node)
+        with report.gathering(node.name):
+            _check_node(node)
     for edge in graph.projections:
-        name = f"{edge.pre} -> {edge.post}: weight"
-        weight = _integers(name, edge.synapses.weight)
-        _check_weights(edge.synapses, name, weight, graph.node(edge.pre).shape)
-    _check_sums(program)
-    _check_rule(program)
+        name = f"{edge.pre} -> {edge.post}"
+        with report.gathering(name):
+            weight = _integers(f"{name}: weight", edge.synapses.weight)
+            shape = graph.node(edge.pre).shape
+            _check_weights(edge.synapses, f"{name}: weight", weight, shape)
+    with report.gathering("program"):
+        _check_sums(program)
+    with report.gathering("exit rule"):
+        _check_rule(program)
 
 
 def dv(node: ir.Population) -> int:

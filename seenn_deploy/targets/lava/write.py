@@ -26,6 +26,7 @@ from seenn_deploy.targets.lava import policy, ranges
 
 FORMAT, VERSION = "seenn-deploy lava bundle", 4
 TAGS = {"float32": "floating_pt", "int8": "fixed_pt"}
+PRECISIONS = tuple(TAGS)
 WEIGHTS = "weights.npz"
 SOURCES = Path(__file__).parent / "bundle"
 LARGEST = 127  # Lava's Conv keeps kernel, stride, padding, dilation and groups in 8 signed bits
@@ -43,12 +44,10 @@ def write(program: ir.Program, folder: Path) -> None:
 
     Raises
     ------
-    ProgramError
-        When the Lava target has no processes for the precision, Lava's integers cannot hold a
-        value, feedback comes back too late for the schedule, or the policy network has operators
-        that the source cannot run.
+    RefusedError
+        As :func:`examine`.
     """
-    _check(program)
+    report = examine(program)
     arrays: dict[str, Array] = {}
     spec = _spec(program, arrays)
     network = policy.lower(program.exit_rule)
@@ -56,27 +55,42 @@ def write(program: ir.Program, folder: Path) -> None:
     _write_arrays(folder / WEIGHTS, arrays | more)
     spec["sha256"] = {WEIGHTS: folders.sha256(folder / WEIGHTS)}
     folders.write_json(folder / "network.json", spec)
-    folders.write_json(folder / REPORT, _report(program).to_dict())
+    folders.write_json(folder / REPORT, report.to_dict())
     _copy_sources(folder)
 
 
-def _report(program: ir.Program) -> FidelityReport:
-    """Report every layer as faithful: its numbers are the same, in float64 or as integers."""
-    report = FidelityReport("lava")
-    for layer in program.graph.layers:
-        report.faithful(layer.name, layer_text(program.graph, layer))
-    return report
+def examine(program: ir.Program) -> FidelityReport:
+    """Report every layer that Lava takes as faithful: its numbers are the same.
 
-
-def _check(program: ir.Program) -> None:
-    if program.precision not in TAGS:
-        raise ProgramError(
-            f"precision {program.precision!r}: the Lava target runs {', '.join(TAGS)}"
-        )
+    Raises
+    ------
+    RefusedError
+        When Lava has no processes for the precision, a node or a policy network's operators, its
+        integers cannot hold a value, or feedback comes back too late for the schedule; the report
+        has everything of that.
+    """
+    report, graph = FidelityReport("lava"), program.graph
+    with report.gathering():
+        if program.precision not in TAGS:
+            raise ProgramError(
+                f"precision {program.precision!r}: the Lava target runs {', '.join(TAGS)}"
+            )
+    report.stop()
     if program.precision == "int8":
-        ranges.check(program)
-    for edge in program.graph.projections:
-        waiting_steps(program, edge)
+        ranges.check(program, report)
+    for edge in graph.projections:
+        with report.gathering(f"{edge.pre} -> {edge.post}"):
+            waiting_steps(program, edge)
+            _runnable(edge.synapses, edge, program)
+    for node in graph.order:
+        with report.gathering(node.name):
+            _parameters(node, {}, program.precision == "int8")
+            if not isinstance(node, ir.Source):
+                report.faithful(node.name, layer_text(graph, node))
+    with report.gathering("exit rule"):
+        policy.lower(program.exit_rule)
+    report.stop()
+    return report
 
 
 def waiting_steps(program: ir.Program, edge: ir.Projection) -> int:

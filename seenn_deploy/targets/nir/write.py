@@ -39,6 +39,7 @@ from seenn_deploy.targets.nir.bias import before_padding
 from seenn_deploy.targets.nir.sidecar import Place, describe
 
 NETWORK = "network.nir"
+PRECISIONS = ("float32",)
 LEAKY_DT, PLAIN_DT = 1e-4, 1.0
 FOREVER = float(1 << 30)  # timesteps of a time constant that stands for none
 MOST = 1 << 25  # elements of a matrix
@@ -49,11 +50,35 @@ def write(program: ir.Program, folder: Path) -> None:
 
     Raises
     ------
+    RefusedError, ModelError
+        As :func:`examine`.
+    """
+    path = folder / NETWORK
+    writer = _written(program)
+    nir, report = writer.nir, writer.report
+    nir.write(path, nir.NIRGraph(writer.nodes, sorted(writer.edges), type_check=False))
+    if isinstance(program.exit_rule, Policy):
+        shutil.copyfile(program.exit_rule.onnx, folder / FILE)
+        program = program.with_exit(replace(program.exit_rule, onnx=FILE))
+    write_json(sidecar_path(path), describe(program, writer.dt, writer.places, report, path))
+    write_json(folder / REPORT, report.to_dict())
+
+
+def examine(program: ir.Program) -> FidelityReport:
+    """Report what the export keeps and what it can only approximate.
+
+    Raises
+    ------
     RefusedError
-        When something has no form in NIR.
+        When something has no form in NIR; the report has everything that has none.
     ModelError
         When the nir package is not installed.
     """
+    return _written(program).report
+
+
+def _written(program: ir.Program) -> _Writer:
+    """The nodes and edges of the export, and the report."""
     report = FidelityReport("nir")
     if program.precision != "float32":
         report.refuse(
@@ -61,16 +86,9 @@ def write(program: ir.Program, folder: Path) -> None:
             f"is {program.precision}, and NIR holds networks of real numbers",
             "export the float32 program; int8 is made from it again",
         )
-    path = folder / NETWORK
-    nir = import_nir(path)
-    writer = _Writer(nir, program.graph, report)
-    nir.write(path, nir.NIRGraph(writer.nodes, sorted(writer.edges), type_check=False))
-    if isinstance(program.exit_rule, Policy):
-        shutil.copyfile(program.exit_rule.onnx, folder / FILE)
-        program = program.with_exit(replace(program.exit_rule, onnx=FILE))
+    writer = _Writer(import_nir(Path(NETWORK)), program.graph, report)
     _report_program(program, report)
-    write_json(sidecar_path(path), describe(program, writer.dt, writer.places, report, path))
-    write_json(folder / REPORT, report.to_dict())
+    return writer
 
 
 def _report_program(program: ir.Program, report: FidelityReport) -> None:
@@ -96,7 +114,9 @@ class _Writer:
     def __init__(self, nir: Any, graph: ir.SpikingGraph, report: FidelityReport) -> None:
         self.nir, self.graph, self.report = nir, graph, report
         for node in graph.layers:
-            _check_node(node, report)
+            with report.gathering(node.name):
+                _check_node(node, report)
+        report.stop()
         self.nodes: dict[str, Any] = {}
         self.edges: set[tuple[str, str]] = set()
         self.places: dict[str, Place] = {}
@@ -113,6 +133,7 @@ class _Writer:
         self._add_neurons()
         for target in fed:
             self._add_synapses(target)
+        report.stop()
         self._keep_the_rest()
 
     def shape(self, node: ir.Node) -> Shape:
@@ -257,7 +278,8 @@ class _Writer:
     def _add_synapses(self, node: ir.Population | ir.Readout) -> None:
         host = self.hosts[node.name] if np.any(node.bias) else None
         for edge in self.graph.into(node.name):
-            self._add_projection(edge, host if host and host.edge is edge else None)
+            with self.report.gathering(f"{edge.pre} -> {edge.post}"):
+                self._add_projection(edge, host if host and host.edge is edge else None)
 
     def _add_projection(self, edge: ir.Projection, host: _Bias | None) -> None:
         pre, post = self.graph.node(edge.pre), self.graph.node(edge.post)
