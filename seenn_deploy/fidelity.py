@@ -160,7 +160,8 @@ class FidelityReport:
         Parameters
         ----------
         where : str
-            Name of the node or layer, for errors that are in no report yet.
+            Name of the node or layer, for errors that are in no report yet; by default what
+            stands before their first colon.
         """
         try:
             yield
@@ -169,8 +170,10 @@ class FidelityReport:
                 self.findings += error.report.findings
             self._first = self._first or error
         except SeennError as error:
-            what = str(error).removeprefix(f"{where}: ")
-            self.findings.append(Finding(where or "program", what, "refused"))
+            place, _, what = str(error).partition(": ")
+            if where and place != where:
+                place, what = where, str(error)
+            self.findings.append(Finding(place, what, "refused"))
             self._first = self._first or RefusedExportError(str(error), self)
         except Exception:
             if self._first is None:

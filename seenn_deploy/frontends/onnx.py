@@ -32,7 +32,7 @@ from seenn_deploy import ir
 from seenn_deploy._typing import Array, Shape
 from seenn_deploy.compiler.conversion import DEFAULT_PERCENTILE, spiking, with_thresholds
 from seenn_deploy.errors import ModelError
-from seenn_deploy.fidelity import LEFT_OUT, FidelityReport, Finding, Proof, RefusedError
+from seenn_deploy.fidelity import LEFT_OUT, FidelityReport, Proof, RefusedError
 from seenn_deploy.frontends.base import Input, Net, conversion_error, normalize_input, reported
 from seenn_deploy.frontends.proof import prove_ann
 from seenn_deploy.io.images.image_set import from_array, open_images
@@ -103,11 +103,10 @@ def read_ann(
 ) -> ir.SpikingGraph:
     """Read the ANN itself, with populations for activations; parameters as :func:`read`."""
     model = read_onnx(path)
+    report = FidelityReport(path.name)
     try:
-        net = _Lowering(model).net
+        net = _Lowering(model, report).net
     except ModelError as error:
-        where, _, what = str(error).partition(": ")
-        report = FidelityReport(path.name, [Finding(where, what, "refused")])
         raise RefusedError(f"{path}: {error}", report) from None
     used = normalize_input(net, mean, std, normalize=True)
     assumed = {"T": T, "input_shape": list(net.source.shape), **used}
@@ -184,20 +183,30 @@ class _Lowering:
         When an operator cannot be lowered; the message names the node, but not the file.
     """
 
-    def __init__(self, model: OnnxModel) -> None:
-        self.constants = model.constants
+    def __init__(self, model: OnnxModel, report: FidelityReport) -> None:
+        self.constants, self.lost = model.constants, set[str]()
         self.net = Net(ir.Source("input", model.input_shape), ir.Population("", ()))
         self.values = {model.input: _Value((("input", ()),), model.input_shape)}
         for node in model.nodes:
-            self._lower(node)
-        self._read_out(model.output)
+            with report.gathering():
+                self._lower(node)
+        report.stop()
+        with report.gathering():
+            self._read_out(model.output)
+        report.stop()
 
     def _lower(self, node: OnnxNode) -> None:
+        """Lower one operator; of those behind a refused one only the kind is looked at."""
+        behind = not self.lost.isdisjoint(node.inputs)
+        self.lost |= {*node.outputs}
         handler = _OPERATORS.get(node.op)
         if handler is None:
             raise node.unsupported(_OPERATORS)
+        if behind:
+            return
         try:
             self.values[node.outputs[0]] = handler(self, node)
+            self.lost -= {*node.outputs}
         except ModelError as error:
             text = str(error)
             raise error if repr(node.name) in text else node.error(text) from None

@@ -143,12 +143,18 @@ def check_numbers(nodes: Iterable[NirNode], report: FidelityReport) -> None:
     """
     for node in nodes:
         for name, value in node.values.items() if node.kind in SPIKING + INTEGRATORS else ():
-            if not (isinstance(value, np.ndarray) and value.dtype.kind in "fiub"):
-                report.refuse(node.where, f"{name} holds no numbers", "export it again")
-            if not np.all(np.isfinite(value)):
-                report.refuse(node.where, f"{name} holds NaN or infinity", "export it again")
-            if name.startswith("tau") and np.any(value <= 0):
-                report.refuse(node.where, f"{name} = {np.min(value):g}", "it must be positive")
+            with report.gathering():
+                _check_number(node, name, value, report)
+    report.stop()
+
+
+def _check_number(node: NirNode, name: str, value: Any, report: FidelityReport) -> None:
+    if not (isinstance(value, np.ndarray) and value.dtype.kind in "fiub"):
+        report.refuse(node.where, f"{name} holds no numbers", "export it again")
+    if not np.all(np.isfinite(value)):
+        report.refuse(node.where, f"{name} holds NaN or infinity", "export it again")
+    if name.startswith("tau") and np.any(value <= 0):
+        report.refuse(node.where, f"{name} = {np.min(value):g}", "it must be positive")
 
 
 class Discretisation:

@@ -196,7 +196,11 @@ class _Lowering:
     def __init__(self, model: NirModel, rules: Discretisation, coding: Any, T: int) -> None:
         self.model, self.rules, self.report, self.T = model, rules, rules.report, T
         self._check_integrators()
-        self.steps = {n.name: self._steps(n) for n in model.nodes.values() if n.kind == "Delay"}
+        self.steps = dict[str, Array]()
+        for node in (n for n in model.nodes.values() if n.kind == "Delay"):
+            with self.report.gathering():
+                self.steps[node.name] = self._steps(node)
+        self.report.stop()
         self.late = self._implicit_lags()
         shape = self._input_shape()
         source = (*shape, 1, 1) if len(shape) == 1 else grid_of(shape)
@@ -214,8 +218,8 @@ class _Lowering:
         self._read_out()
 
     def _check_integrators(self) -> None:
-        for node in self.model.nodes.values():
-            if node.kind in INTEGRATORS:
+        for node in (n for n in self.model.nodes.values() if n.kind in INTEGRATORS):
+            with self.report.gathering():
                 after = [b for a, b in self.model.edges if a == node.name]
                 if after != [self.model.output] or len(self.model.before(after[0])) != 1:
                     self.report.refuse(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -80,12 +81,10 @@ class Layer:
 _INPUTS = ("x", "x_seq", "input_", "input_tensor")  # the frameworks' names of a layer's input
 
 
-class UnsupportedLayerError(Exception):
-    """The module calls a layer that no population can express."""
+class Calls:
+    """Where a layer was called; no attribute of the module, which torch.export would set back."""
 
-    def __init__(self, layer: Layer) -> None:
-        super().__init__(layer.refusal)
-        self.layer = layer
+    frames: traceback.StackSummary | None = None
 
 
 class UseError(AttributeError):
@@ -110,7 +109,7 @@ class OpaqueLayer(nn.Module):
     def __init__(self, number: int, layer: Layer, hooks: nn.Module | None = None) -> None:
         super().__init__()
         self.number, self.layer = number, layer
-        self.states = layer.states
+        self.states, self.calls = layer.states, Calls()
         self.recurrent: nn.Module | None = layer.neuron.recurrent if layer.neuron else None
         self.called = self.was_reset = self.begins_anew = False
         for name in _HOOKS if hooks is not None else ():
@@ -140,7 +139,7 @@ class OpaqueLayer(nn.Module):
 
     def forward(self, *args: Any, **named: Any) -> Any:
         if self.layer.neuron is None:
-            raise UnsupportedLayerError(self.layer)
+            self.calls.frames = self.calls.frames or traceback.extract_stack()
         if self.begins_anew:
             raise UseError(f"{self.layer.name} is reset between two of its timesteps")
         self.called = True

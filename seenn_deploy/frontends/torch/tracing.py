@@ -19,7 +19,7 @@ import torch.fx.proxy
 from torch import Tensor, nn
 
 from seenn_deploy.fidelity import FidelityReport
-from seenn_deploy.frontends.torch.layers import OpaqueLayer, UnsupportedLayerError, UseError
+from seenn_deploy.frontends.torch.layers import Layer, OpaqueLayer, UseError
 from seenn_deploy.frontends.torch.states import Timesteps
 
 _LIBRARIES = tuple(str(Path(p).parent) for p in (torch.__file__, __file__))
@@ -50,8 +50,19 @@ def export(
             return program.run_decompositions({}), resets
     except Exception as error:  # whatever the user's code and torch raise while tracing
         failure = error
-    if isinstance(failure, UnsupportedLayerError):
-        _refuse_neuron(failure, report)
+    for part in traced.modules():
+        if isinstance(part, OpaqueLayer) and part.calls.frames:
+            line = _place([(f.filename, f.lineno or 0) for f in part.calls.frames])
+            with report.gathering():
+                refuse_neuron(part.layer, line, report)
+    if any(word in f"{type(failure).__name__}: {failure}" for word in _DATA_DEPENDENT):
+        with report.gathering():
+            report.refuse(
+                place_of_error(failure, traced.module),
+                "data-dependent control flow: which operations run depends on values",
+                "a graph holds one course of events; take the condition out",
+            )
+    report.stop()  # any other failure may come from what stands for these layers
     if isinstance(failure, UseError):
         where = place_of_error(failure, traced.module)
         report.refuse(where, str(failure), "call spiking layers, and do nothing else with them")
@@ -60,13 +71,6 @@ def export(
 
 
 def _refuse(error: Exception, where: str, given: str, report: FidelityReport) -> NoReturn:
-    text = f"{type(error).__name__}: {error}"
-    if any(word in text for word in _DATA_DEPENDENT):
-        report.refuse(
-            where,
-            "data-dependent control flow: which operations run depends on values",
-            "a graph holds one course of events; take the condition out",
-        )
     first = next((line for line in str(error).splitlines() if line.strip()), "")
     report.refuse(
         where,
@@ -75,10 +79,10 @@ def _refuse(error: Exception, where: str, given: str, report: FidelityReport) ->
     )
 
 
-def _refuse_neuron(error: UnsupportedLayerError, report: FidelityReport) -> NoReturn:
-    layer = error.layer
+def refuse_neuron(layer: Layer, line: str, report: FidelityReport) -> NoReturn:
+    """Refuse a spiking layer that no population can express."""
     report.refuse(
-        _joined(f"{layer.name} ({layer.kind})", _line_of_error(error)),
+        _joined(f"{layer.name} ({layer.kind})", line),
         f"this neuron is not supported: {layer.refusal}",
         "see docs/torch.md for the neurons that are",
     )

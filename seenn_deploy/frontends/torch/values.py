@@ -185,6 +185,11 @@ class Potential:
     step: int | None
 
 
+class Unknown:
+    """A tensor behind an operation that was refused; what needs it is not looked at."""
+
+
+UNKNOWN = Unknown()
 Value: TypeAlias = Any  # Signal, Constant, Potential, a tuple of them, or a number
 
 

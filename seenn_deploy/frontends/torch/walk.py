@@ -14,13 +14,15 @@ from seenn_deploy.fidelity import FidelityReport, RefusedError
 from seenn_deploy.frontends.torch.adapters.base import Neuron
 from seenn_deploy.frontends.torch.layers import Layer
 from seenn_deploy.frontends.torch.operations import OPERATIONS, Graph
-from seenn_deploy.frontends.torch.tracing import module_path, place_of
+from seenn_deploy.frontends.torch.tracing import line_of, module_path, place_of, refuse_neuron
 from seenn_deploy.frontends.torch.values import (
     SOURCE,
+    UNKNOWN,
     Atom,
     Constant,
     NotSupportedError,
     Potential,
+    Role,
     Signal,
     Term,
     Unreadable,
@@ -94,7 +96,10 @@ class Walk:
         self._place_inputs()
         for node in self.program.graph.nodes:
             if node.op == "call_function":
-                self._values[node.name] = self._read(node)
+                self._values[node.name] = UNKNOWN
+                with self.report.gathering():
+                    self._values[node.name] = self._read(node)
+        self.report.stop()
         (result,) = (n for n in self.program.graph.nodes if n.op == "output")
         values = [self._value(arg) for arg in result.args[0]]
         count, rest = divmod(len(values), self.traced)
@@ -209,10 +214,17 @@ class Walk:
 
     def _result(self, node: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Value:
         name = str(node.target)
+        if name not in (_SPIKING, _STATE) and any(v is UNKNOWN for v in _flat((args, named))):
+            return UNKNOWN
         if node.target is operator.getitem:
             return args[0][args[1]]
         if name in (_SPIKING, _STATE, _TIMESTEP):
             return self._opaque(node, name, args)
+        return self._computed(node, args, named)
+
+    def _computed(self, node: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Value:
+        """The result of one of torch's own operators."""
+        name = str(node.target)
         short = name.removeprefix("aten.")
         if short.startswith(("_assert", "sym_")):
             return None
@@ -249,15 +261,19 @@ class Walk:
     def _spiking(self, node: Any, x: Value, states: list[Value], number: int) -> Value:
         """Note a layer's input, and return its spikes or its potential."""
         layer, earlier = self.layers[number], self.calls[number]
-        assert layer.neuron is not None  # else its call was refused while tracing
+        if layer.neuron is None:
+            refuse_neuron(layer, line_of(node), self.report)
         self.places.setdefault(layer.name, place_of(node))
         if isinstance(x, Constant) and not earlier and not layer.neuron.forgets:
             return self._charged(layer.neuron, x, number)
+        if x is UNKNOWN:  # the layer itself is known: what follows it can be read
+            x = _unknown_current(tuple(node.meta["val"].shape), layer.neuron)
         if not isinstance(x, Signal) or x.summed is not None or x.state is not None:
             raise NotSupportedError(
                 f"{layer.name} is given what is no current of one timestep", "give it currents"
             )
-        self._check_states(layer, layer.neuron, states, len(earlier), number)
+        if not any(value is UNKNOWN for value in states):
+            self._check_states(layer, layer.neuron, states, len(earlier), number)
         if layer.neuron.time_axis is None:
             step, signal = len(earlier), _one_step(x, layer.name)
         else:
@@ -313,6 +329,16 @@ class Walk:
                 f"call {k + 1} of {layer.name} does not go on from the state of call {k}",
                 "hand each timestep's state on to the next, and run one sample per forward",
             )
+
+
+def _unknown_current(sizes: tuple[int, ...], neuron: Neuron) -> Signal:
+    """What a layer is given by an operation that was refused: of its shape, and nothing more."""
+    batch = 0 if neuron.time_axis is None else neuron.batch_axis
+    roles: dict[int | None, Role] = {neuron.time_axis: "time", batch: "batch"}
+    atoms = tuple(Atom(n, roles.get(i, "feature")) for i, n in enumerate(sizes))
+    features = tuple(a for a in atoms if a.role == "feature")
+    shape = tuple(a.size for a in features)
+    return Signal(tuple((a,) for a in atoms), features, shape, (Term(SOURCE),))
 
 
 def _one_step(x: Signal, name: str) -> Signal:

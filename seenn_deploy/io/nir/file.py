@@ -97,6 +97,7 @@ def read_nir(path: Path, report: FidelityReport) -> NirModel:
     """
     nodes, edges = dict[str, NirNode](), list[tuple[str, str]]()
     _inline(load(path), "", nodes, edges, report)
+    report.stop()
     _check_edges(nodes, edges, report)
     ends = {
         kind: [n.name for n in nodes.values() if n.kind == kind] for kind in ("Input", "Output")
@@ -134,7 +135,8 @@ def _inline(
             ports[name] = _ports(node, full, report)
             report.faithful(f"NIRGraph node {full!r}", "inlined")
         else:
-            nodes[full] = _plain(kind, full, node, bool(prefix), report)
+            with report.gathering():
+                nodes[full] = _plain(kind, full, node, bool(prefix), report)
     for a, b in edges_of(graph, where, report):
         pre = ports[a][1] if a in ports else f"{prefix}{a}"
         post = ports[b][0] if b in ports else f"{prefix}{b}"
@@ -206,10 +208,12 @@ def _check_edges(
 def _check_connected(model: NirModel, report: FidelityReport) -> None:
     fed, feeding = {b for _, b in model.edges}, {a for a, _ in model.edges}
     for node in model.nodes.values():
-        if node.kind != "Input" and node.name not in fed:
-            report.refuse(node.where, "has no input", "add the missing edge, or leave it out")
-        if node.kind != "Output" and node.name not in feeding:
-            report.refuse(node.where, "feeds nothing", "add the missing edge, or leave it out")
+        with report.gathering():
+            if node.kind != "Input" and node.name not in fed:
+                report.refuse(node.where, "has no input", "add the missing edge, or leave it out")
+            if node.kind != "Output" and node.name not in feeding:
+                report.refuse(node.where, "feeds nothing", "add the missing edge, or leave it out")
+    report.stop()
     if model.input in fed:
         report.refuse(f"Input node {model.input!r}", "has an edge into it", "leave that edge out")
     if model.output in feeding:

@@ -70,7 +70,7 @@ def examine(program: ir.Program) -> FidelityReport:
         has everything of that.
     """
     report, graph = FidelityReport("lava"), program.graph
-    with report.gathering():
+    with report.gathering("program"):
         if program.precision not in TAGS:
             raise ProgramError(
                 f"precision {program.precision!r}: the Lava target runs {', '.join(TAGS)}"
