@@ -49,11 +49,8 @@ def load(room: str, name: str, main: str = "") -> ModuleType:
     """
     folders(room)
     module = import_module(f"{_dotted(room)}.{name}")
-    return import_module(f"{module.__name__}.{main}") if main and _is_folder(module) else module
-
-
-def _is_folder(module: ModuleType) -> bool:
-    return hasattr(module, "__path__")
+    is_folder = hasattr(module, "__path__")
+    return import_module(f"{module.__name__}.{main}") if main and is_folder else module
 
 
 def _dotted(room: str) -> str:

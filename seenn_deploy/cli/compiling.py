@@ -209,7 +209,9 @@ def _changed(model: Path, rule: ExitRule | None, given: dict[str, Any]) -> Progr
 
     context = click.get_current_context()
     # A default is nobody's wish: only what was typed can contradict what is compiled already.
-    asked = [name for name in ("precision", "schedule") if _is_given(context, name)]
+    typed = click.core.ParameterSource.COMMANDLINE
+    both = ("precision", "schedule")
+    asked = [name for name in both if context.get_parameter_source(name) is typed]
     program = load_program(model, rule)
     if "precision" in asked and context.params["precision"] != program.precision:
         raise SeennError(
@@ -225,10 +227,6 @@ def _changed(model: Path, rule: ExitRule | None, given: dict[str, Any]) -> Progr
     if "schedule" in asked:
         program = program.with_schedule(context.params["schedule"])
     return program
-
-
-def _is_given(context: click.Context, name: str) -> bool:
-    return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
 
 
 def _imported(

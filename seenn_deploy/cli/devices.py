@@ -82,6 +82,7 @@ def run_command(
     from seenn_deploy.targets import base
 
     if out is not None:
+        # Now, and not after the device has run.
         check_ours(out, base.FOLDER, force)
     program = load_program(build, None)
     images = open_data(program, data, limit, mean, std)

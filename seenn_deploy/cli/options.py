@@ -69,6 +69,7 @@ def settings(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> d
         if not (name and equals):
             raise click.BadParameter(f"{text!r}: give NAME=VALUE, e.g. kappa=2")
         try:
+            # Text that is no JSON stays text, so nobody has to quote twice: --set mode=fast.
             found[name] = json.loads(value)
         except ValueError:
             found[name] = value
@@ -123,6 +124,7 @@ def table_file(
     context: click.Context, parameter: click.Parameter, path: Path | None
 ) -> Path | None:
     """A file for --predictions, whose name says its form."""
+    # Told now, because the run before the file is written may take an hour.
     if path is not None and path.suffix.lower() not in (".csv", ".json"):
         raise click.BadParameter(f"{str(path)!r}: name a .csv or .json file")
     return new_file(context, parameter, path)
@@ -242,6 +244,7 @@ def _rule(
     from seenn_deploy import exits
 
     if file is not None:
+        # Which of the two should win is a guess, so neither does.
         if name or numbers or settings:
             raise SeennError("--exit-file holds the whole exit rule; leave out --exit and numbers")
         return _rule_from(file)

@@ -91,7 +91,7 @@ def new_folder(out: Path, kind: Kind, force: bool = False) -> Iterator[Path]:
 
 def _replace(out: Path, work: Path, kind: Kind) -> None:
     """Put `work` in the place of `out`, and what else lay there into it."""
-    new = _files(work)
+    new = {p.relative_to(work).as_posix() for p in work.rglob("*") if not p.is_dir()}
     nested = {file for file in new if "/" in file}
     rewritten = {file.partition("/")[0] for file in nested}
     before = kind.read(out) or {}
@@ -148,10 +148,6 @@ def _merge(old: Path, out: Path) -> None:
         else:
             path.rename(out / path.name)
     old.rmdir()
-
-
-def _files(folder: Path) -> set[str]:
-    return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()}
 
 
 def check_ours(out: Path, kind: Kind, force: bool = False) -> None:

@@ -20,6 +20,7 @@ from typing import IO
 from seenn_deploy.errors import DeviceError
 from seenn_deploy.targets.base import Request
 
+# Lava's shared memory is returned by its own handlers, which need a moment.
 GRACE = 5.0  # seconds between two attempts to end it, each less gentle
 LAST_WORDS = 12  # lines
 

@@ -320,7 +320,10 @@ def train_policy(
     kind = _kind_for(program, Path(data))
     train, held_out = load_both(data, test, program.T, classes, limit, test_limit, kind)
     torch.manual_seed(recipe.seed)
-    policy = PolicyModel(choices, shape[0], _normalization(program), width=policy_width)
+    # The policy's input is the program's own, so both have one normalisation.
+    given = program.graph.source.normalization
+    normalization = Normalization(*map(tuple, given)) if given else Normalization()
+    policy = PolicyModel(choices, shape[0], normalization, width=policy_width)
     agreed = {
         "what": "policy", "choices": list(choices), "beta": beta, "policy_width": policy_width,
         "entropy": entropy_weight, "T": program.T, "classes": classes, "input_shape": list(shape),
@@ -364,12 +367,6 @@ def _kind_for(program: Program, data: Path) -> Kind:
             "without --no-normalize"
         )
     return Kind(source.shape, "direct", kind.pixels)
-
-
-def _normalization(program: Program) -> Normalization:
-    """Return the normalisation of the program's input, which the policy's input shares."""
-    given = program.graph.source.normalization
-    return Normalization(tuple(given[0]), tuple(given[1])) if given else Normalization()
 
 
 # --- both together -------------------------------------------------------------------------------

@@ -37,6 +37,7 @@ def verify_tables(report: VerifyReport) -> Iterator[Table]:
 def _verdict(report: VerifyReport) -> Iterator[tuple[str, str]]:
     yield "", ""
     yield from unproven(report.not_proven)
+    # The first ones tell the cause; --json has them all.
     for d in report.first_differences[:5]:
         where = f"sample {d.sample}, step {d.step}, {d.layer}{list(d.neuron)}"
         values = f"{d.quantity} {d.simulated:g}, on {report.device} {d.device:g}"

@@ -41,11 +41,8 @@ def _rows(report: FidelityReport) -> Iterator[tuple[str, str, str, str]]:
 def _in_one(texts: list[str]) -> str:
     """Merge texts that differ only in numbers into one, with ranges for the numbers."""
     parts = zip(*map(_NUMBER.split, texts), strict=True)
-    return "".join(p[0] if len({*p}) == 1 else _range(p) for p in parts)
-
-
-def _range(numbers: tuple[str, ...]) -> str:
-    return f"{min(numbers, key=float)} to {max(numbers, key=float)}"
+    ends = ((min(p, key=float), max(p, key=float)) if len({*p}) > 1 else p[:1] for p in parts)
+    return "".join(map(" to ".join, ends))
 
 
 def _places(names: list[str]) -> str:

@@ -93,7 +93,8 @@ def _shares(wanted: list[int], room: int) -> Iterator[tuple[int, ...]]:
         yield tuple(min(n, max(room, 1)) for n in wanted)
         return
     first, *others = wanted
-    for share in range(min(first, max(room - len(others), 1)), 0, -1):
+    step = max(1, room // 40)  # in a wide room a few columns more or less do not matter
+    for share in range(min(first, max(room - len(others), 1)), 0, -step):
         for rest in _shares(others, room - share):
             yield (share, *rest)
 

@@ -72,6 +72,7 @@ def histogram_text(histogram: Mapping[str, int]) -> str:
     if len(histogram) > MOST_STEPS:
         steps = np.repeat([int(t) for t in histogram], list(histogram.values()))
         names = ("first", "25 % by", "50 % by", "75 % by", "last")
+        # Of the timesteps that samples did exit at, and none in between.
         marks = np.quantile(steps, (0, 0.25, 0.5, 0.75, 1), method="inverted_cdf")
         cells = [f"{name} t={t}" for name, t in zip(names, marks, strict=True)]
         return ",\n".join(", ".join(row) for row in _even_rows(cells, ", "))

@@ -38,8 +38,8 @@ def _fold(maps: Maps, in_shape: Shape) -> tuple[Maps, Array | None]:
     for step in maps[:at]:
         in_shape = step.out_shape(in_shape)
     behind = maps[at + 1] if at + 1 < len(maps) else None
-    if isinstance(behind, ir.Affine) or behind is None:
-        return (*maps[:at], pool.depthwise(in_shape[0]), *maps[at + 1 :]), None
+    if behind is None:
+        return (*maps[:at], pool.depthwise(in_shape[0])), None
     return (*maps[:at], *_merged(behind, pool, in_shape), *maps[at + 2 :]), None
 
 
@@ -50,6 +50,11 @@ def _merged(behind: ir.LinearMap, pool: ir.AvgPool2d, in_shape: Shape) -> Maps:
     A kind of synapses that may stand after a pool registers ``_listed``, or a form of its own.
     """
     raise ModelError(f"cannot fold an average pool into {type(behind).__name__}")
+
+
+@_merged.register
+def _(affine: ir.Affine, pool: ir.AvgPool2d, in_shape: Shape) -> Maps:
+    return pool.depthwise(in_shape[0]), affine
 
 
 @_merged.register

@@ -182,6 +182,7 @@ class _Writer:
             return self.nir.IF(r=np.full(shape, 1 / self.dt), **common)
         tau, left = self._constant(node, node.tau)
         leak = np.zeros(shape) if hosted else self._leak(node, shape) / left
+        # Euler's step takes the share dt / tau of current and v_leak; dividing by it undoes that.
         r = np.full(shape, tau / self.dt)
         if not node.tau_syn:
             return self.nir.LIF(tau=np.full(shape, tau), r=r, v_leak=leak, **common)
@@ -253,6 +254,7 @@ class _Writer:
 
     def _host(self, node: ir.Population | ir.Readout) -> _Bias | None:
         """Find the projection whose NIR nodes can hold the bias."""
+        # A NIR layer has one bias per channel.
         rows = np.broadcast_to(node.bias, node.shape).reshape(node.shape[0], -1)
         if np.any(rows != rows[:, :1]):
             return self._padded_host(node)
@@ -301,6 +303,7 @@ class _Writer:
 
     def _ends(self, node: ir.Node) -> Counter[str]:
         """Return the NIR nodes that send what a node of the graph sends."""
+        # NIR has no sums: edges that meet are added, so what a sum adds is sent past it.
         if node.stages:
             return Counter([self.names[node.name]])
         return sum(
@@ -325,15 +328,10 @@ class _Writer:
             return [] if step.weight == 1 else [("scale", self.nir.Scale(weight))]
         matrix = self._matrix(edge, self.graph.node(edge.pre).shape, prod(given))
         if len(given) == 1:
-            flat = [("flatten", self._flatten(taken))] if len(taken) > 1 else []
-            return [*flat, ("linear", self._linear(matrix, bias))]
+            last = self.nir.Linear(matrix) if bias is None else self.nir.Affine(matrix, bias)
+            flat = self.nir.Flatten({"input": np.array(taken)}, start_dim=0, end_dim=-1)
+            return [*([("flatten", flat)] if len(taken) > 1 else []), ("linear", last)]
         return self._image_maps(edge, matrix, taken, given, bias)
-
-    def _flatten(self, shape: Shape) -> Any:
-        return self.nir.Flatten({"input": np.array(shape)}, start_dim=0, end_dim=-1)
-
-    def _linear(self, matrix: Array, bias: Array | None) -> Any:
-        return self.nir.Linear(matrix) if bias is None else self.nir.Affine(matrix, bias)
 
     def _matrix(self, edge: ir.Projection, in_shape: Shape, n_out: int) -> Array:
         step, n_in = edge.synapses, prod(in_shape)

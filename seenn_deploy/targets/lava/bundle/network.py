@@ -177,6 +177,7 @@ class Builder:
     # --- edges -----------------------------------------------------------------------------------
 
     def _connect_synapses(self) -> None:
+        # Equal delays and lags share one process, for each is a process of the machine, too.
         delayed: dict[tuple[str, int], Delay] = {}
         gates: dict[tuple[str, int], LagGate] = {}
         for edge in self.spec["edges"]:
