@@ -484,3 +484,119 @@ def empirical_aet(correct: Sequence[Sequence[bool]]) -> float:
         steps = [t for t, ok in enumerate(row, start=1) if ok]
         first.append(steps[0] if steps else len(row))
     return sum(first) / len(first)
+
+
+# --- schedules ---------------------------------------------------------------------------------
+
+
+@dataclass
+class Walk:
+    """One sample under a schedule, step by step.
+
+    `steps` lie from its first to its answer, `more` until the next sample can start; `seen` lists
+    the (layer, timestep) pairs that were computed, timesteps from 1.
+    """
+
+    steps: int
+    more: int
+    exit_step: int
+    seen: list[tuple[str, int]]
+
+
+def walk(graph: ir.SpikingGraph, schedule: str, verdict: Any, known: int | None = None) -> Walk:
+    """Move the timesteps of one sample through the hardware's stages, one step after the other.
+
+    Parameters
+    ----------
+    verdict : function of a timestep, from 1
+        Whether the exit rule stops there; asked only once that timestep's logits are out.
+    known : int, optional
+        Number of timesteps, where it is known before the start.
+    """
+    stage = _stages(graph)
+    depth, T = max(stage.values()), graph.T
+    if schedule == "sequential":
+        seen: list[tuple[str, int]] = []
+        for t in range(1, T + 1):
+            seen += [(name, t) for name in sorted(stage, key=lambda n: stage[n])]
+            if t in (known, T) or (known is None and verdict(t)):
+                return Walk(t, t, t, seen)
+    return _through_a_pipe(stage, depth, T if known is None else known, schedule, verdict, known)
+
+
+def _through_a_pipe(
+    stage: dict[str, int], depth: int, most: int, schedule: str, verdict: Any, known: int | None
+) -> Walk:
+    """Every timestep in the pipe moves one stage a step; new ones enter as the schedule allows."""
+    place: dict[int, int] = {}  # timestep -> its stage
+    seen: list[tuple[str, int]] = []
+    clock = entered = out = answer = at = next_one = 0
+    while True:
+        clock += 1
+        for t in place:
+            place[t] += 1
+        free = {
+            "pipelined": True,
+            "speculative": True,
+            "gated": out == entered,  # the verdict on the last one is there
+        }[schedule]
+        if not answer and entered < most and free:
+            entered += 1
+            place[entered] = 0
+            next_one = clock
+        for t in list(place):
+            seen += [(name, t) for name, s in stage.items() if s == place[t]]
+            if place[t] == depth:
+                del place[t]
+                out = t
+                if not answer and (t == most or (known is None and verdict(t))):
+                    answer, at = clock, t
+        if answer and not place:
+            more = answer if schedule == "gated" else next_one
+            return Walk(answer, more, at, seen)
+
+
+def _stages(graph: ir.SpikingGraph) -> dict[str, int]:
+    """The longest way of synapse stages from the source to each layer; a sum is none."""
+    found: dict[str, int] = {}
+    nodes = dict(graph.nx.nodes(data="node"))
+    order = layer_order(graph)
+    for name in order:
+        own = 0 if isinstance(nodes[name], ir.Source | ir.Sum) else 1
+        ahead = _reachable(graph, name)
+        into = [
+            found[pre]
+            for pre, _, edge in graph.nx.in_edges(name, data="projection")
+            if not (edge.lag and (pre == name or pre in ahead))
+        ]
+        found[name] = own + max(into, default=0)
+    del found[order[0]]
+    return found
+
+
+def picojoules(
+    seen: list[tuple[str, int]], trace: Trace, n: int, prices: dict[str, float]
+) -> float:
+    """Every operation of sample n in the layers and timesteps that ran, times its price."""
+    total = 0.0
+    for layer, t in seen:
+        for count, price in prices.items():
+            total += price * int(trace.counts[count][n, trace.layers.index(layer), t - 1])
+    return total
+
+
+def stops(rule: dict[str, Any], z: np.ndarray, t: int) -> bool:
+    """Whether a rule, as its JSON says it, stops a sample of accumulated logits z (M,) at t."""
+    row = sorted((float(value) for value in z), reverse=True)
+    p = [math.exp(value - row[0]) for value in row]
+    p = [value / sum(p) for value in p]
+    if rule["rule"] == "confidence":
+        return p[0] > rule["alpha"]
+    if rule["rule"] == "entropy":
+        entropy = -sum(value * math.log(value) for value in p if value)
+        return 1 - entropy / math.log(len(p)) > rule["theta"]
+    if rule["rule"] == "margin":
+        return row[0] - row[1] > rule["beta"]
+    if rule["rule"] == "conformal":
+        return sum(-math.log(value) <= rule["quantiles"][t - 1] for value in p) == 1
+    raise ValueError(rule["rule"])

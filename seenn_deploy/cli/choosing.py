@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 @click.option(
     "--cost", default="paper", show_default=True, help="Name of a cost model, or a file with one."
 )
-@click.option("--schedule", help="speculative or gated.  [default: the program's own]")
+@click.option("--schedule", help="sequential, speculative or gated.  [default: the program's own]")
 @click.option("--split", type=float, default=0.5, show_default=True,
               help="Share of the images on which thresholds are chosen; the figures are those of "
               "the "

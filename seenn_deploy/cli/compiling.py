@@ -22,7 +22,7 @@ from seenn_deploy.cli.options import (
     together,
     with_rule,
 )
-from seenn_deploy.cli.shared import write_json
+from seenn_deploy.cli.shared import check_schedule, write_json
 from seenn_deploy.errors import SeennError
 from seenn_deploy.fidelity import FidelityReport, Proof, RefusedError
 from seenn_deploy.progress import shown
@@ -44,8 +44,9 @@ PROGRAM = together(
                  help="Also write the files of this target: lava or nir; several with commas."),
     with_rule,
     click.option("--precision", default="float32", show_default=True),
-    click.option("--schedule", default="speculative", show_default=True,
-                 help="pipelined, speculative or gated."),
+    click.option("--schedule",
+                 help="sequential, pipelined, speculative or gated.  [default: sequential; with "
+                 "--target lava: speculative]"),
 )  # fmt: skip
 STRICT = together(
     click.option("--strict", is_flag=True,
@@ -182,6 +183,7 @@ def compile_command(
 
     # Before the import, which can take minutes.
     folders.check_ours(out, PROGRAM_FOLDER, force)
+    check_schedule(schedule, *target)
     if calibration and precision == "float32":
         raise SeennError("--calibration is for the scales of int8; add --precision int8")
     given = _given(no_normalize, options) | ({"check": False} if no_check else {})
@@ -196,8 +198,8 @@ def compile_command(
         graph = _imported(model, example, strict, given | {"allow": allow})
     with _refusal_into(json_file), shown(None, "compiling"):
         program = sd.compile(
-            graph, rule, precision=precision, schedule=schedule, input_range=input_range,
-            calibration=calibration, strict=strict, allow=allow,
+            graph, rule, precision=precision, schedule=schedule or "sequential",
+            input_range=input_range, calibration=calibration, strict=strict, allow=allow,
         )  # fmt: skip
     changes = _compare_with_float(graph, program, calibration) if calibration else None
     _save(program, out, force, target, strict, allow, json_file, changes)
@@ -296,11 +298,13 @@ def convert_command(
     from seenn_deploy.ir.program import FOLDER as PROGRAM_FOLDER
 
     check_ours(out, PROGRAM_FOLDER, force)
+    check_schedule(schedule, *target)
     given = _given(no_normalize, options) | ({"check": False} if no_check else {})
     with _refusal_into(json_file), shown(None, f"converting {model.name}"):
         program = sd.convert(
-            model, rule, precision=precision, schedule=schedule, strict=strict, allow=allow, **given
-        )
+            model, rule, precision=precision, schedule=schedule or "sequential", strict=strict,
+            allow=allow, **given,
+        )  # fmt: skip
     _save(program, out, force, target, strict, allow, json_file)
 
 
@@ -346,6 +350,7 @@ def _save(
     changes: PrecisionReport | None = None,
 ) -> None:
     """Write a program and what its targets take; print and keep what there is to say of it."""
+    program = program.for_targets(*targets)
     with _refusal_into(json_file, program), shown(None, f"writing {out}"):
         program.save(out, targets=targets, strict=strict, force=force, allow=allow)
     exports = _export_reports(out, targets)

@@ -17,7 +17,7 @@ from seenn_deploy.cli.options import (
     TIMEOUT,
     new_file,
 )
-from seenn_deploy.cli.shared import load_program, open_data, write_json
+from seenn_deploy.cli.shared import check_schedule, load_program, open_data, write_json
 
 
 @click.command("setup-lava")
@@ -103,7 +103,10 @@ def run_command(
 @DATA
 @DEVICE
 @click.option("--full-trace", is_flag=True, help="Compare every step to T, also after the exit.")
-@click.option("--schedule", help="pipelined, speculative or gated.  [default: the bundle's own]")
+@click.option(
+    "--schedule",
+    help="pipelined, speculative or gated.  [default: the bundle's own]",
+)
 @DEVICE_COMMAND
 @TIMEOUT
 @click.option(
@@ -142,9 +145,12 @@ def verify_command(
     import seenn_deploy as sd
     from seenn_deploy.cli import console
     from seenn_deploy.cli.tables import devices
+    from seenn_deploy.targets.devices import find
 
     program = load_program(build, None)
-    program = program.with_schedule(schedule) if schedule else program
+    if schedule:
+        check_schedule(schedule, find(device).target)
+        program = program.with_schedule(schedule)
     images = open_data(program, data, limit, mean, std)
     report = sd.verify(
         program, images, device=device, bundle=None if schedule else build,

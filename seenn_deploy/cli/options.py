@@ -87,7 +87,10 @@ def joules(_: click.Context, __: click.Parameter, text: str | None) -> float | N
     except ValueError:
         raise click.BadParameter(f"{text!r}: give joules, e.g. 20uJ, 1.5mJ or 3e-5") from None
     if not text.rstrip().endswith(("J", *"pnuµm")):
-        told = f"{text} without a unit is read as joules; write {1e6 * energy:.6g}uJ"
+        # Whoever writes a whole number most likely thinks in the microjoules of the tables.
+        number = text.strip()
+        write = f"{1e6 * energy:.6g}uJ" if energy < 1 else f"{number}J, or {number}uJ"
+        told = f"{text} without a unit is read as joules; write {write}"
         click.echo(f"warning: {told}", err=True)
     return energy
 

@@ -48,6 +48,22 @@ def check_resume(resume: bool, folder: Path | None, option: str) -> None:
         raise SeennError(f"--resume goes on with a run folder; name it with {option}")
 
 
+def check_schedule(schedule: str | None, *targets: str) -> None:
+    """Refuse a --schedule that does not exist, or that a target's hardware cannot follow."""
+    from seenn_deploy.ir.program import schedules_of
+    from seenn_deploy.ir.schedule import check_name
+
+    if schedule is None:
+        return
+    check_name(schedule)
+    for target in targets:
+        if (takes := schedules_of(target)) and schedule not in takes:
+            raise SeennError(
+                f"target {target} cannot follow a {schedule} schedule, its timesteps enter a "
+                f"pipeline; --schedule {', '.join(takes)}"
+            )
+
+
 def full_run(
     program: Program,
     images: ImageSet,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Literal
 
 from seenn_deploy._typing import checked_types
 from seenn_deploy.compiler.passes import (
@@ -28,6 +27,7 @@ from seenn_deploy.io.images.spec import bounded
 from seenn_deploy.ir.graph import SpikingGraph
 from seenn_deploy.ir.inputs import for_program
 from seenn_deploy.ir.program import Program
+from seenn_deploy.ir.schedule import Schedule
 
 PRECISIONS = ("float32", "int8")
 
@@ -37,7 +37,7 @@ def compile(
     graph: SpikingGraph,
     exit_rule: ExitRule | None = None,
     precision: str = "float32",
-    schedule: Literal["pipelined", "speculative", "gated"] = "speculative",
+    schedule: Schedule = "sequential",
     *,
     input_range: tuple[float, float] | None = None,
     calibration: Images | None = None,
@@ -54,7 +54,9 @@ def compile(
         By default the one that the network came with (``graph.exit_rule``), as SEENN's own
         checkpoints do; without one ``Fixed()``. ``program.exit_rule_assumed`` then says why.
     precision : 'float32' or 'int8'
-    schedule : 'pipelined', 'speculative' or 'gated'
+    schedule : 'sequential', 'pipelined', 'speculative' or 'gated'
+        How timesteps follow each other. A target with a pipeline replaces 'sequential' by its own
+        default when the program is written for it.
     input_range : (float, float), optional
         Smallest and largest input value, where the network's normalisation does not say it. Real
         values of an int8 program beyond it are clipped.

@@ -167,7 +167,7 @@ def rates(run: RunResult) -> tuple[list[str], Array]:
     last = np.full_like(run.exit_step, T) if run.full_trace else run.exit_step
     running = (last[:, None] >= np.arange(1, T + 1)).sum(axis=0)
     neurons = run.sizes.potentials
-    spikes = run.counts.spikes.sum(axis=0)
+    spikes = (run.counts if run.full_trace else run.charged).spikes.sum(axis=0)
     readout = len(neurons) - 1  # nothing comes after it but what feeds back alone
     kept = [i for i in np.flatnonzero(neurons) if i < readout or spikes[i].any()]
     with np.errstate(invalid="ignore"):  # 0 / 0

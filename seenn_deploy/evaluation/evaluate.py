@@ -24,6 +24,7 @@ from seenn_deploy.io.images.image_set import Images
 from seenn_deploy.ir import html
 from seenn_deploy.ir.inputs import for_program
 from seenn_deploy.ir.program import Program
+from seenn_deploy.ir.schedule import injected
 from seenn_deploy.progress import Progress
 from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.simulator.result import RunResult
@@ -81,10 +82,13 @@ class Point:
         The timestep t of 'fixed', alpha of 'SEENN-I', or 0.
     accuracy, mean_exit_step : float
     energy, policy_energy : float, optional
-        Joules per sample of the spiking network, and of the policy network (0 without one); None
-        where the cost model prices no ANN.
+        Joules per sample that the schedule spends on the spiking network, wasted timesteps
+        included, and on the policy network (0 without one); None where the cost model prices no
+        ANN.
     total_energy : float, optional
         Joules per sample of both together.
+    wasted_energy : float
+        The part of `energy` that went into timesteps behind the exit.
     """
 
     rule: str
@@ -94,6 +98,7 @@ class Point:
     energy: float
     policy_energy: float | None
     total_energy: float | None
+    wasted_energy: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +122,8 @@ class Evaluation:
         Whether the program is the paper's network, so that `PUBLISHED` stands beside it.
     not_proven : str
         Reason why the program was not compared with its source; '' where it was.
+    schedule : str
+        Schedule of SEENN-I. On a pipeline fixed t and SEENN-II are pipelined: they know t before.
     """
 
     samples: int
@@ -130,6 +137,7 @@ class Evaluation:
     equal: Point | None
     comparable: bool = False
     not_proven: str = ""
+    schedule: str = "sequential"
 
     def __repr__(self) -> str:
         at_t = ", ".join(f"{100 * a:.2f} %" for a in self.accuracy_by_step)
@@ -153,6 +161,7 @@ class Evaluation:
             **({"not_proven": self.not_proven} if self.not_proven else {}),
             "samples": self.samples,
             "cost_model": self.cost,
+            "schedule": self.schedule,
             "accuracy_by_step": [float(a) for a in self.accuracy_by_step],
             "aet": self.aet,
             "empirical_aet": self.empirical_aet,
@@ -213,7 +222,7 @@ def evaluate(
         raise DataError(f"{data.name}: no labels; an evaluation needs y, or class folders")
     run = simulate(program, data, full_trace=True, threads=threads, progress=progress)
     correct = metrics.correct_by_step(run.logits, data.labels)
-    table = _Table(correct, run.energy_by_step(cost), run.compare(cost).policy_energy)
+    table = _Table.of(program, run, correct, cost)
     steps = range(1, program.T + 1)
     second = _seenn_2(program, run, table)
     return Evaluation(
@@ -228,6 +237,7 @@ def evaluate(
         None if second is None else _as_accurate(table, run.logits, second.accuracy),
         _is_resnet19(program),
         program.provenance.not_proven,
+        table.schedule,
     )
 
 
@@ -241,18 +251,36 @@ def _is_resnet19(program: Program) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class _Table:
-    """Whether every sample is right had it stopped at t, and its joules; arrays (N, T)."""
+    """Whether every sample is right had it stopped at t, and its joules; arrays (N, T).
+
+    `useful` are those up to t, `spent` those of a rule that finds t on the way.
+    """
 
     correct: Array
-    energy: Array
+    useful: Array
+    spent: Array
     policy_energy: float | None
+    schedule: str
+
+    @classmethod
+    def of(cls, program: Program, run: RunResult, correct: Array, cost: str | Path) -> _Table:
+        useful, T = run.energy_by_step(cost), program.T
+        # A pipelined program runs where SEENN-I would have to speculate.
+        name = "speculative" if program.schedule == "pipelined" else program.schedule
+        last = injected(name, np.arange(1, T + 1), program.depth, T)
+        policy = run.compare(cost).policy_energy
+        return cls(correct, useful, useful[:, last - 1], policy, name)
 
     def point(self, rule: str, parameter: float, step: Array, policy: bool = False) -> Point:
-        rows = np.arange(len(step)), step - 1
-        energy, extra = float(self.energy[rows].mean()), self.policy_energy if policy else 0.0
+        rows, known = (np.arange(len(step)), step - 1), rule != "SEENN-I"
+        useful = float(self.useful[rows].mean())
+        energy = useful if known else float(self.spent[rows].mean())
+        extra = self.policy_energy if policy else 0.0
         total = None if extra is None else energy + extra
         accuracy, mean_step = float(self.correct[rows].mean()), float(step.mean())
-        return Point(rule, float(parameter), accuracy, mean_step, energy, extra, total)
+        return Point(
+            rule, float(parameter), accuracy, mean_step, energy, extra, total, energy - useful
+        )
 
 
 def _seenn_2(program: Program, run: RunResult, table: _Table) -> Point | None:
@@ -272,7 +300,7 @@ def _as_accurate(table: _Table, logits: Array, accuracy: float) -> Point | None:
     # 1, which no score exceeds, stands for running to T.
     alphas = np.append(picked[picked > 0], 1.0)
     points = OperatingPoints.of_scores(scores, alphas)
-    right, energy = points.sums(table.correct), points.sums(table.energy)
+    right, energy = points.sums(table.correct), points.sums(table.spent)
     enough = np.flatnonzero(right >= accuracy * len(logits) - _ROUNDING)
     if not len(enough):
         return None
@@ -288,7 +316,7 @@ def _confidence(alpha: float) -> Confidence:
 
 
 def _stored(point: Point) -> dict[str, Any]:
-    names = ("energy", "policy_energy", "total_energy")
+    names = ("energy", "wasted_energy", "policy_energy", "total_energy")
     values = asdict(point)
     micro = {f"{n}_uJ": None if values[n] is None else values[n] * 1e6 for n in names}
     return {k: v for k, v in values.items() if k not in names} | micro

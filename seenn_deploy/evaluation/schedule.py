@@ -1,11 +1,13 @@
-"""When samples follow each other on hardware: latency, throughput and wasted work (section 5).
+"""When samples follow each other: latency, throughput and wasted work (design, section 5).
 
-Every synapse stage delays by one hardware step, so a network of D stages gives the logits of SNN
-step t at hardware step t + D, and an exit rule's decision comes D steps late.
+On a pipeline every synapse stage delays by one hardware step, so a network of D stages gives the
+logits of SNN step t at hardware step t + D, and an exit rule's decision comes D steps late.
 
 =============  ====================================================  ==================  =========
 schedule       how                                                   latency             wasted
 =============  ====================================================  ==================  =========
+sequential     no pipeline: one timestep passes the whole network    t* passes           nothing
+               before the next begins
 pipelined      T_i known before the start; a reset wave trails       T_i + D             nothing
                each sample, the next one starts after it
 speculative    inject every step until the exit comes out            t* + D              steps t*+1
@@ -18,18 +20,17 @@ A speculative schedule behind a policy network, or with no early exit, knows T_i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seenn_deploy import costs
 from seenn_deploy._typing import Array
 from seenn_deploy.errors import DataError
-from seenn_deploy.ir.schedule import check, initiation_interval, latency
+from seenn_deploy.ir.schedule import SCHEDULES, check
 
 if TYPE_CHECKING:
     from seenn_deploy.ir.program import Program
-    from seenn_deploy.simulator.result import Counts, RunResult
+    from seenn_deploy.simulator.result import RunResult
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,28 +80,6 @@ class ScheduleReport:
         }
 
 
-def wasted_counts(program: Program, run: RunResult) -> Counts:
-    """Return the counts (N, L, T) of timesteps that were injected before the exit was known.
-
-    These timesteps run through the whole pipeline, because the next sample's reset follows them.
-
-    Raises
-    ------
-    DataError
-        When the schedule is speculative and the run stopped at the exits.
-    """
-    if program.followed_schedule != "speculative":
-        return run.counts.between(run.exit_step, run.exit_step)
-    if not run.full_trace:
-        raise DataError(
-            "a speculative schedule's wasted work lies behind the exits; simulate with "
-            "full_trace=True (--full-trace)"
-        )
-    # One timestep per hardware step until the exit is known, D steps late, but not past T.
-    injected = initiation_interval("speculative", run.exit_step, program.depth, program.T)
-    return run.counts.between(run.exit_step, injected)
-
-
 def work(program: Program, run: RunResult) -> ScheduleReport:
     """Compute latency, throughput, useful and wasted work under the program's schedule.
 
@@ -109,7 +88,7 @@ def work(program: Program, run: RunResult) -> ScheduleReport:
     program : Program
         Program that ran; ``program.with_schedule(name)`` has another schedule.
     run : RunResult
-        The run, with ``full_trace=True`` if the schedule is speculative.
+        The run; for a speculative schedule one that has the timesteps behind the exits.
 
     Raises
     ------
@@ -119,13 +98,18 @@ def work(program: Program, run: RunResult) -> ScheduleReport:
         When the run has no counts after the exits, which a speculative schedule needs.
     """
     check(program.schedule, program.exit_rule)
-    stages, schedule = program.depth, program.followed_schedule
-    wasted, useful = wasted_counts(program, run), run.charged
+    run = replace(run, timing=program.timing)
+    if run.lower_bound:
+        raise DataError(
+            "a speculative schedule's wasted work lies behind the exits; simulate with "
+            "wasted=True or full_trace=True (--full-trace)"
+        )
+    wasted, useful = run.wasted, run.charged
     return ScheduleReport(
         program.schedule,
-        stages,
-        latency(schedule, run.exit_step, stages),
-        initiation_interval(schedule, run.exit_step, stages, program.T),
+        program.depth,
+        run.timing.latency(run.exit_step),
+        run.timing.interval(run.exit_step, program.T),
         useful.ac.sum(axis=(1, 2)),
         wasted.ac.sum(axis=(1, 2)),
         useful.mac.sum(axis=(1, 2)),
@@ -134,24 +118,32 @@ def work(program: Program, run: RunResult) -> ScheduleReport:
 
 
 def summary(program: Program, run: RunResult, cost: str | Path = "paper") -> dict[str, Any]:
-    """Return a schedule's figures for a report; wasted work is None where it is not known."""
-    stages, schedule = program.depth, program.followed_schedule
-    interval = initiation_interval(schedule, run.exit_step, stages, program.T)
-    found = {
-        "schedule": program.schedule,
-        "depth": stages,
-        "latency_steps": float(latency(schedule, run.exit_step, stages).mean()),
-        "initiation_interval_steps": float(interval.mean()),
-        "wasted_ac_per_sample": None,
-        "wasted_mac_per_sample": None,
-        "wasted_share": None,
-        "wasted_energy_uJ_per_sample": None,
+    """Return a schedule's figures for a report; wasted work is None where it is not known.
+
+    ``schedules`` has energy and latency under every schedule, None where the exit rule does not
+    allow it.
+    """
+    run = replace(run, timing=program.timing)
+    known = None if run.lower_bound else work(program, run).summary()
+    names = ("wasted_ac_per_sample", "wasted_mac_per_sample", "wasted_share")
+    possible = program.timing.possible
+    return {
+        "depth": program.depth,
+        **{name: known and known[name] for name in names},
+        **_figures(run, cost),
+        "schedules": {
+            s: _figures(run.under(s), cost) if s in possible else None for s in SCHEDULES
+        },
     }
-    if schedule == "speculative" and not run.full_trace:
-        return found
-    wasted = wasted_counts(program, run).by_layer()
-    energy = costs.load(cost).energy(wasted, run.sizes)
-    known = work(program, run).summary() | {
-        "wasted_energy_uJ_per_sample": float(energy.mean() * 1e6)
+
+
+def _figures(run: RunResult, cost: str | Path) -> dict[str, Any]:
+    """What stands beside each other of several schedules."""
+    told = run.energy_summary(cost)
+    T, names = run.logits.shape[1], ("total", "wasted")
+    return {
+        "schedule": told["schedule"],
+        "latency_steps": float(run.timing.latency(run.exit_step).mean()),
+        "initiation_interval_steps": float(run.timing.interval(run.exit_step, T).mean()),
+        **{key: told[key] for key in (f"{name}_energy_uJ_per_sample" for name in names)},
     }
-    return found | {key: known[key] for key in found}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from seenn_deploy._typing import checked_types
 from seenn_deploy.errors import ModelError
 from seenn_deploy.exits import ExitRule
 from seenn_deploy.ir.program import Program
+from seenn_deploy.ir.schedule import Schedule
 
 
 @checked_types
@@ -17,7 +18,7 @@ def convert(
     model: str | Path,
     exit_rule: ExitRule | None = None,
     precision: str = "float32",
-    schedule: Literal["pipelined", "speculative", "gated"] = "speculative",
+    schedule: Schedule = "sequential",
     strict: bool = False,
     allow: Sequence[str] = (),
     input_range: tuple[float, float] | None = None,

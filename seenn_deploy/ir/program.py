@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
@@ -28,7 +28,7 @@ from seenn_deploy.io import folders
 from seenn_deploy.ir import html, schedule, schema
 from seenn_deploy.ir.graph import SpikingGraph
 from seenn_deploy.ir.provenance import Provenance
-from seenn_deploy.ir.schedule import SCHEDULES
+from seenn_deploy.ir.schedule import SCHEDULES, Schedule, Timing
 from seenn_deploy.ir.serialize import (
     edge_from_dict,
     edge_to_dict,
@@ -52,8 +52,8 @@ class Program:
     graph : SpikingGraph
         Compiled graph, with one synapse map per edge.
     exit_rule : ExitRule
-    schedule : 'pipelined', 'speculative' or 'gated'
-        How samples follow each other on hardware (design, section 5).
+    schedule : 'sequential', 'pipelined', 'speculative' or 'gated'
+        How timesteps and samples follow each other (design, section 5).
     precision : 'float32' or 'int8'
     input_range : (float, float)
         Smallest and largest input value; by default those of the graph's source, which otherwise
@@ -75,7 +75,7 @@ class Program:
 
     graph: SpikingGraph
     exit_rule: exits.ExitRule
-    schedule: Literal["pipelined", "speculative", "gated"] = "speculative"
+    schedule: Schedule = "sequential"
     precision: str = "float32"
     input_range: tuple[float, float] = None  # type: ignore[assignment]  # the source's
     logit_scale: float = 1.0
@@ -120,9 +120,14 @@ class Program:
         return self.graph.depth[self.graph.readout.name]
 
     @property
+    def timing(self) -> Timing:
+        """How timesteps follow each other: schedule, depth, and whether their number is known."""
+        return Timing(self.schedule, self.depth, self.exit_rule.known_before)
+
+    @property
     def followed_schedule(self) -> str:
         """The schedule as it runs: with timesteps known before the start nothing is speculative."""
-        return schedule.followed(self.schedule, self.exit_rule)
+        return self.timing.followed
 
     @cached_property
     def fingerprint(self) -> str:
@@ -177,9 +182,22 @@ class Program:
         """
         return replace(self, exit_rule=rule, exit_rule_assumed="")
 
-    def with_schedule(self, schedule: Literal["pipelined", "speculative", "gated"]) -> Program:
+    def with_schedule(self, schedule: Schedule) -> Program:
         """Return the same program with another schedule."""
         return replace(self, schedule=schedule)
+
+    def for_targets(self, *targets: str) -> Program:
+        """Return the program under the schedule that it has on targets.
+
+        A target with a pipeline of timesteps cannot run them one after the other: there, a
+        sequential program gets the target's own default. Others leave the schedule as it is.
+        """
+        program = self
+        for target in targets:
+            takes = schedules_of(target)
+            if takes and program.schedule not in takes:
+                program = program.with_schedule(takes[0])
+        return program
 
     def save(
         self,
@@ -195,7 +213,8 @@ class Program:
         ----------
         out : str or Path
         targets : names
-            Targets whose bundles go into subfolders of the same name, e.g. ``["lava"]``.
+            Targets whose bundles go into subfolders of the same name, e.g. ``["lava"]``. The
+            program is written under the schedule that it has there; see `for_targets`.
         strict : bool
             Whether to refuse a program that a target can only approximate.
         allow : names
@@ -210,11 +229,12 @@ class Program:
             When `out` holds an earlier program and `force` is not given, or anything that was not
             written by seenn-deploy, or when a target cannot run the program.
         """
+        program = self.for_targets(*targets)
         with folders.new_folder(Path(out), FOLDER, force) as work:
-            self.write(work)
+            program.write(work)
             for target in targets:
                 (work / target).mkdir()
-                write(target, self, work / target, strict, allow)
+                write(target, program, work / target, strict, allow)
 
     def write(self, folder: Path) -> None:
         """Write the program's files into `folder`."""
@@ -404,6 +424,19 @@ def target_names() -> list[str]:
     return plugins.names("targets", without=("base", "command", "devices"))
 
 
+def schedules_of(target: str) -> tuple[Schedule, ...]:
+    """The schedules that a target can follow, its default first; none where it follows any.
+
+    They are the constant ``SCHEDULES`` beside the target's ``write``. A target of one file that
+    runs what it writes and names none has a pipeline, as Lava has.
+    """
+    if target not in target_names():
+        return ()
+    module = plugins.load("targets", target, main="write")
+    pipeline = ("speculative", "gated", "pipelined") if hasattr(module, "Device") else ()
+    return tuple(getattr(module, "SCHEDULES", pipeline))
+
+
 def write(
     target: str,
     program: Program,
@@ -433,7 +466,8 @@ def write(
     if target not in (known := target_names()):
         raise ProgramError(f"target {target!r} does not exist; there are {', '.join(known)}")
     try:
-        plugins.load("targets", target, main="write").write(program, folder)
+        here = program.for_targets(target)
+        plugins.load("targets", target, main="write").write(here, folder)
         found = report(folder)
         if found is not None:
             found.check(strict, allow)

@@ -1,6 +1,13 @@
-"""Schedule arithmetic: how many hardware steps an answer takes (design, section 5)."""
+"""Schedule arithmetic: how many steps an answer takes, and which timesteps run (design, section 5).
+
+A sequential schedule passes one timestep through the whole network before the next begins, and its
+steps are such passes. On the others every synapse stage delays by one hardware step.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -8,29 +15,96 @@ from seenn_deploy._typing import Array
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits import ExitRule
 
-SCHEDULES = ("pipelined", "speculative", "gated")
+Schedule = Literal["sequential", "pipelined", "speculative", "gated"]
+SCHEDULES = ("sequential", "pipelined", "speculative", "gated")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How the timesteps of a sample follow each other.
+
+    Parameters
+    ----------
+    schedule : 'sequential', 'pipelined', 'speculative' or 'gated'
+    depth : int
+        Number of synapse stages D.
+    known_before : bool
+        Whether a sample's number of timesteps is known before it starts.
+    """
+
+    schedule: str = "sequential"
+    depth: int = 0
+    known_before: bool = False
+
+    def __post_init__(self) -> None:
+        check_name(self.schedule)
+        if type(self.depth) is not int or self.depth < 0 or type(self.known_before) is not bool:
+            raise ProgramError(f"timing {self.depth!r}, {self.known_before!r}: no depth and no yes")
+
+    @property
+    def followed(self) -> str:
+        """The schedule as it runs: with timesteps known before the start nothing is speculative."""
+        known = self.known_before and self.schedule == "speculative"
+        return "pipelined" if known else self.schedule
+
+    @property
+    def possible(self) -> tuple[str, ...]:
+        """The schedules that the exit rule allows: a pipeline must know the timesteps before."""
+        return tuple(s for s in SCHEDULES if s != "pipelined" or self.known_before)
+
+    def under(self, schedule: str) -> Timing:
+        """Return the same network and exit rule under another schedule.
+
+        Raises
+        ------
+        ProgramError
+            When there is no such schedule, or it must know the timesteps before and cannot.
+        """
+        found = replace(self, schedule=schedule)
+        if schedule not in self.possible:
+            raise ProgramError(
+                f"a {schedule} schedule must know a sample's timesteps before it starts"
+            )
+        return found
+
+    def latency(self, exit_step: Array) -> Array:
+        """Return the steps from a sample's first to its answer; see `latency`."""
+        return latency(self.followed, exit_step, self.depth)
+
+    def interval(self, exit_step: Array, T: int) -> Array:
+        """Return the steps from one sample's start to the next one's."""
+        return initiation_interval(self.followed, exit_step, self.depth, T)
+
+    def injected(self, exit_step: Array, T: int) -> Array:
+        """Return how many timesteps of each sample run; those after its exit are wasted."""
+        return injected(self.followed, exit_step, self.depth, T)
 
 
 def check(schedule: str, rule: ExitRule) -> None:
     """Raise ProgramError for a schedule that does not exist or cannot work with the exit rule."""
-    if schedule not in SCHEDULES:
-        raise ProgramError(
-            f"schedule {schedule!r} does not exist; there are {', '.join(SCHEDULES)}"
-        )
+    check_name(schedule)
     if schedule == "pipelined" and not rule.known_before:
         raise ProgramError(
             f"a pipelined schedule must know a sample's timesteps before it starts, exit rule "
             f"{rule.name!r} finds them on the way; use fixed or policy, "
-            "or a speculative or gated schedule"
+            "or a sequential, speculative or gated schedule"
+        )
+
+
+def check_name(schedule: str) -> None:
+    """Raise ProgramError for a schedule that does not exist."""
+    if schedule not in SCHEDULES:
+        raise ProgramError(
+            f"schedule {schedule!r} does not exist; there are {', '.join(SCHEDULES)}"
         )
 
 
 def latency(schedule: str, exit_step: Array, depth: int) -> Array:
-    """Return the hardware steps from a sample's first step to its answer.
+    """Return the steps from a sample's first to its answer.
 
     Parameters
     ----------
-    schedule : 'pipelined', 'speculative' or 'gated'
+    schedule : 'sequential', 'pipelined', 'speculative' or 'gated'
     exit_step : int array (N,)
         Timestep of each exit, counted from 1.
     depth : int
@@ -39,33 +113,39 @@ def latency(schedule: str, exit_step: Array, depth: int) -> Array:
     Returns
     -------
     int64 array (N,)
+        Hardware steps, of a sequential schedule passes through the whole network.
 
     Raises
     ------
     ProgramError
         When there is no such schedule.
     """
+    check_name(schedule)
     t = np.asarray(exit_step, np.int64)
+    if schedule == "sequential":
+        return t
     # Gated: each timestep waits for the verdict on the last, D steps through the network, 1 back.
-    found = {"pipelined": t + depth, "speculative": t + depth, "gated": t * (depth + 1)}
-    if schedule not in found:
-        raise ProgramError(
-            f"schedule {schedule!r} does not exist; there are {', '.join(SCHEDULES)}"
-        )
-    return found[schedule]
+    return t * (depth + 1) if schedule == "gated" else t + depth
+
+
+def injected(schedule: str, exit_step: Array, depth: int, T: int) -> Array:
+    """Return how many timesteps of each sample run, int64 (N,); see `latency`.
+
+    A speculative schedule goes on injecting timesteps until the exit is known, D steps late, but
+    never past T. No other schedule runs a timestep behind the exit.
+    """
+    t = np.asarray(exit_step, np.int64)
+    return np.minimum(t + depth, T) if schedule == "speculative" else t
 
 
 def initiation_interval(schedule: str, exit_step: Array, depth: int, T: int) -> Array:
-    """Return the hardware steps from one sample's start to the next one's; see `latency`.
-
-    A speculative schedule goes on injecting timesteps until the exit is known, but never past T.
-    """
-    if schedule == "pipelined":
-        return np.asarray(exit_step, np.int64)
-    steps = latency(schedule, exit_step, depth)
-    return np.minimum(steps, T) if schedule == "speculative" else steps
+    """Return the steps from one sample's start to the next one's; see `latency`."""
+    # A pipeline takes one timestep per step, so the next sample follows the last that was injected.
+    if schedule in ("pipelined", "speculative"):
+        return injected(schedule, exit_step, depth, T)
+    return latency(schedule, exit_step, depth)
 
 
 def followed(schedule: str, rule: ExitRule) -> str:
     """Return the schedule that is followed: timesteps that are known before need no speculation."""
-    return "pipelined" if rule.known_before and schedule == "speculative" else schedule
+    return Timing(schedule, known_before=rule.known_before).followed

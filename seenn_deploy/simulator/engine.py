@@ -46,6 +46,7 @@ def simulate(
     *,
     record: bool = False,
     full_trace: bool = False,
+    wasted: bool | None = None,
     first_layer: Literal["once", "every_step"] = "once",
     threads: int | None = None,
     slots: int | None = None,
@@ -67,6 +68,11 @@ def simulate(
         integer logits. Memory grows with N times T times the number of neurons.
     full_trace : bool
         Whether to run every sample to T; `exit_step` still says where the rule would have stopped.
+    wasted : bool, optional
+        Whether to run and count the timesteps that a speculative schedule injects before it knows
+        the exit. By default they run where the program's schedule is speculative, as they do on
+        the hardware. True runs them for any schedule, so that the run can be told under each of
+        them; False is faster, and makes the energy of a speculative schedule a lower bound.
     first_layer : 'once' or 'every_step'
         How often the multiply-accumulates of a direct-coded image count. The first layer sees the
         same image at every timestep, so its result is computed once and replayed.
@@ -104,7 +110,9 @@ def simulate(
     if first_layer not in ("once", "every_step"):
         raise DataError(f"first_layer = {first_layer!r} must be 'once' or 'every_step'")
     data = for_program(program, images, labels)
-    options = {"full_trace": full_trace, "first_layer": first_layer}
+    wasted = program.followed_schedule == "speculative" if wasted is None else wasted
+    wasted = wasted and not full_trace  # a full trace has them anyway
+    options = {"full_trace": full_trace, "first_layer": first_layer, "wasted": wasted}
     if resume and force:
         raise DataError("resume goes on with a run and force begins it anew; give one of them")
     if not 1 <= (threads := threads or len(os.sched_getaffinity(0))) <= MOST_THREADS:
@@ -112,7 +120,7 @@ def simulate(
     if out is not None and record:
         raise DataError("record keeps spikes in memory; a run folder (out) does not hold them")
     storage: AbstractContextManager[tuple[RunResult, Array]] = (
-        nullcontext((_empty_result(program, data, record), np.zeros(len(data), np.bool_)))
+        nullcontext((_empty_result(program, data, record, wasted), np.zeros(len(data), np.bool_)))
         if out is None
         else run_folder.begin(Path(out), program, data, options, resume, force)
     )
@@ -142,7 +150,7 @@ def _work(
             feed.stop.set()
 
 
-def _empty_result(program: Program, data: ImageSet, record: bool) -> RunResult:
+def _empty_result(program: Program, data: ImageSet, record: bool, wasted: bool) -> RunResult:
     graph, n, T = program.graph, len(data), program.T
     populations = graph.populations if record else ()
     integer = program.precision != "float32"
@@ -158,6 +166,8 @@ def _empty_result(program: Program, data: ImageSet, record: bool) -> RunResult:
         np.zeros((n, T, graph.readout.shape[0]), np.int64) if record and integer else None,
         LayerSizes.of_policy(program.exit_rule.to_dict()),
         program.provenance.not_proven,
+        program.timing,
+        wasted,
     )
 
 
@@ -247,6 +257,7 @@ class _Worker:
         self.image_counts = Counts.zeros(len(layers), slots)
         self.sample = np.full(slots, -1)  # -1 marks a free slot
         self.t, self.until = np.zeros(slots, np.int64), np.full(slots, program.T)
+        self.last = np.full(slots, program.T)  # the timestep after which a slot becomes free
         self.frames: list[Array] = [np.empty(0)] * slots
 
     def _currents(self, slots: int) -> dict[int, Array]:
@@ -276,7 +287,7 @@ class _Worker:
             return
         for b, (number, image) in zip(slots, taken, strict=True):
             self.sample[b], self.frames[b] = number, image
-        self.t[slots] = 0
+        self.t[slots], self.last[slots] = 0, self.program.T
         chosen = self.program.exit_rule.steps([image for _, image in taken])
         self.until[slots] = self.program.T if chosen is None else chosen
         for layer in self.runners:
@@ -353,25 +364,38 @@ class _Worker:
             step[:, paying] += image[:, paying]
 
     def _leave(self, slots: Array) -> None:
-        """Store the results of this timestep, and free the slots of samples that exit."""
+        """Store the results of this timestep, and free the slots of samples that run no further."""
         result, t, samples = self.result, self.t[slots], self.sample[slots]
-        logits = self.z[slots] * self.program.logit_scale
-        result.logits[samples, t - 1] = logits
-        if result.integer_logits is not None:
-            result.integer_logits[samples, t - 1] = self.z[slots]
+        # Behind the exit, a sample that runs on is counted; what it then says is thrown away.
+        running = result.exit_step[samples] == 0
+        told = running | self.feed.full_trace
+        self._tell(slots[told])
         for (_, kept), (_, step) in zip(result.counts.items(), self.counts.items(), strict=True):
             kept[samples, :, t - 1] = step[:, slots].T
-        if result.spikes:
-            self._record(slots)
-        last = t == self.program.T
-        due = self.stops(self.z[slots], t) | (t >= self.until[slots])
-        # In a full trace a rule may say stop again; only its first word is the exit.
-        stops = due & (result.exit_step[samples] == 0)
+        # A rule may say stop again; only its first word is the exit.
+        stops = running & (self.stops(self.z[slots], t) | (t >= self.until[slots]))
         result.exit_step[samples[stops]] = t[stops]
-        gone = last if self.feed.full_trace else stops
+        if not self.feed.full_trace:
+            self.last[slots[stops]] = self._last_step(t[stops])
+        gone = t >= self.last[slots]
         self.sample[slots[gone]] = -1
         self.feed.finished[samples[gone]] = True
         self.feed.report(int(gone.sum()))
+
+    def _last_step(self, exit_step: Array) -> Array:
+        """Return the last timestep that runs of samples with these exits."""
+        if not self.result.ran_wasted:
+            return exit_step
+        return self.result.timing.under("speculative").injected(exit_step, self.program.T)
+
+    def _tell(self, slots: Array) -> None:
+        """Store the logits of this timestep, and what is recorded of it."""
+        result, place = self.result, (self.sample[slots], self.t[slots] - 1)
+        result.logits[place] = self.z[slots] * self.program.logit_scale
+        if result.integer_logits is not None:
+            result.integer_logits[place] = self.z[slots]
+        if result.spikes:
+            self._record(slots)
 
     def _record(self, slots: Array) -> None:
         """Keep the spikes and, of integer programs, the potentials of this timestep."""

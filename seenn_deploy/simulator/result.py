@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from seenn_deploy.errors import ProgramError, SeennError
 from seenn_deploy.exits.base import softmax
 from seenn_deploy.io.folders import check_manifest
 from seenn_deploy.ir import html
+from seenn_deploy.ir.schedule import Timing
 from seenn_deploy.metrics import Exited, accuracy_by_step
 
 if TYPE_CHECKING:
@@ -99,7 +100,8 @@ class RunResult(Exited):
     layers : list of L names
         Names of the populations and of the readout, in topological order.
     counts : Counts
-        Operations of all timesteps that ran; with ``full_trace`` also those after the exit.
+        Operations of all timesteps that ran; with ``full_trace`` also those after the exit, and
+        under a speculative schedule those that it injects before the exit is known.
     sizes : LayerSizes
         Sizes of the L layers, for cost models that price memory.
     labels : int64 (N,), optional
@@ -113,6 +115,10 @@ class RunResult(Exited):
         Sizes of the policy network that chose each sample's exit before it started.
     not_proven : str
         Reason why the program was not compared with its source; '' where it was.
+    timing : Timing
+        Schedule under which latency and energy are told; `under` has another one.
+    ran_wasted : bool
+        Whether the timesteps that a speculative schedule wastes ran, whatever the schedule is.
 
     Examples
     --------
@@ -139,6 +145,8 @@ class RunResult(Exited):
     integer_logits: Array | None = None
     policy: costs.LayerSizes | None = None
     not_proven: str = ""
+    timing: Timing = field(default_factory=Timing)
+    ran_wasted: bool = False
 
     def __repr__(self) -> str:
         n, T, classes = self.logits.shape
@@ -147,7 +155,9 @@ class RunResult(Exited):
 
     def _repr_html_(self) -> str:
         counts = {name: f"{x.mean():,.0f}" for name, x in self.charged.per_sample().items()}
-        rows = [("energy (uJ, cost model paper)", f"{1e6 * self.energy().mean():.4g}")]
+        how = f"energy (uJ, cost model paper, {self.timing.schedule})"
+        bound = "at least " if self.lower_bound else ""
+        rows = [(how, f"{bound}{1e6 * self.energy().mean():.4g}")]
         return html.table(repr(self), ("per sample", "mean"), [*rows, *counts.items()])
 
     @property
@@ -159,7 +169,7 @@ class RunResult(Exited):
         """Return a column of N values for each of what a sample did.
 
         The columns are the prediction, the label where there are labels, the exit step, the
-        confidence at the exit, and the energy up to the exit in microjoules.
+        confidence at the exit, and the energy that the schedule spends in microjoules.
 
         Parameters
         ----------
@@ -217,14 +227,43 @@ class RunResult(Exited):
 
     @property
     def charged(self) -> Counts:
-        """The counts up to each sample's exit, also in a full trace: what early exit costs."""
+        """The counts up to each sample's exit, also in a full trace: the useful work."""
         return self.counts.between(np.zeros_like(self.exit_step), self.exit_step)
 
-    def energy(self, cost: str | Path = "paper") -> Array:
-        """Return the energy of each sample up to its exit in joules, float64 (N,).
+    @property
+    def wasted(self) -> Counts:
+        """The counts of timesteps that the schedule injects before the exit is known.
 
-        The energy of a policy network is not part of it, because it is the same for every sample:
-        `compare` gives it, and `summary` the total.
+        They are all zero where these timesteps did not run; see `lower_bound`.
+        """
+        injected = self.timing.injected(self.exit_step, self.logits.shape[1])
+        return self.counts.between(self.exit_step, injected)
+
+    @property
+    def lower_bound(self) -> bool:
+        """Whether timesteps that the schedule wastes did not run, so that energies lack them."""
+        ran = self.ran_wasted or self.timing.followed != "speculative"
+        return not ran and not self.full_trace
+
+    def under(self, schedule: str) -> RunResult:
+        """Return the same run under another schedule, which changes its energy and latency.
+
+        Parameters
+        ----------
+        schedule : 'sequential', 'pipelined', 'speculative' or 'gated'
+
+        Raises
+        ------
+        ProgramError
+            When there is no such schedule, or the exit rule does not allow it.
+        """
+        return replace(self, timing=self.timing.under(schedule))
+
+    def energy(self, cost: str | Path = "paper") -> Array:
+        """Return the energy that the schedule spends on each sample in joules, float64 (N,).
+
+        It is the sum of `useful_energy`, `wasted_energy` and the energy of the policy network; a
+        policy network that the cost model cannot price is left out.
 
         Parameters
         ----------
@@ -236,13 +275,31 @@ class RunResult(Exited):
         DataError
             When the cost model cannot be read.
         """
-        return costs.load(cost).energy(self.charged.by_layer(), self.sizes)
+        model = costs.load(cost)
+        policy = (ann.ann_energy(model, self.policy) if self.policy else None) or 0.0
+        return self.useful_energy(cost) + self.wasted_energy(cost) + policy
+
+    def useful_energy(self, cost: str | Path = "paper") -> Array:
+        """Return the energy of the timesteps up to each sample's exit; see `energy`."""
+        return self._energy_until(self.exit_step, cost)
+
+    def wasted_energy(self, cost: str | Path = "paper") -> Array:
+        """Return the energy of timesteps injected before the exit was known; see `energy`.
+
+        It is zero where these timesteps did not run; see `lower_bound`.
+        """
+        injected = self.timing.injected(self.exit_step, self.logits.shape[1])
+        return self._energy_until(injected, cost) - self.useful_energy(cost)
+
+    def _energy_until(self, step: Array, cost: str | Path) -> Array:
+        return np.asarray(self.energy_by_step(cost)[np.arange(len(step)), step - 1])
 
     def energy_by_step(self, cost: str | Path = "paper") -> Array:
-        """Return the energy in joules of each sample, had it stopped at t; float64 (N, T).
+        """Return the energy in joules of timesteps 1..t of each sample; float64 (N, T).
 
-        The figures are cumulative. After a sample's exit they no longer grow, unless it was run
-        with ``full_trace``. Parameters and errors are those of `energy`.
+        The figures are cumulative, without a policy network. They no longer grow after the last
+        timestep that ran, which is T with ``full_trace``. Parameters and errors are those of
+        `energy`.
         """
         by_step = {name: values.swapaxes(1, 2) for name, values in self.counts.items()}
         return np.cumsum(costs.load(cost).energy(by_step, self.sizes), axis=1)
@@ -255,13 +312,17 @@ class RunResult(Exited):
         Without `policy`, the policy network is the one that the run itself had.
         """
         model, T = costs.load(cost), self.logits.shape[1]
-        energy = float(self.energy(cost).mean())
+        energy = float((self.useful_energy(cost) + self.wasted_energy(cost)).mean())
         return ann.compare(model, self.sizes, T, energy, policy or self.policy)
 
     def summary(
         self, cost: str | Path = "paper", policy: costs.LayerSizes | None = None
     ) -> dict[str, Any]:
-        """Return the figures of a report as JSON values, each sample up to its exit.
+        """Return the figures of a report as JSON values.
+
+        Counts are those up to each sample's exit. ``energy_uJ_per_sample`` is what the schedule
+        spends on the spiking network, useful and wasted timesteps; with the policy network it is
+        ``total_energy_uJ_per_sample``, None where a part of it is unknown.
 
         Parameters
         ----------
@@ -271,17 +332,32 @@ class RunResult(Exited):
             Sizes of the policy network that ran before each sample; the run's own by default.
         """
         per_sample = self.charged.per_sample()
-        energy = float(self.energy(cost).mean() * 1e6)
-        beside = self.compare(cost, policy).summary()
-        policy_energy = beside["policy_energy_uJ_per_sample"]
         return {
             **({"not_proven": self.not_proven} if self.not_proven else {}),
             **self.exit_summary(),
             **{f"{name}_per_sample": float(values.mean()) for name, values in per_sample.items()},
             "cost_model": str(cost),
-            "energy_uJ_per_sample": energy,
-            **beside,
-            "total_energy_uJ_per_sample": None if policy_energy is None else energy + policy_energy,
+            **self.compare(cost, policy).summary(),
+            **self.energy_summary(cost, policy),
+        }
+
+    def energy_summary(
+        self, cost: str | Path = "paper", policy: costs.LayerSizes | None = None
+    ) -> dict[str, Any]:
+        """Return the schedule and what it spends as JSON values; arguments as in `summary`."""
+        sizes = policy or self.policy
+        extra = ann.ann_energy(costs.load(cost), sizes) if sizes else 0.0
+        useful, wasted = (
+            float(1e6 * part.mean())
+            for part in (self.useful_energy(cost), self.wasted_energy(cost))
+        )
+        unknown = self.lower_bound or extra is None
+        return {
+            "schedule": self.timing.schedule,
+            "energy_uJ_per_sample": useful + wasted,
+            "useful_energy_uJ_per_sample": useful,
+            "wasted_energy_uJ_per_sample": None if self.lower_bound else wasted,
+            "total_energy_uJ_per_sample": None if unknown else useful + wasted + 1e6 * (extra or 0),
         }
 
 
@@ -321,11 +397,23 @@ def _open(folder: Path, labels: Array | None, mode: Any) -> RunResult:
     exit_step = _checked(folder, "exit_step", mode, (samples,))
     counts = [_checked(folder, field.name, mode, counted) for field in fields(Counts)]
     sizes = [_checked(folder, field.name, "r", (len(layers),)) for field in fields(LayerSizes)]
-    policy = LayerSizes.of_policy(manifest["run"]["exit_rule"])
     return RunResult(
-        logits, exit_step, layers, Counts(*counts), LayerSizes(*sizes), labels, policy=policy,
+        logits, exit_step, layers, Counts(*counts), LayerSizes(*sizes), labels,
+        policy=LayerSizes.of_policy(manifest["run"]["exit_rule"]),
+        timing=_timing(folder, manifest),
+        ran_wasted=manifest["run"].get("wasted") is True,
         not_proven=str(manifest.get("not_proven", "")),
     )  # fmt: skip
+
+
+def _timing(folder: Path, manifest: dict[str, Any]) -> Timing:
+    """The schedule of a run; runs before there were any in their folders ended at the exits."""
+    try:
+        return Timing(**manifest.get("timing", {}))
+    except (TypeError, ValueError, ProgramError):
+        raise ProgramError(
+            f"{folder / MANIFEST}: damaged (timing); delete the folder and run again"
+        ) from None
 
 
 def _checked(folder: Path, name: str, mode: Any, shape: tuple[int, ...]) -> Array:

@@ -17,7 +17,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import asdict, fields, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,8 @@ def begin(
         _create(folder, program, data, described, force)
     with _lock(folder):
         result, finished = _open(folder, data.labels, "r+"), _array(folder, "finished", "r+")
+        # Where it has the same timesteps, a run is told under the schedule that is asked for now.
+        result = replace(result, timing=program.timing)
         _clear(result, ~finished)
         yield result, finished
 
@@ -160,8 +162,14 @@ def _create(
             np.save(work / "labels.npy", data.labels)
         for field in fields(LayerSizes):
             np.save(work / f"{field.name}.npy", getattr(sizes, field.name))
-        stored = {"format": FORMAT, "version": VERSION, "layers": layers, "run": described}
-        stored["not_proven"] = program.provenance.not_proven
+        stored = {
+            "format": FORMAT,
+            "version": VERSION,
+            "layers": layers,
+            "run": described,
+            "timing": asdict(program.timing),
+            "not_proven": program.provenance.not_proven,
+        }
         folders.write_manifest(work / MANIFEST, stored)
 
 
@@ -182,9 +190,9 @@ def _new(folder: Path, name: str, kind: Any, *shape: int) -> Array:
 
 
 def _check_same(folder: Path, stored: dict[str, Any], described: dict[str, Any]) -> None:
+    run = {"wasted": False, **stored["run"]}  # earlier releases ended every sample at its exit
     for name, value in json.loads(json.dumps(described)).items():
-        if stored["run"].get(name) != value:
+        if run.get(name) != value:
             raise ProgramError(
-                f"{folder}: is a run with {name} {stored['run'].get(name)}, not {value}; "
-                "name another folder"
+                f"{folder}: is a run with {name} {run.get(name)}, not {value}; name another folder"
             )

@@ -51,6 +51,7 @@ def verify(
     Parameters
     ----------
     program : Program
+        Program to run; a sequential one runs under the device's own schedule.
     images : array (N, C, H, W), for event coding (N, T, C, H, W), ImageSet, or a path
         Images, as the program takes them.
     device : str
@@ -78,6 +79,7 @@ def verify(
     >>> report.ok, report.samples
     (True, 1)
     """
+    program = program.for_targets(find(device).target)
     data = for_program(program, images)
     # Whole, because a device takes all samples in one go: starting Lava takes seconds.
     stacked = data.take(0, len(data))

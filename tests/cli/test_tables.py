@@ -96,8 +96,10 @@ def test_a_policy_network_is_paid_where_an_ann_is_compared() -> None:
         "dense_ann_energy_uJ": 10.0, "quantized_ann_energy_uJ": 0.1, "policy_mac": 7,
         "policy_energy_uJ_per_sample": 4.0, "policy_energy_share": 0.8, "policy_mac_share": 0.5,
     }  # fmt: skip
-    rows = dict(reports._ann_rows(summary))
-    assert rows["with the policy network"] == "5.000 uJ"
+    told = {"cost_model": "paper", "schedule": "gated", "wasted_energy_uJ_per_sample": 0.0}
+    rows = dict([*reports._energy_rows(summary | told), *reports._ann_rows(summary)])
+    assert rows["energy per sample"] == "5.000 uJ (cost model paper, gated schedule)"
+    assert rows["policy network"].endswith("4.000 uJ, 80.0 % of all")
     assert rows["the same as a dense ANN"] == "10.000 uJ (2.0 times as much)"
     assert rows["the same as a 3-bit ANN"] == "0.1 uJ (0.02 times as much)"
 

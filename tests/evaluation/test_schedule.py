@@ -64,6 +64,7 @@ def cases(draw: st.DrawFn) -> tuple[np.ndarray, int, int, int]:
 @pytest.mark.parametrize(
     ("schedule", "latency", "interval"),
     [
+        ("sequential", [1, 3, 4], [1, 3, 4]),
         ("pipelined", [19, 21, 22], [1, 3, 4]),
         ("speculative", [19, 21, 22], [4, 4, 4]),
         ("gated", [19, 57, 76], [19, 57, 76]),
@@ -97,7 +98,7 @@ def simulated(schedule: str, stop: int, stages: int, T: int) -> tuple[int, int]:
                 return hardware, injected
 
 
-@given(cases(), st.sampled_from(arithmetic.SCHEDULES))
+@given(cases(), st.sampled_from(["pipelined", "speculative", "gated"]))
 def test_against_a_walk_through_hardware_steps(
     case: tuple[np.ndarray, int, int, int], schedule: str
 ) -> None:
@@ -128,7 +129,7 @@ def test_speculation_by_hand() -> None:
 
     An exit at 4 comes out after all five steps went in.
     """
-    program = ir.Program(chain(2, 5), Confidence(0.9))
+    program = ir.Program(chain(2, 5), Confidence(0.9), "speculative")
     run = a_run(np.array([1, 4]), 2, 5, 0)
     run.counts.ac[:] = [[1, 10, 100, 1000, 10000], [2, 20, 200, 2000, 20000]]
     run.counts.mac[:] = [[1, 2, 4, 8, 16], [0, 0, 0, 0, 0]]
@@ -170,9 +171,9 @@ def test_nothing_is_wasted_where_nothing_is_guessed(schedule: Any) -> None:
 
 
 def test_wasted_work_needs_the_steps_behind_the_exit() -> None:
-    program = ir.Program(chain(3, 8), Confidence(0.9))
+    program = ir.Program(chain(3, 8), Confidence(0.9), "speculative")
     run = a_run(np.array([1, 4]), 3, 8, 1, full=False)
-    with pytest.raises(DataError, match="simulate with full_trace=True"):
+    with pytest.raises(DataError, match="simulate with wasted=True or full_trace=True"):
         schedules.work(program, run)
     summary = schedules.summary(program, run)
     assert summary["latency_steps"] == summary["initiation_interval_steps"] == 5.5
@@ -180,7 +181,7 @@ def test_wasted_work_needs_the_steps_behind_the_exit() -> None:
 
 
 def test_summary_prices_the_waste() -> None:
-    program = ir.Program(chain(1, 4), Confidence(0.9))
+    program = ir.Program(chain(1, 4), Confidence(0.9), "speculative")
     run = a_run(np.array([2, 4]), 1, 4, 2)
     found = schedules.summary(program, run, "paper")
     joules = (0.9 * run.counts.ac[0, 0, 2] + 4.6 * run.counts.mac[0, 0, 2]) * 1e-12
@@ -203,7 +204,7 @@ def test_a_pipeline_must_know_its_timesteps() -> None:
 
 
 def test_a_schedule_that_does_not_exist() -> None:
-    with pytest.raises(ProgramError, match="'eager' does not exist; there are pipelined"):
+    with pytest.raises(ProgramError, match="'eager' does not exist; there are sequential"):
         arithmetic.latency("eager", np.array([1]), 3)
     with pytest.raises(ProgramError, match="'eager' does not exist"):
         ir.Program(chain(2, 4), Fixed()).with_schedule("eager")  # type: ignore[arg-type]
@@ -215,7 +216,7 @@ def test_a_schedule_that_does_not_exist() -> None:
 def simulate(folder: Path, *options: str) -> tuple[str, dict[str, Any]]:
     """Output and JSON of ``seenn simulate`` over five random images."""
     if not (folder / "build").exists():
-        sd.compile(chain(2, 4), Confidence(0.4)).save(folder / "build")
+        sd.compile(chain(2, 4), Confidence(0.4), schedule="speculative").save(folder / "build")
         x = np.random.default_rng(0).random((5, 2, 1, 1), np.float32)
         np.savez(folder / "x.npz", x=x)
     data = ["--data", str(folder / "x.npz"), "--json", str(folder / "out.json")]
@@ -226,21 +227,18 @@ def simulate(folder: Path, *options: str) -> tuple[str, dict[str, Any]]:
 
 
 def test_simulate_says_what_is_missing_for_the_waste(tmp_path: Path) -> None:
-    output, summary = simulate(tmp_path)
-    assert "add --full-trace" in output
+    output, summary = simulate(tmp_path, "--skip-wasted")
+    assert "add --full-trace" in output and "at least" in output
     assert summary["latency_steps"] == summary["mean_exit_step"] + 2
     assert summary["wasted_share"] is None
 
 
 @pytest.mark.parametrize("options", [["--full-trace"], ["--schedule", "speculative"]])
-def test_simulate_with_a_full_trace_changes_nothing_but_the_waste(
-    tmp_path: Path, options: list[str]
-) -> None:
-    _, early = simulate(tmp_path)
-    output, full = simulate(tmp_path, *options)
-    assert "% of all operations" in output
-    assert full["wasted_share"] > 0
-    assert full | {key: None for key in full if key.startswith("wasted")} == early
+def test_simulate_with_a_full_trace_changes_nothing(tmp_path: Path, options: list[str]) -> None:
+    early = simulate(tmp_path)
+    full = simulate(tmp_path, *options)
+    assert "% of all operations" in " ".join(full[0].split()) and full[1]["wasted_share"] > 0
+    assert full == early
 
 
 def test_simulate_under_another_schedule(tmp_path: Path) -> None:

@@ -272,7 +272,7 @@ def test_a_manifest_that_contradicts_itself(tmp_path: Path, damage: Any) -> None
 
 
 def test_an_unknown_schedule_is_refused() -> None:
-    with pytest.raises(ProgramError, match="'later' does not exist; there are pipelined"):
+    with pytest.raises(ProgramError, match="'later' does not exist; there are sequential"):
         program(schedule="later")
 
 

@@ -15,6 +15,7 @@ def evaluation_tables(found: Evaluation) -> Iterator[Table]:
         *unproven(found.not_proven),
         ("samples", f"{found.samples:,}"),
         ("earliest timesteps", f"AET {found.aet:.4f}, empirical {found.empirical_aet:.4f}"),
+        ("schedule", _schedule_text(found)),
     ])  # fmt: skip
     points = [*found.fixed, *found.seenn_1, *([found.seenn_2] if found.seenn_2 else [])]
     yield _point_table([(_point_name(p), p) for p in points], found.cost)
@@ -24,6 +25,14 @@ def evaluation_tables(found: Evaluation) -> Iterator[Table]:
         )
     if found.comparable:
         yield _published_table(found)
+
+
+def _schedule_text(found: Evaluation) -> str:
+    """The schedule of each way to stop; on a pipeline they differ by what is known before."""
+    if found.schedule == "sequential":
+        return "sequential"
+    wasted = ", wasted timesteps included" if found.schedule == "speculative" else ""
+    return f"SEENN-I {found.schedule}{wasted}; fixed t and SEENN-II pipelined"
 
 
 def _point_name(point: Point) -> str:

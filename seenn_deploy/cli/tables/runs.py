@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from seenn_deploy.cli.tables.layout import BESIDE, _times, _uj, unproven
+from seenn_deploy.cli.tables.layout import BESIDE, Table, _times, _uj, numbers_table, unproven
 
 MOST_STEPS = 20  # exits are listed step by step up to here
 A_ROW = 4  # of them, at most
@@ -24,20 +24,34 @@ def run_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "AC per sample", f"{summary['ac_per_sample']:,.0f}"
     yield "MAC per sample", f"{summary['mac_per_sample']:,.0f}"
     yield "spikes per sample", f"{summary['spikes_per_sample']:,.0f}"
-    yield (
-        "energy per sample",
-        (f"{_uj(summary['energy_uJ_per_sample'])} uJ (cost model {summary['cost_model']})"),
-    )
+    yield from _energy_rows(summary)
     yield from _ann_rows(summary)
-    if "schedule" in summary:
-        yield from _schedule_rows(summary)
+    if "schedules" in summary:
+        yield "latency", _latency(summary)
+
+
+def _energy_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What the schedule spends, and the part of it that bought nothing."""
+    how = f"cost model {summary['cost_model']}, {summary['schedule']} schedule"
+    wasted, policy = (summary[f"{x}_energy_uJ_per_sample"] for x in ("wasted", "policy"))
+    if (total := summary["total_energy_uJ_per_sample"]) is not None:
+        yield "energy per sample", f"{_uj(total)} uJ ({how})"
+    else:
+        least = _uj(summary["energy_uJ_per_sample"] + (policy or 0.0))
+        lacks = "wasted timesteps" if wasted is None else "the policy network"
+        yield "energy per sample", f"at least {least} uJ without {lacks} ({how})"
+    if wasted:
+        share = (
+            f", {100 * summary['wasted_share']:.1f} % of all operations"
+            if "wasted_share" in summary
+            else ""
+        )
+        yield "of it wasted", f"{_uj(wasted)} uJ in timesteps behind the exit{share}"
 
 
 def _ann_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The policy network's share, and what all of it is beside the same network as an ANN."""
+    """What all of it is beside the same network as an ANN, and the policy network's share."""
     paid, bits = summary["total_energy_uJ_per_sample"], summary["quantized_ann_bits"]
-    if summary["policy_mac"] and paid is not None:
-        yield "with the policy network", f"{_uj(paid)} uJ"
     for name, key in (("dense", "dense_ann"), (f"{bits}-bit", "quantized_ann")):
         energy = summary[f"{key}_energy_uJ"]
         times = f" ({_times(energy / paid)} times as much)" if energy is not None and paid else ""
@@ -50,17 +64,50 @@ def _ann_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "policy network", f"{summary['policy_mac']:,} MAC ({of_dense}); {price}"
 
 
-def _schedule_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Hardware steps under the schedule, and what it wastes."""
-    steps, interval = summary["latency_steps"], summary["initiation_interval_steps"]
-    how = f"{summary['schedule']}, D={summary['depth']}"
-    yield "latency", f"{steps:.2f} hardware steps, a sample every {interval:.2f} ({how})"
-    share, energy = summary["wasted_share"], summary["wasted_energy_uJ_per_sample"]
-    if share is None:
-        yield "wasted work", "steps behind the exit did not run: add --full-trace"
-    else:
-        more = f"{_uj(energy)} uJ more per sample"
-        yield "wasted work", f"{100 * share:.1f} % of all operations, {more}"
+def schedule_table(summary: Mapping[str, Any]) -> Table:
+    """The schedules side by side, the program's own with a star: energy, and time to the answer."""
+    table = numbers_table("schedule", "energy uJ", "of it wasted", "latency", "a sample every")
+    for name, figures in summary["schedules"].items():
+        shown = f"{name} *" if name == summary["schedule"] else name
+        if figures is None:
+            table.add(shown, "-", "-", "-", "-")
+            continue
+        total, wasted = (figures[f"{x}_energy_uJ_per_sample"] for x in ("total", "wasted"))
+        table.add(
+            shown,
+            "not known" if total is None else _uj(total),
+            "not run" if wasted is None else _uj(wasted) if wasted else "0",
+            _steps(figures, "latency_steps"),
+            _steps(figures, "initiation_interval_steps"),
+        )
+    return table
+
+
+def schedule_note(summary: Mapping[str, Any]) -> str:
+    """The line below the table of schedules."""
+    stages = f"all {summary['depth']} stages"
+    note = f"* the program's own; a pass goes through {stages}, a step through one"
+    told = [
+        figures["wasted_energy_uJ_per_sample"]
+        for figures in summary["schedules"].values()
+        if figures
+    ]
+    return (
+        f"{note}\nnot run: timesteps behind the exits; add --full-trace" if None in told else note
+    )
+
+
+def _latency(summary: Mapping[str, Any]) -> str:
+    steps, how = summary["latency_steps"], summary["schedule"]
+    if how == "sequential":
+        return f"{steps:.2f} passes through the network (sequential)"
+    return f"{steps:.2f} hardware steps ({how}, D={summary['depth']})"
+
+
+def _steps(figures: Mapping[str, Any], key: str) -> str:
+    """Without a pipeline a step is a whole pass."""
+    unit = "passes" if figures["schedule"] == "sequential" else "steps"
+    return f"{figures[key]:.2f} {unit}"
 
 
 def histogram_text(histogram: Mapping[str, int]) -> str:

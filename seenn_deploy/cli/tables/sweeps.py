@@ -80,15 +80,14 @@ def sweep_notes(
     if report.warning:
         yield "few images", report.warning
     figures = report.chosen[report.best].figures
-    wasted = figures.wasted_energy.value * 1e6
-    if wasted > 0:
-        total = f"{_uj(wasted + figures.energy.value * 1e6)} in all"
+    if figures.wasted_energy.value > 0:
+        wasted, spent = (_uj(1e6 * x.value) for x in (figures.wasted_energy, figures.energy))
         yield (
             "wasted",
-            f"{_uj(wasted)} uJ per sample on top, {total}: injected before the exit is known "
+            f"{wasted} of {spent} uJ per sample: injected before the exit is known "
             f"(speculative{'' if best else ', ' + report.best})",
         )
-    options = "--exit fixed" if fixed else _exit_options(choice.rule, rule_file if best else "")
+    options = "--exit fixed" if fixed else _exit_options(choice.rule, rule_file)
     shorter = f" -T {t}" if fixed and t < T else ""
     if simulate and not shorter:
         yield "try", f"{simulate} {options}"

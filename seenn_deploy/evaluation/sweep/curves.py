@@ -29,10 +29,10 @@ class Figures:
     mean_exit_step : Estimate
         Timesteps.
     energy, wasted_energy : Estimate
-        Joules per sample up to the exit, and of the timesteps that a speculative schedule injects
-        before the exit is known.
+        Joules per sample that the schedule spends, and the part of them that goes into timesteps
+        behind the exit, which a speculative schedule injects before the exit is known.
     latency_steps : Estimate
-        Hardware steps until the answer.
+        Hardware steps until the answer; of a sequential schedule, passes through the network.
     ac, mac : Estimate
         Operations per sample up to the exit.
     """
@@ -53,7 +53,8 @@ class Figures:
             x = getattr(self, name)
             found[key] = x.value * factor
             found[f"{key}_interval"] = [x.low * factor, x.high * factor]
-        return found
+        # Under the name of all summaries; no policy network takes part in a sweep.
+        return found | {"total_energy_uJ_per_sample": found["energy_uJ_per_sample"]}
 
 
 # Field, its name in files, and the factor from the field to the file.

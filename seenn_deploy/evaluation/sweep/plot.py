@@ -31,7 +31,7 @@ def plot(report: SweepReport, path: Path) -> None:
     _panel(panels[0], report, "energy", 1e6, "front_energy")
     _panel(panels[1], report, "mean_exit_step", 1.0, "front_steps")
     panels[0].set_xlabel(
-        f"energy up to the exit (uJ per sample, cost model {Path(report.cost).stem})"
+        f"energy (uJ per sample, cost model {Path(report.cost).stem}, {report.schedule} schedule)"
     )
     panels[1].set_xlabel("mean exit step")
     panels[0].set_ylabel("accuracy (%)")

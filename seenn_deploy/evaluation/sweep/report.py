@@ -11,6 +11,7 @@ from typing import Any
 
 from seenn_deploy._typing import Array
 from seenn_deploy.evaluation.sweep.curves import Choice, Curve
+from seenn_deploy.exits import ExitRule
 from seenn_deploy.io import folders
 from seenn_deploy.ir import html
 
@@ -36,7 +37,8 @@ class SweepReport:
     chosen : dict of Choice, by rule
         Chosen thresholds of all rules that can meet the aim.
     best : str
-        Name of the rule that served the aim best on the calibration split, '' without an aim.
+        Name of the rule that served the aim best on the calibration split, '' without an aim; the
+        rule to use is `rule`.
     aet, empirical_aet : float
         Average earliest timesteps (``metrics``).
     calibration, report : int64 arrays
@@ -92,6 +94,15 @@ class SweepReport:
         return max(good, key=lambda c: c.figures.accuracy.value)
 
     @property
+    def rule(self) -> ExitRule | None:
+        """The exit rule to use, which ``rule.json`` holds; None where the sweep had no aim.
+
+        It is that of `recommended`. Of a fixed t below T it is ``Fixed()``, for the program
+        compiled with t timesteps.
+        """
+        return self.recommended.rule if self.recommended else None
+
+    @property
     def warning(self) -> str:
         """Says that the images are too few for the aim; '' where they are not."""
         choice = self.chosen[self.best] if self.best else None
@@ -110,8 +121,7 @@ class SweepReport:
     def missed(self) -> str:
         """How the best choice misses its aim on the samples reported; '' where it does not.
 
-        The aim was met on the calibration split. A budget includes the timesteps that a speculative
-        schedule wastes.
+        The aim was met on the calibration split.
         """
         return self._missed_by(self.chosen[self.best]) if self.best else ""
 
@@ -121,11 +131,16 @@ class SweepReport:
         if self.keep_accuracy is not None and lost > self.keep_accuracy + _ROUNDING:
             allowed = f"{self.keep_accuracy:g} were allowed"
             return f"{lost:.2f} points are lost on the samples reported, {allowed}; use more images"
-        spent = figures.energy.value + figures.wasted_energy.value
+        spent = figures.energy.value
         if self.energy_budget is not None and spent > self.energy_budget * (1 + _ROUNDING):
             allowed = f"{1e6 * self.energy_budget:.4g} were allowed"
-            remedy = "; a gated schedule wastes nothing" if figures.wasted_energy.value else ""
-            return f"{1e6 * spent:.4g} uJ per sample with what is wasted, {allowed}{remedy}"
+            wasted = f"{1e6 * figures.wasted_energy.value:.3g} uJ of them wasted"
+            more = (
+                f", {wasted}: a gated schedule wastes nothing"
+                if figures.wasted_energy.value
+                else ""
+            )
+            return f"{1e6 * spent:.4g} uJ per sample are spent, {allowed}{more}"
         return ""
 
     def __repr__(self) -> str:
@@ -202,8 +217,8 @@ class SweepReport:
             folders.write_json(work / MANIFEST, self.summary())
             folders.write_file(work / "sweep.csv", self.csv())
             plot(self, work / "sweep.png")
-            if self.best:
-                folders.write_json(work / RULE, self.chosen[self.best].rule.to_dict())
+            if self.rule:
+                folders.write_json(work / RULE, self.rule.to_dict())
 
 
 def _rows(curve: Curve) -> Iterator[Iterable[Any]]:

@@ -23,9 +23,8 @@ from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.family import Family
 from seenn_deploy.exits.fixed import Fixed
 from seenn_deploy.ir.program import Program
+from seenn_deploy.ir.schedule import Timing
 from seenn_deploy.ir.schedule import check as check_schedule
-from seenn_deploy.ir.schedule import initiation_interval
-from seenn_deploy.ir.schedule import latency as latency_steps
 from seenn_deploy.simulator.result import RunResult
 
 RULES = ("confidence", "entropy", "margin", "conformal")
@@ -62,8 +61,9 @@ def sweep(
         its scores.
     cost : str or Path
         Name of a cost model, or a file with one.
-    schedule : 'speculative' or 'gated', optional
-        Schedule; the program's by default. Fixed baselines are pipelined, as T is known before.
+    schedule : 'sequential', 'speculative' or 'gated', optional
+        Schedule; the program's by default. Its wasted timesteps are part of every energy. On a
+        pipeline the fixed baselines are pipelined, as T is known before.
     keep_accuracy : float, optional
         Choose for each rule the cheapest threshold that is at most so many percentage points less
         accurate than running to T.
@@ -102,7 +102,7 @@ def sweep(
     )  # fmt: skip
     labels = checked_labels(run.logits, run.labels, program)
     first, second = _split(len(labels), split, seed)
-    how = _Schedule(schedule or program.schedule, program.depth)
+    how = Timing(schedule or program.schedule, program.depth)
     tables, fixed = _tables(run, labels, cost, how)
     held = run.logits[first], labels[first]
     families = [
@@ -111,9 +111,9 @@ def sweep(
     ]
     aim = _Aim.of(keep_accuracy, energy_budget, tables["accuracy"][first, -1].mean())
     means = {x.name: _sums(x, run.logits, tables, first) for x in families}
-    picks = aim.choose(means)
-    best = next(iter(picks), "")
     at_fixed_t = {name: values[first].mean(axis=0) for name, values in fixed.items()}
+    picks = aim.choose(means, at_fixed_t)
+    best = next(iter(picks), "")
     rule_of = {x.name: x.rule(picks[x.name]) for x in families if x.name in picks}
     baselines, chosen = _choices(run.logits, rule_of, tables, fixed, second, bootstrap, seed)
     curves = [_fixed_curve(fixed, second)]
@@ -123,7 +123,7 @@ def sweep(
     return SweepReport(
         {curve.rule: curve for curve in others}, at_t, baselines,
         aim.text, chosen, best, metrics.aet(right), metrics.empirical_aet(right),
-        first, second, program.fingerprint, str(cost), how.name, how.depth,
+        first, second, program.fingerprint, str(cost), how.schedule, how.depth,
         keep_accuracy, energy_budget, aim.better_fixed(at_fixed_t, means[best]) if best else 0,
         program.provenance.not_proven,
     )  # fmt: skip
@@ -157,7 +157,7 @@ def check(
     if how == "pipelined":
         raise ProgramError(
             "a sweep's exit rules find a sample's timesteps on the way, a pipelined schedule must "
-            "know them before; sweep with --schedule gated or speculative"
+            "know them before; sweep with --schedule sequential, gated or speculative"
         )
     check_schedule(how, Confidence())
 
@@ -187,15 +187,7 @@ def _split(samples: int, share: float, seed: int) -> tuple[Array, Array]:
 # --- what a sample costs, had it stopped at t ----------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Schedule:
-    name: str
-    depth: int
-
-
-def _tables(
-    run: RunResult, labels: Array, cost: str | Path, how: _Schedule
-) -> tuple[Tables, Tables]:
+def _tables(run: RunResult, labels: Array, cost: str | Path, how: Timing) -> tuple[Tables, Tables]:
     """Tabulate every figure by exit, (N, T): with an exit rule, and with T known before."""
     right = metrics.correct_by_step(run.logits, labels).astype(np.float64)
     energy = run.energy_by_step(cost)
@@ -204,23 +196,21 @@ def _tables(
         "accuracy": right,
         "accuracy_change": right - right[:, -1:],
         "mean_exit_step": np.broadcast_to(steps, energy.shape),
-        "energy": energy,
         "ac": run.counts.ac.sum(axis=1).cumsum(axis=1),
         "mac": run.counts.mac.sum(axis=1).cumsum(axis=1),
     }
-    before = _Schedule("pipelined", how.depth)  # a fixed T is known before the start
+    # A fixed T is known before the start, so a pipeline need neither guess nor wait.
+    before = how if how.schedule == "sequential" else Timing("pipelined", how.depth, True)
     return common | _scheduled(energy, steps, how), common | _scheduled(energy, steps, before)
 
 
-def _scheduled(energy: Array, steps: Array, how: _Schedule) -> Tables:
-    """Return latency, and the energy of timesteps that are injected after the exit."""
-    injected = steps
-    if how.name == "speculative":
-        injected = initiation_interval(how.name, steps, how.depth, len(steps))
-    latency = latency_steps(how.name, steps, how.depth)
+def _scheduled(useful: Array, steps: Array, how: Timing) -> Tables:
+    """Return latency, and the energy of all timesteps that run and of those after the exit."""
+    spent = useful[:, how.injected(steps, len(steps)) - 1]
     return {
-        "wasted_energy": energy[:, injected - 1] - energy,
-        "latency_steps": np.broadcast_to(latency, energy.shape),
+        "energy": spent,
+        "wasted_energy": spent - useful,
+        "latency_steps": np.broadcast_to(how.latency(steps), useful.shape),
     }
 
 
@@ -314,10 +304,13 @@ class _Aim:
             return cls(None, budget, f"most accurate within {budget * 1e6:g} uJ per sample")
         return cls(None, None, "")
 
-    def choose(self, means: Mapping[str, Mapping[str, Array]]) -> dict[str, int]:
+    def choose(
+        self, means: Mapping[str, Mapping[str, Array]], fixed: Mapping[str, Array]
+    ) -> dict[str, int]:
         """Return the index of the threshold to use by rule, with the best rule first.
 
-        Rules without a threshold that meets the aim are left out; DataError where all are.
+        Rules without a threshold that meets the aim are left out; DataError where all are, which
+        says what the best `fixed` timestep would take.
         """
         if self.accuracy is None and self.energy is None:
             return {}
@@ -327,9 +320,12 @@ class _Aim:
             name, cheapest = min(
                 ((n, x["energy"].min()) for n, x in means.items()), key=lambda pair: pair[1]
             )
+            best = self._best(fixed["accuracy"], fixed["energy"])
+            instead = f"fixed t={best[1] + 1} takes {1e6 * best[0][1]:.4g} uJ" if best else ""
             raise DataError(
                 f"no threshold keeps within {1e6 * (self.energy or 0):.4g} uJ per sample; the "
                 f"cheapest takes {1e6 * cheapest:.4g} uJ (rule {name})"
+                f"{instead and ', ' + instead}"
             )
         return {name: found[name][1] for name in sorted(found, key=lambda n: found[n][0])}
 

@@ -29,6 +29,7 @@ TAGS = {"float32": "floating_pt", "int8": "fixed_pt"}
 PRECISIONS = tuple(TAGS)
 WEIGHTS = "weights.npz"
 SOURCES = Path(__file__).parent / "bundle"
+SCHEDULES = ("speculative", "gated", "pipelined")  # the first is what runs where none is named
 LARGEST = 127  # Lava's Conv keeps kernel, stride, padding, dilation and groups in 8 signed bits
 
 

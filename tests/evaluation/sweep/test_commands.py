@@ -69,7 +69,7 @@ def test_sweep_writes_and_prints(seenn: Seenn) -> None:
 
 def test_the_next_command_is_that_of_the_program(seenn: Seenn) -> None:
     again = choosing._again
-    assert again(Path("build"), program(), "speculative") == "seenn-compile build"
+    assert again(Path("build"), program(), "sequential") == "seenn-compile build"
     assert again(Path("a b"), program(), "gated") == "seenn-compile 'a b' --schedule gated"
     _, out, _ = seenn("sweep", "build", "--data", "data.npz", "--out", "swept")
     (line,) = [x.split(None, 1)[1] for x in joined(out) if x.startswith("next ")]
@@ -109,7 +109,8 @@ def test_sweep_figures_are_those_of_a_simulation(seenn: Seenn) -> None:
     )  # fmt: skip
     run = json.loads(Path("run.json").read_text())
     for key in ("samples", "accuracy", "mean_exit_step", "exit_histogram", "ac_per_sample",
-                "mac_per_sample", "energy_uJ_per_sample"):  # fmt: skip
+                "mac_per_sample", "energy_uJ_per_sample",
+                "total_energy_uJ_per_sample"):  # fmt: skip
         assert swept[key] == pytest.approx(run[key])
 
 
@@ -196,10 +197,19 @@ def test_bad_input_is_one_line(seenn: Seenn, arguments: tuple[str, ...], words: 
 @pytest.mark.parametrize(
     ("text", "joules"),
     [("20uJ", 2e-5), ("1.5mJ", 1.5e-3), ("3e-5", 3e-5), ("3e-5 J", 3e-5), ("7 µJ", 7e-6),
-     ("2nJ", 2e-9), ("4pJ", 4e-12)],
+     ("2nJ", 2e-9), ("4pJ", 4e-12), ("20nJ", 2e-8), ("1e-5J", 1e-5)],
 )  # fmt: skip
 def test_energies(text: str, joules: float) -> None:
     assert options.joules(None, None, text) == pytest.approx(joules)  # type: ignore[arg-type]
+
+
+def test_a_budget_without_its_unit_is_told_once(seenn: Seenn) -> None:
+    code, out, err = seenn(*SWEEP, "--energy-budget", "20")
+    assert code == 0 and "most accurate within 2e+07 uJ" in out
+    (warning,) = [line for line in err.splitlines() if "unit" in line]
+    assert warning == "warning: 20 without a unit is read as joules; write 20J, or 20uJ"
+    code, out, err = seenn(*SWEEP, "--energy-budget", "1e-5J", "--schedule", "gated")
+    assert (code, err) == (0, "") and "gated, D=2" in out
 
 
 def test_figures_are_refused_where_they_cannot_be_written(seenn: Seenn) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -23,16 +25,45 @@ def test_an_aim_missed_on_the_samples_reported_is_told() -> None:
     assert len({bool(report.missed) for report in found.values()}) == 2
 
 
-def test_a_budget_is_missed_by_what_speculation_wastes() -> None:
+def test_the_rule_file_holds_what_is_recommended(tmp_path: Path) -> None:
+    """Also where that is not the rule that was best to choose on."""
+    found = [sweep(random_run(seed, 30), PROGRAM, keep_accuracy=0) for seed in range(6)]
+    others = [x for x in found if x.rule != x.chosen[x.best].rule]
+    assert others and len(others) < len(found)
+    for number, report in enumerate(found):
+        assert report.recommended is not None and report.rule == report.recommended.rule
+        report.save(tmp_path / str(number))
+        stored = json.loads((tmp_path / str(number) / "rule.json").read_text())
+        assert stored == report.rule.to_dict()
+    without = sweep(random_run(0, 30), PROGRAM, ["margin"], bootstrap=2)
+    assert without.rule is None and without.best == ""
+
+
+def test_a_budget_counts_what_speculation_wastes() -> None:
+    """Exits at t = 1 fit into this budget, the two timesteps that follow them do not."""
     run = random_run(8, 300)
     budget = 1.1 * float(sweep(run, PROGRAM, ["margin"], bootstrap=2).fixed.energy[1])
-    eager = sweep(run, PROGRAM, energy_budget=budget, bootstrap=2)
-    assert eager.missed.endswith("were allowed; a gated schedule wastes nothing")
+    with pytest.raises(DataError, match=r"the cheapest takes .*, fixed t=2 takes [\d.]+ uJ"):
+        sweep(run, PROGRAM, energy_budget=budget, bootstrap=2)
+    for schedule in ("gated", "sequential"):
+        assert sweep(run, PROGRAM, energy_budget=budget, schedule=schedule, bootstrap=2).best
+
+
+def test_a_budget_missed_on_the_samples_reported_says_what_is_wasted() -> None:
+    run = random_run(8, 300)
+    cheapest = sweep(run, PROGRAM, ["margin"], bootstrap=2).curves["margin"].energy[0]
+    found = [
+        sweep(random_run(seed, 40), PROGRAM, ["margin"], energy_budget=1.2 * cheapest, bootstrap=2)
+        for seed in range(12)
+    ]
+    (eager, *_) = [report for report in found if report.missed]
     figures = eager.chosen[eager.best].figures
-    total = 1e6 * (figures.energy.value + figures.wasted_energy.value)
-    assert eager.missed.startswith(f"{total:.4g} uJ per sample with what is wasted")
-    assert f"{total:.3g} in all" in dict(sweeps.sweep_notes(eager, "", ""))["wasted"]
-    assert not sweep(run, PROGRAM, energy_budget=2 * budget, schedule="gated", bootstrap=2).missed
+    spent, wasted = 1e6 * figures.energy.value, 1e6 * figures.wasted_energy.value
+    assert eager.missed.startswith(f"{spent:.4g} uJ per sample are spent, ")
+    assert eager.missed.endswith(f"{wasted:.3g} uJ of them wasted: a gated schedule wastes nothing")
+    assert dict(sweeps.sweep_notes(eager, "", ""))["wasted"].startswith(
+        f"{wasted:.3g} of {spent:.3g}"
+    )
 
 
 def test_a_single_timestep_has_no_exit_to_sweep() -> None:

@@ -13,7 +13,7 @@ from tests.random_graphs import exact_weights, sparse
 
 def program(graph: ir.SpikingGraph, rule: ExitRule | None = None) -> ir.Program:
     """Compiled as far as Lava cares."""
-    return ir.Program(balance_delays.apply(graph), rule or Fixed())
+    return ir.Program(balance_delays.apply(graph), rule or Fixed(), "speculative")
 
 
 def in_time(program_: ir.Program) -> ir.Program:

@@ -22,7 +22,9 @@ def program(
 ) -> ir.Program:
     """Compiled as far as Lava cares."""
     graph = balance_delays.apply(graph)
-    return ir.Program(graph, rule or Fixed(), precision="int8", logit_scale=logit_scale)
+    return ir.Program(
+        graph, rule or Fixed(), "speculative", precision="int8", logit_scale=logit_scale
+    )
 
 
 def integers(graph: ir.SpikingGraph, rng: Rng, extreme: bool = False) -> ir.SpikingGraph:
