@@ -155,6 +155,7 @@ def calibrate_command(
     run = full_run(program, images, threads)
     fitted = sd.calibrate(rule, run.logits, run.labels, level, program)
     folders.write_json(out, fitted.to_dict())
+    # The run went to T, so its logits say where the fitted rule would have stopped.
     split = replace(run, exit_step=fitted.exit_steps(run.logits))
     rows = [*sweeps.calibration_rows(fitted, split), ("written", str(out))]
     console.show(layout.facts_table(rows))
@@ -175,6 +176,7 @@ def _check_sweep(
     from seenn_deploy.io.folders import check_ours
 
     options["rules"] = [name.strip() for name in options["rules"].split(",") if name.strip()]
+    # Without an aim, the cheapest rule is the one that stops everything at t = 1.
     if options["keep_accuracy"] is None and options["energy_budget"] is None:
         options["keep_accuracy"] = 0.5
     costs.load(options["cost"])

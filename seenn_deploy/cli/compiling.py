@@ -220,6 +220,7 @@ def _changed(model: Path, rule: ExitRule | None, given: dict[str, Any]) -> Progr
             f"{model}: is compiled in {program.precision} already; compile its source in "
             f"{context.params['precision']}"
         )
+    # They shaped the weights, which are fixed by now.
     if given:
         name = next(iter(given)).replace("_", "-")
         raise SeennError(
@@ -238,6 +239,7 @@ def _imported(
     import seenn_deploy as sd
     from seenn_deploy.cli import modules
 
+    # A file may define several networks, and to take the first one would be a guess.
     if model.suffix == ".py":
         raise SeennError(f"{model}: name the torch module in it, or what returns one: {model}:NAME")
     if not modules.is_named(model):

@@ -101,6 +101,7 @@ class Host:
         trace.sent[sent["sample"], sent["t"] - 1] = sent["step"]
         trace.seen[found["sample"], found["t"] - 1] = found["step"]
         trace.logits[found["sample"], found["t"] - 1] = found["z"].reshape(-1, *shape)
+        # Waves before a sample's exit say 0, later ones repeat it.
         np.maximum.at(trace.exit_step, found["sample"], found["exit"])
         return trace
 

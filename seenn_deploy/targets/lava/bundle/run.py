@@ -36,6 +36,7 @@ HERE = Path(__file__).resolve().parent
 def main(arguments: list[str] | None = None) -> int:
     """Read, check, run, write. Returns the exit code."""
     options = _parse(arguments)
+    # As an exception, so that the blocks below clean up.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     os.register_at_fork(after_in_child=_quiet_child)
     try:

@@ -62,6 +62,7 @@ class Controlling(PyLoihiProcessModel):
     def _judge(self, t: int, last: int, sample: int) -> None:
         if not self.exit and (t == last or self.rule.stops(self.z, np.array(t))):
             self.exit = t
+            # Whoever started the run counts finished samples by this line.
             line = f"sample {sample + 1} of {self.samples}: stopped at step {t}"
             print(line, file=sys.stderr, flush=True)
         best = int(self.z.argmax())
@@ -69,6 +70,7 @@ class Controlling(PyLoihiProcessModel):
         self.record.write(np.array((self.time_step - 1, sample, t, self.exit, self.z), self.entry))
 
     def _finished(self, t: int, last: int, sample: int) -> bool:
+        # The wave of a sample that does not exist comes behind all others.
         if self.drain:
             return sample == self.samples
         until = self.timesteps if self.full else self.exit
