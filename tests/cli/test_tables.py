@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from time import sleep
 
 import numpy as np
@@ -146,3 +147,20 @@ def test_names_break_between_their_words() -> None:
     for shown in (text(table, 80), text(inspected, 80)):
         parts = set(re.split(r"[\s/._]+", shown))
         assert {"feature", "extractor", "activation", "function", "Relu"} <= parts
+
+
+def test_a_command_of_several_lines_can_be_pasted() -> None:
+    words = [
+        "seenn",
+        "simulate",
+        "a folder/of mine",
+        "--data",
+        "images of birds.npz",
+        "-x",
+        "y" * 50,
+    ]
+    shown = text(layout.facts_table([("next", layout.Command(shlex.join(words)))]), 60)
+    pasted = shown.replace("\\\n", "")  # which is what a shell reads
+    assert shlex.split(pasted) == ["next", *words] and len(shown.splitlines()) == 3
+    assert all(line.endswith(" \\") for line in shown.splitlines()[:-1])
+    assert "\\" not in text(layout.facts_table([("next", layout.Command("seenn inspect b"))]))

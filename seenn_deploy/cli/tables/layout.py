@@ -14,6 +14,18 @@ GAP = 2  # spaces between two columns; one where figures alone would fill the li
 _PARTS = r"[^/._-]*[/._-]|[^/._-]+"  # of a name that is longer than a line
 
 
+class Command(str):
+    """A cell with a command line, which can be pasted where it takes several lines, too."""
+
+    __slots__ = ()
+
+    def folded(self, width: int) -> tuple[str, ...]:
+        """Break between words, and end every line but the last in a backslash."""
+        words = re.findall(r"(?:'[^']*'|[^\s'])+", self)
+        lines = _fill(words, " ", width if len(self) <= width else width - 2)
+        return (*(f"{line} \\" for line in lines[:-1]), *lines[-1:])
+
+
 class Table:
     """Rows of cells, under headings if there are any.
 
@@ -109,7 +121,10 @@ def _height(cells: tuple[str, ...], widths: tuple[int, ...]) -> int:
 def _lines(
     form: Sequence[str], cells: Sequence[str], widths: Sequence[int], gap: int, width: int
 ) -> Iterator[str]:
-    left = [list(_fold(cell, n)) for cell, n in zip(cells, widths, strict=True)]
+    left = [
+        list(cell.folded(n) if isinstance(cell, Command) else _fold(cell, n))
+        for cell, n in zip(cells, widths, strict=True)
+    ]
     while any(left):
         line, came = "", False
         for i, (pieces, n) in enumerate(zip(left, widths, strict=True)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from seenn_deploy.cli.options import NUMBERS
-from seenn_deploy.cli.tables.layout import Table, _uj, unproven
+from seenn_deploy.cli.tables.layout import Command, Table, _uj, unproven
 from seenn_deploy.evaluation.sweep.curves import Estimate, Figures
 from seenn_deploy.evaluation.sweep.report import SweepReport
 from seenn_deploy.exits import ExitRule
@@ -90,8 +90,8 @@ def sweep_notes(
     options = "--exit fixed" if fixed else _exit_options(choice.rule, rule_file)
     shorter = f" -T {t}" if fixed and t < T else ""
     if simulate and not shorter:
-        yield "try", f"{simulate} {options}"
-    yield "next", f"{command}{shorter} {options} -o NEW_FOLDER"
+        yield "try", Command(f"{simulate} {options}")
+    yield "next", Command(f"{command}{shorter} {options} -o NEW_FOLDER")
 
 
 def _exit_options(rule: ExitRule, rule_file: str) -> str:
