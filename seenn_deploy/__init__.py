@@ -24,6 +24,7 @@ _NAMES = {
     "SeennError": "errors",
     "SpikingGraph": "ir.graph",
     "calibrate": "evaluation.calibrate",
+    "check": "verification.check",
     "compile": "compiler.pipeline",
     "convert": "frontends.convert",
     "evaluate": "evaluation.evaluate",
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from seenn_deploy.simulator.result import RunResult
     from seenn_deploy.targets.devices import run
     from seenn_deploy.targets.lava.interpreter import setup_lava
+    from seenn_deploy.verification.check import check
     from seenn_deploy.verification.verify import verify
 
 __all__ = [
@@ -65,6 +67,7 @@ __all__ = [
     "SeennError",
     "SpikingGraph",
     "calibrate",
+    "check",
     "compile",
     "convert",
     "costs",

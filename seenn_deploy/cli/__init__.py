@@ -11,6 +11,7 @@ import warnings
 import click
 
 from seenn_deploy import __version__
+from seenn_deploy.cli.checking import check_command
 from seenn_deploy.cli.choosing import calibrate_command, sweep_command
 from seenn_deploy.cli.compiling import compile_command, convert_command, inspect_command
 from seenn_deploy.cli.devices import run_command, setup_lava_command, verify_command
@@ -27,12 +28,14 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 def seenn() -> None:
     """Compile, simulate and deploy early-exit spiking networks (SEENN).
 
-    A trained network becomes a program (compile, convert); a program is looked at (inspect),
-    costed on images (simulate, evaluate), given its exit rule (sweep, calibrate), and run on a
-    device (setup-lava, run, verify). To begin without a network: seenn example FOLDER.
+    A trained network is looked through (check) and becomes a program (compile, convert); a program
+    is looked at (inspect), costed on images (simulate, evaluate), given its exit rule (sweep,
+    calibrate), and run on a device (setup-lava, run, verify). To begin without a network: seenn
+    example FOLDER.
 
     \b
     Examples:
+      seenn check model.pth
       seenn compile model.pth --target lava -o build/
       seenn inspect build/
       seenn simulate build/ --data images.npz
@@ -42,9 +45,9 @@ def seenn() -> None:
 
 
 for _command in (
-    compile_command, convert_command, inspect_command, simulate_command, sweep_command,
-    evaluate_command, calibrate_command, setup_lava_command, run_command, verify_command, train,
-    example_command,
+    check_command, compile_command, convert_command, inspect_command, simulate_command,
+    sweep_command, evaluate_command, calibrate_command, setup_lava_command, run_command,
+    verify_command, train, example_command,
 ):  # fmt: skip
     seenn.add_command(_command)
 

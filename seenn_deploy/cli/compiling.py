@@ -68,69 +68,73 @@ NO_CHECK = click.option(
 )  # fmt: skip
 
 
+IMPORT = together(
+    click.option(
+        "-T",
+        "--timesteps",
+        "T",
+        type=int,
+        help="Number of timesteps.  [default: 4, or 16 for converted networks]",
+    ),
+    click.option(
+        "--tau",
+        type=float,
+        help="Leak of the LIF neurons: the share of the potential that a timestep leaves.  "
+        "[default: 0.5]",
+    ),
+    click.option("--threshold", "v_threshold", type=float,
+                  help="Firing threshold V of the LIF neurons (the exit thresholds are --alpha, "
+                  "--theta "
+                  "and --beta).  [default: 1]"),
+    click.option("--comparison", type=click.Choice([">", ">="]),
+                  help="Comparison of potential and threshold; '>=' for networks trained with "
+                  "dspike=True.  [default: '>']"),
+    click.option(
+        "--dt",
+        type=float,
+        help="NIR: length of a timestep in the file's unit of time; by default R dt / tau is 1.",
+    ),
+    click.option(
+        "--integration",
+        type=click.Choice(["euler", "exact"]),
+        help="NIR: method that turns differential equations into timesteps.  [default: euler]",
+    ),
+    click.option("--reset", type=click.Choice(["hard", "soft"]),
+                  help="NIR: reset of the neurons, which the file does not say.  [default: hard, "
+                 "to zero]"),
+    click.option(
+        "--input-size",
+        callback=size,
+        help="Size of the images as HEIGHTxWIDTH.  [default: 32x32, or what the classifier takes]",
+    ),
+    click.option(
+        "--example", help="Input of a torch module: a shape such as 2,3,32,32, or a .npy file."
+    ),
+    click.option("--output", help="Of a torch module that returns several tensors: the number or "
+                 "the name of the one that holds the logits."),
+    NO_CHECK,
+    click.option(
+        "--coding",
+        type=click.Choice(["direct", "events"]),
+        help="Coding of the input.  [default: by architecture]",
+    ),
+    click.option("--step-us", type=float,
+                  help="Event recordings: microseconds per timestep; events after the T-th "
+                 "timestep are not seen.  [default: T equal parts]"),
+    click.option("--count-events", "counts_events", is_flag=True,
+                  help="Event recordings: a value is the number of events, not 0 or 1."),
+    MEAN_STD,
+    click.option(
+        "--no-normalize",
+        is_flag=True,
+        help="Leave normalisation out: the program takes normalised input.",
+    ),
+)  # fmt: skip
+
+
 @click.command("compile")
 @PROGRAM
-@click.option(
-    "-T",
-    "--timesteps",
-    "T",
-    type=int,
-    help="Number of timesteps.  [default: 4, or 16 for converted networks]",
-)
-@click.option(
-    "--tau",
-    type=float,
-    help="Leak of the LIF neurons: the share of the potential that a timestep leaves.  "
-    "[default: 0.5]",
-)
-@click.option("--threshold", "v_threshold", type=float,
-              help="Firing threshold V of the LIF neurons (the exit thresholds are --alpha, "
-              "--theta "
-              "and --beta).  [default: 1]")  # fmt: skip
-@click.option("--comparison", type=click.Choice([">", ">="]),
-              help="Comparison of potential and threshold; '>=' for networks trained with "
-              "dspike=True.  [default: '>']")  # fmt: skip
-@click.option(
-    "--dt",
-    type=float,
-    help="NIR: length of a timestep in the file's unit of time; by default R dt / tau is 1.",
-)
-@click.option(
-    "--integration",
-    type=click.Choice(["euler", "exact"]),
-    help="NIR: method that turns differential equations into timesteps.  [default: euler]",
-)
-@click.option("--reset", type=click.Choice(["hard", "soft"]),
-              help="NIR: reset of the neurons, which the file does not say.  [default: hard, to "
-              "zero]")  # fmt: skip
-@click.option(
-    "--input-size",
-    callback=size,
-    help="Size of the images as HEIGHTxWIDTH.  [default: 32x32, or what the classifier takes]",
-)
-@click.option(
-    "--example", help="Input of a torch module: a shape such as 2,3,32,32, or a .npy file."
-)
-@click.option("--output", help="Of a torch module that returns several tensors: the number or the "
-              "name of the one that holds the logits.")  # fmt: skip
-@NO_CHECK
-@click.option(
-    "--coding",
-    type=click.Choice(["direct", "events"]),
-    help="Coding of the input.  [default: by architecture]",
-)
-@click.option("--step-us", type=float,
-              help="Event recordings: microseconds per timestep; events after the T-th timestep "
-              "are "
-              "not seen.  [default: T equal parts]")  # fmt: skip
-@click.option("--count-events", "counts_events", is_flag=True,
-              help="Event recordings: a value is the number of events, not 0 or 1.")  # fmt: skip
-@MEAN_STD
-@click.option(
-    "--no-normalize",
-    is_flag=True,
-    help="Leave normalisation out: the program takes normalised input.",
-)
+@IMPORT
 @INPUT_RANGE
 @click.option("--calibration", type=click.Path(path_type=Path),
               help="Samples from which int8 takes its scales, and on which it is compared with "

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from safetensors import SafetensorError
@@ -465,16 +467,50 @@ def write(
     """
     if target not in (known := target_names()):
         raise ProgramError(f"target {target!r} does not exist; there are {', '.join(known)}")
-    try:
-        here = program.for_targets(target)
-        plugins.load("targets", target, main="write").write(here, folder)
+    with _refusals_of(target):
+        _target(target).write(program.for_targets(target), folder)
         found = report(folder)
         if found is not None:
             found.check(strict, allow)
+
+
+def examine(target: str, program: Program) -> FidelityReport:
+    """Return what `write` would report of a program, without writing it.
+
+    A target says it in ``examine(program)``; one that has none is let write into a folder that is
+    removed again. It refuses a program with the same errors as `write`.
+    """
+    module = _target(target)
+    with _refusals_of(target):
+        program = program.for_targets(target)
+        if hasattr(module, "examine"):
+            said: FidelityReport = module.examine(program)
+            return said
+        with TemporaryDirectory() as folder:
+            module.write(program, Path(folder))
+            return report(Path(folder)) or FidelityReport(target)
+
+
+def precisions(target: str, every: Sequence[str]) -> Sequence[str]:
+    """The precisions that a target is there for: its ``PRECISIONS``, by default `every` one."""
+    module = _target(target)
+    found: Sequence[str] = getattr(module, "PRECISIONS", every if hasattr(module, "write") else ())
+    return found
+
+
+def _target(name: str) -> Any:
+    return plugins.load("targets", name, main="write")
+
+
+@contextmanager
+def _refusals_of(target: str) -> Iterator[None]:
+    """Name the target in a refusal, which always has a report."""
+    try:
+        yield
     except RefusedError as error:
         error.target = target
         raise
-    except ProgramError as error:
+    except SeennError as error:
         finding = Finding("program", str(error), "refused")
         refused = RefusedExportError(str(error), FidelityReport(target, [finding]))
         refused.target = target

@@ -38,6 +38,8 @@ DATA = ["--data", "data.npz"]
 COMPILE = ["compile", "net.py:make", "--example", "1,3,8,8", "-T", "3", "--alpha", "0.5",
            "--mean", "0.5,0.5,0.5", "--std", "0.2,0.2,0.2"]  # fmt: skip
 COMMANDS = {
+    "check": ["check", *COMPILE[1:6], "--mean", "0.5,0.5,0.5", "--std", "0.2,0.2,0.2"],
+    "check build": ["check", "build"],
     "compile": [*COMPILE, "-o", "new", "--target", "nir"],
     "compile int8": [*COMPILE, "-o", "new8", "--precision", "int8", "--calibration", "data.npz",
                      "--target", "lava"],

@@ -150,6 +150,9 @@ def quantize(
     report = FidelityReport("int8")
     with report.gathering(graph.source.name):
         scale = _source_scale(graph, input_range)
+    for layer in (n for n in graph.layers if n.stages):
+        with report.gathering(layer.name):
+            _with_integer_form(layer)
     report.stop()
     graph = _centered(graph, input_range)
     source = replace(graph.source, scale=scale)

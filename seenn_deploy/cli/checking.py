@@ -1,0 +1,64 @@
+"""``seenn check``: what a network can be deployed to, before anything is built."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from seenn_deploy.cli import console
+from seenn_deploy.cli.compiling import IMPORT, INPUT_RANGE, _given
+from seenn_deploy.cli.options import JSON
+from seenn_deploy.cli.shared import write_json
+from seenn_deploy.errors import SeennError
+from seenn_deploy.progress import shown
+
+
+@click.command("check")
+@click.argument("source", type=click.Path(path_type=Path))
+@IMPORT
+@INPUT_RANGE
+@click.option("--calibration", type=click.Path(path_type=Path),
+              help="Images for the thresholds of an ONNX model.")  # fmt: skip
+@JSON
+def check_command(
+    source: Path,
+    example: str | None,
+    no_normalize: bool,
+    no_check: bool,
+    input_range: tuple[float, float] | None,
+    json_file: Path | None,
+    **options: Any,
+) -> None:
+    """List all that stands in a network's way, and what every target would take.
+
+    SOURCE is what seenn compile takes: a checkpoint, a .nir or .onnx file, a torch module as
+    FILE.py:NAME, or the folder of a program. Nothing is written, and it does not stop at the first
+    refusal. The exit code is 0 if the simulator at least can run the network, else 2.
+
+    \b
+    Examples:
+      seenn check model.pth
+      seenn check nets.py:make_net --example 2,3,32,32 -T 4
+      seenn check network.nir --json found.json
+      seenn check build/
+    """
+    import seenn_deploy as sd
+    from seenn_deploy.cli import modules
+    from seenn_deploy.cli.tables import checks
+
+    module, given = source, _given(no_normalize, options) | ({"check": False} if no_check else {})
+    example_input = None
+    if modules.is_named(source):
+        if example is None:
+            raise SeennError(f"{source}: say what the module takes: --example 2,3,32,32")
+        module, example_input = modules.load(source), modules.example(example)
+    elif example is not None:
+        raise SeennError(f"--example is for torch modules (FILE.py:NAME), not for {source.name}")
+    with shown(None, f"checking {source.name}"):
+        report = sd.check(module, example_input, input_range=input_range, **given)
+    console.show(*checks.check_tables(report))
+    write_json(json_file, report.summary())
+    if not report.ok:
+        raise SystemExit(2)
