@@ -19,7 +19,7 @@ export SEENN_LAVA_HOME := $(CURDIR)/$(LAVA)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lava demo test lint pytest nojit coverage dist-check bench bench-tools docs \
+.PHONY: help venv lava demo test lint pytest nojit coverage support dist-check bench bench-tools docs \
   clean distclean
 
 help:  ## this list
@@ -51,6 +51,9 @@ coverage: $(READY) $(LAVA_READY)  ## both runs of the tests, and the lines that 
 	$(BIN)/pytest -n $(WORKERS) --cov --cov-report= $(PYTEST_ARGS)
 	NUMBA_DISABLE_JIT=1 $(BIN)/pytest -m nojit -n $(WORKERS) --cov --cov-append --cov-report=
 	$(BIN)/coverage report --fail-under=$(FLOOR)
+
+support: $(READY)  ## docs/support.md, made from the code
+	$(BIN)/python tools/support.py
 
 dist-check: $(READY)  ## wheel and source archive, used alone under every Python that is here
 	$(BIN)/python tools/dist_check.py

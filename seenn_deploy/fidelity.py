@@ -171,8 +171,8 @@ class FidelityReport:
             self._first = self._first or error
         except SeennError as error:
             place, _, what = str(error).partition(": ")
-            if where and place != where:
-                place, what = where, str(error)
+            if not what or (where and place != where):
+                place, what = where or "program", str(error)
             self.findings.append(Finding(place, what, "refused"))
             self._first = self._first or RefusedExportError(str(error), self)
         except Exception:

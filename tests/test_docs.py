@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,12 @@ def test_the_reference_has_every_public_name() -> None:
     }
     rules = {rule.title() for rule in exits.names()}
     assert names >= {*sd.__all__, *rules}
+
+
+def test_the_support_tables_are_current() -> None:
+    made = runpy.run_path(str(ROOT / "tools" / "support.py"))["page"]()
+    assert made == (DOCS / "support.md").read_text(), "run python tools/support.py"
+    assert made.count("no: ") >= 4 and made.count("approx.: ") >= 3  # it can say other than yes
 
 
 def test_pages_name_no_machine() -> None:

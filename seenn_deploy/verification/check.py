@@ -207,7 +207,7 @@ def _lowered(precision: str, lower: Any) -> tuple[Program | None, FidelityReport
         return None, error.report
     except SeennError as error:
         where, _, what = str(error).partition(": ")
-        return None, _refused(precision, where, what)
+        return None, _refused(precision, *((where, what) if what else ("program", where)))
     return program, _simulated(program)
 
 

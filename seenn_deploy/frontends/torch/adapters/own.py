@@ -6,6 +6,8 @@ from typing import Any
 
 from seenn_deploy.frontends.torch.adapters.base import Neuron, from_package
 
+KNOWN = ("LIF",)
+
 
 def matches(layer: Any) -> bool:
     """Tell whether a layer is our LIF."""

@@ -14,6 +14,8 @@ from seenn_deploy.frontends.torch.adapters.base import (
     scalar,
 )
 
+KNOWN = ("LIFSpike", "PLIF")  # and what has their attributes
+
 
 def matches(layer: Any) -> bool:
     """Tell whether a layer has SEENN's attributes."""

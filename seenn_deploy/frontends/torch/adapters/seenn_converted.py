@@ -11,6 +11,8 @@ from typing import Any
 
 from seenn_deploy.frontends.torch.adapters.base import Neuron
 
+KNOWN = ("IFNeuron",)
+
 
 def matches(layer: Any) -> bool:
     """Tell by name and attributes whether a layer is SEENN's ``IFNeuron``."""
