@@ -452,6 +452,47 @@ def run_chain(graph: ir.SpikingGraph, image: np.ndarray, T: int | None = None) -
     return trace
 
 
+def own_counts(
+    graph: ir.SpikingGraph, sent: dict[str, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """ACs and MACs (N, L, T) of the layers of a graph that was not compiled, element by element.
+
+    `sent` has what each node sent, (N, T, *shape). A layer that two edges have on the same input,
+    which are then the same objects, is counted where the first one ends.
+    """
+    order = layer_order(graph)
+    nodes = dict(graph.nx.nodes(data="node"))
+    source, (N, T) = nodes[order[0]], sent[order[0]].shape[:2]
+    ac, mac = (np.zeros((N, len(order) - 1, T), np.int64) for _ in range(2))
+    seen = set()
+    for at, name in enumerate(order[1:]):
+        for pre, _, edge in graph.nx.in_edges(name, data="projection"):
+            analog = pre == source.name and source.coding == "direct"
+            layers = [i for i, m in enumerate(edge.maps) if hasattr(m, "weight")]
+            plain = [i for i in layers if isinstance(edge.maps[i], ir.Identity)]
+            if not layers and not any(isinstance(m, ir.AvgPool2d) for m in edge.maps):
+                plain = [0]  # a norm alone: one synapse per neuron
+            for i in sorted({*layers, *plain}):
+                key = (pre, edge.lag, tuple(map(id, edge.maps[: i + 1])))
+                if key in seen and i not in plain:
+                    continue
+                seen.add(key)
+                for n in range(N):
+                    for t in range(edge.lag, 1 if analog else T):
+                        x = sent[pre][n, t - edge.lag]
+                        x = x if i in plain else chain(edge.maps[:i], x)
+                        fan_out = np.ones(x.size, np.int64)
+                        if i not in plain:
+                            step = edge.maps[i]
+                            starts, _, _ = synapses(step, x.shape, step.out_shape(x.shape))
+                            fan_out = np.bincount(starts, minlength=x.size)
+                        for value, fan in zip(x.ravel(), fan_out, strict=True):
+                            if value != 0:
+                                kind = mac if analog or value not in (1, -1) else ac
+                                kind[n, at, t] += fan
+    return ac, mac
+
+
 # --- exits and metrics -------------------------------------------------------------------------
 
 

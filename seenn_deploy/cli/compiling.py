@@ -334,7 +334,11 @@ def inspect_command(build: Path, json_file: Path | None) -> None:
     layers = sd.inspect(program)
     console.show(programs.layer_table(program, layers), "")
     provenance = program.provenance
-    rows = [*layout.unproven(provenance.not_proven), *programs.neuron_rows(layers)]
+    rows = [
+        *layout.unproven(provenance.not_proven),
+        *programs.neuron_rows(layers),
+        *programs.own_rows(layers),
+    ]
     console.show(layout.facts_table(rows))
     write_json(json_file, provenance.warning | {"layers": [asdict(layer) for layer in layers]})
 

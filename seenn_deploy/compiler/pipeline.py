@@ -14,6 +14,7 @@ from seenn_deploy.compiler.passes import (
     fold_affine,
     fold_pool,
     input_scale,
+    own_layers,
 )
 from seenn_deploy.compiler.passes.quantize import LayerScale, quantize
 from seenn_deploy.errors import ModelError, ProgramError
@@ -91,8 +92,10 @@ def compile(
         raise ProgramError(f"precision {precision!r}: there is {', '.join(PRECISIONS)}")
     if input_range is not None:
         graph = _stated(graph, input_range)
+    graph = own_layers.noted(graph)
     for step in (fold_pool, fold_affine, cast, balance_delays):
         graph = step.apply(graph)
+    graph = own_layers.kept(graph)
     rule, assumed = (exit_rule, "") if exit_rule is not None else _default_rule(graph)
     program = Program(graph, rule, schedule, exit_rule_assumed=assumed)
     if precision != "float32":

@@ -15,6 +15,7 @@ from seenn_deploy.fidelity import FidelityReport, Proof
 from seenn_deploy.io.images.normalization import Normalization
 from seenn_deploy.io.images.spec import PIXELS
 from seenn_deploy.io.state_dict import Tensors
+from seenn_deploy.ir.own import Applied, OwnLayer
 from seenn_deploy.ir.text import layer_text
 
 Input: TypeAlias = tuple[str, tuple[ir.LinearMap, ...]]
@@ -155,10 +156,20 @@ def normalize_input(
     net.source = replace(net.source, input_range=PIXELS, normalization=used)
     net.nodes[0] = net.source
     net.projections = [
-        replace(e, maps=(affine, *e.maps)) if e.pre == net.source.name else e
+        replace(
+            e,
+            maps=(affine, *e.maps) if e.pre == net.source.name else e.maps,
+            own=e.own and tuple(_behind(affine, net.source.name, a) for a in e.own),
+        )
         for e in net.projections
     ]
     return {"mean": shift.tolist(), "std": scale.tolist()}
+
+
+def _behind(affine: ir.Affine, source: str, own: Applied | OwnLayer) -> Applied | OwnLayer:
+    """A layer whose image is normalised first."""
+    inputs = tuple(replace(i, maps=(affine, *i.maps)) if i.pre == source else i for i in own.inputs)
+    return replace(own, inputs=inputs)
 
 
 def reported(

@@ -23,6 +23,7 @@ from seenn_deploy.exits import ExitRule
 from seenn_deploy.ir import html
 from seenn_deploy.ir.maps import LinearMap, Synapses
 from seenn_deploy.ir.nodes import Node, Population, Readout, Source, Sum
+from seenn_deploy.ir.own import Applied, OwnLayer
 from seenn_deploy.ir.provenance import Provenance
 
 End = TypeVar("End", Source, Readout)
@@ -42,6 +43,9 @@ class Projection:
     delay : int
         Extra steps on hardware, so that all paths meet (``balance_delays``); the simulator needs
         none. It is negative only where a lag makes up for it.
+    own : tuple of OwnLayer, optional
+        The trained layers that are counted here, where they cost something else than the synapses
+        do (:mod:`seenn_deploy.ir.own`). Before compilation those that the source applies.
     lag : int
         Timesteps that spikes take to arrive: at t, `post` receives what `pre` sent at t - lag,
         nothing before t = lag + 1. A recurrent connection has 1; in a loop at least one is needed.
@@ -56,6 +60,7 @@ class Projection:
     delay: int = 0
     dense_macs: int = -1
     lag: int = 0
+    own: tuple[Applied | OwnLayer, ...] | None = None
 
     @property
     def synapses(self) -> Synapses:

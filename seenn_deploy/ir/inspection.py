@@ -8,6 +8,7 @@ import networkx as nx
 
 from seenn_deploy._typing import Shape, checked_types
 from seenn_deploy.ir.graph import Projection, SpikingGraph
+from seenn_deploy.ir.own import OwnLayer
 from seenn_deploy.ir.program import Program
 
 
@@ -32,6 +33,9 @@ class LayerInfo:
         Synapse stages from the source, which are the hardware steps until the first spike.
     neuron : str
         Description of the neurons.
+    own_synapses : int
+        Synapses of the trained layers that are counted here, where lowering has another number:
+        pools are folded, and what several layers take is there several times.
     """
 
     name: str
@@ -43,6 +47,7 @@ class LayerInfo:
     dense_macs: int
     depth: int
     neuron: str = ""
+    own_synapses: int = 0
 
 
 @checked_types
@@ -85,11 +90,18 @@ def _describe(graph: SpikingGraph, name: str) -> LayerInfo:
         sum(edge.dense_macs for edge in edges),
         graph.depth[name],
         node.text,
+        0 if added else sum(map(_own_synapses, edges, sources)),
     )
 
 
 def _synapses(edge: Projection, shape: Shape) -> int:
     return int(edge.synapses.fan_out(shape).sum())
+
+
+def _own_synapses(edge: Projection, shape: Shape) -> int:
+    if edge.own is None:
+        return _synapses(edge, shape)
+    return sum(layer.synapses for layer in edge.own if isinstance(layer, OwnLayer))
 
 
 def _edge(graph: SpikingGraph, edge: Projection) -> str:

@@ -28,7 +28,7 @@ from seenn_deploy.exits.policy import Policy
 from seenn_deploy.fidelity import FidelityReport, Finding, RefusedError, RefusedExportError, report
 from seenn_deploy.io import folders
 from seenn_deploy.ir import html, schedule, schema
-from seenn_deploy.ir.graph import SpikingGraph
+from seenn_deploy.ir.graph import Projection, SpikingGraph
 from seenn_deploy.ir.provenance import Provenance
 from seenn_deploy.ir.schedule import SCHEDULES, Schedule, Timing
 from seenn_deploy.ir.serialize import (
@@ -37,7 +37,9 @@ from seenn_deploy.ir.serialize import (
     input_to_dict,
     node_from_dict,
     node_to_dict,
+    own_to_dict,
     with_input,
+    with_own,
 )
 
 VERSION = 1
@@ -256,6 +258,7 @@ class Program:
             "projections": [
                 edge_to_dict(e, i, arrays) for i, e in enumerate(self.graph.projections)
             ],
+            "own": [own_to_dict(e, i, arrays) for i, e in enumerate(self.graph.projections)],
         }
         folders.write_file(folder / WEIGHTS, save(arrays))
         if isinstance(self.exit_rule, Policy):
@@ -281,7 +284,7 @@ class Program:
             _check_arrays(manifest, arrays)
             graph = SpikingGraph(
                 with_input((node_from_dict(n, arrays) for n in manifest["nodes"]), manifest),
-                [edge_from_dict(e, arrays) for e in manifest["projections"]],
+                _edges(manifest, arrays),
                 manifest["T"],
                 manifest["provenance"],
             )
@@ -300,6 +303,17 @@ class Program:
             raise ProgramError(
                 f"{folder / folders.MANIFEST}: damaged ({text}); compile the model again"
             ) from None
+
+
+def _edges(manifest: dict[str, Any], arrays: dict[str, Array]) -> list[Projection]:
+    stored = manifest["projections"]
+    own = manifest.get("own") or [None] * len(stored)  # earlier versions have none
+    known = {node["name"] for node in manifest["nodes"]}
+    given = [i["pre"] for layers in own for layer in layers or () for i in layer["inputs"]]
+    if not set(given) <= known:
+        raise KeyError(f"own: {min(set(given) - known)}")
+    pairs = zip(stored, own, strict=True)
+    return [with_own(edge_from_dict(e, arrays), layers, arrays) for e, layers in pairs]
 
 
 def _check_rule(program: Program) -> None:

@@ -54,6 +54,7 @@ class Manifest(Struct, forbid_unknown_fields=True):
     exit_rule_assumed: str = ""
     normalization: tuple[Channels, Channels] | None = None
     written: list[str] = []
+    own: list[list[dict[str, Any]] | None] = []
     checksum: Digest = ""
 
 

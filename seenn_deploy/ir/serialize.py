@@ -13,7 +13,8 @@ from seenn_deploy.errors import ModelError
 from seenn_deploy.exits.base import to_json
 from seenn_deploy.ir import kinds, schema
 from seenn_deploy.ir.graph import Node, Projection, Source, SpikingGraph
-from seenn_deploy.ir.maps import Synapses
+from seenn_deploy.ir.maps import LinearMap, Synapses
+from seenn_deploy.ir.own import OwnInput, OwnLayer
 from seenn_deploy.ir.provenance import Provenance
 
 _OF_THE_INPUT = ("input_range", "normalization")  # they change no logit: outside the fingerprint
@@ -117,6 +118,54 @@ def edge_from_dict(stored: dict[str, Any], arrays: dict[str, Array]) -> Projecti
     synapses: Synapses = _take(cls, values, key, arrays)
     synapses.check()
     return Projection(maps=(synapses,), **ends)
+
+
+def own_to_dict(edge: Projection, number: int, arrays: dict[str, Array]) -> Any:
+    """The trained layers of the `number`-th projection, which change no logit, as JSON values."""
+    if edge.own is None:
+        return None
+    return [
+        _own_layer(layer, f"own/{number}.{i}", arrays)
+        for i, layer in enumerate(edge.own)
+        if isinstance(layer, OwnLayer)
+    ]
+
+
+def _own_layer(layer: OwnLayer, key: str, arrays: dict[str, Array]) -> dict[str, Any]:
+    arrays[f"{key}/fan_out"] = _packed(layer.fan_out)
+    inputs = []
+    for i, given in enumerate(layer.inputs):
+        maps = []
+        for k, step in enumerate(given.maps):
+            values = {f.name: getattr(step, f.name) for f in fields(cast(Any, step))}
+            # Of a program of integers these are floats all the same, hence other names of arrays.
+            values = {name: v for name, v in values.items() if v is not None}
+            found = {n: v for n, v in values.items() if isinstance(v, np.ndarray)}
+            arrays |= {f"{key}.{i}.{k}/own-{n}": _packed(v) for n, v in found.items()}
+            rest = {n: v for n, v in values.items() if n not in found}
+            maps.append({"kind": step.kind, "arrays": list(found), **rest})
+        inputs.append({"pre": given.pre, "lag": given.lag, "maps": maps})
+    return {"key": key, "in_shape": list(layer.in_shape), "inputs": inputs}
+
+
+def with_own(edge: Projection, stored: Any, arrays: dict[str, Array]) -> Projection:
+    """A projection with the layers that `own_to_dict` stored."""
+    if stored is None:
+        return edge
+    return replace(edge, own=tuple(_own_from_dict(layer, arrays) for layer in stored))
+
+
+def _own_from_dict(stored: dict[str, Any], arrays: dict[str, Array]) -> OwnLayer:
+    key, inputs = stored["key"], []
+    for i, given in enumerate(stored["inputs"]):
+        maps = []
+        for k, values in enumerate(given["maps"]):
+            rest = {n: v for n, v in values.items() if n not in ("kind", "arrays")}
+            rest = {n: tuple(v) if isinstance(v, list) else v for n, v in rest.items()}
+            rest |= {n: arrays[f"{key}.{i}.{k}/own-{n}"] for n in values["arrays"]}
+            maps.append(kinds.find("ir/maps", values["kind"], LinearMap)(**rest))
+        inputs.append(OwnInput(given["pre"], given["lag"], tuple(maps)))
+    return OwnLayer(tuple(inputs), arrays[f"{key}/fan_out"], tuple(stored["in_shape"]))
 
 
 def arrays_of(graph: SpikingGraph) -> dict[str, Array]:

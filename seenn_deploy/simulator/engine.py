@@ -345,6 +345,17 @@ class _Worker:
         edge.accumulate(slots, self.sent[edge.pre][edge.lag], current, self.scratch)
 
     def _count(self, slots: Array, number: int, edge: Edge, counts: Counts) -> None:
+        ac, mac = counts.ac[number], counts.mac[number]
+        own_ac, own_mac = counts.own_ac[number], counts.own_mac[number]
+        before = ac[slots], mac[slots]
+        self._count_program(slots, number, edge, counts)
+        if edge.own is None:
+            own_ac[slots] += ac[slots] - before[0]
+            own_mac[slots] += mac[slots] - before[1]
+        for layer in edge.own or ():
+            layer.count(slots, self.sent, own_ac, own_mac)
+
+    def _count_program(self, slots: Array, number: int, edge: Edge, counts: Counts) -> None:
         events = self.sent[edge.pre][edge.lag]
         if edge.added:  # into a sum: one addition per event, whatever its value
             added = events.number[slots].sum(axis=1)

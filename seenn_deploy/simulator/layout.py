@@ -14,9 +14,11 @@ import numpy as np
 from seenn_deploy import ir
 from seenn_deploy._typing import Array, Pair, Shape
 from seenn_deploy.ir import bounds
+from seenn_deploy.ir.own import OwnLayer
 from seenn_deploy.simulator.kernels import kernels
 from seenn_deploy.simulator.kernels.vector_add import WIDTHS
 from seenn_deploy.simulator.kernels.vector_masks import AT_ONCE, LANES
+from seenn_deploy.simulator.own import OwnCount
 from seenn_deploy.simulator.spikes import Events, Plane, Scratch, aligned
 
 # Words of a part: a 3x3 kernel over 16 channels. Its rows of 64 weights take 36 KiB, and sums of
@@ -46,6 +48,8 @@ class Edge:
         Whether the target is a sum, so that every event costs one accumulate whatever its value.
     lag : int
         Timesteps between sending and arriving.
+    own : tuple of OwnCount, optional
+        The trained layers, where their cost is not that of the synapses.
     """
 
     pre: int
@@ -55,6 +59,7 @@ class Edge:
     analog: bool
     added: bool
     lag: int
+    own: tuple[OwnCount, ...] | None = None
 
     def count(self, slots: Array, events: Events, fan_out: Array, ac: Array, mac: Array) -> None:
         """Add the synapses that events meet to `ac`, (slots,), or `mac`: design, section 4.
@@ -132,7 +137,7 @@ def _layer(
     return Layer(
         node,
         index[node.name],
-        tuple(_edge(program, e, index[e.pre], plane) for e in program.graph.into(node.name)),
+        tuple(_edge(program, e, index, plane) for e in program.graph.into(node.name)),
         _bias(bias, plane[node.name]).astype(kind),
         int(np.count_nonzero(np.broadcast_to(bias, node.shape))),
         plane[node.name],
@@ -149,7 +154,9 @@ def _bias(bias: Array, plane: Plane) -> Array:
     return np.ascontiguousarray(np.pad(grid, ((0, 0), (0, plane.padded - plane.channels))))
 
 
-def _edge(program: ir.Program, edge: ir.Projection, pre: int, plane: dict[str, Plane]) -> Edge:
+def _edge(
+    program: ir.Program, edge: ir.Projection, index: dict[str, int], plane: dict[str, Plane]
+) -> Edge:
     graph = program.graph
     source, post, synapses = graph.node(edge.pre), graph.node(edge.post), edge.synapses
     narrow = synapses.with_weight(_narrow(synapses.weight))
@@ -166,7 +173,12 @@ def _edge(program: ir.Program, edge: ir.Projection, pre: int, plane: dict[str, P
     )
     added = not post.stages
     lag = min(edge.lag, graph.T)  # what is sent later than that never arrives
-    return Edge(pre, accumulate, fan_out, effective, source.analog, added, lag)
+    own = None
+    if edge.own is not None:
+        layers = (layer for layer in edge.own if isinstance(layer, OwnLayer))
+        own = tuple(OwnCount.of(layer, graph, index) for layer in layers)
+    pre = index[edge.pre]
+    return Edge(pre, accumulate, fan_out, effective, source.analog, added, lag, own)
 
 
 def _narrow(weight: Array) -> Array:

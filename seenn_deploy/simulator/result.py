@@ -44,6 +44,9 @@ class Counts:
         Nonzero outputs, and among them those other than 1 and -1.
     saturated : int64 array (N, L, T)
         Neurons of an integer program whose current wrapped or potential was clipped.
+    own_ac, own_mac : int64 array (N, L, T)
+        Accumulates and multiply-accumulates of the network's own layers, as they were trained;
+        `ac` and `mac` are those of the program (docs/costs.md). No price belongs to them.
     """
 
     ac: Array
@@ -57,6 +60,8 @@ class Counts:
     spikes: Array
     graded: Array
     saturated: Array
+    own_ac: Array
+    own_mac: Array
 
     @classmethod
     def zeros(cls, *shape: int) -> Counts:
@@ -362,7 +367,7 @@ class RunResult(Exited):
 
 
 FORMAT = "seenn-deploy run"
-VERSION = 2
+VERSION = 3  # with counts of the network's own layers
 MANIFEST = "run.json"
 
 

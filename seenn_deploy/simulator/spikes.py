@@ -167,10 +167,21 @@ class Events:
 
     def fired(self, slot: int) -> Array:
         """Return which neurons of one slot sent an event, bool of the node's shape."""
-        words = np.ascontiguousarray(np.moveaxis(self.sent[slot], 0, -1)).astype("<u2")
+        return np.asarray(self._fired(np.array([slot]))[0], np.bool_)
+
+    def dense(self, slots: Array) -> Array:
+        """Return the values that were sent, zeros among them, (slots, *shape)."""
+        fired = self._fired(slots)
+        if not self.graded:
+            return fired
+        values = np.moveaxis(self.values[slots], 1, 3)
+        sent = self.plane.from_grid(values.reshape(len(slots), self.plane.pixels, -1))
+        return np.asarray(np.where(fired, sent, 0))
+
+    def _fired(self, slots: Array) -> Array:
+        words = np.ascontiguousarray(np.moveaxis(self.sent[slots], 1, -1)).astype("<u2")
         bits = np.unpackbits(words.view(np.uint8), axis=-1, bitorder="little")
-        grid = bits.reshape(self.plane.pixels, self.plane.padded)
-        return self.plane.from_grid(grid).astype(np.bool_)
+        return np.asarray(self.plane.from_grid(bits.reshape(len(slots), self.plane.pixels, -1)))
 
 
 @dataclass(frozen=True, eq=False)

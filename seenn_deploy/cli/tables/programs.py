@@ -47,6 +47,19 @@ def neuron_rows(layers: list[LayerInfo], most: int = 4) -> Iterator[tuple[str, s
         yield f"{len(rows) - most + 1} more kinds", "see --json"
 
 
+def own_rows(layers: list[LayerInfo], most: int = 4) -> Iterator[tuple[str, str]]:
+    """Yield the trained layers beside the lowered ones, where lowering changed their synapses."""
+    changed = [layer for layer in layers if layer.own_synapses != layer.synapses]
+    if not changed:
+        return
+    own, lowered = (sum(getattr(x, key) for x in layers) for key in ("own_synapses", "synapses"))
+    yield "trained synapses", f"{own:,}, lowered {lowered:,}"
+    for layer in changed[:most]:
+        yield "", f"{layer.name}: {layer.own_synapses:,}, lowered {layer.synapses:,}"
+    if len(changed) > most:
+        yield "", f"{len(changed) - most} more, see --json"
+
+
 def quantized_tables(program: Program, changes: PrecisionReport | None) -> Iterator[Table]:
     """Scales and rounding by layer and, of a comparison on images, what they changed."""
     headings = ("scale", "threshold", "largest w", "clipped w", "rounding", "headroom")

@@ -381,7 +381,7 @@ def _best_clipping(weights: list[tuple[int, Array]]) -> float:
 
 def _clippings(weights: list[tuple[int, Array]]) -> list[float]:
     """Return the scales to try: the largest that clips no weight, and larger ones."""
-    largest = [(limit, float(np.abs(w).max())) for limit, w in weights]
+    largest = [(limit, float(np.abs(w).max(initial=0))) for limit, w in weights]
     base = min((limit / size for limit, size in largest if size > 0), default=1.0)
     # The one weight of a shortcut is never clipped: it stands for every neuron of the layer.
     whole = min((SHORTCUT / float(abs(w)) for _, w in weights if w.ndim == 0), default=inf)

@@ -20,6 +20,7 @@ from seenn_deploy.frontends.torch.maps import Maps, constant_of
 from seenn_deploy.frontends.torch.recurrences import leak_of, leak_of_last, shares
 from seenn_deploy.frontends.torch.values import (
     SOURCE,
+    Call,
     Constant,
     Potential,
     Signal,
@@ -30,6 +31,7 @@ from seenn_deploy.frontends.torch.values import (
     in_order,
 )
 from seenn_deploy.frontends.torch.walk import Walk
+from seenn_deploy.ir.own import Applied, OwnInput
 
 # A readout of flattened spikes needs an identity matrix with one row per class; this is the limit.
 _MOST_CLASSES = 4096
@@ -415,7 +417,8 @@ class Assembly:
         for term, lag in placed.inputs:
             maps = _with_weights(self._scaled(term, gain).maps, self._shape(term.origin))
             macs = 0 if name in self._pools else term.macs
-            yield ir.Projection(term.origin, name, maps, lag=lag, dense_macs=macs)
+            own = tuple(_applied(call, term, lag) for call in term.calls) or None
+            yield ir.Projection(term.origin, name, maps, lag=lag, dense_macs=macs, own=own)
 
     def _gain(self, name: str) -> float:
         if name not in self._layers or name not in self._placed:
@@ -435,6 +438,17 @@ class Assembly:
         for step in term.maps:
             shape = step.out_shape(shape)
         return shape[0]
+
+
+def _applied(call: Call, term: Term, lag: int) -> Applied:
+    """A layer on the way of a term that takes `lag` timesteps, as one of the graph."""
+    steps = [x.step for x in call.inputs if x.step is not None]
+    now = term.step if term.step is not None else max(steps, default=0)
+    inputs = (
+        OwnInput(x.origin, lag + (0 if x.step is None else now - x.step), x.maps)
+        for x in call.inputs
+    )
+    return Applied(tuple(inputs), call.layer, call.shape)
 
 
 def _without_plain_sums(placed: list[Placed]) -> list[Placed]:

@@ -14,7 +14,7 @@ from math import prod
 from typing import Any, Literal, TypeAlias
 
 from seenn_deploy._typing import Shape
-from seenn_deploy.ir.maps import LinearMap
+from seenn_deploy.ir.maps import LinearMap, Synapses
 
 Role: TypeAlias = Literal["batch", "time", "feature"]
 SOURCE = "input"
@@ -82,6 +82,15 @@ Axes: TypeAlias = tuple[tuple[Atom, ...], ...]
 
 
 @dataclass(frozen=True, eq=False)
+class Call:
+    """A layer of the module, as it was applied to a sum of terms of `shape`."""
+
+    layer: Synapses
+    inputs: tuple[Term, ...]
+    shape: Shape
+
+
+@dataclass(frozen=True, eq=False)
 class Term:
     """The output of one node, after linear maps.
 
@@ -96,12 +105,15 @@ class Term:
         whole stream, and for an image.
     macs : int
         Multiply-accumulates of the maps as they were trained.
+    calls : tuple of Call
+        The convolutions and linear layers that it went through.
     """
 
     origin: str
     maps: tuple[LinearMap, ...] = ()
     step: int | None = None
     macs: int = 0
+    calls: tuple[Call, ...] = ()
 
     @property
     def spikes(self) -> bool:

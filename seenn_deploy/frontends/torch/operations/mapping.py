@@ -14,6 +14,7 @@ from seenn_deploy._typing import Array
 from seenn_deploy.frontends.torch.operations.registry import Graph
 from seenn_deploy.frontends.torch.values import (
     Atom,
+    Call,
     Constant,
     NotSupportedError,
     Potential,
@@ -22,7 +23,7 @@ from seenn_deploy.frontends.torch.values import (
     known,
     trailing,
 )
-from seenn_deploy.ir.maps import AvgPool2d, Conv2d, LinearMap
+from seenn_deploy.ir.maps import AvgPool2d, Conv2d, LinearMap, Synapses
 
 
 def mapped(graph: Graph, signal: Signal, count: int, step: LinearMap) -> Signal:
@@ -37,8 +38,17 @@ def mapped(graph: Graph, signal: Signal, count: int, step: LinearMap) -> Signal:
     view_shape = signal.sizes[len(signal.sizes) - count :]
     before = _in_graph(signal.shape, view_shape, step)
     shape = step.out_shape(before)
+    # Behind a sum over time a layer acts once, but the graph's readout at every timestep.
+    call: tuple[Call, ...] = ()
+    if isinstance(step, Synapses) and signal.summed is None:
+        call = (Call(step, signal.terms, before),)
     terms = tuple(
-        replace(t, maps=graph.maps.appended(t.maps, own), macs=t.macs + step.dense_macs(before))
+        replace(
+            t,
+            maps=graph.maps.appended(t.maps, own),
+            macs=t.macs + step.dense_macs(before),
+            calls=t.calls + call,
+        )
         for t, own in zip(signal.terms, _shares(graph, signal, step), strict=True)
     )
     if isinstance(step, Conv2d | AvgPool2d) and count == 2:

@@ -56,8 +56,15 @@ def avg_pool1d(
     if signal.shape is not None and prod(signal.shape) == signal.shape[0] == length:
         voters = torch.eye(length // size).repeat_interleave(size, dim=1) / size
         left_out = torch.zeros(length // size, length % size)
-        return mapped(graph, signal, 1, graph.maps.dense(torch.cat((voters, left_out), 1), None))
+        votes = graph.maps.dense(torch.cat((voters, left_out), 1), None)
+        return _no_layer(signal, mapped(graph, signal, 1, votes))
     return mapped(graph, signal, 2, graph.maps.pool((1, size)))
+
+
+def _no_layer(before: Signal, made: Signal) -> Signal:
+    """A pool that was written as a matrix, which is not counted among the module's layers."""
+    terms = zip(made.terms, before.terms, strict=True)
+    return replace(made, terms=tuple(replace(t, calls=old.calls) for t, old in terms))
 
 
 def _side_by_side(kernel: Any, stride: Any, padding: Any, divisor: Any) -> tuple[int, int]:
@@ -82,7 +89,8 @@ def adaptive_avg_pool2d(graph: Graph, x: Value, size: Any) -> Signal:
     made = mapped(graph, signal, 3, graph.maps.windows(signal.sizes[-3:], out))
     # A pool is no layer of multiplications, also where it has to be listed.
     terms = zip(made.terms, signal.terms, strict=True)
-    return replace(made, terms=tuple(replace(t, macs=before.macs) for t, before in terms))
+    made = replace(made, terms=tuple(replace(t, macs=before.macs) for t, before in terms))
+    return _no_layer(signal, made)
 
 
 @operation("max_pool2d.default", "max_pool2d_with_indices.default")

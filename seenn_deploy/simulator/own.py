@@ -1,0 +1,90 @@
+"""Counting the network's own layers, where lowering has changed what they cost (``ir.own``)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from seenn_deploy import ir
+from seenn_deploy._typing import Array
+from seenn_deploy.ir.own import OwnInput, OwnLayer, passed, windows
+from seenn_deploy.simulator.spikes import Events
+
+_BITS = np.array([i.bit_count() for i in range(1 << 16)], np.uint8)  # of a word of 16 channels
+
+
+@dataclass(frozen=True, eq=False)
+class OwnCount:
+    """A trained layer, ready to be counted.
+
+    Parameters
+    ----------
+    layer : OwnLayer
+    index : mapping of str to int
+        Index of each node in the graph's order.
+    source : Source
+    analog : bool
+        Whether an image is among its inputs: each element is a multiply-accumulate.
+    fan_out : float64 array (elements,)
+    """
+
+    layer: OwnLayer
+    index: dict[str, int]
+    source: ir.Source
+    analog: bool
+    fan_out: Array
+
+    @classmethod
+    def of(cls, layer: OwnLayer, graph: ir.SpikingGraph, index: dict[str, int]) -> OwnCount:
+        """Make a layer of a compiled graph ready."""
+        source = graph.source
+        analog = source.coding == "direct" and any(i.pre == source.name for i in layer.inputs)
+        wide = np.broadcast_to(layer.fan_out, layer.in_shape).astype(np.float64)
+        return cls(layer, index, source, analog, wide.reshape(-1))
+
+    def count(self, slots: Array, sent: list[list[Events]], ac: Array, mac: Array) -> None:
+        """Add the elements of the layer's input that meet synapses, by kind: design, section 4."""
+        units, others = self._by_masks(slots, sent) or self._by_values(slots, sent)
+        if self.analog:
+            units, others = np.zeros_like(units), units + others
+        ac[slots] += units
+        mac[slots] += others
+
+    def _by_values(self, slots: Array, sent: list[list[Events]]) -> tuple[Array, Array]:
+        x = sum(
+            passed(given.maps, self._values(given.pre, self._sent(given, sent), slots))
+            for given in self.layer.inputs
+        )
+        flat = np.asarray(x).reshape(len(slots), -1)
+        units = np.abs(flat) == 1
+        met = ((kind.astype(np.float64) @ self.fan_out) for kind in (units, (flat != 0) & ~units))
+        ones, others = (np.rint(m).astype(np.int64) for m in met)
+        return ones, others
+
+    def _sent(self, given: OwnInput, sent: list[list[Events]]) -> Events:
+        history = sent[self.index[given.pre]]
+        return history[min(given.lag, len(history) - 1)]
+
+    def _values(self, name: str, events: Events, slots: Array) -> Array:
+        """What a node sent, as the float network has it."""
+        values = events.dense(slots).astype(np.float64)
+        if name == self.source.name and (self.source.scale != 1 or self.source.offset):
+            return values / self.source.scale + self.source.offset
+        return values
+
+    def _by_masks(self, slots: Array, sent: list[list[Events]]) -> tuple[Array, Array] | None:
+        """Count spikes behind one pool or none: a window is not zero where any of it spiked."""
+        (given, *more), fan_out = self.layer.inputs, self.layer.fan_out
+        events = self._sent(given, sent)
+        simple = not more and len(given.maps) < 2 and len(fan_out) == 1 < fan_out.ndim
+        pool = given.maps[0] if given.maps else ir.AvgPool2d((1, 1))
+        if not simple or events.graded or not isinstance(pool, ir.AvgPool2d):
+            return None
+        words = windows(events.sent[slots], pool)
+        some, every = (f.reduce(f.reduce(words, 5), 3) for f in (np.bitwise_or, np.bitwise_and))
+        met, whole = (
+            (_BITS[m].sum(axis=1, dtype=np.int64) * fan_out[0]).sum(axis=(1, 2))
+            for m in (some, every)
+        )
+        return whole, met - whole
