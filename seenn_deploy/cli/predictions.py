@@ -33,7 +33,7 @@ def write(
     run : RunResult or DeviceRun
         What was simulated, or what a device measured.
     energy : array (N,), optional
-        Joules of each sample up to its exit; a device measures none.
+        Joules that the schedule spends on each sample; a device measures none.
     """
     if path is None:
         return

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,9 +54,11 @@ def labels(program: sd.Program, images: np.ndarray) -> np.ndarray:
     return np.where(random.random(N) < 0.5, run.prediction, random.integers(0, 10, N))
 
 
+@pytest.mark.parametrize("schedule", ["sequential", "speculative", "gated"])
 def test_every_point_is_what_a_run_of_its_rule_gives(
-    program: sd.Program, images: np.ndarray, labels: np.ndarray
+    program: sd.Program, images: np.ndarray, labels: np.ndarray, schedule: Any
 ) -> None:
+    program = program.with_schedule(schedule)
     found = sd.evaluate(program, images, labels, thresholds=(0.13, 0.16))
     rules = [sd.exits.Confidence(0.13), sd.exits.Confidence(0.16), program.exit_rule]
     assert found.seenn_2 is not None
@@ -65,6 +68,10 @@ def test_every_point_is_what_a_run_of_its_rule_gives(
         assert point.mean_exit_step == pytest.approx(summary["mean_exit_step"])
         assert 1e6 * point.energy == pytest.approx(summary["energy_uJ_per_sample"])
         assert 1e6 * point.total_energy == pytest.approx(summary["total_energy_uJ_per_sample"])
+        wasted = pytest.approx(summary["wasted_energy_uJ_per_sample"], abs=1e-12)
+        assert 1e6 * point.wasted_energy == wasted
+    assert (found.seenn_1[0].wasted_energy > 0) == (schedule == "speculative")
+    assert found.seenn_2.wasted_energy == 0 and found.schedule == schedule
     summary = sd.simulate(program, images, labels).summary()
     policy = 1e6 * found.seenn_2.policy_energy
     assert policy == pytest.approx(summary["policy_energy_uJ_per_sample"]) and policy > 0
