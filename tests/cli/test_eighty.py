@@ -46,6 +46,7 @@ COMMANDS = {
     "compile build": ["compile", "build", "-o", "other", "--exit", "fixed"],
     "convert": ["convert", "ann.onnx", "-T", "4", "--calibration", "data.npz", "-o", "converted"],
     "inspect": ["inspect", "build"],
+    "check": ["check", "net.py:make", "--example", "1,3,8,8", "-T", "3"],
     "simulate": ["simulate", "build", *DATA, "--full-trace"],
     "sweep": ["sweep", "build", *DATA],
     "evaluate": ["evaluate", "build", *DATA],
@@ -96,13 +97,18 @@ def printed(words: list[str]) -> str:
     return done.stdout
 
 
+def test_no_command_is_left_out() -> None:
+    tested = {words[0] for words in COMMANDS.values()}
+    assert tested == {*seenn.commands} - {"setup-lava"}  # which prints one line
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_fits_80_columns(folder: Path, name: str) -> None:
     text = printed(COMMANDS[name])
     tables = text.split("compile it: ")[0]  # a command that is to be pasted stays one line
     assert tables.strip() and "…" not in text
     assert max(map(len, tables.splitlines())) <= 80, tables
-    if name in ("compile int8", "inspect", "verify"):
+    if name in ("compile int8", "inspect", "verify", "check"):
         for stage in STAGES:
             assert re.search(rf"^\S*{re.escape(stage)}", text, re.M), text
     if name == "verify":
