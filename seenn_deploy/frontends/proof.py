@@ -97,8 +97,8 @@ class Comparison:
         """
         own = dict(spikes)
         self.samples += 1
-        for node in self.graph.layers:
-            if isinstance(node, ir.Population) and node.name not in skipped:
+        for node in self.graph.populations:
+            if node.name not in skipped:
                 self._add_layer(node, image, own, causes)
         if logits is not None:
             self._add_logits(image, own, logits, causes)

@@ -46,7 +46,6 @@ COMMANDS = {
     "compile build": ["compile", "build", "-o", "other", "--exit", "fixed"],
     "convert": ["convert", "ann.onnx", "-T", "4", "--calibration", "data.npz", "-o", "converted"],
     "inspect": ["inspect", "build"],
-    "check": ["check", "net.py:make", "--example", "1,3,8,8", "-T", "3"],
     "simulate": ["simulate", "build", *DATA, "--full-trace"],
     "sweep": ["sweep", "build", *DATA],
     "evaluate": ["evaluate", "build", *DATA],

@@ -241,7 +241,7 @@ def _spikes(
 ) -> dict[str, Array]:
     """Each population's spikes in the module, bool (N, T, *shape)."""
     found = {}
-    names = {node.name: node for node in graph.layers if isinstance(node, ir.Population)}
+    names = {node.name: node for node in graph.populations}
     for layer, charges in zip(subject.layers, subject.walk.charges, strict=True):
         if layer.name not in names or layer.neuron is None:
             continue

@@ -86,7 +86,7 @@ def examine(program: ir.Program) -> FidelityReport:
     for node in graph.order:
         with report.gathering(node.name):
             _parameters(node, {}, program.precision == "int8")
-            if not isinstance(node, ir.Source):
+            if node is not graph.source:
                 report.faithful(node.name, layer_text(graph, node))
     with report.gathering("exit rule"):
         policy.lower(program.exit_rule)
