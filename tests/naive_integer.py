@@ -117,6 +117,11 @@ def shifted(a: np.ndarray) -> np.ndarray:
     return np.where(u > LIMIT, u - 2 * LIMIT, np.where(u <= -LIMIT, u + 2 * LIMIT, u))
 
 
+def in_4096ths(share: Any) -> np.ndarray:
+    """A leak as a whole number; one per layer, channel or neuron."""
+    return np.rint(4096 * np.asarray(share)).astype(np.int64)
+
+
 def toward_zero(x: np.ndarray, bits: int) -> np.ndarray:
     """x / 2^bits, rounded toward zero."""
     return np.where(x < 0, -(-x // 2**bits), x // 2**bits)
@@ -131,14 +136,14 @@ class _State:
 
     @classmethod
     def of(cls, node: Any, n: int) -> _State:
-        v = int(node.v_init) if isinstance(node, Population) else 0
+        v = np.asarray(node.v_init, np.int64) if isinstance(node, Population) else 0
         return cls(np.full((n, *node.shape), v, np.int64), np.zeros((n, *node.shape), np.int64))
 
 
 def _update(trace: Trace, node: Any, state: _State, a: np.ndarray, t: int) -> None:
     if isinstance(node, Readout):
-        kept = toward_zero(state.v * round(4096 * node.tau), 12)
-        flowing = toward_zero(state.u * round(4096 * node.tau_syn), 12)
+        kept = toward_zero(state.v * in_4096ths(node.tau), 12)
+        flowing = toward_zero(state.u * in_4096ths(node.tau_syn), 12)
         state.u = flowing + a + node.bias.astype(np.int64)
         state.v = kept + state.u
         if not trace.logits.size:
@@ -154,15 +159,15 @@ def _neurons(trace: Trace, node: Population, state: _State, a: np.ndarray, t: in
     arrived = shifted(a)
     trace.wrapped += int((arrived != a * 64).sum())
     u = arrived + node.bias.astype(np.int64)
-    if node.tau_syn:
-        free = toward_zero(state.u * round(4096 * node.tau_syn), 12) + u
+    if np.any(node.tau_syn):
+        free = toward_zero(state.u * in_4096ths(node.tau_syn), 12) + u
         u = state.u = saturated(free)
         trace.clipped += int((u != free).sum())
-    free = toward_zero(state.v * round(4096 * node.tau), 12) + u
+    free = toward_zero(state.v * in_4096ths(node.tau), 12) + u
     v = saturated(free)
     trace.clipped += int((v != free).sum())
-    threshold = int(node.v_threshold) * 64
-    taken = threshold if node.reset_by is None else int(node.reset_by) * 64
+    threshold = np.asarray(node.v_threshold, np.int64) * 64
+    taken = threshold if node.reset_by is None else np.asarray(node.reset_by, np.int64) * 64
     s = v >= threshold if node.comparison == ">=" else v > threshold
     state.v = np.where(s, 0, v) if node.reset == "hard" else v - taken * s
     trace.before_reset[node.name][:, t] = v

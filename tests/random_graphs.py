@@ -219,16 +219,27 @@ def feedback(draw: st.DrawFn, populations: list[ir.Population]) -> list[ir.Proje
 def neurons(draw: st.DrawFn, name: str, shape: Shape) -> ir.Population:
     rng = draw(rngs())
     biases: list[Shape] = [(), shape, (shape[0], *[1] * (len(shape) - 1))]
+    values = {
+        "tau": [0.0, 0.25, 0.5, 1.0],
+        "v_threshold": [0.25, 0.5, 1.0],
+        "v_init": [0.0, 0.0, 0.25, -0.5],
+        "tau_syn": [0.0, 0.0, 0.25, 0.5],
+    }
+    # These have one value per channel or per neuron.
+    own = draw(st.sampled_from([(), (), ("tau",), ("v_init",), ("tau", "v_threshold", "tau_syn")]))
+    constants: dict[str, Any] = {
+        key: rng.choice(found, draw(st.sampled_from(biases[1:])))
+        if key in own
+        else draw(st.sampled_from(found))
+        for key, found in values.items()
+    }
     return ir.Population(
         name,
         shape,
-        tau=draw(st.sampled_from([0.0, 0.25, 0.5, 1.0])),
-        v_threshold=draw(st.sampled_from([0.25, 0.5, 1.0])),
-        v_init=draw(st.sampled_from([0.0, 0.0, 0.25, -0.5])),
+        **constants,
         reset=draw(st.sampled_from(["hard", "soft"])),
         comparison=draw(st.sampled_from([">", ">="])),
         bias=exact_weights(rng, draw(st.sampled_from(biases)), zeros=0.5),
-        tau_syn=draw(st.sampled_from([0.0, 0.0, 0.25, 0.5])),
         reset_by=draw(st.sampled_from([None, None, 0.5, 1.5])),
     )
 

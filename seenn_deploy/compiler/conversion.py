@@ -50,7 +50,7 @@ def spiking(ann: ir.SpikingGraph) -> ir.SpikingGraph:
     """
     neurons = {n.name: _neuron(n) for n in ann.populations}
     nodes = [neurons.get(n.name, n) for n in ann.order]
-    thresholds = {n.name: n.v_threshold for n in ann.populations}
+    thresholds = {n.name: float(n.v_threshold) for n in ann.populations}
     edges = [_scaled(ann, edge, thresholds.get(edge.pre)) for edge in ann.projections]
     provenance = replace(ann.provenance, conversion={"thresholds": thresholds})
     return ann.replace(nodes, edges).noted(provenance)

@@ -121,16 +121,17 @@ class Comparison:
             return
         bound = potentials(self.graph, node.name, image, own).bound
         distance = np.abs(value - node.v_threshold)
-        wrong = differ & (distance > SLACK * bound + NEAR * abs(node.v_threshold))
+        wrong = differ & (distance > SLACK * bound + NEAR * np.abs(node.v_threshold))
         self.ties += int(differ.sum() - wrong.sum())
         if wrong.any():
             t, *place = (int(i) for i in np.argwhere(wrong)[0])
             does = "spikes" if own[node.name][(t, *place)] else "does not spike"
+            threshold = np.broadcast_to(node.v_threshold, node.shape)[tuple(place)]
             self.report.refuse(
                 self.places.get(node.name, node.name),
                 f"{self.original}'s neuron {tuple(place)} {does} at timestep {t + 1}, where the "
                 f"graph's potential is {value[(t, *place)]:.6g} and the threshold "
-                f"{node.v_threshold:.6g}",
+                f"{threshold:.6g}",
                 causes,
             )
 

@@ -26,6 +26,7 @@ from seenn_deploy.ir.maps import (
     Synapses,
     batch_norm,
 )
+from seenn_deploy.ir.nodes.base import Parameter
 from seenn_deploy.ir.program import Program
 
 __getattr__ = kinds.attribute  # kinds of $SEENN_PLUGINS
@@ -38,6 +39,7 @@ __all__ = [
     "Identity",
     "LinearMap",
     "Node",
+    "Parameter",
     "PooledDense",
     "Population",
     "Program",

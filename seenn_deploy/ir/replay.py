@@ -13,6 +13,7 @@ import numpy as np
 from seenn_deploy._typing import Array
 from seenn_deploy.errors import ModelError
 from seenn_deploy.ir.graph import Population, Projection, Readout, SpikingGraph
+from seenn_deploy.ir.nodes.base import Parameter
 
 UNIT = 2.0**-24  # largest relative error of one float32 rounding
 
@@ -113,7 +114,7 @@ def _sent(graph: SpikingGraph, name: str, image: Array, spikes: dict[str, Array]
     return frames.astype(np.float64)
 
 
-def _decaying(tau: float, added: Array) -> Array:
+def _decaying(tau: Parameter, added: Array) -> Array:
     """A state over time, from 0: the share `tau` of the one before, and what is added."""
     state = np.zeros_like(added)
     for t in range(len(added)):
@@ -123,7 +124,7 @@ def _decaying(tau: float, added: Array) -> Array:
 
 def _filtered(node: Population, current: Array, rounding: Array) -> tuple[Array, Array]:
     """Synaptic currents, and how far off float32 has them."""
-    if not node.tau_syn:
+    if not np.any(node.tau_syn):
         return current, rounding
     u = _decaying(node.tau_syn, current)
     kept = np.concatenate((np.zeros_like(u[:1]), node.tau_syn * u[:-1]))
@@ -133,7 +134,7 @@ def _filtered(node: Population, current: Array, rounding: Array) -> tuple[Array,
 
 def _leak(node: Population, current: Array, rounding: Array, spikes: Array) -> Potentials:
     value, bound = np.zeros_like(current), np.zeros_like(current)
-    v = np.full(node.shape, float(node.v_init))
+    v = np.broadcast_to(node.v_init, node.shape).astype(np.float64)
     off = UNIT * np.abs(v)
     for t in range(len(current)):
         value[t] = node.tau * v + current[t]
@@ -144,8 +145,8 @@ def _leak(node: Population, current: Array, rounding: Array, spikes: Array) -> P
             v, off = np.where(spikes[t], 0, value[t]), np.where(spikes[t], 0, bound[t])
         else:
             v = value[t] - node.subtracted * spikes[t]
-            off = bound[t] + UNIT * (np.abs(v) + abs(node.subtracted)) * spikes[t]
-    return Potentials(value, bound + UNIT * abs(node.v_threshold))
+            off = bound[t] + UNIT * (np.abs(v) + np.abs(node.subtracted)) * spikes[t]
+    return Potentials(value, bound + UNIT * np.abs(node.v_threshold))
 
 
 def fires(node: Population, value: Array) -> Array:

@@ -12,9 +12,10 @@ import numpy as np
 from seenn_deploy._typing import Array
 from seenn_deploy.ir.fixed_point import SHIFT, UNITY
 from seenn_deploy.ir.graph import Population, Readout, Source
+from seenn_deploy.ir.nodes.base import Parameter
 from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.kernels import kernels
-from seenn_deploy.simulator.layout import Layer
+from seenn_deploy.simulator.layout import Layer, laid_out
 from seenn_deploy.simulator.spikes import Plane, aligned
 
 Stopping: TypeAlias = Callable[[Array, Array], Array]
@@ -28,22 +29,33 @@ class State:
     ----------
     v : array (slots, P, C_pad)
         Membrane potentials.
-    u : array (slots, P, C_pad), optional
-        Synaptic currents, where the population has a synaptic time constant.
+    u : array (slots, P, C_pad)
+        Synaptic currents; without slots where the population has no synaptic time constant.
+    start : number, or array (P, C_pad) or (1, C_pad)
+        Potential before the first timestep.
+    constants : array (4, P, C_pad) or (4, 1, C_pad)
+        tau_syn, tau, threshold and what a soft reset subtracts, as the kernels take them.
     """
 
     v: Array
-    u: Array | None = None
+    u: Array
+    start: Any
+    constants: Array
 
     @classmethod
-    def zeros(cls, node: Population, shape: tuple[int, ...], kind: Any) -> State:
+    def of(cls, node: Population, layer: Layer, arithmetic: Arithmetic, slots: int) -> State:
         """Allocate the state of a population; only a synaptic time constant needs currents."""
-        return cls(aligned(shape, kind), aligned(shape, kind) if node.tau_syn else None)
+        shape, kind = (layer.plane.pixels, layer.plane.padded), arithmetic.potential
+        u = aligned((slots if np.any(node.tau_syn) else 0, *shape), kind)
+        start = node.v_init
+        if isinstance(start, np.ndarray):
+            start = laid_out(start, layer.plane).astype(kind)
+        return cls(aligned((slots, *shape), kind), u, start, arithmetic.constants(node, layer))
 
-    def begin(self, slots: Array, v_init: float) -> None:
+    def begin(self, slots: Array) -> None:
         """Set the initial state for a sample that begins in each of `slots`."""
-        self.v[slots] = v_init
-        if self.u is not None:
+        self.v[slots] = self.start
+        if len(self.u):
             self.u[slots] = 0
 
 
@@ -83,20 +95,32 @@ class Arithmetic(ABC):
         """Return the exit rule as a function of logits (n, M) and timesteps (n,) to bool (n,)."""
 
     @abstractmethod
+    def counted(self, share: Parameter) -> Parameter:
+        """Return a leak as the kernels take it."""
+
+    @abstractmethod
+    def at_state(self, level: Parameter) -> Parameter:
+        """Return a threshold at the scale of potentials."""
+
+    def constants(self, node: Population, layer: Layer) -> Array:
+        """Lay out the constants of a population; see :class:`State`."""
+        leaks = self.counted(node.tau_syn), self.counted(node.tau)
+        levels = self.at_state(node.v_threshold), self.at_state(node.subtracted)
+        grids = [laid_out(np.asarray(x), layer.plane) for x in (*leaks, *levels)]
+        return np.stack(np.broadcast_arrays(*grids)).astype(self.potential)
+
+    @abstractmethod
     def fire(
         self, slots: Array, node: Population, layer: Layer, current: Array, state: State, out: Fired
     ) -> None:
         """Run one timestep of a population; see ``kernels.integrate_and_fire``."""
 
-    @abstractmethod
-    def decay(self, tau: float) -> float:
-        """Return a leak of the readout as the kernel takes it."""
-
     def add_logits(
         self, slots: Array, node: Readout, layer: Layer, current: Array, u: Array, z: Array
     ) -> None:
         """Run one timestep of the readout; see ``kernels.integrate_logits``."""
-        decays = self.decay(node.tau_syn), self.decay(node.tau)
+        shares = self.counted(node.tau_syn), self.counted(node.tau)
+        decays = (np.broadcast_to(x, node.shape).astype(self.logits) for x in shares)
         self.integrate_logits(slots, current, layer.bias, *decays, u, z)
 
 
@@ -119,18 +143,24 @@ class Float32(Arithmetic):
     ) -> None:
         """Run one timestep; floating point never saturates."""
         bias = layer.bias
-        if state.u is not None:
-            kernels.filter_current(slots, current, bias, state.u, np.float32(node.tau_syn))
+        if len(state.u):
+            kernels.filter_current(slots, current, bias, state.u, state.constants[0])
             bias = np.zeros_like(bias)  # the synaptic current has it already
-        kernels.integrate_and_fire(
-            slots, current, bias, state.v, node.shape[0],
-            np.float32(node.tau), np.float32(node.v_threshold), np.float32(node.subtracted),
-            node.comparison == ">=", node.reset == "soft", out.sent, out.number, out.active,
-        )  # fmt: skip
+        how = node.comparison == ">=", node.reset == "soft", out.sent, out.number, out.active
+        given = slots, current, bias, state.v, node.shape[0]
+        if node.each_its_own:
+            kernels.integrate_and_fire_each(*given, state.constants, *how)
+        else:
+            tau, threshold, subtracted = state.constants[1:, 0, 0]
+            kernels.integrate_and_fire(*given, tau, threshold, subtracted, *how)
 
-    def decay(self, tau: float) -> float:
+    def counted(self, share: Parameter) -> Parameter:
         """Take the leak itself: logits are summed in double precision."""
-        return float(tau)
+        return share
+
+    def at_state(self, level: Parameter) -> Parameter:
+        """Take the threshold itself."""
+        return level
 
 
 class Integer(Arithmetic):
@@ -152,27 +182,24 @@ class Integer(Arithmetic):
         self, slots: Array, node: Population, layer: Layer, current: Array, state: State, out: Fired
     ) -> None:
         """Run one timestep, and count wrapped currents and saturated potentials."""
-        channels = node.shape[0]
-        keep = round(UNITY * node.tau)
-        # Lava shifts the current before it meets the potential, so the threshold is too.
-        threshold, subtracted = int(node.v_threshold) << SHIFT, int(node.subtracted) << SHIFT
-        at_threshold, soft = node.comparison == ">=", node.reset == "soft"
-        if state.u is None:
-            kernels.integrate_and_fire_integer(
-                slots, current, layer.bias, state.v, channels,
-                np.int32(keep), np.int32(threshold), np.int32(subtracted),
-                at_threshold, soft, *out,
-            )  # fmt: skip
+        channels, how = node.shape[0], (node.comparison == ">=", node.reset == "soft", *out)
+        if len(state.u) or node.each_its_own:
+            kernels.integrate_and_fire_each_integer(
+                slots, current, layer.bias, state.u, state.v, channels, state.constants, *how
+            )
         else:
-            kernels.filter_and_fire_integer(
-                slots, current, layer.bias, state.u, state.v, channels,
-                round(UNITY * node.tau_syn), keep, threshold, subtracted,
-                at_threshold, soft, *out,
-            )  # fmt: skip
+            keep, threshold, subtracted = state.constants[1:, 0, 0]
+            kernels.integrate_and_fire_integer(
+                slots, current, layer.bias, state.v, channels, keep, threshold, subtracted, *how
+            )
 
-    def decay(self, tau: float) -> float:
+    def counted(self, share: Parameter) -> Parameter:
         """Count in steps of 1/4096; what decays is rounded toward zero."""
-        return round(UNITY * tau)
+        return np.asarray(np.rint(UNITY * np.asarray(share)))
+
+    def at_state(self, level: Parameter) -> Parameter:
+        """Shift it, because Lava shifts the current before it meets the potential."""
+        return np.asarray(level).astype(np.int64) << SHIFT
 
 
 def of(program: Program) -> Arithmetic:

@@ -138,19 +138,19 @@ def _layer(
         node,
         index[node.name],
         tuple(_edge(program, e, index, plane) for e in program.graph.into(node.name)),
-        _bias(bias, plane[node.name]).astype(kind),
+        laid_out(bias, plane[node.name]).astype(kind),
         int(np.count_nonzero(np.broadcast_to(bias, node.shape))),
         plane[node.name],
     )
 
 
-def _bias(bias: Array, plane: Plane) -> Array:
-    """Lay a bias out as (P, C_pad), or as (1, C_pad) where all pixels have the same."""
+def laid_out(values: Array, plane: Plane) -> Array:
+    """Lay a value per neuron out as (P, C_pad), or (1, C_pad) where all pixels have the same."""
     shape = plane.shape
-    if bias.size == 1 or (len(shape) == 3 and bias.shape[-2:] == (1, 1)):
-        grid = np.broadcast_to(bias.reshape(-1), (plane.channels,))[None]
+    if values.size == 1 or (len(shape) == 3 and values.shape[-2:] == (1, 1)):
+        grid = np.broadcast_to(values.reshape(-1), (plane.channels,))[None]
     else:
-        grid = plane.to_grid(np.broadcast_to(bias, shape))
+        grid = plane.to_grid(np.broadcast_to(values, shape))
     return np.ascontiguousarray(np.pad(grid, ((0, 0), (0, plane.padded - plane.channels))))
 
 

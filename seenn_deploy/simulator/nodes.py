@@ -47,12 +47,11 @@ class Neurons:
 
     def __init__(self, node: Population, layer: Layer, kind: Arithmetic, slots: int) -> None:
         self.node, self.layer, self.arithmetic = node, layer, kind
-        size = slots, layer.plane.pixels, layer.plane.padded
-        self.state = State.zeros(node, size, kind.potential)
+        self.state = State.of(node, layer, kind, slots)
 
     def begin(self, slots: Array) -> None:
         """Set the potentials to their initial value."""
-        self.state.begin(slots, self.node.v_init)
+        self.state.begin(slots)
 
     def step(self, slots: Array, current: Array, events: Events, counts: dict[str, Array]) -> None:
         """Fire."""

@@ -25,6 +25,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import singledispatch
 from math import floor, inf
+from typing import Any
 
 import numpy as np
 
@@ -317,14 +318,17 @@ def _with_whole_threshold(node: ir.Node, limit: float) -> float:
 
 @_with_whole_threshold.register
 def _(node: ir.Population, limit: float) -> float:
+    # Where thresholds differ the largest one is exact, and the others are rounded.
+    largest, least = float(np.max(node.v_threshold)), float(np.min(node.v_threshold))
     limit = min(limit, _threshold_limit(node))
-    threshold = floor(limit * node.v_threshold)
-    if threshold < 1:
+    threshold = floor(limit * largest)
+    lowest = threshold if least == largest else round(threshold / largest * least)
+    if lowest < 1:
         raise ModelError(
-            f"{node.name}: its threshold {node.v_threshold:g} would be {threshold} at the scale "
+            f"{node.name}: its threshold {least:g} would be {lowest} at the scale "
             f"{limit:.3g} that its weights and currents allow; at least 1 is needed"
         )
-    return threshold / node.v_threshold
+    return threshold / largest
 
 
 @singledispatch
@@ -362,7 +366,7 @@ def _limited_by(
 def _threshold_limit(node: ir.Population | ir.Readout) -> float:
     if not isinstance(node, ir.Population):
         return inf
-    return THRESHOLD / max(node.v_threshold, node.subtracted)
+    return THRESHOLD / float(max(np.max(node.v_threshold), np.max(node.subtracted)))
 
 
 def _arriving(edge: ir.Projection, source: ir.Source, sent: Mapping[str, Array]) -> Array:
@@ -438,17 +442,18 @@ def _potentials(node: ir.Population, current: tuple[float, float], T: int) -> fl
     """Return the largest potential before a reset in T timesteps, at the threshold's scale."""
     bias = np.asarray(node.bias, np.float64)
     lowest, highest = current[0] + float(bias.min()), current[1] + float(bias.max())
-    low = high = float(node.v_init)
-    falling = rising = reach = 0.0  # synaptic currents
+    low = high = np.asarray(node.v_init, np.float64)
+    falling = rising = np.zeros(())  # synaptic currents
+    reach = 0.0
     taken = node.subtracted if node.reset == "soft" else node.v_threshold
     # Two neurons are followed: one that always receives the least, one that always the most.
     for _step in range(T):
         falling, rising = node.tau_syn * falling + lowest, node.tau_syn * rising + highest
         low, before = node.tau * low + falling, node.tau * high + rising
-        reach = max(reach, -low, before, -falling, rising)
+        reach = max(reach, *(float(np.max(x)) for x in (-low, before, -falling, rising)))
         # After a timestep a potential is at most the threshold, or what a reset leaves of it.
-        high = max(node.v_threshold, before - taken if node.reset == "soft" else 0.0)
-        low = min(low, node.v_threshold - taken)
+        high = np.maximum(node.v_threshold, before - taken if node.reset == "soft" else 0.0)
+        low = np.minimum(low, np.asarray(node.v_threshold) - taken)
     return reach
 
 
@@ -456,7 +461,7 @@ def _growing_steps(graph: ir.SpikingGraph, node: ir.Population) -> int:
     """Return the timesteps in which a potential must not saturate (rule 6)."""
     sources = [graph.node(edge.pre) for edge in graph.into(node.name)]
     constant = all(isinstance(pre, ir.Source) and pre.coding == "direct" for pre in sources)
-    return min(graph.T, 2) if constant and not node.tau_syn else graph.T
+    return min(graph.T, 2) if constant and not np.any(node.tau_syn) else graph.T
 
 
 def _headroom(
@@ -467,8 +472,8 @@ def _headroom(
         return float("nan")
     if isinstance(node, ir.Readout):
         return float(np.log2(STATE / max(found.size, 1)))
-    by = None if node.reset_by is None else int(node.reset_by) << SHIFT
-    at_v = replace(node, v_threshold=int(node.v_threshold) << SHIFT, reset_by=by)
+    by = None if node.reset_by is None else node.reset_by * (1 << SHIFT)
+    at_v = replace(node, v_threshold=node.v_threshold * (1 << SHIFT), reset_by=by)
     ends = (float(found.low << SHIFT), float(found.high << SHIFT))
     steps = _growing_steps(graph, node)
     reach = max(_potentials(at_v, ends, steps), float(found.size << SHIFT), 1.0)
@@ -502,16 +507,23 @@ def _(node: ir.Population, scale: float) -> ir.Population | ir.Readout:
         node,
         tau=_fraction(node.tau),
         tau_syn=_fraction(node.tau_syn),
-        reset_by=None if node.reset_by is None else round(node.reset_by * scale),
-        v_threshold=round(node.v_threshold * scale),
-        v_init=round(node.v_init * scale * (1 << SHIFT)),
+        reset_by=None if node.reset_by is None else _whole(node.reset_by * scale),
+        v_threshold=_whole(node.v_threshold * scale),
+        v_init=_whole(node.v_init * scale * (1 << SHIFT)),
         bias=(mantissa.astype(np.int64) << exponent).astype(np.int32),
     )
 
 
-def _fraction(decay: float) -> float:
+def _fraction(decay: ir.Parameter) -> ir.Parameter:
     """Round a leak to the multiples of 1/4096 that Lava's neurons have."""
-    return round(decay * UNITY) / UNITY
+    shares: ir.Parameter = _whole(decay * UNITY) / UNITY
+    return shares
+
+
+def _whole(value: ir.Parameter) -> Any:
+    """Round to a whole number, or an array of them."""
+    rounded = np.rint(value)
+    return rounded.astype(np.int64) if isinstance(value, np.ndarray) else int(rounded)
 
 
 def _exponent(bias: Array) -> int:
@@ -542,16 +554,15 @@ def _describe(
     return LayerScale(
         node.name,
         scale,
-        int(after.v_threshold) if isinstance(after, ir.Population) else 0,
+        int(np.max(after.v_threshold)) if isinstance(after, ir.Population) else 0,
         largest,
         clipped,
-        worst / (node.v_threshold if isinstance(node, ir.Population) else 1.0),
+        worst / (float(np.min(node.v_threshold)) if isinstance(node, ir.Population) else 1.0),
         _exponent(np.asarray(node.bias) * scale * (1 << SHIFT)) if population else 0,
         headroom,
-        max(abs(_leak(node, name) - _leak(after, name)) for name in ("tau", "tau_syn")),
+        max(
+            float(np.max(np.abs(np.subtract(before, now))))
+            for before, now in ((node.tau, after.tau), (node.tau_syn, after.tau_syn))
+        ),
         levels=max(_limit(edge.synapses) for edge in lowered),
     )
-
-
-def _leak(node: ir.Population | ir.Readout, name: str) -> float:
-    return float(getattr(node, name, 0.0))

@@ -28,6 +28,7 @@ import numpy as np
 from seenn_deploy._typing import Array, Shape
 from seenn_deploy.fidelity import FidelityReport
 from seenn_deploy.io.nir.file import NirModel, NirNode
+from seenn_deploy.ir.nodes.base import Parameter, common
 
 SPIKING = ("IF", "LIF", "CubaLIF", "Threshold")
 INTEGRATORS = ("I", "LI", "CubaLI")
@@ -43,19 +44,19 @@ class NirNeuron:
 
     Parameters
     ----------
-    tau, tau_syn, v_threshold, v_init : float
+    tau, tau_syn, v_threshold, v_init : float, or array of one number per neuron
     reset_by : float, optional
         What a spike takes off the potential; 0 where it leaves the potential as it is.
     gain, bias : float64 array, () or one number per neuron
         Factor on the inputs, and what every timestep adds.
     """
 
-    tau: float
+    tau: Parameter
     gain: Array
     bias: Array
-    tau_syn: float = 0.0
-    v_threshold: float = 1.0
-    v_init: float = 0.0
+    tau_syn: Parameter = 0.0
+    v_threshold: Parameter = 1.0
+    v_init: Parameter = 0.0
     reset_by: float | None = None
 
 
@@ -221,11 +222,11 @@ class Discretisation:
         taken = self._share(node, tau_name)
         gain = _array(node, "r") * taken
         rest = (_array(node, "v_leak") - reset) * taken
-        tau_syn = 0.0
+        tau_syn: Parameter = 0.0
         if node.kind in ("CubaLIF", "CubaLI"):
             entering = self._share(node, "tau_syn")
             gain, tau_syn = gain * _array(node, "w_in") * entering, _left(entering)
-            if tau_syn and np.any(rest):
+            if np.any(tau_syn) and np.any(rest):
                 self.report.refuse(
                     node.where,
                     "has a v_leak other than its v_reset",
@@ -233,66 +234,56 @@ class Discretisation:
                 )
         return NirNeuron(_left(taken), _snapped(gain), rest, tau_syn)
 
-    def _share(self, node: NirNode, name: str) -> float:
+    def _share(self, node: NirNode, name: str) -> Parameter:
         """Return the share of a state that a timestep replaces: dt / tau, or 1 - exp(-dt / tau)."""
-        taus = np.ravel(_array(node, name))
-        tau = float(taus[0])
-        if not np.allclose(taus, tau, rtol=CLOSE, atol=0):
-            self.report.refuse(
-                node.where,
-                f"{name} differs from neuron to neuron ({taus.min():g} to {taus.max():g})",
-                "split it into one node for each value",
-            )
+        taus = _array(node, name)
+        first = float(np.ravel(taus)[0])
+        tau = first if np.allclose(taus, first, rtol=CLOSE, atol=0) else taus
         if self.integration == "exact":
-            return float(-np.expm1(-self.dt / tau))
-        if self.dt / tau > 1 + CLOSE:
+            return common(np.asarray(-np.expm1(-self.dt / tau)))
+        if self.dt / np.min(tau) > 1 + CLOSE:
             self.report.refuse(
                 node.where,
-                f"{name} = {tau:g} is shorter than a timestep of "
+                f"{name} = {np.min(tau):g} is shorter than a timestep of "
                 f"{self.dt:g}, which forward Euler cannot take",
                 "give a smaller dt, or integration='exact'",
             )
-        return min(self.dt / tau, 1.0)
+        return common(np.minimum(self.dt / tau, 1.0))
 
     def _spiking(
         self, node: NirNode, neuron: NirNeuron, threshold: Array, reset: Array
     ) -> NirNeuron:
-        """Give all neurons one threshold, by scaling the inputs of those that have another."""
-        height = np.atleast_1d(threshold - (0 if self.reset == "soft" else reset))
+        """Give all neurons one threshold, by scaling the inputs of those that have another.
+
+        Thresholds that are not all positive stay as they are: no factor makes one of the other.
+        """
+        height = threshold - (0 if self.reset == "soft" else reset)
         found, times = np.unique(height, return_counts=True)
-        common = float(found[np.argmax(times)])
+        frequent = float(found[np.argmax(times)])
         start = -reset if self.reset == "hard" else np.zeros(())
         gain, bias = neuron.gain, neuron.bias
-        if np.any(height != common):
-            if height.min() <= 0:
-                self.report.refuse(
-                    node.where,
-                    "has thresholds that differ and are not positive",
-                    "give it positive thresholds",
-                )
-            scale = (common / height).reshape(np.shape(threshold - reset))
+        level = common(height)
+        if np.any(height != frequent) and height.min() > 0:
+            scale, level = frequent / height, frequent
             gain, bias, start = gain * scale, bias * scale, start * scale
             self.report.faithful(
                 node.where,
                 f"thresholds {height.min():g} to {height.max():g} "
-                f"became {common:g}: inputs scaled, up to rounding",
+                f"became {frequent:g}: inputs scaled, up to rounding",
             )
-        v_init = float(np.ravel(start)[0])
-        if not np.allclose(start, v_init):
-            self.report.refuse(
-                node.where, "v_reset differs from neuron to neuron", "give it one v_reset"
-            )
-        return replace(neuron, gain=gain, bias=bias, v_threshold=common, v_init=v_init + 0.0)
+        first = float(np.ravel(start)[0]) + 0.0
+        v_init = first if np.allclose(start, first) else start
+        return replace(neuron, gain=gain, bias=bias, v_threshold=level, v_init=v_init)
 
 
 def _array(node: NirNode, name: str) -> Array:
     return np.asarray(node.values[name], np.float64)
 
 
-def _left(taken: float) -> float:
+def _left(taken: Parameter) -> Parameter:
     """Return what a share leaves; 0 where the rest is rounding."""
-    left = 1 - taken
-    return 0.0 if left < 1e-12 else left
+    left = 1 - np.asarray(taken)
+    return common(np.where(left < 1e-12, 0.0, left))
 
 
 def _snapped(gain: Any) -> Array:

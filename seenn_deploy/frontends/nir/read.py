@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any, Literal
@@ -58,6 +59,7 @@ from seenn_deploy.io.nir.file import (
     read_sidecar,
 )
 from seenn_deploy.ir.graph import Population, Projection, Readout, Source, SpikingGraph
+from seenn_deploy.ir.nodes.base import Parameter, common, shown
 from seenn_deploy.ir.provenance import Provenance
 
 SUFFIXES = (".nir",)
@@ -396,17 +398,18 @@ class _Lowering:
             node = self.model.nodes[name]
             if node.kind in SPIKING:
                 neuron, grid = self.rules.neuron(node), grid_of(self.shapes[name])
+                own = partial(_own, shape=self.shapes[name], grid=grid)
                 value = self._charged(node, neuron)
                 self.net.nodes.append(
                     Population(
                         name,
                         grid,
-                        neuron.tau,
-                        neuron.v_threshold,
-                        neuron.v_init,
+                        own(neuron.tau),
+                        own(neuron.v_threshold),
+                        own(neuron.v_init),
                         self.rules.reset if neuron.reset_by is None else "soft",
                         bias=_small(value.bias, grid),
-                        tau_syn=neuron.tau_syn,
+                        tau_syn=own(neuron.tau_syn),
                         reset_by=neuron.reset_by,
                     )
                 )
@@ -433,12 +436,16 @@ class _Lowering:
     def _read_out(self) -> None:
         output = self.model.nodes[self.model.output]
         last = self.model.nodes[self.model.before(output.name)[0]]
-        node, tau, tau_syn, what = output, 1.0, 0.0, "the logits are the sum over the timesteps"
+        tau: Parameter = 1.0
+        tau_syn: Parameter = 0.0
+        node, what = output, "the logits are the sum over the timesteps"
         if last.kind in INTEGRATORS:
             node, neuron = last, self.rules.neuron(last)
-            tau, tau_syn, value = neuron.tau, neuron.tau_syn, self._charged(last, neuron)
-            current = f", current leak {tau_syn:.6g}" if tau_syn else ""
-            what = f"the readout: the logits are its potentials, leak {tau:.6g}{current}"
+            shape = self.shapes[last.name]
+            tau, tau_syn = (_own(x, shape, (prod(shape),)) for x in (neuron.tau, neuron.tau_syn))
+            value = self._charged(last, neuron)
+            current = f", current leak {shown(tau_syn)}" if np.any(tau_syn) else ""
+            what = f"the readout: the logits are its potentials, leak {shown(tau)}{current}"
         else:
             value = self.into(output)
         shape = (prod(self.shapes[node.name]),)
@@ -459,9 +466,18 @@ def _from_to(values: Array) -> str:
 
 
 def _described(neuron: NirNeuron) -> str:
-    syn = f", current leak {neuron.tau_syn:.6g}" if neuron.tau_syn else ""
-    times = _from_to(neuron.gain)
-    return f"leak {neuron.tau:.6g}{syn}, threshold {neuron.v_threshold:g}, inputs times {times}"
+    syn = f", current leak {shown(neuron.tau_syn)}" if np.any(neuron.tau_syn) else ""
+    leak, threshold, times = shown(neuron.tau), shown(neuron.v_threshold), _from_to(neuron.gain)
+    return f"leak {leak}{syn}, threshold {threshold}, inputs times {times}"
+
+
+def _own(value: Parameter, shape: Shape, grid: Shape) -> Parameter:
+    """A parameter as a node of shape `grid` has it, in the smallest shape that holds it."""
+    if not isinstance(value, np.ndarray):
+        return value
+    wide = np.array(np.broadcast_to(fitting(value, shape), shape))
+    found = common(wide)
+    return _small(wide, grid) if isinstance(found, np.ndarray) else found
 
 
 def _small(bias: Array | None, grid: Shape) -> Array:

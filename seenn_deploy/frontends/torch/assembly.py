@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +32,7 @@ from seenn_deploy.frontends.torch.values import (
     in_order,
 )
 from seenn_deploy.frontends.torch.walk import Walk
+from seenn_deploy.ir.nodes.base import Parameter, shown
 from seenn_deploy.ir.own import Applied, OwnInput
 
 # A readout of flattened spikes needs an identity matrix with one row per class; this is the limit.
@@ -129,7 +131,7 @@ class Assembly:
         assert layer.neuron is not None
         neuron = self._started(layer, layer.neuron)
         self._describe(layer, neuron)
-        return _population(name, shape, neuron)
+        return _population(name, shape, self._fitted(name, neuron))
 
     def _started(self, layer: Layer, neuron: Neuron) -> Neuron:
         """Give a layer what the module does to it: a first charge, a current that leaks."""
@@ -140,7 +142,7 @@ class Assembly:
         leak = self._leaks.get(layer.name)
         if leak is None:
             return neuron
-        if neuron.tau_syn or neuron.shift:
+        if np.any(neuron.tau_syn) or np.any(neuron.shift):
             self.report.refuse(
                 self._place_of(layer.name), "its input leaks, and it has a current of its own",
                 "leave one of the two out",
@@ -293,17 +295,21 @@ class Assembly:
         layer = self.walk.layers[potential.layer]
         neuron, calls = layer.neuron, self.walk.calls[potential.layer]
         assert neuron is not None
-        unclear = neuron.tau_syn and not neuron.sends_potential  # two states: which is returned?
+        # Of two states it is not clear which one is returned.
+        unclear = np.any(neuron.tau_syn) and not neuron.sends_potential
         if unclear or potential.step not in (None, len(calls) - 1):
             self.report.refuse(
                 layer.name, "this potential as output", "read the last one, of a layer without syn"
             )
         terms = self._inputs_of_layer(potential.layer)
+        neuron = self._fitted(layer.name, neuron)
         inputs = tuple((self._scaled(t, neuron.gain), lag) for t, lag in terms)
-        self.report.faithful(layer.name, f"{layer.kind}: leaky readout, tau {neuron.tau:g}")
+        self.report.faithful(layer.name, f"{layer.kind}: leaky readout, tau {shown(neuron.tau)}")
         shape = self._logits(calls[-1])
-        leaks = neuron.tau, neuron.tau_syn
-        return Placed(ir.Readout(layer.name, shape, np.asarray(neuron.shift), *leaks), inputs)
+        leaks = (_flat(x, shape) for x in (neuron.tau, neuron.tau_syn))
+        return Placed(
+            ir.Readout(layer.name, shape, np.asarray(_flat(neuron.shift, shape)), *leaks), inputs
+        )
 
     def _summing_readout(self, name: str, signal: Signal) -> Placed:
         leaks = (1.0, 0.0)
@@ -420,17 +426,48 @@ class Assembly:
             own = tuple(_applied(call, term, lag) for call in term.calls) or None
             yield ir.Projection(term.origin, name, maps, lag=lag, dense_macs=macs, own=own)
 
-    def _gain(self, name: str) -> float:
+    def _fitted(self, name: str, neuron: Neuron) -> Neuron:
+        """Give parameters that differ between neurons the shape that they have in the graph."""
+        signal, shape = self.walk.calls[self._layers[name]][0], self._shape(name)
+        view = signal.sizes[1 if neuron.time_axis is None else 2 :]
+        fitted: dict[str, Any] = {
+            part: self._in_graph(name, part, values, view, shape)
+            for part, values in vars(neuron).items()
+            if isinstance(values, np.ndarray)
+        }
+        return replace(neuron, **fitted)
+
+    def _in_graph(self, name: str, part: str, values: Array, view: Shape, shape: Shape) -> Array:
+        """Broadcast a parameter as torch does, and keep one number per channel if that holds it."""
+        lead = max(0, values.ndim - len(view))
+        try:
+            wide = np.broadcast_to(values.reshape(values.shape[lead:]), view).reshape(shape)
+        except ValueError:
+            self.report.refuse(
+                name, f"{part} of shape {values.shape} beside neurons of shape {view}",
+                "give one number for the layer, by channel or by neuron",
+            )  # fmt: skip
+        rows = wide.reshape(shape[0], -1)
+        within = bool((rows == rows[:, :1]).all())
+        return rows[:, 0].reshape(-1, *[1] * (len(shape) - 1)) if within else np.array(wide)
+
+    def _gain(self, name: str) -> Parameter:
         if name not in self._layers or name not in self._placed:
             return 1.0
         neuron = self.walk.layers[self._layers[name]].neuron
-        return neuron.gain if neuron else 1.0
+        return self._fitted(name, neuron).gain if neuron else 1.0
 
-    def _scaled(self, term: Term, gain: float) -> Term:
-        if gain == 1:
+    def _scaled(self, term: Term, gain: Parameter) -> Term:
+        if not isinstance(gain, np.ndarray) and gain == 1:
             return term
         channels = self._channels(term)
-        scale = self.maps.affine(np.full(channels, gain), np.zeros(channels))
+        if np.size(gain) not in (1, channels):
+            self.report.refuse(
+                term.origin, "a factor on the input that differs within a channel",
+                "a leak by neuron needs decay_input=False, or one number per channel",
+            )  # fmt: skip
+        factors = np.broadcast_to(np.ravel(gain), (channels,))
+        scale = self.maps.affine(np.array(factors), np.zeros(channels))
         return replace(term, maps=self.maps.appended(term.maps, scale))
 
     def _channels(self, term: Term) -> int:
@@ -497,6 +534,11 @@ def _population(name: str, shape: Shape, neuron: Neuron) -> ir.Population:
         name, shape, neuron.tau, neuron.v_threshold, neuron.v_init, neuron.reset, neuron.comparison,
         np.asarray(neuron.shift), neuron.tau_syn, neuron.reset_by,
     )  # fmt: skip
+
+
+def _flat(value: Parameter, shape: Shape) -> Parameter:
+    """A parameter of a readout, which is a vector whatever the layer was."""
+    return value.reshape(shape) if isinstance(value, np.ndarray) else value
 
 
 def _does_nothing(step: ir.LinearMap) -> bool:

@@ -286,15 +286,16 @@ class Walk:
     def _charged(self, neuron: Neuron, x: Constant, number: int) -> Constant:
         """Run a call before the first timestep, as QCFS's neurons have one to start at V / 2."""
         current = float(x.tensor.reshape(-1)[0])
-        if not bool((x.tensor == current).all()) or neuron.tau_syn or neuron.time_axis is not None:
+        alike = bool((x.tensor == current).all()) and not neuron.differs
+        if not alike or neuron.tau_syn or neuron.time_axis is not None:
             raise NotSupportedError(
                 f"{self.layers[number].name} is called with a constant before its first timestep",
                 "let all its neurons begin at the same potential",
             )
-        v = neuron.tau * self.starts.get(number, neuron.v_init)
+        v: Any = neuron.tau * self.starts.get(number, neuron.v_init)
         v += neuron.gain * current + neuron.shift
         above = v >= neuron.v_threshold if neuron.comparison == ">=" else v > neuron.v_threshold
-        after = v - (neuron.v_threshold if neuron.reset_by is None else neuron.reset_by)
+        after: Any = v - (neuron.v_threshold if neuron.reset_by is None else neuron.reset_by)
         self.starts[number] = (after if neuron.reset == "soft" else 0.0) if above else v
         self.charges[number] += 1
         return Constant(torch.full_like(x.tensor, neuron.sends if above else 0.0))

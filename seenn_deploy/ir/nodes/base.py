@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC
 from dataclasses import replace
 from math import prod
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar, cast
 
 import numpy as np
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from seenn_deploy.ir.maps import LinearMap
 
 Self = TypeVar("Self", bound="Node")
+Parameter: TypeAlias = float | Array
+"""One number for a layer, or an array that broadcasts to its shape: by channel or by neuron."""
+_PARAMETERS = ("tau", "tau_syn", "v_threshold", "v_init", "reset_by")
 
 
 class Node(ABC):
@@ -74,22 +77,39 @@ class Node(ABC):
         """Raise ModelError where a parameter has no meaning."""
         for name in ("tau", "tau_syn"):
             value = getattr(self, name, 0.0)
-            if not 0 <= value <= 1:
-                raise ModelError(f"{self.name}: {name} = {value} lies outside [0, 1]")
+            if not np.all((np.asarray(value) >= 0) & (np.asarray(value) <= 1)):
+                raise ModelError(f"{self.name}: {name} = {shown(value)} lies outside [0, 1]")
+        for name in _PARAMETERS:
+            if isinstance(value := getattr(self, name, None), np.ndarray):
+                self._check_array(name, value)
         if self.bias is not None:
-            self._check_bias(self.bias)
+            self._check_array("bias", self.bias)
 
-    def _check_bias(self, bias: Array) -> None:
+    def _check_array(self, name: str, values: Array) -> None:
         try:
-            fits = np.broadcast_shapes(bias.shape, self.shape) == self.shape
+            fits = np.broadcast_shapes(values.shape, self.shape) == self.shape
         except ValueError:
             fits = False
         if not fits:
-            raise ModelError(f"{self.name}: a bias of shape {bias.shape} does not fit {self.shape}")
-        if not np.all(np.isfinite(bias)):
-            raise ModelError(f"{self.name}: the bias holds NaN or infinity")
+            raise ModelError(
+                f"{self.name}: a {name} of shape {values.shape} does not fit {self.shape}"
+            )
+        if not np.all(np.isfinite(values)):
+            raise ModelError(f"{self.name}: the {name} holds NaN or infinity")
 
     def check_input(  # noqa: B027 - most kinds take everything
         self, pre: Node, maps: tuple[LinearMap, ...], lag: int
     ) -> None:
         """Raise ModelError where the node cannot take what `pre` sends through `maps`."""
+
+
+def shown(value: Parameter) -> str:
+    """A parameter in six digits; one that differs between neurons by its ends, ``0.3..0.9``."""
+    low, high = (f"{end:.6g}" for end in (np.min(value), np.max(value)))
+    return low if low == high else f"{low}..{high}"
+
+
+def common(values: Array) -> Parameter:
+    """One number where all values are equal, and else the values themselves."""
+    flat = np.ravel(values)
+    return float(flat[0]) if flat.size and (flat == flat[0]).all() else values

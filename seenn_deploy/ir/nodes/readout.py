@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from seenn_deploy._typing import Array, Shape
-from seenn_deploy.ir.nodes.base import Node
+from seenn_deploy.ir.nodes.base import Node, Parameter, shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,9 +19,9 @@ class Readout(Node):
 
     Parameters
     ----------
-    tau : float
+    tau : float, or array of `shape`
         1 sums over timesteps (design, section 2); below 1 it is a leaky integrator.
-    tau_syn : float
+    tau_syn : float, or array of `shape`
         Share of the synaptic current that a timestep leaves; 0: currents last one timestep.
     """
 
@@ -30,13 +30,13 @@ class Readout(Node):
     name: str
     shape: Shape
     bias: Array = field(default_factory=lambda: np.zeros((), np.float32))
-    tau: float = 1.0
-    tau_syn: float = 0.0
+    tau: Parameter = 1.0
+    tau_syn: Parameter = 0.0
 
     @property
     def text(self) -> str:
-        current = f", synaptic current {self.tau_syn:.6g}" if self.tau_syn else ""
-        return ("summed" if self.tau == 1 else f"leaky, tau {self.tau:.6g}") + current
+        current = f", synaptic current {shown(self.tau_syn)}" if np.any(self.tau_syn) else ""
+        return ("summed" if np.all(self.tau == 1) else f"leaky, tau {shown(self.tau)}") + current
 
     @property
     def neurons(self) -> int:

@@ -320,28 +320,69 @@ def integrate_and_fire_integer(
 
 
 @_jit
-def filter_current(slots: Array, current: Array, bias: Array, u: Array, tau: Any) -> None:
-    """Update synaptic currents, ``u = tau u + (current + bias)``, and copy them to `current`."""
+def filter_current(slots: Array, current: Array, bias: Array, u: Array, tau: Array) -> None:
+    """Update synaptic currents, ``u = tau u + (current + bias)``, and copy them to `current`.
+
+    `bias` and `tau` are (P, C_pad), or (1, C_pad) where all pixels have the same.
+    """
     for b in slots:
         for p in range(u.shape[1]):
-            row = p if bias.shape[0] > 1 else 0
+            row, of = p if len(bias) > 1 else 0, p if len(tau) > 1 else 0
             for c in range(u.shape[2]):
-                u[b, p, c] = tau * u[b, p, c] + (current[b, p, c] + bias[row, c])
+                u[b, p, c] = tau[of, c] * u[b, p, c] + (current[b, p, c] + bias[row, c])
                 current[b, p, c] = u[b, p, c]
 
 
 @_jit
-def filter_and_fire_integer(
+def integrate_and_fire_each(
+    slots: Array,
+    current: Array,
+    bias: Array,
+    v: Array,
+    channels: int,
+    constants: Array,
+    at_threshold: bool,
+    soft: bool,
+    sent: Array,
+    number: Array,
+    active: Array,
+) -> None:
+    """Do what `integrate_and_fire` does where neurons of a layer have constants of their own.
+
+    `constants` (4, P, C_pad), or (4, 1, C_pad) where all pixels have the same, are tau_syn, which
+    `filter_current` has taken, tau, threshold and what a soft reset subtracts.
+    """
+    _, tau, threshold, subtracted = constants
+    for b in slots:
+        busy = 0
+        for p in range(v.shape[1]):
+            y, x = p // sent.shape[3], p % sent.shape[3]
+            row, of = p if len(bias) > 1 else 0, p if len(tau) > 1 else 0
+            number[b, p] = 0
+            for k in range(sent.shape[1]):
+                sent[b, k, y, x] = 0
+            for c in range(channels):
+                a, old = current[b, p, c] + bias[row, c], v[b, p, c]
+                current[b, p, c] = 0
+                new = tau[of, c] * old + a
+                busy += a != 0 or old != 0
+                if new > threshold[of, c] or (at_threshold and new == threshold[of, c]):
+                    sent[b, c // LANES, y, x] |= 1 << c % LANES
+                    number[b, p] += 1
+                    new = new - subtracted[of, c] if soft else np.float32(0)
+                v[b, p, c] = new
+        active[b] = busy
+
+
+@_jit
+def integrate_and_fire_each_integer(
     slots: Array,
     current: Array,
     bias: Array,
     u: Array,
     v: Array,
     channels: int,
-    keep_current: int,
-    keep: int,
-    threshold: int,
-    subtracted: int,
+    constants: Array,
     at_threshold: bool,
     soft: bool,
     sent: Array,
@@ -349,17 +390,20 @@ def filter_and_fire_integer(
     active: Array,
     saturated: Array,
 ) -> None:
-    """Run one timestep of integer neurons with a synaptic current, and clear `current`.
+    """Run integer neurons with a synaptic current, or with constants of their own.
 
     With t0 rounding toward zero and both states saturating at 24 bits:
     ``u = t0(u keep_current / 4096) + wrapped(current << 6) + bias``,
-    ``v' = t0(v keep / 4096) + u``; then as `integrate_and_fire_integer`.
+    ``v' = t0(v keep / 4096) + u``; then as `integrate_and_fire_integer`. Without slots in `u` there
+    is no synaptic current, and v alone saturates. `constants` are those of
+    `integrate_and_fire_each`, leaks in 4096ths and the others at the scale of v.
     """
+    keep_current, keep, threshold, subtracted = constants
     for b in slots:
         busy, cut = 0, 0
         for p in range(v.shape[1]):
             y, x = p // sent.shape[3], p % sent.shape[3]
-            row = p if bias.shape[0] > 1 else 0
+            row, of = p if len(bias) > 1 else 0, p if len(keep) > 1 else 0
             number[b, p] = 0
             for k in range(sent.shape[1]):
                 sent[b, k, y, x] = 0
@@ -373,18 +417,21 @@ def filter_and_fire_integer(
                     arrived -= 2 * STATE_LIMIT
                 elif arrived <= -STATE_LIMIT:
                     arrived += 2 * STATE_LIMIT
-                before, old = np.int64(u[b, p, c]), np.int64(v[b, p, c])
-                flowing = _toward_zero(before * keep_current) + arrived + bias[row, c]
-                kept = min(max(flowing, 1 - STATE_LIMIT), STATE_LIMIT - 1)
-                free = _toward_zero(old * keep) + kept
+                flowing, old = arrived + bias[row, c], np.int64(v[b, p, c])
+                kept = flowing
+                if len(u):
+                    flowing += _toward_zero(np.int64(u[b, p, c]) * keep_current[of, c])
+                    kept = min(max(flowing, 1 - STATE_LIMIT), STATE_LIMIT - 1)
+                    u[b, p, c] = kept
+                free = _toward_zero(old * keep[of, c]) + kept
                 new = min(max(free, 1 - STATE_LIMIT), STATE_LIMIT - 1)
                 busy += kept != 0 or old != 0
                 cut += arrived != a << 6 or flowing != kept or free != new
-                if new > threshold or (at_threshold and new == threshold):
+                if new > threshold[of, c] or (at_threshold and new == threshold[of, c]):
                     sent[b, c // LANES, y, x] |= 1 << c % LANES
                     number[b, p] += 1
-                    new = new - subtracted if soft else np.int64(0)
-                u[b, p, c], v[b, p, c] = kept, new
+                    new = new - subtracted[of, c] if soft else np.int64(0)
+                v[b, p, c] = new
         active[b] = busy
         saturated[b] = cut
 
@@ -429,7 +476,7 @@ def send_values(
 
 @_jit
 def integrate_logits(
-    slots: Array, current: Array, bias: Array, tau_syn: Any, tau: Any, u: Array, z: Array
+    slots: Array, current: Array, bias: Array, tau_syn: Array, tau: Array, u: Array, z: Array
 ) -> None:
     """Run one timestep of the readout and clear `current`.
 
@@ -437,20 +484,20 @@ def integrate_logits(
     """
     for b in slots:
         for m in range(z.shape[1]):
-            u[b, m] = tau_syn * u[b, m] + (current[b, 0, m] + bias[0, m])
-            z[b, m] = tau * z[b, m] + u[b, m]
+            u[b, m] = tau_syn[m] * u[b, m] + (current[b, 0, m] + bias[0, m])
+            z[b, m] = tau[m] * z[b, m] + u[b, m]
             current[b, 0, m] = 0
 
 
 @_jit
 def integrate_logits_integer(
-    slots: Array, current: Array, bias: Array, keep_current: int, keep: int, u: Array, z: Array
+    slots: Array, current: Array, bias: Array, keep_current: Array, keep: Array, u: Array, z: Array
 ) -> None:
     """Do what `integrate_logits` does; decays are ``keep / 4096``, rounded toward zero."""
     for b in slots:
         for m in range(z.shape[1]):
-            u[b, m] = _toward_zero(u[b, m] * keep_current) + (current[b, 0, m] + bias[0, m])
-            z[b, m] = _toward_zero(z[b, m] * keep) + u[b, m]
+            u[b, m] = _toward_zero(u[b, m] * keep_current[m]) + (current[b, 0, m] + bias[0, m])
+            z[b, m] = _toward_zero(z[b, m] * keep[m]) + u[b, m]
             current[b, 0, m] = 0
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import singledispatch
 from math import inf, isfinite
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -51,14 +51,19 @@ def check(program: ir.Program, report: FidelityReport) -> None:
         _check_rule(program)
 
 
-def dv(node: ir.Population) -> int:
+def dv(node: ir.Population) -> Any:
     """Return the leak as Lava counts it, 4096 (1 - tau)."""
     return UNITY - share(node.tau)
 
 
-def share(tau: float) -> int:
+def share(tau: ir.Parameter) -> Any:
     """Return the share of a state that a timestep leaves, in 4096ths."""
-    return round(UNITY * tau)
+    return whole(UNITY * tau)
+
+
+def whole(value: ir.Parameter) -> Any:
+    """Return a number, or an array of them, as integers."""
+    return np.rint(value).astype(np.int32) if isinstance(value, np.ndarray) else round(value)
 
 
 def bias_parts(node: ir.Population) -> tuple[Array, int]:
@@ -112,15 +117,18 @@ def _(node: ir.Population) -> None:
         ("reset_by", node.subtracted, 0, THRESHOLD),
         ("initial potential", node.v_init, -STATE, STATE),
     ):
-        if value != int(value) or not low <= value <= high:
-            _fail(f"{node.name}: {name} {value:g}", f"whole numbers from {low} to {high}")
+        values = np.ravel(value)
+        outside = values[(values != np.rint(values)) | (values < low) | (values > high)]
+        if outside.size:
+            _fail(f"{node.name}: {name} {outside[0]:g}", f"whole numbers from {low} to {high}")
     bias_parts(node)
 
 
-def _check_leak(node: ir.Population | ir.Readout, name: str, tau: float) -> None:
-    leak = UNITY * tau
-    if not (0 <= leak <= UNITY and leak == round(leak)):
-        _fail(f"{node.name}: {name} {tau}", f"multiples of 1/{UNITY} from 0 to 1")
+def _check_leak(node: ir.Population | ir.Readout, name: str, tau: ir.Parameter) -> None:
+    leaks = UNITY * np.ravel(tau)
+    wrong = leaks[(leaks < 0) | (leaks > UNITY) | (leaks != np.rint(leaks))]
+    if wrong.size:
+        _fail(f"{node.name}: {name} {wrong[0] / UNITY}", f"multiples of 1/{UNITY} from 0 to 1")
 
 
 @_check_node.register

@@ -212,7 +212,7 @@ def _(node: ir.Population, arrays: dict[str, Array], integers: bool) -> dict[str
     key = f"{node.name}/bias"
     arrays[key], exponent = ranges.bias_parts(node) if integers else (node.bias, 0)
     values = _whole_neurons(node) if integers else _neurons(node)
-    return {**values, "bias": key, "bias_exp": exponent}
+    return {**_stored(node, values, arrays), "bias": key, "bias_exp": exponent}
 
 
 @_parameters.register
@@ -221,7 +221,14 @@ def _(node: ir.Readout, arrays: dict[str, Array], integers: bool) -> dict[str, A
     arrays[key] = node.bias.astype(np.int32) if integers else node.bias
     kept = {"tau": node.tau, "tau_syn": node.tau_syn}
     kept = {name: ranges.share(x) if integers else x for name, x in kept.items()}
-    return {**kept, "bias": key}
+    return {**_stored(node, kept, arrays), "bias": key}
+
+
+def _stored(node: ir.Node, values: dict[str, Any], arrays: dict[str, Array]) -> dict[str, Any]:
+    """Put what differs between neurons into `arrays`, and its name in its place."""
+    found = {name: x for name, x in values.items() if isinstance(x, np.ndarray)}
+    arrays |= {f"{node.name}/{name}": np.ascontiguousarray(x) for name, x in found.items()}
+    return {**values, **{name: f"{node.name}/{name}" for name in found}}
 
 
 def _neurons(node: ir.Population) -> dict[str, Any]:
@@ -232,7 +239,7 @@ def _neurons(node: ir.Population) -> dict[str, Any]:
 def _whole_neurons(node: ir.Population) -> dict[str, Any]:
     """The parameters as Lava's integers; the leak of currents in 4096ths, of potentials as dv."""
     values = _neurons(node)
-    whole = {name: int(values[name]) for name in ("v_threshold", "v_init", "reset_by")}
+    whole = {name: ranges.whole(values[name]) for name in ("v_threshold", "v_init", "reset_by")}
     return {**values, **whole, "dv": ranges.dv(node), "tau_syn": ranges.share(node.tau_syn)}
 
 

@@ -34,6 +34,7 @@ from seenn_deploy.fidelity import REPORT, FidelityReport
 from seenn_deploy.io.folders import write_json
 from seenn_deploy.io.nir.file import feedback, sidecar_path
 from seenn_deploy.io.nir.hdf5 import import_nir
+from seenn_deploy.ir.nodes.base import shown
 from seenn_deploy.ir.serialize import arrays_of, edge_keys
 from seenn_deploy.targets.nir.bias import before_padding
 from seenn_deploy.targets.nir.sidecar import Place, describe
@@ -168,7 +169,7 @@ class _Writer:
         readout = self.graph.readout
         output = self._add("output", self.nir.Output({"output": np.array(readout.shape)}))
         self.names[readout.name] = output
-        if readout.tau < 1 or readout.tau_syn:
+        if not _integrates(readout):
             name = self._add(readout.name, self._integrator(readout))
             self.names[readout.name] = name
             self.edges.add((name, output))
@@ -177,15 +178,15 @@ class _Writer:
 
     def _neuron(self, node: ir.Population, hosted: bool) -> Any:
         shape = self.shape(node)
-        common = {"v_threshold": np.full(shape, node.v_threshold), "v_reset": np.zeros(shape)}
+        common = {"v_threshold": self._full(node, node.v_threshold), "v_reset": np.zeros(shape)}
         if _integrates(node) and hosted:
             return self.nir.IF(r=np.full(shape, 1 / self.dt), **common)
         tau, left = self._constant(node, node.tau)
         leak = np.zeros(shape) if hosted else self._leak(node, shape) / left
         # Euler's step takes the share dt / tau of current and v_leak; dividing by it undoes that.
-        r = np.full(shape, tau / self.dt)
-        if not node.tau_syn:
-            return self.nir.LIF(tau=np.full(shape, tau), r=r, v_leak=leak, **common)
+        r = tau / self.dt
+        if not np.any(node.tau_syn):
+            return self.nir.LIF(tau=tau, r=r, v_leak=leak, **common)
         tau_syn, entering = self._constant(node, node.tau_syn)
         if not hosted:
             self.report.approximated(
@@ -194,49 +195,54 @@ class _Writer:
                 "right when the current has settled",
             )
         return self.nir.CubaLIF(
-            tau_syn=np.full(shape, tau_syn),
-            tau_mem=np.full(shape, tau),
+            tau_syn=tau_syn,
+            tau_mem=tau,
             r=r,
             v_leak=leak / entering,
-            w_in=np.full(shape, tau_syn / self.dt),
+            w_in=tau_syn / self.dt,
             **common,
         )
 
     def _leak(self, node: ir.Population, shape: Shape) -> Array:
         return np.broadcast_to(node.bias.astype(np.float64), node.shape).reshape(shape)
 
-    def _constant(self, node: ir.Population | ir.Readout, left: float) -> tuple[float, float]:
-        """Return the time constant that leaves a share `left` per timestep, and the share taken."""
-        if left < 1:
-            return self.dt / (1 - left), 1 - left
-        self.report.approximated(
-            node.name,
-            "what never leaks has a very long time constant",
-            f"2^-{int(np.log2(FOREVER))} of it a timestep",
-        )
-        return FOREVER * self.dt, 1 / FOREVER
+    def _full(self, node: ir.Population | ir.Readout, value: ir.Parameter) -> Array:
+        """Return a parameter as NIR has it, one number for each neuron."""
+        wide = np.broadcast_to(np.asarray(value, np.float64), node.shape)
+        return np.array(wide).reshape(self.shape(node))
+
+    def _constant(
+        self, node: ir.Population | ir.Readout, left: ir.Parameter
+    ) -> tuple[Array, Array]:
+        """Return the time constants that leave a share `left` per timestep, and what they take."""
+        lasting, taken = self._full(node, left) >= 1, 1 - self._full(node, left)
+        if lasting.any():
+            self.report.approximated(
+                node.name,
+                "what never leaks has a very long time constant",
+                f"2^-{int(np.log2(FOREVER))} of it a timestep",
+            )
+            taken[lasting] = 1 / FOREVER
+        return self.dt / taken, taken
 
     def _integrator(self, node: ir.Readout) -> Any:
         tau, _ = self._constant(node, node.tau)
-        full = np.ones(node.shape)
-        common = {"r": full * (tau / self.dt), "v_leak": full * 0}
-        if not node.tau_syn:
-            return self.nir.LI(tau=full * tau, **common)
+        common = {"r": tau / self.dt, "v_leak": np.zeros(node.shape)}
+        if not np.any(node.tau_syn):
+            return self.nir.LI(tau=tau, **common)
         tau_syn, _ = self._constant(node, node.tau_syn)
-        return self.nir.CubaLI(
-            tau_syn=full * tau_syn, tau_mem=full * tau, w_in=full * (tau_syn / self.dt), **common
-        )
+        return self.nir.CubaLI(tau_syn=tau_syn, tau_mem=tau, w_in=tau_syn / self.dt, **common)
 
     def _report_neuron(self, node: ir.Population) -> None:
         self.report.faithful(
             node.name,
             f"{type(self.nodes[self.names[node.name]]).__name__}, leak "
-            f"{node.tau:g}, threshold {node.v_threshold:g}",
+            f"{shown(node.tau)}, threshold {shown(node.v_threshold)}",
         )
         if node.reset == "soft":
             self.report.approximated(
                 node.name,
-                f"a soft reset by {node.subtracted:g}",
+                f"a soft reset by {shown(node.subtracted)}",
                 "readers without the sidecar reset to 0",
             )
         if node.comparison == ">=":
@@ -245,9 +251,11 @@ class _Writer:
                 "spikes at its threshold",
                 "readers without the sidecar want more than it",
             )
-        if node.v_init:
+        if np.any(node.v_init):
             self.report.approximated(
-                node.name, f"starts at {node.v_init:g}", "readers without the sidecar start at 0"
+                node.name,
+                f"starts at {shown(node.v_init)}",
+                "readers without the sidecar start at 0",
             )
 
     # --- synapses ---
@@ -433,7 +441,7 @@ def _(node: ir.Node, report: FidelityReport) -> None:
 
 def _integrates(node: ir.Node) -> bool:
     """Without any leak, as IF neurons and sums."""
-    return getattr(node, "tau", 1) == 1 and not getattr(node, "tau_syn", 0)
+    return bool(np.all(getattr(node, "tau", 1) == 1)) and not np.any(getattr(node, "tau_syn", 0))
 
 
 def _out_shape(node: Any) -> Shape:

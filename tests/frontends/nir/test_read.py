@@ -165,6 +165,23 @@ def test_thresholds_and_resets_that_differ_alike(tmp_path: Path) -> None:
     assert (graph.node("n").v_threshold, graph.node("n").v_init) == (1.0, 0.5)
 
 
+@pytest.mark.parametrize("kind", ["lif", "cuba", "li"])
+def test_constants_of_each_neuron_s_own(tmp_path: Path, kind: str) -> None:
+    """Time constants, a resting potential, and thresholds of which some are negative."""
+    made, tau = Maker((5,), seed=1), np.array([1, 2, 3, 4, 2, 8, 5, 1]) * 1e-4
+    made.linear("fc", "input", 5, 8)
+    heights = np.array([1, 0.5, -0.25, 1, 0.25, 2, 1, -0.125])
+    started = {"v_threshold": heights, "v_reset": np.arange(8) / -16}
+    made.add("n", {
+        "lif": lif(8, tau, v_leak=np.arange(8) / 16, **started),
+        "cuba": cuba(8, tau_syn=tau[::-1], tau_mem=tau, v_threshold=heights),
+        "li": nir.LI(tau, np.full(8, 2.0), np.arange(8) / 16),
+    }[kind], "fc")  # fmt: skip
+    graph = check(made.finish("n", 8), made, tmp_path, 1e-4, summed=kind != "li")
+    node = graph.node("output" if kind == "li" else "n")
+    assert (node.tau.shape == (8,) and kind == "li") or node.v_threshold.min() < 0
+
+
 def test_a_time_constant_of_one_timestep_in_float32(tmp_path: Path) -> None:
     tau = np.full(8, 1e-4, np.float32)
     assert float(tau[0]) < 1e-4
@@ -471,7 +488,6 @@ def _broken() -> dict[str, tuple[Any, str]]:
         "output": (put("output", nir.Output({"output": np.array([4])})), "'output'.*takes shape"),
         "nan": (put("n", lif(8, v_leak=np.nan)), "'n'.*v_leak holds NaN"),
         "weight": (put("fc", nir.Linear(np.full((8, 5), np.nan))), "'fc'.*NaN"),
-        "taus": (put("n", lif(8, np.arange(2, 10) * 1e-4)), "'n'.*tau differs from neuron"),
         "fast": (put("n", lif(8, 5e-5)), "'n'.*shorter than a timestep"),
         "inner readout": (put("n", nir.LI(np.ones(8), np.ones(8), np.zeros(8))), "'n'.*readout"),
         "nothing": (put("n", nir.CubaLI(*[np.ones(8)] * 4)), "'n'.*readout"),

@@ -165,10 +165,6 @@ def plain(net: Net, x: Tensor) -> Tensor:
         (snntorch.Leaky(beta=0.5, init_hidden=True, inhibition=True), "inhibition"),
         (snntorch.Leaky(beta=0.0, init_hidden=True), "beta = 0"),
         (
-            snntorch.Leaky(beta=torch.rand(4), init_hidden=True),
-            "beta differs from neuron to neuron",
-        ),
-        (
             snntorch.Synaptic(alpha=0.1, beta=0.5, init_hidden=True, reset_mechanism="zero"),
             "drops the input",
         ),

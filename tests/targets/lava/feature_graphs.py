@@ -14,21 +14,31 @@ from tests.targets.lava.graphs import edge
 
 Rng = np.random.Generator
 SHAPE = (3, 4, 3)
+OWN = 0  # seed of constants of each neuron's own, at which every layer spikes
 
 
 def everything(coding: Any = "direct", T: int = 5, seed: int = 0) -> ir.SpikingGraph:
     """All at once; every loop closes in time on any schedule."""
-    rng = np.random.default_rng(seed)
+    rng, own = np.random.default_rng(seed), np.random.default_rng(OWN)
     nodes = [
         ir.Source("input", (2, 4, 3), coding, counts_events=coding == "events"),
         ir.Population("a", SHAPE, v_threshold=0.5, bias=exact_weights(rng, (3, 1, 1))),
-        neurons("b", SHAPE, reset="soft", reset_by=0.75),
+        neurons("b", SHAPE, reset="soft", reset_by=0.75, tau=_each(own, SHAPE, 0.25, 0.5, 1.0)),
         ir.Sum("a+b", SHAPE),
-        neurons("c", SHAPE, tau_syn=0.5, bias=exact_weights(rng, SHAPE)),
+        neurons(
+            "c",
+            SHAPE,
+            tau_syn=_each(own, (3, 1, 1), 0.25, 0.5),
+            bias=exact_weights(rng, SHAPE),
+            v_threshold=_each(own, SHAPE, 0.25, 0.5, 0.75),
+            v_init=_each(own, SHAPE, 0.0, 0.25),
+        ),
         ir.Sum("a+b+c+a", SHAPE),
         neurons("d", SHAPE, tau_syn=0.25, reset="soft", reset_by=0.25, comparison=">="),
         neurons("e", (6,), tau_syn=1.0, tau=0.0, v_init=0.25),
-        ir.Readout("logits", (4,), exact_weights(rng, (4,)), tau=0.75, tau_syn=0.5),
+        ir.Readout(
+            "logits", (4,), exact_weights(rng, (4,)), tau=_each(own, (4,), 0.5, 0.75), tau_syn=0.5
+        ),
     ]
     edges = [
         edge("input", "a", conv(rng, 2)),
@@ -106,12 +116,16 @@ def _drawn(rng: Rng, name: str) -> ir.Population:
     return neurons(
         name,
         SHAPE,
-        tau=float(rng.choice([0.0, 0.5, 1.0])),
+        tau=_each(rng, SHAPE, 0.0, 0.5, 1.0) if rng.random() < 0.5 else float(rng.choice([0, 0.5])),
         tau_syn=float(rng.choice([0.0, 0.25, 0.5])),
         reset=str(rng.choice(["hard", "soft"])),
         reset_by=[None, 0.25, 1.5][int(rng.integers(3))],
         comparison=str(rng.choice([">", ">="])),
     )
+
+
+def _each(rng: Rng, shape: Shape, *among: float) -> np.ndarray:
+    return np.asarray(rng.choice(among, shape))
 
 
 def neurons(name: str, shape: Shape, **parameters: Any) -> ir.Population:

@@ -42,6 +42,19 @@ def _fan_in(edge: ir.Projection) -> int:
     return int(np.prod(weight.shape[1:])) if weight.ndim > 1 else 4
 
 
+def _like(value: Any, rng: Rng, among: Any) -> Any:
+    """Whole numbers for the whole layer, or by channel or neuron, as `value` is."""
+    if isinstance(value, np.ndarray):
+        return rng.choice(among, value.shape).astype(np.int64)
+    return float(int(rng.choice(among)))
+
+
+def _start(node: ir.Population, rng: Rng, largest: int) -> Any:
+    if isinstance(node.v_init, np.ndarray):
+        return rng.integers(-largest, largest + 1, node.v_init.shape)
+    return float(rng.integers(-largest, largest + 1)) if rng.random() < 0.5 else 0.0
+
+
 def _node(node: ir.Node, fan_in: int, rng: Rng, extreme: bool) -> ir.Node:
     if isinstance(node, ir.Sum):
         return node
@@ -50,22 +63,25 @@ def _node(node: ir.Node, fan_in: int, rng: Rng, extreme: bool) -> ir.Node:
         scale = float(rng.choice([4096.0, 1000.5])) if extreme else 100.0
         return replace(node, scale=scale, offset=float(rng.choice([0.0, 0.25])))
     if isinstance(node, ir.Readout):
-        tau = node.tau if node.tau == 1 else int(rng.integers(4096)) / 4096
+        tau = 1.0 if np.all(node.tau == 1) else _like(node.tau, rng, range(4096)) / 4096
         bias = rng.integers(-100, 100, node.bias.shape).astype(np.int32)
-        return replace(node, bias=bias, tau=tau, tau_syn=1111 / 4096 if node.tau_syn else 0.0)
+        return replace(
+            node, bias=bias, tau=tau, tau_syn=1111 / 4096 if np.any(node.tau_syn) else 0.0
+        )
     exponent = int(rng.integers(0, 8)) if extreme else int(rng.integers(0, 3))
     bias = rng.integers(-(2**12), 2**12, node.bias.shape) << exponent
     largest = LIMIT if extreme else 64 * 100
     sizes = [100.0, 3000.0, 131071.0, 0.0] if extreme else [50.0, 60 * np.sqrt(fan_in)]
-    if node.tau_syn:
-        node = replace(node, tau_syn=int(rng.choice([1, 1000, 2048, 4095, 4096])) / 4096)
+    if np.any(node.tau_syn):
+        leaks = _like(node.tau_syn, rng, [1, 1000, 2048, 4095, 4096])
+        node = replace(node, tau_syn=leaks / 4096)
     if node.reset_by is not None:
         node = replace(node, reset_by=float(int(rng.choice([*sizes, 0.0, 131071.0]))))
     return replace(
         node,
-        tau=int(rng.choice([0, 1, 1000, 2048, 4095, 4096])) / 4096,
-        v_threshold=float(int(rng.choice(sizes))),
-        v_init=float(rng.integers(-largest, largest + 1)) if rng.random() < 0.5 else 0.0,
+        tau=_like(node.tau, rng, [0, 1, 1000, 2048, 4095, 4096]) / 4096,
+        v_threshold=_like(node.v_threshold, rng, sizes),
+        v_init=_start(node, rng, largest),
         bias=(bias * (rng.random(bias.shape) < 0.5)).astype(np.int32),
     )
 

@@ -124,7 +124,7 @@ class _Sample:
             state = np.zeros(node.shape, self.kind), np.full(node.shape, node.v_init, self.kind)
         u, v = state
         bias = np.broadcast_to(node.bias, node.shape).astype(self.kind)
-        if self.integers and node.tau_syn:
+        if self.integers and np.any(node.tau_syn):
             u = _clip(self._kept(u, node.tau_syn) + _wrap_once(a) + bias)
         elif self.integers:
             u = _wrap_once(a) + bias
@@ -135,14 +135,15 @@ class _Sample:
         unit = 64 if self.integers else 1
         over = node.v_threshold * unit
         s = v >= over if node.comparison == ">=" else v > over
-        taken = self.kind((node.v_threshold if node.reset_by is None else node.reset_by) * unit)
+        subtracted = node.v_threshold if node.reset_by is None else node.reset_by
+        taken = np.asarray(subtracted * unit, self.kind)
         v = np.where(s, 0, v) if node.reset == "hard" else v - taken * s
         return (u, v), s
 
-    def _kept(self, x: np.ndarray, tau: float) -> np.ndarray:
+    def _kept(self, x: np.ndarray, tau: Any) -> np.ndarray:
         if not self.integers:
             return tau * x
-        product = x * round(4096 * tau)
+        product = x * np.rint(4096 * np.asarray(tau)).astype(np.int64)
         return np.where(product < 0, -(-product // 4096), product // 4096)
 
 

@@ -29,7 +29,7 @@ def on_lava(program: Program, folder: Path, images: np.ndarray) -> DeviceRun:
     return run(folder, images, record=True, wasted=True, timeout=180)
 
 
-def made(graph: SpikingGraph, precision: str, rule: Any = None, seed: int = 2) -> Program:
+def made(graph: SpikingGraph, precision: str, rule: Any = None, seed: int = 3) -> Program:
     if precision == "float32":
         return graphs.program(graph, rule)
     whole = integer_graphs.integers(graph, np.random.default_rng(seed))

@@ -12,10 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
-from math import isfinite
 from typing import Any, Literal
 
+import numpy as np
+
 from seenn_deploy import plugins
+from seenn_deploy.ir.nodes.base import Parameter, common, shown
 
 _ROOM = "frontends/torch/adapters"
 
@@ -27,6 +29,9 @@ class UnsupportedError(Exception):
 @dataclass(frozen=True)
 class Neuron:
     """A spiking layer with ``v' = tau v + gain x + shift``; the rest is as in a population.
+
+    tau, tau_syn, v_threshold, v_init, reset_by, gain and shift are one number for all neurons, or
+    an array that torch would broadcast to the layer's input.
 
     Parameters
     ----------
@@ -60,15 +65,15 @@ class Neuron:
         The differences to a population, and their size.
     """
 
-    tau: float
-    v_threshold: float
-    v_init: float = 0.0
+    tau: Parameter
+    v_threshold: Parameter
+    v_init: Parameter = 0.0
     reset: Literal["hard", "soft"] = "hard"
-    reset_by: float | None = None
+    reset_by: Parameter | None = None
     comparison: Literal[">", ">="] = ">"
-    tau_syn: float = 0.0
-    gain: float = 1.0
-    shift: float = 0.0
+    tau_syn: Parameter = 0.0
+    gain: Parameter = 1.0
+    shift: Parameter = 0.0
     sends: float = 1.0
     time_axis: int | None = None
     batch_axis: int = 0
@@ -76,7 +81,7 @@ class Neuron:
     reads_out: bool = False
     sends_potential: bool = False
     recurrent: Any = None
-    rest: float = 0.0
+    rest: Parameter = 0.0
     exact: bool = True
     formula: str = ""
     approximations: tuple[tuple[str, str], ...] = field(default=())
@@ -84,20 +89,26 @@ class Neuron:
     def __post_init__(self) -> None:
         for name in ("tau", "tau_syn"):
             value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise UnsupportedError(f"{name} = {value:g} lies outside [0, 1]")
-        if not (isfinite(self.v_threshold) and self.v_threshold > 0):
+            if not np.all((np.asarray(value) >= 0) & (np.asarray(value) <= 1)):
+                raise UnsupportedError(f"{name} = {shown(value)} lies outside [0, 1]")
+        if not (np.all(np.isfinite(self.v_threshold)) and np.min(self.v_threshold) > 0):
             raise UnsupportedError(
-                f"threshold {self.v_threshold:g} above the resting potential: it must be positive"
+                f"threshold {shown(self.v_threshold)} above the resting potential: it must be "
+                "positive"
             )
+
+    @property
+    def differs(self) -> bool:
+        """Whether a parameter differs between the neurons of the layer."""
+        return any(isinstance(value, np.ndarray) for value in vars(self).values())
 
     def starts_at(self, potential: float) -> bool:
         """Tell whether a sample begins with this potential, in the layer's own units."""
-        return potential == self.v_init + self.rest
+        return bool(np.all(potential == self.v_init + self.rest))
 
-    def measured_from(self, potential: float) -> Neuron:
+    def measured_from(self, potential: Parameter) -> Neuron:
         """Measure potentials from `potential`, so that the neuron resets to 0."""
-        if not potential:
+        if not np.any(potential):
             return self
         return replace(
             self,
@@ -135,16 +146,24 @@ def is_exactly(layer: Any, package: str, classes: tuple[str, ...]) -> bool:
     return type(layer).__name__ in classes and type(layer).__module__.split(".")[0] == package
 
 
-def scalar(value: Any, name: str) -> float:
-    """Return a parameter as one number, because the neurons of a population share it."""
+def parameter(value: Any, name: str) -> Parameter:
+    """Return a parameter as one number, or as an array where it differs from neuron to neuron."""
     import torch
 
-    values = torch.as_tensor(value, dtype=torch.float64).detach().reshape(-1)
-    if not len(values) or not bool((values == values[0]).all()):
+    values = torch.as_tensor(value, dtype=torch.float64).detach().cpu().numpy()
+    if not values.size:
+        raise UnsupportedError(f"{name} has no values")
+    return common(values)
+
+
+def scalar(value: Any, name: str) -> float:
+    """Return a parameter that all neurons of a layer have to share."""
+    found = parameter(value, name)
+    if isinstance(found, np.ndarray):
         raise UnsupportedError(
             f"{name} differs from neuron to neuron; neurons of a layer share one value"
         )
-    return float(values[0])
+    return found
 
 
 def comparison_of(spike: Callable[[Any], Any]) -> Literal[">", ">="]:

@@ -15,13 +15,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from seenn_deploy.frontends.torch.adapters.base import (
     Neuron,
     UnsupportedError,
     from_package,
     is_exactly,
-    scalar,
+    parameter,
 )
+from seenn_deploy.ir.nodes.base import Parameter
 
 KNOWN = ("LIF", "LIFCell", "LIFBoxCell", "IAF", "IAFCell", "LI", "LICell", "LIBoxCell")
 _READOUTS = ("LI", "LICell", "LIBoxCell")
@@ -46,7 +49,7 @@ def describe(layer: Any) -> Neuron:
     if kind in _READOUTS:
         return _reading_out(kind, p, layer.dt)
     neuron = _integrating(kind, p, layer.dt)
-    if neuron.tau_syn and neuron.shift:
+    if np.any(neuron.tau_syn) and np.any(neuron.shift):
         raise UnsupportedError("v_leak differs from v_reset, beside a synaptic current")
     return neuron
 
@@ -58,9 +61,9 @@ def states(layer: Any) -> int:
 
 def _reading_out(kind: str, p: Any, dt: float) -> Neuron:
     """Describe a readout, which has no threshold and begins at 0."""
-    if scalar(p.v_leak, "v_leak"):
+    if np.any(parameter(p.v_leak, "v_leak")):
         raise UnsupportedError("a readout with v_leak other than 0")
-    share = dt * scalar(p.tau_mem_inv, "tau_mem_inv")
+    share = dt * parameter(p.tau_mem_inv, "tau_mem_inv")
     return Neuron(
         tau=1 - share,
         v_threshold=1.0,
@@ -76,21 +79,21 @@ def _reading_out(kind: str, p: Any, dt: float) -> Neuron:
     )
 
 
-def _current(p: Any, dt: float) -> float:
+def _current(p: Any, dt: float) -> Parameter:
     """Return the share of a synaptic current that a timestep leaves."""
-    return 1 - dt * scalar(p.tau_syn_inv, "tau_syn_inv") if hasattr(p, "tau_syn_inv") else 0.0
+    return 1 - dt * parameter(p.tau_syn_inv, "tau_syn_inv") if hasattr(p, "tau_syn_inv") else 0.0
 
 
 def _integrating(kind: str, p: Any, dt: float) -> Neuron:
     whole = kind.startswith("IAF")
-    share = 0.0 if whole else dt * scalar(p.tau_mem_inv, "tau_mem_inv")
+    share: Parameter = 0.0 if whole else dt * parameter(p.tau_mem_inv, "tau_mem_inv")
     leak, reset = (
-        0.0 if whole else scalar(p.v_leak, "v_leak"),
-        scalar(p.v_reset, "v_reset"),
+        0.0 if whole else parameter(p.v_leak, "v_leak"),
+        parameter(p.v_reset, "v_reset"),
     )
     neuron = Neuron(
         tau=1 - share,
-        v_threshold=scalar(p.v_th, "v_th"),
+        v_threshold=parameter(p.v_th, "v_th"),
         v_init=reset if whole else leak,
         tau_syn=_current(p, dt),
         gain=1.0 if whole else share,

@@ -11,7 +11,7 @@ from seenn_deploy.frontends.torch.adapters.base import (
     Neuron,
     UnsupportedError,
     comparison_of,
-    scalar,
+    parameter,
 )
 
 KNOWN = ("LIFSpike", "PLIF")  # and what has their attributes
@@ -31,8 +31,8 @@ def describe(layer: Any) -> Neuron:
     learned = isinstance(layer.tau, torch.Tensor)
     tau = torch.sigmoid(layer.tau.detach()) if learned else layer.tau
     return Neuron(
-        tau=scalar(tau, "tau"),
-        v_threshold=scalar(layer.thresh, "thresh"),
+        tau=parameter(tau, "tau"),
+        v_threshold=parameter(layer.thresh, "thresh"),
         comparison=comparison_of(lambda x: layer.act(x, layer.gama)),
         time_axis=1,
         formula="v' = tau v + x, v = (1 - s) v'",

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from seenn_deploy.frontends.torch.adapters.base import (
     Neuron,
     UnsupportedError,
@@ -22,8 +24,10 @@ from seenn_deploy.frontends.torch.adapters.base import (
     from_module,
     from_package,
     is_exactly,
+    parameter,
     scalar,
 )
+from seenn_deploy.ir.nodes.base import Parameter, common
 
 KNOWN = ("Leaky", "RLeaky", "Synaptic")
 
@@ -42,7 +46,7 @@ def describe(layer: Any) -> Neuron:
     for option in ("inhibition", "state_quant"):
         if getattr(layer, option):
             raise UnsupportedError(f"{option} is not supported; leave it out")
-    beta, threshold = _leak(layer.beta, "beta"), scalar(layer.threshold, "threshold")
+    beta, threshold = _leak(layer.beta, "beta"), parameter(layer.threshold, "threshold")
     mechanism = layer.reset_mechanism
     if mechanism == "zero" and kind != "Leaky":
         raise UnsupportedError(
@@ -76,11 +80,13 @@ def states(layer: Any) -> int:
     return {"Synaptic": 2, "RSynaptic": 2, "Alpha": 3}.get(type(layer).__name__, 1)
 
 
-def _leak(value: Any, name: str) -> float:
-    return min(max(scalar(value, name), 0.0), 1.0)
+def _leak(value: Any, name: str) -> Parameter:
+    return common(np.clip(parameter(value, name), 0.0, 1.0))
 
 
-def _subtracted(mechanism: str, beta: float, threshold: float, late: bool) -> float | None:
+def _subtracted(
+    mechanism: str, beta: Parameter, threshold: Parameter, late: bool
+) -> Parameter | None:
     """Return what a soft reset subtracts when a neuron spikes."""
     if mechanism == "zero":
         return None
@@ -88,7 +94,7 @@ def _subtracted(mechanism: str, beta: float, threshold: float, late: bool) -> fl
         return 0.0
     if not late:
         return threshold
-    if not beta:
+    if not np.all(beta):
         raise UnsupportedError("reset_mechanism='subtract' with beta = 0; use 'zero'")
     return threshold / beta  # one timestep late: the leak comes first, and shrinks it to threshold
 

@@ -13,14 +13,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from seenn_deploy.frontends.torch.adapters.base import (
     Neuron,
     UnsupportedError,
     comparison_of,
     from_module,
     is_exactly,
-    scalar,
+    parameter,
 )
+from seenn_deploy.ir.nodes.base import Parameter
 
 KNOWN = ("IFNode", "LIFNode", "ParametricLIFNode", "OTTTLIFNode", "SLTTLIFNode")
 _NEURONS = ("spikingjelly.activation_based.neuron", "spikingjelly.clock_driven.neuron")
@@ -42,28 +45,28 @@ def describe(layer: Any) -> Neuron:
     hard = layer.v_reset is not None
     neuron = Neuron(
         tau=1 - decay,
-        v_threshold=scalar(layer.v_threshold, "v_threshold"),
+        v_threshold=parameter(layer.v_threshold, "v_threshold"),
         v_init=_start(layer),
         reset="hard" if hard else "soft",
         comparison=comparison_of(layer.surrogate_function),
-        gain=decay if decay and layer.decay_input else 1.0,
+        gain=decay if np.any(decay) and layer.decay_input else 1.0,
         shift=decay * layer.v_reset if hard else 0.0,
         time_axis=0 if getattr(layer, "step_mode", "s") == "m" else None,
         batch_axis=1,
-        exact=not decay,
+        exact=not np.any(decay),
         formula=formula,
     )
     return neuron.measured_from(layer.v_reset or 0.0)
 
 
-def _decay(layer: Any, kind: str) -> tuple[float, str]:
+def _decay(layer: Any, kind: str) -> tuple[Parameter, str]:
     """Return the share of the potential that a timestep takes away, and the equation."""
     if kind == "IFNode":
         return 0.0, "v' = v + x"
     formula = "v' = v + (x - v) / tau" if layer.decay_input else "v' = v - v / tau + x"
     if kind != "ParametricLIFNode":
-        return 1 / scalar(layer.tau, "tau"), formula
-    return scalar(layer.w.detach().sigmoid(), "w"), formula.replace("/ tau", "sigmoid(w)")
+        return 1 / parameter(layer.tau, "tau"), formula
+    return parameter(layer.w.detach().sigmoid(), "w"), formula.replace("/ tau", "sigmoid(w)")
 
 
 def _start(layer: Any) -> float:

@@ -145,8 +145,8 @@ class Builder:
             rule=rule,
             samples=len(self.frames),
             timesteps=self.spec["T"],
-            tau=node["tau"],
-            tau_syn=node["tau_syn"],
+            tau=self._constant(node, "tau"),
+            tau_syn=self._constant(node, "tau_syn"),
             full_trace=self.options.full_trace,
             drain=self.options.drain,
             file=str(self._file("seen")),
@@ -157,18 +157,26 @@ class Builder:
         files = {"spike_file": self.spike_files, "v_file": self.v_files}
         return ResetLIF(
             shape=_turned_shape(tuple(node["shape"])),
-            dv=node["dv"] if self.fixed else 1 - node["tau"],
-            vth=node["v_threshold"],
+            dv=self._constant(node, "dv") if self.fixed else 1 - self._constant(node, "tau"),
+            vth=self._constant(node, "v_threshold"),
             bias=self._bias(node),
             bias_exp=node["bias_exp"],
             holds=self.spec["schedule"] == "gated",
             name=node["name"],
-            **{k: node[k] for k in ("v_init", "tau_syn", "reset", "reset_by", "comparison")},
+            **{k: self._constant(node, k) for k in ("v_init", "tau_syn", "reset_by")},
+            **{k: node[k] for k in ("reset", "comparison")},
             **{k: str(v[node["name"]]) if v else None for k, v in files.items()},
         )
 
     def _sum(self, node: dict[str, Any]) -> GradedAdd:
         return GradedAdd(shape=_turned_shape(tuple(node["shape"])), name=node["name"])
+
+    def _constant(self, node: dict[str, Any], name: str) -> Any:
+        """Return one number for the layer, or an array of its shape, as Lava has it."""
+        if not isinstance(node[name], str):
+            return node[name]
+        values = np.broadcast_to(self.arrays[node[name]], node["shape"])
+        return _turn(values, len(node["shape"]))
 
     def _bias(self, node: dict[str, Any]) -> np.ndarray:
         bias = np.broadcast_to(self.arrays[node["bias"]], node["shape"])

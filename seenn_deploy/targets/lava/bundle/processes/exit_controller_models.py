@@ -99,4 +99,4 @@ class PyExitControllerFixed(Controlling):
 
     def _kept(self, state: np.ndarray, share: float) -> np.ndarray:
         """Return what a wave leaves of a state, rounded as the neurons' leaks are."""
-        return kept(state, int(share))
+        return kept(state, share)

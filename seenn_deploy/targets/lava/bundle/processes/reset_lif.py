@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.variable import Var
 from lava.proc.lif.process import LIF
@@ -27,7 +28,8 @@ class ResetLIF(LIF):
         (W, H, C) or (N,).
     dv, vth, bias, bias_exp
         As Lava's LIF takes them: in floating point 1 - tau, the threshold, the bias and 0; in fixed
-        point 4096 (1 - tau), the threshold, mantissas and an exponent.
+        point 4096 (1 - tau), the threshold, mantissas and an exponent. The leak, the threshold and
+        the numbers below may also be arrays of `shape`, which Lava's LIF itself does not take.
     v_init : number
     tau_syn : number
         In fixed point 4096 times it. Lava's own `du` would leave the bias out of u.
@@ -46,13 +48,13 @@ class ResetLIF(LIF):
         self,
         *,
         shape: tuple[int, ...],
-        dv: float,
-        vth: float,
-        v_init: float,
+        dv: Any,
+        vth: Any,
+        v_init: Any,
         bias: Any,
         bias_exp: int = 0,
-        tau_syn: float = 0,
-        reset_by: float | None = None,
+        tau_syn: Any = 0,
+        reset_by: Any = None,
         reset: str = "hard",
         comparison: str = ">",
         holds: bool = False,
@@ -62,12 +64,14 @@ class ResetLIF(LIF):
     ) -> None:
         super().__init__(
             shape=shape,
-            dv=dv,
-            vth=vth,
+            dv=np.max(dv).item(),
+            vth=np.max(vth).item(),
             v=v_init,
             bias_mant=bias,
             bias_exp=bias_exp,
             name=name,
+            leak=dv,
+            threshold=vth,
             v_init=v_init,
             tau_syn=tau_syn,
             reset_by=vth if reset_by is None else reset_by,

@@ -17,7 +17,8 @@ from processes.waves import Recorder, T
 class Waves:
     """The additions to both of Lava's LIF models: tokens, holding, either reset, recording.
 
-    Without `tau_syn` Lava's own equations run, with their current emptied before each step.
+    Without `tau_syn`, and with one leak for all, Lava's own equations run, with their current
+    emptied before each step.
     """
 
     token: np.ndarray = LavaPyType(np.ndarray, np.int32)
@@ -25,7 +26,8 @@ class Waves:
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
         self.soft, self.reset_by = proc_params["reset"] == "soft", proc_params["reset_by"]
-        self.tau_syn = proc_params["tau_syn"]
+        self.tau_syn, self.leak = proc_params["tau_syn"], proc_params["leak"]
+        self.threshold = proc_params["threshold"]
         self.inclusive = proc_params["comparison"] == ">="
         self.v_init, self.holds = proc_params["v_init"], proc_params["holds"]
         self.spikes = Recorder(proc_params["spike_file"])
@@ -53,8 +55,10 @@ class Waves:
 
     def subthr_dynamics(self, activation_in: np.ndarray) -> None:
         """Compute currents and potentials before the reset."""
-        if self.tau_syn:
+        if np.any(self.tau_syn):
             self.integrate(activation_in)
+        elif isinstance(self.leak, np.ndarray):
+            self.leak_each(activation_in)
         else:
             self.u[:] = 0
             super().subthr_dynamics(activation_in)
@@ -63,19 +67,23 @@ class Waves:
         """Do what `subthr_dynamics` does with a synaptic current."""
         raise NotImplementedError
 
+    def leak_each(self, activation_in: np.ndarray) -> None:
+        """Do what `subthr_dynamics` does where leaks differ between neurons."""
+        raise NotImplementedError
+
     def scaled(self, value: Any) -> Any:
         """Bring a value from the threshold's scale to that of v."""
         raise NotImplementedError
 
     def spiking_activation(self) -> np.ndarray:
         """Tell which neurons spike."""
-        threshold = self.scaled(self.vth)
+        threshold = self.scaled(self.threshold)
         return self.v >= threshold if self.inclusive else self.v > threshold
 
     def reset_voltage(self, spike_vector: np.ndarray) -> None:
         """Reset the neurons that spiked, hard or soft."""
         if self.soft:
-            self.v[spike_vector] -= self.scaled(self.reset_by)
+            self.v -= np.where(spike_vector, self.scaled(self.reset_by), 0).astype(self.v.dtype)
         else:
             self.v[spike_vector] = 0
 
@@ -94,7 +102,10 @@ class PyResetLIFFloat(Waves, AbstractPyLifModelFloat):
 
     def integrate(self, activation_in: np.ndarray) -> None:
         self.u[:] = self.tau_syn * self.u + activation_in + self.bias_mant
-        self.v[:] = self.v * (1 - self.dv) + self.u
+        self.v[:] = self.v * (1 - self.leak) + self.u
+
+    def leak_each(self, activation_in: np.ndarray) -> None:
+        self.v[:] = self.v * (1 - self.leak) + activation_in + self.bias_mant
 
 
 @model(ResetLIF, FIXED, *PORTS)
@@ -114,8 +125,13 @@ class PyResetLIFFixed(Waves, AbstractPyLifModelFixed):
         limit = self.max_uv_val - 1
         u = kept(self.u, self.tau_syn) + self._wrapped(activation_in) + self.effective_bias
         self.u[:] = np.clip(u, -limit, limit)
-        v = kept(self.v, self.decay_unity - self.dv) + self.u
+        v = kept(self.v, self.decay_unity - self.leak) + self.u
         self.v[:] = np.clip(v, -limit, limit)
+
+    def leak_each(self, activation_in: np.ndarray) -> None:
+        limit = self.max_uv_val - 1
+        free = kept(self.v, self.decay_unity - self.leak) + self.effective_bias
+        self.v[:] = np.clip(free + self._wrapped(activation_in), -limit, limit)
 
     def _wrapped(self, activation_in: np.ndarray) -> np.ndarray:
         """Bring input to the scale of v, and wrap it once into 24 bits as Lava's LIF does."""
