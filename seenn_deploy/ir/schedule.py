@@ -38,8 +38,10 @@ class Timing:
 
     def __post_init__(self) -> None:
         check_name(self.schedule)
-        if type(self.depth) is not int or self.depth < 0 or type(self.known_before) is not bool:
-            raise ProgramError(f"timing {self.depth!r}, {self.known_before!r}: no depth and no yes")
+        if type(self.depth) is not int or self.depth < 0:
+            raise ProgramError(f"depth = {self.depth!r}: give a number of stages, at least 0")
+        if type(self.known_before) is not bool:
+            raise ProgramError(f"known_before = {self.known_before!r}: give True or False")
 
     @property
     def followed(self) -> str:

@@ -211,7 +211,7 @@ def test_a_run_folder_keeps_its_schedule(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "run" / "run.json").write_text(json.dumps(manifest))
     old = sd.RunResult.load(tmp_path / "run")
     np.testing.assert_array_equal(old.energy(), run.useful_energy())
-    for wrong in ({"schedule": "later"}, {"depth": "2"}, [1]):
+    for wrong in ({"schedule": "later"}, {"depth": "2"}, {"known_before": 1}, [1]):
         (tmp_path / "run" / "run.json").write_text(json.dumps(manifest | {"timing": wrong}))
         with pytest.raises(ProgramError, match="damaged"):
             sd.RunResult.load(tmp_path / "run")
