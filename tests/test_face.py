@@ -35,7 +35,7 @@ def parameters() -> list[tuple[str, str]]:
         called = getattr(sd, function)
         hints = get_type_hints(called)
         for name, parameter in inspect.signature(called).parameters.items():
-            arrays = name in ("images", "labels", "logits")
+            arrays = name in ("images", "labels", "logits", "calibration")
             if not arrays and parameter.kind is not parameter.VAR_KEYWORD:
                 assert get_origin(hints[name]) or get_args(hints[name]) or hints[name] is not Any
                 found.append((function, name))

@@ -90,6 +90,8 @@ def compile(
     """
     if precision not in PRECISIONS:
         raise ProgramError(f"precision {precision!r}: there is {', '.join(PRECISIONS)}")
+    if calibration is not None and precision == "float32":
+        raise ProgramError("calibration is for the scales of int8; add precision='int8'")
     if input_range is not None:
         graph = _stated(graph, input_range)
     graph = own_layers.noted(graph)

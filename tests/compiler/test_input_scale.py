@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import seenn_deploy as sd
 from seenn_deploy import ir
 from seenn_deploy.compiler.passes import activity, balance_delays
-from seenn_deploy.errors import DataError, DataWarning, ModelError
+from seenn_deploy.errors import DataError, DataWarning, ModelError, ProgramError
 from seenn_deploy.fidelity import RefusedError
 from seenn_deploy.ir.inputs import for_program
 from tests import naive, naive_integer, random_graphs
@@ -162,6 +162,13 @@ def test_pixels_need_no_normalisation() -> None:
 def test_ranges_that_make_no_sense(how: dict[str, Any], limits: Any, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         sd.compile(speech(coding="direct", **how), input_range=limits)
+
+
+def test_samples_that_are_none_or_for_nothing() -> None:
+    with pytest.raises(DataError, match="images is object; give float32"):
+        sd.compile(speech(), precision="int8", calibration=object())
+    with pytest.raises(ProgramError, match="calibration is for the scales of int8"):
+        sd.compile(speech(), calibration=frames(0))
 
 
 def test_a_range_holds_for_a_float_program_too() -> None:
