@@ -8,7 +8,6 @@ file without them score k stands for k timesteps, so there must be T scores.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .base import ExitRule
-from .policy_network.forward import METADATA
 
 FILE = "policy.onnx"  # its name in a program's folder
 Layers = tuple[tuple[int, int, int], ...]
@@ -87,7 +85,13 @@ class Policy(ExitRule):
         # One image at a time: a sample's score must not depend on the others in its batch.
         session = _session(str(self.onnx), self.sha256)
         name = session.get_inputs()[0].name
-        scores = [session.run(None, {name: x[None].astype(np.float32)})[0][0] for x in images]
+        try:
+            scores = [session.run(None, {name: x[None].astype(np.float32)})[0][0] for x in images]
+        except Exception as error:  # onnxruntime raises kinds of its own
+            first = str(error).split("\n", maxsplit=1)[0]
+            raise ValueError(f"{self.onnx}: does not run on the images ({first})") from None
+        if any(np.shape(s) != np.shape(self.choices) for s in scores):
+            raise ValueError(f"{self.onnx}: does not give {len(self.choices)} scores, one a choice")
         return np.array([self.choices[int(np.argmax(s))] for s in scores], np.int64)
 
     def score(self, z: NDArray[Any], t: NDArray[Any]) -> NDArray[np.float64]:
@@ -107,27 +111,10 @@ def _described(path: Path) -> dict[str, Any]:
 
     digest = _sha256(path)
     model = opened(path)
-    if METADATA in model.metadata:
-        return _written(path, model.metadata[METADATA]) | {"sha256": digest}
     stored, network = describe(path, model)
     # onnxruntime comes last: it takes a file as it is, with no limits on time and memory.
     check_equal(path, model, network, _session(str(path), digest))
     return stored | {"sha256": digest}
-
-
-def _written(path: Path, text: str) -> dict[str, Any]:
-    """Read the metadata of a file."""
-    needed = {"choices", "T", "classes", "input_shape", "layers"}
-    try:
-        stored: dict[str, Any] = json.loads(text)
-        missing = needed - set(stored)
-    except (ValueError, TypeError):
-        missing = needed
-    if missing:
-        raise ValueError(
-            f"{path}: its metadata {METADATA} have no {min(missing)}; train or export it again"
-        )
-    return stored
 
 
 def _sha256(path: Path) -> str:

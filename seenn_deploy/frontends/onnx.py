@@ -132,7 +132,11 @@ def _proof(path: Path, ann: ir.SpikingGraph) -> Proof:
     def run(images: Array) -> tuple[dict[str, Array], Array]:
         """Sample by sample, because many exported networks take a batch of one alone."""
         rows = [np.repeat(image[None], batch, axis=0) for image in images]
-        results = [session.run(None, {given.name: row})[0][0] for row in rows]
+        try:
+            results = [session.run(None, {given.name: row})[0][0] for row in rows]
+        except Exception as error:  # onnxruntime raises kinds of its own
+            first = str(error).split("\n", maxsplit=1)[0]
+            raise ModelError(f"{path}: onnxruntime does not run it ({first})") from None
         return {}, np.stack(results).reshape(len(images), -1)
 
     report = FidelityReport(str(path))

@@ -377,6 +377,8 @@ def _read_rule(folder: Path, manifest: dict[str, Any]) -> exits.ExitRule:
     if "onnx" in stored:
         _check_file(folder / POLICY, manifest)
         stored["onnx"] = str(folder / POLICY)
+        if stored.get("sha256") != manifest["sha256"][POLICY]:
+            raise ProgramError(f"{folder / POLICY}: is another network than the exit rule's")
     return exits.from_dict(stored)
 
 

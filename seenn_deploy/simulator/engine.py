@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 
 from seenn_deploy._typing import Array, checked_types
 from seenn_deploy.costs.model import LayerSizes
-from seenn_deploy.errors import DataError
+from seenn_deploy.errors import DataError, ProgramError
 from seenn_deploy.io.images.image_set import Images, ImageSet
 from seenn_deploy.ir.inputs import for_program
 from seenn_deploy.ir.program import Program
@@ -288,7 +288,10 @@ class _Worker:
         for b, (number, image) in zip(slots, taken, strict=True):
             self.sample[b], self.frames[b] = number, image
         self.t[slots], self.last[slots] = 0, self.program.T
-        chosen = self.program.exit_rule.steps([image for _, image in taken])
+        try:
+            chosen = self.program.exit_rule.steps([image for _, image in taken])
+        except ValueError as error:  # of a policy network, whose file is another one by now
+            raise ProgramError(str(error)) from None
         self.until[slots] = self.program.T if chosen is None else chosen
         for layer in self.runners:
             layer.begin(slots)

@@ -16,6 +16,7 @@ from seenn_deploy.costs.model import LayerSizes
 from seenn_deploy.errors import ProgramError, SeennError
 from seenn_deploy.exits.base import softmax
 from seenn_deploy.io.folders import check_manifest
+from seenn_deploy.io.images.sources import DAMAGED_ARRAY
 from seenn_deploy.ir import html
 from seenn_deploy.ir.schedule import Timing
 from seenn_deploy.metrics import Exited, accuracy_by_step
@@ -380,15 +381,22 @@ def load(folder: str | Path) -> RunResult:
         When the folder holds no run, or one that was cut off.
     """
     folder = Path(folder)
-    _read_manifest(folder)
-    finished = _array(folder, "finished", "r")
+    samples = (_read_manifest(folder)["run"]["samples"],)
+    finished = _checked(folder, "finished", "r", samples, np.bool_)
     if not finished.all():
         raise ProgramError(
             f"{folder}: {np.count_nonzero(finished)} of {len(finished)} samples are finished; "
             "go on with seenn simulate --resume"
         )
-    labels = _array(folder, "labels", "r") if (folder / "labels.npy").is_file() else None
-    return _open(folder, labels, "r")
+    stored = (folder / "labels.npy").is_file()
+    result = _open(folder, _checked(folder, "labels", "r", samples) if stored else None, "r")
+    exits = result.exit_step
+    if samples[0] and not 1 <= exits.min() <= exits.max() <= result.logits.shape[1]:
+        raise ProgramError(
+            f"{folder / 'exit_step'}.npy: steps from {exits.min()} to {exits.max()}, the run has "
+            f"{result.logits.shape[1]} timesteps; delete the folder and run again"
+        )
+    return result
 
 
 def _open(folder: Path, labels: Array | None, mode: Any) -> RunResult:
@@ -421,10 +429,12 @@ def _timing(folder: Path, manifest: dict[str, Any]) -> Timing:
         ) from None
 
 
-def _checked(folder: Path, name: str, mode: Any, shape: tuple[int, ...]) -> Array:
+def _checked(
+    folder: Path, name: str, mode: Any, shape: tuple[int, ...], kind: Any = np.int64
+) -> Array:
     array = _array(folder, name, mode)
-    if array.shape != shape or array.dtype != np.int64:
-        raise _damaged(folder, name, array, f"int64 {shape}")
+    if array.shape != shape or array.dtype != kind:
+        raise _damaged(folder, name, array, f"{np.dtype(kind)} {shape}")
     return array
 
 
@@ -438,7 +448,7 @@ def _damaged(folder: Path, name: str, array: Array, wanted: str) -> ProgramError
 def _array(folder: Path, name: str, mode: Any) -> Array:
     try:
         return np.lib.format.open_memmap(folder / f"{name}.npy", mode)
-    except (OSError, ValueError, EOFError) as error:
+    except DAMAGED_ARRAY as error:
         raise ProgramError(
             f"{folder / name}.npy: {error}; delete the folder and run again"
         ) from None

@@ -36,7 +36,7 @@ from seenn_deploy.simulator.result import (
     VERSION,
     Counts,
     RunResult,
-    _array,
+    _checked,
     _open,
     _read_manifest,
 )
@@ -92,8 +92,9 @@ def begin(
         with _lock(folder):
             pass  # another process that writes there is refused before anything is replaced
     if used and not force:
-        stored, finished = _read_manifest(folder), _array(folder, "finished", "r+")
+        stored = _read_manifest(folder)
         if not resume:
+            finished = _finished(folder, stored["run"]["samples"])
             raise ProgramError(
                 f"{folder}: holds a run, {np.count_nonzero(finished)} of {len(finished)} samples "
                 "finished; add --resume to go on or --force to begin anew, or name another folder"
@@ -102,7 +103,8 @@ def begin(
     else:
         _create(folder, program, data, described, force)
     with _lock(folder):
-        result, finished = _open(folder, data.labels, "r+"), _array(folder, "finished", "r+")
+        result, finished = _open(folder, data.labels, "r+"), _finished(folder, len(data))
+        finished[(result.exit_step < 1) | (result.exit_step > program.T)] = False
         # Where it has the same timesteps, a run is told under the schedule that is asked for now.
         result = replace(result, timing=program.timing)
         _clear(result, ~finished)
@@ -120,6 +122,10 @@ def _lock(folder: Path) -> Iterator[None]:
                 f"{folder}: another process writes to this run; wait for it, or name another folder"
             ) from None
         yield
+
+
+def _finished(folder: Path, samples: int) -> Array:
+    return _checked(folder, "finished", "r+", (samples,), np.bool_)
 
 
 def _clear(result: RunResult, samples: Array) -> None:

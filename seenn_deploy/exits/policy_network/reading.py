@@ -9,13 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 
 from seenn_deploy._typing import Array
 from seenn_deploy.errors import ModelError
-from seenn_deploy.exits.policy_network.forward import Operation, PolicyNetwork, layer_sizes
+from seenn_deploy.exits.policy_network.forward import (
+    METADATA,
+    Operation,
+    PolicyNetwork,
+    layer_sizes,
+)
 from seenn_deploy.io.onnx import OnnxModel, OnnxNode, read_onnx
 
 
@@ -62,7 +68,7 @@ def opened(path: Path) -> OnnxModel:
 
 
 def describe(path: Path, model: OnnxModel) -> tuple[dict[str, Any], PolicyNetwork]:
-    """Describe a file without metadata: one score per timestep, any number of classes.
+    """Describe a file by its metadata; without, it has one score per timestep for any classes.
 
     Returns
     -------
@@ -74,10 +80,13 @@ def describe(path: Path, model: OnnxModel) -> tuple[dict[str, Any], PolicyNetwor
     ValueError
         When the file is no policy network.
     """
+    written = _written(path, model) if METADATA in model.metadata else None
     try:
-        network = read_network(model)
-    except ModelError as error:
+        network = read_network(model, None if written is None else written["choices"])
+    except (ModelError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from None
+    if written is not None:
+        return written, network
     return {
         "choices": network.choices,
         "T": len(network.choices),
@@ -85,6 +94,29 @@ def describe(path: Path, model: OnnxModel) -> tuple[dict[str, Any], PolicyNetwor
         "input_shape": model.input_shape,
         "layers": layer_sizes(network, model.input_shape),
     }, network
+
+
+class _Written(msgspec.Struct):
+    """The metadata that ``seenn train policy`` writes into a file."""
+
+    choices: Annotated[list[Annotated[int, msgspec.Meta(ge=1)]], msgspec.Meta(min_length=1)]
+    T: Annotated[int, msgspec.Meta(ge=1)]
+    classes: Annotated[int, msgspec.Meta(ge=0)]
+    input_shape: tuple[int, int, int]
+    layers: list[tuple[int, int, int]]
+
+
+def _written(path: Path, model: OnnxModel) -> dict[str, Any]:
+    try:
+        found = msgspec.json.decode(model.metadata[METADATA], type=_Written)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ValueError(f"{path}: its metadata {METADATA}: {error}; train it again") from None
+    if found.input_shape != model.input_shape:
+        raise ValueError(
+            f"{path}: its metadata {METADATA} say images of {found.input_shape}, the network "
+            f"takes {model.input_shape}; train it again"
+        )
+    return msgspec.structs.asdict(found)
 
 
 def check_equal(path: Path, model: OnnxModel, network: PolicyNetwork, session: Any) -> None:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Protocol
 
 import numpy as np
@@ -29,6 +30,8 @@ IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tif
 _PILLOW_FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _PILLOW_MODES = {1: ("L", "1"), 3: ("RGB", "P")}
 _MODES = {"1": "black and white", "L": "grey", "P": "of a palette", "RGBA": "RGB with transparency"}
+# What numpy raises for a damaged .npy: it takes the header for Python's text.
+DAMAGED_ARRAY = (OSError, EOFError, ValueError, SyntaxError, TokenError)
 _NPY_HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -75,7 +78,7 @@ class ArraySource:
         """
         try:
             return cls(np.lib.format.open_memmap(path, mode="r"), str(path))
-        except (OSError, ValueError) as error:
+        except DAMAGED_ARRAY as error:
             raise DataError(f"{path}: not a readable .npy file ({error}); save it anew") from None
 
     @property
@@ -194,8 +197,9 @@ def _readable(path: Path) -> Iterator[None]:
     """Turn whatever a damaged or foreign file raises into an error of one line."""
     try:
         yield
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path}: not a readable .npz file ({error}); save it anew") from None
+    except (*DAMAGED_ARRAY, zipfile.BadZipFile, zlib.error) as error:
+        what = str(error)[:200]  # zipfile quotes whatever stands in the place of a name
+        raise DataError(f"{path}: not a readable .npz file ({what}); save it anew") from None
     except (RuntimeError, NotImplementedError) as error:  # a password, an unusual compression
         raise DataError(f"{path}: cannot be unpacked ({error}); save it with np.savez") from None
 

@@ -59,7 +59,7 @@ def load(path: Path) -> Content:
     import_nir(path)
     found = isolated.read("seenn_deploy.io.nir.contents", path, f"{_NEEDS}; {INSTALL}")
     kind = found.get("type") if isinstance(found, dict) else None
-    if kind != "NIRGraph":
+    if not isinstance(kind, str) or kind != "NIRGraph":
         raise ModelError(f"{path}: holds no graph, but a node of type {str(kind)[:99]!r}")
     graph: Content = found
     return graph

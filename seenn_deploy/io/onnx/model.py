@@ -132,6 +132,9 @@ def _image_shape(name: str, sizes: list[int | str]) -> Shape:
             f"input {name!r} has dynamic shape {sizes}; export it with fixed channels, height and "
             "width (the batch may be dynamic)"
         )
-    if prod(fixed) > operators.MOST:
-        raise ModelError(f"input {name!r} has shape {sizes}, more than {operators.MOST} values")
+    batch = sizes[0] if isinstance(sizes[0], int) else 1
+    if batch < 1 or batch * prod(fixed) > operators.MOST:
+        raise ModelError(
+            f"input {name!r} has shape {sizes}; 1 to {operators.MOST:,} values are allowed"
+        )
     return tuple(fixed)

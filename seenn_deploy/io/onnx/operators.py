@@ -14,7 +14,7 @@ import numpy as np
 from seenn_deploy._typing import Array
 
 OLDEST_OPSET = 7  # before it, constants were broadcast along an axis of their own
-MOST = 1 << 26  # values of one image: 256 MiB of float32
+MOST = 1 << 22  # values of an input: an image of 1024x1024, or some at once
 _LONGEST = 1 << 16  # steps of a window, a padding or a dilation
 
 
