@@ -157,6 +157,7 @@ class Comparison:
 Run: TypeAlias = Callable[[Array], tuple[dict[str, Array], Array]]
 """From images (N, ..) to every layer's spikes (N, T, ..) or activations (N, ..), and the logits."""
 SAMPLES = 2  # at least; a louder one is added where a layer is silent
+MANY = 4e9  # multiply-accumulates of a sample, from which on one has to do: it takes seconds
 MODELS = "our own torch model of it"
 
 
@@ -177,7 +178,7 @@ def prove_checkpoint(net: Net, tensors: Tensors, T: int) -> Proof:
         spikes, logits = run(images)
         for n, image in enumerate(images.astype(np.float64)):
             found.add(image, {name: x[n] for name, x in spikes.items()}, logits[n], _OURS)
-        if found.samples >= SAMPLES and found.complete:
+        if found.samples >= _enough(graph) and found.complete:
             break
     return found.proof(MODELS)
 
@@ -213,7 +214,7 @@ def prove_ann(
             if name in theirs:
                 compared += ours.size
                 _check_alike(name, ours, theirs[name].reshape(ours.shape), report, original, causes)
-        if samples >= SAMPLES and all(active.values()):
+        if samples >= _enough(ann) and all(active.values()):
             break
     return Proof(f"{original}, before its conversion", "", samples, 0, compared, 0, active)
 
@@ -250,6 +251,11 @@ def _torch_model(kind: str, tensors: Tensors, graph: ir.SpikingGraph) -> tuple[R
             raise
         return None, "torch is not installed (pip install 'seenn-deploy[torch]')"
     return getattr(originals, kind)(tensors.arrays, graph), "there is no torch model of it here"
+
+
+def _enough(graph: ir.SpikingGraph) -> int:
+    macs = graph.T * sum(edge.dense_macs for edge in graph.projections)
+    return SAMPLES if macs < MANY else 1
 
 
 def _probes(graph: ir.SpikingGraph) -> Iterator[Array]:

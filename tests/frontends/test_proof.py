@@ -112,6 +112,16 @@ def test_without_torch_nothing_is_proven(tmp_path: Path, monkeypatch: pytest.Mon
     assert graph.provenance.not_proven.startswith("torch is not installed")
 
 
+def test_a_nir_file_is_not_proven_unless_it_is_an_export_of_what_was(tmp_path: Path) -> None:
+    graph = import_model(saved(tmp_path, tiny_resnet()), input_size=8)
+    sd.compile(graph).save(tmp_path / "build", targets=["nir"])
+    path = tmp_path / "build/nir/network.nir"
+    assert import_model(path).provenance.proof["by"] == proof.MODELS
+    path.with_name("network.nir.json").unlink()
+    said = import_model(path).provenance.not_proven
+    assert said == "there is nothing here that runs .nir files as they are"
+
+
 def test_what_no_model_stands_for_is_not_proven(tmp_path: Path) -> None:
     state = checkpoints_qcfs.resnet(bottleneck=True)
     graph = import_model(saved(tmp_path, state), input_size=8)
