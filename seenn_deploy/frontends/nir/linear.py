@@ -46,6 +46,7 @@ def _matrix(_: Steps, node: NirNode, value: Current) -> Current:
     weight = finite(node, "weight")
     if weight.ndim != 2 or value.shape != weight.shape[1:]:
         hint = "; Flatten counts from 0, without the batch" if len(value.shape) > 1 else ""
+        hint = "; leave the batch out of the Input" if value.shape[:-1] == (1,) else hint
         raise ModelError(f"weights {weight.shape} do not take shape {value.shape}{hint}")
     after = value.through(Dense(weight), weight.shape[:1])
     if node.kind == "Linear":
@@ -57,10 +58,22 @@ def _matrix(_: Steps, node: NirNode, value: Current) -> Current:
 
 
 def _scale(_: Steps, node: NirNode, value: Current) -> Current:
-    scale = finite(node, "scale")
-    if scale.size != 1 and scale.shape != value.shape:
-        raise ModelError(f"scales shape {scale.shape}, receives {value.shape}")
-    return value.scaled(fitting(scale.astype(np.float64), value.shape))
+    """By neuron, by channel as (C,) or (C, 1, 1), or one number."""
+    scale, shape = finite(node, "scale").astype(np.float64), value.shape
+    if scale.ndim == 1 < len(shape) and scale.size == shape[0]:
+        if scale.size == shape[-1]:
+            raise ModelError(
+                f"scales shape {scale.shape}, receives {shape}: is it by channel or by column? "
+                f"give it as {(scale.size, *[1] * (len(shape) - 1))}"
+            )
+        scale = scale.reshape(-1, *[1] * (len(shape) - 1))
+    if scale.size != 1 and (scale.ndim != len(shape) or not _broadcasts(scale.shape, shape)):
+        raise ModelError(f"scales shape {scale.shape}, receives {shape}")
+    return value.scaled(fitting(scale, shape))
+
+
+def _broadcasts(shape: Shape, to: Shape) -> bool:
+    return all(a in (1, b) for a, b in zip(shape, to, strict=True))
 
 
 def _conv(_: Steps, node: NirNode, value: Current) -> Current:
@@ -74,6 +87,7 @@ def _conv(_: Steps, node: NirNode, value: Current) -> Current:
         raise ModelError(f"cannot take shape {value.shape}")
     size = 1 if flat else 2
     stride, dilation = (_sizes(node, name, size, 1) for name in ("stride", "dilation"))
+    weight = _with_odd_kernel(node, weight, stride, dilation)
     padding = _padding(node, weight.shape[2:], stride, dilation)
     groups = int(np.ravel(node.values["groups"])[0])
     if groups < 1 or len(weight) % groups:
@@ -105,6 +119,19 @@ def _factors(conv: Conv2d) -> Array | None:
     if not (alone and square and np.array_equal(conv.weight[:, :, 0, 0], np.diag(diagonal))):
         return None
     return diagonal.astype(np.float64)
+
+
+def _with_odd_kernel(node: NirNode, weight: Array, stride: Shape, dilation: Shape) -> Array:
+    """Begin an even kernel of padding 'same' with zeros, which makes its padding symmetric.
+
+    torch puts the odd zero behind: what the first tap of the odd kernel sees counts for nothing.
+    """
+    if not (isinstance(node.values["padding"], str) and node.values["padding"] == "same"):
+        return weight
+    if set(stride) != {1} or any(d > 1 for d in dilation):
+        return weight
+    extra = [(1 - k % 2, 0) for k in weight.shape[2:]]
+    return np.pad(weight, [(0, 0), (0, 0), *extra])
 
 
 def _padding(node: NirNode, kernel: Shape, stride: Shape, dilation: Shape) -> Shape:

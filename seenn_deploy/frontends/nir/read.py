@@ -234,8 +234,9 @@ class _Lowering:
         node = self.model.nodes[self.model.input]
         shape = as_shape(node.values["shape"]) if node.values["shape"] is not None else ()
         if not 1 <= len(shape) <= 3 or min(shape) < 1:
+            batch = ", the batch left out" if len(shape) > 3 and shape[0] >= 1 else ""
             self.report.refuse(
-                node.where, f"has shape {shape}", "(N,), (C, L) or (C, H, W) is needed"
+                node.where, f"has shape {shape}", f"(N,), (C, L) or (C, H, W) is needed{batch}"
             )
         return shape
 

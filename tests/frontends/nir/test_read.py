@@ -10,6 +10,7 @@ from typing import Any
 import nir
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -271,6 +272,55 @@ def test_a_convolution_behind_a_scale_a_neuron(tmp_path: Path) -> None:
     made.linear("out", "flat", 72, 4)
     graph = check(made.finish("out", 4), made, tmp_path, 1e-4)
     assert isinstance(graph.into("n2")[0].synapses, Sparse)
+
+
+@pytest.mark.filterwarnings("ignore:Using padding")
+@pytest.mark.parametrize("kernel", [(2, 2), (4, 3), (1, 2)])
+def test_an_even_kernel_of_same_padding_is_torch_s(tmp_path: Path, kernel: Any) -> None:
+    made = Maker(seed=6)
+    weight = made.weight(3, 2, *kernel)
+    made.add("c", nir.Conv2d((6, 6), weight, 1, "same", 1, 1, np.zeros(3)), "input")
+    made.add("n", if_((3, 6, 6), v_threshold=1e-3), "c")
+    made.add("flat", nir.Flatten({"input": np.array([3, 6, 6])}, 0, -1), "n")
+    path = write(made.finish("flat", 108), tmp_path)
+    x = (made.rng.random((2, 1, 2, 6, 6)) < 0.4).astype(np.float32)
+    run = simulate(compile(import_model(path, T=1, dt=1.0)), x)
+    currents = torch.nn.functional.conv2d(
+        torch.as_tensor(x[:, 0]), torch.as_tensor(weight), padding="same"
+    )
+    np.testing.assert_array_equal(run.logits[:, 0], currents.flatten(1) > 1e-3)
+
+
+@pytest.mark.parametrize("shape", [(2,), (2, 1, 1)])
+def test_a_scale_by_channel(tmp_path: Path, shape: Any) -> None:
+    made, factors = Maker(), np.array([2.0, 0.5])
+    made.add("s", nir.Scale(factors.reshape(shape)), "input")
+    made.conv("c", "s", 2, 4)
+    made.add("n", lif((4, 6, 6)), "c")
+    made.add("flat", nir.Flatten({"input": np.array([4, 6, 6])}, 0, -1), "n")
+    made.linear("out", "flat", 144, 3)
+    graph = made.finish("out", 3)
+    found = import_model(write(graph, tmp_path), T=STEPS, dt=1e-4)
+    graph.nodes["s"] = nir.Scale(np.broadcast_to(factors[:, None, None], (2, 6, 6)).copy())
+    want = import_model(write(graph, tmp_path), T=STEPS, dt=1e-4)
+    assert compile(found).fingerprint == compile(want).fingerprint
+
+
+def test_what_a_scale_and_a_batch_axis_are_told(tmp_path: Path) -> None:
+    made = Maker((6, 6, 6))
+    made.add("s", nir.Scale(np.ones(6)), "input")
+    made.add("n", lif((6, 6, 6)), "s")
+    with pytest.raises(ModelError, match=r"by channel or by column\? give it as \(6, 1, 1\)"):
+        import_model(write(made.finish("n", 216), tmp_path))
+    made = Maker((1, 2, 6, 6))
+    made.conv("c", "input", 2, 4)
+    made.add("n", lif((4, 6, 6)), "c")
+    with pytest.raises(ModelError, match=r"\(C, H, W\) is needed, the batch left out"):
+        import_model(write(made.finish("n", 144), tmp_path))
+    made = Maker((1, 5))
+    made.linear("fc", "input", 5, 8)
+    with pytest.raises(ModelError, match="leave the batch out of the Input"):
+        import_model(write(made.finish("fc", 8), tmp_path))
 
 
 def test_same_padding_of_a_stride_is_refused(tmp_path: Path) -> None:
