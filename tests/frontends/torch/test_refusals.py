@@ -13,6 +13,7 @@ import pytest
 import snntorch
 import torch
 from snntorch import surrogate
+from spikingjelly.activation_based import layer as sj_layer
 from spikingjelly.activation_based import neuron as sjn
 from torch import Tensor, nn
 from torch.nn import functional
@@ -169,6 +170,8 @@ def plain(net: Net, x: Tensor) -> Tensor:
             "drops the input",
         ),
         (sjn.GatedLIFNode(T=1), "of SpikingJelly's neurons"),
+        (sj_layer.SynapseFilter(tau=3.0), "a synapse filter sends real values on"),
+        (sj_layer.Delay(2, step_mode="s"), "a delay keeps spikes that a trace cannot see"),
         (Halved(), "of SpikingJelly's neurons"),
         (snntorch.LeakyParallel(2, 4), "of snnTorch's neurons"),
         (

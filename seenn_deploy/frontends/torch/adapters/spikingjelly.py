@@ -20,23 +20,32 @@ from seenn_deploy.frontends.torch.adapters.base import (
     UnsupportedError,
     comparison_of,
     from_module,
+    from_package,
     is_exactly,
     parameter,
 )
 from seenn_deploy.ir.nodes.base import Parameter
 
 KNOWN = ("IFNode", "LIFNode", "ParametricLIFNode", "OTTTLIFNode", "SLTTLIFNode")
+_WITH_MEMORY = {
+    "SynapseFilter": "a synapse filter sends real values on; give tau_syn to the neurons instead",
+    "Delay": "a delay keeps spikes that a trace cannot see; let a loop hand them on",
+}
 _NEURONS = ("spikingjelly.activation_based.neuron", "spikingjelly.clock_driven.neuron")
 
 
 def matches(layer: Any) -> bool:
-    """Tell whether a layer is a neuron of SpikingJelly, supported or not."""
+    """Tell whether a layer is a neuron of SpikingJelly, or keeps something; supported or not."""
+    if from_package(layer, "spikingjelly", *_WITH_MEMORY):
+        return True
     return any(from_module(layer, path) for path in _NEURONS)
 
 
 def describe(layer: Any) -> Neuron:
     """Describe the layer as a neuron."""
     kind = type(layer).__name__
+    if from_package(layer, "spikingjelly", *_WITH_MEMORY):
+        raise UnsupportedError(_WITH_MEMORY.get(kind, f"{kind} keeps values between timesteps"))
     if not is_exactly(layer, "spikingjelly", KNOWN):
         raise UnsupportedError(f"of SpikingJelly's neurons, {', '.join(KNOWN)} are supported")
     if kind != "IFNode" and not hasattr(layer, "decay_input"):
