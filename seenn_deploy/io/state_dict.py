@@ -63,8 +63,11 @@ def _read_torch(path: Path) -> dict[str, Array]:
 def _check_archive(path: Path) -> None:
     """Refuse a checkpoint whose bytes are not those that were written; torch does not look."""
     if zipfile.is_zipfile(path):  # files of torch before 1.6 have no checksums
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
+        try:
+            with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip()
+        except Exception:  # names that are no text, and many kinds more
+            damaged = "its list of contents"
         if damaged is not None:
             raise ModelError(
                 f"{path}: {damaged} differs from its checksum, the file is damaged; copy it anew"
@@ -154,6 +157,8 @@ class Tensors:
         if not fits:
             wanted = "(" + ", ".join("any" if n is None else str(n) for n in shape) + ")"
             raise ModelError(f"{self.path}: {key!r} has shape {value.shape}, expected {wanted}")
+        if not value.size:
+            raise ModelError(f"{self.path}: {key!r} has shape {value.shape}, it holds no value")
         if not np.all(np.isfinite(value)):
             bad = int(value.size - np.count_nonzero(np.isfinite(value)))
             raise ModelError(

@@ -108,7 +108,7 @@ def _check_finite(where: str, value: Any) -> None:
     """Refuse what JSON has no number for, but Python writes and reads."""
     # The threshold of neurons that never spike is infinite.
     odd = isinstance(value, float) and (isnan(value) or isinf(value) > where.endswith("threshold"))
-    if odd:
+    if odd or (isinstance(value, int) and abs(value) >= 1 << 63):
         raise ProgramError(f"{where}: {value}; a finite number is expected")
     for i, item in enumerate(value if isinstance(value, list | tuple) else ()):
         _check_finite(f"{where}[{i}]", item)

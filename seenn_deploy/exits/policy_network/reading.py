@@ -111,6 +111,8 @@ def _written(path: Path, model: OnnxModel) -> dict[str, Any]:
         found = msgspec.json.decode(model.metadata[METADATA], type=_Written)
     except (msgspec.DecodeError, RecursionError) as error:
         raise ValueError(f"{path}: its metadata {METADATA}: {error}; train it again") from None
+    if max(found.choices) > found.T:
+        raise ValueError(f"{path}: its choices {found.choices} must lie in 1..T = {found.T}")
     if found.input_shape != model.input_shape:
         raise ValueError(
             f"{path}: its metadata {METADATA} say images of {found.input_shape}, the network "
