@@ -183,7 +183,7 @@ def test_sizes_keep_the_macs_of_the_trained_layers() -> None:
     )
     found = LayerSizes.of(sd.compile(graph).graph)
     assert found.dense_macs.tolist() == [16, 2]
-    assert found.weights.tolist() == [1, 32], "the program stores the pool's weights spread out"
+    assert found.weights.tolist() == [1, 2], "a pool's window shares its weights"
 
 
 # --- a user's own file -------------------------------------------------------------------------
