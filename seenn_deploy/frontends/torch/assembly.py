@@ -244,20 +244,17 @@ class Assembly:
         chosen = outputs[self.output]
         if isinstance(chosen, Unreadable):
             self.report.refuse(
-                self._name_of_output(),
+                self.walk.place_of_output(self.output),
                 chosen.why,
                 "a graph does the same at every timestep; a state may leak or sum up from 0",
             )
         if sum(not isinstance(o, Constant) for o in outputs) > 1:
-            which = "only the first" if self.output == 0 else f"only {self._name_of_output()}"
+            names = self.walk.output_names
+            which = "only the first" if self.output == 0 else f"only {names[self.output]!r}"
             self.report.faithful("output", f"{which} is read out, the others are recordings")
         if isinstance(chosen, Potential):
             return self._leaky_readout(chosen)
         return self._summing_readout(self.walk.readout_name(self.output), chosen)
-
-    def _name_of_output(self) -> str:
-        names = self.walk.output_names
-        return f"output {names[self.output]}" if names[self.output] else "output"
 
     def _chosen(self, outputs: list[Value], readable: list[int]) -> int:
         """The output that was asked for, or the only one that can be read."""
@@ -326,7 +323,11 @@ class Assembly:
         shape = self._logits(signal)
         terms = [self._seen_flat(t, shape) for t in terms]
         if len({t.origin for t in terms} & {SOURCE}):
-            self.report.refuse(name, "the input reaches the output without a spike", "add neurons")
+            self.report.refuse(
+                self.walk.places[name],
+                "the input reaches the output without a spike",
+                "add neurons",
+            )
         return Placed(ir.Readout(name, shape, constant, *leaks), tuple((t, 0) for t in terms))
 
     def _own_state(
@@ -335,7 +336,7 @@ class Assembly:
         """Return what is added to a state at each timestep, and its leaks."""
         if not self._grows_by(state.tau, state.steps):
             self.report.refuse(
-                "output",
+                self.walk.place_of_output(self.output),
                 "a constant is added to a leaking state, or it does not start from 0",
                 "let it start from 0, and add constants in the layer before",
             )
@@ -358,14 +359,14 @@ class Assembly:
         if any(set(by_step) != set(range(T)) for by_step in groups.values()):
             found = sorted({step + 1 for by_step in groups.values() for step in by_step})
             self.report.refuse(
-                "output",
+                self.walk.place_of_output(self.output),
                 f"it takes timesteps {found} of {T}",
                 "logits are sums over all timesteps: return a sum, a mean or a stack",
             )
         (leak,) = leaks if len(leaks) == 1 else (None,)
         if leak is None:
             self.report.refuse(
-                "output",
+                self.walk.place_of_output(self.output),
                 f"it takes the {T} timesteps by other factors than a sum or a leak has",
                 "return a sum, a mean or a stack, or let a state leak",
             )
@@ -383,21 +384,24 @@ class Assembly:
     def _logits(self, signal: Signal) -> Shape:
         if not in_order(signal):
             self.report.refuse(
-                "output", "its features lie in another order than they were made in",
+                self.walk.place_of_output(self.output),
+                "its features lie in another order than they were made in",
                 "leave out the permute, or apply it to the weights",
             )  # fmt: skip
         shape = signal.shape or ()
         features = int(np.prod(shape))
         if any({"time", "feature"} <= {a.role for a in axis if a.size > 1} for axis in signal.axes):
             self.report.refuse(
-                "output",
+                self.walk.place_of_output(self.output),
                 "timesteps and features lie on one axis of it",
                 "return them on axes of their own, or a sum over timesteps",
             )
         behind_time = len(signal.axes) - len(signal.times) - 1
         if behind_time > 1 and len([n for n in shape if n > 1]) > 1:
             self.report.refuse(
-                "output", f"it has features of shape {shape}", "one number per class is needed"
+                self.walk.place_of_output(self.output),
+                f"it has features of shape {shape}",
+                "one number per class is needed",
             )
         return (features,)
 
@@ -411,7 +415,11 @@ class Assembly:
         if (term.maps and isinstance(term.maps[-1], ir.Conv2d | ir.Sparse)) or shape[
             0
         ] > _MOST_CLASSES:
-            self.report.refuse("output", f"a map of shape {found}", "end with a linear layer")
+            self.report.refuse(
+                self.walk.place_of_output(self.output),
+                f"a map of shape {found}",
+                "end with a linear layer",
+            )
         flat = ir.Dense(np.eye(shape[0], dtype=np.float32))
         return replace(term, maps=(*term.maps, flat))
 

@@ -97,13 +97,25 @@ _HOOKS = (
 )  # fmt: skip
 
 
+@dataclass
+class Seen:
+    """What a trace saw being done to a layer; torch.export traces a copy, which shares it."""
+
+    was_reset: bool = False
+
+    def __deepcopy__(self, memo: Any) -> Seen:
+        return self
+
+
 class OpaqueLayer(nn.Module):
     """The replacement of a spiking layer, with the same arguments, number of results and hooks.
 
     Attributes
     ----------
-    called, was_reset : bool
-        Whether the module called it, and whether it reset it, while it was traced.
+    called, begins_anew : bool
+        Whether the module called it while it was traced, and reset it after that.
+    seen : Seen
+        Whether the module reset it at all.
     """
 
     def __init__(self, number: int, layer: Layer, hooks: nn.Module | None = None) -> None:
@@ -111,7 +123,8 @@ class OpaqueLayer(nn.Module):
         self.number, self.layer = number, layer
         self.states, self.calls = layer.states, Calls()
         self.recurrent: nn.Module | None = layer.neuron.recurrent if layer.neuron else None
-        self.called = self.was_reset = self.begins_anew = False
+        self.called = self.begins_anew = False
+        self.seen = Seen()
         for name in _HOOKS if hooks is not None else ():
             getattr(self, name).update(getattr(hooks, name))
         self.complete = True
@@ -154,7 +167,7 @@ class OpaqueLayer(nn.Module):
 
     def reset(self) -> None:
         """Begin a sample as SpikingJelly does; in the middle of one, a call after it is refused."""
-        self.was_reset, self.begins_anew = True, self.called
+        self.seen.was_reset, self.begins_anew = True, self.called
 
     def reset_mem(self) -> Any:
         """Return snnTorch's states before the first timestep."""

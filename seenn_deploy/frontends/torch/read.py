@@ -128,6 +128,13 @@ def _check_given(module: Any, example_input: Any, T: Any, report: FidelityReport
 
     if not isinstance(module, nn.Module):
         report.refuse(getattr(module, "__name__", "module"), "no torch module", "give an instance")
+    for path, part in module.named_modules():
+        forward = vars(part).get("forward")
+        if getattr(forward, "__closure__", None) and not type(part).__module__.startswith("torch"):
+            report.refuse(
+                path or type(part).__name__, "its forward was replaced by another function",
+                "a copy would still run the original: put it into the module's class",
+            )  # fmt: skip
     if any(t.is_meta for t in (*module.parameters(), *module.buffers())):
         report.refuse("module", "weights on the meta device have no values", "load them first")
     if not isinstance(example_input, Tensor):
@@ -161,18 +168,23 @@ def _walked(
 
     batch = likely_batch(example, layers)
     several = several_samples(example, batch)
-    try:
-        walk, outputs = _walked_on(module, opaque, layers, several, T, report)
-    except RefusedError as error:
-        if several is example:
-            raise
+    if several is not example:
+        trial = FidelityReport(report.subject, report.findings)
+        try:
+            walk, outputs = _walked_on(module, opaque, layers, several, T, trial)
+        except RefusedError as error:
+            doubled: RefusedError | None = error
+        else:
+            doubled = None
+            if walk.input[batch].role != "time":
+                report.findings, walk.report = trial.findings, report
+                return walk, outputs, example
         try:
             return *_walked_on(module, opaque, layers, example, T, report), example
         except RefusedError as alone:
-            raise (error if _same_place(error, alone) else alone) from None
-    if several is not example and walk.input[batch].role == "time":
-        walk, outputs = _walked_on(module, opaque, layers, example, T, report)
-    return walk, outputs, example
+            # What stands in the way of both is best said of the sizes that were not mistaken.
+            raise (doubled if doubled and _same_place(doubled, alone) else alone) from None
+    return *_walked_on(module, opaque, layers, example, T, report), example
 
 
 def _walked_on(
@@ -266,8 +278,9 @@ def _timesteps(walk: Walk, T: int | None) -> int:
         if not any(a.role == "time" for a in walk.input):
             walk.report.refuse(
                 "T",
-                f"{T} asked, the module itself does {own} in each call",
-                f"leave T out, or let the module do {T}",
+                f"{T} asked, the module itself does {own} in each call: as often it calls its "
+                "spiking layers",
+                f"leave T out, let the module do {T}, or take a spiking layer for each place",
             )
         walk.report.faithful("T", f"{T} as asked; the example has {own}")
     return int(T if T is not None else own or 1)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from seenn_deploy.frontends.torch.layers import Layer
+from seenn_deploy.frontends.torch.layers import Layer, OpaqueLayer
 
 Starts: TypeAlias = list[tuple[nn.Module, dict[str, Any]]]
 CALLS = 4  # timesteps that are traced where states are kept: a leak shows in three of them
@@ -50,7 +50,11 @@ class Timesteps(nn.Module):
 @contextmanager
 def _put_back(module: nn.Module) -> Iterator[None]:
     """Let a module start from copies of its states, and give it the states themselves back."""
-    parts = [part for part in module.modules() if not type(part).__module__.startswith("torch.nn")]
+    parts = [
+        part
+        for part in module.modules()
+        if not (isinstance(part, OpaqueLayer) or type(part).__module__.startswith("torch.nn"))
+    ]
     kept = [(part, dict(vars(part)), dict(part._buffers)) for part in parts]
     for part, attributes, buffers in kept:
         part._buffers.update({k: _copied(v) for k, v in buffers.items()})
@@ -166,6 +170,8 @@ def part_of(module: nn.Module, layer: Layer) -> nn.Module:
 def _same(a: Any, b: Any) -> bool:
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         return a.shape == b.shape and bool(torch.equal(a, b))
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        return False
     if isinstance(a, list | tuple) and isinstance(b, list | tuple):
         return len(a) == len(b) and all(map(_same, a, b))
     try:

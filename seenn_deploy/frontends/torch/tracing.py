@@ -26,6 +26,19 @@ _LIBRARIES = tuple(str(Path(p).parent) for p in (torch.__file__, __file__))
 _STANDARD = sysconfig.get_paths()["stdlib"]
 _FRAMEWORKS = ("spikingjelly", "snntorch", "norse")
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
+_OPERATOR = re.compile(r"(?:torch\.ops\.)?aten(?:\.|::)_?(\w+)(?:\.\w+)?")
+_WORDS = {  # operators whose names are not what a user wrote
+    "gt": "a comparison (>)", "ge": "a comparison (>=)", "lt": "a comparison (<)",
+    "le": "a comparison (<=)", "eq": "a comparison (==)", "ne": "a comparison (!=)",
+    "copy": "writing into a tensor", "select_scatter": "writing into a part of a tensor",
+    "slice_scatter": "writing into a part of a tensor", "index_put": "writing into a tensor",
+    "fill": "filling a tensor", "native_dropout": "dropout that is always on",
+    "upsample_nearest2d": "upsampling (upsample_nearest2d)", "amax": "a maximum (amax)",
+    "pow": "a power (pow)", "where": "a choice by values (where)",
+    "bitwise_or": "a logical or", "bitwise_and": "a logical and", "bitwise_xor": "a logical xor",
+    "floor_divide": "a division without remainder (//)", "remainder": "a remainder (%)",
+    "index": "indexing with a tensor", "bernoulli": "random spikes (bernoulli)",
+}  # fmt: skip
 _DATA_DEPENDENT = ("data-dependent", "DataDependent", "dynamic control flow")
 
 
@@ -43,11 +56,13 @@ def export(
     """
     weights = {id(p): p for p in (*module.parameters(), *module.buffers())}
     traced = Timesteps(copy.deepcopy(module, weights), calls)
+    resets = [part.seen for part in traced.modules() if isinstance(part, OpaqueLayer)]
+    for seen in resets:
+        seen.was_reset = False
     try:
         with torch.no_grad(), _quiet(), _whole_stacks():
             program = torch.export.export(traced, (example_input,), strict=False)
-            resets = any(x.was_reset for x in traced.modules() if isinstance(x, OpaqueLayer))
-            return program.run_decompositions({}), resets
+            return program.run_decompositions({}), any(seen.was_reset for seen in resets)
     except Exception as error:  # whatever the user's code and torch raise while tracing
         failure = error
     for part in traced.modules():
@@ -71,7 +86,14 @@ def export(
 
 
 def _refuse(error: Exception, where: str, given: str, report: FidelityReport) -> NoReturn:
+    if "fake tensor" in str(error):
+        report.refuse(
+            where,
+            "it writes into weights or tensors of its own while it runs",
+            "a graph's weights stay as they are; keep states in attributes or buffers",
+        )
     first = next((line for line in str(error).splitlines() if line.strip()), "")
+    first = _OPERATOR.sub(r"\1", first)
     report.refuse(
         where,
         f"cannot be traced ({type(error).__name__}: {first.strip()})",
@@ -138,6 +160,12 @@ def place_of_error(error: Exception, module: nn.Module) -> str:
 def _line_of_error(error: Exception) -> str:
     frames = [(f.filename, f.lineno or 0) for f in traceback.extract_tb(error.__traceback__)]
     return _place(frames)
+
+
+def operator_of(target: Any) -> str:
+    """Name an operator as its user would."""
+    name = str(target).removeprefix("aten.").removeprefix("_").split(".")[0]
+    return _WORDS.get(name, name)
 
 
 def place_of(node: Any) -> str:

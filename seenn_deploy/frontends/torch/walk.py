@@ -14,7 +14,13 @@ from seenn_deploy.fidelity import FidelityReport, RefusedError
 from seenn_deploy.frontends.torch.adapters.base import Neuron
 from seenn_deploy.frontends.torch.layers import Layer
 from seenn_deploy.frontends.torch.operations import OPERATIONS, Graph
-from seenn_deploy.frontends.torch.tracing import line_of, module_path, place_of, refuse_neuron
+from seenn_deploy.frontends.torch.tracing import (
+    line_of,
+    module_path,
+    operator_of,
+    place_of,
+    refuse_neuron,
+)
 from seenn_deploy.frontends.torch.values import (
     SOURCE,
     UNKNOWN,
@@ -172,6 +178,14 @@ class Walk:
         self.places[name] = place_of(queue[0])
         return name
 
+    def place_of_output(self, output: int) -> str:
+        """Name an output, and the user's line that makes it."""
+        (result,) = (n for n in self.program.graph.nodes if n.op == "output")
+        node = result.args[0][output - len(self.last_call)]
+        name = self.output_names[output]
+        line = line_of(node) if isinstance(node, torch.fx.Node) else ""
+        return f"output{f' {name!r}' * bool(name)}{f' at {line}' * bool(line)}"
+
     def _name_behind(self, queue: list[Any]) -> str:
         for node in queue:
             name = str(node.target)
@@ -234,13 +248,13 @@ class Walk:
             return _evaluated(node.target, args, named)
         if short not in OPERATIONS:
             raise NotSupportedError(
-                f"operator {name} is not supported",
+                f"{operator_of(name)} is not supported",
                 "linear layers, batch norm, pools, sums and reshapes are",
             )
         try:
             return OPERATIONS[short](self.graph, *args, **named)
         except TypeError as error:
-            raise NotSupportedError(f"operator {name}: {error}", "use its plain form") from None
+            raise NotSupportedError(f"{operator_of(name)}: {error}", "use its plain form") from None
 
     def _opaque(self, node: Any, name: str, args: tuple[Any, ...]) -> Value:
         """Read an operator of our own."""
@@ -268,6 +282,11 @@ class Walk:
             return self._charged(layer.neuron, x, number)
         if x is UNKNOWN:  # the layer itself is known: what follows it can be read
             x = _unknown_current(tuple(node.meta["val"].shape), layer.neuron)
+        if isinstance(x, Constant):
+            raise NotSupportedError(
+                f"{layer.name} is called with a constant between its timesteps",
+                "charge it before the first one alone, or add the constant to its current",
+            )
         if not isinstance(x, Signal) or x.summed is not None or x.state is not None:
             raise NotSupportedError(
                 f"{layer.name} is given what is no current of one timestep", "give it currents"
@@ -402,7 +421,7 @@ def _check_read(node: Any, result: Signal) -> None:
     there = node.meta["val"]
     if result.sizes != tuple(there.shape):
         raise NotSupportedError(
-            f"{node.target} gives {tuple(there.shape)}, which is read as {result.sizes}",
+            f"{operator_of(node.target)} gives {tuple(there.shape)}, read as {result.sizes}",
             "write it in another way",
         )
     before = [getattr(n.meta["val"], "dtype", there.dtype) for n in node.all_input_nodes[:1]]
@@ -433,7 +452,7 @@ def _evaluated(target: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Val
     """Run an operator on constants."""
     if torch.Tag.nondeterministic_seeded in getattr(target, "tags", ()):
         raise NotSupportedError(
-            f"{target} gives random numbers", "a graph does the same in every run"
+            f"{operator_of(target)} gives random numbers", "a graph does the same in every run"
         )
     with torch.no_grad():
         result = target(*_bare(args), **_bare(named))

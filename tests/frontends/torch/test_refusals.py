@@ -118,7 +118,7 @@ def concatenated(net: Net, x: Tensor) -> Tensor:
     ("body", "line", "says"),
     [
         (branch, 2, "data-dependent control flow"),
-        (sine, 1, "aten.sin.default is not supported"),
+        (sine, 1, "sin is not supported"),
         (item, 1, "aten"),
         (max_of_currents, 1, "a maximum over values that are no spikes"),
         (overlapping_pool, 1, "an average pool of kernel (3, 3), stride (2, 2)"),
@@ -129,7 +129,7 @@ def concatenated(net: Net, x: Tensor) -> Tensor:
         (permuted, 1, "features lie in another order"),
         (half, 1, "a part of an axis"),
         (per_pixel, 1, "within a channel"),
-        (random, 1, "aten.rand.default gives random numbers"),
+        (random, 1, "rand gives random numbers"),
         (whole_numbers, 1, "currents as int32"),
         (ceil_max_pool, 1, "ceil_mode with windows of (3, 3), stride (2, 2), over (6, 6)"),
         (concatenated, 2, "a concatenation"),

@@ -51,6 +51,8 @@ def _step(signal: Signal, at: int, k: int) -> Signal:
     if len(signal.axes[at]) != 1 or signal.summed is not None:
         raise NotSupportedError("an index into an axis that is not time alone", "index time")
     (atom,) = signal.axes[at]
+    if atom.role == "feature":
+        raise NotSupportedError("a part of the features", "a graph takes all of them")
     atom.become("time")
     terms = tuple(
         replace(t, step=k) if t.origin != SOURCE or atom.of_input else t for t in signal.terms
@@ -136,6 +138,10 @@ def _over_time(signal: Signal, dims: Any, keepdim: bool, mean: bool) -> Signal:
             f"a sum or mean over axes {places}", "over time, or a mean over height and width"
         )
     ((atom,),) = (signal.axes[p] for p in places)
+    if atom.role == "feature":
+        raise NotSupportedError(
+            "a sum or mean over features", "sum over time, or take a linear layer for it"
+        )
     atom.become("time")
     if any(t.step is not None for t in signal.terms):
         raise NotSupportedError("a sum over time of single timesteps", "sum the stack of all")
