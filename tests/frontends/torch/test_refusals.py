@@ -119,7 +119,7 @@ def concatenated(net: Net, x: Tensor) -> Tensor:
     [
         (branch, 2, "data-dependent control flow"),
         (sine, 1, "sin is not supported"),
-        (item, 1, "aten"),
+        (item, 1, "max is not supported"),
         (max_of_currents, 1, "a maximum over values that are no spikes"),
         (overlapping_pool, 1, "an average pool of kernel (3, 3), stride (2, 2)"),
         (ceil_pool, 1, "ceil_mode"),
