@@ -173,7 +173,9 @@ def _behind(affine: ir.Affine, source: str, own: Applied | OwnLayer) -> Applied 
 
 
 def reported(
-    graph: ir.SpikingGraph, proof: Proof, changed: Mapping[str, tuple[str, str]] | None = None
+    graph: ir.SpikingGraph,
+    proof: Proof | None = None,
+    changed: Mapping[str, tuple[str, str]] | None = None,
 ) -> ir.SpikingGraph:
     """Add the fidelity report to a graph's provenance: one line per layer and per assumption.
 
@@ -181,11 +183,13 @@ def reported(
     ----------
     graph : SpikingGraph
         The graph of a frontend; its provenance has ``source`` and ``assumed``.
-    proof : Proof
-        How the graph was compared with its source.
+    proof : Proof, optional
+        How the graph was compared with its source; a frontend that has nothing to run beside it
+        leaves it out, and the graph counts as not proven.
     changed : mapping of layer to (what, by), optional
         Layers that are approximated: what replaces what, and how large the error is.
     """
+    proof = proof or Proof(why="its frontend has nothing to compare it with")
     report = FidelityReport(graph.provenance.source)
     for name, value in graph.provenance.assumed.items():
         text = f"no {name}" if value is None else f"{name} = {value}"

@@ -417,7 +417,8 @@ def _check_arrays(manifest: dict[str, Any], arrays: dict[str, Array]) -> None:
     """Raise ProgramError where arrays are not of the kind of number that the precision says."""
     kinds = "f" if manifest["precision"] == "float32" else "i"
     for name, array in arrays.items():
-        computed = name.endswith(("/weight", "/bias"))
+        # Nothing is computed from a bias of zeros, which is float32 where a node was given none.
+        computed = name.endswith(("/weight", "/bias")) and array.any()
         if array.dtype.kind not in (kinds if computed else "iuf") or array.dtype.itemsize > 8:
             raise ProgramError(
                 f"{WEIGHTS}: {name} is {array.dtype} in a program of {manifest['precision']}"
