@@ -340,12 +340,14 @@ class Assembly:
                 "a constant is added to a leaking state, or it does not start from 0",
                 "let it start from 0, and add constants in the layer before",
             )
-        if signal.summed is None:
+        if signal.summed is None and state.tau == 1:  # it is the sum over timesteps already
             self.report.faithful(
-                name, f"the module's own state, tau {state.tau:g}: logits are what it returns"
+                name, "the module's own sum over timesteps: logits are what it returns"
             )
-            return list(signal.terms), np.zeros(()), (state.tau, 0.0)
-        self.report.faithful(name, f"a sum over the module's own state, tau {state.tau:g}")
+            return list(signal.terms), np.zeros(()), (1.0, 0.0)
+        self.report.faithful(
+            name, f"logits are the sum over timesteps of the module's own state, tau {state.tau:g}"
+        )
         return list(signal.terms), np.zeros(()), (1.0, state.tau)
 
     def _steps(self) -> int:

@@ -83,9 +83,10 @@ class Subject:
 
     @property
     def keeps(self) -> bool:
-        """Whether what each call returns is a state, in which earlier timesteps are."""
+        """Whether what each call returns is the sum over timesteps already."""
         returned = self.walk.returned[self.output]
-        return isinstance(returned, Signal) and returned.state is not None
+        state = returned.state if isinstance(returned, Signal) else None
+        return state is not None and state.tau == 1
 
     def place(self, name: str) -> str:
         """Name a layer, and the user's line where it is known."""

@@ -165,7 +165,7 @@ def attribute_summed(net: Any, x: Tensor) -> Tensor:
     return net.mem
 
 
-@calls(reads="state")
+@calls()
 def attribute_leaky(net: Any, x: Tensor) -> Tensor:
     net.mem = net.last(net.spike(net.first(x))) + (0 if net.mem is None else 0.9 * net.mem)
     return net.mem
@@ -226,40 +226,40 @@ def list_of_states(net: Any, x: Tensor) -> Tensor:
     return net.last(sum(net.mem))
 
 
-@calls(reads="state")
+@calls()
 def attribute_from_a_number(net: Any, x: Tensor) -> Tensor:
     net.zero = 0.9 * net.zero + net.last(net.spike(net.first(x)))
     return net.zero
 
 
-@calls(reads="state")
+@calls()
 def attribute_of_its_mean(net: Any, x: Tensor) -> Tensor:
     now = net.last(net.spike(net.first(x)))
     net.zero = net.zero + (now - net.zero) / 4
     return net.zero
 
 
-@calls(reads="state")
+@calls()
 def tensor_in_place(net: Any, x: Tensor) -> Tensor:
     net.plain = net.plain * 0.7
     net.plain = net.plain + net.last(net.spike(net.first(x)))
     return net.plain
 
 
-@calls(reads="state")
+@calls()
 def buffer_of_one_sample(net: Any, x: Tensor) -> Tensor:
     net.one = 0.8 * net.one + net.last(net.spike(net.first(x)))
     return net.one
 
 
-@calls(reads="state")
+@calls()
 def made_when_it_is_missing(net: Any, x: Tensor) -> Tensor:
     now = net.last(net.spike(net.first(x)))
     net.late = 0.5 * net.late + now if hasattr(net, "late") else now
     return torch.as_tensor(net.late)
 
 
-@calls(reads="state")
+@calls()
 def counter_starts_the_state(net: Any, x: Tensor) -> Tensor:
     now = net.last(net.spike(net.first(x)))
     net.mem = 0.9 * (torch.zeros_like(now) if net.count == 0 else net.mem) + now
@@ -267,19 +267,19 @@ def counter_starts_the_state(net: Any, x: Tensor) -> Tensor:
     return torch.as_tensor(net.mem)
 
 
-@calls(reads="state")
+@calls()
 def state_detached(net: Any, x: Tensor) -> Tensor:
     net.zero = (0.9 * net.zero + net.last(net.spike(net.first(x)))).detach()
     return net.zero
 
 
-@calls(reads="state", steps=8)
+@calls(steps=8)
 def state_over_more_timesteps(net: Any, x: Tensor) -> Tensor:
     net.zero = 0.95 * net.zero + 0.5 * net.last(net.spike(net.first(x)))
     return net.zero
 
 
-@calls(reads="state")
+@calls()
 def two_terms_in_a_state(net: Any, x: Tensor) -> Tensor:
     spikes = net.spike(net.first(x))
     net.zero = 0.9 * net.zero + net.last(spikes) + net.last(net.other(net.back(spikes)))
@@ -592,7 +592,7 @@ def in_place_reshape(net: Any, x: Tensor) -> Tensor:
     return net.last(net.spike(net.first(x)).unsqueeze_(1).squeeze_(1))
 
 
-@handed(reads="state")
+@handed()
 def state_handed_on(net: Any, x: Tensor, mem: Any = None) -> Any:
     now = net.last(net.spike(net.first(x)))
     mem = now if mem is None else 0.5 * mem + now
@@ -605,7 +605,7 @@ def current_handed_on(net: Any, x: Tensor, syn: Any = None) -> Any:
     return net.last(net.spike(syn)), syn
 
 
-@handed(reads="state")
+@handed()
 def state_from_a_number(net: Any, x: Tensor, mem: Any = 0.0) -> Any:
     mem = 0.9 * mem + net.last(net.spike(net.first(x)))
     return mem, mem
@@ -648,7 +648,7 @@ def no_such_name(net: Any, x: Tensor) -> Any:
     return named_outputs(net, x)
 
 
-@calls(output="logits", reads="state")
+@calls(output="logits")
 def state_by_name(net: Any, x: Tensor) -> Any:
     named = named_outputs(net, x)
     net.zero = 0.9 * net.zero + named["logits"]
@@ -669,7 +669,7 @@ def classes_in_another_order(net: Any, x: Tensor) -> Tensor:
 # --- all timesteps in a call ---------------------------------------------------------------------
 
 
-@whole(reads="state")
+@whole()
 def loop_of_a_leaking_readout(net: Any, x: Tensor) -> Tensor:
     mem, outs = 0, []
     for _ in range(T):
@@ -745,7 +745,7 @@ def reset_by_hand_before_a_loop(net: Any, x: Tensor) -> Tensor:
     return torch.stack([net.last(net.spike(net.first(x))) for _ in range(T)])
 
 
-@whole(reads="state", x=(6, T, 12))
+@whole(x=(6, T, 12))
 def frames_into_a_state(net: Any, x: Tensor) -> Tensor:
     mem, syn, outs = 0, 0, []
     for t in range(x.shape[1]):
@@ -983,8 +983,7 @@ class OneSample(nn.Module):
 def _one_sample(how: str) -> Case:
     net, x = OneSample(how), torch.rand(6, 12)
     steps = torch.cat([by_calls(net, one[None]) for one in x])
-    reads = "state" if "in place" in how else "steps"
-    return Case(net, x, steps, {"T": T}, "", reads, x[:1])
+    return Case(net, x, steps, {"T": T}, "", "steps", x[:1])
 
 
 for _how in ("view", "reshape", "view of spikes", "buffer in place", "attribute in place"):
@@ -1007,7 +1006,7 @@ def _longer(says: str, cut: bool) -> Case:
     net, x = made(forward), torch.rand(6, 7, 12)
     with torch.no_grad():
         steps = copy.deepcopy(net)(x).transpose(0, 1)
-    return Case(net, x, steps, {"T": 7}, says, "state", x[:2, :4])
+    return Case(net, x, steps, {"T": 7}, says, "steps", x[:2, :4])
 
 
 CASES["more frames than the example: a leak"] = partial(_longer, "", False)
