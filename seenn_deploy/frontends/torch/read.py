@@ -75,6 +75,8 @@ def read(
 
     report = FidelityReport(type(module).__name__)
     _check_given(module, example_input, T, report)
+    # Code that torch.compile has made does not look at hooks: the module behind it is run.
+    module = getattr(module, "_orig_mod", module)
     opaque, layers = with_opaque_layers(module, report)
     if not layers:
         report.refuse(

@@ -18,7 +18,7 @@ from seenn_deploy.fidelity import FidelityReport, Proof, RefusedError
 from seenn_deploy.frontends.torch import self_check
 from tests.frontends.torch import odd_networks
 
-WHERE = r"\.py:\d+|: (T|forward|output|[A-Z]\w+): "  # a line, or what was given
+WHERE = r"\.py:\d+|: ([A-Z]\w+|forward|output|spike): "  # a line, or what was given
 
 
 def seeded(name: str) -> odd_networks.Case:
