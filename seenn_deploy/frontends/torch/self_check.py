@@ -37,7 +37,7 @@ from seenn_deploy.frontends.torch.tracing import place_of_error
 from seenn_deploy.frontends.torch.values import Potential, Signal, Value
 from seenn_deploy.frontends.torch.walk import Walk
 
-SAMPLES = 2  # of a probe that are compared: one may be a copy of the other
+SAMPLES = 2  # of the example that are compared, one of each probe: replaying is what takes time
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,7 @@ def _compare(
     spikes = _spikes(subject, found.graph, run, len(images), causes, found.report)
     logits = _logits(subject, run, found.graph, len(images))
     approximated = [x.name for x in subject.layers if x.neuron and x.neuron.approximations]
-    for n in range(min(SAMPLES, len(images))):
+    for n in range(min(1 if found.samples else SAMPLES, len(images))):
         own = {name: values[n] for name, values in spikes.items()}
         found.add(images[n], own, None if logits is None else logits[n], causes, approximated)
 
