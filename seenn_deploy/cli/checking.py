@@ -31,7 +31,7 @@ def check_command(
     json_file: Path | None,
     **options: Any,
 ) -> None:
-    """List all that stands in a network's way, and what every target would take.
+    """List what stands in a network's way, for every target.
 
     SOURCE is what seenn compile takes: a checkpoint, a .nir or .onnx file, a torch module as
     FILE.py:NAME, or the folder of a program. Nothing is written, and it does not stop at the first

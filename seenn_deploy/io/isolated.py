@@ -52,7 +52,9 @@ def read(module: str, path: Path, missing: str) -> Any:
     if not path.is_file():
         raise ModelError(f"{path}: no such file")
     # The child imports from where this process does, and needs no threads for a file.
-    paths = os.pathsep.join(os.path.abspath(place) for place in sys.path)
+    here, home = os.getcwd(), str(Path(__file__).resolve().parents[2])
+    places = [os.path.abspath(place) for place in sys.path if place]
+    paths = os.pathsep.join([home, *(place for place in places if place != here)])
     settings = {"PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1", "HDF5_PLUGIN_PRELOAD": "::"}
     # Its present folder is an empty one, because Python looks there first for what is imported.
     with tempfile.TemporaryDirectory() as empty, tempfile.TemporaryFile() as out:

@@ -139,7 +139,7 @@ def test_timesteps_of_a_stream_are_summed_all_or_refused(taken: slice) -> None:
 
     net, x = Some(4).eval(), torch.rand(4, 1, 8, 8)
     if taken != slice(None):
-        with pytest.raises(sd.SeennError, match=r"output: it takes timesteps \[.*\] of 4"):
+        with pytest.raises(sd.SeennError, match=r"output at \S+: it takes timesteps \[.*\] of 4"):
             sd.import_model(net, x)
         return
     run = sd.simulate(sd.compile(sd.import_model(net, x)), x.numpy(), full_trace=True)

@@ -74,7 +74,7 @@ def test_the_file_alone_gives_the_same_logits(example: Example) -> None:
 
 def _leaks(node: Any) -> bool:
     return isinstance(node, ir.Population | ir.Readout) and (
-        node.tau < 1 or getattr(node, "tau_syn", 0) > 0
+        np.any(node.tau < 1) or np.any(getattr(node, "tau_syn", 0) > 0)
     )
 
 
