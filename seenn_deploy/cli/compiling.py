@@ -84,8 +84,7 @@ IMPORT = together(
     ),
     click.option("--threshold", "v_threshold", type=float,
                   help="Firing threshold V of the LIF neurons (the exit thresholds are --alpha, "
-                  "--theta "
-                  "and --beta).  [default: 1]"),
+                  "--theta and --beta).  [default: 1]"),
     click.option("--comparison", type=click.Choice([">", ">="]),
                   help="Comparison of potential and threshold; '>=' for networks trained with "
                   "dspike=True.  [default: '>']"),

@@ -435,9 +435,6 @@ def _check_file(path: Path, manifest: dict[str, Any]) -> None:
         )
 
 
-__all__ = ["SCHEDULES", "Program", "read_manifest"]
-
-
 def target_names() -> list[str]:
     """The targets there are: every file and folder of the room but those that all of them use."""
     return plugins.names("targets", without=("base", "command", "devices"))
@@ -532,3 +529,6 @@ def _refusals_of(target: str) -> Iterator[None]:
         refused = RefusedExportError(str(error), FidelityReport(target, [finding]))
         refused.target = target
         raise refused from None
+
+
+__all__ = ["SCHEDULES", "Program", "read_manifest"]

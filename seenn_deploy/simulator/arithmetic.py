@@ -115,13 +115,11 @@ class Arithmetic(ABC):
     ) -> None:
         """Run one timestep of a population; see ``kernels.integrate_and_fire``."""
 
-    def add_logits(
-        self, slots: Array, node: Readout, layer: Layer, current: Array, u: Array, z: Array
-    ) -> None:
-        """Run one timestep of the readout; see ``kernels.integrate_logits``."""
+    def leaks(self, node: Readout) -> tuple[Array, Array]:
+        """Return a readout's leaks, of its synaptic current and of its own, (M,) each."""
         shares = self.counted(node.tau_syn), self.counted(node.tau)
-        decays = (np.broadcast_to(x, node.shape).astype(self.logits) for x in shares)
-        self.integrate_logits(slots, current, layer.bias, *decays, u, z)
+        current, own = (np.broadcast_to(x, node.shape).astype(self.logits) for x in shares)
+        return current, own
 
 
 class Float32(Arithmetic):

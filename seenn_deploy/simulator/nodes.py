@@ -86,7 +86,7 @@ class Logits:
     """The readout; `z` are the logits (slots, M), `flowing` its synaptic currents."""
 
     def __init__(self, node: Readout, layer: Layer, kind: Arithmetic, slots: int) -> None:
-        self.node, self.layer, self.arithmetic = node, layer, kind
+        self.layer, self.integrate, self.leaks = layer, kind.integrate_logits, kind.leaks(node)
         self.z = np.zeros((slots, node.shape[0]), kind.logits)
         self.flowing = np.zeros_like(self.z)
 
@@ -96,7 +96,7 @@ class Logits:
 
     def step(self, slots: Array, current: Array, events: Events, counts: dict[str, Array]) -> None:
         """Add to the logits; nothing is sent."""
-        self.arithmetic.add_logits(slots, self.node, self.layer, current, self.flowing, self.z)
+        self.integrate(slots, current, self.layer.bias, *self.leaks, self.flowing, self.z)
 
 
 runner.register(Population, Neurons)

@@ -59,7 +59,7 @@ def _(affine: ir.Affine, pool: ir.AvgPool2d, in_shape: Shape) -> Maps:
 
 @_merged.register
 def _(conv: ir.Conv2d, pool: ir.AvgPool2d, in_shape: Shape) -> Maps:
-    if conv.dilation != (1, 1) or not (_fits(pool, in_shape) or conv.padding == (0, 0)):
+    if conv.dilation != (1, 1) or not (pool.covers(in_shape) or conv.padding == (0, 0)):
         return _listed(conv, pool, in_shape)
     k_h, k_w = pool.kernel
     # A tap of the kernel meets a pooled neuron, so it becomes one tap per neuron of the window.
@@ -75,15 +75,10 @@ def _(conv: ir.Conv2d, pool: ir.AvgPool2d, in_shape: Shape) -> Maps:
 
 @_merged.register
 def _(dense: ir.Dense, pool: ir.AvgPool2d, in_shape: Shape) -> Maps:
-    if not _fits(pool, in_shape):
+    if not pool.covers(in_shape):
         return _listed(dense, pool, in_shape)
     weight = dense.weight.astype(np.float64) / prod(pool.kernel)
     return (ir.PooledDense(weight, pool.kernel, dense.bias),)
-
-
-def _fits(pool: ir.AvgPool2d, in_shape: Shape) -> bool:
-    """Whether the windows cover every neuron."""
-    return all(n % k == 0 for n, k in zip(in_shape[1:], pool.kernel, strict=True))
 
 
 def _listed(behind: ir.Synapses, pool: ir.AvgPool2d, in_shape: Shape) -> Maps:

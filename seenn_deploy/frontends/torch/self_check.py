@@ -157,10 +157,6 @@ def _as_long(subject: Subject) -> Tensor:
     return subject.example.index_select(axis, frames)
 
 
-def _batch(subject: Subject, probe: list[Tensor]) -> int:
-    return int(probe[0].shape[subject.axes.index("batch")]) if "batch" in subject.axes else 1
-
-
 def _images(subject: Subject, probe: list[Tensor]) -> Array:
     """The probe as the graph takes it: (N, *shape), or (N, T, *shape) of frames."""
     source, lead = subject.graph.source, [a for a in ("batch", "time") if a in subject.axes]

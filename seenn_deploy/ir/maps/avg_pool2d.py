@@ -28,6 +28,10 @@ class AvgPool2d(LinearMap):
             raise ModelError(f"a {self.kernel} average pool does not fit into {in_shape}")
         return (in_shape[0], in_shape[1] // self.kernel[0], in_shape[2] // self.kernel[1])
 
+    def covers(self, in_shape: Shape) -> bool:
+        """Whether the windows cover every neuron of `in_shape`."""
+        return all(n % k == 0 for n, k in zip(in_shape[1:], self.kernel, strict=True))
+
     def dense_macs(self, in_shape: Shape) -> int:
         return 0
 

@@ -90,7 +90,8 @@ class PooledDense(Synapses):
         return self.with_weight(self.weight * np.broadcast_to(by_channel, pooled).ravel())
 
     def _pooled(self, in_shape: Shape) -> Shape:
-        shape = AvgPool2d(self.kernel).out_shape(in_shape)
-        if any(n % k for n, k in zip(in_shape[1:], self.kernel, strict=True)):
+        pool = AvgPool2d(self.kernel)
+        shape = pool.out_shape(in_shape)
+        if not pool.covers(in_shape):
             raise ModelError(f"{self.kernel} windows do not cover an image of {in_shape}")
         return shape
