@@ -82,10 +82,10 @@ def _from_module(module: Any, example_input: Any, options: dict[str, Any]) -> Sp
     name = type(module).__name__
     if not hasattr(module, "state_dict"):
         raise ModelError(f"{name}: neither a path nor a torch module")
-    if example_input is None:
-        raise ModelError(f"{name}: a live module needs example_input, a tensor that it takes")
     read = plugins.load("frontends", "torch", main="read").read
     _check_options(read, name, options, 2)
+    if example_input is None:
+        raise ModelError(f"{name}: a live module needs example_input, a tensor that it takes")
     graph: SpikingGraph = read(module, example_input, **options)
     return graph
 

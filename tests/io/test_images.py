@@ -603,3 +603,17 @@ def test_folders_that_do_not_fit(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with refused("empty: no images in it"):
         data.open_images(tmp_path / "empty", SHAPE)
+
+
+def test_one_value_per_channel_needs_no_height_and_width() -> None:
+    x = np.random.default_rng(0).random((3, 5)).astype(np.float32)
+    (flat,) = data.from_array(x, shape=(5, 1, 1)).batches(3)
+    assert np.array_equal(flat, x.reshape(3, 5, 1, 1))
+    pixels = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    (scaled,) = data.from_array(pixels, shape=(3, 1, 1)).batches(2)
+    assert np.array_equal(scaled, (pixels / np.float32(255)).reshape(2, 3, 1, 1))
+    steps = x.reshape(1, 3, 5)
+    (frames,) = data.from_array(steps, shape=(5, 1, 1), coding="events", T=3).batches(1)
+    assert np.array_equal(frames, steps.reshape(1, 3, 5, 1, 1))
+    with pytest.raises(DataError, match=r"this program takes \(N, 5, 1, 1\)"):
+        data.from_array(x[:, :4], shape=(5, 1, 1))

@@ -112,7 +112,8 @@ class InputSpec:
             raise DataError(f"{source.name}: no images in it; give at least one")
         self._check_dtype(source.name, dtype)
         expected = self._stored_shape(dtype)
-        if shape[1:] != expected:
+        # One value per channel needs no height and width of 1, as a linear layer's inputs have none.
+        if shape[1:] not in (expected, self._flat(expected)):
             raise DataError(
                 f"{source.name} is {dtype} of shape {shape}; this program takes "
                 f"(N, {_text(expected)}){self._shape_remedy(shape, expected)}"
@@ -156,6 +157,12 @@ class InputSpec:
             return (*self.shape[1:], self.shape[0])
         return self.sample_shape
 
+    def _flat(self, stored: Shape) -> Shape:
+        """The same without height and width, where these are 1."""
+        if self.shape[1:] != (1, 1):
+            return stored
+        return (*stored[: len(stored) - 3], self.shape[0])
+
     def _shape_remedy(self, shape: Shape, expected: Shape) -> str:
         channels, height, width = self.shape
         if shape == expected:
@@ -174,6 +181,7 @@ class InputSpec:
 
     def convert(self, block: Array) -> NDArray[np.float32]:
         """Return a stored block as the network sees it: a float32 copy with the channels first."""
+        block = block.reshape(len(block), *self._stored_shape(block.dtype))
         if self.coding == "events" or block.dtype != np.uint8:
             with np.errstate(over="ignore"):  # infinity, which check_values refuses
                 return block.astype(np.float32, order="C")
