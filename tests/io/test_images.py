@@ -615,5 +615,9 @@ def test_one_value_per_channel_needs_no_height_and_width() -> None:
     steps = x.reshape(1, 3, 5)
     (frames,) = data.from_array(steps, shape=(5, 1, 1), coding="events", T=3).batches(1)
     assert np.array_equal(frames, steps.reshape(1, 3, 5, 1, 1))
-    with pytest.raises(DataError, match=r"this program takes \(N, 5, 1, 1\)"):
+    (rows,) = data.from_array(x.reshape(1, 5, 3), shape=(5, 1, 3)).batches(1)
+    assert np.array_equal(rows, x.reshape(1, 5, 1, 3))
+    with refused(r"this program takes \(N, 1, 3, 5\)"):
+        data.from_array(np.zeros((1, 5, 3), np.uint8), shape=(5, 1, 3))
+    with refused(r"this program takes \(N, 5, 1, 1\)"):
         data.from_array(x[:, :4], shape=(5, 1, 1))

@@ -112,8 +112,7 @@ class InputSpec:
             raise DataError(f"{source.name}: no images in it; give at least one")
         self._check_dtype(source.name, dtype)
         expected = self._stored_shape(dtype)
-        # One value per channel needs no height and width of 1, as a linear layer's inputs have none.
-        if shape[1:] not in (expected, self._flat(expected)):
+        if shape[1:] not in (expected, self._without_ones(expected)):
             raise DataError(
                 f"{source.name} is {dtype} of shape {shape}; this program takes "
                 f"(N, {_text(expected)}){self._shape_remedy(shape, expected)}"
@@ -157,11 +156,12 @@ class InputSpec:
             return (*self.shape[1:], self.shape[0])
         return self.sample_shape
 
-    def _flat(self, stored: Shape) -> Shape:
-        """The same without height and width, where these are 1."""
-        if self.shape[1:] != (1, 1):
-            return stored
-        return (*stored[: len(stored) - 3], self.shape[0])
+    def _without_ones(self, stored: Shape) -> Shape:
+        """Return the shape without the axes of 1 that linear and 1-d layers have no use for."""
+        channels, height, width = self.shape
+        if height != 1 or (width != 1 and stored != self.sample_shape):
+            return stored  # pixels in a row stay (1, W, C): channels and width could be mistaken
+        return (*stored[:-3], channels, *([] if width == 1 else [width]))
 
     def _shape_remedy(self, shape: Shape, expected: Shape) -> str:
         channels, height, width = self.shape
