@@ -36,7 +36,7 @@ def main() -> None:
     run = sd.simulate(program, images, full_trace=True)
     simulated, peak = time.perf_counter() - start, peak_mib()
     start = time.perf_counter()
-    report = sd.sweep(run, program, RULES, thresholds=1000)
+    report = sd.sweep(run, program, RULES, candidates=1000)
     swept = time.perf_counter() - start
     points = sum(len(curve.threshold) for curve in report.curves.values())
     table = Table(title=f"{len(images):,} images, width-1 ResNet-19, full trace to T = 4", box=None)

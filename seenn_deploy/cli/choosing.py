@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seenn_deploy.cli.options import DATA, FOLDER, FORCE, JSON, joules, new_file
+from seenn_deploy.cli.options import DATA, FOLDER, FORCE, JSON, joules, new_file, renaming
 from seenn_deploy.cli.shared import (
     check_resume,
     full_run,
@@ -24,20 +24,16 @@ if TYPE_CHECKING:
     from seenn_deploy.ir.program import Program
 
 
-@click.command("sweep")
+@click.command("sweep", cls=renaming(thresholds="candidates"))
 @FOLDER
 @DATA
 @click.option("--rules", default="confidence,entropy,margin,conformal", show_default=True)
-@click.option(
-    "--thresholds",
-    type=int,
-    default=1000,
-    show_default=True,
-    help="Largest number of exit thresholds to try per rule.",
-)
+@click.option("--candidates", type=int, default=1000, show_default=True,
+              help="Largest number of exit thresholds to try per rule; they are made from the "
+              "images.")  # fmt: skip
 @click.option("--keep-accuracy", type=float,
-              help="Choose the cheapest threshold whose accuracy is at most so many points below "
-              "running to T.  [default: 0.5, without --energy-budget]")  # fmt: skip
+              help="Choose the cheapest threshold whose accuracy is at most so many percentage "
+              "points below running to T.  [default: 0.5, without --energy-budget]")  # fmt: skip
 @click.option("--energy-budget", callback=joules,
               help="Choose the most accurate threshold within this energy per sample, e.g. "
               "20uJ.")  # fmt: skip
@@ -47,8 +43,7 @@ if TYPE_CHECKING:
 @click.option("--schedule", help="sequential, speculative or gated.  [default: the program's own]")
 @click.option("--split", type=float, default=0.5, show_default=True,
               help="Share of the images on which thresholds are chosen; the figures are those of "
-              "the "
-              "others.")  # fmt: skip
+              "the others.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
               help="Seed of the split and of the bootstrap.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(min=1), help="Default: all cores.")

@@ -89,12 +89,12 @@ def test_what_a_sweep_recommends_meets_its_aim() -> None:
     seen = set()
     for seed in range(8):
         report = sweep(random_run(seed, 30), PROGRAM, keep_accuracy=0, bootstrap=20)
-        choice = report.recommended
+        choice = report.best
         assert choice is not None and choice.figures.accuracy_change.value >= 0
         told = dict(sweeps.sweep_notes(report, "seenn-compile x.pth", ""))
         if report.missed:
-            assert choice is not report.chosen[report.best]
-            assert report.chosen[report.best].rule.name not in told["use"].split("(")[0]
+            assert choice is not report.chosen[report.leader]
+            assert report.chosen[report.leader].rule.name not in told["use"].split("(")[0]
         seen.add(bool(report.missed))
         assert report.summary()["recommended"] == choice.summary()
     assert seen == {True, False}
@@ -105,8 +105,8 @@ def test_a_fixed_timestep_can_win_a_sweep() -> None:
     run = random_run(3, 60)
     labels = run.logits[:, 0].argmax(axis=1)
     report = sweep(_with(run, labels), PROGRAM, ["entropy"], energy_budget=1.0, bootstrap=20)
-    assert report.recommended is not None and report.fixed_t in (0, 1)
-    assert report.recommended.figures.accuracy.value == 1
+    assert report.best is not None and report.fixed_t in (0, 1)
+    assert report.best.figures.accuracy.value == 1
 
 
 def _with(run: sd.RunResult, labels: np.ndarray) -> sd.RunResult:

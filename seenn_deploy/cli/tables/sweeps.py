@@ -39,7 +39,7 @@ def sweep_table(report: SweepReport, width: int = 80) -> Table:
     for name, choice in report.chosen.items():
         value = choice.rule.to_dict()[report.curves[name].parameter]
         cells = (f"{name} {value:.6g}", *_figure_cells(choice.figures, gap))
-        table.add(*cells, bold=name == report.best)
+        table.add(*cells, bold=name == report.leader)
     return table
 
 
@@ -65,30 +65,29 @@ def sweep_notes(
 
     `command` compiles the program, `simulate` runs it on the same images.
     """
-    choice = report.recommended
+    choice = report.best
     if choice is None:
         return
-    best, T = choice is report.chosen[report.best], len(choice.exit_histogram)
-    # A fixed rule has no number: all its samples exit at this timestep.
-    t = 1 + max(range(T), key=choice.exit_histogram.__getitem__)
-    fixed = choice.rule.name == "fixed"
-    yield "use", f"fixed t={t}" if fixed else str(choice.rule)
+    leader = report.chosen[report.leader]
+    yield "use", str(choice)
     if report.missed:
         yield "missed", report.missed
-        if not best:
-            yield "", f"so not {report.chosen[report.best].rule}, the best to choose on"
+        if choice is not leader:
+            yield "", f"so not {leader.rule}, the best to choose on"
     if report.warning:
         yield "few images", report.warning
-    figures = report.chosen[report.best].figures
+    figures = leader.figures
     if figures.wasted_energy.value > 0:
         wasted, spent = (_uj(1e6 * x.value) for x in (figures.wasted_energy, figures.energy))
         yield (
             "wasted",
             f"{wasted} of {spent} uJ per sample: injected before the exit is known "
-            f"(speculative{'' if best else ', ' + report.best})",
+            f"(speculative{'' if choice is leader else ', ' + report.leader})",
         )
+    fixed, t = choice.rule.name == "fixed", choice.longest
     options = "--exit fixed" if fixed else _exit_options(choice.rule, rule_file)
-    shorter = f" -T {t}" if fixed and t < T else ""
+    # A fixed rule has no number: a program that stops at t runs t timesteps.
+    shorter = f" -T {t}" if fixed and t < len(choice.exit_histogram) else ""
     if simulate and not shorter:
         yield "try", Command(f"{simulate} {options}")
     yield "next", Command(f"{command}{shorter} {options} -o NEW_FOLDER")

@@ -72,11 +72,41 @@ _NAMES = (
 
 @dataclass(frozen=True)
 class Choice:
-    """A rule with its figures, and how many samples exited at t = 1..T."""
+    """A rule with its figures, and how many samples exited at t = 1..T.
+
+    `accuracy` (a share), `mean_exit_step` (timesteps) and `energy` (joules per sample) are the
+    means; `figures` has all, with intervals.
+    """
 
     rule: ExitRule
     figures: Figures
     exit_histogram: tuple[int, ...]
+
+    @property
+    def longest(self) -> int:
+        """The largest exit step; of a fixed t it is t."""
+        return max(t for t, n in enumerate(self.exit_histogram, start=1) if n)
+
+    @property
+    def accuracy(self) -> float:
+        return self.figures.accuracy.value
+
+    @property
+    def mean_exit_step(self) -> float:
+        return self.figures.mean_exit_step.value
+
+    @property
+    def energy(self) -> float:
+        return self.figures.energy.value
+
+    def __str__(self) -> str:
+        return f"fixed t={self.longest}" if self.rule.name == "fixed" else str(self.rule)
+
+    def __repr__(self) -> str:
+        return (
+            f"Choice({self}: {100 * self.accuracy:.2f} % right, mean exit step "
+            f"{self.mean_exit_step:.3f}, {1e6 * self.energy:.4g} uJ per sample)"
+        )
 
     def summary(self) -> dict[str, Any]:
         """Return the choice as JSON values."""

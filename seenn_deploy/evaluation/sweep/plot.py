@@ -45,7 +45,7 @@ def plot(report: SweepReport, path: Path) -> None:
 
 def _title(report: SweepReport) -> str:
     aim = f": {report.aim}" if report.aim else ""
-    aim += f"\n{report.best} misses this on the samples shown" if report.missed else ""
+    aim += f"\n{report.leader} misses this on the samples shown" if report.missed else ""
     return (
         f"Early exit on {len(report.report):,} samples, thresholds from "
         f"{len(report.calibration):,} others{aim}"
@@ -62,8 +62,8 @@ def _panel(axes: Axes, report: SweepReport, name: str, factor: float, front: str
         first = rule == next(iter(report.chosen))
         label = {"label": "choice per rule, 95 % interval"} if first else {}
         _draw_choice(axes, choice, name, factor, fmt="o", color=colours[rule], ms=7, **label)
-    if report.recommended:
-        _draw_choice(axes, report.recommended, name, factor, fmt="*", color="white", ms=17,
+    if report.best:
+        _draw_choice(axes, report.best, name, factor, fmt="*", color="white", ms=17,
                      label="recommended")  # fmt: skip
     _draw_fixed(axes, report.fixed, name, factor)
     _frame(axes, report)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,9 +37,9 @@ class SweepReport:
         Aim of the choice in words, '' without one.
     chosen : dict of Choice, by rule
         Chosen thresholds of all rules that can meet the aim.
-    best : str
-        Name of the rule that served the aim best on the calibration split, '' without an aim; the
-        rule to use is `rule`.
+    leader : str
+        Name of the rule that served the aim best on the calibration split, '' without an aim. What
+        to use is `best`.
     aet, empirical_aet : float
         Average earliest timesteps (``metrics``).
     calibration, report : int64 arrays
@@ -49,7 +50,7 @@ class SweepReport:
     depth : int
         Synapse stages D.
     fixed_t : int
-        The fixed timestep that beat `best` on the calibration split, 0 where none did.
+        The fixed timestep that beat `leader` on the calibration split, 0 where none did.
     keep_accuracy, energy_budget : float, optional
         Aim of the choice: percentage points, or joules per sample.
     not_proven : str
@@ -61,7 +62,7 @@ class SweepReport:
     baselines: tuple[Choice, ...]
     aim: str
     chosen: dict[str, Choice]
-    best: str
+    leader: str
     aet: float
     empirical_aet: float
     calibration: Array
@@ -76,16 +77,16 @@ class SweepReport:
     not_proven: str = ""
 
     @property
-    def recommended(self) -> Choice | None:
-        """What to use; None where the sweep had no aim.
+    def best(self) -> Choice | None:
+        """The exit rule to use, with its figures; None where the sweep had no aim.
 
-        It is `best`, or the fixed t that served the aim better on the calibration split. Where
-        that misses the aim on the samples reported, it is the best of all choices and fixed
-        timesteps that meet it there, if there is one: running to T always keeps the accuracy.
+        It is the choice of `leader`, or the fixed t that served the aim better on the calibration
+        split. Where that misses the aim on the samples reported, it is the best of all choices and
+        fixed timesteps that meet it there, if there is one: running to T always keeps the accuracy.
         """
-        if not self.best:
+        if not self.leader:
             return None
-        first = self.baselines[self.fixed_t - 1] if self.fixed_t else self.chosen[self.best]
+        first = self.baselines[self.fixed_t - 1] if self.fixed_t else self.chosen[self.leader]
         good = [c for c in (*self.chosen.values(), *self.baselines) if not self._missed_by(c)]
         if not self._missed_by(first) or not good:
             return first
@@ -97,15 +98,22 @@ class SweepReport:
     def rule(self) -> ExitRule | None:
         """The exit rule to use, which ``rule.json`` holds; None where the sweep had no aim.
 
-        It is that of `recommended`. Of a fixed t below T it is ``Fixed()``, for the program
-        compiled with t timesteps.
+        It is that of `best`. Of a fixed t below T it is ``Fixed()``, for the program compiled with
+        t timesteps.
         """
-        return self.recommended.rule if self.recommended else None
+        return self.best.rule if self.best else None
+
+    @property
+    def recommended(self) -> Choice | None:
+        """Name of `best` in earlier versions; goes with the next release."""
+        told = "SweepReport.recommended is now SweepReport.best"
+        warnings.warn(told, DeprecationWarning, stacklevel=2)
+        return self.best
 
     @property
     def warning(self) -> str:
         """Says that the images are too few for the aim; '' where they are not."""
-        choice = self.chosen[self.best] if self.best else None
+        choice = self.chosen[self.leader] if self.leader else None
         if choice is None or self.keep_accuracy is None:
             return ""
         change = choice.figures.accuracy_change
@@ -113,17 +121,17 @@ class SweepReport:
             return ""
         between = f"between {100 * change.low:.2f} and {100 * change.high:.2f} points"
         return (
-            f"{len(self.report):,} images say only that {self.best} changes the accuracy by "
+            f"{len(self.report):,} images say only that {self.leader} changes the accuracy by "
             f"{between}, which is wider than the {self.keep_accuracy:g} to keep; use more images"
         )
 
     @property
     def missed(self) -> str:
-        """How the best choice misses its aim on the samples reported; '' where it does not.
+        """How the choice of `leader` misses the aim on the samples reported; '' where it does not.
 
         The aim was met on the calibration split.
         """
-        return self._missed_by(self.chosen[self.best]) if self.best else ""
+        return self._missed_by(self.chosen[self.leader]) if self.leader else ""
 
     def _missed_by(self, choice: Choice) -> str:
         figures = choice.figures
@@ -145,7 +153,7 @@ class SweepReport:
 
     def __repr__(self) -> str:
         rules = ", ".join(self.curves)
-        best = f", best: {self.chosen[self.best].rule}" if self.best else ""
+        best = f", best: {self.best}" if self.best else ""
         return f"SweepReport({rules}; {len(self.report)} samples{best})"
 
     def _repr_html_(self) -> str:
@@ -161,8 +169,12 @@ class SweepReport:
         return html.table(repr(self), header, rows)
 
     def summary(self) -> dict[str, Any]:
-        """The figures of the best rule, or of running to T without one, then all others."""
-        shown = self.chosen.get(self.best, self.baselines[-1])
+        """Return the figures as JSON values, those of `leader` (without one of T) at the top.
+
+        ``best`` is the name in `leader`, as in earlier versions, and ``recommended`` is what the
+        report's `best` holds.
+        """
+        shown = self.chosen.get(self.leader, self.baselines[-1])
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -174,10 +186,10 @@ class SweepReport:
             "schedule": self.schedule,
             "depth": self.depth,
             "aim": self.aim,
-            "best": self.best,
+            "best": self.leader,
             "missed": self.missed,
             "warning": self.warning,
-            "recommended": self.recommended.summary() if self.recommended else None,
+            "recommended": self.best.summary() if self.best else None,
             **shown.summary(),
             "policy_energy_uJ_per_sample": 0.0,
             "aet": self.aet,

@@ -6,6 +6,7 @@ the other part.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,7 +39,7 @@ def sweep(
     run: RunResult,
     program: Program,
     rules: Sequence[str] = RULES,
-    thresholds: int = 1000,
+    candidates: int = 1000,
     cost: str | Path = "paper",
     schedule: str | None = None,
     keep_accuracy: float | None = None,
@@ -46,6 +47,7 @@ def sweep(
     split: float = 0.5,
     seed: int = 0,
     bootstrap: int = 1000,
+    thresholds: int | None = None,
 ) -> SweepReport:
     """Evaluate every threshold of every exit rule from one run to T.
 
@@ -56,9 +58,9 @@ def sweep(
     program : Program
     rules : names
         Exit rules with a threshold: 'confidence', 'entropy', 'margin', 'conformal'.
-    thresholds : int
-        Largest number of thresholds per rule, at least 2; they are spread over the quantiles of
-        its scores.
+    candidates : int
+        Largest number of thresholds to try per rule, at least 2; they are spread over the quantiles
+        of its scores.
     cost : str or Path
         Name of a cost model, or a file with one.
     schedule : 'sequential', 'speculative' or 'gated', optional
@@ -76,6 +78,8 @@ def sweep(
     bootstrap : int
         Number of resamples of the report split. All rules get the same ones, so their figures are
         paired.
+    thresholds : int, optional
+        Name of `candidates` in earlier releases; goes with the next one.
 
     Raises
     ------
@@ -92,12 +96,17 @@ def sweep(
     >>> program = sd.compile(sd.import_model(files.network, T=4))
     >>> run = sd.simulate(program, files.images, full_trace=True)
     >>> report = sd.sweep(run, program, rules=["confidence", "margin"], keep_accuracy=2)
-    >>> list(report.curves), report.best in report.curves
-    (['confidence', 'margin'], True)
+    >>> list(report.curves)
+    ['confidence', 'margin']
+    >>> chosen = program.with_exit(report.best.rule)
     >>> report.save("sweep")
     """
+    if thresholds is not None:
+        told = "thresholds of sweep is now candidates; the old name goes with the next release"
+        warnings.warn(told, DeprecationWarning, stacklevel=3)
+        candidates = thresholds
     check(
-        program, len(run.logits), rules, thresholds, schedule, keep_accuracy, energy_budget, split,
+        program, len(run.logits), rules, candidates, schedule, keep_accuracy, energy_budget, split,
         bootstrap,
     )  # fmt: skip
     labels = checked_labels(run.logits, run.labels, program)
@@ -106,14 +115,14 @@ def sweep(
     tables, fixed = _tables(run, labels, cost, how)
     held = run.logits[first], labels[first]
     families = [
-        exits.rule_class(name).family(*held, thresholds, program.fingerprint)
+        exits.rule_class(name).family(*held, candidates, program.fingerprint)
         for name in dict.fromkeys(rules)
     ]
     aim = _Aim.of(keep_accuracy, energy_budget, tables["accuracy"][first, -1].mean())
     means = {x.name: _sums(x, run.logits, tables, first) for x in families}
     at_fixed_t = {name: values[first].mean(axis=0) for name, values in fixed.items()}
     picks = aim.choose(means, at_fixed_t)
-    best = next(iter(picks), "")
+    leader = next(iter(picks), "")
     rule_of = {x.name: x.rule(picks[x.name]) for x in families if x.name in picks}
     baselines, chosen = _choices(run.logits, rule_of, tables, fixed, second, bootstrap, seed)
     curves = [_fixed_curve(fixed, second)]
@@ -122,9 +131,9 @@ def sweep(
     right = tables["accuracy"][second].astype(bool)
     return SweepReport(
         {curve.rule: curve for curve in others}, at_t, baselines,
-        aim.text, chosen, best, metrics.aet(right), metrics.empirical_aet(right),
+        aim.text, chosen, leader, metrics.aet(right), metrics.empirical_aet(right),
         first, second, program.fingerprint, str(cost), how.schedule, how.depth,
-        keep_accuracy, energy_budget, aim.better_fixed(at_fixed_t, means[best]) if best else 0,
+        keep_accuracy, energy_budget, aim.better_fixed(at_fixed_t, means[leader]) if leader else 0,
         program.provenance.not_proven,
     )  # fmt: skip
 
@@ -133,7 +142,7 @@ def check(
     program: Program,
     samples: int,
     rules: Sequence[str],
-    thresholds: int,
+    candidates: int,
     schedule: str | None,
     keep_accuracy: float | None,
     energy_budget: float | None,
@@ -147,8 +156,8 @@ def check(
         _check_tunable(rule)
     if program.T == 1:
         raise DataError("the program runs a single timestep, there is no exit to sweep")
-    if thresholds < 2:
-        raise DataError(f"thresholds = {thresholds}: give at least 2, the two ends")
+    if candidates < 2:
+        raise DataError(f"candidates = {candidates}: give at least 2, the two ends")
     if bootstrap < 1:
         raise DataError(f"bootstrap = {bootstrap}: give at least 1 resample")
     _split(samples, split, 0)

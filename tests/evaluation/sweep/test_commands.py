@@ -47,7 +47,7 @@ def seenn(
 def test_sweep_writes_and_prints(seenn: Seenn) -> None:
     code, out, err = seenn(
         "sweep", "build", "--data", "data.npz", "--out", "found", "--json", "figures.json",
-        "--thresholds", "50",
+        "--candidates", "50",
     )  # fmt: skip
     assert (code, err) == (0, "")
     assert max(map(len, out.splitlines())) <= 100
@@ -65,6 +65,11 @@ def test_sweep_writes_and_prints(seenn: Seenn) -> None:
         "simulate", "build", "--data", "data.npz", "--exit-file", "found/rule.json"
     )
     assert (code, err) == (0, "")
+
+
+def test_the_old_spelling_of_candidates_warns(seenn: Seenn) -> None:
+    code, _, err = seenn("sweep", "build", "--data", "data.npz", "--thresholds", "5")
+    assert code == 0 and err.startswith("warning: --thresholds is now --candidates")
 
 
 def test_the_next_command_is_that_of_the_program(seenn: Seenn) -> None:

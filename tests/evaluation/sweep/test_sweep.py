@@ -96,15 +96,15 @@ def naive_exits(run: RunResult, report: SweepReport, name: str, threshold: float
     st.sampled_from(["sequential", "speculative", "gated"]), st.sampled_from([2, 5, 1000]),
 )  # fmt: skip
 def test_every_point_equals_a_rerun(
-    seed: int, n: int, ties: bool, schedule: str, thresholds: int
+    seed: int, n: int, ties: bool, schedule: str, candidates: int
 ) -> None:
     run = random_run(seed, n, ties)
-    report = sweep(run, PROGRAM, thresholds=thresholds, schedule=schedule, bootstrap=2)
+    report = sweep(run, PROGRAM, candidates=candidates, schedule=schedule, bootstrap=2)
     tables = {k: v[report.report] for k, v in naive_tables(run, schedule).items()}
     at_T = tables["accuracy"][:, -1].mean()
     assert list(report.curves) == list(RULES)
     for name, curve in report.curves.items():
-        assert len(curve.threshold) <= thresholds
+        assert len(curve.threshold) <= candidates
         assert (np.diff(curve.threshold) > 0).all()
         for k, threshold in enumerate(curve.threshold):
             found = oracle.means(naive_exits(run, report, name, threshold), tables)
@@ -115,7 +115,7 @@ def test_every_point_equals_a_rerun(
 
 @given(st.integers(0, 2**32 - 1), st.integers(4, 16), st.booleans())
 def test_the_fronts_equal_all_pairs(seed: int, n: int, ties: bool) -> None:
-    report = sweep(random_run(seed, n, ties), PROGRAM, thresholds=9, bootstrap=2)
+    report = sweep(random_run(seed, n, ties), PROGRAM, candidates=9, bootstrap=2)
     curves = [report.fixed, *report.curves.values()]
     for cost, flags in (("energy", "front_energy"), ("mean_exit_step", "front_steps")):
         x = np.concatenate([getattr(c, cost) for c in curves])
@@ -154,7 +154,7 @@ def test_fixed_timesteps_are_pipelined() -> None:
 @given(st.integers(0, 99), st.floats(0.2, 0.8), st.integers(10, 40))
 def test_the_split_shares_no_sample(seed: int, share: float, n: int) -> None:
     report = sweep(
-        random_run(0, n), PROGRAM, ["margin"], thresholds=2, split=share, seed=seed, bootstrap=1
+        random_run(0, n), PROGRAM, ["margin"], candidates=2, split=share, seed=seed, bootstrap=1
     )
     together = np.concatenate([report.calibration, report.report])
     assert sorted(together) == list(range(n))
@@ -262,7 +262,7 @@ def test_the_choice_within_an_energy_budget() -> None:
             right = naive_tables(run, "speculative")["accuracy"][report.calibration]
             accuracy = right[np.arange(len(steps)), steps - 1].mean()
             assert (-accuracy, spent) == pytest.approx(naive_best(run, report, choice.rule, budget))
-    assert report.best in report.chosen
+    assert report.leader in report.chosen
     with pytest.raises(DataError, match=r"the cheapest takes [\d.e-]+ uJ \(rule"):
         sweep(run, PROGRAM, energy_budget=1e-15)
 
@@ -315,7 +315,7 @@ def without_labels(run: RunResult) -> RunResult:
         (random_run(0, 9), {"rules": ["hunch"]}, DataError, "'hunch' does not exist"),
         (random_run(0, 9), {"rules": ["fixed"]}, DataError, "'fixed' has no threshold"),
         (random_run(0, 9), {"rules": []}, DataError, "no exit rules"),
-        (random_run(0, 9), {"thresholds": 1}, DataError, "at least 2"),
+        (random_run(0, 9), {"candidates": 1}, DataError, "at least 2"),
         (random_run(0, 9), {"bootstrap": 0}, DataError, "at least 1 resample"),
         (random_run(0, 9), {"keep_accuracy": -1}, DataError, r"keep_accuracy = -1 lies outside"),
         (random_run(0, 9), {"energy_budget": -1}, DataError, "number above 0"),
@@ -334,7 +334,7 @@ def test_sweeps_that_cannot_be(
 
 
 def test_files(tmp_path: Path) -> None:
-    report = sweep(random_run(11, 60), PROGRAM, thresholds=20, keep_accuracy=1, bootstrap=20)
+    report = sweep(random_run(11, 60), PROGRAM, candidates=20, keep_accuracy=1, bootstrap=20)
     out = tmp_path / "sweep"
     report.save(out)
     (out / "mine.txt").write_text("mine")
@@ -363,7 +363,7 @@ def test_the_picture_says_what_it_shows(
 ) -> None:
     drawn: list[Figure] = []
     monkeypatch.setattr(Figure, "savefig", lambda self, _: drawn.append(self))
-    report = sweep(random_run(seed, 60), PROGRAM, thresholds=20, keep_accuracy=1, bootstrap=20)
+    report = sweep(random_run(seed, 60), PROGRAM, candidates=20, keep_accuracy=1, bootstrap=20)
     plot(report, tmp_path / "sweep.png")
     (figure,) = drawn
     energy, steps = figure.axes
@@ -371,20 +371,20 @@ def test_the_picture_says_what_it_shows(
     assert (energy.get_ylabel(), steps.get_xlabel()) == ("accuracy (%)", "mean exit step")
     (legend,) = figure.legends
     others = {"Pareto front", "fixed t", "choice per rule, 95 % interval"}
-    others |= {"recommended"} if report.recommended else set()
+    others |= {"recommended"} if report.best else set()
     assert {text.get_text() for text in legend.get_texts()} == {*report.curves, *others}
     title = figure.get_suptitle()
     assert title.startswith("Early exit on 30 samples, thresholds from 30 others")
     assert report.aim in title and bool(report.missed) == ("misses this" in title) == (seed == 11)
     stars = [bar for bar in steps.containers if bar.lines[0].get_marker() == "*"]
     at = [(bar.lines[0].get_xdata()[0], bar.lines[0].get_ydata()[0]) for bar in stars]
-    best = report.recommended.figures if report.recommended else None
+    best = report.best.figures if report.best else None
     assert at == ([(best.mean_exit_step.value, 100 * best.accuracy.value)] if best else [])
     assert {t.get_text() for t in steps.texts} == {"t=1", "t=2", "t=3", "t=4"}
 
 
 def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
-    report = sweep(random_run(11, 60), PROGRAM, thresholds=5, bootstrap=2)
+    report = sweep(random_run(11, 60), PROGRAM, candidates=5, bootstrap=2)
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(ProgramError, match="left alone"):
         report.save(tmp_path)
@@ -405,7 +405,7 @@ def test_results_show_themselves_in_a_line() -> None:
         ],
     }
     assert all(repr(value) == text for text, value in shown.items())
-    assert repr(report).startswith("SweepReport(margin; 30 samples, best: margin(")
+    assert repr(report) == f"SweepReport(margin; 30 samples, best: {report.best})"
 
 
 def test_public_names_stay_functions() -> None:
