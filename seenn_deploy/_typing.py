@@ -22,6 +22,7 @@ Pair: TypeAlias = tuple[int, int]
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_UNSAID = ("self", "options")
 _NUMBERS = {float: Real, int: Integral}
 # (wanted, found): what to do
 _REMEDIES = {
@@ -33,6 +34,7 @@ _REMEDIES = {
     ("SpikingGraph", "Program"): "it is compiled already; program.with_exit(rule) changes the rule",
     ("ExitRule", "float"): "name the rule that the number belongs to: sd.exits.Confidence(0.9)",
     ("ExitRule", "str"): "make the rule: sd.exits.Confidence(0.9)",
+    ("ExitRule", "Choice"): "give the rule of this choice: report.best.rule",
     ("RunResult", "Program"): "simulate it: sd.simulate(program, images, labels, full_trace=True)",
 }
 
@@ -79,7 +81,7 @@ def _fits(value: Any, hint: Any) -> bool:
 def _message(function: Callable[..., Any], name: str, hint: Any, value: Any) -> str:
     found, kinds = type(value).__name__, _names(hint)
     order = [p.name for p in signature(function).parameters.values() if p.default is p.empty]
-    usage = f"{function.__name__}({', '.join(n for n in order if n != 'options')}, ..)"
+    usage = f"{function.__name__}({', '.join(n for n in order if n not in _UNSAID)}, ..)"
     remedies = [_REMEDIES[kind, found] for kind in kinds if (kind, found) in _REMEDIES]
     what = "; ".join([f"{name} is a {found}, give {' or '.join(kinds)}", *remedies])
     return f"{usage}: {what}"

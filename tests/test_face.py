@@ -78,6 +78,8 @@ def test_what_is_likely_meant_is_said() -> None:
         sd.simulate(small(), X)  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match=r"sweep\(run, program, ..\): run is a Program"):
         sd.sweep(TESTED, run)  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match=r"^with_exit\(rule, ..\): .* make the rule"):
+        TESTED.with_exit("margin")  # type: ignore[arg-type]
     with pytest.raises(sd.SeennError, match="ndarray: neither a path nor a torch module"):
         sd.import_model(np.zeros(3))  # type: ignore[arg-type]
 

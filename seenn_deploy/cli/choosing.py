@@ -100,7 +100,7 @@ def sweep_command(
     notes = sweeps.sweep_notes(
         report,
         _again(build, program, report.schedule),
-        str(out / RULE) if out else "",
+        quote(str(out / RULE)) if out else "",
         f"seenn simulate {quote(str(build))} --data {quote(str(data))}",
     )
     console.show(layout.facts_table(notes))

@@ -176,8 +176,15 @@ def check_writable(path: Path) -> None:
     held = next(p for p in Path(os.path.abspath(path)).parents if p.exists())
     if not held.is_dir():
         raise ProgramError(f"{path}: {held} is a file, no folder; name another place")
-    if not path.exists() and not os.access(held, os.W_OK | os.X_OK):
-        raise ProgramError(f"{path}: {held} may not be written to; name another place")
+    if path.exists():
+        return
+    try:
+        # Permissions say too little: root has all of them, on file systems that are read-only too.
+        tempfile.TemporaryFile(dir=held).close()
+    except OSError as error:
+        raise ProgramError(
+            f"{path}: {held} may not be written to ({error.strerror}); name another place"
+        ) from None
 
 
 def write_file(path: Path, content: bytes | str) -> None:

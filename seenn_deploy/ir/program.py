@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from seenn_deploy import exits, plugins
-from seenn_deploy._typing import Array
+from seenn_deploy._typing import Array, checked_types
 from seenn_deploy.errors import ProgramError, SeennError
 from seenn_deploy.exits.integer import IntegerRule, lower
 from seenn_deploy.exits.policy import FILE as POLICY
@@ -176,6 +176,7 @@ class Program:
         except ValueError as error:
             raise ProgramError(str(error)) from None
 
+    @checked_types
     def with_exit(self, rule: exits.ExitRule) -> Program:
         """Return the same program with another exit rule.
 

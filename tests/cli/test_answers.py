@@ -109,6 +109,17 @@ def test_a_fixed_timestep_can_win_a_sweep() -> None:
     assert report.best.figures.accuracy.value == 1
 
 
+def test_a_rule_that_needs_a_file_is_kept_first() -> None:
+    """No command is shown that a shell could not run."""
+    found = (sweep(random_run(seed, 60), PROGRAM, ["conformal"], energy_budget=1.0, bootstrap=2)
+             for seed in range(20))  # fmt: skip
+    report = next(x for x in found if x.best and x.best.rule.name == "conformal")
+    told = dict(sweeps.sweep_notes(report, "seenn-compile x.pth", "", "seenn simulate x"))
+    assert "try" not in told and told["next"].startswith("sweep again with -o FOLDER")
+    told = dict(sweeps.sweep_notes(report, "seenn-compile x.pth", "'a b/rule.json'"))
+    assert "--exit-file 'a b/rule.json' -o NEW_FOLDER" in str(told["next"])
+
+
 def _with(run: sd.RunResult, labels: np.ndarray) -> sd.RunResult:
     from dataclasses import replace
 

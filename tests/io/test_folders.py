@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,18 @@ def test_errors_name_the_file_that_was_meant(
         write(tmp_path / "out", "body.bin")
     assert error.value.filename == str(tmp_path / "out" / "thing.json")
     assert not [*tmp_path.iterdir()]
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also to root, who has every permission on a file system that is read-only."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with pytest.raises(ProgramError) as error:
+        folders.check_ours(tmp_path / "a" / "b", KIND)
+    told = f"{tmp_path / 'a' / 'b'}: {tmp_path} may not be written to (Read-only file system)"
+    assert str(error.value) == f"{told}; name another place"

@@ -86,6 +86,10 @@ def sweep_notes(
         )
     fixed, t = choice.rule.name == "fixed", choice.longest
     options = "--exit fixed" if fixed else _exit_options(choice.rule, rule_file)
+    if not options:
+        again = "sweep again with -o FOLDER, which keeps this rule as rule.json, for --exit-file"
+        yield "next", again
+        return
     # A fixed rule has no number: a program that stops at t runs t timesteps.
     shorter = f" -T {t}" if fixed and t < len(choice.exit_histogram) else ""
     if simulate and not shorter:
@@ -94,9 +98,10 @@ def sweep_notes(
 
 
 def _exit_options(rule: ExitRule, rule_file: str) -> str:
-    if rule.parameter in NUMBERS:  # others come in a file
+    """Return the options that name a rule; '' for one that needs a file where there is none."""
+    if rule.parameter in NUMBERS:
         return f"--exit {rule.name} --{rule.parameter} {rule.to_dict()[rule.parameter]}"
-    return f"--exit-file {rule_file or 'rule.json (written with --out)'}"
+    return f"--exit-file {rule_file}" if rule_file else ""
 
 
 def calibration_rows(rule: ExitRule, run: RunResult) -> Iterator[tuple[str, str]]:
