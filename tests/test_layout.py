@@ -172,3 +172,21 @@ def test_imports_by_a_string_are_known() -> None:
         for asked in asked_for(path)
     }
     assert found == DYNAMIC.keys(), "say in DYNAMIC why a string has to decide here"
+
+
+KINDS = {"Node", "Population", "Readout", "Source", "Sum", "LinearMap", "Synapses", "Affine",
+         "AvgPool2d", "Conv2d", "Dense", "Identity", "PooledDense", "Sparse"}  # fmt: skip
+
+
+def test_few_places_ask_for_the_class_of_a_node_or_map() -> None:
+    """A kind is one file: consumers register a form of it, or ask the kind (decision 4)."""
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in MODULES.values()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("isinstance", "issubclass")
+        and KINDS
+        & {w.removeprefix("ir.") for w in re.findall(r"[\w.]+", ast.unparse(node.args[1]))}
+    ]
+    assert len(found) < 50, found

@@ -29,6 +29,7 @@ from seenn_deploy import ir
 from seenn_deploy._typing import Array
 from seenn_deploy.compiler.passes import fold_affine, fold_pool
 from seenn_deploy.errors import DataError, ModelError
+from seenn_deploy.ir.maps.base import weighted
 
 DEFAULT_PERCENTILE = 99.9  # of activations, from arXiv 1612.04052
 
@@ -68,15 +69,14 @@ def _scaled(ann: ir.SpikingGraph, edge: ir.Projection, v: float | None) -> ir.Pr
     """Multiply what comes in by the threshold `v` of the population that sends it, if one does."""
     if v is None:
         return edge
-    found = next(((i, m) for i, m in enumerate(edge.maps) if isinstance(m, ir.Synapses)), None)
+    found = weighted(edge.maps)
     if found is None or any(isinstance(m, ir.Affine) for m in edge.maps[: found[0]]):
         channels = ann.node(edge.pre).shape[0]
         per_channel = ir.Affine(np.full(channels, v), np.zeros(channels))
         return replace(edge, maps=(per_channel, *edge.maps))
     at, synapses = found
     weight = np.asarray(synapses.weight.astype(np.float64) * v)
-    weighted = synapses.with_weight(weight)
-    return replace(edge, maps=(*edge.maps[:at], weighted, *edge.maps[at + 1 :]))
+    return replace(edge, maps=(*edge.maps[:at], synapses.with_weight(weight), *edge.maps[at + 1 :]))
 
 
 # --- the ANN itself ------------------------------------------------------------------------------

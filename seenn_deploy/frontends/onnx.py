@@ -37,6 +37,7 @@ from seenn_deploy.frontends.base import Input, Net, conversion_error, normalize_
 from seenn_deploy.frontends.proof import prove_ann
 from seenn_deploy.io.images.image_set import from_array, open_images
 from seenn_deploy.io.onnx import OnnxModel, OnnxNode, read_onnx
+from seenn_deploy.ir.maps.base import weighted
 from seenn_deploy.ir.provenance import Provenance
 
 SUFFIXES = (".onnx",)
@@ -262,10 +263,9 @@ def _apply(
     """Append a linear map to every term of the first input; only one term gets its bias."""
     value = value or net.value(node)
     for pre, maps in value.terms:
-        weighted = any(isinstance(m, ir.Synapses) for m in maps)
         if isinstance(step, ir.AvgPool2d) and not all(isinstance(m, ir.Affine) for m in maps):
             raise node.error("a pool must follow an activation; move it after the Relu")
-        if isinstance(step, ir.Synapses) and weighted:
+        if isinstance(step, ir.Synapses) and weighted(maps):
             raise node.error("no activation between it and the layer before; merge the two layers")
         if isinstance(step, ir.Affine) and len(step.scale) != net.net.shape(pre, maps)[0]:
             raise node.error(

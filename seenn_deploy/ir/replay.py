@@ -7,12 +7,13 @@ comparison with the threshold is computed on its own: an error elsewhere does no
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import singledispatch
 
 import numpy as np
 
 from seenn_deploy._typing import Array
 from seenn_deploy.errors import ModelError
-from seenn_deploy.ir.graph import Population, Projection, Readout, SpikingGraph
+from seenn_deploy.ir.graph import Node, Population, Projection, Readout, SpikingGraph
 from seenn_deploy.ir.nodes.base import Parameter
 
 UNIT = 2.0**-24  # largest relative error of one float32 rounding
@@ -59,13 +60,30 @@ def potentials(
         Whether to compute the bound, which takes twice the time of the value; without, it is too
         small, and only the value counts.
     """
-    node = graph.node(name)
-    if not isinstance(node, Population | Readout):
-        raise ModelError(f"{name}: the replay has no form for a {node.kind} node")
-    current, bound = _current(graph, node, image, spikes, bounded)
-    if isinstance(node, Population):
-        return _leak(node, *_filtered(node, current, bound), spikes[name])
-    value, bound = (_decaying(node.tau, _decaying(node.tau_syn, x)) for x in (current, bound))
+    return _over_time(graph.node(name), graph, image, spikes, bounded)
+
+
+@singledispatch
+def _over_time(
+    node: Node, graph: SpikingGraph, image: Array, spikes: dict[str, Array], bounded: bool
+) -> Potentials:
+    raise ModelError(f"{node.name}: the replay has no form for a {node.kind} node")
+
+
+@_over_time.register
+def _(
+    node: Population, graph: SpikingGraph, image: Array, spikes: dict[str, Array], bounded: bool
+) -> Potentials:
+    current, rounding = _current(graph, node, image, spikes, bounded)
+    return _leak(node, *_filtered(node, current, rounding), spikes[node.name])
+
+
+@_over_time.register
+def _(
+    node: Readout, graph: SpikingGraph, image: Array, spikes: dict[str, Array], bounded: bool
+) -> Potentials:
+    currents = _current(graph, node, image, spikes, bounded)
+    value, bound = (_decaying(node.tau, _decaying(node.tau_syn, x)) for x in currents)
     return Potentials(value, bound + 2 * UNIT * np.abs(value))
 
 

@@ -6,6 +6,7 @@ The simulator stands a floor higher. A few samples are enough here, so that spee
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import singledispatch
 from math import prod
 
 import numpy as np
@@ -41,7 +42,7 @@ def sent(graph: ir.SpikingGraph, samples: ImageSet) -> dict[str, Array]:
             for edge in graph.into(node.name):
                 if t >= edge.lag:
                     current += edge.synapses.currents(found[edge.pre][:, t - edge.lag])
-            found[node.name][:, t] = states[node.name].step(current)
+            found[node.name][:, t] = _sent(node, states[node.name], current)
     return found
 
 
@@ -56,14 +57,18 @@ class _State:
     def __post_init__(self) -> None:
         self.v = np.asarray(getattr(self.node, "v_init", 0.0), np.float64)
 
-    def step(self, current: Array) -> Array:
-        """What the node sends; a readout sends nothing, and a sum what it got."""
-        node = self.node
-        if not isinstance(node, ir.Population):
-            return current
-        self.u = node.tau_syn * self.u + current + node.bias
-        before = node.tau * self.v + self.u
-        spikes = fires(node, before)
-        after = 0.0 if node.reset == "hard" else before - node.subtracted
-        self.v = np.where(spikes, after, before)
-        return spikes
+
+@singledispatch
+def _sent(node: ir.Node, state: _State, current: Array) -> Array:
+    """What a node sends; nobody takes what a readout sends, and a sum sends what it got."""
+    return current
+
+
+@_sent.register
+def _(node: ir.Population, state: _State, current: Array) -> Array:
+    state.u = node.tau_syn * state.u + current + node.bias
+    before = node.tau * state.v + state.u
+    spikes = fires(node, before)
+    after = 0.0 if node.reset == "hard" else before - node.subtracted
+    state.v = np.where(spikes, after, before)
+    return spikes

@@ -12,9 +12,7 @@ Everything is computed in float64. Pools must be folded before.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import singledispatch
-from typing import Any
 
 import numpy as np
 
@@ -22,6 +20,7 @@ from seenn_deploy import ir
 from seenn_deploy._typing import Array, Shape
 from seenn_deploy.compiler.passes.rewrite import Maps, rewrite
 from seenn_deploy.errors import ModelError
+from seenn_deploy.ir.maps.affine import composed
 from seenn_deploy.ir.maps.base import along_channels
 
 
@@ -39,7 +38,7 @@ def _fold(maps: Maps, in_shape: Shape) -> tuple[Maps, Array | None]:
     core = maps[at] if weighted else ir.Identity()
     if not isinstance(core, ir.Synapses):
         raise ModelError(f"{type(core).__name__} was not folded")
-    before, after = _compose(maps[:at]), _compose(maps[at + 1 :])
+    before, after = composed(maps[:at]), composed(maps[at + 1 :])
     # The core's own bias comes between the two affine maps, so it is taken out first.
     bias, core = core.constant(in_shape), core.without_constant()
     if before:
@@ -67,12 +66,3 @@ def _scaled(core: ir.Synapses, factors: Array, in_shape: Shape) -> ir.Synapses:
 @_scaled.register(ir.Identity)
 def _(core: ir.Synapses, factors: Array, in_shape: Shape) -> ir.Synapses:
     return core.scaled(factors, in_shape)
-
-
-def _compose(affines: Sequence[Any]) -> ir.Affine | None:
-    if not affines:
-        return None
-    scale, shift = affines[0].scale, affines[0].shift
-    for affine in affines[1:]:
-        scale, shift = scale * affine.scale, shift * affine.scale + affine.shift
-    return ir.Affine(scale, shift)

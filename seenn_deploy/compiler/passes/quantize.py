@@ -363,9 +363,14 @@ def _limited_by(
     return name if scale >= 0.5 * limit else "weights"  # a whole threshold takes a part of it
 
 
+@singledispatch
 def _threshold_limit(node: ir.Population | ir.Readout) -> float:
-    if not isinstance(node, ir.Population):
-        return inf
+    """Return the scale at which the threshold is the largest there is; logits have none."""
+    return inf
+
+
+@_threshold_limit.register
+def _(node: ir.Population) -> float:
     return THRESHOLD / float(max(np.max(node.v_threshold), np.max(node.subtracted)))
 
 
@@ -404,10 +409,21 @@ def _rounded(weight: Array, limit: int, scale: float) -> Array:
 
 def _bias_limit(node: ir.Population | ir.Readout) -> float:
     largest = float(np.abs(node.bias).max(initial=0))
-    if not largest:
-        return inf
-    spiking = isinstance(node, ir.Population)
-    return (MANTISSA << EXPONENT) / (largest * (1 << SHIFT)) if spiking else STATE / largest
+    return _room(node)[0] / largest if largest else inf
+
+
+@singledispatch
+def _room(node: ir.Population | ir.Readout) -> tuple[float, float]:
+    """Return the largest bias and the largest state, in units of currents.
+
+    A readout adds currents as they are.
+    """
+    return STATE, STATE
+
+
+@_room.register
+def _(node: ir.Population) -> tuple[float, float]:
+    return (MANTISSA << EXPONENT) / (1 << SHIFT), STATE / (1 << SHIFT)  # rule 4
 
 
 def _headroom_limit(
@@ -418,9 +434,8 @@ def _headroom_limit(
     Only the image can force a smaller scale: spikes are too weak to overflow in sane networks, and
     where they do, a proof is not worth the precision.
     """
-    if not any(isinstance(graph.node(e.pre), ir.Source) for e in graph.into(node.name)):
-        return inf
-    if not np.all(np.isfinite(input_range)):
+    sees_input = any(e.pre == graph.source.name for e in graph.into(node.name))
+    if not (sees_input and np.all(np.isfinite(input_range))):
         return inf
     low = high = 0.0
     for edge in graph.into(node.name):
@@ -429,17 +444,25 @@ def _headroom_limit(
         shape = graph.node(edge.pre).shape
         least, most = extremes(edge.synapses, low_sent, high_sent, shape)
         low, high = low + least, high + most
-    if isinstance(node, ir.Readout):
-        return STATE / max(-low, high, 1e-30)  # all weights may be 0
     reach = _potentials(node, (low, high), _growing_steps(graph, node))
-    return STATE / (1 << SHIFT) / max(reach, -low, high)
+    return _room(node)[1] / max(reach, -low, high, 1e-30)  # all weights may be 0
 
 
 # --- what no input can exceed ---------------------------------------------------------------------
 
 
-def _potentials(node: ir.Population, current: tuple[float, float], T: int) -> float:
-    """Return the largest potential before a reset in T timesteps, at the threshold's scale."""
+@singledispatch
+def _potentials(node: ir.Population | ir.Readout, current: tuple[float, float], T: int) -> float:
+    """Return the largest potential before a reset in T timesteps, at the threshold's scale.
+
+    Logits are no potentials, and 0 here: the host sums them in 64 bits, so that only what one
+    timestep adds to them has a limit.
+    """
+    return 0.0
+
+
+@_potentials.register
+def _(node: ir.Population, current: tuple[float, float], T: int) -> float:
     bias = np.asarray(node.bias, np.float64)
     lowest, highest = current[0] + float(bias.min()), current[1] + float(bias.max())
     low = high = np.asarray(node.v_init, np.float64)
@@ -457,10 +480,10 @@ def _potentials(node: ir.Population, current: tuple[float, float], T: int) -> fl
     return reach
 
 
-def _growing_steps(graph: ir.SpikingGraph, node: ir.Population) -> int:
+def _growing_steps(graph: ir.SpikingGraph, node: ir.Population | ir.Readout) -> int:
     """Return the timesteps in which a potential must not saturate (rule 6)."""
     sources = [graph.node(edge.pre) for edge in graph.into(node.name)]
-    constant = all(isinstance(pre, ir.Source) and pre.coding == "direct" for pre in sources)
+    constant = all(pre.analog for pre in sources)
     return min(graph.T, 2) if constant and not np.any(node.tau_syn) else graph.T
 
 
@@ -470,14 +493,21 @@ def _headroom(
     """Return the bits between the largest integer that a state can reach and its limit."""
     if found is None:
         return float("nan")
-    if isinstance(node, ir.Readout):
-        return float(np.log2(STATE / max(found.size, 1)))
+    return float(np.log2(STATE / max(_reach(node, found, _growing_steps(graph, node)), 1.0)))
+
+
+@singledispatch
+def _reach(node: ir.Population | ir.Readout, found: Interval, T: int) -> float:
+    """Return the largest integer that a current or a potential can be."""
+    return found.size
+
+
+@_reach.register
+def _(node: ir.Population, found: Interval, T: int) -> float:
     by = None if node.reset_by is None else node.reset_by * (1 << SHIFT)
     at_v = replace(node, v_threshold=node.v_threshold * (1 << SHIFT), reset_by=by)
     ends = (float(found.low << SHIFT), float(found.high << SHIFT))
-    steps = _growing_steps(graph, node)
-    reach = max(_potentials(at_v, ends, steps), float(found.size << SHIFT), 1.0)
-    return float(np.log2(STATE / reach))
+    return max(_potentials(at_v, ends, T), float(found.size << SHIFT))
 
 
 # --- lowering ------------------------------------------------------------------------------------
@@ -512,6 +542,22 @@ def _(node: ir.Population, scale: float) -> ir.Population | ir.Readout:
         v_init=_whole(node.v_init * scale * (1 << SHIFT)),
         bias=(mantissa.astype(np.int64) << exponent).astype(np.int32),
     )
+
+
+@singledispatch
+def _firing(node: ir.Population | ir.Readout, scale: float) -> tuple[int, float, int]:
+    """Return integer threshold, smallest float threshold, and exponent of the bias.
+
+    Logits have no threshold, and a bias that needs no exponent.
+    """
+    return 0, 1.0, 0
+
+
+@_firing.register
+def _(node: ir.Population, scale: float) -> tuple[int, float, int]:
+    threshold = int(np.max(_whole(node.v_threshold * scale)))
+    exponent = _exponent(np.asarray(node.bias) * scale * (1 << SHIFT))
+    return threshold, float(np.min(node.v_threshold)), exponent
 
 
 def _fraction(decay: ir.Parameter) -> ir.Parameter:
@@ -550,15 +596,15 @@ def _describe(
         error = np.abs(now.synapses.weight - exact)[inside] / s
         worst = max(worst, float(error.max(initial=0)))
         largest = max(largest, int(np.abs(now.synapses.weight.astype(np.int64)).max(initial=0)))
-    population = isinstance(after, ir.Population)
+    threshold, of, exponent = _firing(node, scale)
     return LayerScale(
         node.name,
         scale,
-        int(np.max(after.v_threshold)) if isinstance(after, ir.Population) else 0,
+        threshold,
         largest,
         clipped,
-        worst / (float(np.min(node.v_threshold)) if isinstance(node, ir.Population) else 1.0),
-        _exponent(np.asarray(node.bias) * scale * (1 << SHIFT)) if population else 0,
+        worst / of,
+        exponent,
         headroom,
         max(
             float(np.max(np.abs(np.subtract(before, now))))

@@ -32,6 +32,7 @@ from seenn_deploy.frontends.torch.values import (
     in_order,
 )
 from seenn_deploy.frontends.torch.walk import Walk
+from seenn_deploy.ir.maps.affine import composed
 from seenn_deploy.ir.nodes.base import Parameter, shown
 from seenn_deploy.ir.own import Applied, OwnInput
 
@@ -219,7 +220,7 @@ class Assembly:
 
     def _key(self, term: Term, lag: int) -> tuple[str, tuple[int, ...], int]:
         bare = [self.maps.without_constants(m) for m in term.maps]
-        return (term.origin, tuple(id(m) for m in bare if not _does_nothing(m)), lag)
+        return (term.origin, tuple(id(m) for m in bare if m.factor != 1), lag)
 
     def _constant(self, terms: list[Term]) -> Array:
         """Return the value of a sum of terms when nothing spikes."""
@@ -500,7 +501,7 @@ def _applied(call: Call, term: Term, lag: int) -> Applied:
 
 def _without_plain_sums(placed: list[Placed]) -> list[Placed]:
     """Remove sums that only populations take, as a current: the summands go there directly."""
-    for sum_ in [p for p in placed if isinstance(p.node, ir.Sum)]:
+    for sum_ in [p for p in placed if not p.node.stages]:
         name = sum_.node.name
         users = [p for p in placed if any(t.origin == name for t, _ in p.inputs)]
         if users and all(_takes_plainly(p, name) for p in users):
@@ -524,19 +525,15 @@ def _inlined(placed: Placed, sum_: Placed) -> Placed:
 
 def _with_weights(maps: Maps, shape: Shape) -> Maps:
     """Turn a chain of scales alone into an identity of that weight, or into a diagonal matrix."""
-    scales = [m for m in maps if isinstance(m, ir.Affine)]
-    if len(scales) < len(maps) or (scales and len(shape) == 3 and not _uniform(scales)):
+    if not maps:
+        return (ir.Identity(),)
+    whole = composed(maps)
+    if whole is None:
         return maps
-    scale, shift = np.ones(shape[0]), np.zeros(shape[0])
-    for step in scales:
-        scale, shift = scale * step.scale, shift * step.scale + step.shift
-    if _uniform(scales):
-        return (ir.Identity(np.asarray(scale[0], np.float32)),)
-    return (ir.Dense(np.diag(scale), shift),)
-
-
-def _uniform(scales: list[ir.Affine]) -> bool:
-    return all(not s.shift.any() and (s.scale == s.scale[0]).all() for s in scales)
+    if whole.factor is not None:
+        return (ir.Identity(np.asarray(whole.factor, np.float32)),)
+    # An image's scales stay as they are: the compiler folds them into a convolution.
+    return maps if len(shape) == 3 else (ir.Dense(np.diag(whole.scale), whole.shift),)
 
 
 def _population(name: str, shape: Shape, neuron: Neuron) -> ir.Population:
@@ -549,10 +546,6 @@ def _population(name: str, shape: Shape, neuron: Neuron) -> ir.Population:
 def _flat(value: Parameter, shape: Shape) -> Parameter:
     """A parameter of a readout, which is a vector whatever the layer was."""
     return value.reshape(shape) if isinstance(value, np.ndarray) else value
-
-
-def _does_nothing(step: ir.LinearMap) -> bool:
-    return isinstance(step, ir.Affine) and bool((step.scale == 1).all() and not step.shift.any())
 
 
 def _close(a: Array, b: Array) -> bool:

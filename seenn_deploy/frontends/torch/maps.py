@@ -13,7 +13,7 @@ import numpy as np
 from seenn_deploy import ir
 from seenn_deploy._typing import Array, Shape
 from seenn_deploy.frontends.torch.values import NotSupportedError
-from seenn_deploy.ir.maps.base import along_channels
+from seenn_deploy.ir.maps.base import along_channels, weighted
 
 Maps: TypeAlias = tuple[ir.LinearMap, ...]
 Made = TypeVar("Made", bound=ir.LinearMap)
@@ -48,18 +48,20 @@ class MapStore:
     def without_constants(self, step: ir.LinearMap) -> ir.LinearMap:
         """Return the map without its bias or shift."""
         bare = step.without_constant()
-        if isinstance(bare, ir.Affine):  # by its numbers: scales are made anew at every timestep
-            return step if bare is step else self.affine(bare.scale, bare.shift)
-        return step if bare is step else self._once(("bare", id(step)), lambda: bare)
+        return step if bare is step else self._kept(bare, ("bare", id(step)))
 
     def rescaled_bias(self, step: ir.LinearMap, factor: float) -> ir.LinearMap:
         """Return the map with its bias or shift times `factor`."""
-        if isinstance(step, ir.Affine):
-            return self.affine(step.scale, step.shift * factor)
-        if step.bias is None:
-            return step
-        made: ir.LinearMap = replace(cast(Any, step), bias=step.bias * factor)
-        return self._once(("bias", id(step), factor), lambda: made)
+        return self._kept(step.with_constant_times(factor), ("bias", id(step), factor))
+
+    @singledispatchmethod
+    def _kept(self, made: ir.LinearMap, key: Any) -> ir.LinearMap:
+        return self._once(key, lambda: made)
+
+    @_kept.register
+    def _(self, made: ir.Affine, key: Any) -> ir.LinearMap:
+        """By its numbers: scales are made anew at every timestep."""
+        return self.affine(made.scale, made.shift)
 
     def appended(self, maps: Maps, step: ir.LinearMap) -> Maps:
         """Append a map to a chain in such a way that the compiler can fold it."""
@@ -67,7 +69,7 @@ class MapStore:
 
     @singledispatchmethod
     def _appended(self, step: ir.LinearMap, maps: Maps) -> Maps:
-        if not any(isinstance(m, ir.Synapses) for m in maps):
+        if not weighted(maps):
             return (*maps, step)
         folded = self._folded(maps)
         joined = merged(folded[-1], step)
@@ -105,16 +107,22 @@ class MapStore:
         if not places:
             return (*maps, step)
         at = places[-1]
-        before = maps[at]
-        if isinstance(before, ir.AvgPool2d):
-            kernel = (before.kernel[0] * step.kernel[0], before.kernel[1] * step.kernel[1])
-            return (*maps[:at], self.pool(kernel), *maps[at + 1 :])
-        if not isinstance(before, ir.Conv2d):
-            raise NotSupportedError(
-                "an average pool behind a linear layer", "put the pool behind the neurons"
-            )
-        key = ("pooled", id(before), step.kernel)
-        return (*maps[:at], self._once(key, lambda: pooled(before, step)), *maps[at + 1 :])
+        return (*maps[:at], self._pooled(maps[at], step), *maps[at + 1 :])
+
+    @singledispatchmethod
+    def _pooled(self, before: ir.LinearMap, pool: ir.AvgPool2d) -> ir.LinearMap:
+        raise NotSupportedError(
+            "an average pool behind a linear layer", "put the pool behind the neurons"
+        )
+
+    @_pooled.register
+    def _(self, before: ir.AvgPool2d, pool: ir.AvgPool2d) -> ir.LinearMap:
+        return self.pool((before.kernel[0] * pool.kernel[0], before.kernel[1] * pool.kernel[1]))
+
+    @_pooled.register
+    def _(self, before: ir.Conv2d, pool: ir.AvgPool2d) -> ir.LinearMap:
+        key = ("pooled", id(before), pool.kernel)
+        return self._once(key, lambda: pooled(before, pool))
 
     def _once(self, key: Any, make: Callable[[], Made]) -> Made:
         if key not in self._made:
@@ -138,20 +146,17 @@ def scaled(layer: ir.Conv2d | ir.Dense, affine: ir.Affine) -> ir.Conv2d | ir.Den
     return replace(layer, weight=layer.weight * affine.scale.reshape(-1, *ones), bias=bias)
 
 
-@singledispatch
 def merged(first: ir.LinearMap, second: ir.LinearMap) -> ir.LinearMap | None:
     """Merge two layers into one, ``W2 W1`` and ``W2 b1 + b2``; None where that is not exact.
 
     It is exact for two matrices, and for two convolutions of which the second is 1x1; strides
     multiply. Other convolutions would differ at the border. A listed pool before a matrix is one.
     """
-    return None
+    merge = _MERGES.get((type(first), type(second)))
+    return merge(first, second) if merge else None
 
 
-@merged.register
-def _(first: ir.Sparse, second: ir.LinearMap) -> ir.LinearMap | None:
-    if not isinstance(second, ir.Dense):
-        return None
+def _list_then_matrix(first: ir.Sparse, second: ir.Dense) -> ir.Dense:
     sources, targets = first.sources, first.targets
     # Row by row: a matrix of VGG's first linear layer has 10^8 weights.
     rows = [
@@ -161,21 +166,24 @@ def _(first: ir.Sparse, second: ir.LinearMap) -> ir.LinearMap | None:
     return ir.Dense(np.stack(rows).astype(second.weight.dtype), second.bias)
 
 
-@merged.register
-def _(first: ir.Dense, second: ir.LinearMap) -> ir.LinearMap | None:
-    return ir.Dense(*_product(first, second)) if isinstance(second, ir.Dense) else None
+def _matrices(first: ir.Dense, second: ir.Dense) -> ir.Dense:
+    return ir.Dense(*_product(first, second))
 
 
-@merged.register
-def _(first: ir.Conv2d, second: ir.LinearMap) -> ir.LinearMap | None:
-    if not isinstance(second, ir.Conv2d):
-        return None
+def _convolutions(first: ir.Conv2d, second: ir.Conv2d) -> ir.Conv2d | None:
     single = second.weight.shape[2:] == (1, 1) and second.padding == (0, 0)
     if not (single and first.groups == second.groups == 1):
         return None
     weight, bias = _product(first, second)
     stride = (first.stride[0] * second.stride[0], first.stride[1] * second.stride[1])
     return replace(first, weight=weight, bias=bias, stride=stride)
+
+
+_MERGES: dict[tuple[type, type], Callable[..., ir.LinearMap | None]] = {
+    (ir.Sparse, ir.Dense): _list_then_matrix,
+    (ir.Dense, ir.Dense): _matrices,
+    (ir.Conv2d, ir.Conv2d): _convolutions,
+}
 
 
 def _product(first: ir.Synapses, second: ir.Synapses) -> tuple[Array, Array | None]:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from math import isclose
 from typing import TypeAlias
 
-from seenn_deploy import ir
 from seenn_deploy.frontends.torch.maps import Maps, MapStore
 from seenn_deploy.frontends.torch.values import Signal, Term
 
@@ -64,8 +63,8 @@ def core_of(chain: Maps, maps: MapStore) -> tuple[tuple[int, ...], float]:
     """Take the factors that are the same for all channels out of a chain of maps."""
     core, factor = [], 1.0
     for step in map(maps.without_constants, chain):
-        if isinstance(step, ir.Affine) and bool((step.scale == step.scale[0]).all()):
-            factor *= float(step.scale[0])
+        if step.factor is not None:
+            factor *= step.factor
         else:
             core.append(id(step))
     return tuple(core), factor

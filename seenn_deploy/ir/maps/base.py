@@ -10,6 +10,7 @@ method, or registers with the consumer's function (``functools.singledispatch``)
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
 from typing import Any, TypeVar, cast
@@ -52,6 +53,11 @@ class LinearMap(ABC):
     def dense_macs(self, in_shape: Shape) -> int:
         """Multiply-accumulates of the dense layer, padding included, as papers count them."""
 
+    @property
+    def factor(self) -> float | None:
+        """The one number by which the map multiplies everything; None where it does else."""
+        return None
+
     def check(self) -> None:  # noqa: B027 - most kinds can hold every value
         """Raise ModelError where the arrays and numbers of a file contradict each other."""
 
@@ -62,6 +68,12 @@ class LinearMap(ABC):
     def without_constant(self: Self) -> Self:
         """The map without what it adds; the same object where that is nothing."""
         return self if self.bias is None else cast(Self, replace(cast(Any, self), bias=None))
+
+    def with_constant_times(self: Self, factor: float) -> Self:
+        """The map with what it adds multiplied by a factor; the same object where it is nothing."""
+        if self.bias is None:
+            return self
+        return cast(Self, replace(cast(Any, self), bias=self.bias * factor))
 
 
 class Synapses(LinearMap):
@@ -108,6 +120,13 @@ class Synapses(LinearMap):
         kept = source[weight != 0] if effective else source
         return np.bincount(kept, minlength=prod(in_shape)).astype(np.int64).reshape(in_shape)
 
+    def matrix(self, in_shape: Shape) -> Array:
+        """The weights as a matrix (targets, sources), float32; neurons that do not meet have 0."""
+        source, target, weight = self.connections(in_shape)
+        matrix = np.zeros((prod(self.out_shape(in_shape)), prod(in_shape)), np.float32)
+        np.add.at(matrix, (target, source), weight)
+        return matrix
+
     def summed(self, values: Array, in_shape: Shape) -> Array:
         """Sums by target neuron of `values`, which stand in the weights' places, (targets,).
 
@@ -151,6 +170,11 @@ class Synapses(LinearMap):
             When the kind cannot take factors into its weights.
         """
         raise ModelError(f"cannot scale the input of {type(self).__name__}")
+
+
+def weighted(maps: Sequence[LinearMap]) -> tuple[int, Synapses] | None:
+    """The first synapses in a chain of maps, with their place; None where there are none."""
+    return next(((i, m) for i, m in enumerate(maps) if isinstance(m, Synapses)), None)
 
 
 def along_channels(values: Array, shape: Shape) -> Array:

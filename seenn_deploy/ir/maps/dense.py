@@ -56,6 +56,9 @@ class Dense(Synapses):
         target, source = np.indices(self.weight.shape)
         return source.ravel(), target.ravel(), self.weight.ravel()
 
+    def matrix(self, in_shape: Shape) -> Array:
+        return self.weight
+
     def summed(self, values: Array, in_shape: Shape) -> Array:
         return np.asarray(values.sum(axis=1))
 

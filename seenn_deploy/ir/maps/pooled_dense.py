@@ -72,6 +72,9 @@ class PooledDense(Synapses):
     def connections(self, in_shape: Shape) -> tuple[Array, Array, Array]:
         return self.spread(in_shape).connections(in_shape)
 
+    def matrix(self, in_shape: Shape) -> Array:
+        return self.spread(in_shape).weight
+
     def summed(self, values: Array, in_shape: Shape) -> Array:
         return np.asarray(values.sum(axis=1) * prod(self.kernel))
 

@@ -233,8 +233,17 @@ def check_without_wrap(edge: ir.Projection, program: ir.Program) -> None:
         _fail(f"{edge.pre} -> {edge.post}: sums up to {total:g} in a list", f"24 bits, {STATE}")
 
 
-def needs_split(synapses: ir.Sparse) -> bool:
-    """Tell whether a list of both signs and odd weights needs two matrices of one sign each."""
+@singledispatch
+def needs_split(synapses: ir.Synapses) -> bool:
+    """Tell whether a list of both signs and odd weights needs two matrices of one sign each.
+
+    Weights of other kinds are made even, or are not clipped.
+    """
+    return False
+
+
+@needs_split.register
+def _(synapses: ir.Sparse) -> bool:
     weight = synapses.weight
     integers = weight.dtype.kind == "i"
     return integers and bool((weight > 0).any() and (weight < 0).any() and (weight % 2 != 0).any())

@@ -253,7 +253,7 @@ def _edge(
         "kind": synapses.kind,
         "delay": waiting_steps(program, edge),
         "lag": edge.lag,
-        "split": isinstance(synapses, ir.Sparse) and ranges.needs_split(synapses),
+        "split": ranges.needs_split(synapses),
     }
     for name in ("stride", "padding", "dilation", "groups"):
         if hasattr(synapses, name):

@@ -342,24 +342,17 @@ class _Writer:
         return self._image_maps(edge, matrix, taken, given, bias)
 
     def _matrix(self, edge: ir.Projection, in_shape: Shape, n_out: int) -> Array:
-        step, n_in = edge.synapses, prod(in_shape)
+        n_in = prod(in_shape)
         if n_in * n_out > MOST:
             self.report.refuse(
                 f"{edge.pre} -> {edge.post}",
-                f"{type(step).__name__} of {n_in} to {n_out} neurons: NIR has no "
+                f"{type(edge.synapses).__name__} of {n_in} to {n_out} neurons: NIR has no "
                 "list of synapses, and the matrix would be too large",
                 "use a convolution or a smaller layer",
             )
-        if isinstance(step, ir.PooledDense):
-            step = step.spread(in_shape)
-        if isinstance(step, ir.Dense):
-            return step.weight
-        if not isinstance(step, ir.Identity):
+        if not isinstance(edge.synapses, ir.Dense | ir.PooledDense | ir.Identity):
             self.report.faithful(f"{edge.pre} -> {edge.post}", "a list of synapses became a matrix")
-        source, target, weight = step.connections(in_shape)
-        matrix = np.zeros((n_out, n_in), np.float32)
-        np.add.at(matrix, (target, source), weight)
-        return matrix
+        return edge.synapses.matrix(in_shape)
 
     def _image_maps(
         self, edge: ir.Projection, matrix: Array, taken: Shape, given: Shape, bias: Array | None

@@ -6,7 +6,6 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
-import numpy as np
 import torch
 
 from seenn_deploy.frontends.torch.operations.mapping import (
@@ -28,7 +27,8 @@ from seenn_deploy.frontends.torch.values import (
     feature_shape,
     known,
 )
-from seenn_deploy.ir.maps import Affine, Conv2d
+from seenn_deploy.ir.maps import Conv2d
+from seenn_deploy.ir.maps.affine import composed
 
 
 @operation("avg_pool2d.default")
@@ -125,11 +125,11 @@ def max_pool2d(
 def _value_of_spikes(signal: Signal) -> float:
     """Return the one positive value of spikes that were only scaled; 1 for any other signal."""
     (term, *others), maps = signal.terms, signal.terms[0].maps
-    scaled = [m.scale for m in maps if isinstance(m, Affine) and not m.shift.any()]
-    if others or term.origin == SOURCE or signal.summed is not None or len(scaled) < len(maps):
+    if others or term.origin == SOURCE or signal.summed is not None:
         return 1.0
-    factor = np.prod(scaled, axis=0) if scaled else np.ones(1)
-    return float(factor[0]) if (factor == factor[0]).all() and factor[0] > 0 else 1.0
+    whole = composed(maps)
+    factor = whole.factor if whole else None
+    return factor if factor is not None and factor > 0 else 1.0
 
 
 def _pool_of_spikes(graph: Graph, signal: Signal, window: Conv2d) -> Signal:
