@@ -205,10 +205,10 @@ def spikingjelly_reasons(seen: Counter[str]) -> dict[str, Count]:
         ".. and zero averages count too": Count(0, empty),
         "layer 1: padding counted as synapses": Count(0, padding),
         "layer 1: zero pixels counted": Count(0, zeros),
-        "batch norm: one MAC, one AC an element": Count(norm, norm),
-        "batch norm: one AC a channel and call": Count(seen["norm channels"], 0),
-        "residual add: one AC a neuron": Count(seen["residual elements"], 0),
-        "LIF: one AC a neuron (v/2 + current)": Count(seen["neurons"], 0),
+        "batch norm: one MAC, one AC per element": Count(norm, norm),
+        "batch norm: one AC per channel and call": Count(seen["norm channels"], 0),
+        "residual add: one AC per neuron": Count(seen["residual elements"], 0),
+        "LIF: one AC per neuron (v/2 + current)": Count(seen["neurons"], 0),
         "average pools: adds of a window": Count(seen["pool adds"], 0),
         "logits summed over steps": Count(seen["logits"] * (T - 1) // T, 0),
     }
@@ -267,7 +267,7 @@ def rounding_line(seen: Counter[str], alone: Counter[str], exact: Count, n: int,
     ours_off = abs(exact.ac - spike_driven(seen)) / n
     torch_off = abs(spike_driven(alone) - spike_driven(seen)) / n
     return (
-        f"Spikes differ by rounding: {ours_off:,.0f} ACs an image between torch and us, "
+        f"Spikes differ by rounding: {ours_off:,.0f} ACs per image between torch and us, "
         f"{torch_off:,.0f} between torch at batch 1 and torch at batch {batch}.\n"
     )
 

@@ -142,7 +142,7 @@ def describe(program: sd.Program, run: sd.RunResult, theirs: np.ndarray) -> None
     ac = run.counts.ac.sum() / len(run.exit_step)
     print(
         f"   firing rates %: {rates_text}\n   {ac / 1e6:.1f} M accumulates and "
-        f"{run.exit_step.mean():.2f} steps an image; exits that differ from PyTorch: "
+        f"{run.exit_step.mean():.2f} steps per image; exits that differ from PyTorch: "
         f"{np.count_nonzero(run.exit_step != theirs)} of {len(theirs)}"
     )
 

@@ -80,6 +80,7 @@ class Proof:
         """The proof in a reader's words."""
         if not self.by:
             return f"not proven: {self.why}"
+        # Layers that never spiked agree with anything, and must not pass for proven.
         never = self.silent[:3] + [f".. ({len(self.silent) - 3} more)"] * (len(self.silent) > 3)
         silent = f"; never spiked: {', '.join(never)}" if never else ""
         spikes = f"{sum(self.spikes.values()):,}"
@@ -166,6 +167,7 @@ class FidelityReport:
         try:
             yield
         except RefusedError as error:
+            # A refusal of this report has noted itself already.
             if error.report is not self:
                 self.findings += error.report.findings
             self._first = self._first or error

@@ -62,6 +62,7 @@ def aet(correct: Array) -> float:
     """
     n, T = correct.shape
     right = correct.sum(axis=0).astype(np.int64)
+    # C_t - C_{t-1}, negative where answers that were right turn wrong.
     gained = np.diff(right, prepend=0)
     return float((np.arange(1, T + 1) @ gained + T * (n - right[-1])) / n)
 
@@ -105,7 +106,7 @@ class Exited:
 
     @property
     def correct(self) -> Array:
-        """Was each sample right at its exit, bool (N,). Needs labels."""
+        """Whether each sample was right at its exit, bool (N,); this needs labels."""
         return np.asarray(self.prediction == self.needed_labels)
 
     @property

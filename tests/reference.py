@@ -176,7 +176,7 @@ def forward(
     ----------
     step : `resnet`, `vgg`, `vggsnn` or `vggsnn_woap`
     images : array (N, C, H, W), the same at every step, or events (N, T, C, H, W)
-    mean, std : one number a channel, optional
+    mean, std : one number per channel, optional
         Normalisation ``(x - mean) / std``.
     """
     neurons, ops = neurons or Neurons(), ops or Ops()

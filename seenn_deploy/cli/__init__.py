@@ -91,7 +91,7 @@ def _formatted(
     message: Warning | str, category: type[Warning], filename: str, lineno: int,
     line: str | None = None,
 ) -> str:  # fmt: skip
-    """One line of what was done to the data; other warnings as Python shows them."""
+    """Return a warning about the data as one line, and any other as Python shows it."""
     if issubclass(category, DataWarning):
         return f"note: {message}\n"
     return _as_python_does(message, category, filename, lineno, line)

@@ -61,4 +61,5 @@ def check_command(
     console.show(*checks.check_tables(report))
     write_json(json_file, report.summary())
     if not report.ok:
+        # A script that asks before it deploys needs the answer as an exit code.
         raise SystemExit(2)

@@ -91,6 +91,7 @@ def sweep_command(
     images = open_data(program, data, limit, mean, std)
     _check_sweep(program, images, out, force, options)
     check_resume(resume, run_folder, "--run")
+    # To T, since a threshold that is larger than the program's own asks for later logits.
     run = full_run(program, images, threads, run_folder, resume)
     report = sd.sweep(run, program, **options)
     if out is not None:

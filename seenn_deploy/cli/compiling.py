@@ -344,6 +344,7 @@ def inspect_command(build: Path, json_file: Path | None) -> None:
 
 def _given(no_normalize: bool, options: dict[str, Any]) -> dict[str, Any]:
     """Return the options that were given; the others have the frontend's defaults."""
+    # Which frontend reads the model is not known yet, and each has defaults of its own.
     given = {name: v for name, v in options.items() if v is not None and v is not False}
     return given | {"normalize": False} if no_normalize else given
 
@@ -359,6 +360,7 @@ def _save(
     changes: PrecisionReport | None = None,
 ) -> None:
     """Write a program and what its targets take; print and keep what there is to say of it."""
+    # Before it is written and shown: a pipelined target cannot follow a sequential schedule.
     program = program.for_targets(*targets)
     with _refusal_into(json_file, program), shown(None, f"writing {out}"):
         program.save(out, targets=targets, strict=strict, force=force, allow=allow)
@@ -384,6 +386,7 @@ def _print_compiled(
         ("assumed", assumed),
         *_converted(provenance.conversion),
         *_proof(provenance),
+        # A rule that nobody chose must not look like one that somebody did.
         ("exit rule", f"{rule}, assumed: {why}" if why else rule),
         ("written", ", ".join([f"{out}/", *(f"{out / target}/" for target in targets)])),
         *_left_there(out, targets),
@@ -407,6 +410,7 @@ def _left_there(out: Path, targets: tuple[str, ...]) -> list[tuple[str, str]]:
     """List what an output folder held and still holds; its bundles are of another program."""
     from seenn_deploy.ir import program
 
+    # --force keeps what it did not write, which a reader may take for a part of this program.
     written = {program.FOLDER.manifest, *program.FOLDER.files, *targets}
     left = sorted(path.name for path in out.iterdir() if path.name not in written)
     older = [f"{out / name}/" for name in left if name in program.target_names()]
@@ -484,6 +488,7 @@ def _compare_with_float(graph: SpikingGraph, program: Program, images: Path) -> 
     from seenn_deploy.ir.inputs import for_program
     from seenn_deploy.verification.precision import compare_precisions
 
+    # All that differs is the precision, so all that changed is its doing.
     reference = sd.compile(graph, program.exit_rule, schedule=program.schedule)
     with shown(None, "comparing int8 with float32"):
         return compare_precisions(reference, program, for_program(reference, images))

@@ -84,6 +84,7 @@ def run_command(
     if out is not None:
         # Now, and not after the device has run.
         check_ours(out, base.FOLDER, force)
+    # The exit rule belongs to what the device was given; another one takes another bundle.
     program = load_program(build, None)
     images = open_data(program, data, limit, mean, std)
     result = sd.run(

@@ -94,6 +94,7 @@ def simulate_command(
     if full_trace and skip_wasted:
         raise SeennError("--full-trace runs what --skip-wasted leaves out; give one of them")
     program = load_program(build, rule)
+    # It changes what is spent and nothing of what is computed.
     program = program.with_schedule(schedule) if schedule else program
     costs.load(cost)
     images = open_data(program, data, limit, mean, std)

@@ -35,6 +35,7 @@ def load(model: Path) -> Any:
     if not hasattr(python, name):
         raise ModelError(f"{file}: has no {name!r}; it defines {_defined(python)}")
     found = getattr(python, name)
+    # A module is callable too, and calling it would be a forward without an input.
     if callable(found) and not isinstance(found, nn.Module):
         found = _told(found, Path(file), f"{name}()")
     if not isinstance(found, nn.Module):

@@ -117,6 +117,7 @@ def new_file(_: click.Context, __: click.Parameter, path: Path | None) -> Path |
 
 def json_file(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
     """A file for --json, checked before the run; '-' is standard output, without the tables."""
+    # What is piped into another program must be JSON and nothing else.
     if path == Path("-"):
         context.meta[JSON_ON_STDOUT] = True
         return path

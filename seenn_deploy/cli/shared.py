@@ -20,6 +20,7 @@ def load_program(build: Path, rule: ExitRule | None) -> Program:
     import seenn_deploy as sd
 
     program = sd.Program.load(build)
+    # The weights do not depend on it, so that one build can be tried under any rule.
     return program.with_exit(rule) if rule else program
 
 

@@ -251,6 +251,7 @@ def _flags(out: Path) -> str:
     flags = [f"-T {task['T']}", _image_flags(out)]
     if task["surrogate"] == "dspike":
         flags.append("--comparison '>='")
+    # What SEENN's defaults say already would only make the line longer.
     flags += [f"--tau {task['tau']}"] if task["tau"] != 0.5 else []
     flags += [f"--threshold {task['v_threshold']}"] if task["v_threshold"] != 1 else []
     return " ".join(flags)
@@ -259,7 +260,9 @@ def _flags(out: Path) -> str:
 def _image_flags(out: Path) -> str:
     """Return the options for image size and normalisation, which no checkpoint contains."""
     task = _task(out)
+    # Convolutions fit any size, so nothing in the weights would tell a wrong one.
     flags = ["--input-size {}x{}".format(*task["input_shape"][1:])]
+    # Of three channels the compiler would assume CIFAR-10's normalisation.
     if task["mean"] is None and task["input_shape"][0] == 3:
         flags.append("--no-normalize")
     if task["mean"] is not None:

@@ -94,7 +94,9 @@ def compile(
         raise ProgramError("calibration is for the scales of int8; add precision='int8'")
     if input_range is not None:
         graph = _stated(graph, input_range)
+    # Before folding, which makes one layer of several.
     graph = own_layers.noted(graph)
+    # Pools first, which affine maps may stand behind; delays last, when the stages are known.
     for step in (fold_pool, fold_affine, cast, balance_delays):
         graph = step.apply(graph)
     graph = own_layers.kept(graph)
@@ -121,6 +123,7 @@ def _check_network(file: Path, checksum: str, model: str) -> None:
     remedy = "put it back, or choose another rule with --policy or --exit"
     if not file.is_file():
         raise ModelError(f"{file}: {model} was exported with this policy network; {remedy}")
+    # The exits would still look sensible, and be those of another network.
     if folders.sha256(file) != checksum:
         raise ModelError(f"{file}: not what {model} was exported with; {remedy}")
 
@@ -139,6 +142,7 @@ def to_integers(program: Program, calibration: Images | None = None) -> Program:
     samples = None if calibration is None else for_program(program, calibration)
     source, of = input_scale.scaled(program.graph.source, samples)
     graph = program.graph.replace([source, *program.graph.layers])
+    # In float, since scales have to be chosen before there are integers to run.
     sent = None if samples is None else activity.sent(graph, samples)
     graph, unit, scales = quantize(graph, source.input_range, sent)
     report = FidelityReport("int8")

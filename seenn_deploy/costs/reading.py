@@ -69,6 +69,7 @@ def _levels(path: Path, stored: Any) -> tuple[tuple[int, float], ...]:
         price = {k: entry[k] for k in ("pJ", "source")}
         levels.append((size, _sourced_price(path, where, price)))
     for (small, _), (large, _) in pairwise(levels):
+        # The first level that holds a layer's data prices it, which takes an order.
         if small >= large:
             raise DataError(f"{path}: memory levels of {small} and {large} bytes; smallest first")
     return tuple(levels)

@@ -124,6 +124,7 @@ def summary(program: Program, run: RunResult, cost: str | Path = "paper") -> dic
     allow it.
     """
     run = replace(run, timing=program.timing)
+    # Wasted timesteps that did not run are unknown, which is not 0.
     known = None if run.lower_bound else work(program, run).summary()
     names = ("wasted_ac_per_sample", "wasted_mac_per_sample", "wasted_share")
     possible = program.timing.possible

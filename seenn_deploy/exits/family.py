@@ -64,6 +64,7 @@ class Scored(Family):
         scores = early_scores(kind, logits)
         distinct = distinct_thresholds(scores) if scores.size else np.zeros(1)
         if isfinite(kind.certain):
+            # Nothing exceeds it, so every sample runs to T: the cautious end of the curve.
             distinct = np.union1d(distinct, kind.certain)
         picked = spread(len(distinct), most)
         above = np.append(distinct[1:], distinct[-1])

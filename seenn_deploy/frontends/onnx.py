@@ -338,6 +338,7 @@ def _activation(net: _Lowering, node: OnnxNode, threshold: float) -> _Value:
     value = net.value(node)
     name = node.name.strip("/")
     if any(name == n.name for n in net.net.nodes):
+        # A module that is used twice has two nodes of one name.
         name = f"{name}:{node.outputs[0]}"
     net.net.spike(name, *((pre, maps or (ir.Identity(),)) for pre, maps in value.terms),
                   v_threshold=threshold)  # fmt: skip

@@ -121,6 +121,7 @@ class Comparison:
         differ = fired != own[node.name]
         if not differ.any():
             return
+        # The bound doubles the time, so it is computed only where something differs.
         bound = potentials(self.graph, node.name, image, own).bound
         distance = np.abs(value - node.v_threshold)
         wrong = differ & (distance > SLACK * bound + NEAR * np.abs(node.v_threshold))
@@ -142,6 +143,7 @@ class Comparison:
         found = potentials(self.graph, name, image, own)
         ours, bound = found.value[-len(theirs) :], found.bound[-len(theirs) :]
         allowed = SLACK * bound + NEAR * max(1.0, float(np.abs(ours).max()))
+        # Negated, so that NaN is wrong.
         wrong = ~(np.abs(ours - theirs) <= allowed)
         if wrong.any():
             t, k = (int(i) for i in np.argwhere(wrong)[0])
@@ -186,7 +188,7 @@ def prove_checkpoint(net: Net, tensors: Tensors, T: int) -> Proof:
 
 
 def prove_ann_checkpoint(ann: ir.SpikingGraph, tensors: Tensors) -> Proof:
-    """The same for the checkpoint of an ANN, before its conversion; errors as there."""
+    """Compare the checkpoint of an ANN, before its conversion; errors as `prove_checkpoint`."""
     run, why = _torch_model("ann", tensors, ann)
     if run is None:
         return Proof(why=why)

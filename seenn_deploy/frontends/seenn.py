@@ -110,6 +110,7 @@ def build(
     net = builder(tensors, neuron, size, coding)
     tensors.check_all_used(family)
     _check_size(tensors, net)
+    # Before normalisation is put in: the torch model takes what the network was trained on.
     proof = prove_checkpoint(net, tensors, T) if check else Proof(why=LEFT_OUT)
     used = normalize_input(net, mean, std, normalize, CIFAR10)
     used |= bin_recordings(net, step_us, counts_events)
@@ -123,6 +124,7 @@ def build(
         **used,
     }
     provenance = Provenance(tensors.path.name, "seenn", family, assumed)
+    # SEENN's networks are trained to stop early; other sources come without an exit rule.
     graph = ir.SpikingGraph(net.nodes, net.projections, T, provenance, exit_rule=Confidence(0.9))
     return reported(graph, proof)
 
@@ -145,6 +147,7 @@ def _check_options(tau: float, v_threshold: float, comparison: str, coding: str 
 def _check_size(tensors: Tensors, net: Net) -> None:
     """Refuse an input size for which some layer does not fit the one before."""
     try:
+        # Building a graph checks its shapes, in which T plays no part.
         ir.SpikingGraph(net.nodes, net.projections, T=1)
     except ModelError as error:
         height, width = net.source.shape[1:]
@@ -155,6 +158,7 @@ def _check_size(tensors: Tensors, net: Net) -> None:
 
 
 def _family(tensors: Tensors) -> tuple[Any, str] | None:
+    # Families differ in the wrappers around their layers, which show in the keys.
     if "conv1.weight" in tensors and "layer1.0.conv1.module.weight" in tensors:
         return partial(_resnet, _BASIC), "SEENN's ResNet"
     if "conv1.weight" in tensors and f"layer1.0.{_SEW.first}.weight" in tensors:

@@ -84,7 +84,7 @@ class OwnLayer:
 
     @property
     def synapses(self) -> int:
-        """Their number."""
+        """The number of synapses of the layer."""
         return int(np.broadcast_to(self.fan_out, self.in_shape).sum())
 
 

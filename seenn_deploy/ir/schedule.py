@@ -70,7 +70,7 @@ class Timing:
         return found
 
     def latency(self, exit_step: Array) -> Array:
-        """Return the steps from a sample's first to its answer; see `latency`."""
+        """Return the hardware steps from a sample's first timestep to its answer; see `latency`."""
         return latency(self.followed, exit_step, self.depth)
 
     def interval(self, exit_step: Array, T: int) -> Array:
@@ -102,7 +102,7 @@ def check_name(schedule: str) -> None:
 
 
 def latency(schedule: str, exit_step: Array, depth: int) -> Array:
-    """Return the steps from a sample's first to its answer.
+    """Return the hardware steps, or passes, from a sample's first timestep to its answer.
 
     Parameters
     ----------

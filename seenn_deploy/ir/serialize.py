@@ -22,7 +22,7 @@ _BEFORE = ("real_range",)  # what nothing needs after compilation
 
 
 def _packed(array: Array) -> Array:
-    """In C order for safetensors; ``ascontiguousarray`` alone gives scalars a dimension."""
+    """Lay an array out in C order; ``ascontiguousarray`` alone gives scalars a dimension."""
     return np.ascontiguousarray(array).reshape(array.shape)
 
 

@@ -43,7 +43,7 @@ def runner(node: Node, layer: Layer, kind: Arithmetic, slots: int) -> Runner:
 
 
 class Neurons:
-    """A population."""
+    """A population of neurons: its state, and how a timestep changes it."""
 
     def __init__(self, node: Population, layer: Layer, kind: Arithmetic, slots: int) -> None:
         self.node, self.layer, self.arithmetic = node, layer, kind
@@ -54,7 +54,7 @@ class Neurons:
         self.state.begin(slots)
 
     def step(self, slots: Array, current: Array, events: Events, counts: dict[str, Array]) -> None:
-        """Fire."""
+        """Update the neurons with their currents, and send their spikes."""
         active = counts["updates_active"]
         out = Fired(events.sent, events.number, active, counts["saturated"])
         self.arithmetic.fire(slots, self.node, self.layer, current, self.state, out)
@@ -74,7 +74,7 @@ class Adder:
         """Begin a sample; nothing is kept from one timestep to the next."""
 
     def step(self, slots: Array, current: Array, events: Events, counts: dict[str, Array]) -> None:
-        """Send what arrived."""
+        """Send the sum of the spikes that arrived."""
         sent = events.sent, events.values, events.number, events.units
         kernels.send_values(slots, current, self.channels, *sent)
         spikes = events.number[slots].sum(axis=1)

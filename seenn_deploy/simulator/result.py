@@ -88,6 +88,7 @@ class Counts:
     def between(self, after: Array, until: Array) -> Counts:
         """Keep the counts of timesteps after < t <= until, both int (N,), with zero elsewhere."""
         t = np.arange(1, self.ac.shape[2] + 1)
+        # A mask and no slices, because every sample has its own last timestep.
         kept = (after[:, None] < t) & (t <= until[:, None])
         return Counts(*(values * kept[:, None] for _, values in self.items()))
 
@@ -282,7 +283,9 @@ class RunResult(Exited):
             When the cost model cannot be read.
         """
         model = costs.load(cost)
+        # A model that cannot price the policy network adds nothing here; summaries say None.
         policy = (ann.ann_energy(model, self.policy) if self.policy else None) or 0.0
+        # What ran is paid for, whether its result was used or not.
         return self.useful_energy(cost) + self.wasted_energy(cost) + policy
 
     def useful_energy(self, cost: str | Path = "paper") -> Array:
@@ -382,6 +385,7 @@ def load(folder: str | Path) -> RunResult:
     """
     folder = Path(folder)
     samples = (_read_manifest(folder)["run"]["samples"],)
+    # Samples finish in any order, so a run that was cut off has holes.
     finished = _checked(folder, "finished", "r", samples, np.bool_)
     if not finished.all():
         raise ProgramError(
@@ -447,6 +451,7 @@ def _damaged(folder: Path, name: str, array: Array, wanted: str) -> ProgramError
 
 def _array(folder: Path, name: str, mode: Any) -> Array:
     try:
+        # Mapped: the counts of 10,000 samples may not fit the memory.
         return np.lib.format.open_memmap(folder / f"{name}.npy", mode)
     except DAMAGED_ARRAY as error:
         raise ProgramError(
@@ -463,6 +468,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         raise ProgramError(
             f"{folder}: holds no run of seenn simulate; name another folder"
         ) from None
+    # Counts of another version mean something else under the same name.
     if found != (FORMAT, VERSION):
         raise ProgramError(f"{path}: format {found[0]!r} version {found[1]}; run again")
     layers, run = manifest.get("layers"), manifest.get("run")

@@ -71,7 +71,7 @@ class DataSet:
 
     @property
     def classes(self) -> int:
-        """One more than the largest label."""
+        """The number of classes: one more than the largest label."""
         return int(self.labels.max()) + 1
 
     def program_input(self) -> NDArray[np.float32]:

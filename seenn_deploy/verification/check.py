@@ -70,6 +70,8 @@ class CheckReport:
         """Whether a target takes a layer; '-' where a refusal of all of it came first."""
         report = self.columns[column]
         own = [f for f in report.findings if layer in (f.where, f.where.rpartition(" -> ")[2])]
+        # A refusal of something that is no layer (a precision, an exit rule) came before any layer
+        # was looked at.
         places = {name for f in report.refusals for name in (f.where, f.where.split(" -> ")[-1])}
         if not own and report.refusals and places.isdisjoint(self.layers):
             return "-"
@@ -154,6 +156,7 @@ def check(
             else import_model(source, example_input, **options)
         )
     except RefusedError as error:
+        # What two reports of one import have both noted is shown once.
         once = FidelityReport(error.report.subject, dict.fromkeys(error.report.findings))
         return CheckReport(name, once, {}, {}, {})
     except SeennError as error:
@@ -174,6 +177,7 @@ def _check_program(folder: Path) -> CheckReport:
         program.precision: (program, _simulated(program))
     }
     if program.precision == "float32":
+        # Back from integers to floats leads nowhere: the weights have been rounded.
         made["int8"] = _lowered("int8", lambda: to_integers(program))
     return _report(folder.name, program.graph, made)
 
@@ -186,6 +190,7 @@ def _report(
     layers = {node.name: layer_text(graph, node) for node in graph.layers}
     columns = {f"{SIMULATOR} {precision}": report for precision, (_, report) in made.items()}
     for target in programs.target_names():
+        # Only what the target runs at all; a column of refusals would say less than none.
         for precision in (p for p in programs.precisions(target, PRECISIONS) if p in made):
             program, report = made[precision]
             found = report if program is None else _exported(target, program)
@@ -206,6 +211,7 @@ def _lowered(precision: str, lower: Any) -> tuple[Program | None, FidelityReport
     except RefusedError as error:
         return None, error.report
     except SeennError as error:
+        # Errors name their place before the first colon; one that names none is of the whole.
         where, _, what = str(error).partition(": ")
         return None, _refused(precision, *((where, what) if what else ("program", where)))
     return program, _simulated(program)
@@ -214,6 +220,7 @@ def _lowered(precision: str, lower: Any) -> tuple[Program | None, FidelityReport
 def _simulated(program: Program) -> FidelityReport:
     """What the simulator takes: every kind of nodes that it has a form for, and int8's rounding."""
     report = FidelityReport(SIMULATOR)
+    # The simulator's own default, which refuses every kind that has registered nothing.
     unknown = runner.dispatch(object)
     for node in program.graph.layers:
         if runner.dispatch(type(node)) is unknown:

@@ -136,6 +136,7 @@ class VerifyReport:
     @property
     def ok(self) -> bool:
         """Whether everything agrees, or differs only by proven ties and their consequences."""
+        # Ties and their consequences are no fault of either side, and are left out.
         wrong = sum(layer.mismatches + layer.potentials for layer in self.layers)
         wrong += self.wrong_logits + self.wrong_latencies
         return not wrong and all(d.kind == "tie" for d in self.first_differences)

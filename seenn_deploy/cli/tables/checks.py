@@ -20,6 +20,7 @@ def check_tables(report: CheckReport) -> Iterator[Table | str]:
         return
     yield ""
     yield _layers(report)
+    # The table says where, these say why.
     for name, found in refusals(report):
         yield f"\n{name.removeprefix(SIMULATOR).strip()}"
         yield fidelity_table(found)

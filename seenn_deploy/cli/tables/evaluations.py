@@ -72,6 +72,7 @@ def _published_table(found: Evaluation) -> Table:
     }
     table = numbers_table("published", "accuracy", "mean steps", "AET", "empirical AET")
     rows = [(f"this program, T={T}", ours)]
+    # The paper's figures first, because they are what a reader compares with.
     rows = [(p.what, {k: getattr(p, k) for k in ours}) for p in PUBLISHED] + rows
     for what, figures in rows:
         share = figures["accuracy"]

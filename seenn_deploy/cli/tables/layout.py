@@ -190,10 +190,10 @@ def _some(names: list[str], most: int = 3) -> str:
 
 
 def _uj(energy: float) -> str:
-    """Three decimals, and three digits of small networks."""
+    """Write microjoules with three decimals, less than one with three digits."""
     return f"{energy:.3f}" if energy >= 1 or not energy else f"{energy:.3g}"
 
 
 def _times(ratio: float) -> str:
-    """One decimal, and two digits of a small one: never 0.0."""
+    """Write a ratio with one decimal, a small one with two digits: never as 0.0."""
     return f"{ratio:.1f}" if ratio >= 1 else f"{ratio:.2g}"

@@ -39,6 +39,8 @@ def neuron_rows(layers: list[LayerInfo], most: int = 4) -> Iterator[tuple[str, s
     kinds: dict[str, list[str]] = {}
     for layer in layers:
         if layer.neurons:
+            # Most networks have one kind of neuron, and a line per layer would say it again and
+            # again.
             kinds.setdefault(layer.neuron, []).append(layer.name)
     rows = list(kinds.items())
     for kind, names in rows if len(rows) <= most else rows[: most - 1]:
@@ -122,4 +124,5 @@ def _quantized_rows(program: Program, changes: PrecisionReport | None) -> Iterat
             before, after = (f"{100 * a:.2f} %" for a in changes.accuracy)
             yield "accuracy", f"{after}, in float32 {before}"
         yield "exit steps changed", str(changes.exits_changed)
+        # An integer rule looks exponentials up in a table, which rounds.
         yield "decisions near the table's limit", str(changes.near_threshold)

@@ -105,7 +105,7 @@ def _latency(summary: Mapping[str, Any]) -> str:
 
 
 def _steps(figures: Mapping[str, Any], key: str) -> str:
-    """Without a pipeline a step is a whole pass."""
+    """Write a number of steps; without a pipeline a step is a whole pass."""
     unit = "passes" if figures["schedule"] == "sequential" else "steps"
     return f"{figures[key]:.2f} {unit}"
 
@@ -113,6 +113,7 @@ def _steps(figures: Mapping[str, Any], key: str) -> str:
 def histogram_text(histogram: Mapping[str, int]) -> str:
     """Write the exits at each timestep with their share; the quartiles if there are many."""
     total = max(sum(histogram.values()), 1)
+    # One exit needs no shares, and many timesteps would fill the screen.
     taken = [t for t, n in histogram.items() if n]
     if len(taken) == 1:
         return f"all at t={taken[0]}"
@@ -128,7 +129,7 @@ def histogram_text(histogram: Mapping[str, int]) -> str:
 
 
 def _even_rows(cells: list[str], gap: str) -> list[list[str]]:
-    """As few rows as `A_ROW` and `BESIDE` allow, about as long as each other."""
+    """Divide cells into as few rows as `A_ROW` and `BESIDE` allow, all about as long."""
     n = len(cells)
     for count in range(-(-n // A_ROW), n):
         a_row = -(-n // count)

@@ -86,6 +86,7 @@ class SweepReport:
         """
         if not self.leader:
             return None
+        # Chosen without a look at the samples reported, whose figures would else be too good.
         first = self.baselines[self.fixed_t - 1] if self.fixed_t else self.chosen[self.leader]
         good = [c for c in (*self.chosen.values(), *self.baselines) if not self._missed_by(c)]
         if not self._missed_by(first) or not good:
@@ -190,6 +191,7 @@ class SweepReport:
             "missed": self.missed,
             "warning": self.warning,
             "recommended": self.best.summary() if self.best else None,
+            # The keys of all summaries, so that scripts read a sweep as they read a simulation.
             **shown.summary(),
             "policy_energy_uJ_per_sample": 0.0,
             "aet": self.aet,

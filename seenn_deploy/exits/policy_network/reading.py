@@ -111,6 +111,7 @@ def _written(path: Path, model: OnnxModel) -> dict[str, Any]:
         found = msgspec.json.decode(model.metadata[METADATA], type=_Written)
     except (msgspec.DecodeError, RecursionError) as error:
         raise ValueError(f"{path}: its metadata {METADATA}: {error}; train it again") from None
+    # msgspec checks each field by itself; what fields say of each other it cannot.
     if max(found.choices) > found.T:
         raise ValueError(f"{path}: its choices {found.choices} must lie in 1..T = {found.T}")
     if found.input_shape != model.input_shape:
@@ -123,6 +124,7 @@ def _written(path: Path, model: OnnxModel) -> dict[str, Any]:
 
 def check_equal(path: Path, model: OnnxModel, network: PolicyNetwork, session: Any) -> None:
     """Refuse a file that does not run on one image, or whose scores we compute differently."""
+    # Random, because of a blank image two different networks may say the same.
     image = np.random.default_rng(0).random((1, *model.input_shape), dtype=np.float32)
     try:
         (given,) = session.run(None, {model.input: image})
@@ -238,6 +240,7 @@ def _batch_norm(reader: _Reader, node: OnnxNode) -> Operation:
     gamma, beta, mean, var = (np.asarray(a, np.float64) for a in found)
     scale = gamma / np.sqrt(var + node.attributes["epsilon"])
     shift = beta - mean * scale
+    # Channels come first behind the batch, so that constants broadcast from there.
     shape = (-1, *[1] * (reader.rank(node) - 1))
     arrays = {"scale": scale.reshape(shape), "shift": shift.reshape(shape)}
     return Operation("affine", reader.of(node), arrays)

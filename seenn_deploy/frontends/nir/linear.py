@@ -39,6 +39,7 @@ def finite(node: NirNode, name: str) -> Array:
         isinstance(found, np.ndarray) and found.dtype.kind in "fiu" and np.all(np.isfinite(found))
     ):
         raise ModelError(f"{name} holds NaN, infinity or no numbers")
+    # float32 weights stay as they are, bit for bit.
     return found if found.dtype == np.float32 else found.astype(np.float64)
 
 
@@ -58,7 +59,7 @@ def _matrix(_: Steps, node: NirNode, value: Current) -> Current:
 
 
 def _scale(_: Steps, node: NirNode, value: Current) -> Current:
-    """By neuron, by channel as (C,) or (C, 1, 1), or one number."""
+    """Multiply by one number, by one per channel, (C,) or (C, 1, 1), or by one per neuron."""
     scale, shape = finite(node, "scale").astype(np.float64), value.shape
     if scale.ndim == 1 < len(shape) and scale.size == shape[0]:
         if scale.size == shape[-1]:
@@ -97,6 +98,7 @@ def _conv(_: Steps, node: NirNode, value: Current) -> Current:
         stride, padding, dilation = (1, *stride), (0, *padding), (1, *dilation)
     conv = Conv2d(weight, _pair(stride), _pair(padding), _pair(dilation), groups)
     shape = conv.out_shape(grid_of(value.shape))
+    # What only scales channels goes into the weights beside it, and makes no synapses.
     factors = _factors(conv)
     if factors is None:
         after = value.through(conv, (shape[0], shape[2]) if flat else shape)
@@ -171,6 +173,7 @@ def _pool(_: Steps, node: NirNode, value: Current) -> Current:
         weight = np.full((channels, 1, *kernel), 1 / prod(kernel))
         step = Conv2d(weight, stride, padding, groups=channels)
     after = value.through(step, step.out_shape(value.shape))
+    # A sum is the average times the size of its window.
     return after.scaled(np.asarray(float(prod(kernel)))) if node.kind == "SumPool2d" else after
 
 

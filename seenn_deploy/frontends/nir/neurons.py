@@ -103,6 +103,7 @@ def infer_dt(nodes: Iterable[NirNode], report: FidelityReport) -> float:
         np.ravel(n.values[key]) for n, _ in found for key in ("tau", "tau_mem") if key in n.values
     ]
     leaky = [n for n, _ in found if n.kind not in ("IF", "I")]
+    # Where dt is tau nothing is left of a potential: hardly what an LIF was trained for.
     vanishing = (
         leaky
         and len(leaky) == len(found)
@@ -259,6 +260,7 @@ class Discretisation:
         """
         height = threshold - (0 if self.reset == "soft" else reset)
         found, times = np.unique(height, return_counts=True)
+        # The commonest threshold stays, so that the fewest weights are scaled.
         frequent = float(found[np.argmax(times)])
         start = -reset if self.reset == "hard" else np.zeros(())
         gain, bias = neuron.gain, neuron.bias
@@ -271,6 +273,7 @@ class Discretisation:
                 f"thresholds {height.min():g} to {height.max():g} "
                 f"became {frequent:g}: inputs scaled, up to rounding",
             )
+        # The sum turns -0.0 into 0.0, which reports and files would show.
         first = float(np.ravel(start)[0]) + 0.0
         v_init = first if np.allclose(start, first) else start
         return replace(neuron, gain=gain, bias=bias, v_threshold=level, v_init=v_init)

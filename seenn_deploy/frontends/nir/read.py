@@ -205,6 +205,7 @@ class _Lowering:
         self.report.stop()
         self.late = self._implicit_lags()
         shape = self._input_shape()
+        # A vector is channels of one pixel, as in every graph.
         source = (*shape, 1, 1) if len(shape) == 1 else grid_of(shape)
         self.net = Net(Source(model.input, source, coding), Population("", ()))
         self.shapes = {model.input: shape}
@@ -256,6 +257,7 @@ class _Lowering:
             )
         whole = np.round(exact)
         late, off = float(whole.max()), float(np.abs(exact - whole).max())
+        # Files hold float32, whose rounding grows with the delay.
         if off > max(1e-4, CLOSE * late):
             self.report.approximated(
                 node.where,
@@ -279,6 +281,8 @@ class _Lowering:
         waiting = {name for name, steps in self.steps.items() if np.all(steps)}
         self._check_delays_in_loops()
         at_once = [e for e in edges if e[1] not in waiting]
+        # These three remember, so their answer may come back a timestep later; a Threshold's does
+        # not.
         instant = [e for e in at_once if nodes[e[0]].kind not in ("IF", "LIF", "CubaLIF")]
         linear = [e for e in edges if nodes[e[0]].kind not in SPIKING]
         for part, lacks in ((instant, "cycle without delay"), (linear, "cycle without neurons")):

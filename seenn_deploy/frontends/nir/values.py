@@ -75,11 +75,11 @@ class Current:
     bias: Array | None = None
 
     def delayed(self, lag: int) -> Current:
-        """The same, `lag` timesteps later."""
+        """Return the current as it arrives `lag` timesteps later."""
         return replace(self, terms=tuple(replace(t, lag=t.lag + lag) for t in self.terms))
 
     def delayed_each(self, lags: Array) -> Current:
-        """The same, each neuron as many timesteps later as `lags` says: a list for each lag."""
+        """Return the current with each neuron as late as `lags` says: one list for each lag."""
         parts = [(lag, lags.ravel() == lag) for lag in np.unique(lags).tolist()]
         _check_terms(len(parts) * len(self.terms))
         grid = grid_of(self.shape)
@@ -88,14 +88,14 @@ class Current:
         )
 
     def scaled(self, scale: Array) -> Current:
-        """The same times `scale`, one number or one per neuron."""
+        """Return the current times `scale`, one number or one per neuron."""
         if scale.ndim and scale.shape != self.shape:
             scale = np.broadcast_to(scale, self.shape)
         terms = tuple(replace(t, scale=_product(t.scale, scale)) for t in self.terms)
         return replace(self, terms=terms, bias=None if self.bias is None else self.bias * scale)
 
     def biased(self, bias: Array) -> Current:
-        """The same plus `bias`, which fits the shape from the left."""
+        """Return the current plus `bias`, which fits the shape from the left."""
         if not np.any(bias):
             return self
         full = bias.astype(np.float64).reshape(*bias.shape, *[1] * (len(self.shape) - bias.ndim))
@@ -104,7 +104,7 @@ class Current:
         )
 
     def flattened(self, shape: Shape) -> Current:
-        """The same in another shape, in C order."""
+        """Return the current in another shape, its neurons in C order."""
         terms = tuple(
             replace(t, scale=t.scale.reshape(shape) if t.scale.ndim else t.scale)
             for t in self.terms
@@ -112,7 +112,7 @@ class Current:
         return Current(terms, shape, None if self.bias is None else self.bias.reshape(shape))
 
     def through(self, step: ir.Synapses | ir.AvgPool2d, shape: Shape) -> Current:
-        """Behind one more linear map over :func:`grid_of` its shape; `shape` is the new one."""
+        """Apply one more linear map, over :func:`grid_of` the shape; `shape` is the new one."""
         before = grid_of(self.shape)
         bias = None
         if self.bias is not None:
@@ -283,11 +283,13 @@ def _only(term: Contribution, at: Array, lag: int, grid: Shape) -> Contribution:
 
 def _join(first: Listed, second: Listed) -> Listed:
     """The synapses of two layers in a row, those between the same neurons added up."""
+    # Sorted by source, what a neuron of the middle layer sends to is one stretch.
     order = np.argsort(second[0], kind="stable")
     source, target, weight = (a[order] for a in second)
     begin = np.searchsorted(source, first[1])
     times = np.searchsorted(source, first[1], side="right") - begin
     _check_size(int(times.sum()))
+    # The places of all stretches one after the other, without a loop over neurons.
     at = np.repeat(begin - np.concatenate(([0], np.cumsum(times)[:-1])), times) + np.arange(
         times.sum()
     )

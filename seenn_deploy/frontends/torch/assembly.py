@@ -96,6 +96,7 @@ class Assembly:
 
     def _place(self, name: str) -> None:
         """Add a node after all nodes that feed it without lag."""
+        # A stack of our own, because networks are deeper than Python recurses.
         pending = [name]
         while pending:
             name = pending[-1]
@@ -109,6 +110,7 @@ class Assembly:
                 continue
             pending.pop()
             self._placed[name] = Placed(self._node(name), inputs)
+            # What arrives later may come from the node itself, or from one behind it.
             pending += [t.origin for t, lag in inputs if lag]
 
     def _known(self, name: str) -> bool:
@@ -127,6 +129,7 @@ class Assembly:
             return ir.Sum(name, shape)
         if name in self._pools:
             self.report.faithful(name, "maximum of spikes: a neuron that spikes when any does")
+            # No memory, and half a spike as threshold: any spike in the window makes one.
             return ir.Population(name, shape, tau=0.0, v_threshold=0.5)
         layer = self.walk.layers[self._layers[name]]
         assert layer.neuron is not None
@@ -187,6 +190,7 @@ class Assembly:
         calls = self.walk.calls[number]
         last = len(calls) - 1
         name = self.walk.layers[number].name
+        # Two timesteps do not tell a leak from any two factors.
         leak = leak_of(calls, self.maps) if last > 1 else None
         if leak is not None and self._grows_by(leak, calls):
             self._leaks[name] = leak
@@ -194,6 +198,7 @@ class Assembly:
         inputs = tuple((t, 0 if t.step is None else last - t.step) for t in calls[last].terms)
         constant = self._constant([t for t, _ in inputs])
         for k, call in enumerate(calls[:-1]):
+            # What is older than the first timestep has not arrived by then.
             expected = [self._key(t, lag) for t, lag in inputs if lag <= k]
             found = [self._key(t, 0 if t.step is None else k - t.step) for t in call.terms]
             same = sorted(found) == sorted(expected)
@@ -219,6 +224,7 @@ class Assembly:
         return all(_close(now, leak * before + found[0]) for now, before in grown)
 
     def _key(self, term: Term, lag: int) -> tuple[str, tuple[int, ...], int]:
+        # Constants are compared as one sum, since the graph has one bias per node.
         bare = [self.maps.without_constants(m) for m in term.maps]
         return (term.origin, tuple(id(m) for m in bare if m.factor != 1), lag)
 
@@ -313,6 +319,7 @@ class Assembly:
         leaks = (1.0, 0.0)
         if signal.state is not None:
             terms, constant, leaks = self._own_state(name, signal, signal.state)
+        # The readout sums a stream by itself, and a mean is that sum up to a factor.
         elif signal.times or signal.summed is not None or self._steps() == 1:
             terms, constant = [replace(t, step=None) for t in signal.terms], np.zeros(())
             if signal.summed is not None and signal.summed.factor != 1:
@@ -373,8 +380,10 @@ class Assembly:
                 f"it takes the {T} timesteps by other factors than a sum or a leak has",
                 "return a sum, a mean or a stack, or let a state leak",
             )
+        # The written-out sum has the constant of each timestep, leaked until T.
         weight = sum(leak**k for k in range(T))
         constant = self._constant(list(signal.terms)) / weight
+        # The terms of the last timestep have not leaked: their maps are those of any one timestep.
         bare = [
             replace(t, maps=tuple(self.maps.without_constants(m) for m in t.maps), step=None)
             for t in signal.terms
@@ -440,6 +449,7 @@ class Assembly:
     def _fitted(self, name: str, neuron: Neuron) -> Neuron:
         """Give parameters that differ between neurons the shape that they have in the graph."""
         signal, shape = self.walk.calls[self._layers[name]][0], self._shape(name)
+        # Behind the batch, and in a stream behind time as well.
         view = signal.sizes[1 if neuron.time_axis is None else 2 :]
         fitted: dict[str, Any] = {
             part: self._in_graph(name, part, values, view, shape)

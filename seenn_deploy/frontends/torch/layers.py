@@ -82,7 +82,7 @@ _INPUTS = ("x", "x_seq", "input_", "input_tensor")  # the frameworks' names of a
 
 
 class Calls:
-    """Where a layer was called; no attribute of the module, which torch.export would set back."""
+    """The place where a layer was called: torch.export would set an attribute back."""
 
     frames: traceback.StackSummary | None = None
 
@@ -173,6 +173,7 @@ class OpaqueLayer(nn.Module):
         """Return snnTorch's states before the first timestep."""
         self.reset()
         count = self.states + (self.recurrent is not None)
+        # Empty, because their shape is not known before the first call.
         empty = tuple(torch.zeros(0) for _ in range(max(count, 1)))
         return empty[0] if len(empty) == 1 else empty
 

@@ -60,7 +60,7 @@ class MapStore:
 
     @_kept.register
     def _(self, made: ir.Affine, key: Any) -> ir.LinearMap:
-        """By its numbers: scales are made anew at every timestep."""
+        """Keep scales by their numbers: they are made anew at every timestep."""
         return self.affine(made.scale, made.shift)
 
     def appended(self, maps: Maps, step: ir.LinearMap) -> Maps:
@@ -135,6 +135,7 @@ class MapStore:
         if id(tensor) not in self._prints:
             values = _array(tensor)
             digest = blake2b(values.tobytes(), digest_size=16).digest()
+            # The tensor is kept with its print, so that no other one can get its id.
             self._prints[id(tensor)] = (tensor, digest + repr(values.shape).encode())
         return self._prints[id(tensor)][1]
 
@@ -256,6 +257,7 @@ def _constant_behind(step: ir.LinearMap, x: Array, in_shape: Shape) -> Array:
 
 @_constant_behind.register
 def _(step: ir.Synapses, x: Array, in_shape: Shape) -> Array:
+    # Most chains have no constant, and 10^8 weights times zeros take seconds.
     return step.response(np.broadcast_to(x, in_shape)) if x.any() else np.zeros(())
 
 

@@ -87,6 +87,7 @@ def read(
     source = _source(walk, coding)
     assembly = Assembly(walk, source.shape, output, T)
     nodes, projections = assembly.graph(outputs)
+    # The pattern of a neuron is for sources whose layers are alike; here each brings its own.
     net = Net(source, Population("", ()))
     net.nodes += nodes
     net.projections += projections
@@ -171,6 +172,7 @@ def _walked(
     batch = likely_batch(example, layers)
     several = several_samples(example, batch)
     if several is not example:
+        # What a try that fails has found is not said of the network.
         trial = FidelityReport(report.subject, report.findings)
         try:
             walk, outputs = _walked_on(module, opaque, layers, several, T, trial)
@@ -178,6 +180,7 @@ def _walked(
             doubled: RefusedError | None = error
         else:
             doubled = None
+            # The axis was guessed; what turns out to be time has been doubled by mistake.
             if walk.input[batch].role != "time":
                 report.findings, walk.report = trial.findings, report
                 return walk, outputs, example
@@ -209,6 +212,7 @@ def _walked_on(
     if walk.one_step and T is not None and T > 1:
         kept, states = _states_of(module, layers, example, report)
         if kept or states or resets or any(walk.charges):
+            # A few timesteps show the rule by which states change; the proof then runs all T.
             calls = min(T, CALLS)
             program, _ = export(opaque, example, report, calls)
             walk = Walk(program, layers, report, calls, states)

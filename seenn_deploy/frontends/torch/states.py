@@ -85,6 +85,7 @@ def handed_on(module: nn.Module, result: Any) -> list[Any]:
 
 def own_copy(module: nn.Module) -> nn.Module:
     """A copy in evaluation mode and float32, without the gradients that states may still carry."""
+    # deepcopy refuses tensors with a gradient, which states of a trained network have.
     loose = {
         id(value): value.detach().clone()
         for part in module.modules()

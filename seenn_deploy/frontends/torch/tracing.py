@@ -54,6 +54,7 @@ def export(
     RefusedError
         When the module cannot be traced; the message names the line in the user's code.
     """
+    # The copy shares them: they are only read, and would fill the memory twice.
     weights = {id(p): p for p in (*module.parameters(), *module.buffers())}
     traced = Timesteps(copy.deepcopy(module, weights), calls)
     resets = [part.seen for part in traced.modules() if isinstance(part, OpaqueLayer)]
@@ -143,6 +144,7 @@ def _whole_stacks() -> Iterator[None]:
 
 def _user_frames(_: Any, stack: traceback.StackSummary) -> traceback.StackSummary:
     names = [frame.name for frame in stack]
+    # From the user's own forward on, without libraries and code made on the fly.
     start = names.index("forward") if "forward" in names else len(names)
     kept = [f for f in stack[start:] if not f.filename.startswith((*_LIBRARIES, "<"))]
     return traceback.StackSummary.from_list(kept)

@@ -28,6 +28,7 @@ class NotSupportedError(Exception):
         self.what, self.remedy = what, remedy
 
 
+# Compared by identity: two axes of one size are two axes.
 @dataclass(eq=False)
 class Atom:
     """An axis that is never split. Its role may become known only later, where it is used.
@@ -234,6 +235,7 @@ def regrouped(axes: Axes, sizes: Shape) -> Axes:
 
 def _taken(atoms: list[Atom], size: int) -> list[Atom]:
     """Return as many of the first atoms as make an axis of `size`."""
+    # It may be an axis that was unsqueezed, which has no atom.
     if size == 1:
         return [a for a in atoms[:1] if a.size == 1]
     count = 0
@@ -258,6 +260,7 @@ def feature_shape(signal: Signal, count: int) -> Shape:
     outside = [a for axis in signal.axes[: len(signal.axes) - count] for a in axis]
     for atom in inside:
         atom.become("feature")
+    # Axes of 1 may lie anywhere: they do not change the order of numbers in memory.
     order = [a for a in signal.features if a in inside and a.size > 1]
     if [a for a in inside if a.size > 1] != order:
         raise NotSupportedError(
@@ -275,6 +278,7 @@ def feature_shape(signal: Signal, count: int) -> Shape:
 def check_same_order(a: Signal, b: Signal) -> None:
     """Refuse two signals that meet element by element, where equal sizes hide other axes."""
     pairs = list(zip(_layout(a)[::-1], _layout(b)[::-1], strict=False))
+    # Roles first: what is known as time on one side is time on the other.
     for (mine, _), (other, _) in pairs:
         if mine and other and [x.size for x in mine] == [x.size for x in other]:
             for x, y in zip(mine, other, strict=True):
@@ -284,6 +288,7 @@ def check_same_order(a: Signal, b: Signal) -> None:
     for (mine, ours), (other, theirs) in pairs:
         if (mine and theirs) or (other and ours):
             raise _other_order()
+    # Orders may differ where one side lacks features and is broadcast; then both ascend.
     orders = [[i for (_, own) in side for i in own] for side in (_layout(a), _layout(b))]
     if orders[0] != orders[1] and any(order != sorted(order) for order in orders):
         raise _other_order()
@@ -331,6 +336,7 @@ def known(signal: Signal, count: int) -> Signal:
 
 def image_shape(sizes: Shape) -> Shape:
     """Give the source three axes: (F,) becomes (F, 1, 1), and (C, L) becomes (C, 1, L)."""
+    # Maps of the graph take images, so that a vector is channels of one pixel.
     if len(sizes) == 1:
         return (sizes[0], 1, 1)
     return (sizes[0], 1, sizes[1]) if len(sizes) == 2 else sizes
@@ -340,6 +346,7 @@ def trailing(signal: Signal) -> int:
     """Count the axes that hold features; for the bare input, take what such inputs usually have."""
     if signal.shape is None:
         marked = [i for i, axis in enumerate(signal.axes) if any(a.role == "feature" for a in axis)]
+        # (N, F), (N, C, H, W), and frames of it with time before or behind the batch.
         usual = {2: 1, 4: 3, 5: 3}.get(len(signal.axes), 1)
         return len(signal.axes) - marked[0] if marked else usual
     mine = set(map(id, signal.features))

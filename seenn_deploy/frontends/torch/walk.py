@@ -38,6 +38,7 @@ from seenn_deploy.frontends.torch.values import (
 
 _SPIKING, _STATE = "seenn_deploy.spiking.default", "seenn_deploy.state.default"
 _TIMESTEP = "seenn_deploy.timestep.default"
+# In these dtypes a sum of spikes wraps round, or 1 + 1 is 1.
 _SHORT = (torch.bool, torch.uint8, torch.int8, torch.int16)
 _ARITHMETIC = ("add", "sub", "rsub", "neg", "mul", "div")
 _MADE_LIKE = ("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full")
@@ -102,6 +103,8 @@ class Walk:
         self._place_inputs()
         for node in self.program.graph.nodes:
             if node.op == "call_function":
+                # Stays so where the node is refused: what follows is then not judged by it, and one
+                # walk lists all that is in the way.
                 self._values[node.name] = UNKNOWN
                 with self.report.gathering():
                     self._values[node.name] = self._read(node)
@@ -117,6 +120,8 @@ class Walk:
         self.last_call = calls[-1]
         made: dict[tuple[int, ...], Value] = {}
         for by_call in zip(*calls, strict=True):
+            # A tensor that is returned twice stays one value, since outputs are told apart by
+            # identity.
             key = tuple(map(id, by_call))
             made[key] = made[key] if key in made else self._over_calls(list(by_call))
         self.returned = [made[tuple(map(id, by_call))] for by_call in zip(*calls, strict=True)]
@@ -173,6 +178,7 @@ class Walk:
     def readout_name(self, output: int) -> str:
         """The path of the last module with weights, if no spiking layer follows it."""
         (result,) = (n for n in self.program.graph.nodes if n.op == "output")
+        # Counted from the end, where the results of the last call stand.
         queue = [result.args[0][output - len(self.last_call)]]
         name = self._name_behind(queue)
         self.places[name] = place_of(queue[0])
@@ -187,6 +193,7 @@ class Walk:
         return f"output{f' {name!r}' * bool(name)}{f' at {line}' * bool(line)}"
 
     def _name_behind(self, queue: list[Any]) -> str:
+        # Backwards, breadth first; the queue grows on the way.
         for node in queue:
             name = str(node.target)
             if name == _SPIKING:
@@ -201,6 +208,7 @@ class Walk:
         signature = self.program.graph_signature
         stored = {**self.program.state_dict, **self.program.constants}
         for spec in signature.input_specs:
+            # Parameters, buffers and constants have a target; the user's input has none.
             if spec.target is not None:
                 self._values[spec.arg.name] = Constant(stored[spec.target].detach())
         (name,) = signature.user_inputs
@@ -212,6 +220,7 @@ class Walk:
     def _read(self, node: Any) -> Value:
         args = tuple(self._value(a) for a in node.args)
         named = {k: self._value(v) for k, v in node.kwargs.items()}
+        # Sums and pools of spikes become nodes, which are named after the module they stand in.
         self.graph.here = module_path(node)
         try:
             result = self._result(node, args, named)
@@ -240,6 +249,7 @@ class Walk:
         """The result of one of torch's own operators."""
         name = str(node.target)
         short = name.removeprefix("aten.")
+        # Checks that torch.export puts in itself.
         if short.startswith(("_assert", "sym_")):
             return None
         if short.split(".")[0] in _MADE_LIKE:
@@ -253,6 +263,7 @@ class Walk:
             )
         try:
             return OPERATIONS[short](self.graph, *args, **named)
+        # An argument that only some forms of the operator have.
         except TypeError as error:
             raise NotSupportedError(f"{operator_of(name)}: {error}", "use its plain form") from None
 
@@ -262,6 +273,7 @@ class Walk:
             return self._spiking(node, *args)
         if name == _STATE:
             return self._state(args[1])
+        # Of a single traced call nothing says which timestep it is; all of them do the same.
         step = args[1] if self.traced > 1 else None
         return replace(args[0], terms=tuple(replace(t, step=step) for t in args[0].terms))
 
@@ -278,6 +290,8 @@ class Walk:
         if layer.neuron is None:
             refuse_neuron(layer, line_of(node), self.report)
         self.places.setdefault(layer.name, place_of(node))
+        # It charges a layer that keeps its state; one that forgets it begins anew with the next
+        # call.
         if isinstance(x, Constant) and not earlier and not layer.neuron.forgets:
             return self._charged(layer.neuron, x, number)
         if x is UNKNOWN:  # the layer itself is known: what follows it can be read
@@ -311,6 +325,7 @@ class Walk:
                 f"{self.layers[number].name} is called with a constant before its first timestep",
                 "let all its neurons begin at the same potential",
             )
+        # One timestep of the neuron, computed here as the graph would (design, section 2).
         v: Any = neuron.tau * self.starts.get(number, neuron.v_init)
         v += neuron.gain * current + neuron.shift
         above = v >= neuron.v_threshold if neuron.comparison == ">=" else v > neuron.v_threshold
@@ -337,6 +352,7 @@ class Walk:
         self, layer: Layer, neuron: Neuron, states: list[Value], k: int, number: int
     ) -> None:
         fresh = all(isinstance(s, Constant) and not bool(s.tensor.any()) for s in states)
+        # A state of another layer, or of another timestep, is handed on in no graph.
         carried = all(
             isinstance(s, Potential) and (s.layer, s.step) == (number, k - 1) for s in states
         )
@@ -424,6 +440,7 @@ def _check_read(node: Any, result: Signal) -> None:
             f"{operator_of(node.target)} gives {tuple(there.shape)}, read as {result.sizes}",
             "write it in another way",
         )
+    # Who casts what was cast before rounds nothing more.
     before = [getattr(n.meta["val"], "dtype", there.dtype) for n in node.all_input_nodes[:1]]
     whole = there.dtype in (torch.float32, torch.float64) or result.spikes
     if not whole and there.dtype not in before:

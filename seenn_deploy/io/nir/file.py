@@ -254,6 +254,7 @@ def read_sidecar(path: Path) -> dict[str, Any] | None:
             f"{beside}: format {found[0]!r} version {found[1]}, this is {FORMAT!r} version "
             f"{VERSION}; export again, or move it away"
         )
+    # A file that was exported again by another tool keeps its name, and the old sidecar.
     if found[2] != sha256(path):
         raise ModelError(
             f"{beside}: was written for another {path.name} (its checksum differs); export again, "

@@ -114,7 +114,7 @@ class Conv2d(Synapses):
         return None if self.bias is None else self.bias[:, None, None]
 
     def summed(self, values: Array, in_shape: Shape) -> Array:
-        """By channel; a neuron at the border meets only a part of the kernel."""
+        """One sum per channel; a neuron at the border meets only a part of the kernel."""
         return np.asarray(values.reshape(len(values), -1).sum(axis=1))
 
     def currents(self, x: Array) -> Array:

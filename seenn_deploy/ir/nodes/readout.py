@@ -1,4 +1,4 @@
-"""Logits."""
+"""The readout, which sums currents up to logits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from seenn_deploy.ir.nodes.base import Node, Parameter, shown
 
 @dataclass(frozen=True, eq=False)
 class Readout(Node):
-    """Logits, without threshold.
+    """A readout: neurons without threshold, whose potentials are the logits.
 
     ``u[t] = tau_syn u[t-1] + W s[t] + bias`` with ``u[0] = 0``; ``z[t] = tau z[t-1] + u[t]``.
 

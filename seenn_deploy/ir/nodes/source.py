@@ -16,7 +16,7 @@ class Source(Node):
     """Where the input enters.
 
     ``direct``: one analog image, an input current that is the same at every timestep (direct
-    coding). ``events``: a frame a timestep, shape (T, C, H, W) a sample.
+    coding). ``events``: a frame per timestep, of shape (T, C, H, W) per sample.
 
     Parameters
     ----------

@@ -63,7 +63,7 @@ class Device:
             self.python = found.python
 
     def run(self, images: Array, request: Request) -> DeviceRun:
-        """As :meth:`seenn_deploy.targets.base.Device.run`."""
+        """Run the bundle; see :meth:`seenn_deploy.targets.base.Device.run`."""
         with tempfile.TemporaryDirectory(prefix="seenn-lava-") as name:
             work = Path(name)
             np.save(work / "x.npy", images)

@@ -71,6 +71,7 @@ def examine(program: ir.Program) -> FidelityReport:
         has everything of that.
     """
     report, graph = FidelityReport("lava"), program.graph
+    # Nothing below makes sense in a precision that Lava does not have.
     with report.gathering("program"):
         if program.precision not in TAGS:
             raise ProgramError(
@@ -85,6 +86,8 @@ def examine(program: ir.Program) -> FidelityReport:
             _runnable(edge.synapses, edge, program)
     for node in graph.order:
         with report.gathering(node.name):
+            # What writing would refuse is found by trying it: two lists of limits would disagree
+            # one day.
             _parameters(node, {}, program.precision == "int8")
             if node is not graph.source:
                 report.faithful(node.name, layer_text(graph, node))
@@ -104,6 +107,7 @@ def waiting_steps(program: ir.Program, edge: ir.Projection) -> int:
     ProgramError
         Where feedback takes longer than its lag.
     """
+    # Gated, the next timestep waits for the verdict on this one, which comes D + 1 steps later.
     timestep = program.depth + 1 if program.schedule == "gated" else 1
     steps = edge.delay + edge.lag * timestep
     if steps < 0:
@@ -125,6 +129,7 @@ def _spec(program: ir.Program, arrays: dict[str, Array]) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "version": VERSION,
+        # A bundle is moved about by itself; without this it could run beside another program.
         "made_for": program.made_for,
         "T": graph.T,
         "depth": graph.depth[graph.readout.name],
@@ -183,6 +188,7 @@ def _(conv: ir.Conv2d, edge: ir.Projection, program: ir.Program) -> ir.Synapses:
         return conv
     if program.precision == "int8":
         ranges.check_without_wrap(edge, program)
+    # Exact all the same, at the price of one stored weight per synapse.
     return ir.Sparse.listing(conv, program.graph.node(edge.pre).shape)
 
 

@@ -2,7 +2,7 @@
 
 Normalisation is part of the weights of a program (``passes.fold_affine``), and the
 padding, which is 0 in normalised pixels, becomes a bias that is another one at the border. NIR has
-one bias a channel; two convolutions in a row say the same: one of a single pixel that adds
+one bias per channel; two convolutions in a row say the same: one of a single pixel that adds
 something to each channel, and the padded one.
 """
 

@@ -138,11 +138,11 @@ class _Writer:
         self._keep_the_rest()
 
     def shape(self, node: ir.Node) -> Shape:
-        """In NIR: populations that feed images are images themselves."""
+        """Return a node's shape in NIR, where populations that feed images are images, too."""
         return (*node.shape, 1, 1) if node.name in self.tall else node.shape
 
     def _add(self, name: str, node: Any) -> str:
-        """Under a name that HDF5 and torch take, and that is not there yet."""
+        """Add a node under a new name that HDF5 and torch take, and return the name."""
         clean = "".join(c if c.isalnum() or c in "_-" else "_" for c in name).strip("_") or "node"
         number, found = 1, clean
         while found in self.nodes:
@@ -433,7 +433,7 @@ def _(node: ir.Node, report: FidelityReport) -> None:
 
 
 def _integrates(node: ir.Node) -> bool:
-    """Without any leak, as IF neurons and sums."""
+    """Tell whether a node has no leak, as IF neurons and sums have none."""
     return bool(np.all(getattr(node, "tau", 1) == 1)) and not np.any(getattr(node, "tau_syn", 0))
 
 
@@ -475,7 +475,7 @@ def _plain_feedback(graph: ir.SpikingGraph) -> set[int]:
 
 
 def _ungrouped(conv: ir.Conv2d) -> ir.Conv2d:
-    """One group, with zeros: most readers know no other."""
+    """Return a convolution in one group, with zeros: most readers know no other."""
     if conv.groups == 1:
         return conv
     c_out, c_group, *kernel = conv.weight.shape

@@ -94,6 +94,7 @@ def _integrating(kind: str, p: Any, dt: float) -> Neuron:
     neuron = Neuron(
         tau=1 - share,
         v_threshold=parameter(p.v_th, "v_th"),
+        # Norse starts IAF at v_reset, and what leaks at v_leak.
         v_init=reset if whole else leak,
         tau_syn=_current(p, dt),
         gain=1.0 if whole else share,
@@ -103,4 +104,5 @@ def _integrating(kind: str, p: Any, dt: float) -> Neuron:
         exact=whole,
         formula="v' = v + x" if whole else "v' = v + dt tau_mem_inv (v_leak - v + i)",
     )
+    # A hard reset goes to 0 in the graph, so potentials are measured from v_reset.
     return replace(neuron.measured_from(reset), shift=share * (leak - reset))

@@ -29,6 +29,7 @@ def describe(layer: Any) -> Neuron:
     if hasattr(layer, "get_lifp"):
         raise UnsupportedError("its leak depends on the input (SEENN's DynamicLIF)")
     learned = isinstance(layer.tau, torch.Tensor)
+    # PLIF learns the leak through a sigmoid (arXiv 2007.05785).
     tau = torch.sigmoid(layer.tau.detach()) if learned else layer.tau
     return Neuron(
         tau=parameter(tau, "tau"),

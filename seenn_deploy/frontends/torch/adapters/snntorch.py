@@ -81,6 +81,7 @@ def states(layer: Any) -> int:
 
 
 def _leak(value: Any, name: str) -> Parameter:
+    # snnTorch clamps it at every call.
     return common(np.clip(parameter(value, name), 0.0, 1.0))
 
 

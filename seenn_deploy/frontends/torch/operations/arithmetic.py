@@ -21,6 +21,7 @@ from seenn_deploy.frontends.torch.values import (
 @operation("add.Tensor", "add.Scalar")
 def add(graph: Graph, a: Value, b: Value, alpha: float = 1) -> Value:
     """Add currents; spikes plus spikes become a sum node of graded spikes."""
+    # alpha belongs to the second summand alone, so only a plain sum can be turned round.
     a, b = (b, a) if not isinstance(a, Signal) and alpha == 1 else (a, b)
     if isinstance(a, Signal) and isinstance(b, Signal):
         other = b if alpha == 1 else affine(graph, b, like(alpha), like(0.0))
@@ -83,6 +84,7 @@ def _added(graph: Graph, a: Signal, b: Signal) -> Signal:
     lead = a if len(a.axes) >= len(b.axes) else b
     axes = _met(a, b) if len(a.axes) == len(b.axes) else lead.axes
     terms = (*a.terms, *b.terms)
+    # They meet before any weight, so what follows gets graded spikes (as in SEW-ResNet).
     if a.spikes and b.spikes and a.terms[0].step == b.terms[0].step:
         terms = (_sum_of_spikes(graph, a.terms[0], b.terms[0]),)
     return Signal(axes, lead.features, lead.shape, terms, a.summed)
@@ -103,6 +105,7 @@ def _met(a: Signal, b: Signal) -> Any:
         sizes = prod(x.size for x in mine), prod(x.size for x in other)
         if sizes[0] != sizes[1] and 1 not in sizes:
             raise NotSupportedError(f"a sum of axes {sizes}", "add what has the same shape")
+        # The wider axis of the two; of equals the one that has atoms, which know their role.
         axes.append(mine if sizes[0] >= sizes[1] and mine else other)
     return tuple(axes)
 

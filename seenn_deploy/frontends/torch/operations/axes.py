@@ -43,6 +43,7 @@ def unflatten(graph: Graph, x: Value, dim: int, sizes: Sequence[int]) -> Value:
 @operation("unsqueeze.default")
 def unsqueeze(graph: Graph, x: Value, dim: int) -> Value:
     """Insert an axis of size 1."""
+    # A potential is handed on or recorded, never computed with: its axes mean nothing.
     if isinstance(x, Potential):
         return x
     signal = as_signal(x)
@@ -86,6 +87,7 @@ def _widened(axis: tuple[Atom, ...], size: int) -> tuple[Atom, ...]:
         return axis
     if axis:
         raise NotSupportedError("an axis that is widened", "only time may be expanded")
+    # Without a role: that it is time shows where it is used.
     return (Atom(size),)
 
 

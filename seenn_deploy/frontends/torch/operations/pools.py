@@ -54,6 +54,7 @@ def avg_pool1d(
     length = signal.sizes[-1]
     check_ceil(ceil_mode, (1, length), (1, size))
     if signal.shape is not None and prod(signal.shape) == signal.shape[0] == length:
+        # A vector has no width to pool over, so its neighbours are averaged by a matrix.
         voters = torch.eye(length // size).repeat_interleave(size, dim=1) / size
         left_out = torch.zeros(length // size, length % size)
         votes = graph.maps.dense(torch.cat((voters, left_out), 1), None)

@@ -46,6 +46,7 @@ def unbind(graph: Graph, x: Value, dim: int = 0) -> Value:
 
 def _step(signal: Signal, at: int, k: int) -> Signal:
     axes = (*signal.axes[:at], *signal.axes[at + 1 :])
+    # An axis that was unsqueezed, whose only index gives the value itself.
     if not signal.axes[at]:
         return replace(signal, axes=axes)
     if len(signal.axes[at]) != 1 or signal.summed is not None:
@@ -55,7 +56,9 @@ def _step(signal: Signal, at: int, k: int) -> Signal:
         raise NotSupportedError("a part of the features", "a graph takes all of them")
     atom.become("time")
     terms = tuple(
-        replace(t, step=k) if t.origin != SOURCE or atom.of_input else t for t in signal.terms
+        # An image that was repeated over time is the same at every timestep; frames are not.
+        replace(t, step=k) if t.origin != SOURCE or atom.of_input else t
+        for t in signal.terms
     )
     return replace(signal, axes=axes, terms=terms)
 
@@ -69,6 +72,7 @@ def stack(graph: Graph, parts: Sequence[Value], dim: int = 0) -> Value:
     first = signals[0]
     at = dim % (len(first.axes) + 1)
     axes = (*first.axes[:at], (Atom(len(parts), "time"),), *first.axes[at:])
+    # A state is told by its leak; what the first timestep adds to it is added at all.
     tau = leak_of(signals, graph.maps)
     if tau is not None:
         terms = tuple(replace(t, step=None) for t in first.terms)
@@ -125,6 +129,7 @@ def mean(graph: Graph, x: Value, dims: Any = None, keepdim: bool = False, **_: A
     signal = as_signal(x)
     places = places_of(signal, dims)
     rank = len(signal.axes)
+    # Over height and width it is a pool, whatever the size.
     if places == [rank - 2, rank - 1]:
         flat = adaptive_avg_pool2d(graph, signal, (1, 1))
         return flat if keepdim else view(graph, flat, flat.sizes[:-2])

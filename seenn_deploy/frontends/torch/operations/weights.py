@@ -85,12 +85,15 @@ def batch_norm(
         raise NotSupportedError(
             "batch norm without running statistics", "train it with track_running_stats=True"
         )
+    # Before momentum and epsilon, only the plain operator has the flag `training`.
     eps = settings[2] if isinstance(settings[0], bool) else settings[1]
     scale = 1 / np.sqrt(as_numbers(var) + eps)
     scale = scale if weight is None else as_numbers(weight) * scale
     shift = -as_numbers(mean) * scale
     shift = shift if bias is None else as_numbers(bias) + shift
     signal = as_signal(x)
+    # Of the bare input, channels are on axis 1 whatever follows them.
     count = len(signal.axes) - 1 if signal.shape is None else trailing(signal)
     out = mapped(graph, signal, count, graph.maps.affine(scale, shift))
+    # The decomposed operator also gives the statistics of the batch, which nobody reads here.
     return out if len(settings) > 3 else (out, None, None)

@@ -33,6 +33,7 @@ def read_bundle(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     arrays: dict[str, np.ndarray] = {}
     for name, checksum in checksums.items():
         _check(folder / name, checksum)
+        # A pickle may run code as it is read.
         with np.load(folder / name, allow_pickle=False) as stored:
             arrays.update(stored)
     return spec, arrays
@@ -76,6 +77,7 @@ def _check_values(path: Path, x: np.ndarray, spec: dict[str, Any]) -> None:
             f"{path}: values from {x.min():g} to {x.max():g}, the network takes {low} to {high}"
         )
     limit, source = spec["input"]["limit"], spec["nodes"][0]
+    # In float64, because float32 would round the difference that is compared.
     largest = np.abs(x.astype(float) - source["offset"]).max()
     if limit is not None and largest > limit:
         raise InputError(
@@ -102,6 +104,7 @@ class Results:
         return (self.out / RESULT).is_file() or not any(self.out.iterdir())
 
     def __enter__(self) -> Results:
+        # Beside the result, so that renaming it into place is one step of the file system.
         self.work = Path(tempfile.mkdtemp(prefix=f".{self.out.name}.", dir=self.out.parent))
         self.ready, self.scratch = self.work / "ready", self.work / "scratch"
         for folder in (self.ready, self.scratch):
@@ -114,6 +117,7 @@ class Results:
     def add(self, name: str, values: np.ndarray) -> None:
         """Keep an array as ``name.npy``; a name may hold any character."""
         *folders, last = name.split("/", 1)
+        # Layers have names such as layer1/0, which a file cannot have.
         path = self.ready.joinpath(*folders, quote(last, safe=" ") + ".npy")
         path.parent.mkdir(exist_ok=True)
         np.save(path, values)

@@ -72,4 +72,5 @@ class ExitController(AbstractProcess):
         self.token_in = InPort(shape=(TOKEN,))
         self.verdict_out = OutPort(shape=(VERDICT,))
         self.bias = Var(shape=shape, init=bias)
+        # The host goes on until it is 1: a pause alone does not say that all answers are there.
         self.done = Var(shape=(1,), init=0)

@@ -13,7 +13,7 @@ from processes.waves import TOKEN, VERDICT
 class ImageSource(AbstractProcess):
     """Sends the waves of all samples, one after the other, as the schedule says.
 
-    - pipelined: a frame a step for as many timesteps as the sample has, then the next sample;
+    - pipelined: a frame per step for as many timesteps as the sample has, then the next sample;
     - speculative: the same, or until the verdict comes that the sample stopped;
     - gated: a frame only when the verdict on the one before says go on; zeros between.
 

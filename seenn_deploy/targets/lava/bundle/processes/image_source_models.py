@@ -27,6 +27,7 @@ class Sending(PyLoihiProcessModel):
 
     def run_spk(self) -> None:
         """Run one step: send the token of the step before, then a frame or zeros."""
+        # Before anything is received: in a loop of processes, who receives first waits for ever.
         self.token_out.send(self.token)
         verdict = self.verdict_in.recv()
         if self.t and verdict[OF_SAMPLE] == self.sample and self.listens:
@@ -36,6 +37,7 @@ class Sending(PyLoihiProcessModel):
         if go:
             step = self.time_step - 1
             self.sent.write(np.array((step, self.sample, self.t), SENT))
+        # Zeros, because Lava's receivers wait for a message in every step.
         self.s_out.send(self._frame() if go else np.zeros_like(self.frames[0, 0]))
 
     def _go(self, judged: int) -> bool:
@@ -43,6 +45,7 @@ class Sending(PyLoihiProcessModel):
         if self.sample == len(self.frames):
             return False
         until = self.timesteps if self.full else self.last
+        # The verdict on the timestep in flight is not there yet.
         waits = self.gated and self.t > 0 and judged < self.t
         if waits:
             return False

@@ -41,7 +41,7 @@ class ResetLIF(LIF):
         Nothing changes and nothing spikes in a step without a wave.
     spike_file, v_file : str, optional
         Where the model appends every step's spikes (``numpy.packbits``) and v after the reset
-        (raw, of the model's own type). Reading a Var from the host takes 15 to 25 us an element.
+        (raw, of the model's own type). Reading a Var from the host takes 15 to 25 us per element.
     """
 
     def __init__(
@@ -64,6 +64,7 @@ class ResetLIF(LIF):
     ) -> None:
         super().__init__(
             shape=shape,
+            # Lava's own LIF takes one number; our models read arrays from `leak`, `threshold`.
             dv=np.max(dv).item(),
             vth=np.max(vth).item(),
             v=v_init,
@@ -83,4 +84,5 @@ class ResetLIF(LIF):
         )
         self.token_in = InPort(shape=(TOKEN,))
         self.token_out = OutPort(shape=(TOKEN,))
+        # No wave, of no sample: what passes through before the first token arrives.
         self.token = Var(shape=(TOKEN,), init=[0, 0, -1])
