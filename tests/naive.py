@@ -26,6 +26,7 @@ COUNTS = (
     "resets",
     "spikes",
     "graded",
+    "comparisons",
 )
 
 # --- synapses ----------------------------------------------------------------------------------
@@ -213,7 +214,7 @@ def _tables(graph: ir.SpikingGraph, nodes: dict[str, Any], name: str, dtype: Any
         (
             nodes[pre],
             edge.lag,
-            _BySource.of(edge.maps[0], nodes[pre].shape, nodes[name].shape, dtype),
+            _BySource.of(edge.maps[0], nodes[pre].shape, current_shape(nodes[name]), dtype),
         )
         for pre, _, edge in graph.nx.in_edges(name, data="projection")
     ]
@@ -259,6 +260,28 @@ def _before(graph: ir.SpikingGraph, name: str) -> list[str]:
     return [pre for pre, _, edge in edges if not (edge.lag and (pre == name or pre in ahead))]
 
 
+def current_shape(node: Any) -> tuple[int, ...]:
+    """What arrives at a node: as many currents as neurons, but for a max pool in front of them."""
+    return (node.shape[0], *node.before) if isinstance(node, ir.Maximum) else tuple(node.shape)
+
+
+def largest(node: Any, a: np.ndarray) -> tuple[np.ndarray, int]:
+    """The largest of each window of currents (N, C, h, w), and the comparisons of one sample."""
+    found, compared = np.zeros((len(a), *node.shape), a.dtype), 0
+    for y in range(node.shape[1]):
+        for x in range(node.shape[2]):
+            top, left = y * node.stride[0] - node.padding[0], x * node.stride[1] - node.padding[1]
+            window = [
+                a[:, :, row, column]
+                for row in range(top, top + node.window[0])
+                for column in range(left, left + node.window[1])
+                if 0 <= row < a.shape[2] and 0 <= column < a.shape[3]
+            ]
+            found[:, :, y, x] = np.max(window, axis=0)
+            compared += (len(window) - 1) * node.shape[0]
+    return found, compared
+
+
 class _Layer:
     """One layer of a run, step by step."""
 
@@ -267,21 +290,21 @@ class _Layer:
     ) -> None:
         self.node, self.trace, self.at, self.real = node, trace, at, np.dtype(dtype).type
         self.edges = edges
-        self.a = np.zeros((n_samples, T, *node.shape), dtype)
+        self.a = np.zeros((n_samples, T, *current_shape(node)), dtype)
         trace.currents[node.name] = self.a
         self.bias = (
             np.zeros((), dtype) if isinstance(node, ir.Sum) else np.asarray(node.bias, dtype)
         )
-        biased = int(np.count_nonzero(np.broadcast_to(self.bias, node.shape)))
+        biased = int(np.count_nonzero(np.broadcast_to(self.bias, current_shape(node))))
         trace.counts["bias_adds"][:, at] = biased
         if isinstance(node, ir.Readout):
             trace.logits = np.zeros_like(self.a)
             self.u = np.zeros((n_samples, *node.shape), dtype)
         else:
-            trace.outputs[node.name] = np.zeros_like(self.a)
+            trace.outputs[node.name] = np.zeros((n_samples, T, *node.shape), dtype)
         if isinstance(node, ir.Population):
-            trace.before_reset[node.name] = np.zeros_like(self.a)
-            trace.membrane[node.name] = np.zeros_like(self.a)
+            trace.before_reset[node.name] = np.zeros((n_samples, T, *node.shape), dtype)
+            trace.membrane[node.name] = np.zeros((n_samples, T, *node.shape), dtype)
             self.v = np.full((n_samples, *node.shape), node.v_init, dtype)
             self.u = np.zeros_like(self.v)
 
@@ -328,7 +351,11 @@ class _Layer:
     def _neurons(self, t: int, forced: np.ndarray | None) -> None:
         """The LIF equations."""
         node, trace = self.node, self.trace
-        self.u = self.real(node.tau_syn) * self.u + self.a[:, t]
+        arrived = self.a[:, t]
+        if isinstance(node, ir.Maximum):
+            arrived, compared = largest(node, arrived)
+            trace.counts["comparisons"][:, self.at, t] = compared
+        self.u = self.real(node.tau_syn) * self.u + arrived
         active = (self.v != 0) | (self.u != 0)
         v_pre = self.real(node.tau) * self.v + self.u
         threshold = self.real(node.v_threshold)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from seenn_deploy.ir.graph import Population, Readout, SpikingGraph, Sum
+from seenn_deploy.ir.graph import Maximum, Population, Readout, SpikingGraph, Sum
 from seenn_deploy.ir.maps import Conv2d
 from tests import naive
 
@@ -49,7 +49,8 @@ def run(graph: SpikingGraph, images: np.ndarray, T: int | None = None) -> Trace:
     for name in trace.layers:
         node = nodes[name]
         shape = (len(images), T, *node.shape)
-        trace.currents[name] = np.zeros(shape, np.int64)
+        arriving = (len(images), T, *naive.current_shape(node))
+        trace.currents[name] = np.zeros(arriving, np.int64)
         trace.outputs[name] = np.zeros(shape, np.int64)
         if isinstance(node, Population):
             trace.before_reset[name] = np.zeros(shape, np.int64)
@@ -72,18 +73,19 @@ def _tables(graph: SpikingGraph, nodes: dict[str, Any], name: str) -> list[Any]:
             pre,
             edge.lag,
             isinstance(edge.maps[0], Conv2d),
-            naive.synapses(edge.maps[0], nodes[pre].shape, nodes[name].shape),
+            naive.synapses(edge.maps[0], nodes[pre].shape, naive.current_shape(nodes[name])),
         )
         for pre, _, edge in graph.nx.in_edges(name, data="projection")
     ]
 
 
 def _current(trace: Trace, tables: list[Any], node: Any, t: int) -> np.ndarray:
-    a = np.zeros((len(trace.currents[node.name]), *node.shape), np.int64)
+    shape = naive.current_shape(node)
+    a = np.zeros((len(trace.currents[node.name]), *shape), np.int64)
     for pre, lag, convolves, table in tables:
         if t - lag < 0:
             continue
-        sums = _sums(table, trace.outputs[pre][:, t - lag], node.shape)
+        sums = _sums(table, trace.outputs[pre][:, t - lag], shape)
         if convolves:
             trace.wrapped += int((sums != wrap24(sums)).sum())
             sums = wrap24(sums)
@@ -156,9 +158,18 @@ def _update(trace: Trace, node: Any, state: _State, a: np.ndarray, t: int) -> No
 
 
 def _neurons(trace: Trace, node: Population, state: _State, a: np.ndarray, t: int) -> None:
+    if isinstance(node, Maximum):
+        # The largest of 64 a + bias; where biases differ within a channel they are whole currents.
+        bias = np.broadcast_to(node.bias.astype(np.int64), naive.current_shape(node))
+        within = (bias == bias[:, :1, :1]).all()
+        assert within or not (bias % 64).any()
+        a, bias = (a, bias[:, :1, :1]) if within else (a + bias // 64, np.int64(0))
+        a, _ = naive.largest(node, a)
+    else:
+        bias = node.bias.astype(np.int64)
     arrived = shifted(a)
     trace.wrapped += int((arrived != a * 64).sum())
-    u = arrived + node.bias.astype(np.int64)
+    u = arrived + bias
     if np.any(node.tau_syn):
         free = toward_zero(state.u * in_4096ths(node.tau_syn), 12) + u
         u = state.u = saturated(free)

@@ -6,7 +6,7 @@ order: spikes and counts of two implementations must then be *equal*, ties inclu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import prod
 from typing import Any
 
@@ -17,6 +17,7 @@ from seenn_deploy import ir
 from seenn_deploy._typing import Shape
 
 Rng = np.random.Generator
+_GEOMETRY = ("before", "window", "stride", "padding")
 WIDE = st.sampled_from([12, 16, 17, 32, 40, 64, 80])  # kernels work on vectors of 16, 32 and 64
 
 
@@ -165,7 +166,8 @@ class Example:
 def examples(draw: st.DrawFn, largest: int = 6, populations: int = 3, samples: int = 3) -> Example:
     """A random compiled graph: shortcuts, both codings and resets, every kind of synapse.
 
-    Among them sums of spikes, lags, feedback, synaptic currents and leaky readouts.
+    Among them sums of spikes, max pools of currents, lags, feedback, synaptic currents and leaky
+    readouts.
     """
     T = draw(st.integers(1, 4))
     coding = draw(st.sampled_from(["direct", "events"]))
@@ -175,6 +177,8 @@ def examples(draw: st.DrawFn, largest: int = 6, populations: int = 3, samples: i
         main = draw(synapse_maps(nodes[-1].shape, wide=WIDE))
         shape = main.out_shape(nodes[-1].shape)
         node = draw(neurons(f"p{k}", shape))
+        if len(shape) == 3 and draw(st.integers(0, 2)) == 0:
+            node = draw(pooled(node.name, shape))
         edges.append(ir.Projection(nodes[-1].name, node.name, (main,)))
         if draw(st.booleans()):
             pre = draw(st.sampled_from(nodes))
@@ -182,6 +186,7 @@ def examples(draw: st.DrawFn, largest: int = 6, populations: int = 3, samples: i
             shortcut = draw(shortcuts(pre.shape, shape))
             edges.append(ir.Projection(pre.name, node.name, (shortcut,), lag=lag))
         nodes.append(node)
+        shape = node.shape
         if draw(st.integers(0, 3)) == 0:
             edges += draw(feedback([n for n in nodes if isinstance(n, ir.Population)]))
         if draw(st.integers(0, 3)) == 0:
@@ -211,7 +216,7 @@ def lags(draw: st.DrawFn, pre: Any) -> int:
 def feedback(draw: st.DrawFn, populations: list[ir.Population]) -> list[ir.Projection]:
     """A connection from the last population back to itself or one before it."""
     pre, post = populations[-1], draw(st.sampled_from(populations))
-    back = draw(shortcuts(pre.shape, post.shape))
+    back = draw(shortcuts(pre.shape, post.arriving))
     return [ir.Projection(pre.name, post.name, (back,), lag=draw(st.integers(1, 2)))]
 
 
@@ -242,6 +247,23 @@ def neurons(draw: st.DrawFn, name: str, shape: Shape) -> ir.Population:
         bias=exact_weights(rng, draw(st.sampled_from(biases)), zeros=0.5),
         reset_by=draw(st.sampled_from([None, None, 0.5, 1.5])),
     )
+
+
+@st.composite
+def pooled(draw: st.DrawFn, name: str, before: Shape) -> ir.Maximum:
+    """Neurons behind a max pool over currents of shape `before`."""
+    window, stride, padding, after = [], [], [], []
+    for size in before[1:]:
+        k = draw(st.integers(1, min(3, size)))
+        window.append(k)
+        stride.append(draw(st.integers(1, 3)))
+        padding.append(draw(st.integers(0, k // 2)))
+        after.append((size + 2 * padding[-1] - k) // stride[-1] + 1)
+    node, rng = draw(neurons(name, (before[0], *after))), draw(rngs())
+    values = {f.name: getattr(node, f.name) for f in fields(node)}
+    bias = draw(st.sampled_from([(), before, (before[0], 1, 1)]))
+    geometry = zip(_GEOMETRY, (before[1:], *map(tuple, (window, stride, padding))), strict=True)
+    return ir.Maximum(**(values | {"bias": exact_weights(rng, bias, zeros=0.5)} | dict(geometry)))
 
 
 @st.composite

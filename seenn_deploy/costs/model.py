@@ -42,6 +42,7 @@ COUNTS = (
     "resets",
     "spikes",
     "graded",
+    "comparisons",
 )
 MEMORIES = ("weights", "potentials")
 

@@ -5,6 +5,7 @@ Where more than a few of its names are used, ``from seenn_deploy import ir`` and
 
 from seenn_deploy.ir import kinds
 from seenn_deploy.ir.graph import (
+    Maximum,
     Node,
     Population,
     Projection,
@@ -38,6 +39,7 @@ __all__ = [
     "Dense",
     "Identity",
     "LinearMap",
+    "Maximum",
     "Node",
     "Parameter",
     "PooledDense",

@@ -22,7 +22,7 @@ from seenn_deploy.errors import ModelError
 from seenn_deploy.exits import ExitRule
 from seenn_deploy.ir import html
 from seenn_deploy.ir.maps import LinearMap, Synapses
-from seenn_deploy.ir.nodes import Node, Population, Readout, Source, Sum
+from seenn_deploy.ir.nodes import Maximum, Node, Population, Readout, Source, Sum
 from seenn_deploy.ir.own import Applied, OwnLayer
 from seenn_deploy.ir.provenance import Provenance
 
@@ -245,10 +245,10 @@ class SpikingGraph:
                 shape = step.out_shape(shape)
         except ModelError as error:
             raise ModelError(f"{edge.pre} -> {edge.post}: {error}") from None
-        if shape != post.shape:
+        if shape != post.arriving:
             raise ModelError(
                 f"{edge.pre} -> {edge.post}: the synapses give shape {shape}, "
-                f"{edge.post} has {post.shape}"
+                f"{edge.post} has {post.arriving}"
             )
         # Counted once, as trained: passes that fold pools and norms hand the number on.
         return edge if edge.dense_macs >= 0 else replace(edge, dense_macs=macs)
@@ -293,6 +293,7 @@ def _text(shape: Shape) -> str:
 
 __all__ = [
     "MOST_TIMESTEPS",
+    "Maximum",
     "Node",
     "Population",
     "Projection",

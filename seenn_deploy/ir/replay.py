@@ -74,7 +74,8 @@ def _over_time(
 def _(
     node: Population, graph: SpikingGraph, image: Array, spikes: dict[str, Array], bounded: bool
 ) -> Potentials:
-    current, rounding = _current(graph, node, image, spikes, bounded)
+    # Two maxima differ by no more than what they are the largest of.
+    current, rounding = map(node.taken, _current(graph, node, image, spikes, bounded))
     return _leak(node, *_filtered(node, current, rounding), spikes[node.name])
 
 
@@ -93,7 +94,7 @@ def _current(
 ) -> tuple[Array, Array]:  # fmt: skip
     """Input currents with their bias, float64 (T, *shape), and the bound on their rounding."""
     bias = node.bias.astype(np.float64)
-    value = np.zeros((graph.T, *node.shape)) + bias
+    value = np.zeros((graph.T, *node.arriving)) + bias
     size, terms = np.abs(value), np.ones_like(value)
     for edge in graph.into(node.name):
         x = _arriving(graph, edge, image, spikes)

@@ -61,7 +61,7 @@ def node_from_dict(stored: dict[str, Any], arrays: dict[str, Array]) -> Node:
     """The inverse of `node_to_dict`."""
     values = dict(stored)
     kind = values.pop("kind")
-    if kind in ("population", "readout") and f"{values['name']}/bias" not in arrays:
+    if kind in ("population", "maximum", "readout") and f"{values['name']}/bias" not in arrays:
         raise KeyError(f"{values['name']}/bias")  # the default would be another network
     node: Node = _take(kinds.find("ir/nodes", kind, Node), values, values["name"], arrays)
     if not node.shape or min(node.shape) < 1:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from seenn_deploy._typing import Array
+from seenn_deploy.errors import ProgramError
 from seenn_deploy.ir.fixed_point import SHIFT, UNITY
 from seenn_deploy.ir.graph import Population, Readout, Source
 from seenn_deploy.ir.nodes.base import Parameter
@@ -102,6 +103,10 @@ class Arithmetic(ABC):
     def at_state(self, level: Parameter) -> Parameter:
         """Return a threshold at the scale of potentials."""
 
+    @abstractmethod
+    def as_current(self, bias: Array) -> Array:
+        """Return biases in the units of currents."""
+
     def constants(self, node: Population, layer: Layer) -> Array:
         """Lay out the constants of a population; see :class:`State`."""
         leaks = self.counted(node.tau_syn), self.counted(node.tau)
@@ -152,6 +157,10 @@ class Float32(Arithmetic):
             tau, threshold, subtracted = state.constants[1:, 0, 0]
             kernels.integrate_and_fire(*given, tau, threshold, subtracted, *how)
 
+    def as_current(self, bias: Array) -> Array:
+        """Take the bias itself."""
+        return bias
+
     def counted(self, share: Parameter) -> Parameter:
         """Take the leak itself: logits are summed in double precision."""
         return share
@@ -190,6 +199,13 @@ class Integer(Arithmetic):
             kernels.integrate_and_fire_integer(
                 slots, current, layer.bias, state.v, channels, keep, threshold, subtracted, *how
             )
+
+    def as_current(self, bias: Array) -> Array:
+        """Undo the shift of biases; in front of a maximum they must be whole without it."""
+        whole = bias >> SHIFT
+        if np.any(whole << SHIFT != bias):
+            raise ProgramError("a bias in front of a max pool is no whole number of currents")
+        return whole
 
     def counted(self, share: Parameter) -> Parameter:
         """Count in steps of 1/4096; what decays is rounded toward zero."""

@@ -236,7 +236,7 @@ class _Worker:
             ]
             for n in graph.order
         ]
-        seen = max(layer.plane.pixels for layer in layers)
+        seen = max(layer.arriving.pixels for layer in layers)
         self.scratch = Scratch.empty(slots * seen, PART_WORDS * LANES, kind.value)
         source = plane[self.source.name]
         self.frame = aligned((slots, source.pixels, source.padded), kind.value)
@@ -263,7 +263,8 @@ class _Worker:
     def _currents(self, slots: int) -> dict[int, Array]:
         """Allocate the currents; they live for one layer's turn, so all layers share memory."""
         sizes = {
-            layer.index: (slots, layer.plane.pixels, layer.plane.padded) for layer in self.layers
+            layer.index: (slots, layer.arriving.pixels, layer.arriving.padded)
+            for layer in self.layers
         }
         shared = aligned((max(prod(size) for size in sizes.values()),), self.arithmetic.value)
         return {index: shared[: prod(size)].reshape(size) for index, size in sizes.items()}

@@ -88,10 +88,11 @@ class Layer:
     edges : tuple of Edge
         The projections that end here.
     bias : array (P, C_pad) or (1, C_pad)
+        Of the currents.
     bias_adds : int
-        Number of neurons with a bias other than 0.
-    plane : Plane
-        How it lies in memory.
+        Number of currents with a bias other than 0.
+    plane, arriving : Plane
+        How its neurons lie in memory, and how the currents do; the same but for a max pool.
     """
 
     node: ir.Target
@@ -100,6 +101,7 @@ class Layer:
     bias: Array
     bias_adds: int
     plane: Plane
+    arriving: Plane
 
 
 _READY: WeakKeyDictionary[ir.SpikingGraph, dict[Any, tuple[Layer, ...]]] = WeakKeyDictionary()
@@ -134,13 +136,16 @@ def _layer(
 ) -> Layer:
     kind = np.float32 if program.precision == "float32" else np.int32
     bias = np.zeros((), kind) if node.bias is None else node.bias
+    arriving = plane[node.name] if node.arriving == node.shape else Plane(node.arriving)
+    into = program.graph.into(node.name)
     return Layer(
         node,
         index[node.name],
-        tuple(_edge(program, e, index, plane) for e in program.graph.into(node.name)),
-        laid_out(bias, plane[node.name]).astype(kind),
-        int(np.count_nonzero(np.broadcast_to(bias, node.shape))),
+        tuple(_edge(program, e, index, plane[e.pre], arriving) for e in into),
+        laid_out(bias, arriving).astype(kind),
+        int(np.count_nonzero(np.broadcast_to(bias, node.arriving))),
         plane[node.name],
+        arriving,
     )
 
 
@@ -155,12 +160,12 @@ def laid_out(values: Array, plane: Plane) -> Array:
 
 
 def _edge(
-    program: ir.Program, edge: ir.Projection, index: dict[str, int], plane: dict[str, Plane]
+    program: ir.Program, edge: ir.Projection, index: dict[str, int], before: Plane, after: Plane
 ) -> Edge:
     graph = program.graph
     source, post, synapses = graph.node(edge.pre), graph.node(edge.post), edge.synapses
     narrow = synapses.with_weight(_narrow(synapses.weight))
-    accumulate = accumulator(narrow, plane[edge.pre], plane[edge.post])
+    accumulate = accumulator(narrow, before, after)
     # Only where the sum can leave 24 bits does the chip's wrapping have to be imitated.
     if isinstance(synapses, ir.Conv2d) and program.precision != "float32":
         inputs = bounds.source_values(graph.source, program.input_range)
@@ -168,7 +173,7 @@ def _edge(
         if values is None or bounds.current(synapses, values, source.shape).size >= WRAP:
             accumulate = _wrapping(accumulate)
     fan_out, effective = (
-        _by_pixel(synapses.fan_out(source.shape, effective=zeros), plane[edge.pre])
+        _by_pixel(synapses.fan_out(source.shape, effective=zeros), before)
         for zeros in (False, True)
     )
     added = not post.stages

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import singledispatch
 from math import prod
 from typing import Protocol
@@ -10,11 +11,11 @@ import numpy as np
 
 from seenn_deploy._typing import Array
 from seenn_deploy.errors import ProgramError
-from seenn_deploy.ir.nodes import Node, Population, Readout, Sum
+from seenn_deploy.ir.nodes import Maximum, Node, Population, Readout, Sum
 from seenn_deploy.simulator.arithmetic import Arithmetic, Fired, State
 from seenn_deploy.simulator.kernels import kernels
 from seenn_deploy.simulator.layout import Layer
-from seenn_deploy.simulator.spikes import Events
+from seenn_deploy.simulator.spikes import Events, aligned
 
 
 class Runner(Protocol):
@@ -64,6 +65,27 @@ class Neurons:
         counts["resets"][slots] = fired  # every spike resets its neuron, softly or not
 
 
+class Pooled(Neurons):
+    """A population behind a max pool over its currents."""
+
+    def __init__(self, node: Maximum, layer: Layer, kind: Arithmetic, slots: int) -> None:
+        # A bias that is the same within every channel may come behind the maximum, as it is; any
+        # other comes before, in units of currents.
+        within = np.zeros_like(layer.bias[:1]) if len(layer.bias) > 1 else layer.bias
+        super().__init__(node, replace(layer, bias=within), kind, slots)
+        self.comparisons = node.comparisons
+        self.bias = kind.as_current(layer.bias - within)
+        self.window = (*layer.arriving.size, *node.window, *node.stride, *node.padding)
+        self.largest = aligned((slots, layer.plane.pixels, layer.plane.padded), kind.value)
+
+    def step(self, slots: Array, current: Array, events: Events, counts: dict[str, Array]) -> None:
+        """Find the largest currents, and fire."""
+        width = self.layer.plane.size[1]
+        kernels.largest(slots, current, self.bias, self.window, width, self.largest)
+        counts["comparisons"][slots] = self.comparisons
+        super().step(slots, self.largest, events, counts)
+
+
 class Adder:
     """A sum of spikes."""
 
@@ -100,6 +122,7 @@ class Logits:
 
 
 runner.register(Population, Neurons)
+runner.register(Maximum, Pooled)
 
 
 @runner.register

@@ -43,6 +43,8 @@ class Counts:
         Neurons that were reset.
     spikes, graded : int64 array (N, L, T)
         Nonzero outputs, and among them those other than 1 and -1.
+    comparisons : int64 array (N, L, T)
+        Comparisons of currents in the windows of max pools.
     saturated : int64 array (N, L, T)
         Neurons of an integer program whose current wrapped or potential was clipped.
     own_ac, own_mac : int64 array (N, L, T)
@@ -60,6 +62,7 @@ class Counts:
     resets: Array
     spikes: Array
     graded: Array
+    comparisons: Array
     saturated: Array
     own_ac: Array
     own_mac: Array
@@ -371,7 +374,7 @@ class RunResult(Exited):
 
 
 FORMAT = "seenn-deploy run"
-VERSION = 3  # with counts of the network's own layers
+VERSION = 4  # with comparisons
 MANIFEST = "run.json"
 
 

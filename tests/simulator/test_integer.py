@@ -34,13 +34,16 @@ def _integer_node(node: Any, gain: int, rng: np.random.Generator) -> Any:
     if not isinstance(node, ir.Population):
         bias = rng.integers(-100, 100, node.bias.shape).astype(np.int32)
         return replace(node, bias=bias, tau=tau)
+    # Biases that differ within a window are whole currents.
+    bias = rng.integers(-4095, 4096, node.bias.shape)
+    unit = 64 if isinstance(node, ir.Maximum) and node.bias.ndim > 1 else 1
     return replace(
         node,
         tau=tau,
         reset_by=None if node.reset_by is None else int(rng.integers(1, 64 * min(gain, 2000))),
         v_threshold=int(rng.integers(1, 64 * min(gain, 2000))),
         v_init=int(rng.integers(-(2**12), 2**12)),
-        bias=rng.integers(-4095, 4096, node.bias.shape).astype(np.int32) * min(gain, 128),
+        bias=(bias * min(gain, 128) // unit * unit).astype(np.int32),
     )
 
 

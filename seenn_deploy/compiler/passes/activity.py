@@ -38,7 +38,7 @@ def sent(graph: ir.SpikingGraph, samples: ImageSet) -> dict[str, Array]:
         found[node.name] = np.zeros((len(images), graph.T, *node.shape), np.float32)
     for t in range(graph.T):
         for node in graph.layers:
-            current = np.zeros((len(images), *node.shape))
+            current = np.zeros((len(images), *node.arriving))
             for edge in graph.into(node.name):
                 if t >= edge.lag:
                     current += edge.synapses.currents(found[edge.pre][:, t - edge.lag])
@@ -66,7 +66,7 @@ def _sent(node: ir.Node, state: _State, current: Array) -> Array:
 
 @_sent.register
 def _(node: ir.Population, state: _State, current: Array) -> Array:
-    state.u = node.tau_syn * state.u + current + node.bias
+    state.u = node.tau_syn * state.u + node.taken(current + node.bias)
     before = node.tau * state.v + state.u
     spikes = fires(node, before)
     after = 0.0 if node.reset == "hard" else before - node.subtracted

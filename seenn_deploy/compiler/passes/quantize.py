@@ -532,6 +532,8 @@ def _(node: ir.Population, scale: float) -> ir.Population | ir.Readout:
     bias = np.asarray(node.bias, np.float64)
     fine = bias * scale * (1 << SHIFT)
     exponent = _exponent(fine)
+    if isinstance(node, ir.Maximum) and bias.ndim > 1 and bias[0].size > 1:
+        exponent = max(exponent, SHIFT)  # added before the maximum, in units of currents
     mantissa = np.clip(np.rint(fine / (1 << exponent)), -MANTISSA, MANTISSA)
     return replace(
         node,

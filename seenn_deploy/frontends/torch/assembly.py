@@ -135,7 +135,12 @@ class Assembly:
         assert layer.neuron is not None
         neuron = self._started(layer, layer.neuron)
         self._describe(layer, neuron)
-        return _population(name, shape, self._fitted(name, neuron))
+        population = _population(name, shape, self._fitted(name, neuron))
+        pool = self.walk.calls[self._layers[name]][-1].pool
+        if pool is None:
+            return population
+        self.report.faithful(name, f"takes the largest current of {pool.window} windows")
+        return ir.Maximum(**vars(population), **vars(pool))
 
     def _started(self, layer: Layer, neuron: Neuron) -> Neuron:
         """Give a layer what the module does to it: a first charge, a current that leaks."""
@@ -190,8 +195,15 @@ class Assembly:
         calls = self.walk.calls[number]
         last = len(calls) - 1
         name = self.walk.layers[number].name
-        # Two timesteps do not tell a leak from any two factors.
-        leak = leak_of(calls, self.maps) if last > 1 else None
+        pooled = calls[last].pool
+        if any(call.pool != pooled for call in calls):
+            self.report.refuse(
+                self._place_of(name), "a max pool in front of it at some timesteps alone",
+                "a graph does the same at every timestep",
+            )  # fmt: skip
+        # Two timesteps do not tell a leak from any two factors; and a current that leaks and is
+        # pooled then is not one that is pooled and leaks.
+        leak = leak_of(calls, self.maps) if last > 1 and pooled is None else None
         if leak is not None and self._grows_by(leak, calls):
             self._leaks[name] = leak
             return tuple((replace(t, step=None), 0) for t in calls[0].terms)
@@ -249,6 +261,11 @@ class Assembly:
             )
         self.output = self._chosen(outputs, readable)
         chosen = outputs[self.output]
+        if isinstance(chosen, Signal) and chosen.pool is not None:
+            self.report.refuse(
+                self.walk.place_of_output(self.output), "the largest currents of a max pool",
+                "let neurons follow the pool",
+            )  # fmt: skip
         if isinstance(chosen, Unreadable):
             self.report.refuse(
                 self.walk.place_of_output(self.output),
@@ -300,8 +317,9 @@ class Assembly:
         neuron, calls = layer.neuron, self.walk.calls[potential.layer]
         assert neuron is not None
         # Of two states it is not clear which one is returned.
+        pooled = any(call.pool for call in calls)
         unclear = np.any(neuron.tau_syn) and not neuron.sends_potential
-        if unclear or potential.step not in (None, len(calls) - 1):
+        if unclear or pooled or potential.step not in (None, len(calls) - 1):
             self.report.refuse(
                 layer.name, "this potential as output", "read the last one, of a layer without syn"
             )

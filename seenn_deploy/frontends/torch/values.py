@@ -13,7 +13,7 @@ from itertools import takewhile
 from math import prod
 from typing import Any, Literal, TypeAlias
 
-from seenn_deploy._typing import Shape
+from seenn_deploy._typing import Pair, Shape
 from seenn_deploy.ir.maps import LinearMap, Synapses
 
 Role: TypeAlias = Literal["batch", "time", "feature"]
@@ -79,6 +79,16 @@ class State:
     steps: tuple[Signal, ...]
 
 
+@dataclass(frozen=True)
+class Window:
+    """A max pool over currents, as of :class:`~seenn_deploy.ir.nodes.maximum.Maximum`."""
+
+    before: Pair
+    window: Pair
+    stride: Pair
+    padding: Pair
+
+
 Axes: TypeAlias = tuple[tuple[Atom, ...], ...]
 
 
@@ -139,6 +149,9 @@ class Signal:
         The sum over time that the signal went through.
     state : State, optional
         For the stream of a state's values, of which `terms` are then what is added to it.
+    pool : Window, optional
+        The max pool behind the sum of the terms. Maxima of sums are no sums of maxima, so that
+        nothing but neurons can take such a signal.
     """
 
     axes: Axes
@@ -147,6 +160,7 @@ class Signal:
     terms: tuple[Term, ...]
     summed: Summed | None = None
     state: State | None = None
+    pool: Window | None = None
 
     @property
     def sizes(self) -> Shape:
@@ -160,6 +174,7 @@ class Signal:
             and self.terms[0].spikes
             and self.summed is None
             and self.state is None
+            and self.pool is None
         )
 
     @property

@@ -342,7 +342,7 @@ class Walk:
 
     def _sent(self, neuron: Neuron, signal: Signal, term: Term) -> Signal:
         atoms = tuple(a for axis in signal.axes for a in axis if a.role == "feature")
-        spikes = replace(signal, terms=(term,), features=atoms)
+        spikes = replace(signal, terms=(term,), features=atoms, pool=None)
         if neuron.sends == 1:
             return spikes
         product: Signal = OPERATIONS["mul.Tensor"](self.graph, spikes, neuron.sends)

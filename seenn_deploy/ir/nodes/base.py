@@ -57,6 +57,11 @@ class Node(ABC):
         return self.kind
 
     @property
+    def arriving(self) -> Shape:
+        """Shape of the currents that synapses cause, and of the bias."""
+        return self.shape
+
+    @property
     def neurons(self) -> int:
         """Neurons, each with a potential and a threshold."""
         return prod(self.shape)
@@ -86,14 +91,13 @@ class Node(ABC):
             self._check_array("bias", self.bias)
 
     def _check_array(self, name: str, values: Array) -> None:
+        shape = self.arriving if name == "bias" else self.shape
         try:
-            fits = np.broadcast_shapes(values.shape, self.shape) == self.shape
+            fits = np.broadcast_shapes(values.shape, shape) == shape
         except ValueError:
             fits = False
         if not fits:
-            raise ModelError(
-                f"{self.name}: a {name} of shape {values.shape} does not fit {self.shape}"
-            )
+            raise ModelError(f"{self.name}: a {name} of shape {values.shape} does not fit {shape}")
         if not np.all(np.isfinite(values)):
             raise ModelError(f"{self.name}: the {name} holds NaN or infinity")
 

@@ -320,6 +320,40 @@ def integrate_and_fire_integer(
 
 
 @_jit
+def largest(
+    slots: Array, current: Array, bias: Array, window: Any, width: int, pooled: Array
+) -> None:
+    """Put the largest current of each window into `pooled`, and set `current` to 0.
+
+    Parameters
+    ----------
+    current : array (slots, h w, C_pad)
+    bias : array (h w, C_pad) or (1, C_pad)
+        Added to the current first.
+    window : tuple of 8 int
+        Height and width of the currents, then rows and columns of window, stride and padding.
+    width : int
+        Windows in a row.
+    pooled : array (slots, P, C_pad)
+    """
+    rows, columns, k_h, k_w, s_h, s_w, p_h, p_w = window
+    for b in slots:
+        for p in range(pooled.shape[1]):
+            top, left = p // width * s_h - p_h, p % width * s_w - p_w
+            first = True
+            for y in range(max(0, top), min(top + k_h, rows)):
+                for x in range(max(0, left), min(left + k_w, columns)):
+                    at = y * columns + x
+                    row = at if len(bias) > 1 else 0
+                    for c in range(pooled.shape[2]):
+                        found = current[b, at, c] + bias[row, c]
+                        if first or found > pooled[b, p, c]:
+                            pooled[b, p, c] = found
+                    first = False
+        current[b] = 0
+
+
+@_jit
 def filter_current(slots: Array, current: Array, bias: Array, u: Array, tau: Array) -> None:
     """Update synaptic currents, ``u = tau u + (current + bias)``, and copy them to `current`.
 

@@ -222,6 +222,14 @@ def _(node: ir.Population, arrays: dict[str, Array], integers: bool) -> dict[str
 
 
 @_parameters.register
+def _(node: ir.Maximum, arrays: dict[str, Array], integers: bool) -> dict[str, Any]:
+    raise ProgramError(
+        f"{node.name}: target lava has no process for a max pool over currents; put the pool "
+        "behind the neurons, or train with average pools"
+    )
+
+
+@_parameters.register
 def _(node: ir.Readout, arrays: dict[str, Array], integers: bool) -> dict[str, Any]:
     key = f"{node.name}/bias"
     arrays[key] = node.bias.astype(np.int32) if integers else node.bias

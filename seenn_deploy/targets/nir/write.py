@@ -432,6 +432,14 @@ def _(node: ir.Node, report: FidelityReport) -> None:
     """Accept the node: there is nothing to refuse."""
 
 
+@_check_node.register
+def _(node: ir.Maximum, report: FidelityReport) -> None:
+    report.refuse(
+        node.name, "NIR has no node for a max pool over currents",
+        "put the pool behind the neurons, or train with average pools",
+    )  # fmt: skip
+
+
 def _integrates(node: ir.Node) -> bool:
     """Tell whether a node has no leak, as IF neurons and sums have none."""
     return bool(np.all(getattr(node, "tau", 1) == 1)) and not np.any(getattr(node, "tau_syn", 0))

@@ -61,7 +61,7 @@ def item(net: Net, x: Tensor) -> Tensor:
 
 
 def max_of_currents(net: Net, x: Tensor) -> Tensor:
-    return net.lif2(functional.max_pool2d(net.conv(x), 2)).flatten(1)
+    return net.lif2(functional.max_pool2d(net.conv(x), 2, dilation=2)).flatten(1)
 
 
 def overlapping_pool(net: Net, x: Tensor) -> Tensor:
@@ -120,7 +120,7 @@ def concatenated(net: Net, x: Tensor) -> Tensor:
         (branch, 2, "data-dependent control flow"),
         (sine, 1, "sin is not supported"),
         (item, 1, "max is not supported"),
-        (max_of_currents, 1, "a maximum over values that are no spikes"),
+        (max_of_currents, 1, "a dilated max pool of currents"),
         (overlapping_pool, 1, "an average pool of kernel (3, 3), stride (2, 2)"),
         (ceil_pool, 1, "ceil_mode"),
         (two_layers, 1, "two layers with weights"),

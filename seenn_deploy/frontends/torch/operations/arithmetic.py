@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from seenn_deploy.frontends.torch.operations.mapping import affine, as_signal, like
+from seenn_deploy.frontends.torch.operations.mapping import affine, as_signal, like, unpooled
 from seenn_deploy.frontends.torch.operations.registry import Graph, operation
 from seenn_deploy.frontends.torch.values import (
     NotSupportedError,
@@ -72,6 +72,7 @@ def div(graph: Graph, a: Value, b: Value) -> Value:
 
 def _added(graph: Graph, a: Signal, b: Signal) -> Signal:
     a, b = _both_known(a, b)
+    a, b = unpooled(a), unpooled(b)
     if a.summed != b.summed or a.state or b.state:
         raise NotSupportedError(
             "a sum over time meets what is not summed", "add before summing over time"

@@ -23,7 +23,7 @@ from seenn_deploy.frontends.torch.values import (
     known,
     trailing,
 )
-from seenn_deploy.ir.maps import AvgPool2d, Conv2d, LinearMap, Synapses
+from seenn_deploy.ir.maps import Affine, AvgPool2d, Conv2d, LinearMap, Synapses
 
 
 def mapped(graph: Graph, signal: Signal, count: int, step: LinearMap) -> Signal:
@@ -38,6 +38,8 @@ def mapped(graph: Graph, signal: Signal, count: int, step: LinearMap) -> Signal:
     view_shape = signal.sizes[len(signal.sizes) - count :]
     before = _in_graph(signal.shape, view_shape, step)
     shape = step.out_shape(before)
+    if not (isinstance(step, Affine) and (step.scale > 0).all()):
+        unpooled(signal)
     # Behind a sum over time a layer acts once, but the graph's readout at every timestep.
     call: tuple[Call, ...] = ()
     if isinstance(step, Synapses) and signal.summed is None:
@@ -125,6 +127,16 @@ def like(value: Any, factor: float = 1.0) -> Any:
         as_signal(value)
     tensor = value.tensor if isinstance(value, Constant) else torch.as_tensor(value)
     return tensor.to(torch.float64) * factor
+
+
+def unpooled(signal: Signal) -> Signal:
+    """Return the signal, which must not be the largest currents of a max pool."""
+    if signal.pool is not None:
+        raise NotSupportedError(
+            "an operation on the largest currents of a max pool",
+            "let neurons follow the pool; only factors above 0 and constants may lie between",
+        )
+    return signal
 
 
 def as_signal(value: Value) -> Signal:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from seenn_deploy._typing import Pair
 from seenn_deploy.frontends.torch.operations.mapping import (
     affine,
     as_signal,
@@ -15,6 +16,7 @@ from seenn_deploy.frontends.torch.operations.mapping import (
     like,
     mapped,
     pair,
+    unpooled,
 )
 from seenn_deploy.frontends.torch.operations.registry import Graph, operation
 from seenn_deploy.frontends.torch.values import (
@@ -24,6 +26,7 @@ from seenn_deploy.frontends.torch.values import (
     Signal,
     Term,
     Value,
+    Window,
     feature_shape,
     known,
 )
@@ -101,7 +104,7 @@ def max_pool2d(
 ) -> Signal:  # fmt: skip
     """Turn a maximum of spikes into a neuron that spikes when any in its window does.
 
-    A maximum of currents is refused, because it is not linear.
+    A maximum of currents is left to the neurons behind it.
     """
     size, signal = pair(kernel), as_signal(x)
     if (value := _value_of_spikes(signal)) != 1:  # a maximum of equal values is one of spikes
@@ -109,10 +112,7 @@ def max_pool2d(
         pooled = max_pool2d(graph, bare, kernel, stride, padding, dilation, ceil_mode)
         return affine(graph, pooled, like(value), like(0.0))
     if not signal.spikes or signal.terms[0].origin in graph.sums.values():
-        raise NotSupportedError(
-            "a maximum over values that are no spikes",
-            "put the pool behind the neurons, or take an average pool",
-        )
+        return _pool_of_currents(signal, size, stride, padding, dilation, ceil_mode)
     feature_shape(signal, 3)
     channels = signal.sizes[-3]
     window = graph.maps.conv(
@@ -121,6 +121,33 @@ def max_pool2d(
     )  # fmt: skip
     check_ceil(ceil_mode, signal.sizes[-2:], size, window)
     return _pool_of_spikes(graph, signal, window)
+
+
+def _pool_of_currents(
+    signal: Signal, size: Pair, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
+) -> Signal:
+    signal = known(unpooled(signal), 3)
+    step, around = pair(stride) if stride else size, pair(padding)
+    if signal.summed is not None or signal.state is not None or pair(dilation) != (1, 1):
+        raise NotSupportedError(
+            "a dilated max pool of currents, or one of a sum over time",
+            "put the pool behind the neurons, or take an average pool",
+        )
+    channels, *before = signal.shape or ()
+    if tuple(before) != signal.sizes[-2:]:
+        raise NotSupportedError(
+            f"a max pool of features of shape {signal.shape}, seen as {signal.sizes[-3:]}",
+            "put it behind a convolution",
+        )
+    geometry = list(zip(before, size, step, around, strict=True))
+    moves = [(n + 2 * pad - k, by) for n, k, by, pad in geometry]
+    if ceil_mode and any(move % by for move, by in moves):
+        raise NotSupportedError("ceil_mode with partial windows", "leave ceil_mode out")
+    shape = (channels, *(move // by + 1 for move, by in moves))
+    atoms = tuple(Atom(n, "feature") for n in shape)
+    axes = (*signal.axes[:-3], *((a,) for a in atoms))
+    pool = Window((before[0], before[1]), size, step, around)
+    return Signal(axes, atoms, shape, signal.terms, pool=pool)
 
 
 def _value_of_spikes(signal: Signal) -> float:

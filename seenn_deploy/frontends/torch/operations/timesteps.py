@@ -8,7 +8,7 @@ from math import prod
 from typing import Any
 
 from seenn_deploy.frontends.torch.operations.axes import view
-from seenn_deploy.frontends.torch.operations.mapping import as_signal, places_of
+from seenn_deploy.frontends.torch.operations.mapping import as_signal, places_of, unpooled
 from seenn_deploy.frontends.torch.operations.pools import adaptive_avg_pool2d
 from seenn_deploy.frontends.torch.operations.registry import Graph, operation
 from seenn_deploy.frontends.torch.recurrences import leak_of
@@ -73,7 +73,7 @@ def stack(graph: Graph, parts: Sequence[Value], dim: int = 0) -> Value:
     at = dim % (len(first.axes) + 1)
     axes = (*first.axes[:at], (Atom(len(parts), "time"),), *first.axes[at:])
     # A state is told by its leak; what the first timestep adds to it is added at all.
-    tau = leak_of(signals, graph.maps)
+    tau = None if first.pool else leak_of(signals, graph.maps)
     if tau is not None:
         terms = tuple(replace(t, step=None) for t in first.terms)
         return replace(first, axes=axes, terms=terms, state=State(tau, tuple(signals)))
@@ -107,7 +107,8 @@ def _stream_of(signals: list[Signal]) -> tuple[Term, ...]:
     for k, signal in enumerate(signals):
         check_same_order(signals[0], signal)
         expected = [(t.origin, t.maps, None if t.step is None else t.step + k) for t in first]
-        if [(t.origin, t.maps, t.step) for t in signal.terms] != expected:
+        alike = [(t.origin, t.maps, t.step) for t in signal.terms] == expected
+        if not alike or signal.pool != signals[0].pool:
             raise NotSupportedError(
                 f"what is stacked is made in another way at timestep {k + 1} than at 1",
                 "a graph does the same at every timestep; a leak or a sum may go on from 0",
@@ -137,7 +138,7 @@ def mean(graph: Graph, x: Value, dims: Any = None, keepdim: bool = False, **_: A
 
 
 def _over_time(signal: Signal, dims: Any, keepdim: bool, mean: bool) -> Signal:
-    places = places_of(signal, dims)
+    places = places_of(unpooled(signal), dims)
     if len(places) != 1 or len(signal.axes[places[0]]) != 1 or signal.summed is not None:
         raise NotSupportedError(
             f"a sum or mean over axes {places}", "over time, or a mean over height and width"
