@@ -8,25 +8,22 @@ from typing import Any
 import click
 
 from seenn_deploy.cli import console
-from seenn_deploy.cli.compiling import IMPORT, INPUT_RANGE, _given
-from seenn_deploy.cli.options import JSON
+from seenn_deploy.cli.compiling import IMPORT, INPUT_RANGE, given
+from seenn_deploy.cli.options import JSON, PATH
 from seenn_deploy.cli.shared import write_json
-from seenn_deploy.errors import SeennError
 from seenn_deploy.progress import shown
 
 
 @click.command("check")
-@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("source", type=PATH)
 @IMPORT
 @INPUT_RANGE
-@click.option("--calibration", type=click.Path(path_type=Path),
+@click.option("--calibration", type=PATH,
               help="Images for the thresholds of an ONNX model.")  # fmt: skip
 @JSON
 def check_command(
     source: Path,
     example: str | None,
-    no_normalize: bool,
-    no_check: bool,
     input_range: tuple[float, float] | None,
     json_file: Path | None,
     **options: Any,
@@ -48,16 +45,9 @@ def check_command(
     from seenn_deploy.cli import modules
     from seenn_deploy.cli.tables import checks
 
-    module, given = source, _given(no_normalize, options) | ({"check": False} if no_check else {})
-    example_input = None
-    if modules.is_named(source):
-        if example is None:
-            raise SeennError(f"{source}: say what the module takes: --example 2,3,32,32")
-        module, example_input = modules.load(source), modules.example(example)
-    elif example is not None:
-        raise SeennError(f"--example is for torch modules (FILE.py:NAME), not for {source.name}")
+    module, example_input = modules.opened(source, example)
     with shown(None, f"checking {source.name}"):
-        report = sd.check(module, example_input, input_range=input_range, **given)
+        report = sd.check(module, example_input, input_range=input_range, **given(options))
     console.show(*checks.check_tables(report))
     write_json(json_file, report.summary())
     if not report.ok:

@@ -9,13 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seenn_deploy.cli.options import DATA, FOLDER, FORCE, JSON, joules, new_file, renaming
+from seenn_deploy.cli.options import (
+    COST,
+    FOLDER,
+    FORCE,
+    JSON,
+    PATH,
+    THREADS,
+    Data,
+    joules,
+    new_file,
+    renaming,
+    with_data,
+)
 from seenn_deploy.cli.shared import (
     check_resume,
     full_run,
     load_program,
     need_labels,
-    open_data,
     write_json,
 )
 
@@ -26,7 +37,7 @@ if TYPE_CHECKING:
 
 @click.command("sweep", cls=renaming(thresholds="candidates"))
 @FOLDER
-@DATA
+@with_data
 @click.option("--rules", default="confidence,entropy,margin,conformal", show_default=True)
 @click.option("--candidates", type=int, default=1000, show_default=True,
               help="Largest number of exit thresholds to try per rule; they are made from the "
@@ -37,31 +48,25 @@ if TYPE_CHECKING:
 @click.option("--energy-budget", callback=joules,
               help="Choose the most accurate threshold within this energy per sample, e.g. "
               "20uJ.")  # fmt: skip
-@click.option(
-    "--cost", default="paper", show_default=True, help="Name of a cost model, or a file with one."
-)
+@COST
 @click.option("--schedule", help="sequential, speculative or gated.  [default: the program's own]")
 @click.option("--split", type=float, default=0.5, show_default=True,
               help="Share of the images on which thresholds are chosen; the figures are those of "
               "the others.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
               help="Seed of the split and of the bootstrap.")  # fmt: skip
-@click.option("--threads", type=click.IntRange(min=1), help="Default: all cores.")
-@click.option("-o", "--out", type=click.Path(path_type=Path),
+@THREADS
+@click.option("-o", "--out", type=PATH,
               help="Output folder for sweep.json, sweep.csv, sweep.png and rule.json.")  # fmt: skip
-@click.option("--run", "run_folder", type=click.Path(path_type=Path),
+@click.option("--run", "run_folder", type=PATH,
               help="Folder that keeps the run itself, sample by sample.")  # fmt: skip
-@click.option(
-    "--resume", is_flag=True, help="Use the run in --run, and finish it where it was cut off."
-)
+@click.option("--resume", is_flag=True,
+              help="Use the run in --run, and finish it where it was cut off.")  # fmt: skip
 @FORCE
 @JSON
 def sweep_command(
     build: Path,
-    data: Path,
-    limit: int | None,
-    mean: tuple[float, ...] | None,
-    std: tuple[float, ...] | None,
+    data: Data,
     threads: int | None,
     out: Path | None,
     run_folder: Path | None,
@@ -88,7 +93,7 @@ def sweep_command(
     from seenn_deploy.evaluation.sweep.report import RULE
 
     program = load_program(build, None)
-    images = open_data(program, data, limit, mean, std)
+    images = data.open(program)
     _check_sweep(program, images, out, force, options)
     check_resume(resume, run_folder, "--run")
     # To T, since a threshold that is larger than the program's own asks for later logits.
@@ -102,7 +107,7 @@ def sweep_command(
         report,
         _again(build, program, report.schedule),
         quote(str(out / RULE)) if out else "",
-        f"seenn simulate {quote(str(build))} --data {quote(str(data))}",
+        f"seenn simulate {quote(str(build))} --data {quote(str(data.path))}",
     )
     console.show(layout.facts_table(notes))
     write_json(json_file, report.summary())
@@ -110,22 +115,19 @@ def sweep_command(
 
 @click.command("calibrate")
 @FOLDER
-@DATA
+@with_data
 @click.option(
     "--rule", required=True, help="confidence, entropy, margin, conformal, or one of your own."
 )
 @click.option("--level", type=float, default=0.9, show_default=True,
               help="Share of the early exits that shall be right; for margin, at "
               "each t.")  # fmt: skip
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), callback=new_file,
+@click.option("-o", "--out", required=True, type=PATH, callback=new_file,
               help="Output file for the rule, which --exit-file reads.")  # fmt: skip
-@click.option("--threads", type=click.IntRange(min=1), help="Default: all cores.")
+@THREADS
 def calibrate_command(
     build: Path,
-    data: Path,
-    limit: int | None,
-    mean: tuple[float, ...] | None,
-    std: tuple[float, ...] | None,
+    data: Data,
     rule: str,
     level: float,
     out: Path,
@@ -146,7 +148,7 @@ def calibrate_command(
 
     calibration.check(rule, level)
     program = load_program(build, None)
-    images = open_data(program, data, limit, mean, std)
+    images = data.open(program)
     need_labels(images)
     run = full_run(program, images, threads)
     fitted = sd.calibrate(rule, run.logits, run.labels, level, program)

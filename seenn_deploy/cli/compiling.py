@@ -15,6 +15,8 @@ from seenn_deploy.cli.options import (
     FORCE,
     JSON,
     MEAN_STD,
+    NO_NORMALIZE,
+    PATH,
     limits,
     renaming,
     size,
@@ -36,8 +38,8 @@ if TYPE_CHECKING:
 
 
 PROGRAM = together(
-    click.argument("model", type=click.Path(path_type=Path)),
-    click.option("-o", "--out", required=True, type=click.Path(path_type=Path),
+    click.argument("model", type=PATH),
+    click.option("-o", "--out", required=True, type=PATH,
                  help="Folder of the program."),
     FORCE,
     click.option("--target", multiple=True, callback=target_names,
@@ -69,65 +71,43 @@ NO_CHECK = click.option(
 
 
 IMPORT = together(
-    click.option(
-        "-T",
-        "--timesteps",
-        "T",
-        type=int,
-        help="Number of timesteps.  [default: 4, or 16 for converted networks]",
-    ),
-    click.option(
-        "--tau",
-        type=float,
-        help="Leak of the LIF neurons: the share of the potential that a timestep leaves.  "
-        "[default: 0.5]",
-    ),
+    click.option("-T", "--timesteps", "T", type=int,
+                 help="Number of timesteps.  [default: 4, or 16 for converted networks]"),
+    click.option("--tau", type=float,
+                 help="Leak of the LIF neurons: the share of the potential that a timestep "
+                 "leaves.  [default: 0.5]"),
     click.option("--threshold", "v_threshold", type=float,
                   help="Firing threshold V of the LIF neurons (the exit thresholds are --alpha, "
                   "--theta and --beta).  [default: 1]"),
     click.option("--comparison", type=click.Choice([">", ">="]),
                   help="Comparison of potential and threshold; '>=' for networks trained with "
                   "dspike=True.  [default: '>']"),
-    click.option(
-        "--dt",
-        type=float,
-        help="NIR: length of a timestep in the file's unit of time; by default R dt / tau is 1.",
-    ),
-    click.option(
-        "--integration",
-        type=click.Choice(["euler", "exact"]),
-        help="NIR: method that turns differential equations into timesteps.  [default: euler]",
-    ),
+    click.option("--dt", type=float,
+                 help="NIR: length of a timestep in the file's unit of time; by default R dt / "
+                 "tau is 1."),
+    click.option("--integration", type=click.Choice(["euler", "exact"]),
+                 help="NIR: method that turns differential equations into timesteps.  [default: "
+                 "euler]"),
     click.option("--reset", type=click.Choice(["hard", "soft"]),
                   help="NIR: reset of the neurons, which the file does not say.  [default: hard, "
                  "to zero]"),
-    click.option(
-        "--input-size",
-        callback=size,
-        help="Size of the images as HEIGHTxWIDTH.  [default: 32x32, or what the classifier takes]",
-    ),
-    click.option(
-        "--example", help="Input of a torch module: a shape such as 2,3,32,32, or a .npy file."
-    ),
+    click.option("--input-size", callback=size,
+                 help="Size of the images as HEIGHTxWIDTH.  [default: 32x32, or what the "
+                 "classifier takes]"),
+    click.option("--example",
+                 help="Input of a torch module: a shape such as 2,3,32,32, or a .npy file."),
     click.option("--output", help="Of a torch module that returns several tensors: the number or "
                  "the name of the one that holds the logits."),
     NO_CHECK,
-    click.option(
-        "--coding",
-        type=click.Choice(["direct", "events"]),
-        help="Coding of the input.  [default: by architecture]",
-    ),
+    click.option("--coding", type=click.Choice(["direct", "events"]),
+                 help="Coding of the input.  [default: by architecture]"),
     click.option("--step-us", type=float,
                   help="Event recordings: microseconds per timestep; events after the T-th "
                  "timestep are not seen.  [default: T equal parts]"),
     click.option("--count-events", "counts_events", is_flag=True,
                   help="Event recordings: a value is the number of events, not 0 or 1."),
     MEAN_STD,
-    click.option(
-        "--no-normalize",
-        is_flag=True,
-        help="Leave normalisation out: the program takes normalised input.",
-    ),
+    NO_NORMALIZE,
 )  # fmt: skip
 
 
@@ -135,7 +115,7 @@ IMPORT = together(
 @PROGRAM
 @IMPORT
 @INPUT_RANGE
-@click.option("--calibration", type=click.Path(path_type=Path),
+@click.option("--calibration", type=PATH,
               help="Samples from which int8 takes its scales, and on which it is compared with "
               "float32, layer by layer.")  # fmt: skip
 @STRICT
@@ -149,8 +129,6 @@ def compile_command(
     precision: str,
     schedule: Any,
     example: str | None,
-    no_normalize: bool,
-    no_check: bool,
     input_range: tuple[float, float] | None,
     calibration: Path | None,
     strict: bool,
@@ -189,16 +167,16 @@ def compile_command(
     check_schedule(schedule, *target)
     if calibration and precision == "float32":
         raise SeennError("--calibration is for the scales of int8; add --precision int8")
-    given = _given(no_normalize, options) | ({"check": False} if no_check else {})
+    of_import = given(options)
     if (model / folders.MANIFEST).is_file():
         of_source = {"calibration": calibration, "input_range": input_range}
-        program = _changed(model, rule, given | {k: v for k, v in of_source.items() if v})
+        program = _changed(model, rule, of_import | {k: v for k, v in of_source.items() if v})
         with _refusal_into(json_file):
             program.provenance.check(strict, allow)
         _save(program, out, force, target, strict, allow, json_file, None)
         return
     with _refusal_into(json_file), shown(None, f"importing {model.name}"):
-        graph = _imported(model, example, strict, given | {"allow": allow})
+        graph = _imported(model, example, strict, of_import | {"allow": allow})
     with _refusal_into(json_file), shown(None, "compiling"):
         program = sd.compile(
             graph, rule, precision=precision, schedule=schedule or "sequential",
@@ -245,30 +223,20 @@ def _imported(
     # A file may define several networks, and to take the first one would be a guess.
     if model.suffix == ".py":
         raise SeennError(f"{model}: name the torch module in it, or what returns one: {model}:NAME")
-    if not modules.is_named(model):
-        if example is not None:
-            raise SeennError(f"--example is for torch modules (FILE.py:NAME), not for {model.name}")
-        return sd.import_model(model, strict=strict, **options)
-    if example is None:
-        raise SeennError(f"{model}: say what the module takes: --example 2,3,32,32")
-    module = modules.load(model)
-    return sd.import_model(module, modules.example(example), strict=strict, **options)
+    module, example_input = modules.opened(model, example)
+    return sd.import_model(module, example_input, strict=strict, **options)
 
 
 @click.command("convert", cls=renaming(calibrate="calibration"))
 @PROGRAM
 @click.option("-T", "--timesteps", "T", type=int, help="Default: 16.")
-@click.option("--calibration", type=click.Path(path_type=Path),
+@click.option("--calibration", type=PATH,
               help="Images for the thresholds of an ONNX model; 128 are used.")  # fmt: skip
 @click.option("--percentile", type=float,
               help="Threshold: this percentile of activations; default: 99.9.")  # fmt: skip
 @click.option("--input-size", callback=size, help="HEIGHTxWIDTH of a checkpoint's images; 32x32.")
 @MEAN_STD
-@click.option(
-    "--no-normalize",
-    is_flag=True,
-    help="Leave normalisation out: the program takes normalised input.",
-)
+@NO_NORMALIZE
 @NO_CHECK
 @INPUT_RANGE
 @STRICT
@@ -281,8 +249,6 @@ def convert_command(
     rule: ExitRule | None,
     precision: str,
     schedule: Any,
-    no_normalize: bool,
-    no_check: bool,
     strict: bool,
     allow: tuple[str, ...],
     json_file: Path | None,
@@ -304,11 +270,10 @@ def convert_command(
 
     check_ours(out, PROGRAM_FOLDER, force)
     check_schedule(schedule, *target)
-    given = _given(no_normalize, options) | ({"check": False} if no_check else {})
     with _refusal_into(json_file), shown(None, f"converting {model.name}"):
         program = sd.convert(
             model, rule, precision=precision, schedule=schedule or "sequential", strict=strict,
-            allow=allow, **given,
+            allow=allow, **given(options),
         )  # fmt: skip
     _save(program, out, force, target, strict, allow, json_file)
 
@@ -342,11 +307,16 @@ def inspect_command(build: Path, json_file: Path | None) -> None:
     write_json(json_file, provenance.warning | {"layers": [asdict(layer) for layer in layers]})
 
 
-def _given(no_normalize: bool, options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that were given; the others have the frontend's defaults."""
-    # Which frontend reads the model is not known yet, and each has defaults of its own.
-    given = {name: v for name, v in options.items() if v is not None and v is not False}
-    return given | {"normalize": False} if no_normalize else given
+def given(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that were given, --no-check as ``check=False``.
+
+    Which frontend reads the model is not known yet, and each has defaults of its own.
+    """
+    found = {name: v for name, v in options.items() if v is not None and v is not False}
+    return {
+        name.removeprefix("no_"): not v if name.startswith("no_") else v
+        for name, v in found.items()
+    }
 
 
 def _save(

@@ -8,16 +8,18 @@ from typing import Any
 import click
 
 from seenn_deploy.cli.options import (
-    DATA,
     DEVICE_COMMAND,
     FOLDER,
     FORCE,
     JSON,
+    PATH,
     PREDICTIONS,
     TIMEOUT,
+    Data,
     new_file,
+    with_data,
 )
-from seenn_deploy.cli.shared import check_schedule, load_program, open_data, write_json
+from seenn_deploy.cli.shared import check_schedule, load_program, write_json
 
 
 @click.command("setup-lava")
@@ -43,22 +45,19 @@ DEVICE = click.option(
 
 @click.command("run")
 @FOLDER
-@DATA
+@with_data
 @DEVICE
 @click.option("--full-trace", is_flag=True, help="Run every sample to T, whatever its exit.")
 @DEVICE_COMMAND
 @TIMEOUT
-@click.option("-o", "--out", type=click.Path(path_type=Path),
+@click.option("-o", "--out", type=PATH,
               help="Folder for what the device measured, sample by sample.")  # fmt: skip
 @FORCE
 @PREDICTIONS
 @JSON
 def run_command(
     build: Path,
-    data: Path,
-    limit: int | None,
-    mean: tuple[float, ...] | None,
-    std: tuple[float, ...] | None,
+    data: Data,
     device: str,
     full_trace: bool,
     device_command: str | None,
@@ -86,7 +85,7 @@ def run_command(
         check_ours(out, base.FOLDER, force)
     # The exit rule belongs to what the device was given; another one takes another bundle.
     program = load_program(build, None)
-    images = open_data(program, data, limit, mean, std)
+    images = data.open(program)
     result = sd.run(
         build, images, device=device, full_trace=full_trace, timeout=timeout,
         command=device_command,
@@ -101,29 +100,19 @@ def run_command(
 
 @click.command("verify")
 @FOLDER
-@DATA
+@with_data
 @DEVICE
 @click.option("--full-trace", is_flag=True, help="Compare every step to T, also after the exit.")
-@click.option(
-    "--schedule",
-    help="pipelined, speculative or gated.  [default: the bundle's own]",
-)
+@click.option("--schedule",
+              help="pipelined, speculative or gated.  [default: the bundle's own]")  # fmt: skip
 @DEVICE_COMMAND
 @TIMEOUT
-@click.option(
-    "--report",
-    "report_file",
-    type=click.Path(path_type=Path),
-    callback=new_file,
-    help="File for what is printed.",
-)
+@click.option("--report", "report_file", type=PATH, callback=new_file,
+              help="File for what is printed.")  # fmt: skip
 @JSON
 def verify_command(
     build: Path,
-    data: Path,
-    limit: int | None,
-    mean: tuple[float, ...] | None,
-    std: tuple[float, ...] | None,
+    data: Data,
     device: str,
     full_trace: bool,
     schedule: Any,
@@ -152,7 +141,7 @@ def verify_command(
     if schedule:
         check_schedule(schedule, find(device).target)
         program = program.with_schedule(schedule)
-    images = open_data(program, data, limit, mean, std)
+    images = data.open(program)
     report = sd.verify(
         program, images, device=device, bundle=None if schedule else build,
         full_trace=full_trace, timeout=timeout, command=device_command,

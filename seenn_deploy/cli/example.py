@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
+from seenn_deploy.cli.options import PATH
+
 
 @click.command("example")
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=PATH)
 def example_command(folder: Path) -> None:
     """Copy a trained network and 50 images into FOLDER.
 

@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seenn_deploy.cli.options import (
-    DATA,
+    COST,
     FOLDER,
     FORCE,
     JSON,
+    PATH,
     PREDICTIONS,
+    THREADS,
+    Data,
     new_file,
     numbers,
+    with_data,
     with_rule,
 )
-from seenn_deploy.cli.shared import check_resume, load_program, open_data, write_json
+from seenn_deploy.cli.shared import check_resume, load_program, write_json
 from seenn_deploy.errors import SeennError
 
 if TYPE_CHECKING:
@@ -26,11 +30,9 @@ if TYPE_CHECKING:
 
 @click.command("simulate")
 @FOLDER
-@DATA
+@with_data
 @with_rule
-@click.option(
-    "--cost", default="paper", show_default=True, help="Name of a cost model, or a file with one."
-)
+@COST
 @click.option("--first-layer", type=click.Choice(["once", "every_step"]), default="once",
               show_default=True, help="How often the MACs on the image count: its result is "
               "computed once, and "
@@ -41,21 +43,18 @@ if TYPE_CHECKING:
 @click.option("--skip-wasted", is_flag=True,
               help="Leave out the timesteps behind the exit that a speculative schedule wastes: "
               "faster, but its energy is then a lower bound.")  # fmt: skip
-@click.option("--threads", type=click.IntRange(min=1), help="Default: all cores.")
-@click.option("-o", "--out", type=click.Path(path_type=Path),
+@THREADS
+@click.option("-o", "--out", type=PATH,
               help="Output folder of the run, written as results come.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on with an --out folder that was cut off.")
 @FORCE
-@click.option("--plot", type=click.Path(path_type=Path), callback=new_file,
+@click.option("--plot", type=PATH, callback=new_file,
               help="Draw the exits and the activity of every layer into this PNG.")  # fmt: skip
 @PREDICTIONS
 @JSON
 def simulate_command(
     build: Path,
-    data: Path,
-    limit: int | None,
-    mean: tuple[float, ...] | None,
-    std: tuple[float, ...] | None,
+    data: Data,
     rule: ExitRule | None,
     cost: str,
     first_layer: Any,
@@ -97,7 +96,7 @@ def simulate_command(
     # It changes what is spent and nothing of what is computed.
     program = program.with_schedule(schedule) if schedule else program
     costs.load(cost)
-    images = open_data(program, data, limit, mean, std)
+    images = data.open(program)
     # A folder keeps what the program's own schedule runs; the table alone needs what others waste.
     wasted = False if skip_wasted else None if out else True
     run = sd.simulate(
@@ -115,22 +114,17 @@ def simulate_command(
 
 @click.command("evaluate")
 @FOLDER
-@DATA
+@with_data
 @click.option("--thresholds", callback=numbers, default="0.5,0.6,0.7,0.8,0.9,0.95,0.99,0.999",
               show_default=True,
               help="Exit thresholds alpha of SEENN-I's confidence to evaluate (the neurons' firing "
               "threshold is --threshold of seenn compile).")  # fmt: skip
-@click.option(
-    "--cost", default="paper", show_default=True, help="Name of a cost model, or a file with one."
-)
-@click.option("--threads", type=click.IntRange(min=1), help="Default: all cores.")
+@COST
+@THREADS
 @JSON
 def evaluate_command(
     build: Path,
-    data: Path,
-    limit: int | None,
-    mean: tuple[float, ...] | None,
-    std: tuple[float, ...] | None,
+    data: Data,
     thresholds: tuple[float, ...],
     cost: str,
     threads: int | None,
@@ -152,7 +146,7 @@ def evaluate_command(
 
     program = load_program(build, None)
     costs.load(cost)
-    images = open_data(program, data, limit, mean, std)
+    images = data.open(program)
     found = sd.evaluate(program, images, thresholds=thresholds, cost=cost, threads=threads)
     for part in evaluations.evaluation_tables(found):
         console.show(part, "")

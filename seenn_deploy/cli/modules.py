@@ -20,6 +20,23 @@ def is_named(model: Path) -> bool:
     return ".py:" in model.name
 
 
+def opened(model: Path, given: str | None) -> tuple[Any, Any]:
+    """Return the torch module of ``file.py:name`` and its example, or a file's path and None.
+
+    Raises
+    ------
+    ModelError
+        When an example is missing, or given for a file; and as `load` and `example`.
+    """
+    if not is_named(model):
+        if given is not None:
+            raise ModelError(f"--example is for torch modules (FILE.py:NAME), not for {model.name}")
+        return model, None
+    if given is None:
+        raise ModelError(f"{model}: say what the module takes: --example 2,3,32,32")
+    return load(model), example(given)
+
+
 def load(model: Path) -> Any:
     """Return the torch module ``name`` of a file, or the one that ``name()`` returns.
 

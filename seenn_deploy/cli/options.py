@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, dataclass, fields
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -16,8 +16,11 @@ from seenn_deploy.errors import SeennError
 
 if TYPE_CHECKING:
     from seenn_deploy.exits import ExitRule
+    from seenn_deploy.io.images.image_set import ImageSet
+    from seenn_deploy.ir.program import Program
 
 JSON_ON_STDOUT = "seenn_deploy.json_on_stdout"  # of a click context: tables go to standard error
+PATH = click.Path(path_type=Path)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -155,17 +158,21 @@ FORCE = click.option(
     help="Replace what an earlier run of this command wrote into the output folder; all other "
     "files there stay.",
 )  # fmt: skip
-FOLDER = click.argument("build", type=click.Path(path_type=Path))
+FOLDER = click.argument("build", type=PATH)
 JSON = click.option(
-    "--json", "json_file", type=click.Path(path_type=Path), callback=json_file,
+    "--json", "json_file", type=PATH, callback=json_file,
     help="Write the figures to this file; - is standard output, the tables then go to standard "
     "error.",
 )  # fmt: skip
 PREDICTIONS = click.option(
-    "--predictions", type=click.Path(path_type=Path), callback=table_file,
+    "--predictions", type=PATH, callback=table_file,
     help="Write one row per sample to this .csv or .json file: its number, the name of its image "
     "file, class, exit step, confidence and, of a simulation, energy in uJ.",
 )  # fmt: skip
+COST = click.option(
+    "--cost", default="paper", show_default=True, help="Name of a cost model, or a file with one."
+)
+THREADS = click.option("--threads", type=click.IntRange(min=1), help="Default: all cores.")
 DEVICE_COMMAND = click.option(
     "--device-command", help="Command that runs the device, e.g. over ssh; see seenn verify --help."
 )
@@ -174,17 +181,15 @@ TIMEOUT = click.option(
     help="Seconds after which the device is given up.",
 )  # fmt: skip
 MEAN_STD = together(
-    click.option(
-        "--mean",
-        callback=numbers,
-        help="Mean to normalise with, one number per channel: 0.5,0.5,..",
-    ),
-    click.option(
-        "--std",
-        callback=numbers,
-        help="Standard deviation to normalise with, one number per channel.",
-    ),
-)
+    click.option("--mean", callback=numbers,
+                 help="Mean to normalise with, one number per channel: 0.5,0.5,.."),
+    click.option("--std", callback=numbers,
+                 help="Standard deviation to normalise with, one number per channel."),
+)  # fmt: skip
+NO_NORMALIZE = click.option(
+    "--no-normalize", is_flag=True,
+    help="Leave normalisation out: the program takes normalised input.",
+)  # fmt: skip
 _RULE_OPTIONS = together(
     click.option("--exit", "exit_name",
                  help="Exit rule: fixed, confidence, entropy, margin, conformal, policy, or one of "
@@ -198,9 +203,9 @@ _RULE_OPTIONS = together(
                       "commas."),
     click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", callback=settings,
                  help="Set a number of the rule in --exit by its name: --exit lead --set kappa=2."),
-    click.option("--exit-file", type=click.Path(path_type=Path),
+    click.option("--exit-file", type=PATH,
                  help="File with an exit rule, from `seenn calibrate` or `seenn sweep`."),
-    click.option("--policy", type=click.Path(path_type=Path),
+    click.option("--policy", type=PATH,
                  help="SEENN-II: policy network in ONNX, from `seenn train policy` or with one "
                       "score "
                  "per timestep."),
@@ -225,15 +230,36 @@ def with_rule(function: F) -> F:
     return _RULE_OPTIONS(cast(F, command))
 
 
-DATA = together(
-    click.option(
-        "--data", required=True, type=click.Path(path_type=Path),
-        help="Images: .npz with x (and y), .npy, a folder of images (one subfolder per class, or "
-        "without labels), or a single image.",
-    ),
+_DATA_OPTIONS = together(
+    click.option("--data", required=True, type=PATH,
+                 help="Images: .npz with x (and y), .npy, a folder of images (one subfolder per "
+                 "class, or without labels), or a single image."),
     click.option("--limit", type=click.IntRange(min=1), help="Use only the first LIMIT images."),
     MEAN_STD,
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Data:
+    """The images of --data, --limit, --mean and --std; how they are read depends on a program."""
+
+    path: Path
+    options: dict[str, Any]
+
+    def open(self, program: Program) -> ImageSet:
+        from seenn_deploy.ir.inputs import for_program
+
+        return for_program(program, self.path, **self.options)
+
+
+def with_data(function: F) -> F:
+    """Add the options of images; the command gets them as `data`."""
+
+    @wraps(function)
+    def command(data: Path, limit: int | None, mean: Any, std: Any, **options: Any) -> Any:
+        return function(data=Data(data, {"mean": mean, "std": std, "limit": limit}), **options)
+
+    return _DATA_OPTIONS(cast(F, command))
 
 
 # --- exit rules ----------------------------------------------------------------------------------

@@ -24,19 +24,6 @@ def load_program(build: Path, rule: ExitRule | None) -> Program:
     return program.with_exit(rule) if rule else program
 
 
-def open_data(
-    program: Program,
-    data: Path,
-    limit: int | None,
-    mean: tuple[float, ...] | None,
-    std: tuple[float, ...] | None,
-) -> ImageSet:
-    """Open the images of --data, --limit, --mean and --std for a program."""
-    from seenn_deploy.ir.inputs import for_program
-
-    return for_program(program, data, mean=mean, std=std, limit=limit)
-
-
 def need_labels(images: ImageSet) -> None:
     """Refuse images without labels before they are run."""
     if images.labels is None:

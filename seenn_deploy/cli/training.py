@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from seenn_deploy.cli.options import MEAN_STD, new_file, numbers, renaming, together
+from seenn_deploy.cli.options import MEAN_STD, PATH, new_file, numbers, renaming, together
 from seenn_deploy.progress import shown
 
 if TYPE_CHECKING:
     from seenn_deploy.training.loop import Log
 
 Fields = TypeVar("Fields")
-_PATH = click.Path(path_type=Path)
 _OLD = {"device": "torch-device"}  # where --device is what runs a program, as everywhere else
 
 
@@ -34,10 +33,10 @@ _CLASSES = click.option(
     "--classes", type=click.IntRange(min=2), help="Number of classes.  [default: from the labels]"
 )
 _RUN = together(
-    click.option("--data", required=True, type=_PATH,
+    click.option("--data", required=True, type=PATH,
                  help="Samples: .npz (images, frames, event recordings) or class folders."),
-    click.option("--test", type=_PATH, help="Held-out samples, measured after every epoch."),
-    click.option("-o", "--out", required=True, type=_PATH,
+    click.option("--test", type=PATH, help="Held-out samples, measured after every epoch."),
+    click.option("-o", "--out", required=True, type=PATH,
                  help="Folder of the run; its log.jsonl grows by one line per epoch."),
     click.option("--limit", type=click.IntRange(min=1),
                  help="Use only the first LIMIT samples of --data."),
@@ -56,7 +55,7 @@ _RUN = together(
     click.option("--augment", type=click.Choice(["crop-flip", "crop", "none"]),
                  default="crop-flip", show_default=True),
     click.option("--resume", is_flag=True, help="Go on with a run that was cut off."),
-    click.option("--plot", type=click.Path(path_type=Path), callback=new_file,
+    click.option("--plot", type=PATH, callback=new_file,
                  help="PNG file for a picture of the log."),
 )  # fmt: skip
 _NETWORK = together(
@@ -127,20 +126,14 @@ def snn_command(plot: Path | None, out: Path, **options: Any) -> None:
 
 
 @train.command("policy", cls=renaming(**_OLD, beta="error-cost"))
-@click.argument("build", type=_PATH)
+@click.argument("build", type=PATH)
 @_RUN
 @_CHOICES
-@click.option(
-    "--entropy",
-    "entropy_weight",
-    type=click.FloatRange(min=0),
-    default=0.0,
-    show_default=True,
-    help="Weight of the choice's entropy beside the reward, e.g. 0.1; it keeps "
-    "the choice from settling on one timestep early.",
-)
-@click.option("--threads", type=click.IntRange(min=1),
-             help="Threads of the simulator.")  # fmt: skip
+@click.option("--entropy", "entropy_weight", type=click.FloatRange(min=0), default=0.0,
+              show_default=True,
+              help="Weight of the choice's entropy beside the reward, e.g. 0.1; it keeps the "
+              "choice from settling on one timestep early.")  # fmt: skip
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of the simulator.")
 def policy_command(build: Path, plot: Path | None, out: Path, **options: Any) -> None:
     """Train a policy network for the program in BUILD.
 
@@ -164,7 +157,7 @@ def policy_command(build: Path, plot: Path | None, out: Path, **options: Any) ->
 @click.option("--weight", type=float, default=1.0, show_default=True,
               help="Weight of the cross-entropy beside the reward.")  # fmt: skip
 @click.option(
-    "--policy-init", type=_PATH, help="The policy.pth of `seenn train policy`, to start from."
+    "--policy-init", type=PATH, help="The policy.pth of `seenn train policy`, to start from."
 )
 def joint_command(plot: Path | None, out: Path, **options: Any) -> None:
     """Train a spiking network and its policy network together.

@@ -6,18 +6,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from seenn_deploy.cli.tables.layout import Table, facts_table, numbers_table, unproven
-from seenn_deploy.cli.tables.runs import histogram_text
+from seenn_deploy.cli.tables.runs import exit_rows
 from seenn_deploy.verification.report import VerifyReport
 
 
 def device_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the lines of a device run's report."""
-    yield from unproven(summary.get("not_proven", ""))
-    yield "samples", f"{summary['samples']:,}"
-    if summary["accuracy"] is not None:
-        yield "accuracy", f"{100 * summary['accuracy']:.2f} %"
-    yield "mean exit step", f"{summary['mean_exit_step']:.3f} of {len(summary['exit_histogram'])}"
-    yield "exits", histogram_text(summary["exit_histogram"])
+    yield from exit_rows(summary)
     yield "hardware steps per sample", f"{summary['hardware_steps_per_sample']:.2f}"
 
 

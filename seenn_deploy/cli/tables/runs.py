@@ -13,14 +13,19 @@ MOST_STEPS = 20  # exits are listed step by step up to here
 A_ROW = 4  # of them, at most
 
 
-def run_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the lines of a simulation's report."""
+def exit_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the lines that simulations and device runs have in common."""
     yield from unproven(summary.get("not_proven", ""))
     yield "samples", f"{summary['samples']:,}"
     if summary["accuracy"] is not None:
         yield "accuracy", f"{100 * summary['accuracy']:.2f} %"
     yield "mean exit step", f"{summary['mean_exit_step']:.3f} of {len(summary['exit_histogram'])}"
     yield "exits", histogram_text(summary["exit_histogram"])
+
+
+def run_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the lines of a simulation's report."""
+    yield from exit_rows(summary)
     yield "AC per sample", f"{summary['ac_per_sample']:,.0f}"
     yield "MAC per sample", f"{summary['mac_per_sample']:,.0f}"
     yield "spikes per sample", f"{summary['spikes_per_sample']:,.0f}"
