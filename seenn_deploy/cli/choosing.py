@@ -9,35 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seenn_deploy.cli.options import (
-    COST,
-    FOLDER,
-    FORCE,
-    JSON,
-    PATH,
-    THREADS,
-    Data,
-    joules,
-    new_file,
-    renaming,
-    with_data,
-)
-from seenn_deploy.cli.shared import (
-    check_resume,
-    full_run,
-    load_program,
-    need_labels,
-    write_json,
-)
+from seenn_deploy.cli import options as opt
+from seenn_deploy.cli import shared
 
 if TYPE_CHECKING:
     from seenn_deploy.io.images.image_set import ImageSet
     from seenn_deploy.ir.program import Program
 
 
-@click.command("sweep", cls=renaming(thresholds="candidates"))
-@FOLDER
-@with_data
+@click.command("sweep", cls=opt.renaming(thresholds="candidates"))
+@opt.FOLDER
+@opt.with_data
 @click.option("--rules", default="confidence,entropy,margin,conformal", show_default=True)
 @click.option("--candidates", type=int, default=1000, show_default=True,
               help="Largest number of exit thresholds to try per rule; they are made from the "
@@ -45,28 +27,28 @@ if TYPE_CHECKING:
 @click.option("--keep-accuracy", type=float,
               help="Choose the cheapest threshold whose accuracy is at most so many percentage "
               "points below running to T.  [default: 0.5, without --energy-budget]")  # fmt: skip
-@click.option("--energy-budget", callback=joules,
+@click.option("--energy-budget", callback=opt.joules,
               help="Choose the most accurate threshold within this energy per sample, e.g. "
               "20uJ.")  # fmt: skip
-@COST
+@opt.COST
 @click.option("--schedule", help="sequential, speculative or gated.  [default: the program's own]")
 @click.option("--split", type=float, default=0.5, show_default=True,
               help="Share of the images on which thresholds are chosen; the figures are those of "
               "the others.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
               help="Seed of the split and of the bootstrap.")  # fmt: skip
-@THREADS
-@click.option("-o", "--out", type=PATH,
+@opt.THREADS
+@click.option("-o", "--out", type=opt.PATH,
               help="Output folder for sweep.json, sweep.csv, sweep.png and rule.json.")  # fmt: skip
-@click.option("--run", "run_folder", type=PATH,
+@click.option("--run", "run_folder", type=opt.PATH,
               help="Folder that keeps the run itself, sample by sample.")  # fmt: skip
 @click.option("--resume", is_flag=True,
               help="Use the run in --run, and finish it where it was cut off.")  # fmt: skip
-@FORCE
-@JSON
+@opt.FORCE
+@opt.JSON
 def sweep_command(
     build: Path,
-    data: Data,
+    data: opt.Data,
     threads: int | None,
     out: Path | None,
     run_folder: Path | None,
@@ -92,12 +74,12 @@ def sweep_command(
     from seenn_deploy.cli.tables import layout, sweeps
     from seenn_deploy.evaluation.sweep.report import RULE
 
-    program = load_program(build, None)
+    program = shared.load_program(build, None)
     images = data.open(program)
     _check_sweep(program, images, out, force, options)
-    check_resume(resume, run_folder, "--run")
+    shared.check_resume(resume, run_folder, "--run")
     # To T, since a threshold that is larger than the program's own asks for later logits.
-    run = full_run(program, images, threads, run_folder, resume)
+    run = shared.full_run(program, images, threads, run_folder, resume)
     report = sd.sweep(run, program, **options)
     if out is not None:
         report.save(out, force)
@@ -110,24 +92,24 @@ def sweep_command(
         f"seenn simulate {quote(str(build))} --data {quote(str(data.path))}",
     )
     console.show(layout.facts_table(notes))
-    write_json(json_file, report.summary())
+    shared.write_json(json_file, report.summary())
 
 
 @click.command("calibrate")
-@FOLDER
-@with_data
+@opt.FOLDER
+@opt.with_data
 @click.option(
     "--rule", required=True, help="confidence, entropy, margin, conformal, or one of your own."
 )
 @click.option("--level", type=float, default=0.9, show_default=True,
               help="Share of the early exits that shall be right; for margin, at "
               "each t.")  # fmt: skip
-@click.option("-o", "--out", required=True, type=PATH, callback=new_file,
+@click.option("-o", "--out", required=True, type=opt.PATH, callback=opt.new_file,
               help="Output file for the rule, which --exit-file reads.")  # fmt: skip
-@THREADS
+@opt.THREADS
 def calibrate_command(
     build: Path,
-    data: Data,
+    data: opt.Data,
     rule: str,
     level: float,
     out: Path,
@@ -147,10 +129,10 @@ def calibrate_command(
     from seenn_deploy.io import folders
 
     calibration.check(rule, level)
-    program = load_program(build, None)
+    program = shared.load_program(build, None)
     images = data.open(program)
-    need_labels(images)
-    run = full_run(program, images, threads)
+    shared.need_labels(images)
+    run = shared.full_run(program, images, threads)
     fitted = sd.calibrate(rule, run.logits, run.labels, level, program)
     folders.write_json(out, fitted.to_dict())
     # The run went to T, so its logits say where the fitted rule would have stopped.
@@ -180,6 +162,6 @@ def _check_sweep(
     costs.load(options["cost"])
     if out is not None:
         check_ours(out, report.FOLDER, force)
-    need_labels(images)
+    shared.need_labels(images)
     wanted = {k: v for k, v in options.items() if k not in ("cost", "seed")}
     sweep.check(program, len(images), **wanted)

@@ -10,20 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seenn_deploy.cli.options import (
-    FOLDER,
-    FORCE,
-    JSON,
-    MEAN_STD,
-    NO_NORMALIZE,
-    PATH,
-    limits,
-    renaming,
-    size,
-    target_names,
-    together,
-    with_rule,
-)
+from seenn_deploy.cli import options as opt
 from seenn_deploy.cli.shared import check_schedule, write_json
 from seenn_deploy.errors import SeennError
 from seenn_deploy.fidelity import FidelityReport, Proof, RefusedError
@@ -37,20 +24,20 @@ if TYPE_CHECKING:
     from seenn_deploy.verification.precision import PrecisionReport
 
 
-PROGRAM = together(
-    click.argument("model", type=PATH),
-    click.option("-o", "--out", required=True, type=PATH,
+PROGRAM = opt.together(
+    click.argument("model", type=opt.PATH),
+    click.option("-o", "--out", required=True, type=opt.PATH,
                  help="Folder of the program."),
-    FORCE,
-    click.option("--target", multiple=True, callback=target_names,
+    opt.FORCE,
+    click.option("--target", multiple=True, callback=opt.target_names,
                  help="Also write the files of this target: lava or nir; several with commas."),
-    with_rule,
+    opt.with_rule,
     click.option("--precision", default="float32", show_default=True),
     click.option("--schedule",
                  help="sequential, pipelined, speculative or gated.  [default: sequential; with "
                  "--target lava: speculative]"),
 )  # fmt: skip
-STRICT = together(
+STRICT = opt.together(
     click.option("--strict", is_flag=True,
                  help="Refuse what import, precision or target can only approximate; int8 always "
                  "is."),
@@ -59,7 +46,7 @@ STRICT = together(
                  "or a target for all of theirs."),
 )  # fmt: skip
 INPUT_RANGE = click.option(
-    "--input-range", callback=limits,
+    "--input-range", callback=opt.limits,
     help="Smallest and largest input value as LOW,HIGH: 0,1 for pixels. int8 needs it where "
     "neither normalisation nor samples say it.",
 )  # fmt: skip
@@ -70,7 +57,7 @@ NO_CHECK = click.option(
 )  # fmt: skip
 
 
-IMPORT = together(
+IMPORT = opt.together(
     click.option("-T", "--timesteps", "T", type=int,
                  help="Number of timesteps.  [default: 4, or 16 for converted networks]"),
     click.option("--tau", type=float,
@@ -91,7 +78,7 @@ IMPORT = together(
     click.option("--reset", type=click.Choice(["hard", "soft"]),
                   help="NIR: reset of the neurons, which the file does not say.  [default: hard, "
                  "to zero]"),
-    click.option("--input-size", callback=size,
+    click.option("--input-size", callback=opt.size,
                  help="Size of the images as HEIGHTxWIDTH.  [default: 32x32, or what the "
                  "classifier takes]"),
     click.option("--example",
@@ -106,8 +93,8 @@ IMPORT = together(
                  "timestep are not seen.  [default: T equal parts]"),
     click.option("--count-events", "counts_events", is_flag=True,
                   help="Event recordings: a value is the number of events, not 0 or 1."),
-    MEAN_STD,
-    NO_NORMALIZE,
+    opt.MEAN_STD,
+    opt.NO_NORMALIZE,
 )  # fmt: skip
 
 
@@ -115,11 +102,11 @@ IMPORT = together(
 @PROGRAM
 @IMPORT
 @INPUT_RANGE
-@click.option("--calibration", type=PATH,
+@click.option("--calibration", type=opt.PATH,
               help="Samples from which int8 takes its scales, and on which it is compared with "
               "float32, layer by layer.")  # fmt: skip
 @STRICT
-@JSON
+@opt.JSON
 def compile_command(
     model: Path,
     out: Path,
@@ -227,20 +214,22 @@ def _imported(
     return sd.import_model(module, example_input, strict=strict, **options)
 
 
-@click.command("convert", cls=renaming(calibrate="calibration"))
+@click.command("convert", cls=opt.renaming(calibrate="calibration"))
 @PROGRAM
 @click.option("-T", "--timesteps", "T", type=int, help="Default: 16.")
-@click.option("--calibration", type=PATH,
+@click.option("--calibration", type=opt.PATH,
               help="Images for the thresholds of an ONNX model; 128 are used.")  # fmt: skip
 @click.option("--percentile", type=float,
               help="Threshold: this percentile of activations; default: 99.9.")  # fmt: skip
-@click.option("--input-size", callback=size, help="HEIGHTxWIDTH of a checkpoint's images; 32x32.")
-@MEAN_STD
-@NO_NORMALIZE
+@click.option(
+    "--input-size", callback=opt.size, help="HEIGHTxWIDTH of a checkpoint's images; 32x32."
+)
+@opt.MEAN_STD
+@opt.NO_NORMALIZE
 @NO_CHECK
 @INPUT_RANGE
 @STRICT
-@JSON
+@opt.JSON
 def convert_command(
     model: Path,
     out: Path,
@@ -279,8 +268,8 @@ def convert_command(
 
 
 @click.command("inspect")
-@FOLDER
-@JSON
+@opt.FOLDER
+@opt.JSON
 def inspect_command(build: Path, json_file: Path | None) -> None:
     """Print one line per layer: synapses, shapes, neurons, depth.
 

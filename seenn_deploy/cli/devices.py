@@ -7,18 +7,7 @@ from typing import Any
 
 import click
 
-from seenn_deploy.cli.options import (
-    DEVICE_COMMAND,
-    FOLDER,
-    FORCE,
-    JSON,
-    PATH,
-    PREDICTIONS,
-    TIMEOUT,
-    Data,
-    new_file,
-    with_data,
-)
+from seenn_deploy.cli import options as opt
 from seenn_deploy.cli.shared import check_schedule, load_program, write_json
 
 
@@ -44,20 +33,20 @@ DEVICE = click.option(
 
 
 @click.command("run")
-@FOLDER
-@with_data
+@opt.FOLDER
+@opt.with_data
 @DEVICE
 @click.option("--full-trace", is_flag=True, help="Run every sample to T, whatever its exit.")
-@DEVICE_COMMAND
-@TIMEOUT
-@click.option("-o", "--out", type=PATH,
+@opt.DEVICE_COMMAND
+@opt.TIMEOUT
+@click.option("-o", "--out", type=opt.PATH,
               help="Folder for what the device measured, sample by sample.")  # fmt: skip
-@FORCE
-@PREDICTIONS
-@JSON
+@opt.FORCE
+@opt.PREDICTIONS
+@opt.JSON
 def run_command(
     build: Path,
-    data: Data,
+    data: opt.Data,
     device: str,
     full_trace: bool,
     device_command: str | None,
@@ -99,20 +88,20 @@ def run_command(
 
 
 @click.command("verify")
-@FOLDER
-@with_data
+@opt.FOLDER
+@opt.with_data
 @DEVICE
 @click.option("--full-trace", is_flag=True, help="Compare every step to T, also after the exit.")
 @click.option("--schedule",
               help="pipelined, speculative or gated.  [default: the bundle's own]")  # fmt: skip
-@DEVICE_COMMAND
-@TIMEOUT
-@click.option("--report", "report_file", type=PATH, callback=new_file,
+@opt.DEVICE_COMMAND
+@opt.TIMEOUT
+@click.option("--report", "report_file", type=opt.PATH, callback=opt.new_file,
               help="File for what is printed.")  # fmt: skip
-@JSON
+@opt.JSON
 def verify_command(
     build: Path,
-    data: Data,
+    data: opt.Data,
     device: str,
     full_trace: bool,
     schedule: Any,

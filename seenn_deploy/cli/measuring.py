@@ -7,20 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seenn_deploy.cli.options import (
-    COST,
-    FOLDER,
-    FORCE,
-    JSON,
-    PATH,
-    PREDICTIONS,
-    THREADS,
-    Data,
-    new_file,
-    numbers,
-    with_data,
-    with_rule,
-)
+from seenn_deploy.cli import options as opt
 from seenn_deploy.cli.shared import check_resume, load_program, write_json
 from seenn_deploy.errors import SeennError
 
@@ -29,10 +16,10 @@ if TYPE_CHECKING:
 
 
 @click.command("simulate")
-@FOLDER
-@with_data
-@with_rule
-@COST
+@opt.FOLDER
+@opt.with_data
+@opt.with_rule
+@opt.COST
 @click.option("--first-layer", type=click.Choice(["once", "every_step"]), default="once",
               show_default=True, help="How often the MACs on the image count: its result is "
               "computed once, and "
@@ -43,18 +30,18 @@ if TYPE_CHECKING:
 @click.option("--skip-wasted", is_flag=True,
               help="Leave out the timesteps behind the exit that a speculative schedule wastes: "
               "faster, but its energy is then a lower bound.")  # fmt: skip
-@THREADS
-@click.option("-o", "--out", type=PATH,
+@opt.THREADS
+@click.option("-o", "--out", type=opt.PATH,
               help="Output folder of the run, written as results come.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on with an --out folder that was cut off.")
-@FORCE
-@click.option("--plot", type=PATH, callback=new_file,
+@opt.FORCE
+@click.option("--plot", type=opt.PATH, callback=opt.new_file,
               help="Draw the exits and the activity of every layer into this PNG.")  # fmt: skip
-@PREDICTIONS
-@JSON
+@opt.PREDICTIONS
+@opt.JSON
 def simulate_command(
     build: Path,
-    data: Data,
+    data: opt.Data,
     rule: ExitRule | None,
     cost: str,
     first_layer: Any,
@@ -113,18 +100,18 @@ def simulate_command(
 
 
 @click.command("evaluate")
-@FOLDER
-@with_data
-@click.option("--thresholds", callback=numbers, default="0.5,0.6,0.7,0.8,0.9,0.95,0.99,0.999",
+@opt.FOLDER
+@opt.with_data
+@click.option("--thresholds", callback=opt.numbers, default="0.5,0.6,0.7,0.8,0.9,0.95,0.99,0.999",
               show_default=True,
               help="Exit thresholds alpha of SEENN-I's confidence to evaluate (the neurons' firing "
               "threshold is --threshold of seenn compile).")  # fmt: skip
-@COST
-@THREADS
-@JSON
+@opt.COST
+@opt.THREADS
+@opt.JSON
 def evaluate_command(
     build: Path,
-    data: Data,
+    data: opt.Data,
     thresholds: tuple[float, ...],
     cost: str,
     threads: int | None,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from seenn_deploy.cli.options import MEAN_STD, PATH, new_file, numbers, renaming, together
+from seenn_deploy.cli import options as opt
 from seenn_deploy.progress import shown
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _OLD = {"device": "torch-device"}  # where --device is what runs a program, as e
 def _timesteps(
     context: click.Context, parameter: click.Parameter, text: str | None
 ) -> tuple[int, ...] | None:
-    found = numbers(context, parameter, text)
+    found = opt.numbers(context, parameter, text)
     if not all(n.is_integer() for n in found or ()):
         raise click.BadParameter(f"{text!r}: give whole numbers with commas")
     return None if found is None else tuple(map(int, found))
@@ -32,11 +32,11 @@ def _timesteps(
 _CLASSES = click.option(
     "--classes", type=click.IntRange(min=2), help="Number of classes.  [default: from the labels]"
 )
-_RUN = together(
-    click.option("--data", required=True, type=PATH,
+_RUN = opt.together(
+    click.option("--data", required=True, type=opt.PATH,
                  help="Samples: .npz (images, frames, event recordings) or class folders."),
-    click.option("--test", type=PATH, help="Held-out samples, measured after every epoch."),
-    click.option("-o", "--out", required=True, type=PATH,
+    click.option("--test", type=opt.PATH, help="Held-out samples, measured after every epoch."),
+    click.option("-o", "--out", required=True, type=opt.PATH,
                  help="Folder of the run; its log.jsonl grows by one line per epoch."),
     click.option("--limit", type=click.IntRange(min=1),
                  help="Use only the first LIMIT samples of --data."),
@@ -55,10 +55,10 @@ _RUN = together(
     click.option("--augment", type=click.Choice(["crop-flip", "crop", "none"]),
                  default="crop-flip", show_default=True),
     click.option("--resume", is_flag=True, help="Go on with a run that was cut off."),
-    click.option("--plot", type=PATH, callback=new_file,
+    click.option("--plot", type=opt.PATH, callback=opt.new_file,
                  help="PNG file for a picture of the log."),
 )  # fmt: skip
-_NETWORK = together(
+_NETWORK = opt.together(
     click.option("--model", default="resnet19", show_default=True,
                  help="resnet8/18/19/20/34, sew-resnet34, vgg16, vggsnn, vggsnn-woap."),
     click.option("--width", type=float, default=1.0, show_default=True,
@@ -75,9 +75,9 @@ _NETWORK = together(
                                              "for dspike]"),
     click.option("--init", help="State_dict to start from."),
     _CLASSES,
-    MEAN_STD,
+    opt.MEAN_STD,
 )  # fmt: skip
-_CHOICES = together(
+_CHOICES = opt.together(
     click.option("--error-cost", "beta", type=float, default=1.0, show_default=True,
                  help="Cost of a wrong prediction, SEENN's beta; the larger it is, the more "
                       "timesteps are chosen."),
@@ -103,7 +103,7 @@ def train() -> None:
     """
 
 
-@train.command("snn", cls=renaming(**_OLD))
+@train.command("snn", cls=opt.renaming(**_OLD))
 @_RUN
 @_NETWORK
 @click.option("--tet-weight", type=float, default=1e-3, show_default=True,
@@ -125,8 +125,8 @@ def snn_command(plot: Path | None, out: Path, **options: Any) -> None:
     click.echo(f"compile it: seenn-compile {out / 'model.pth'} {_flags(out)} -o build/")
 
 
-@train.command("policy", cls=renaming(**_OLD, beta="error-cost"))
-@click.argument("build", type=PATH)
+@train.command("policy", cls=opt.renaming(**_OLD, beta="error-cost"))
+@click.argument("build", type=opt.PATH)
 @_RUN
 @_CHOICES
 @click.option("--entropy", "entropy_weight", type=click.FloatRange(min=0), default=0.0,
@@ -150,14 +150,14 @@ def policy_command(build: Path, plot: Path | None, out: Path, **options: Any) ->
     click.echo(f"compile with it: seenn-compile MODEL --policy {out / 'policy.onnx'} -o build/")
 
 
-@train.command("joint", cls=renaming(**_OLD, beta="error-cost"))
+@train.command("joint", cls=opt.renaming(**_OLD, beta="error-cost"))
 @_RUN
 @_NETWORK
 @_CHOICES
 @click.option("--weight", type=float, default=1.0, show_default=True,
               help="Weight of the cross-entropy beside the reward.")  # fmt: skip
 @click.option(
-    "--policy-init", type=PATH, help="The policy.pth of `seenn train policy`, to start from."
+    "--policy-init", type=opt.PATH, help="The policy.pth of `seenn train policy`, to start from."
 )
 def joint_command(plot: Path | None, out: Path, **options: Any) -> None:
     """Train a spiking network and its policy network together.
@@ -175,7 +175,7 @@ def joint_command(plot: Path | None, out: Path, **options: Any) -> None:
     )
 
 
-@train.command("ann", cls=renaming(**_OLD))
+@train.command("ann", cls=opt.renaming(**_OLD))
 @_RUN
 @click.option("--model", default="resnet20", show_default=True,
               help="resnet8/18/20/34 or vgg16.")  # fmt: skip
@@ -186,7 +186,7 @@ def joint_command(plot: Path | None, out: Path, **options: Any) -> None:
               help="Levels of every QCFS activation; convert with T of about as many "
                    "timesteps.")  # fmt: skip
 @_CLASSES
-@MEAN_STD
+@opt.MEAN_STD
 def ann_command(plot: Path | None, out: Path, **options: Any) -> None:
     """Train an ANN with QCFS activations.
 

@@ -19,15 +19,7 @@ from seenn_deploy import ir
 from seenn_deploy.compiler.conversion import spiking
 from seenn_deploy.errors import ModelError
 from seenn_deploy.fidelity import LEFT_OUT, Proof
-from seenn_deploy.frontends.base import (
-    Net,
-    conversion_error,
-    count,
-    linear,
-    normalize_input,
-    reported,
-    take_batch_norm,
-)
+from seenn_deploy.frontends import base
 from seenn_deploy.frontends.proof import prove_ann_checkpoint
 from seenn_deploy.io.images.normalization import default_normalization
 from seenn_deploy.io.state_dict import Tensors, read_state_dict
@@ -86,10 +78,10 @@ def build(
     """
     ann = build_ann(tensors, T, input_size, mean, std, normalize)
     graph = spiking(ann)
-    change = "QCFS activation: an integrate-and-fire neuron", conversion_error(T)
+    change = "QCFS activation: an integrate-and-fire neuron", base.conversion_error(T)
     activations = [n.name for n in graph.populations]
     proof = prove_ann_checkpoint(ann, tensors) if check else Proof(why=LEFT_OUT)
-    return reported(graph, proof, dict.fromkeys(activations, change))
+    return base.reported(graph, proof, dict.fromkeys(activations, change))
 
 
 def build_ann(
@@ -110,13 +102,13 @@ def build_ann(
     net = (_resnet if resnet else _vgg)(tensors, size or (default, default))
     family = f"SEENN's converted {'ResNet' if resnet else 'VGG'}"
     tensors.check_all_used(family)
-    used = normalize_input(net, mean, std, normalize, default_normalization(classes))
+    used = base.normalize_input(net, mean, std, normalize, default_normalization(classes))
     assumed = {"T": T, "input_shape": list(net.source.shape), **used}
     provenance = Provenance(tensors.path.name, "qcfs", family, assumed)
     return ir.SpikingGraph(net.nodes, net.projections, T, provenance)
 
 
-def _resnet(tensors: Tensors, size: tuple[int, int]) -> Net:
+def _resnet(tensors: Tensors, size: tuple[int, int]) -> base.Net:
     """Read the first convolution, the stages ``conv2_x``, ``conv3_x``, .. and the classifier.
 
     All stages but the first halve the image.
@@ -124,17 +116,17 @@ def _resnet(tensors: Tensors, size: tuple[int, int]) -> Net:
     net = _net(tensors, _STEM, size)
     maps = _conv_and_norm(tensors, "conv1.0", "conv1.1", net.source.shape[0], 1)
     last = _activation(tensors, net, "conv1.2", ("input", maps))
-    for stage in range(2, 2 + count(tensors, "conv{}_x.0.relu.up", 2)):
-        for block in range(count(tensors, f"conv{stage}_x.{{}}.relu.up")):
+    for stage in range(2, 2 + base.count(tensors, "conv{}_x.0.relu.up", 2)):
+        for block in range(base.count(tensors, f"conv{stage}_x.{{}}.relu.up")):
             stride = 2 if stage > 2 and block == 0 else 1
             last = _block(tensors, net, f"conv{stage}_x.{block}", last, stride)
     channels, *area = net.shape(last)
     pool = ir.AvgPool2d((area[0], area[1]))
-    net.read_out("fc", (last, (pool, linear(tensors, "fc", channels))))
+    net.read_out("fc", (last, (pool, base.linear(tensors, "fc", channels))))
     return net
 
 
-def _block(tensors: Tensors, net: Net, name: str, last: str, stride: int) -> str:
+def _block(tensors: Tensors, net: base.Net, name: str, last: str, stride: int) -> str:
     """Read a residual block: convolutions 0 and 3 of ``residual_function``, and 6 in a bottleneck.
 
     The first 3x3 convolution has the stride. Its shortcut joins before the last activation.
@@ -157,14 +149,14 @@ def _block(tensors: Tensors, net: Net, name: str, last: str, stride: int) -> str
     return _activation(tensors, net, f"{name}.relu", (inner, maps), (last, shortcut))
 
 
-def _vgg(tensors: Tensors, size: tuple[int, int]) -> Net:
+def _vgg(tensors: Tensors, size: tuple[int, int]) -> base.Net:
     """Read the stages ``layer1``, ``layer2``, ..: convolutions and an average pool.
 
     A convolution takes four indices: itself, batch norm, activation and dropout.
     """
     net, last = _net(tensors, _VGG, size), "input"
     pool: tuple[ir.LinearMap, ...] = ()
-    for stage in range(1, 1 + count(tensors, "layer{}.0.weight", 1)):
+    for stage in range(1, 1 + base.count(tensors, "layer{}.0.weight", 1)):
         index = 0
         while f"layer{stage}.{index}.weight" in tensors:
             name, norm = f"layer{stage}.{index}", f"layer{stage}.{index + 1}"
@@ -174,15 +166,17 @@ def _vgg(tensors: Tensors, size: tuple[int, int]) -> Net:
         pool = (ir.AvgPool2d((2, 2)),)
     for at in (1, 4):
         features = int(np.prod(net.shape(last, pool)))
-        maps = (*pool, linear(tensors, f"classifier.{at}", features))
+        maps = (*pool, base.linear(tensors, f"classifier.{at}", features))
         last, pool = _activation(tensors, net, f"classifier.{at + 1}", (last, maps)), ()
-    net.read_out("classifier.7", (last, (linear(tensors, "classifier.7", net.shape(last)[0]),)))
+    net.read_out(
+        "classifier.7", (last, (base.linear(tensors, "classifier.7", net.shape(last)[0]),))
+    )
     return net
 
 
-def _net(tensors: Tensors, first: str, size: tuple[int, int]) -> Net:
+def _net(tensors: Tensors, first: str, size: tuple[int, int]) -> base.Net:
     channels = tensors.take(first, (None, None, None, None)).shape[1]
-    return Net(ir.Source("input", (channels, *size)), ir.Population("", ()))
+    return base.Net(ir.Source("input", (channels, *size)), ir.Population("", ()))
 
 
 def _conv_and_norm(
@@ -197,11 +191,11 @@ def _conv_and_norm(
     pad = kernel[0] // 2
     added = tensors.take(f"{name}.bias", (c_out,)) if bias else None
     conv = ir.Conv2d(weight, (stride, stride), (pad, pad), bias=added)
-    return conv, take_batch_norm(tensors, norm, c_out)
+    return conv, base.take_batch_norm(tensors, norm, c_out)
 
 
 def _activation(
-    tensors: Tensors, net: Net, name: str, *inputs: tuple[str, tuple[ir.LinearMap, ...]]
+    tensors: Tensors, net: base.Net, name: str, *inputs: tuple[str, tuple[ir.LinearMap, ...]]
 ) -> str:
     """Add a QCFS activation with its learned threshold."""
     up = float(tensors.take(f"{name}.up", (1,))[0])

@@ -20,15 +20,7 @@ from seenn_deploy import ir
 from seenn_deploy.errors import ModelError
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.fidelity import LEFT_OUT, Proof
-from seenn_deploy.frontends.base import (
-    Net,
-    bin_recordings,
-    count,
-    linear,
-    normalize_input,
-    reported,
-    take_batch_norm,
-)
+from seenn_deploy.frontends import base
 from seenn_deploy.frontends.proof import prove_checkpoint
 from seenn_deploy.io.images.normalization import CIFAR10
 from seenn_deploy.io.state_dict import Tensors, read_state_dict
@@ -112,8 +104,8 @@ def build(
     _check_size(tensors, net)
     # Before normalisation is put in: the torch model takes what the network was trained on.
     proof = prove_checkpoint(net, tensors, T) if check else Proof(why=LEFT_OUT)
-    used = normalize_input(net, mean, std, normalize, CIFAR10)
-    used |= bin_recordings(net, step_us, counts_events)
+    used = base.normalize_input(net, mean, std, normalize, CIFAR10)
+    used |= base.bin_recordings(net, step_us, counts_events)
     assumed = {
         "T": T,
         "tau": tau,
@@ -126,7 +118,7 @@ def build(
     provenance = Provenance(tensors.path.name, "seenn", family, assumed)
     # SEENN's networks are trained to stop early; other sources come without an exit rule.
     graph = ir.SpikingGraph(net.nodes, net.projections, T, provenance, exit_rule=Confidence(0.9))
-    return reported(graph, proof)
+    return base.reported(graph, proof)
 
 
 def _check_options(tau: float, v_threshold: float, comparison: str, coding: str | None) -> None:
@@ -144,7 +136,7 @@ def _check_options(tau: float, v_threshold: float, comparison: str, coding: str 
         raise ModelError(f"coding {coding!r} must be 'direct' or 'events'")
 
 
-def _check_size(tensors: Tensors, net: Net) -> None:
+def _check_size(tensors: Tensors, net: base.Net) -> None:
     """Refuse an input size for which some layer does not fit the one before."""
     try:
         # Building a graph checks its shapes, in which T plays no part.
@@ -176,28 +168,28 @@ def _resnet(
     neuron: ir.Population,
     size: tuple[int, int] | None,
     coding: Any,
-) -> Net:
+) -> base.Net:
     """Read the first convolution, the stages ``layer1``, ``layer2``, .. and the classifier.
 
     All stages but the first halve the image.
     """
     weight = tensors.take("conv1.weight", (None, None, 3, 3))
-    net = Net(
+    net = base.Net(
         ir.Source("input", (weight.shape[1], *(size or (32, 32))), coding or "direct"), neuron
     )
     stem = ir.Conv2d(weight, padding=(1, 1))
     last = net.spike("spike", ("input", (stem, _td_batch_norm(tensors, "bn", len(weight)))))
-    for stage in range(1, 1 + count(tensors, f"layer{{}}.0.{kind.first}.weight", 1)):
-        for block in range(count(tensors, f"layer{stage}.{{}}.{kind.first}.weight")):
+    for stage in range(1, 1 + base.count(tensors, f"layer{{}}.0.{kind.first}.weight", 1)):
+        for block in range(base.count(tensors, f"layer{stage}.{{}}.{kind.first}.weight")):
             stride = 2 if block == 0 and stage > 1 else 1
             last = kind.build(tensors, net, f"layer{stage}.{block}", last, stride)
     channels, *area = net.shape(last)
     pool = ir.AvgPool2d((area[0], area[1]))
-    net.read_out("fc1", (last, (pool, linear(tensors, "fc1.module", channels))))
+    net.read_out("fc1", (last, (pool, base.linear(tensors, "fc1.module", channels))))
     return net
 
 
-def _basic_block(tensors: Tensors, net: Net, name: str, last: str, stride: int) -> str:
+def _basic_block(tensors: Tensors, net: base.Net, name: str, last: str, stride: int) -> str:
     """Read a ``PreActBasicBlock``, whose shortcut adds spikes to the current of the second LIF."""
     c_in = net.shape(last)[0]
     first = tensors.take(f"{name}.conv1.module.weight", (None, c_in, 3, 3))
@@ -217,7 +209,7 @@ def _basic_block(tensors: Tensors, net: Net, name: str, last: str, stride: int) 
     return net.spike(f"{name}.spike2", (inner, main), (last, shortcut))
 
 
-def _sew_block(tensors: Tensors, net: Net, name: str, last: str, stride: int) -> str:
+def _sew_block(tensors: Tensors, net: base.Net, name: str, last: str, stride: int) -> str:
     """Read a SEW block, which adds its spikes to those of the shortcut: graded spikes 0, 1, 2."""
     c_in = net.shape(last)[0]
     first = _conv_norm(tensors, f"{name}.main.0.module", c_in, 3, stride)
@@ -238,7 +230,7 @@ def _conv_norm(
     weight = tensors.take(f"{name}.0.weight", (None, c_in, kernel, kernel))
     pad = kernel // 2
     conv = ir.Conv2d(weight, stride=(stride, stride), padding=(pad, pad))
-    return conv, take_batch_norm(tensors, f"{name}.1", len(weight))
+    return conv, base.take_batch_norm(tensors, f"{name}.1", len(weight))
 
 
 @dataclass(frozen=True)
@@ -246,17 +238,19 @@ class _Blocks:
     """A kind of ResNet block: the name of its first convolution, and the function that reads it."""
 
     first: str
-    build: Callable[[Tensors, Net, str, str, int], str]
+    build: Callable[[Tensors, base.Net, str, str, int], str]
 
 
 _BASIC = _Blocks("conv1.module", _basic_block)
 _SEW = _Blocks("main.0.module.0", _sew_block)
 
 
-def _vgg(tensors: Tensors, neuron: ir.Population, size: tuple[int, int] | None, coding: Any) -> Net:
+def _vgg(
+    tensors: Tensors, neuron: ir.Population, size: tuple[int, int] | None, coding: Any
+) -> base.Net:
     """Read convolutions with bias, batch norm (if any) and LIF; a free index means a pool."""
     c_in = tensors.take("features.0.module.weight", (None, None, 3, 3)).shape[1]
-    net = Net(ir.Source("input", (c_in, *(size or (32, 32))), coding or "direct"), neuron)
+    net = base.Net(ir.Source("input", (c_in, *(size or (32, 32))), coding or "direct"), neuron)
     last, index = "input", 0
     pool: tuple[ir.LinearMap, ...] = ()
     while f"features.{index}.module.weight" in tensors:
@@ -275,14 +269,14 @@ def _vgg(tensors: Tensors, neuron: ir.Population, size: tuple[int, int] | None, 
     channels, *area = net.shape(last)
     everything = ir.AvgPool2d((area[0], area[1]))
     net.read_out(
-        "classifier.0", (last, (everything, linear(tensors, "classifier.0.module", channels)))
+        "classifier.0", (last, (everything, base.linear(tensors, "classifier.0.module", channels)))
     )
     return net
 
 
 def _vggsnn(
     tensors: Tensors, neuron: ir.Population, size: tuple[int, int] | None, coding: Any
-) -> Net:
+) -> base.Net:
     """Read eight ``Layer`` modules (convolution with bias, batch norm, LIF), pooled or strided."""
     found = tuple(i for i in range(64) if f"features.{i}.fwd.module.0.weight" in tensors)
     if found not in (VGGSNN_LAYERS, WOAP_LAYERS):
@@ -295,7 +289,7 @@ def _vggsnn(
     source = ir.Source(
         "input", (c_in, *(size or _vggsnn_size(tensors, found[-1]))), coding or "events"
     )
-    net, last = Net(source, neuron), "input"
+    net, last = base.Net(source, neuron), "input"
     pool: tuple[ir.LinearMap, ...] = ()
     for index in found:
         prefix = f"features.{index}.fwd.module"
@@ -304,11 +298,11 @@ def _vggsnn(
         stride = 1 if pooled or index % 2 == 0 else 2
         bias = tensors.take(f"{prefix}.0.bias", (c_in,))
         conv = ir.Conv2d(weight, stride=(stride, stride), padding=(1, 1), bias=bias)
-        norm = take_batch_norm(tensors, f"{prefix}.1", c_in)
+        norm = base.take_batch_norm(tensors, f"{prefix}.1", c_in)
         last = net.spike(f"features.{index}", (last, (*pool, conv, norm)))
         pool = (ir.AvgPool2d((2, 2)),) if pooled and index + 1 not in found else ()
     features = int(np.prod(net.shape(last, pool)))
-    net.read_out("classifier", (last, (*pool, linear(tensors, "classifier.module", features))))
+    net.read_out("classifier", (last, (*pool, base.linear(tensors, "classifier.module", features))))
     return net
 
 
@@ -328,4 +322,4 @@ def _vggsnn_size(tensors: Tensors, last: int) -> tuple[int, int]:
 def _td_batch_norm(tensors: Tensors, name: str, channels: int) -> ir.Affine:
     """Take SEENN's tdBatchNorm, whose tensors are stored twice."""
     tensors.ignore_copy(f"{name}.seqbn.module", f"{name}.bn")
-    return take_batch_norm(tensors, f"{name}.bn", channels)
+    return base.take_batch_norm(tensors, f"{name}.bn", channels)

@@ -30,21 +30,12 @@ from seenn_deploy.errors import ProgramError
 from seenn_deploy.io import folders
 from seenn_deploy.io.images.image_set import ImageSet
 from seenn_deploy.ir.program import Program
-from seenn_deploy.simulator.result import (
-    FORMAT,
-    MANIFEST,
-    VERSION,
-    Counts,
-    RunResult,
-    _checked,
-    _open,
-    _read_manifest,
-)
+from seenn_deploy.simulator import result as runs
 
 _PER_SAMPLE = ("logits", "exit_step", "finished", "labels")
-_COUNTED = tuple(field.name for kind in (Counts, LayerSizes) for field in fields(kind))
+_COUNTED = tuple(field.name for kind in (runs.Counts, LayerSizes) for field in fields(kind))
 FOLDER = folders.Kind(
-    "a run", MANIFEST, FORMAT, tuple(f"{name}.npy" for name in (*_PER_SAMPLE, *_COUNTED))
+    "a run", runs.MANIFEST, runs.FORMAT, tuple(f"{name}.npy" for name in (*_PER_SAMPLE, *_COUNTED))
 )
 # So many images, the first and last among them, tell whether a run goes on with the same data.
 CHECKED = 9
@@ -58,7 +49,7 @@ def begin(
     options: dict[str, Any],
     resume: bool,
     force: bool = False,
-) -> Iterator[tuple[RunResult, Array]]:
+) -> Iterator[tuple[runs.RunResult, Array]]:
     """Make a run folder, or open one to go on with, and hold it while the run lasts.
 
     Parameters
@@ -88,11 +79,11 @@ def begin(
     """
     described = _describe(program, data, options)
     used = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
-    if used and force and (folder / MANIFEST).is_file():
+    if used and force and (folder / runs.MANIFEST).is_file():
         with _lock(folder):
             pass  # another process that writes there is refused before anything is replaced
     if used and not force:
-        stored = _read_manifest(folder)
+        stored = runs._read_manifest(folder)
         if not resume:
             finished = _finished(folder, stored["run"]["samples"])
             raise ProgramError(
@@ -103,7 +94,7 @@ def begin(
     else:
         _create(folder, program, data, described, force)
     with _lock(folder):
-        result, finished = _open(folder, data.labels, "r+"), _finished(folder, len(data))
+        result, finished = runs._open(folder, data.labels, "r+"), _finished(folder, len(data))
         finished[(result.exit_step < 1) | (result.exit_step > program.T)] = False
         # Where it has the same timesteps, a run is told under the schedule that is asked for now.
         result = replace(result, timing=program.timing)
@@ -114,7 +105,7 @@ def begin(
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
     """Hold a run folder; the system lets go of it when the process ends, also by a kill."""
-    with open(folder / MANIFEST, "rb") as file:
+    with open(folder / runs.MANIFEST, "rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -125,10 +116,10 @@ def _lock(folder: Path) -> Iterator[None]:
 
 
 def _finished(folder: Path, samples: int) -> Array:
-    return _checked(folder, "finished", "r+", (samples,), np.bool_)
+    return runs._checked(folder, "finished", "r+", (samples,), np.bool_)
 
 
-def _clear(result: RunResult, samples: Array) -> None:
+def _clear(result: runs.RunResult, samples: Array) -> None:
     """Undo what a cut-off run stored of samples that it did not finish."""
     if samples.any():
         result.logits[samples] = np.nan
@@ -162,21 +153,21 @@ def _create(
         _new(work, "logits", np.float64, n, T, graph.readout.shape[0])[:] = np.nan
         _new(work, "exit_step", np.int64, n)
         _new(work, "finished", np.bool_, n)
-        for field in fields(Counts):
+        for field in fields(runs.Counts):
             _new(work, field.name, np.int64, n, len(layers), T)
         if data.labels is not None:
             np.save(work / "labels.npy", data.labels)
         for field in fields(LayerSizes):
             np.save(work / f"{field.name}.npy", getattr(sizes, field.name))
         stored = {
-            "format": FORMAT,
-            "version": VERSION,
+            "format": runs.FORMAT,
+            "version": runs.VERSION,
             "layers": layers,
             "run": described,
             "timing": asdict(program.timing),
             "not_proven": program.provenance.not_proven,
         }
-        folders.write_manifest(work / MANIFEST, stored)
+        folders.write_manifest(work / runs.MANIFEST, stored)
 
 
 def _new(folder: Path, name: str, kind: Any, *shape: int) -> Array:

@@ -34,19 +34,8 @@ from seenn_deploy._typing import Array, Shape
 from seenn_deploy.errors import ModelError
 from seenn_deploy.fidelity import FidelityReport, RefusedError
 from seenn_deploy.frontends.base import Net, bin_recordings, normalize_input
+from seenn_deploy.frontends.nir import neurons
 from seenn_deploy.frontends.nir.linear import LINEAR, LINEAR_TEXT, finite, fitting
-from seenn_deploy.frontends.nir.neurons import (
-    CLOSE,
-    INTEGRATORS,
-    SPIKING,
-    Discretisation,
-    Integration,
-    NirNeuron,
-    Reset,
-    check_numbers,
-    infer_dt,
-    with_detectors,
-)
 from seenn_deploy.frontends.nir.sidecar import restore
 from seenn_deploy.frontends.nir.values import Contribution, Current, finished, grid_of, total
 from seenn_deploy.io.nir.file import (
@@ -72,8 +61,8 @@ def read(
     path: Path,
     T: int | None = None,
     dt: float | None = None,
-    integration: Integration | None = None,
-    reset: Reset | None = None,
+    integration: neurons.Integration | None = None,
+    reset: neurons.Reset | None = None,
     coding: Literal["direct", "events"] | None = None,
     step_us: float | None = None,
     counts_events: bool | None = None,
@@ -121,19 +110,19 @@ def read(
         )
         return restore(path, model, stored, report, T, step_us, counts_events)
     _check_options(path, dt, integration, reset, coding)
-    check_numbers(model.nodes.values(), report)
-    dt = infer_dt(model.nodes.values(), report) if dt is None else float(dt)
-    rules = Discretisation(dt, integration or "euler", reset or "hard", report)
+    neurons.check_numbers(model.nodes.values(), report)
+    dt = neurons.infer_dt(model.nodes.values(), report) if dt is None else float(dt)
+    rules = neurons.Discretisation(dt, integration or "euler", reset or "hard", report)
     T = DEFAULT_T if T is None else T
     with _errors_of(path):
-        net = _Lowering(with_detectors(model), rules, coding or "events", T).net
+        net = _Lowering(neurons.with_detectors(model), rules, coding or "events", T).net
         used = normalize_input(net, mean, std, normalize=True)
         used |= bin_recordings(net, step_us or 0.0, bool(counts_events))
         return SpikingGraph(net.nodes, net.projections, T, _provenance(path, net, rules, T, used))
 
 
 def _provenance(
-    path: Path, net: Net, rules: Discretisation, T: int, used: dict[str, Any]
+    path: Path, net: Net, rules: neurons.Discretisation, T: int, used: dict[str, Any]
 ) -> Provenance:
     assumed = {
         "T": T,
@@ -195,7 +184,7 @@ def _check_options(
 class _Lowering:
     """The lowering of NIR nodes, one after the other; `net` is the result."""
 
-    def __init__(self, model: NirModel, rules: Discretisation, coding: Any, T: int) -> None:
+    def __init__(self, model: NirModel, rules: neurons.Discretisation, coding: Any, T: int) -> None:
         self.model, self.rules, self.report, self.T = model, rules, rules.report, T
         self._check_integrators()
         self.steps = dict[str, Array]()
@@ -212,7 +201,7 @@ class _Lowering:
         self._find_shapes()
         self.values = {model.input: Current((Contribution(model.input, source),), shape)}
         for node in model.nodes.values():
-            if node.kind in SPIKING:
+            if node.kind in neurons.SPIKING:
                 shape = self.shapes[node.name]
                 self.values[node.name] = Current((Contribution(node.name, grid_of(shape)),), shape)
         for name in self._linear_order():
@@ -221,7 +210,7 @@ class _Lowering:
         self._read_out()
 
     def _check_integrators(self) -> None:
-        for node in (n for n in self.model.nodes.values() if n.kind in INTEGRATORS):
+        for node in (n for n in self.model.nodes.values() if n.kind in neurons.INTEGRATORS):
             with self.report.gathering():
                 after = [b for a, b in self.model.edges if a == node.name]
                 if after != [self.model.output] or len(self.model.before(after[0])) != 1:
@@ -258,7 +247,7 @@ class _Lowering:
         whole = np.round(exact)
         late, off = float(whole.max()), float(np.abs(exact - whole).max())
         # Files hold float32, whose rounding grows with the delay.
-        if off > max(1e-4, CLOSE * late):
+        if off > max(1e-4, neurons.CLOSE * late):
             self.report.approximated(
                 node.where,
                 f"became {_from_to(whole)} timesteps",
@@ -284,7 +273,7 @@ class _Lowering:
         # These three remember, so their answer may come back a timestep later; a Threshold's does
         # not.
         instant = [e for e in at_once if nodes[e[0]].kind not in ("IF", "LIF", "CubaLIF")]
-        linear = [e for e in edges if nodes[e[0]].kind not in SPIKING]
+        linear = [e for e in edges if nodes[e[0]].kind not in neurons.SPIKING]
         for part, lacks in ((instant, "cycle without delay"), (linear, "cycle without neurons")):
             if not nx.is_directed_acyclic_graph(graph := nx.DiGraph(part)):
                 loop = [a for a, _ in nx.find_cycle(graph)]
@@ -332,7 +321,7 @@ class _Lowering:
 
     def _shape(self, node: NirNode, taken: Shape) -> Shape:
         """Return the shape of a node's output for the shape of its input."""
-        if node.kind in SPIKING + INTEGRATORS:
+        if node.kind in neurons.SPIKING + neurons.INTEGRATORS:
             own = self.rules.shape(node)
             shape = taken if own is None else own
         elif node.kind in ("Output", "Relay"):
@@ -349,7 +338,7 @@ class _Lowering:
     def _check_inputs(self, node: NirNode) -> None:
         """Check that all inputs of a node have one shape, its own where it has one."""
         before = [(a, self.shapes[a]) for a in self.model.before(node.name) if a in self.shapes]
-        own = node.kind in SPIKING + INTEGRATORS
+        own = node.kind in neurons.SPIKING + neurons.INTEGRATORS
         wanted = self.shapes[node.name] if own else before[0][1] if before else ()
         declared = node.values.get("shape") if node.kind in ("Output", "Relay") else None
         if declared is not None:
@@ -372,7 +361,7 @@ class _Lowering:
     # --- values ---
 
     def _linear_order(self) -> list[str]:
-        skipped = (*SPIKING, "Input")
+        skipped = (*neurons.SPIKING, "Input")
         part = nx.DiGraph(e for e in self.model.edges if self.model.nodes[e[0]].kind not in skipped)
         part.add_nodes_from(n.name for n in self.model.nodes.values())
         return [
@@ -401,7 +390,7 @@ class _Lowering:
         """Add the populations and their projections to the graph."""
         for name in self.shapes:
             node = self.model.nodes[name]
-            if node.kind in SPIKING:
+            if node.kind in neurons.SPIKING:
                 neuron, grid = self.rules.neuron(node), grid_of(self.shapes[name])
                 own = partial(_own, shape=self.shapes[name], grid=grid)
                 value = self._charged(node, neuron)
@@ -421,7 +410,7 @@ class _Lowering:
                 self._connect(name, grid, value)
                 self.report.faithful(node.where, _described(neuron))
 
-    def _charged(self, node: NirNode, neuron: NirNeuron) -> Current:
+    def _charged(self, node: NirNode, neuron: neurons.NirNeuron) -> Current:
         """Return the input of a neuron in units of its potential."""
         shape = self.shapes[node.name]
         gain, rest = (fitting(a, shape) for a in (neuron.gain, neuron.bias))
@@ -444,7 +433,7 @@ class _Lowering:
         tau: Parameter = 1.0
         tau_syn: Parameter = 0.0
         node, what = output, "the logits are the sum over the timesteps"
-        if last.kind in INTEGRATORS:
+        if last.kind in neurons.INTEGRATORS:
             node, neuron = last, self.rules.neuron(last)
             shape = self.shapes[last.name]
             tau, tau_syn = (_own(x, shape, (prod(shape),)) for x in (neuron.tau, neuron.tau_syn))
@@ -470,7 +459,7 @@ def _from_to(values: Array) -> str:
     return f"{low:.6g}" if low == high else f"{low:.6g} to {high:.6g}"
 
 
-def _described(neuron: NirNeuron) -> str:
+def _described(neuron: neurons.NirNeuron) -> str:
     syn = f", current leak {shown(neuron.tau_syn)}" if np.any(neuron.tau_syn) else ""
     leak, threshold, times = shown(neuron.tau), shown(neuron.v_threshold), _from_to(neuron.gain)
     return f"leak {leak}{syn}, threshold {threshold}, inputs times {times}"

@@ -27,16 +27,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from seenn_deploy._typing import Shape
 from seenn_deploy.errors import DataError, DataWarning
+from seenn_deploy.io.images import sources
 from seenn_deploy.io.images.events import Binning, EventRecordings, is_recording
-from seenn_deploy.io.images.sources import (
-    IMAGE_SUFFIXES,
-    ArraySource,
-    ImageFiles,
-    NpzMember,
-    PackedImages,
-    StoredImages,
-    npz_keys,
-)
 from seenn_deploy.io.images.spec import ANY_VALUE, Coding, InputSpec, Range, check_labels
 
 
@@ -58,7 +50,7 @@ class ImageSet:
         Number of images to use; the first ones of the source.
     """
 
-    source: StoredImages
+    source: sources.StoredImages
     spec: InputSpec
     labels: NDArray[np.int64] | None = None
     class_names: list[str] | None = None
@@ -235,11 +227,11 @@ def _open(path: Path, spec: InputSpec, limit: int | None, classes: int | None) -
         raise DataError(f"{path}: no such file or folder")
     if path.suffix.lower() == ".npz":
         return _open_npz(path, spec, limit, classes)
-    if path.suffix.lower() in IMAGE_SUFFIXES:
+    if path.suffix.lower() in sources.IMAGE_SUFFIXES:
         spec.check_pictures(str(path))
-        return ImageSet(ImageFiles(path, [path], spec.shape), spec, limit=limit)
+        return ImageSet(sources.ImageFiles(path, [path], spec.shape), spec, limit=limit)
     if path.suffix.lower() == ".npy":
-        return ImageSet(ArraySource.from_npy(path), spec, limit=limit)
+        return ImageSet(sources.ArraySource.from_npy(path), spec, limit=limit)
     kind = path.suffix or "a file without suffix"
     raise DataError(f"{path}: images come as .npz, .npy or a folder of images, not as {kind}")
 
@@ -255,7 +247,7 @@ def _wrap(
     return images if labels is None else _labelled(images, _as_array(labels, "labels"), classes)
 
 
-def _labelled(images: ImageSet, labels: ArraySource, classes: int | None) -> ImageSet:
+def _labelled(images: ImageSet, labels: sources.ArraySource, classes: int | None) -> ImageSet:
     counts = (images.source.shape[0], len(images))
     checked = check_labels(labels.array, counts, labels.name, classes)
     return replace(images, labels=checked[: len(images)])
@@ -266,7 +258,7 @@ def _narrowed(images: ImageSet, limit: int | None, classes: int | None) -> Image
     narrowed = replace(images, limit=kept, labels=None)
     if images.labels is None:
         return narrowed
-    return _labelled(narrowed, ArraySource(images.labels[:kept], "labels"), classes)
+    return _labelled(narrowed, sources.ArraySource(images.labels[:kept], "labels"), classes)
 
 
 def _same_input(images: ImageSet, spec: InputSpec) -> ImageSet:
@@ -288,9 +280,9 @@ def plain(values: Sequence[float] | None) -> tuple[float, ...] | None:
     return None if values is None else tuple(float(v) for v in values)
 
 
-def _as_array(values: ArrayLike, name: str) -> ArraySource:
+def _as_array(values: ArrayLike, name: str) -> sources.ArraySource:
     try:
-        return ArraySource(np.asarray(values), name)
+        return sources.ArraySource(np.asarray(values), name)
     except (ValueError, TypeError) as error:
         raise DataError(f"{name}: not an array ({error}); give all samples one shape") from None
 
@@ -299,7 +291,7 @@ def _as_array(values: ArrayLike, name: str) -> ArraySource:
 
 
 def _open_npz(path: Path, spec: InputSpec, limit: int | None, classes: int | None) -> ImageSet:
-    keys = npz_keys(path)
+    keys = sources.npz_keys(path)
     images = ImageSet(_npz_source(path, keys, spec), spec, limit=limit)
     names = ("labels",) if is_recording(keys) else ("y", "labels")  # there y is a coordinate
     found = [key for key in names if key in keys]
@@ -307,21 +299,21 @@ def _open_npz(path: Path, spec: InputSpec, limit: int | None, classes: int | Non
         return images
     if len(found) > 1:
         raise DataError(f"{path}: holds both y and labels; keep one")
-    member = NpzMember.open(path, found[0])
+    member = sources.NpzMember.open(path, found[0])
     fits = member.shape in (images.source.shape[:1], ())
     # An array of another shape is refused by its shape alone: it may be of any size.
     labels = member.load() if fits else np.broadcast_to(np.zeros((), member.dtype), member.shape)
-    return _labelled(images, ArraySource(labels, member.name), classes)
+    return _labelled(images, sources.ArraySource(labels, member.name), classes)
 
 
-def _npz_source(path: Path, keys: list[str], spec: InputSpec) -> StoredImages:
+def _npz_source(path: Path, keys: list[str], spec: InputSpec) -> sources.StoredImages:
     if is_recording(keys):
         return EventRecordings(path, spec.T, spec.shape, spec.binning)
     if "x" in keys:
-        return NpzMember.open(path, "x")
+        return sources.NpzMember.open(path, "x")
     if {"jpeg", "offsets"} <= set(keys):
         spec.check_pictures(str(path))
-        return PackedImages(path, spec.shape)
+        return sources.PackedImages(path, spec.shape)
     raise DataError(
         f"{path}: holds {', '.join(keys) or 'no arrays'}; expected x (and y), or jpeg, offsets "
         "(and labels)"
@@ -333,7 +325,7 @@ def _open_folder(folder: Path, spec: InputSpec, limit: int | None, classes: int 
     loose = _image_files(folder)
     folders = sorted(d for d in folder.iterdir() if d.is_dir() and not d.name.startswith("."))
     if not folders:
-        return ImageSet(ImageFiles(folder, loose, spec.shape), spec, limit=limit)
+        return ImageSet(sources.ImageFiles(folder, loose, spec.shape), spec, limit=limit)
     if loose:
         raise DataError(
             f"{folder}: has class folders and loose images ({loose[0].name}); move the images "
@@ -346,9 +338,9 @@ def _open_folder(folder: Path, spec: InputSpec, limit: int | None, classes: int 
         if not found and classes is None:
             raise DataError(f"{where}: a class folder without images; fill or remove it")
     labels = np.repeat(numbers, [len(found) for found in files])
-    source = ImageFiles(folder, [file for found in files for file in found], spec.shape)
+    source = sources.ImageFiles(folder, [file for found in files for file in found], spec.shape)
     images = ImageSet(source, spec, class_names=class_names, limit=limit)
-    return _labelled(images, ArraySource(labels, f"{folder}: labels"), classes)
+    return _labelled(images, sources.ArraySource(labels, f"{folder}: labels"), classes)
 
 
 def _classes(folder: Path, names: list[str], classes: int | None) -> tuple[list[int], list[str]]:
@@ -389,7 +381,7 @@ def _image_files(folder: Path) -> list[Path]:
     return sorted(
         file
         for file in folder.iterdir()
-        if file.suffix.lower() in IMAGE_SUFFIXES
+        if file.suffix.lower() in sources.IMAGE_SUFFIXES
         and not file.name.startswith(".")
         and file.is_file()
     )

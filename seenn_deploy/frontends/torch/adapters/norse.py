@@ -17,13 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from seenn_deploy.frontends.torch.adapters.base import (
-    Neuron,
-    UnsupportedError,
-    from_package,
-    is_exactly,
-    parameter,
-)
+from seenn_deploy.frontends.torch.adapters import base
 from seenn_deploy.ir.nodes.base import Parameter
 
 KNOWN = ("LIF", "LIFCell", "LIFBoxCell", "IAF", "IAFCell", "LI", "LICell", "LIBoxCell")
@@ -33,24 +27,24 @@ _FAMILY = ("SNN", "SNNCell", "SNNRecurrent", "SNNRecurrentCell")
 
 def matches(layer: Any) -> bool:
     """Tell whether a layer is a neuron of Norse, supported or not."""
-    return from_package(layer, "norse", *_FAMILY)
+    return base.from_package(layer, "norse", *_FAMILY)
 
 
-def describe(layer: Any) -> Neuron:
+def describe(layer: Any) -> base.Neuron:
     """Describe the layer as a neuron."""
     kind, p = type(layer).__name__, layer.p
-    if not is_exactly(layer, "norse", KNOWN):
-        raise UnsupportedError(f"of Norse's neurons, {', '.join(KNOWN)} are supported")
+    if not base.is_exactly(layer, "norse", KNOWN):
+        raise base.UnsupportedError(f"of Norse's neurons, {', '.join(KNOWN)} are supported")
     if getattr(layer, "record_states", False):
-        raise UnsupportedError("record_states=True; leave it out")
+        raise base.UnsupportedError("record_states=True; leave it out")
     reset_method = getattr(p, "reset_method", None)
     if reset_method is not None and reset_method.__name__ != "reset_value":
-        raise UnsupportedError(f"reset method {reset_method.__name__}; use reset_value")
+        raise base.UnsupportedError(f"reset method {reset_method.__name__}; use reset_value")
     if kind in _READOUTS:
         return _reading_out(kind, p, layer.dt)
     neuron = _integrating(kind, p, layer.dt)
     if np.any(neuron.tau_syn) and np.any(neuron.shift):
-        raise UnsupportedError("v_leak differs from v_reset, beside a synaptic current")
+        raise base.UnsupportedError("v_leak differs from v_reset, beside a synaptic current")
     return neuron
 
 
@@ -59,12 +53,12 @@ def states(layer: Any) -> int:
     return 1
 
 
-def _reading_out(kind: str, p: Any, dt: float) -> Neuron:
+def _reading_out(kind: str, p: Any, dt: float) -> base.Neuron:
     """Describe a readout, which has no threshold and begins at 0."""
-    if np.any(parameter(p.v_leak, "v_leak")):
-        raise UnsupportedError("a readout with v_leak other than 0")
-    share = dt * parameter(p.tau_mem_inv, "tau_mem_inv")
-    return Neuron(
+    if np.any(base.parameter(p.v_leak, "v_leak")):
+        raise base.UnsupportedError("a readout with v_leak other than 0")
+    share = dt * base.parameter(p.tau_mem_inv, "tau_mem_inv")
+    return base.Neuron(
         tau=1 - share,
         v_threshold=1.0,
         tau_syn=_current(p, dt),
@@ -81,19 +75,21 @@ def _reading_out(kind: str, p: Any, dt: float) -> Neuron:
 
 def _current(p: Any, dt: float) -> Parameter:
     """Return the share of a synaptic current that a timestep leaves."""
-    return 1 - dt * parameter(p.tau_syn_inv, "tau_syn_inv") if hasattr(p, "tau_syn_inv") else 0.0
-
-
-def _integrating(kind: str, p: Any, dt: float) -> Neuron:
-    whole = kind.startswith("IAF")
-    share: Parameter = 0.0 if whole else dt * parameter(p.tau_mem_inv, "tau_mem_inv")
-    leak, reset = (
-        0.0 if whole else parameter(p.v_leak, "v_leak"),
-        parameter(p.v_reset, "v_reset"),
+    return (
+        1 - dt * base.parameter(p.tau_syn_inv, "tau_syn_inv") if hasattr(p, "tau_syn_inv") else 0.0
     )
-    neuron = Neuron(
+
+
+def _integrating(kind: str, p: Any, dt: float) -> base.Neuron:
+    whole = kind.startswith("IAF")
+    share: Parameter = 0.0 if whole else dt * base.parameter(p.tau_mem_inv, "tau_mem_inv")
+    leak, reset = (
+        0.0 if whole else base.parameter(p.v_leak, "v_leak"),
+        base.parameter(p.v_reset, "v_reset"),
+    )
+    neuron = base.Neuron(
         tau=1 - share,
-        v_threshold=parameter(p.v_th, "v_th"),
+        v_threshold=base.parameter(p.v_th, "v_th"),
         # Norse starts IAF at v_reset, and what leaks at v_leak.
         v_init=reset if whole else leak,
         tau_syn=_current(p, dt),

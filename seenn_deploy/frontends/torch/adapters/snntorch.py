@@ -17,16 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from seenn_deploy.frontends.torch.adapters.base import (
-    Neuron,
-    UnsupportedError,
-    comparison_of,
-    from_module,
-    from_package,
-    is_exactly,
-    parameter,
-    scalar,
-)
+from seenn_deploy.frontends.torch.adapters import base
 from seenn_deploy.ir.nodes.base import Parameter, common
 
 KNOWN = ("Leaky", "RLeaky", "Synaptic")
@@ -34,37 +25,37 @@ KNOWN = ("Leaky", "RLeaky", "Synaptic")
 
 def matches(layer: Any) -> bool:
     """Tell whether a layer is a neuron of snnTorch, supported or not."""
-    parts = from_package(layer, "snntorch", "RecurrentOneToOne")
-    return from_module(layer, "snntorch._neurons") and not parts
+    parts = base.from_package(layer, "snntorch", "RecurrentOneToOne")
+    return base.from_module(layer, "snntorch._neurons") and not parts
 
 
-def describe(layer: Any) -> Neuron:
+def describe(layer: Any) -> base.Neuron:
     """Describe the layer as a neuron."""
     kind = type(layer).__name__
-    if not is_exactly(layer, "snntorch", KNOWN):
-        raise UnsupportedError(f"of snnTorch's neurons, {', '.join(KNOWN)} are supported")
+    if not base.is_exactly(layer, "snntorch", KNOWN):
+        raise base.UnsupportedError(f"of snnTorch's neurons, {', '.join(KNOWN)} are supported")
     for option in ("inhibition", "state_quant"):
         if getattr(layer, option):
-            raise UnsupportedError(f"{option} is not supported; leave it out")
-    beta, threshold = _leak(layer.beta, "beta"), parameter(layer.threshold, "threshold")
+            raise base.UnsupportedError(f"{option} is not supported; leave it out")
+    beta, threshold = _leak(layer.beta, "beta"), base.parameter(layer.threshold, "threshold")
     mechanism = layer.reset_mechanism
     if mechanism == "zero" and kind != "Leaky":
-        raise UnsupportedError(
+        raise base.UnsupportedError(
             "reset_mechanism='zero' drops the input of the timestep that resets; use 'subtract'"
         )
     if kind == "RLeaky" and layer.init_hidden:
-        raise UnsupportedError(
+        raise base.UnsupportedError(
             "init_hidden=True keeps the spikes that it feeds back to itself; hand spk and mem on"
         )
     late = getattr(layer, "reset_delay", True)
-    return Neuron(
+    return base.Neuron(
         tau=beta,
         v_threshold=threshold,
         reset="hard" if mechanism == "zero" else "soft",
         reset_by=_subtracted(mechanism, beta, threshold, late),
-        comparison=comparison_of(layer.spike_grad),
+        comparison=base.comparison_of(layer.spike_grad),
         tau_syn=_leak(layer.alpha, "alpha") if kind == "Synaptic" else 0.0,
-        sends=scalar(layer.graded_spikes_factor, "graded_spikes_factor"),
+        sends=base.scalar(layer.graded_spikes_factor, "graded_spikes_factor"),
         reads_out=mechanism == "none",
         recurrent=layer.recurrent if kind == "RLeaky" else None,
         exact=mechanism == "zero",
@@ -82,7 +73,7 @@ def states(layer: Any) -> int:
 
 def _leak(value: Any, name: str) -> Parameter:
     # snnTorch clamps it at every call.
-    return common(np.clip(parameter(value, name), 0.0, 1.0))
+    return common(np.clip(base.parameter(value, name), 0.0, 1.0))
 
 
 def _subtracted(
@@ -96,7 +87,7 @@ def _subtracted(
     if not late:
         return threshold
     if not np.all(beta):
-        raise UnsupportedError("reset_mechanism='subtract' with beta = 0; use 'zero'")
+        raise base.UnsupportedError("reset_mechanism='subtract' with beta = 0; use 'zero'")
     return threshold / beta  # one timestep late: the leak comes first, and shrinks it to threshold
 
 
