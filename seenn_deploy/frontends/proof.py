@@ -3,9 +3,10 @@
 Of a live module the original is the module itself (``torch.self_check``). A file has none; what
 runs beside its graph is our own torch model of the network, or onnxruntime.
 
-Each layer is judged by itself: its potentials are recomputed in float64 from the spikes that the
-*original* sent, so the first layer that differs is the one to blame. A potential that lies within
-rounding of its threshold is a tie and decides nothing.
+Each layer is judged by itself: its potentials are recomputed from the spikes that the *original*
+sent, so the first layer that differs is the one to blame. float32 confirms the spikes of nearly
+every layer; what it does not confirm, float64 decides. A potential that lies within rounding of its
+threshold is a tie and decides nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from seenn_deploy.exits.fixed import Fixed
 from seenn_deploy.fidelity import FidelityReport, Proof
 from seenn_deploy.frontends.base import Net
 from seenn_deploy.io.state_dict import Tensors
-from seenn_deploy.ir.replay import fires, potentials
+from seenn_deploy.ir.replay import fires, potentials, rounded_potentials
 
 LOUDER = (1.0, 4.0, 16.0)  # random probes are scaled by these until every layer has spiked
 # The original rounds batch norms and leaks that the graph has folded: by more than the bound of
@@ -67,6 +68,11 @@ class Comparison:
     def complete(self) -> bool:
         """Whether every layer has spiked."""
         return all(self.spikes.values())
+
+    @property
+    def least(self) -> int:
+        """How many samples have to be compared at least."""
+        return _least(self.graph)
 
     def proof(self, by: str) -> Proof:
         """What has been compared, as a proof."""
@@ -111,20 +117,18 @@ class Comparison:
         traced = node.name in own
         if not traced:  # a maximum of spikes: a neuron of ours, without a state
             own[node.name] = np.zeros((self.graph.T, *node.shape), np.bool_)
-        value = potentials(self.graph, node.name, image, own, bounded=False).value
-        fired = fires(node, value)
+        fired = fires(node, rounded_potentials(self.graph, node, image, own))
         if not traced:
             own[node.name] = fired
             return
         self.compared += fired.size
         self.spikes[node.name] = self.spikes.get(node.name, 0) + int(own[node.name].sum())
-        differ = fired != own[node.name]
-        if not differ.any():
+        if not (fired != own[node.name]).any():
             return
-        # The bound doubles the time, so it is computed only where something differs.
-        bound = potentials(self.graph, node.name, image, own).bound
-        distance = np.abs(value - node.v_threshold)
-        wrong = differ & (distance > SLACK * bound + NEAR * np.abs(node.v_threshold))
+        found = potentials(self.graph, node.name, image, own)
+        value, differ = found.value, fires(node, found.value) != own[node.name]
+        near = SLACK * found.bound + NEAR * np.abs(node.v_threshold)
+        wrong = differ & (np.abs(value - node.v_threshold) > near)
         self.ties += int(differ.sum() - wrong.sum())
         if wrong.any():
             t, *place = (int(i) for i in np.argwhere(wrong)[0])
@@ -182,7 +186,7 @@ def prove_checkpoint(net: Net, tensors: Tensors, T: int) -> Proof:
         spikes, logits = run(images)
         for n, image in enumerate(images.astype(np.float64)):
             found.add(image, {name: x[n] for name, x in spikes.items()}, logits[n], _OURS)
-        if found.samples >= _enough(graph) and found.complete:
+        if found.samples >= found.least and found.complete:
             break
     return found.proof(MODELS)
 
@@ -222,7 +226,7 @@ def prove_ann(
                 allowed = max(ALIKE * float(np.abs(ours).max()), ROUNDED * largest)
                 other = theirs[name].reshape(ours.shape)
                 _check_alike(name, ours, other, allowed, report, original, causes)
-        if samples >= _enough(ann) and all(active.values()):
+        if samples >= _least(ann) and all(active.values()):
             break
     return Proof(f"{original}, before its conversion", "", samples, 0, compared, 0, active)
 
@@ -262,7 +266,7 @@ def _torch_model(kind: str, tensors: Tensors, graph: ir.SpikingGraph) -> tuple[R
     return getattr(originals, kind)(tensors.arrays, graph), "there is no torch model of it here"
 
 
-def _enough(graph: ir.SpikingGraph) -> int:
+def _least(graph: ir.SpikingGraph) -> int:
     macs = graph.T * sum(edge.dense_macs for edge in graph.projections)
     return SAMPLES if macs < MANY else 1
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import singledispatch
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,7 @@ class Potentials:
 
 
 def potentials(
-    graph: SpikingGraph, name: str, image: Array, spikes: dict[str, Array], bounded: bool = True
+    graph: SpikingGraph, name: str, image: Array, spikes: dict[str, Array]
 ) -> Potentials:
     """One layer's potentials, given the spikes of one sample.
 
@@ -56,42 +57,53 @@ def potentials(
         The sample.
     spikes : dict of bool (T, *shape)
         Spikes of every population that feeds `name`, also through sums, and of `name` itself.
-    bounded : bool
-        Whether to compute the bound, which takes twice the time of the value; without, it is too
-        small, and only the value counts.
     """
-    return _over_time(graph.node(name), graph, image, spikes, bounded)
+    return _over_time(graph.node(name), graph, image, spikes)
 
 
 @singledispatch
 def _over_time(
-    node: Node, graph: SpikingGraph, image: Array, spikes: dict[str, Array], bounded: bool
+    node: Node, graph: SpikingGraph, image: Array, spikes: dict[str, Array]
 ) -> Potentials:
     raise ModelError(f"{node.name}: the replay has no form for a {node.kind} node")
 
 
 @_over_time.register
-def _(
-    node: Population, graph: SpikingGraph, image: Array, spikes: dict[str, Array], bounded: bool
-) -> Potentials:
+def _(node: Population, graph: SpikingGraph, image: Array, spikes: dict[str, Array]) -> Potentials:
     # Two maxima differ by no more than what they are the largest of.
-    current, rounding = map(node.taken, _current(graph, node, image, spikes, bounded))
-    return _leak(node, *_filtered(node, current, rounding), spikes[node.name])
+    current, rounding = map(node.taken, _current(graph, node, image, spikes))
+    current, rounding = _filtered(node, current, rounding)
+    value = _before_reset(node, current, spikes[node.name])
+    return Potentials(value, _off(node, value, rounding, spikes[node.name]))
 
 
 @_over_time.register
-def _(
-    node: Readout, graph: SpikingGraph, image: Array, spikes: dict[str, Array], bounded: bool
-) -> Potentials:
-    currents = _current(graph, node, image, spikes, bounded)
+def _(node: Readout, graph: SpikingGraph, image: Array, spikes: dict[str, Array]) -> Potentials:
+    currents = _current(graph, node, image, spikes)
     value, bound = (_decaying(node.tau, _decaying(node.tau_syn, x)) for x in currents)
     return Potentials(value, bound + 2 * UNIT * np.abs(value))
 
 
+def rounded_potentials(
+    graph: SpikingGraph, node: Population, image: Array, spikes: dict[str, Array]
+) -> Array:
+    """The value of :func:`potentials` in float32, (T, *shape), in a fraction of its time.
+
+    It is off by no more than the bound there. So a spike that these potentials confirm is one in
+    float64, too, or a tie.
+    """
+    current = np.zeros((graph.T, *node.arriving), np.float32) + node.bias
+    for edge in graph.into(node.name):
+        current += edge.synapses.rounded_currents(_arriving(graph, edge, image, spikes, np.float32))
+    current = node.taken(current)
+    if np.any(node.tau_syn):
+        current = _decaying(node.tau_syn, current)
+    return _before_reset(node, current, spikes[node.name])
+
+
 def _current(
-    graph: SpikingGraph, node: Population | Readout, image: Array, spikes: dict[str, Array],
-    bounded: bool,
-) -> tuple[Array, Array]:  # fmt: skip
+    graph: SpikingGraph, node: Population | Readout, image: Array, spikes: dict[str, Array]
+) -> tuple[Array, Array]:
     """Input currents with their bias, float64 (T, *shape), and the bound on their rounding."""
     bias = node.bias.astype(np.float64)
     value = np.zeros((graph.T, *node.arriving)) + bias
@@ -101,21 +113,20 @@ def _current(
         # The same synapses with |w| give the size of a sum, with 1 its number of terms.
         synapses, ones = edge.synapses, np.asarray(edge.synapses.weight != 0, np.float64)
         value += synapses.currents(x)
-        if not bounded:
-            continue
         size += synapses.with_weight(np.abs(synapses.weight)).currents(np.abs(x))
         terms += synapses.with_weight(ones).currents((x != 0).astype(np.float64))
     return value, (terms + 2) * UNIT * size
 
 
 def _arriving(
-    graph: SpikingGraph, edge: Projection, image: Array, spikes: dict[str, Array]
-) -> Array:
-    """Return what arrives by a projection, float64 (T, *shape), delayed by its lag.
+    graph: SpikingGraph, edge: Projection, image: Array, spikes: dict[str, Array],
+    dtype: type[np.floating[Any]] = np.float64,
+) -> Array:  # fmt: skip
+    """Return what arrives by a projection, (T, *shape), delayed by its lag.
 
     An image is there once, (1, *shape), because it arrives at every timestep alike.
     """
-    x = _sent(graph, edge.pre, image, spikes)
+    x = _sent(graph, edge.pre, image, spikes).astype(dtype)
     if not edge.lag:
         return x
     late = np.zeros_like(x)
@@ -126,11 +137,11 @@ def _arriving(
 def _sent(graph: SpikingGraph, name: str, image: Array, spikes: dict[str, Array]) -> Array:
     if not graph.node(name).stages:
         parts = [_sent(graph, edge.pre, image, spikes) for edge in graph.into(name)]
-        return np.asarray(np.sum(parts, axis=0))
+        return np.asarray(np.sum(parts, axis=0, dtype=np.float64))
     if name != graph.source.name:
-        return spikes[name].astype(np.float64)
+        return spikes[name]
     frames = image if graph.source.coding == "events" else image[None]  # one for all timesteps
-    return frames.astype(np.float64)
+    return frames
 
 
 def _decaying(tau: Parameter, added: Array) -> Array:
@@ -151,21 +162,37 @@ def _filtered(node: Population, current: Array, rounding: Array) -> tuple[Array,
     return u, off
 
 
-def _leak(node: Population, current: Array, rounding: Array, spikes: Array) -> Potentials:
-    value, bound = np.zeros_like(current), np.zeros_like(current)
-    v = np.broadcast_to(node.v_init, node.shape).astype(np.float64)
-    off = UNIT * np.abs(v)
+def _before_reset(node: Population, current: Array, spikes: Array) -> Array:
+    """Potentials v' (T, *shape), of the type of `current`."""
+    value = np.empty_like(current)
+    v: Array = np.broadcast_to(node.v_init, node.shape).astype(current.dtype)
     for t in range(len(current)):
         value[t] = node.tau * v + current[t]
-        # The leak is rounded, its product and the sum: three roundings.
-        leak = 3 * UNIT * (np.abs(node.tau * v) + np.abs(value[t]))
-        bound[t] = node.tau * off + rounding[t] + leak
+        v = _reset(node, value[t], spikes[t])
+    return value
+
+
+def _reset(node: Population, value: Array, spikes: Array) -> Array:
+    if node.reset == "hard":
+        return np.where(spikes, value.dtype.type(0), value)
+    return np.asarray(value - np.asarray(node.subtracted, value.dtype) * spikes)
+
+
+def _off(node: Population, value: Array, rounding: Array, spikes: Array) -> Array:
+    """How far off float32 has potentials whose currents it has off by `rounding`."""
+    after = _reset(node, value, spikes)
+    start = np.broadcast_to(node.v_init, node.shape).astype(np.float64)
+    before = np.concatenate((start[None], after[:-1]))
+    # The leak is rounded, its product and the sum: three roundings.
+    rounding = rounding + 3 * UNIT * (np.abs(node.tau * before) + np.abs(value))
+    bound, off = np.zeros_like(value), UNIT * np.abs(start)
+    for t in range(len(value)):
+        bound[t] = node.tau * off + rounding[t]
         if node.reset == "hard":  # 0 exactly: the error is forgotten with the potential
-            v, off = np.where(spikes[t], 0, value[t]), np.where(spikes[t], 0, bound[t])
+            off = np.where(spikes[t], 0, bound[t])
         else:
-            v = value[t] - node.subtracted * spikes[t]
-            off = bound[t] + UNIT * (np.abs(v) + np.abs(node.subtracted)) * spikes[t]
-    return Potentials(value, bound + UNIT * np.abs(node.v_threshold))
+            off = bound[t] + UNIT * (np.abs(after[t]) + np.abs(node.subtracted)) * spikes[t]
+    return np.asarray(bound + UNIT * np.abs(node.v_threshold))
 
 
 def fires(node: Population, value: Array) -> Array:

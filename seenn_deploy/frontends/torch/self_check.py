@@ -37,8 +37,6 @@ from seenn_deploy.frontends.torch.tracing import place_of_error
 from seenn_deploy.frontends.torch.values import Potential, Signal, Value
 from seenn_deploy.frontends.torch.walk import Walk
 
-SAMPLES = 2  # of the example that are compared, one of each probe: replaying is what takes time
-
 
 @dataclass(frozen=True)
 class Subject:
@@ -120,7 +118,7 @@ def prove(subject: Subject, report: FidelityReport) -> Proof:
         _compare(subject, probe, run, found, _causes(runner, subject.layers, before))
         if first:
             _check_again(runner, subject, probe, run, starts, report)
-        if found.samples > SAMPLES and found.complete:
+        if found.samples > found.least and found.complete:
             break
     proof = found.proof("the module itself")
     report.proven(proof)
@@ -228,7 +226,7 @@ def _compare(
     spikes = _spikes(subject, found.graph, run, len(images), causes, found.report)
     logits = _logits(subject, run, found.graph, len(images))
     approximated = [x.name for x in subject.layers if x.neuron and x.neuron.approximations]
-    for n in range(min(1 if found.samples else SAMPLES, len(images))):
+    for n in range(min(1 if found.samples else found.least, len(images))):
         own = {name: values[n] for name, values in spikes.items()}
         found.add(images[n], own, None if logits is None else logits[n], causes, approximated)
 
@@ -252,12 +250,14 @@ def _spikes(
             )  # fmt: skip
         stacked = torch.stack(calls, 1) if axis is None else calls[0].movedim((batch, axis), (0, 1))
         values = stacked.numpy().reshape(n, graph.T, *shape) / layer.neuron.sends
-        if not np.isin(values, (0, 1)).all():
-            other = values[~np.isin(values, (0, 1))][0]
+        fired = values == 1
+        other = values[~(fired | (values == 0))]
+        if other.size:
             report.refuse(
-                subject.place(layer.name), f"the module's layer gives {other:.6g}, no spike", causes
-            )
-        found[layer.name] = values > 0.5
+                subject.place(layer.name), f"the module's layer gives {other[0]:.6g}, no spike",
+                causes,
+            )  # fmt: skip
+        found[layer.name] = fired
     return found
 
 

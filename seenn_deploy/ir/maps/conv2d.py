@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from math import prod
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from seenn_deploy._typing import Array, Pair, Shape
 from seenn_deploy.errors import ModelError
@@ -118,23 +117,29 @@ class Conv2d(Synapses):
         return np.asarray(values.reshape(len(values), -1).sum(axis=1))
 
     def currents(self, x: Array) -> Array:
-        """A product of the weights with all windows, sample by sample."""
+        return self._currents(np.asarray(x, np.float64))
+
+    def rounded_currents(self, x: Array) -> Array:
+        return self._currents(np.asarray(x, np.float32))
+
+    def _currents(self, x: Array) -> Array:
+        """A product of the weights with all windows, sample by sample, in the type of `x`."""
         c_out, height, width = self.out_shape(x.shape[1:])
-        padded = np.pad(x, ((0, 0), (0, 0), *((p, p) for p in self.padding)))
-        weight = self.weight.astype(np.float64).reshape(self.groups, c_out // self.groups, -1)
-        kernel = zip(self.weight.shape[2:], self.dilation, strict=True)
-        spans = tuple((k - 1) * d + 1 for k, d in kernel)
+        k_h, k_w = self.weight.shape[2:]
         (down, right), (row, column) = self.stride, self.dilation
-        out = np.zeros((len(x), *weight.shape[:2], height * width))
+        padded = np.pad(x, ((0, 0), (0, 0), *((p, p) for p in self.padding)))
+        weight = self.weight.astype(x.dtype).reshape(self.groups, c_out // self.groups, -1)
+        out = np.zeros((len(x), *weight.shape[:2], height * width), x.dtype)
+        taps = np.empty((x.shape[1], k_h, k_w, height, width), x.dtype)
         # One sample at a time: the windows of a batch would take its memory as often as a kernel
         # has taps.
         for sample, sums in zip(padded, out, strict=True):
             if not sample.any():  # layers that are silent cost nothing
                 continue
-            windows = sliding_window_view(sample, spans, (1, 2))
-            windows = windows[:, ::down, ::right, ::row, ::column]
-            taps = windows.transpose(0, 3, 4, 1, 2).reshape(self.groups, -1, height * width)
-            np.matmul(weight, taps, out=sums)
+            for k, m in np.ndindex(k_h, k_w):
+                rows, columns = sample[:, k * row :: down], slice(m * column, None, right)
+                taps[:, k, m] = rows[:, :height, columns][..., :width]
+            np.matmul(weight, taps.reshape(self.groups, -1, height * width), out=sums)
         return out.reshape(len(x), c_out, height, width)
 
     def scaled(self, factors: Array, in_shape: Shape) -> Conv2d:

@@ -65,6 +65,9 @@ class Dense(Synapses):
     def currents(self, x: Array) -> Array:
         return np.asarray(x.reshape(len(x), -1) @ self.weight.astype(np.float64).T)
 
+    def rounded_currents(self, x: Array) -> Array:
+        return np.asarray(x.reshape(len(x), -1) @ self.weight.astype(np.float32).T)
+
     def scaled(self, factors: Array, in_shape: Shape) -> Dense:
         return self.with_weight(self.weight * factors[:, None])
 

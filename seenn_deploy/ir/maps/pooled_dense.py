@@ -79,9 +79,10 @@ class PooledDense(Synapses):
         return np.asarray(values.sum(axis=1) * prod(self.kernel))
 
     def currents(self, x: Array) -> Array:
-        channels, height, width = self._pooled(x.shape[1:])
-        windows = x.reshape(-1, channels, height, self.kernel[0], width, self.kernel[1])
-        return Dense(self.weight).currents(windows.sum(axis=(3, 5)))
+        return Dense(self.weight).currents(self._sums(x))
+
+    def rounded_currents(self, x: Array) -> Array:
+        return Dense(self.weight).rounded_currents(self._sums(x))
 
     def scaled(self, factors: Array, in_shape: Shape) -> PooledDense:
         return self.with_weight(self.weight * factors[:, None])
@@ -91,6 +92,11 @@ class PooledDense(Synapses):
         pooled = self._pooled(in_shape)
         by_channel = np.broadcast_to(factors, in_shape)[:, :1, :1]
         return self.with_weight(self.weight * np.broadcast_to(by_channel, pooled).ravel())
+
+    def _sums(self, x: Array) -> Array:
+        channels, height, width = self._pooled(x.shape[1:])
+        windows = x.reshape(-1, channels, height, self.kernel[0], width, self.kernel[1])
+        return np.asarray(windows.sum(axis=(3, 5)))
 
     def _pooled(self, in_shape: Shape) -> Shape:
         pool = AvgPool2d(self.kernel)
