@@ -224,7 +224,9 @@ def evaluate(
     correct = metrics.correct_by_step(run.logits, data.labels)
     table = _Table.of(program, run, correct, cost)
     steps = range(1, program.T + 1)
-    second = _seenn_2(program, run, table)
+    second = None
+    if isinstance(program.exit_rule, Policy):
+        second = table.point("SEENN-II", 0.0, run.exit_step, policy=True)
     return Evaluation(
         len(data),
         str(cost),
@@ -281,12 +283,6 @@ class _Table:
         return Point(
             rule, float(parameter), accuracy, mean_step, energy, extra, total, energy - useful
         )
-
-
-def _seenn_2(program: Program, run: RunResult, table: _Table) -> Point | None:
-    if not isinstance(program.exit_rule, Policy):
-        return None
-    return table.point("SEENN-II", 0.0, run.exit_step, policy=True)
 
 
 def _as_accurate(table: _Table, logits: Array, accuracy: float) -> Point | None:

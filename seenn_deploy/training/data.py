@@ -15,9 +15,8 @@ from torch.nn import functional
 
 from seenn_deploy._typing import Shape
 from seenn_deploy.errors import DataError
-from seenn_deploy.io.images import events
+from seenn_deploy.io.images import events, normalization
 from seenn_deploy.io.images.image_set import open_images
-from seenn_deploy.io.images.normalization import CIFAR10
 from seenn_deploy.io.images.sources import IMAGE_SUFFIXES, NpzMember, npz_keys
 from seenn_deploy.io.images.spec import ANY_VALUE, PIXELS, Coding, InputSpec, Range
 
@@ -225,9 +224,10 @@ class Normalization:
 
     @classmethod
     def of(
-        cls, kind: Kind, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
-    ) -> Normalization:
-        """Choose what ``seenn-compile`` would choose: CIFAR-10's for pixels of 3 channels.
+        cls, kind: Kind, mean: Sequence[float] | None = None, std: Sequence[float] | None = None,
+        default: normalization.Normalization = normalization.CIFAR10,
+    ) -> Normalization:  # fmt: skip
+        """Choose what ``seenn-compile`` would choose: `default` for pixels of 3 channels.
 
         Raises
         ------
@@ -236,8 +236,8 @@ class Normalization:
         """
         InputSpec(kind.shape, kind.coding, mean=mean, std=std)  # what it refuses, training does
         if mean is None or std is None:
-            colour = kind.pixels and kind.shape[0] == len(CIFAR10[0])
-            return cls(*CIFAR10) if colour else cls()
+            colour = kind.pixels and kind.shape[0] == len(default[0])
+            return cls(*map(tuple, default)) if colour else cls()
         if not kind.pixels:
             raise DataError("mean/std are given, but the data is not uint8 pixels: leave them out")
         return cls(tuple(mean), tuple(std))

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from seenn_deploy.errors import DataError
 from seenn_deploy.io.images.normalization import default_normalization
-from seenn_deploy.training.data import Kind, Normalization, load_both
+from seenn_deploy.training.data import Normalization, load_both
 from seenn_deploy.training.loop import Log, NetworkTask, Recipe, about, check_size, fit, on_all
 from seenn_deploy.training.models import qcfs
 
@@ -102,7 +102,8 @@ def train_ann(
     if train.kind.coding != "direct":
         raise DataError(f"{data}: an ANN takes images, this holds events")
     classes = classes or train.classes
-    normalization = _normalization(train.kind, classes, mean, std)
+    default = default_normalization(classes)
+    normalization = Normalization.of(train.kind, mean, std, default)
     channels, height, _ = train.kind.shape
     # Before the network is built, so that the seed decides its weights too.
     torch.manual_seed(recipe.seed)
@@ -114,11 +115,3 @@ def train_ann(
         net, about("ann", architecture, train, classes, normalization), normalization, held_out
     )
     return fit(task, train, recipe, out, resume, progress)
-
-
-def _normalization(
-    kind: Kind, classes: int, mean: Sequence[float] | None, std: Sequence[float] | None
-) -> Normalization:
-    if mean is None and std is None and kind.pixels and kind.shape[0] == 3:
-        mean, std = default_normalization(classes)
-    return Normalization.of(kind, mean, std)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -162,7 +163,10 @@ def check(
     except SeennError as error:
         what = str(error).removeprefix(f"{source}: ")
         return CheckReport(name, _refused(name, name, what), {}, {}, {})
-    made = {p: _compiled(graph, p, input_range) for p in PRECISIONS}
+    made = {
+        p: _lowered(p, partial(compile, graph, precision=p, input_range=input_range))
+        for p in PRECISIONS
+    }
     return _report(name, graph, made)
 
 
@@ -196,12 +200,6 @@ def _report(
             found = report if program is None else _exported(target, program)
             columns[f"{target} {precision}"] = found
     return CheckReport(name, imported, layers, columns, dict(notes.proof))
-
-
-def _compiled(
-    graph: SpikingGraph, precision: str, input_range: tuple[float, float] | None
-) -> tuple[Program | None, FidelityReport]:
-    return _lowered(precision, lambda: compile(graph, precision=precision, input_range=input_range))
 
 
 def _lowered(precision: str, lower: Any) -> tuple[Program | None, FidelityReport]:

@@ -384,8 +384,12 @@ def _arriving(edge: ir.Projection, source: ir.Source, sent: Mapping[str, Array])
 
 def _best_clipping(weights: list[tuple[int, Array]]) -> float:
     """Return the scale with the smallest mean squared error over all weights of the layer."""
-    tried = _clippings(weights)
-    return min(tried, key=lambda s: sum(_squared_error(w, limit, s) for limit, w in weights))
+
+    def error(scale: float) -> float:
+        off = (_rounded(w, limit, scale) / scale - w for limit, w in weights)
+        return sum(float(np.sum(x**2)) for x in off)
+
+    return min(_clippings(weights), key=error)
 
 
 def _clippings(weights: list[tuple[int, Array]]) -> list[float]:
@@ -395,10 +399,6 @@ def _clippings(weights: list[tuple[int, Array]]) -> list[float]:
     # The one weight of a shortcut is never clipped: it stands for every neuron of the layer.
     whole = min((SHORTCUT / float(abs(w)) for _, w in weights if w.ndim == 0), default=inf)
     return [min(base * f, whole) for f in CLIPPING]
-
-
-def _squared_error(weight: Array, limit: int, scale: float) -> float:
-    return float(np.sum((_rounded(weight, limit, scale) / scale - weight) ** 2))
 
 
 def _rounded(weight: Array, limit: int, scale: float) -> Array:

@@ -68,13 +68,12 @@ def _scale(_: Steps, node: NirNode, value: Current) -> Current:
                 f"give it as {(scale.size, *[1] * (len(shape) - 1))}"
             )
         scale = scale.reshape(-1, *[1] * (len(shape) - 1))
-    if scale.size != 1 and (scale.ndim != len(shape) or not _broadcasts(scale.shape, shape)):
+    if scale.size != 1 and (
+        scale.ndim != len(shape)
+        or any(a not in (1, b) for a, b in zip(scale.shape, shape, strict=True))
+    ):
         raise ModelError(f"scales shape {scale.shape}, receives {shape}")
     return value.scaled(fitting(scale, shape))
-
-
-def _broadcasts(shape: Shape, to: Shape) -> bool:
-    return all(a in (1, b) for a, b in zip(shape, to, strict=True))
 
 
 def _conv(_: Steps, node: NirNode, value: Current) -> Current:

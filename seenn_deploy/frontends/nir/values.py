@@ -91,7 +91,9 @@ class Current:
         """Return the current times `scale`, one number or one per neuron."""
         if scale.ndim and scale.shape != self.shape:
             scale = np.broadcast_to(scale, self.shape)
-        terms = tuple(replace(t, scale=_product(t.scale, scale)) for t in self.terms)
+        terms = tuple(
+            replace(t, scale=np.multiply(t.scale, scale, dtype=np.float64)) for t in self.terms
+        )
         return replace(self, terms=terms, bias=None if self.bias is None else self.bias * scale)
 
     def biased(self, bias: Array) -> Current:
@@ -156,10 +158,6 @@ def finished(term: Contribution, shape: Shape) -> tuple[ir.LinearMap, ...]:
 
 
 # --- one more map --------------------------------------------------------------------------------
-
-
-def _product(a: Array, b: Array) -> Array:
-    return np.asarray(np.multiply(a, b, dtype=np.float64))
 
 
 def _behind(term: Contribution, step: ir.Synapses | ir.AvgPool2d, before: Shape) -> Contribution:

@@ -104,7 +104,8 @@ class Assembly:
                 pending.pop()
                 continue
             inputs = self._inputs(name)
-            missing = [t.origin for t, lag in inputs if not lag and not self._known(t.origin)]
+            placed = {SOURCE, *self._placed}
+            missing = [t.origin for t, lag in inputs if not lag and t.origin not in placed]
             if missing:
                 pending += missing
                 continue
@@ -112,9 +113,6 @@ class Assembly:
             self._placed[name] = Placed(self._node(name), inputs)
             # What arrives later may come from the node itself, or from one behind it.
             pending += [t.origin for t, lag in inputs if lag]
-
-    def _known(self, name: str) -> bool:
-        return name == SOURCE or name in self._placed
 
     def _inputs(self, name: str) -> tuple[tuple[Term, int], ...]:
         if name in self._pools:
@@ -135,7 +133,11 @@ class Assembly:
         assert layer.neuron is not None
         neuron = self._started(layer, layer.neuron)
         self._describe(layer, neuron)
-        population = _population(name, shape, self._fitted(name, neuron))
+        neuron = self._fitted(name, neuron)
+        population = ir.Population(
+            name, shape, neuron.tau, neuron.v_threshold, neuron.v_init, neuron.reset,
+            neuron.comparison, np.asarray(neuron.shift), neuron.tau_syn, neuron.reset_by,
+        )  # fmt: skip
         pool = self.walk.calls[self._layers[name]][-1].pool
         if pool is None:
             return population
@@ -562,13 +564,6 @@ def _with_weights(maps: Maps, shape: Shape) -> Maps:
         return (ir.Identity(np.asarray(whole.factor, np.float32)),)
     # An image's scales stay as they are: the compiler folds them into a convolution.
     return maps if len(shape) == 3 else (ir.Dense(np.diag(whole.scale), whole.shift),)
-
-
-def _population(name: str, shape: Shape, neuron: Neuron) -> ir.Population:
-    return ir.Population(
-        name, shape, neuron.tau, neuron.v_threshold, neuron.v_init, neuron.reset, neuron.comparison,
-        np.asarray(neuron.shift), neuron.tau_syn, neuron.reset_by,
-    )  # fmt: skip
 
 
 def _flat(value: Parameter, shape: Shape) -> Parameter:

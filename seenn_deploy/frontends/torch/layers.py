@@ -156,7 +156,8 @@ class OpaqueLayer(nn.Module):
         if self.begins_anew:
             raise UseError(f"{self.layer.name} is reset between two of its timesteps")
         self.called = True
-        x, *given = [a for a in (*args, *_input_first(named)) if isinstance(a, Tensor)]
+        ordered = [named[name] for name in sorted(named, key=lambda name: name not in _INPUTS)]
+        x, *given = [a for a in (*args, *ordered) if isinstance(a, Tensor)]
         if self.recurrent is not None:
             own = given.pop(0) if given else torch.zeros(0)
             x = x + self.recurrent(own if own.numel() else torch.zeros_like(x))
@@ -229,10 +230,6 @@ def several_samples(example_input: Tensor, batch: int) -> Tensor:
     if example_input.ndim < 2 or example_input.shape[batch] != 1:
         return example_input
     return torch.cat((example_input, example_input), dim=batch)
-
-
-def _input_first(named: dict[str, Any]) -> list[Any]:
-    return [named[name] for name in sorted(named, key=lambda name: name not in _INPUTS)]
 
 
 def _described(name: str, part: Any) -> Layer:

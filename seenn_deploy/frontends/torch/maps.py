@@ -167,10 +167,6 @@ def _list_then_matrix(first: ir.Sparse, second: ir.Dense) -> ir.Dense:
     return ir.Dense(np.stack(rows).astype(second.weight.dtype), second.bias)
 
 
-def _matrices(first: ir.Dense, second: ir.Dense) -> ir.Dense:
-    return ir.Dense(*_product(first, second))
-
-
 def _convolutions(first: ir.Conv2d, second: ir.Conv2d) -> ir.Conv2d | None:
     single = second.weight.shape[2:] == (1, 1) and second.padding == (0, 0)
     if not (single and first.groups == second.groups == 1):
@@ -182,7 +178,7 @@ def _convolutions(first: ir.Conv2d, second: ir.Conv2d) -> ir.Conv2d | None:
 
 _MERGES: dict[tuple[type, type], Callable[..., ir.LinearMap | None]] = {
     (ir.Sparse, ir.Dense): _list_then_matrix,
-    (ir.Dense, ir.Dense): _matrices,
+    (ir.Dense, ir.Dense): lambda first, second: ir.Dense(*_product(first, second)),
     (ir.Conv2d, ir.Conv2d): _convolutions,
 }
 

@@ -82,7 +82,7 @@ def read(
         report.refuse(
             "module", "no spiking layer in it", "docs/torch.md names those that are known"
         )
-    example = _as_float32(example_input)
+    example = example_input.float() if example_input.is_floating_point() else example_input
     walk, outputs, example = _walked(module, opaque, layers, example, T, report)
     source = _source(walk, coding)
     assembly = Assembly(walk, source.shape, output, T)
@@ -158,10 +158,6 @@ def _real_range(example_input: Tensor) -> Range | None:
     return float(example_input.min()), float(example_input.max())
 
 
-def _as_float32(example_input: Tensor) -> Tensor:
-    return example_input.float() if example_input.is_floating_point() else example_input
-
-
 def _walked(
     module: nn.Module, opaque: nn.Module, layers: list[Layer], example: Tensor, T: int | None,
     report: FidelityReport,
@@ -188,7 +184,9 @@ def _walked(
             return *_walked_on(module, opaque, layers, example, T, report), example
         except RefusedError as alone:
             # What stands in the way of both is best said of the sizes that were not mistaken.
-            raise (doubled if doubled and _same_place(doubled, alone) else alone) from None
+            where = alone.report.findings[-1].where
+            same = doubled is not None and doubled.report.findings[-1].where == where
+            raise (doubled if doubled and same else alone) from None
     return *_walked_on(module, opaque, layers, example, T, report), example
 
 
@@ -247,10 +245,6 @@ def _states_of(
     found = states.changed(states.kept_by(runner, layers), before)
     forgets = any(x.neuron and x.neuron.forgets for x in layers)
     return found, 0 if forgets else len(states.handed_on(runner, result))
-
-
-def _same_place(a: RefusedError, b: RefusedError) -> bool:
-    return a.report.findings[-1].where == b.report.findings[-1].where
 
 
 def _source(walk: Walk, coding: Coding | None) -> Source:

@@ -53,7 +53,7 @@ def write(program: ir.Program, folder: Path) -> None:
     spec = _spec(program, arrays)
     network = policy.lower(program.exit_rule)
     spec["policy"], more = network.to_arrays() if network else (None, {})
-    _write_arrays(folder / WEIGHTS, arrays | more)
+    np.savez(folder / WEIGHTS, allow_pickle=False, **arrays, **more)
     spec["sha256"] = {WEIGHTS: folders.sha256(folder / WEIGHTS)}
     folders.write_json(folder / "network.json", spec)
     folders.write_json(folder / REPORT, report.to_dict())
@@ -117,11 +117,6 @@ def waiting_steps(program: ir.Program, edge: ir.Projection) -> int:
             "use --schedule gated"
         )
     return steps
-
-
-def _write_arrays(path: Path, arrays: dict[str, Array]) -> None:
-    with open(path, "wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
 
 
 def _spec(program: ir.Program, arrays: dict[str, Array]) -> dict[str, Any]:

@@ -182,7 +182,8 @@ class _Writer:
         if _integrates(node) and hosted:
             return self.nir.IF(r=np.full(shape, 1 / self.dt), **common)
         tau, left = self._constant(node, node.tau)
-        leak = np.zeros(shape) if hosted else self._leak(node, shape) / left
+        bias = np.broadcast_to(node.bias.astype(np.float64), node.shape).reshape(shape)
+        leak = np.zeros(shape) if hosted else bias / left
         # Euler's step takes the share dt / tau of current and v_leak; dividing by it undoes that.
         r = tau / self.dt
         if not np.any(node.tau_syn):
@@ -202,9 +203,6 @@ class _Writer:
             w_in=tau_syn / self.dt,
             **common,
         )
-
-    def _leak(self, node: ir.Population, shape: Shape) -> Array:
-        return np.broadcast_to(node.bias.astype(np.float64), node.shape).reshape(shape)
 
     def _full(self, node: ir.Population | ir.Readout, value: ir.Parameter) -> Array:
         """Return a parameter as NIR has it, one number for each neuron."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -38,6 +40,20 @@ class StepBatchNorm(nn.Module):
 def conv3x3(c_in: int, c_out: int, stride: int = 1, bias: bool = False) -> nn.Conv2d:
     """Return a 3x3 convolution with padding 1."""
     return nn.Conv2d(c_in, c_out, 3, stride, padding=1, bias=bias)
+
+
+def stages(
+    channels: Sequence[int], blocks: Sequence[int], block: Callable[[int, int, int], nn.Module]
+) -> Iterator[nn.Sequential]:
+    """Yield the stages of a ResNet: each first block, but that of the first one, halves the image.
+
+    `block` makes one of its channels before, its channels behind, and its stride.
+    """
+    last = channels[0]
+    for number, (here, count) in enumerate(zip(channels, blocks, strict=True)):
+        first = block(last, here, 2 if number else 1)
+        yield nn.Sequential(first, *(block(here, here, 1) for _ in range(count - 1)))
+        last = here
 
 
 def over_time(x: Tensor, T: int) -> Tensor:

@@ -19,7 +19,7 @@ from seenn_deploy.training.models import qcfs
 from seenn_deploy.training.models.layers import PerStep
 from seenn_deploy.training.models.neurons import LIF
 from seenn_deploy.training.models.resnet import BasicBlock, ResNet, SEWBlock
-from seenn_deploy.training.models.vgg import VGG, VGGSNN, VGGSNNwoAP
+from seenn_deploy.training.models.vgg import VGG, VGGSNN
 
 if TYPE_CHECKING:
     from seenn_deploy.frontends.proof import Run
@@ -134,8 +134,9 @@ def _vggsnn(arrays: Arrays, graph: SpikingGraph, neuron: dict[str, Any]) -> nn.M
     }
     pooled = max(found) >= len(found)
     size = max(found) + (2 if pooled else 1)
-    table = tuple(found.get(i, 0) for i in range(size))
-    family = type("Family", (VGGSNN if pooled else VGGSNNwoAP,), {"table": table})
+    # Without pools, every second convolution has stride 2, which its table says by a sign.
+    table = tuple(found.get(i, 0) * (1 if pooled or i % 2 == 0 else -1) for i in range(size))
+    family = type("Family", (VGGSNN,), {"table": table})
     weight, source = arrays["classifier.module.weight"], graph.source
     model: nn.Module = family(
         len(weight), source.shape[0], 1.0, graph.T, max(16, *source.shape[1:]), **neuron

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from seenn_deploy.errors import ModelError
-from seenn_deploy.training.models.layers import conv3x3, scaled
+from seenn_deploy.training.models.layers import conv3x3, scaled, stages
 
 RESNETS = {  # channels and blocks of each stage
     "resnet8": ((16, 32, 64), (1, 1, 1)),
@@ -124,16 +124,12 @@ class ResNet(nn.Module):
         super().__init__()
         stem = conv3x3(in_channels, channels[0])
         self.conv1 = nn.Sequential(stem, nn.BatchNorm2d(channels[0]), QCFS(levels))
-        last = channels[0]
-        for stage, (here, count) in enumerate(zip(channels, blocks, strict=True), start=2):
-            # SEENN counts stages from 2; only a stage's first block halves the image.
-            strides = [1 if stage == 2 else 2] + [1] * (count - 1)
-            inputs = [last] + [here] * (count - 1)
-            row = [Block(c, here, s, levels) for c, s in zip(inputs, strides, strict=True)]
-            self.add_module(f"conv{stage}_x", nn.Sequential(*row))
-            last = here
+        # SEENN counts stages from 2.
+        made = stages(channels, blocks, lambda c_in, c_out, s: Block(c_in, c_out, s, levels))
+        for number, stage in enumerate(made, start=2):
+            self.add_module(f"conv{number}_x", stage)
         self.stages = len(channels)
-        self.fc = nn.Linear(last, classes)
+        self.fc = nn.Linear(channels[-1], classes)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv1(x)

@@ -8,7 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seenn_deploy.training.models.layers import PerStep, StepBatchNorm, conv3x3, over_time, scaled
+from seenn_deploy.training.models.layers import (
+    PerStep,
+    StepBatchNorm,
+    conv3x3,
+    over_time,
+    scaled,
+    stages,
+)
 from seenn_deploy.training.models.neurons import LIF
 
 MakeNeuron = Callable[[], nn.Module]
@@ -110,17 +117,11 @@ class ResNet(nn.Module):
         self.conv1 = conv3x3(in_channels, channels[0])
         self.bn = StepBatchNorm(channels[0])
         self.spike = neuron()
-        last = channels[0]
-        for stage, (here, count) in enumerate(zip(channels, blocks, strict=True), start=1):
-            # The first block of a stage halves the image; the first stage keeps what the
-            # convolution gave.
-            strides = [1 if stage == 1 else 2] + [1] * (count - 1)
-            inputs = [last] + [here] * (count - 1)
-            row = [block(c, here, s, neuron) for c, s in zip(inputs, strides, strict=True)]
-            self.add_module(f"layer{stage}", nn.Sequential(*row))
-            last = here
+        made = stages(channels, blocks, lambda c_in, c_out, s: block(c_in, c_out, s, neuron))
+        for number, stage in enumerate(made, start=1):
+            self.add_module(f"layer{number}", stage)
         self.avgpool = PerStep(nn.AdaptiveAvgPool2d(1))
-        self.fc1 = PerStep(nn.Linear(last, classes))
+        self.fc1 = PerStep(nn.Linear(channels[-1], classes))
 
     @classmethod
     def named(

@@ -13,10 +13,10 @@ from seenn_deploy.errors import ModelError
 from seenn_deploy.training.models.layers import PerStep, StepBatchNorm, conv3x3, over_time, scaled
 from seenn_deploy.training.models.neurons import LIF
 
-# Output channels of each convolution; 0 stands for an average pool.
+# Output channels of each convolution; 0 stands for an average pool, a negative number for stride 2.
 VGG16 = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512)
 _VGGSNN = (64, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0)
-_STRIDED = (64, 128, 256, 256, 512, 512, 512, 512)
+_STRIDED = (64, -128, 256, -256, 512, -512, 512, -512)
 
 
 class VGG(nn.Module):
@@ -121,9 +121,9 @@ class VGGSNN(nn.Module):
         layers: list[nn.Module] = []
         for channels in self.table:
             if channels:
-                here = scaled(channels, width)
-                layers.append(Layer(last, here, 1, **neuron))
-                last = here
+                here, stride = scaled(abs(channels), width), 2 if channels < 0 else 1
+                layers.append(Layer(last, here, stride, **neuron))
+                last, size = here, -(-size // stride)  # a stride rounds up
             else:
                 layers.append(PerStep(nn.AvgPool2d(2)))
                 size //= 2
@@ -139,16 +139,6 @@ class VGGSNNwoAP(VGGSNN):
     """VGGSNN without average pools: every second convolution has stride 2."""
 
     table = _STRIDED
-
-    def _layers(
-        self, last: int, width: float, size: int, neuron: dict[str, Any]
-    ) -> tuple[nn.Sequential, int, int]:
-        layers: list[nn.Module] = []
-        for index, channels in enumerate(self.table):
-            here, stride = scaled(channels, width), 1 + index % 2
-            layers.append(Layer(last, here, stride, **neuron))
-            last, size = here, -(-size // stride)
-        return nn.Sequential(*layers), last, size
 
 
 def _initialise(model: nn.Module) -> None:

@@ -88,7 +88,8 @@ def _run(
     with host.running(spec, built) as running:
         started = time.perf_counter()
         populations = sum(n["kind"] == "population" for n in spec["nodes"])
-        _say(f"started in {started - began:.1f} s: {populations} populations")
+        line = f"started in {started - began:.1f} s: {populations} populations"
+        print(line, file=sys.stderr, flush=True)
         trace = running.run()
         ran = time.perf_counter() - started
     _add(spec, trace, built, options, results)
@@ -138,10 +139,6 @@ def _lava() -> tuple[Any, Any]:
     except ImportError as error:
         raise files.InputError(f"{sys.executable} cannot run Lava: {error}") from None
     return host, network
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
