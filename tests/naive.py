@@ -26,6 +26,8 @@ COUNTS = (
     "resets",
     "spikes",
     "graded",
+    "ands",
+    "payloads",
     "comparisons",
 )
 
@@ -261,8 +263,39 @@ def _before(graph: ir.SpikingGraph, name: str) -> list[str]:
 
 
 def current_shape(node: Any) -> tuple[int, ...]:
-    """What arrives at a node: as many currents as neurons, but for a max pool in front of them."""
+    """What arrives at a node: as many currents as neurons, but for max pools and products."""
+    if isinstance(node, ir.Product):
+        return (math.prod(node.left) + math.prod(node.right),)
     return (node.shape[0], *node.before) if isinstance(node, ir.Maximum) else tuple(node.shape)
+
+
+def multiplied(node: Any, factors: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
+    """The products of one sample's factors, and what they count: one loop over all axes."""
+    terms, out = node.subscripts.split("->")
+    terms = terms.split(",")
+    shapes = (node.left, node.right)
+    sizes = {
+        letter: size
+        for term, shape in zip(terms, shapes, strict=True)
+        for letter, size in zip(term, shape, strict=True)
+    }
+    a = factors[: math.prod(node.left)].reshape(node.left)
+    b = factors[math.prod(node.left) :].reshape(node.right)
+    found = np.zeros([sizes[letter] for letter in out], factors.dtype)
+    counts = dict.fromkeys(("ac", "mac", "ands", "payloads"), 0)
+    summed = any(letter not in out for letter in sizes)
+    for places in np.ndindex(*sizes.values()):
+        at = dict(zip(sizes, places, strict=True))
+        x, y = (f[tuple(at[n] for n in term)] for f, term in zip((a, b), terms, strict=True))
+        if x == 0 or y == 0:
+            continue
+        found[tuple(at[letter] for letter in out)] += x * y
+        graded = sum(abs(v) != 1 for v in (x, y))
+        counts["mac"] += graded == 2
+        counts["payloads"] += graded == 1
+        counts["ac"] += graded == 1 or (graded == 0 and summed)
+        counts["ands"] += graded == 0 and not summed
+    return found.reshape(node.shape), counts
 
 
 def largest(node: Any, a: np.ndarray) -> tuple[np.ndarray, int]:
@@ -328,7 +361,7 @@ class _Layer:
             mine = slice(table.start[i], table.start[i + 1])
             weights = table.weight[mine]
             np.add.at(flat, table.target[mine], weights * x[i])
-            if counted:
+            if counted and not isinstance(self.node, ir.Product):
                 multiplied = (analog or x[i] not in (1, -1)) and not isinstance(self.node, ir.Sum)
                 kind = "mac" if multiplied else "ac"
                 self.trace.counts[kind][n, self.at, t] += len(weights)
@@ -343,6 +376,13 @@ class _Layer:
             trace.logits[:, t] = self.real(node.tau) * before + self.u
         elif isinstance(node, ir.Sum):
             trace.outputs[node.name][:, t] = self.a[:, t]
+        elif isinstance(node, ir.Product):
+            for n in range(len(self.a)):
+                trace.outputs[node.name][n, t], counts = multiplied(node, self.a[n, t])
+                for name, count in counts.items():
+                    trace.counts[name][n, self.at, t] = count
+                    if name in ("ac", "mac"):
+                        trace.counts[f"{name}_effective"][n, self.at, t] = count
         else:
             self._neurons(t, forced)
         if not isinstance(node, ir.Readout):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from seenn_deploy.ir.graph import Maximum, Population, Readout, SpikingGraph, Sum
+from seenn_deploy.ir.graph import Maximum, Population, Product, Readout, SpikingGraph, Sum
 from seenn_deploy.ir.maps import Conv2d
 from tests import naive
 
@@ -153,6 +153,10 @@ def _update(trace: Trace, node: Any, state: _State, a: np.ndarray, t: int) -> No
         trace.logits[:, t] = state.v
     elif isinstance(node, Sum):
         trace.outputs[node.name][:, t] = a
+    elif isinstance(node, Product):
+        for n in range(len(a)):
+            factors = a[n] + node.bias.astype(np.int64)
+            trace.outputs[node.name][n, t], _ = naive.multiplied(node, factors)
     else:
         _neurons(trace, node, state, a, t)
 

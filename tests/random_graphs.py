@@ -193,6 +193,10 @@ def examples(draw: st.DrawFn, largest: int = 6, populations: int = 3, samples: i
             nodes.append(ir.Sum(f"s{k}", shape))
             alike = [n for n in nodes[1:-1] if n.shape == shape]
             edges += [ir.Projection(n.name, f"s{k}", (ir.Identity(),)) for n in alike]
+        if draw(st.integers(0, 3)) == 0:
+            node, into = draw(products(f"x{k}", [n for n in nodes[1:] if n.spikes]))
+            nodes.append(node)
+            edges += into
     rng, outs = draw(rngs()), draw(st.integers(1, 4))
     tau, tau_syn = draw(st.sampled_from([(1.0, 0.0), (1.0, 0.0), (0.5, 0.0), (0.5, 0.25)]))
     nodes.append(ir.Readout("readout", (outs,), exact_weights(rng, (outs,)), tau, tau_syn))
@@ -202,6 +206,30 @@ def examples(draw: st.DrawFn, largest: int = 6, populations: int = 3, samples: i
     shape = nodes[0].shape if coding == "direct" else (T, *nodes[0].shape)
     count = draw(st.integers(1, samples))
     return Example(ir.SpikingGraph(nodes, edges, T), inputs(rng, (count, *shape)))
+
+
+PRODUCTS = ["c,c->c", "hnd,hmd->hnm", "nd,dm->mn", "hn,n->hn", "n,m->nm"]
+
+
+@st.composite
+def products(draw: st.DrawFn, name: str, nodes: list[Any]) -> Any:
+    """A product of what the last of `nodes` and any of them send, and its edges."""
+    subscripts = draw(st.sampled_from(PRODUCTS))
+    sizes = {letter: draw(st.integers(1, 3)) for letter in "chnmd"}
+    terms, out = subscripts.split("->")
+    left, right = (tuple(sizes[n] for n in term) for term in terms.split(","))
+    shape = (*(sizes[n] for n in out), 1, 1)[:3]
+    rng, edges = draw(rngs()), []
+    whole = prod(left) + prod(right)
+    for first, count in ((0, prod(left)), (prod(left), prod(right))):
+        pre = draw(st.sampled_from(nodes)) if first else nodes[-1]  # which feeds nothing yet
+        chosen = rng.integers(0, prod(pre.shape), count)  # one neuron may be several elements
+        signs = rng.choice([1, -1], count).astype(np.float32)
+        place = first + np.arange(count)
+        selected = ir.Sparse.of(chosen, place, signs, prod(pre.shape), (whole,))
+        edges.append(ir.Projection(pre.name, name, (selected,)))
+    bias = rng.integers(0, 2, draw(st.sampled_from([(), (whole,)]))).astype(np.float32)
+    return ir.Product(name, shape, subscripts, left, right, bias), edges
 
 
 @st.composite

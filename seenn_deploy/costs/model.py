@@ -42,6 +42,8 @@ COUNTS = (
     "resets",
     "spikes",
     "graded",
+    "ands",
+    "payloads",
     "comparisons",
 )
 MEMORIES = ("weights", "potentials")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seenn_deploy._typing import Shape
+from seenn_deploy._typing import Array, Shape
 from seenn_deploy.errors import ModelError
 from seenn_deploy.ir.graph import Projection, Source, SpikingGraph
 from seenn_deploy.ir.maps import Synapses
@@ -55,11 +55,16 @@ def extremes(
 
     A neuron at the border of an image meets only a part of the kernel, which this covers too.
     """
+    least, most = _by_target(synapses, low, high, in_shape)
+    return float(least.min()), float(most.max())
+
+
+def _by_target(synapses: Synapses, low: float, high: float, in_shape: Shape) -> tuple[Array, Array]:
     weight = synapses.weight.astype(np.float64)
     # A synapse adds least or most at one end of the interval, or nothing where no spike comes.
     ends = np.stack((weight * low, weight * high, np.zeros_like(weight)))
     least, most = (synapses.summed(end, in_shape) for end in (ends.min(axis=0), ends.max(axis=0)))
-    return float(least.min()), float(most.max())
+    return least, most
 
 
 def sent(graph: SpikingGraph, name: str, input_values: Interval | None) -> Interval | None:
@@ -71,12 +76,15 @@ def sent(graph: SpikingGraph, name: str, input_values: Interval | None) -> Inter
         if node.graded:
             raise ModelError(f"{name}: what a {node.kind} node sends has no bound here")
         return SPIKE
-    total = Interval(0, 0)
+    low = high = np.zeros(()) if node.bias is None else node.bias.astype(np.float64)
     for edge in graph.into(name):
         values = sent(graph, edge.pre, input_values)
-        assert values is not None  # no source feeds a sum
-        total += values
-    return total
+        assert values is not None  # no source feeds a sum or a product
+        shape = graph.node(edge.pre).shape
+        least, most = _by_target(edge.synapses, values.low, values.high, shape)
+        low, high = low + least, high + most
+    low, high = node.taken_between(low, high)
+    return Interval(int(low.min()), int(high.max()))
 
 
 def layer_current(

@@ -22,7 +22,7 @@ from seenn_deploy.errors import ModelError
 from seenn_deploy.exits import ExitRule
 from seenn_deploy.ir import html
 from seenn_deploy.ir.maps import LinearMap, Synapses
-from seenn_deploy.ir.nodes import Maximum, Node, Population, Readout, Source, Sum
+from seenn_deploy.ir.nodes import Maximum, Node, Population, Product, Readout, Source, Sum
 from seenn_deploy.ir.own import Applied, OwnLayer
 from seenn_deploy.ir.provenance import Provenance
 
@@ -296,6 +296,7 @@ __all__ = [
     "Maximum",
     "Node",
     "Population",
+    "Product",
     "Projection",
     "Readout",
     "Source",

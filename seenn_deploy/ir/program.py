@@ -16,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
@@ -418,8 +419,9 @@ def _check_arrays(manifest: dict[str, Any], arrays: dict[str, Array]) -> None:
     """Raise ProgramError where arrays are not of the kind of number that the precision says."""
     kinds = "f" if manifest["precision"] == "float32" else "i"
     for name, array in arrays.items():
-        # Nothing is computed from a bias of zeros, which is float32 where a node was given none.
-        computed = name.endswith(("/weight", "/bias")) and array.any()
+        # Zeros and signs, as of projections into sums, are the same numbers in every precision.
+        signs = set(np.unique(array).tolist()) <= {-1, 0, 1}
+        computed = name.endswith(("/weight", "/bias")) and not signs
         if array.dtype.kind not in (kinds if computed else "iuf") or array.dtype.itemsize > 8:
             raise ProgramError(
                 f"{WEIGHTS}: {name} is {array.dtype} in a program of {manifest['precision']}"

@@ -135,9 +135,13 @@ def _arriving(
 
 
 def _sent(graph: SpikingGraph, name: str, image: Array, spikes: dict[str, Array]) -> Array:
-    if not graph.node(name).stages:
-        parts = [_sent(graph, edge.pre, image, spikes) for edge in graph.into(name)]
-        return np.asarray(np.sum(parts, axis=0, dtype=np.float64))
+    node = graph.node(name)
+    if not node.stages:
+        parts = (
+            edge.synapses.currents(_arriving(graph, edge, image, spikes))
+            for edge in graph.into(name)
+        )
+        return node.taken(sum(parts, np.zeros(())) + (0 if node.bias is None else node.bias))
     if name != graph.source.name:
         return spikes[name]
     frames = image if graph.source.coding == "events" else image[None]  # one for all timesteps

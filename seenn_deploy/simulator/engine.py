@@ -361,8 +361,8 @@ class _Worker:
 
     def _count_program(self, slots: Array, number: int, edge: Edge, counts: Counts) -> None:
         events = self.sent[edge.pre][edge.lag]
-        if edge.added:  # into a sum: one addition per event, whatever its value
-            added = events.number[slots].sum(axis=1)
+        if edge.per_event is not None:
+            added = edge.per_event * events.number[slots].sum(axis=1)
             counts.ac[number, slots] += added
             counts.ac_effective[number, slots] += added
             return

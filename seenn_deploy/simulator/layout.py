@@ -44,8 +44,9 @@ class Edge:
         Number of synapses of each source neuron: all that exist, and those of nonzero weight.
     analog : bool
         Whether the source is an image, so that every element costs multiply-accumulates.
-    added : bool
-        Whether the target is a sum, so that every event costs one accumulate whatever its value.
+    per_event : int, optional
+        Accumulates of an event, whatever its value, where the target has no synapses: 1 into a
+        sum, 0 into a product, which counts what it multiplies. None: the synapses are counted.
     lag : int
         Timesteps between sending and arriving.
     own : tuple of OwnCount, optional
@@ -57,7 +58,7 @@ class Edge:
     fan_out: Array
     effective: Array
     analog: bool
-    added: bool
+    per_event: int | None
     lag: int
     own: tuple[OwnCount, ...] | None = None
 
@@ -176,14 +177,14 @@ def _edge(
         _by_pixel(synapses.fan_out(source.shape, effective=zeros), before)
         for zeros in (False, True)
     )
-    added = not post.stages
+    per_event = None if post.stages else int(post.adds)
     lag = min(edge.lag, graph.T)  # what is sent later than that never arrives
     own = None
     if edge.own is not None:
         layers = (layer for layer in edge.own if isinstance(layer, OwnLayer))
         own = tuple(OwnCount.of(layer, graph, index) for layer in layers)
     pre = index[edge.pre]
-    return Edge(pre, accumulate, fan_out, effective, source.analog, added, lag, own)
+    return Edge(pre, accumulate, fan_out, effective, source.analog, per_event, lag, own)
 
 
 def _narrow(weight: Array) -> Array:

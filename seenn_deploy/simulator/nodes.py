@@ -11,11 +11,11 @@ import numpy as np
 
 from seenn_deploy._typing import Array
 from seenn_deploy.errors import ProgramError
-from seenn_deploy.ir.nodes import Maximum, Node, Population, Readout, Sum
+from seenn_deploy.ir.nodes import Maximum, Node, Population, Product, Readout, Sum
 from seenn_deploy.simulator.arithmetic import Arithmetic, Fired, State
 from seenn_deploy.simulator.kernels import kernels
 from seenn_deploy.simulator.layout import Layer
-from seenn_deploy.simulator.spikes import Events, aligned
+from seenn_deploy.simulator.spikes import Events, Plane, aligned
 
 
 class Runner(Protocol):
@@ -104,6 +104,69 @@ class Adder:
         counts["graded"][slots] = spikes - events.units[slots].sum(axis=1)
 
 
+class Multiplier:
+    """A product, as many small matrix products: axes that both factors have, and those of one."""
+
+    def __init__(self, node: Product, layer: Layer, kind: Arithmetic, slots: int) -> None:
+        plane = layer.plane
+        self.sums, self.channels = bool(node.summed), plane.channels
+        self.bias = layer.bias[0].astype(kind.value)
+        self.places = _places(node, plane)
+        self.products = aligned((slots, plane.pixels, plane.padded), kind.value)
+        self.met = np.zeros((slots, 3), np.int64)
+
+    def begin(self, slots: Array) -> None:
+        """Begin a sample; nothing is kept from one timestep to the next."""
+
+    def step(self, slots: Array, current: Array, events: Events, counts: dict[str, Array]) -> None:
+        """Multiply, count, and send what is not 0."""
+        kernels.multiply(slots, current, self.bias, *self.places, self.products, self.met)
+        sent = events.sent, events.values, events.number, events.units
+        kernels.send_values(slots, self.products, self.channels, *sent)
+        spikes = events.number[slots].sum(axis=1)
+        counts["spikes"][slots] = spikes
+        counts["graded"][slots] = spikes - events.units[slots].sum(axis=1)
+        # Of two spikes a product is an AND; summed up, or of a payload, it is an addition.
+        both, payloads, multiplied = self.met[slots].T
+        counts["ands"][slots] = 0 if self.sums else both
+        counts["payloads"][slots] = payloads
+        for name in ("ac", "ac_effective", "own_ac"):
+            counts[name][slots] += payloads + (both if self.sums else 0)
+        for name in ("mac", "mac_effective", "own_mac"):
+            counts[name][slots] += multiplied
+
+
+def _places(node: Product, plane: Plane) -> tuple[Array, Array, Array]:
+    """Where the elements of left (B, N, K), right (B, K, M) and product (B, N, M) lie.
+
+    B counts the elements of the axes that all three have, K of those that are summed over. Factors
+    lie in one vector, and products in the plane of the node.
+    """
+    left, right, out = node.letters
+    shared = [letter for letter in out if letter in left and letter in right]
+    rows = [letter for letter in out if letter not in right]
+    columns = [letter for letter in out if letter not in left]
+    first, summed = prod(node.left), list(node.summed)
+    factors = np.arange(first + prod(node.right))
+    pixel, channel = np.divmod(
+        np.argsort(plane.to_grid(np.arange(prod(node.shape)).reshape(node.shape)).ravel()),
+        plane.channels,
+    )
+    made = (pixel * plane.padded + channel).reshape([node.sizes[letter] for letter in out])
+    return (
+        _ordered(factors[:first].reshape(node.left), left, shared, rows, summed),
+        _ordered(factors[first:].reshape(node.right), right, shared, summed, columns),
+        _ordered(made, out, shared, rows, columns),
+    )
+
+
+def _ordered(places: Array, letters: str, *groups: list[str]) -> Array:
+    """Put the axes of an array into the order of groups, and join those of each group."""
+    order = [letters.index(letter) for group in groups for letter in group]
+    sizes = [prod(places.shape[letters.index(letter)] for letter in group) for group in groups]
+    return np.ascontiguousarray(places.transpose(order).reshape(sizes)).astype(np.int64)
+
+
 class Logits:
     """The readout; `z` are the logits (slots, M), `flowing` its synaptic currents."""
 
@@ -130,4 +193,5 @@ def _(node: Sum, layer: Layer, kind: Arithmetic, slots: int) -> Runner:
     return Adder(node)
 
 
+runner.register(Product, Multiplier)
 runner.register(Readout, Logits)

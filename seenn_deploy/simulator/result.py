@@ -43,6 +43,10 @@ class Counts:
         Neurons that were reset.
     spikes, graded : int64 array (N, L, T)
         Nonzero outputs, and among them those other than 1 and -1.
+    ands : int64 array (N, L, T)
+        Products of two spikes that are not summed up.
+    payloads : int64 array (N, L, T)
+        Accumulates, among `ac`, of a graded factor of a product where the other one spiked.
     comparisons : int64 array (N, L, T)
         Comparisons of currents in the windows of max pools.
     saturated : int64 array (N, L, T)
@@ -62,6 +66,8 @@ class Counts:
     resets: Array
     spikes: Array
     graded: Array
+    ands: Array
+    payloads: Array
     comparisons: Array
     saturated: Array
     own_ac: Array
@@ -374,7 +380,7 @@ class RunResult(Exited):
 
 
 FORMAT = "seenn-deploy run"
-VERSION = 4  # with comparisons
+VERSION = 4  # with comparisons and products
 MANIFEST = "run.json"
 
 

@@ -20,7 +20,7 @@ FULL = {"record": True, "full_trace": True}
 def to_integers(graph: ir.SpikingGraph, gain: int, rng: np.random.Generator) -> ir.SpikingGraph:
     """The same structure with integer arrays; a large `gain` lets currents wrap and states clip."""
     nodes = [_integer_node(node, gain, rng) for node in graph.order]
-    sums = {node.name for node in nodes if isinstance(node, ir.Sum)}
+    sums = {node.name for node in nodes if isinstance(node, ir.Sum | ir.Product)}
     edges = [e if e.post in sums else _integer_edge(e, gain) for e in graph.projections]
     return graph.replace(nodes, edges)
 
@@ -28,7 +28,7 @@ def to_integers(graph: ir.SpikingGraph, gain: int, rng: np.random.Generator) -> 
 def _integer_node(node: Any, gain: int, rng: np.random.Generator) -> Any:
     if isinstance(node, ir.Source):
         return replace(node, scale=float(rng.choice([1, 4, 255])), offset=float(rng.integers(2)))
-    if isinstance(node, ir.Sum):
+    if isinstance(node, ir.Sum | ir.Product):
         return node
     tau = float(rng.choice([0, 0.5, 1, 1234 / 4096]))
     if not isinstance(node, ir.Population):

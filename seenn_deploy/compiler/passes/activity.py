@@ -60,8 +60,8 @@ class _State:
 
 @singledispatch
 def _sent(node: ir.Node, state: _State, current: Array) -> Array:
-    """What a node sends; nobody takes what a readout sends, and a sum sends what it got."""
-    return current
+    """What a node sends; nobody takes what a readout sends, and others send what they got."""
+    return node.taken(current if node.bias is None else current + node.bias)
 
 
 @_sent.register

@@ -18,6 +18,7 @@ from seenn_deploy._typing import Array, Shape
 from seenn_deploy.frontends.torch.adapters.base import Neuron
 from seenn_deploy.frontends.torch.layers import Layer
 from seenn_deploy.frontends.torch.maps import Maps, constant_of
+from seenn_deploy.frontends.torch.operations.registry import Multiplied
 from seenn_deploy.frontends.torch.recurrences import leak_of, leak_of_last, shares
 from seenn_deploy.frontends.torch.values import (
     SOURCE,
@@ -72,6 +73,7 @@ class Assembly:
         self._shapes: dict[str, Shape] = {SOURCE: source_shape}
         self._layers = {layer.name: i for i, layer in enumerate(walk.layers)}
         self._pools = {name: (term, shape) for name, term, shape in walk.graph.pools.values()}
+        self._products = dict(walk.graph.products.values())
         self._sums = {name: summands for summands, name in walk.graph.sums.items()}
         self._placed: dict[str, Placed] = {}
         self.output = 0  # which of the outputs is read out
@@ -117,6 +119,8 @@ class Assembly:
     def _inputs(self, name: str) -> tuple[tuple[Term, int], ...]:
         if name in self._pools:
             return ((self._pools[name][0], 0),)
+        if name in self._products:
+            return tuple((term, 0) for term in self._products[name].factors)
         if name in self._sums:
             return tuple((Term(origin), 0) for origin in self._sums[name])
         return self._inputs_of_layer(self._layers[name])
@@ -125,6 +129,9 @@ class Assembly:
         shape = self._shape(name)
         if name in self._sums:
             return ir.Sum(name, shape)
+        if name in self._products:
+            self.report.faithful(name, "product of spikes, element by element")
+            return _product(name, self._products[name])
         if name in self._pools:
             self.report.faithful(name, "maximum of spikes: a neuron that spikes when any does")
             # No memory, and half a spike as threshold: any spike in the window makes one.
@@ -174,6 +181,8 @@ class Assembly:
             return self._pools[name][1]
         if name in self._sums:
             return self._shape(self._sums[name][0])
+        if name in self._products:
+            return self._products[name].shape
         shape = self.walk.calls[self._layers[name]][0].shape
         assert shape is not None
         return shape
@@ -531,7 +540,7 @@ def _applied(call: Call, term: Term, lag: int) -> Applied:
 
 def _without_plain_sums(placed: list[Placed]) -> list[Placed]:
     """Remove sums that only populations take, as a current: the summands go there directly."""
-    for sum_ in [p for p in placed if not p.node.stages]:
+    for sum_ in [p for p in placed if not p.node.stages and p.node.adds]:
         name = sum_.node.name
         users = [p for p in placed if any(t.origin == name for t, _ in p.inputs)]
         if users and all(_takes_plainly(p, name) for p in users):
@@ -564,6 +573,12 @@ def _with_weights(maps: Maps, shape: Shape) -> Maps:
         return (ir.Identity(np.asarray(whole.factor, np.float32)),)
     # An image's scales stay as they are: the compiler folds them into a convolution.
     return maps if len(shape) == 3 else (ir.Dense(np.diag(whole.scale), whole.shift),)
+
+
+def _product(name: str, found: Multiplied) -> ir.Product:
+    count = int(np.prod(found.shape))
+    bias = np.repeat(np.array(found.bias, np.float32), count) if any(found.bias) else np.zeros(())
+    return ir.Product(name, found.shape, "n,n->n", (count,), (count,), bias)
 
 
 def _flat(value: Parameter, shape: Shape) -> Parameter:

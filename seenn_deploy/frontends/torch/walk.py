@@ -226,7 +226,7 @@ class Walk:
             result = self._result(node, args, named)
             if isinstance(result, Signal):
                 _check_read(node, result)
-                _check_numbers(node, result, result.terms[0].origin in self.graph.sums.values())
+                _check_numbers(node, result, self.graph.graded(result.terms[0].origin))
             return result
         except NotSupportedError as error:
             self.report.refuse(place_of(node), error.what, error.remedy)

@@ -38,6 +38,9 @@ class Node(ABC):
     stages: ClassVar[int] = 1
     """Synapse stages of a projection into the node; 0 where it takes spikes as they are."""
 
+    adds: ClassVar[bool] = True
+    """Whether what arrives is added up; only a product does something else with it."""
+
     spikes: ClassVar[bool] = True
     """Whether what the node sends is spikes, or sums of them: not an input, and not logits."""
 
@@ -60,6 +63,14 @@ class Node(ABC):
     def arriving(self) -> Shape:
         """Shape of the currents that synapses cause, and of the bias."""
         return self.shape
+
+    def taken(self, currents: Array) -> Array:
+        """What the node takes of currents (..., *arriving), bias included: (..., *shape)."""
+        return currents
+
+    def taken_between(self, low: Array, high: Array) -> tuple[Array, Array]:
+        """Bound what the node takes of currents between `low` and `high`, (*arriving)."""
+        return low, high
 
     @property
     def neurons(self) -> int:

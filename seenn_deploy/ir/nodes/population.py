@@ -58,10 +58,6 @@ class Population(Node):
         values = self.tau, self.tau_syn, self.v_threshold, self.subtracted
         return any(isinstance(x, np.ndarray) for x in values)
 
-    def taken(self, currents: Array) -> Array:
-        """What the neurons take of currents (..., *arriving): all of them, (..., *shape)."""
-        return currents
-
     @property
     def text(self) -> str:
         """For example: LIF, tau 0.5, V 1, hard reset."""

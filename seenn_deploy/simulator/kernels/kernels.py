@@ -354,6 +354,49 @@ def largest(
 
 
 @_jit
+def multiply(
+    slots: Array,
+    current: Array,
+    bias: Array,
+    left: Array,
+    right: Array,
+    made: Array,
+    products: Array,
+    met: Array,
+) -> None:
+    """Add the products of two factors to `products`, and set `current` to 0.
+
+    Parameters
+    ----------
+    current : array (slots, 1, C_pad)
+        Both factors, one behind the other.
+    bias : array (C_pad,)
+        Added to them first.
+    left, right, made : int64 arrays (B, N, K), (B, K, M), (B, N, M)
+        Places of the factors in `current`, and of the products in a slot of `products`.
+    products : array (slots, P, C_pad)
+    met : int64 array (slots, 3)
+        Receives the pairs that are not 0: two spikes, a spike and a payload, two payloads.
+    """
+    for b in slots:
+        factors, out = current[b, 0], products[b].reshape(-1)
+        factors += bias
+        met[b] = 0
+        for g in range(left.shape[0]):
+            for n in range(left.shape[1]):
+                for k in range(left.shape[2]):
+                    x = factors[left[g, n, k]]
+                    if x == 0:
+                        continue
+                    for m in range(right.shape[2]):
+                        y = factors[right[g, k, m]]
+                        if y != 0:
+                            out[made[g, n, m]] += x * y
+                            met[b, (x not in (1, -1)) + (y not in (1, -1))] += 1
+        factors[:] = 0
+
+
+@_jit
 def filter_current(slots: Array, current: Array, bias: Array, u: Array, tau: Array) -> None:
     """Update synaptic currents, ``u = tau u + (current + bias)``, and copy them to `current`.
 

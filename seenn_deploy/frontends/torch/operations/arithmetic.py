@@ -6,6 +6,7 @@ from math import prod
 from typing import Any
 
 from seenn_deploy.frontends.torch.operations.mapping import affine, as_signal, like, unpooled
+from seenn_deploy.frontends.torch.operations.products import multiplied
 from seenn_deploy.frontends.torch.operations.registry import Graph, operation
 from seenn_deploy.frontends.torch.values import (
     NotSupportedError,
@@ -53,11 +54,9 @@ def neg(graph: Graph, x: Value) -> Value:
 
 @operation("mul.Tensor", "mul.Scalar")
 def mul(graph: Graph, a: Value, b: Value) -> Value:
-    """Multiply by a constant, which may be one factor per channel."""
+    """Multiply by a constant, which may be one factor per channel, or spikes by spikes."""
     if isinstance(a, Signal) and isinstance(b, Signal):
-        raise NotSupportedError(
-            "a product of two signals", "spikes may be added, and multiplied by constants"
-        )
+        return multiplied(graph, a, b)
     a, b = (b, a) if not isinstance(a, Signal) else (a, b)
     return affine(graph, as_signal(a), like(b), like(0.0))
 

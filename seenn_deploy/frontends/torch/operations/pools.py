@@ -111,7 +111,7 @@ def max_pool2d(
         bare = replace(signal, terms=(replace(signal.terms[0], maps=()),))
         pooled = max_pool2d(graph, bare, kernel, stride, padding, dilation, ceil_mode)
         return affine(graph, pooled, like(value), like(0.0))
-    if not signal.spikes or signal.terms[0].origin in graph.sums.values():
+    if not signal.spikes or graph.graded(signal.terms[0].origin):
         return _pool_of_currents(signal, size, stride, padding, dilation, ceil_mode)
     feature_shape(signal, 3)
     channels = signal.sizes[-3]
