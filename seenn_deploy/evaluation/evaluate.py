@@ -103,7 +103,7 @@ class Point:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What `evaluate` found.
+    """The results of `evaluate`.
 
     Parameters
     ----------

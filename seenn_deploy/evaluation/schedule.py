@@ -139,7 +139,7 @@ def summary(program: Program, run: RunResult, cost: str | Path = "paper") -> dic
 
 
 def _figures(run: RunResult, cost: str | Path) -> dict[str, Any]:
-    """What stands beside each other of several schedules."""
+    """Return the figures by which schedules are compared."""
     told = run.energy_summary(cost)
     T, names = run.logits.shape[1], ("total", "wasted")
     return {

@@ -64,7 +64,7 @@ class Projection:
 
     @property
     def synapses(self) -> Synapses:
-        """The one map of a compiled edge."""
+        """The synapses of a compiled edge, its only map."""
         (only,) = self.maps
         if not isinstance(only, Synapses):
             raise ModelError(f"{self.pre} -> {self.post}: {type(only).__name__} was not folded")

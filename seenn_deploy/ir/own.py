@@ -52,7 +52,7 @@ class Applied:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What two applications have in common that are one."""
+        """A key that is equal for two applications which are one: counted once."""
         first = min(i.lag for i in self.inputs)
         ids = ((i.pre, i.lag - first, tuple(map(id, i.maps))) for i in self.inputs)
         return (id(self.layer), *sorted(ids))

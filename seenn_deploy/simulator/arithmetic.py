@@ -138,7 +138,7 @@ class Float32(Arithmetic):
         return Plane(source.shape).to_grid(np.stack(images).astype(np.float32, copy=False))
 
     def stopping(self, program: Program) -> Stopping:
-        """Apply the rule itself."""
+        """Apply the exit rule itself, since logits are floats."""
         return program.exit_rule.stops
 
     def fire(

@@ -87,7 +87,7 @@ class Pooled(Neurons):
 
 
 class Adder:
-    """A sum of spikes."""
+    """A sum node, which adds the spikes that arrive."""
 
     def __init__(self, node: Sum) -> None:
         self.channels = node.shape[0]
@@ -176,7 +176,7 @@ class Logits:
         self.flowing = np.zeros_like(self.z)
 
     def begin(self, slots: Array) -> None:
-        """Set both to zero."""
+        """Set logits and synaptic currents to zero."""
         self.z[slots], self.flowing[slots] = 0, 0
 
     def step(self, slots: Array, current: Array, events: Events, counts: dict[str, Array]) -> None:

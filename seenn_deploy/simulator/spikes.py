@@ -48,7 +48,7 @@ class Plane:
 
     @property
     def size(self) -> Pair:
-        """Height and width."""
+        """Height and width of an image, in pixels."""
         return (self.shape[1], prod(self.shape[2:])) if len(self.shape) > 1 else (1, 1)
 
     @property
@@ -74,7 +74,7 @@ class Plane:
 
     @property
     def step(self) -> int:
-        """Words of one slot, with the border."""
+        """The number of 64-bit words of one slot, with the border."""
         return self.words * prod(self.bordered)
 
     @property

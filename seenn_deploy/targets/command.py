@@ -80,7 +80,7 @@ def _start(
     pipes: tuple[Path, Path] | None,
     open_files: ExitStack,
 ) -> tuple[subprocess.Popen[str], IO[str]]:
-    """The process, and where it speaks."""
+    """Start the process; return it, and the stream that it speaks on."""
     into: int | IO[bytes] = subprocess.DEVNULL
     out: int | IO[bytes] = subprocess.PIPE
     if pipes:

@@ -78,7 +78,7 @@ def _width(cells: Iterable[str]) -> int:
 def _widths(
     form: Sequence[str], columns: Sequence[Sequence[str]], width: int
 ) -> tuple[list[int], int]:
-    """What is whole gets what it needs; text shares the rest such that the lines are few.
+    """Divide the width: what is whole gets what it needs, text shares the rest in few lines.
 
     The second value is the gap between columns.
     """
@@ -112,7 +112,7 @@ def _shares(wanted: list[int], room: int) -> Iterator[tuple[int, ...]]:
 
 
 def _height(cells: tuple[str, ...], widths: tuple[int, ...]) -> int:
-    """The lines of a row: those that its columns share, and those of words that fit in none."""
+    """Count a row's lines: those that its columns share, and those of words that fit in none."""
     pieces = [_fold(cell, n) for cell, n in zip(cells, widths, strict=True)]
     long = [sum(len(p) > n for p in found) for found, n in zip(pieces, widths, strict=True)]
     return sum(long) + max((len(p) - n for p, n in zip(pieces, long, strict=True)), default=0)

@@ -36,7 +36,7 @@ def run_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _energy_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What the schedule spends, and the part of it that bought nothing."""
+    """Yield what the schedule spends, and the part of it that bought nothing."""
     how = f"cost model {summary['cost_model']}, {summary['schedule']} schedule"
     wasted, policy = (summary[f"{x}_energy_uJ_per_sample"] for x in ("wasted", "policy"))
     if (total := summary["total_energy_uJ_per_sample"]) is not None:
@@ -55,7 +55,7 @@ def _energy_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _ann_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What all of it is beside the same network as an ANN, and the policy network's share."""
+    """Yield what the same network would cost as an ANN, and the policy network's share."""
     paid, bits = summary["total_energy_uJ_per_sample"], summary["quantized_ann_bits"]
     for name, key in (("dense", "dense_ann"), (f"{bits}-bit", "quantized_ann")):
         energy = summary[f"{key}_energy_uJ"]
@@ -70,7 +70,7 @@ def _ann_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def schedule_table(summary: Mapping[str, Any]) -> Table:
-    """The schedules side by side, the program's own with a star: energy, and time to the answer."""
+    """Set the schedules side by side, the program's own with a star: energy, time to the answer."""
     table = numbers_table("schedule", "energy uJ", "of it wasted", "latency", "a sample every")
     for name, figures in summary["schedules"].items():
         shown = f"{name} *" if name == summary["schedule"] else name

@@ -123,7 +123,7 @@ class Current:
 
 
 def total(values: list[Current]) -> Current:
-    """The sum of values of one shape.
+    """Return the sum of currents of one shape.
 
     Raises
     ------

@@ -158,7 +158,7 @@ def kept_by(module: nn.Module, layers: list[Layer]) -> dict[str, Any]:
 
 
 def changed(after: dict[str, Any], before: dict[str, Any]) -> list[str]:
-    """Name what is not as it was."""
+    """Name the states that differ from what they were before."""
     return [name for name in after if not _same(after[name], before.get(name))]
 
 

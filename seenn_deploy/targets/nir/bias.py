@@ -17,7 +17,7 @@ CLOSE = 1e-5  # of the largest bias
 
 
 def before_padding(bias: Array, conv: Conv2d, taken: Shape) -> tuple[Array, Array] | None:
-    """What to add to each channel before `conv`, and to each behind it, for `bias` (C, H, W).
+    """Return what to add to each channel before `conv` and behind it, for `bias` (C, H, W).
 
     None where there is no such pair.
     """

@@ -123,7 +123,7 @@ class Results:
         np.save(path, values)
 
     def publish(self, summary: dict[str, Any]) -> None:
-        """Put the folder where it belongs."""
+        """Write the summary, and put the finished folder in its place."""
         (self.ready / RESULT).write_text(json.dumps(summary, indent=1) + "\n")
         if self.out.exists():
             self.out.rename(self.work / "old")

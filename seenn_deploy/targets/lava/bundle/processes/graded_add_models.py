@@ -15,7 +15,7 @@ class Adding(PyLoihiProcessModel):
     """A sum in either arithmetic; integers saturate at 24 bits."""
 
     def run_spk(self) -> None:
-        """Run one step."""
+        """Run one hardware step: receive, compute, send."""
         total = self.s_in.recv()
         whole = total.dtype.kind == "i"
         self.s_out.send(np.clip(total, -PAYLOAD, PAYLOAD) if whole else total)

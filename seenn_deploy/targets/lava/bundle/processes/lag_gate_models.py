@@ -20,7 +20,7 @@ class Passing(PyLoihiProcessModel):
         self.lag = proc_params["lag"]
 
     def run_spk(self) -> None:
-        """Run one step."""
+        """Run one hardware step: receive, compute, send."""
         current, token = self.a_in.recv(), self.token_in.recv()
         self.a_out.send(current if token[T] > self.lag else np.zeros_like(current))
 
