@@ -466,14 +466,14 @@ STARTED = isolated._run
 
 def forked(command: list[str], settings: Any, cwd: str, out: Any, seconds: float) -> int:
     """What `isolated` does with a new interpreter, in a fork of this process."""
-    *_, module, path = command
+    module, *given = command[command.index("-m") + 1 :]
     reader = import_module(module)
     process = os.fork()
     if not process:
         try:
             os.dup2(out.fileno(), 1)
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-            sys.argv, sys.stdout = [module, path], os.fdopen(1, "w")
+            sys.argv, sys.stdout = [module, *given], os.fdopen(1, "w")
             isolated.answer(reader.contents)
             sys.stdout.flush()
         except BaseException:

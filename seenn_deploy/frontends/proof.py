@@ -11,7 +11,7 @@ threshold is a tie and decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -182,10 +182,9 @@ def prove_checkpoint(net: Net, tensors: Tensors, T: int) -> Proof:
     if run is None:
         return Proof(why=why)
     found = Comparison(graph, FidelityReport(str(tensors.path)), MODELS)
-    for images in _probes(graph):
-        spikes, logits = run(images)
-        for n, image in enumerate(images.astype(np.float64)):
-            found.add(image, {name: x[n] for name, x in spikes.items()}, logits[n], _OURS)
+    for image in probes(graph):
+        spikes, logits = run(image[None])
+        found.add(image, {name: x[0] for name, x in spikes.items()}, logits[0], _OURS)
         if found.samples >= found.least and found.complete:
             break
     return found.proof(MODELS)
@@ -196,15 +195,20 @@ def prove_ann_checkpoint(ann: ir.SpikingGraph, tensors: Tensors) -> Proof:
     run, why = _torch_model("ann", tensors, ann)
     if run is None:
         return Proof(why=why)
-    return prove_ann(ann, run, FidelityReport(str(tensors.path)), MODELS, _OURS)
+    images = probes(ann)
+    theirs, logits = run(images)
+    theirs[ann.readout.name] = logits
+    return prove_ann(ann, images, theirs, FidelityReport(str(tensors.path)), MODELS, _OURS)
 
 
 def prove_ann(
-    ann: ir.SpikingGraph, run: Run, report: FidelityReport, original: str, causes: str
-) -> Proof:
-    """Compare the activations that `run` gives, and the logits, with those of the graph.
+    ann: ir.SpikingGraph, images: Array, theirs: Mapping[str, Array], report: FidelityReport,
+    original: str, causes: str,
+) -> Proof:  # fmt: skip
+    """Compare the activations and logits (N, ..) of an ANN, as far as known, with the graph's.
 
-    `run` takes normalised images, the graph perhaps pixels.
+    `images` are those of :func:`probes`, normalised; the graph takes perhaps pixels. Louder ones
+    are compared where a layer is silent.
 
     Raises
     ------
@@ -212,19 +216,17 @@ def prove_ann(
         For the first layer whose values differ by more than rounding.
     """
     active, compared, samples = dict[str, int](), 0, 0
-    for images in _probes(ann):
-        theirs, logits = run(images)
-        theirs |= {ann.readout.name: logits}
-        samples += len(images)
+    for n in range(len(images)):
+        samples += 1
         largest = 1.0
-        for name, ours in forward(ann, _pixels(ann.source, images)):
+        for name, ours in forward(ann, _pixels(ann.source, images[n : n + 1])):
             largest = max(largest, float(np.abs(ours).max()))
             if name != ann.readout.name:
                 active[name] = active.get(name, 0) + int((ours > 0).sum())
             if name in theirs:
                 compared += ours.size
                 allowed = max(ALIKE * float(np.abs(ours).max()), ROUNDED * largest)
-                other = theirs[name].reshape(ours.shape)
+                other = theirs[name][n].reshape(ours.shape)
                 _check_alike(name, ours, other, allowed, report, original, causes)
         if samples >= _least(ann) and all(active.values()):
             break
@@ -271,11 +273,12 @@ def _least(graph: ir.SpikingGraph) -> int:
     return SAMPLES if macs < MANY else 1
 
 
-def _probes(graph: ir.SpikingGraph) -> Iterator[Array]:
-    """Noise as of normalised images, or frames of events, louder each time; float32."""
-    source, rng = graph.source, np.random.default_rng(0)
+def probes(graph: ir.SpikingGraph) -> Array:
+    """Noise as of normalised images, or frames of events, each louder than the last; float32."""
+    source, rng, images = graph.source, np.random.default_rng(0), list[Array]()
     for factor in LOUDER:
         if source.coding == "events":
-            yield rng.poisson(0.2 * factor, (1, graph.T, *source.shape)).astype(np.float32)
+            images.append(rng.poisson(0.2 * factor, (graph.T, *source.shape)))
         else:
-            yield (factor * rng.standard_normal((1, *source.shape))).astype(np.float32)
+            images.append(factor * rng.standard_normal(source.shape))
+    return np.array(images, np.float32)

@@ -5,14 +5,14 @@ ONNX file can compute as much as it likes. So a module of ours opens such a file
 own: :func:`read` starts it, and the module ends in :func:`answer`. What comes back are JSON values
 and the bytes of arrays, never a pickle, because it was made from a file that nobody vouches for.
 
-The limit on memory needs Linux; other systems hold the child to its time alone.
+The limit on memory needs Linux. macOS holds the child to its processor time, and Windows, which has
+neither limit, to the time on the clock after which every system ends it.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -27,13 +27,19 @@ import numpy as np
 from seenn_deploy._typing import Array
 from seenn_deploy.errors import ModelError
 
+try:
+    import resource
+except ModuleNotFoundError:  # Windows
+    resource = None  # type: ignore[assignment]
+
 MIB = 1 << 20
 CONTENT, RATIO = 256 * MIB, 16  # what a file may hold: so much, and so many times its size
 SECONDS, PACE = 5, 16 * MIB  # of processor time: so many, and one for every 16 MiB
+_TOO_LONG = -24  # how a process ends that took its processor time: by SIGXCPU
 _MEMORY = Path("/proc/self/statm")  # pages that the process has mapped
 
 
-def read(module: str, path: Path, missing: str) -> Any:
+def read(module: str, path: Path, missing: str, doing: str = "reading it", **given: Any) -> Any:
     """Let a module of ours read a file in a child process.
 
     Parameters
@@ -43,6 +49,11 @@ def read(module: str, path: Path, missing: str) -> Any:
     path : Path
     missing : str
         What to say where a package is not installed.
+    doing : str
+        What the module does with the file, for the error that says that it broke off.
+    **given
+        Further arguments for the module's function: JSON values and arrays. If `seconds` of
+        processor time are among them, it may take them beyond what the file's size allows.
 
     Raises
     ------
@@ -58,10 +69,16 @@ def read(module: str, path: Path, missing: str) -> Any:
     settings = {"PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1", "HDF5_PLUGIN_PRELOAD": "::"}
     # Its present folder is an empty one, because Python looks there first for what is imported.
     with tempfile.TemporaryDirectory() as empty, tempfile.TemporaryFile() as out:
-        code = _run([sys.executable, "-m", module, os.path.abspath(path)], settings, empty, out,
-                    60 + 6 * _seconds([path]))  # fmt: skip
+        command = [sys.executable, "-m", module, os.path.abspath(path)]
+        if given:
+            command.append(os.path.join(empty, "given"))
+            with open(command[-1], "wb") as file:
+                _write(file, "value", given)
+        seconds = _seconds([path]) + given.get("seconds", 0)
+        code = _run(command, settings, empty, out, 60 + 6 * seconds)
         if code:
-            raise ModelError(f"{path}: {_broken_off(code)}, so it is damaged; export it again")
+            said = f"{doing} {_broken_off(code)}, so it is damaged"
+            raise ModelError(f"{path}: {said}; export it again")
         out.seek(0)
         head = json.loads(out.readline())
         if "missing" in head:
@@ -86,15 +103,15 @@ def _run(
             check=False,
         ).returncode
     except subprocess.TimeoutExpired:
-        return -signal.SIGXCPU
+        return _TOO_LONG
 
 
 def _broken_off(code: int) -> str:
     """Say how a reader ended that did not come to an end of its own."""
-    if code == -signal.SIGXCPU:
-        return "reading it takes longer than its size allows"
-    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    return f"reading it breaks off ({how})"
+    if code == _TOO_LONG:
+        return "takes longer than its size allows"
+    names = {-sign: sign.name for sign in signal.Signals}
+    return f"breaks off ({names.get(code, f'exit code {code}')})"
 
 
 def _unpacked(value: Any, file: IO[bytes]) -> Any:
@@ -114,39 +131,46 @@ def _unpacked(value: Any, file: IO[bytes]) -> Any:
 # --- the child's side ----------------------------------------------------------------------------
 
 
-def answer(contents: Callable[[Path], Any]) -> None:
+def answer(contents: Callable[..., Any]) -> None:
     """Write what the file that the command line names holds to the standard output, or an error.
 
     Parameters
     ----------
-    contents : function of a path
+    contents : function of a path, and of what :func:`read` was given
         It imports what it needs, calls :func:`limit` and returns dicts, lists, strings, numbers
         and arrays; or raises ModelError without naming the file.
     """
-    path, arrays = Path(sys.argv[1]), list[Array]()
-    head: dict[str, Any]
+    path, given = Path(sys.argv[1]), {}
+    if len(sys.argv) > 2:
+        with open(sys.argv[2], "rb") as file:
+            given = _unpacked(json.loads(file.readline())["value"], file)
+    found: tuple[str, Any]
     try:
-        head = {"value": _packed(contents(path), arrays)}
+        found = "value", contents(path, **given)
     except ImportError:
-        head = {"missing": True}
+        found = "missing", True
     except ModelError as error:
-        head = {"error": str(error)}
+        found = "error", str(error)
     except MemoryError:
-        head = {"error": f"holds more than {allowed([path]) // MIB} MiB; export it again"}
-    sys.stdout.buffer.write(json.dumps(head).encode() + b"\n")
-    for array in arrays:
-        sys.stdout.buffer.write(np.ascontiguousarray(array).data)
+        found = "error", f"holds more than {allowed([path]) // MIB} MiB; export it again"
+    _write(sys.stdout.buffer, *found)
 
 
-def limit(files: list[Path]) -> None:
-    """Limit this process to the time and memory that reading `files` may take from now on."""
+def limit(files: list[Path], seconds: int = 0, memory: int = 0) -> None:
+    """Limit this process to the time and memory that reading `files` may take from now on.
+
+    `seconds` and bytes of `memory` are added to what the files' sizes allow.
+    """
+    if resource is None:
+        return
     used = resource.getrusage(resource.RUSAGE_SELF)
-    _lower(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + 1 + _seconds(files))
+    most = int(used.ru_utime + used.ru_stime) + 1 + _seconds(files) + seconds
+    _lower(resource.RLIMIT_CPU, most)
     _lower(resource.RLIMIT_CORE, 0)
     if _MEMORY.exists():
         held = int(_MEMORY.read_text().split()[0]) * resource.getpagesize()
         # Twice, for what a library holds beside what it hands out.
-        _lower(resource.RLIMIT_AS, held + 2 * allowed(files))
+        _lower(resource.RLIMIT_AS, held + 2 * (allowed(files) + memory))
 
 
 def _lower(what: int, most: int) -> None:
@@ -162,6 +186,14 @@ def allowed(files: list[Path]) -> int:
 
 def _seconds(files: list[Path]) -> int:
     return SECONDS + sum(file.stat().st_size for file in files) // PACE
+
+
+def _write(file: IO[bytes], key: str, value: Any) -> None:
+    """Write a value as a line of JSON, and its arrays behind it."""
+    arrays = list[Array]()
+    file.write(json.dumps({key: _packed(value, arrays)}).encode() + b"\n")
+    for array in arrays:
+        file.write(np.ascontiguousarray(array).data)
 
 
 def _packed(value: Any, arrays: list[Array]) -> Any:

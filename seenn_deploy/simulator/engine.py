@@ -115,7 +115,7 @@ def simulate(
     options = {"full_trace": full_trace, "first_layer": first_layer, "wasted": wasted}
     if resume and force:
         raise DataError("resume goes on with a run and force begins it anew; give one of them")
-    if not 1 <= (threads := threads or len(os.sched_getaffinity(0))) <= MOST_THREADS:
+    if not 1 <= (threads := threads or _cores()) <= MOST_THREADS:
         raise DataError(f"threads = {threads} lies outside 1..{MOST_THREADS}")
     if out is not None and record:
         raise DataError("record keeps spikes in memory; a run folder (out) does not hold them")
@@ -128,6 +128,11 @@ def simulate(
         feed = _Feed(data, finished, full_trace, first_layer == "every_step", advance)
         _work(program, result, feed, threads, slots)
     return result
+
+
+def _cores() -> int:
+    """How many cores this process may use; macOS and Windows tell how many there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _work(

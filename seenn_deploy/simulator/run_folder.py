@@ -11,7 +11,6 @@ finds no space left would kill the process without a word.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -20,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -32,6 +31,11 @@ from seenn_deploy.io.images.image_set import ImageSet
 from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator import result as runs
 
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 _PER_SAMPLE = ("logits", "exit_step", "finished", "labels")
 _COUNTED = tuple(field.name for kind in (runs.Counts, LayerSizes) for field in fields(kind))
 FOLDER = folders.Kind(
@@ -39,6 +43,7 @@ FOLDER = folders.Kind(
 )
 # So many images, the first and last among them, tell whether a run goes on with the same data.
 CHECKED = 9
+_PIECE = 1 << 20
 
 
 @contextmanager
@@ -77,6 +82,8 @@ def begin(
         When the folder exists and neither `resume` nor `force` is asked for, it belongs to
         another run, another process writes to it, or the disk has no space for it.
     """
+    if fcntl is None:
+        raise ProgramError(f"{folder}: a run folder cannot be locked on this system; leave it out")
     described = _describe(program, data, options)
     used = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     if used and force and (folder / runs.MANIFEST).is_file():
@@ -176,7 +183,7 @@ def _new(folder: Path, name: str, kind: Any, *shape: int) -> Array:
     try:
         array = np.lib.format.open_memmap(path, "w+", kind, shape)
         with open(path, "r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, os.path.getsize(path))
+            _reserve(file, os.path.getsize(path))
     except OSError as error:
         size = prod(shape) * np.dtype(kind).itemsize
         raise ProgramError(
@@ -184,6 +191,18 @@ def _new(folder: Path, name: str, kind: Any, *shape: int) -> Array:
             "free some, or name a folder on another disk"
         ) from None
     return array
+
+
+def _reserve(file: IO[bytes], size: int) -> None:
+    """Take disk space for the zeros that a new file of this size consists of."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+        return
+    for at in range(0, size, _PIECE):  # macOS has no such call: what is written takes space
+        file.seek(at)
+        piece = file.read(_PIECE)
+        file.seek(at)
+        file.write(piece)
 
 
 def _check_same(folder: Path, stored: dict[str, Any], described: dict[str, Any]) -> None:

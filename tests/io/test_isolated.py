@@ -17,6 +17,7 @@ import pytest
 from seenn_deploy.errors import ModelError
 from seenn_deploy.io import isolated
 from seenn_deploy.io.nir.hdf5 import load
+from seenn_deploy.io.onnx import running
 
 WEIGHT = np.arange(12.0).reshape(3, 4)
 Change = Callable[[Any], None]
@@ -129,6 +130,57 @@ def test_a_reader_that_breaks_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModelError, match=r"file: reading it breaks off \(SIGABRT\), so it is dam"):
         isolated.read("fails", tmp_path / "file", "")
+
+
+def test_what_onnxruntime_breaks_off_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "net.onnx").write_bytes(b"1234")
+    images = np.zeros((2, 1, 2, 2), np.float32)
+    logits, why = running.run(tmp_path / "net.onnx", images, 1, 0)
+    assert logits is None and why.startswith("onnxruntime cannot run it (")
+    (tmp_path / "onnxruntime.py").write_text("import os; os.abort()")  # as its C++ code would
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModelError, match=r"net.onnx: running it in onnxruntime breaks off \(SIGAB"):
+        running.run(tmp_path / "net.onnx", images, 1, 0)
+
+
+@pytest.mark.parametrize("eats", ["np.ones(1 << 30).sum()", "[None for _ in iter(int, 1)]"])
+def test_what_onnxruntime_eats_is_limited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, eats: str
+) -> None:
+    """A session that fills 8 GB at once, or piece by piece."""
+    (tmp_path / "net.onnx").write_bytes(b"1234")
+    (tmp_path / "onnxruntime.py").write_text(
+        "import numpy as np\nfrom types import SimpleNamespace as SessionOptions\n"
+        f"def InferenceSession(*given, **options): {eats}"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    logits, why = running.run(tmp_path / "net.onnx", np.zeros((1, 1, 2, 2), np.float32), 1, 0)
+    assert logits is None and why.startswith("onnxruntime cannot run it (")
+
+
+def test_a_system_without_limits(tmp_path: Path, path: Path) -> None:
+    """Neither `resource`, `fcntl` nor what else only Linux has: files are read all the same."""
+    code = (
+        "import os, sys\n"
+        "sys.modules['resource'] = sys.modules['fcntl'] = None\n"
+        "del os.sched_getaffinity, os.posix_fallocate\n"
+        "import numpy as np, seenn_deploy as sd\n"
+        "from seenn_deploy.io import isolated\n"
+        "isolated.limit([])\n"
+        "files = sd.example()\n"
+        "program = sd.compile(sd.import_model(files.network, T=2))\n"
+        "x = np.load(files.images)['x'][:2]\n"
+        "print(len(sd.simulate(program, x).logits))\n"
+        "try: sd.simulate(program, x, out=sys.argv[1])\n"
+        "except sd.SeennError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "run")],
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    assert done.stdout.splitlines()[0] == "2"
+    assert "cannot be locked on this system" in done.stdout.splitlines()[1]
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_package_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -212,6 +212,20 @@ def test_a_full_disk_is_one_line(program, images, tmp_path: Path, monkeypatch) -
     assert not list(tmp_path.iterdir())
 
 
+def test_space_is_reserved_without_a_call_for_it(
+    program: sd.Program, images: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on macOS: the file is written through, and what stands in it stays."""
+    monkeypatch.delattr(os, "posix_fallocate")
+    many = np.concatenate([images] * 1000)
+    with pytest.raises(CutOffError):
+        sd.simulate(program, many, out=tmp_path / "run", progress=cut_off_after(1))
+    file = tmp_path / "run/logits.npy"
+    assert file.stat().st_blocks * 512 >= file.stat().st_size > 2 << 20
+    run = sd.simulate(program, images, out=tmp_path / "other")
+    np.testing.assert_array_equal(run.logits, sd.simulate(program, images).logits)
+
+
 def test_threads_are_a_number_that_a_machine_has(program, images) -> None:
     for threads in (-1, 10**9):
         with pytest.raises(SeennError, match=r"threads = -?\d+ lies outside 1..1024"):
