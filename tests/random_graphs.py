@@ -163,11 +163,13 @@ class Example:
 
 
 @st.composite
-def examples(draw: st.DrawFn, largest: int = 6, populations: int = 3, samples: int = 3) -> Example:
+def examples(
+    draw: st.DrawFn, largest: int = 6, populations: int = 3, samples: int = 3, plain: bool = False
+) -> Example:
     """A random compiled graph: shortcuts, both codings and resets, every kind of synapse.
 
-    Among them sums of spikes, max pools of currents, lags, feedback, synaptic currents and leaky
-    readouts.
+    Among them sums of spikes, max pools of currents, products, lags, feedback, synaptic currents
+    and leaky readouts. A `plain` one has no max pools and products, which no target takes.
     """
     T = draw(st.integers(1, 4))
     coding = draw(st.sampled_from(["direct", "events"]))
@@ -177,7 +179,7 @@ def examples(draw: st.DrawFn, largest: int = 6, populations: int = 3, samples: i
         main = draw(synapse_maps(nodes[-1].shape, wide=WIDE))
         shape = main.out_shape(nodes[-1].shape)
         node = draw(neurons(f"p{k}", shape))
-        if len(shape) == 3 and draw(st.integers(0, 2)) == 0:
+        if not plain and len(shape) == 3 and draw(st.integers(0, 2)) == 0:
             node = draw(pooled(node.name, shape))
         edges.append(ir.Projection(nodes[-1].name, node.name, (main,)))
         if draw(st.booleans()):
@@ -193,7 +195,7 @@ def examples(draw: st.DrawFn, largest: int = 6, populations: int = 3, samples: i
             nodes.append(ir.Sum(f"s{k}", shape))
             alike = [n for n in nodes[1:-1] if n.shape == shape]
             edges += [ir.Projection(n.name, f"s{k}", (ir.Identity(),)) for n in alike]
-        if draw(st.integers(0, 3)) == 0:
+        if not plain and draw(st.integers(0, 3)) == 0:
             node, into = draw(products(f"x{k}", [n for n in nodes[1:] if n.spikes]))
             nodes.append(node)
             edges += into

@@ -174,8 +174,9 @@ def test_imports_by_a_string_are_known() -> None:
     assert found == DYNAMIC.keys(), "say in DYNAMIC why a string has to decide here"
 
 
-KINDS = {"Node", "Population", "Readout", "Source", "Sum", "LinearMap", "Synapses", "Affine",
-         "AvgPool2d", "Conv2d", "Dense", "Identity", "PooledDense", "Sparse"}  # fmt: skip
+KINDS = {"Node", "Maximum", "Population", "Product", "Readout", "Source", "Sum", "LinearMap",
+         "Synapses", "Affine", "AvgPool2d", "Conv2d", "Dense", "Identity", "PooledDense",
+         "Sparse"}  # fmt: skip
 
 
 def test_few_places_ask_for_the_class_of_a_node_or_map() -> None:

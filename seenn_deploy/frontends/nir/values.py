@@ -16,6 +16,7 @@ import numpy as np
 from seenn_deploy import ir
 from seenn_deploy._typing import Array, Shape
 from seenn_deploy.errors import ModelError
+from seenn_deploy.ir.maps.base import weighted
 
 MOST_SYNAPSES = 20_000_000  # of an explicit list
 MOST_TERMS = 1000
@@ -55,7 +56,7 @@ class Contribution:
     @property
     def has_synapses(self) -> bool:
         """Whether there is more than pools."""
-        return any(not isinstance(m, ir.AvgPool2d) for m in self.maps)
+        return weighted(self.maps) is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +119,7 @@ class Current:
         before = grid_of(self.shape)
         bias = None
         if self.bias is not None:
-            bias = _response(step, self.bias.reshape(before)).reshape(shape)
+            bias = step.response(self.bias.reshape(before)).reshape(shape)
         return Current(tuple(_behind(t, step, before) for t in self.terms), shape, bias)
 
 
@@ -213,20 +214,11 @@ def _scaled_rows(term: Contribution, rows: Array) -> tuple[ir.LinearMap, ...]:
         return term.maps or (ir.Identity(),)
     if not term.maps and not np.any(rows != rows[0]):
         return (ir.Identity(np.asarray(rows[0])),)
-    if not term.has_synapses:
+    found = weighted(term.maps)
+    if found is None:
         return (*term.maps, ir.Affine(rows, np.zeros_like(rows)))
-    last = term.maps[-1]
-    assert isinstance(last, ir.Synapses)
-    return (*term.maps[:-1], last.scaled(rows, term.shape))
-
-
-def _response(step: ir.Synapses | ir.AvgPool2d, x: Array) -> Array:
-    if not isinstance(step, ir.AvgPool2d):
-        return step.response(x)
-    c, height, width = step.out_shape(x.shape)
-    k_h, k_w = step.kernel
-    cut = x[:, : height * k_h, : width * k_w].reshape(c, height, k_h, width, k_w)
-    return np.asarray(cut.mean(axis=(2, 4)))
+    at, last = found  # nothing stands behind it: pools come before, and scales go into it
+    return (*term.maps[:at], last.scaled(rows, term.shape))
 
 
 # --- explicit lists ------------------------------------------------------------------------------

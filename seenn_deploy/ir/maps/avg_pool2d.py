@@ -7,7 +7,7 @@ from math import prod
 
 import numpy as np
 
-from seenn_deploy._typing import Pair, Shape
+from seenn_deploy._typing import Array, Pair, Shape
 from seenn_deploy.errors import ModelError
 from seenn_deploy.ir.maps.base import LinearMap
 from seenn_deploy.ir.maps.conv2d import Conv2d
@@ -34,6 +34,13 @@ class AvgPool2d(LinearMap):
 
     def dense_macs(self, in_shape: Shape) -> int:
         return 0
+
+    def response(self, x: Array) -> Array:
+        """Averages of one image (C, H, W), float64."""
+        c, height, width = self.out_shape(x.shape)
+        k_h, k_w = self.kernel
+        cut = x[:, : height * k_h, : width * k_w].reshape(c, height, k_h, width, k_w)
+        return np.asarray(cut.mean(axis=(2, 4)))
 
     def depthwise(self, channels: int) -> Conv2d:
         """The pool as a convolution."""

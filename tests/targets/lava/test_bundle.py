@@ -52,7 +52,7 @@ def test_every_kind_of_synapse_and_neuron(tmp_path: Path, coding: str) -> None:
 
 
 @settings(max_examples=6, derandomize=True, phases=[Phase.generate])
-@given(example=random_graphs.examples(largest=5))
+@given(example=random_graphs.examples(largest=5, plain=True))
 def test_random_graphs(
     tmp_path_factory: pytest.TempPathFactory, example: random_graphs.Example
 ) -> None:

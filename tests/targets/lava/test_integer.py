@@ -66,7 +66,11 @@ def test_every_kind_of_synapse_and_neuron(
 
 
 @settings(max_examples=5, derandomize=True, phases=[Phase.generate])
-@given(example=random_graphs.examples(largest=5), seed=st.integers(0, 99), extreme=st.booleans())
+@given(
+    example=random_graphs.examples(largest=5, plain=True),
+    seed=st.integers(0, 99),
+    extreme=st.booleans(),
+)
 def test_random_graphs(
     tmp_path_factory: pytest.TempPathFactory,
     example: random_graphs.Example,

@@ -41,7 +41,7 @@ def findings(folder: Path, status: str) -> list[str]:
 
 
 @settings(max_examples=60)
-@given(examples())
+@given(examples(plain=True))
 def test_a_round_trip_is_the_identity(example: Example) -> None:
     program = compile(example.graph)
     with TemporaryDirectory() as folder:
@@ -50,7 +50,7 @@ def test_a_round_trip_is_the_identity(example: Example) -> None:
 
 
 @settings(max_examples=60)
-@given(examples())
+@given(examples(plain=True))
 def test_the_file_alone_gives_the_same_logits(example: Example) -> None:
     """Where NIR has a form for everything: hard reset, '>', starting at 0."""
     plain = [
