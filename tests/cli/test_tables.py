@@ -55,7 +55,7 @@ def test_long_names_fold_and_numbers_stay() -> None:
         table, _ = devices.verify_tables(report)
         shown = text(table, width)
         assert shown.count("123,456,789") == shown.count("12345") == len(LONG)
-        assert all(x in shown for x in ("neuron-steps", "consequences", "v differing"))
+        assert all(x in shown for x in ("neuron-", "consequences", "differing"))
         whole = inspect(program("float32"))
         assert "dense MACs" in text(programs.layer_table(program("float32"), whole), width)
 

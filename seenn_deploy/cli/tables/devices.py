@@ -18,7 +18,7 @@ def device_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def verify_tables(report: VerifyReport) -> Iterator[Table]:
     """Yield the comparison of a device with the simulator: layer by layer, then the verdict."""
-    headings = ("neuron-steps", "differing", "ties", "consequences", "mismatches", "v differing")
+    headings = ("neuron-\nsteps", "differing", "ties", "consequences", "mismatches", "v\ndiffering")
     table = numbers_table("layer", *headings)
     for layer in report.layers:
         ties = (layer.ties, layer.consequences, layer.mismatches)
