@@ -19,21 +19,8 @@ from seenn_deploy.io.images.spec import PIXELS
 from seenn_deploy.ir.program import Program
 from seenn_deploy.metrics import accuracy_by_step
 from seenn_deploy.simulator.engine import simulate
-from seenn_deploy.training import models
+from seenn_deploy.training import loop, models
 from seenn_deploy.training.data import DataSet, Kind, Normalization, find_kind, load_both
-from seenn_deploy.training.loop import (
-    MODEL,
-    Log,
-    NetworkTask,
-    Recipe,
-    Task,
-    about,
-    as_bytes,
-    check_size,
-    cpu_state,
-    fit,
-    on_all,
-)  # fmt: skip
 from seenn_deploy.training.policy import (
     PolicyModel,
     describe,
@@ -92,7 +79,7 @@ class Architecture:
         if kind.shape[2] != size and self.model.startswith("vggsnn"):
             raise ModelError(f"{self.model} takes square frames, the data is {kind.shape}")
         net = models.build(self.model, classes, kind.shape[0], self.width, self.T, size, **neuron)
-        check_size(net, self.model, kind)
+        loop.check_size(net, self.model, kind)
         if self.init is not None:
             load_weights(net, self.init)
         return net
@@ -120,7 +107,7 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
 # --- SEENN-I: a spiking network ------------------------------------------------------------------
 
 
-class SpikingTask(NetworkTask):
+class SpikingTask(loop.NetworkTask):
     """The temporal efficient training of a spiking network, for SEENN-I."""
 
     def __init__(self, *network: Any, weight: float, mean: float) -> None:
@@ -136,7 +123,7 @@ class SpikingTask(NetworkTask):
 
 def accumulated(net: nn.Module, outputs: Callable[[Tensor], Tensor], data: DataSet) -> Tensor:
     """Return the accumulated logits (N, T, M) of all samples, on the CPU."""
-    return on_all(net, lambda samples: outputs(samples).cumsum(dim=1), data)
+    return loop.on_all(net, lambda samples: outputs(samples).cumsum(dim=1), data)
 
 
 def step_figures(z: Tensor, data: DataSet) -> dict[str, Any]:
@@ -150,7 +137,7 @@ def train_snn(
     data: str | Path,
     out: str | Path,
     architecture: Architecture,
-    recipe: Recipe,
+    recipe: loop.Recipe,
     *,
     test: str | Path | None = None,
     classes: int | None = None,
@@ -162,7 +149,7 @@ def train_snn(
     test_limit: int | None = None,
     resume: bool = False,
     progress: Progress = None,
-) -> Log:
+) -> loop.Log:
     """Train a spiking network for SEENN-I.
 
     Parameters
@@ -201,15 +188,15 @@ def train_snn(
     normalization = Normalization.of(train.kind, mean, std)
     net = architecture.build(train.kind, classes, recipe.seed)
     more = {"tet_weight": tet_weight, "tet_mean": tet_mean}
-    agreed = about("snn", architecture, train, classes, normalization, **more)
+    agreed = loop.about("snn", architecture, train, classes, normalization, **more)
     task = SpikingTask(net, agreed, normalization, held_out, weight=tet_weight, mean=tet_mean)
-    return fit(task, train, recipe, out, resume, progress)
+    return loop.fit(task, train, recipe, out, resume, progress)
 
 
 # --- SEENN-II: a policy for a program ------------------------------------------------------------
 
 
-class PolicyTask(Task):
+class PolicyTask(loop.Task):
     """The training of a policy network for a spiking network that stays as it is."""
 
     def __init__(
@@ -241,12 +228,12 @@ class PolicyTask(Task):
 
     def files(self) -> dict[str, bytes]:
         onnx = writing.to_onnx(describe(self.policy), self.shape, self.classes, self.T)
-        return {POLICY: onnx, POLICY_WEIGHTS: as_bytes(cpu_state(self.policy.net))}
+        return {POLICY: onnx, POLICY_WEIGHTS: loop.as_bytes(loop.cpu_state(self.policy.net))}
 
 
 def policy_figures(policy: PolicyModel, data: DataSet, z: Tensor, beta: float) -> dict[str, Any]:
     """Return accuracy, mean timesteps and reward where samples take their best-scored action."""
-    action = on_all(policy, policy, data).argmax(dim=1, keepdim=True)
+    action = loop.on_all(policy, policy, data).argmax(dim=1, keepdim=True)
     worth = rewards(z, data.labels, policy.choices, beta).gather(1, action)
     k = torch.tensor(policy.choices)[action]
     picked = z.gather(1, (k - 1)[:, :, None].expand(-1, -1, z.shape[2]))[:, 0]  # logits at k
@@ -261,7 +248,7 @@ def train_policy(
     program: Program,
     data: str | Path,
     out: str | Path,
-    recipe: Recipe,
+    recipe: loop.Recipe,
     *,
     beta: float = 1.0,
     choices: Sequence[int] | None = None,
@@ -273,7 +260,7 @@ def train_policy(
     threads: int | None = None,
     resume: bool = False,
     progress: Progress = None,
-) -> Log:
+) -> loop.Log:
     """Train a policy network for a program, whose weights stay as they are.
 
     The program's logits are computed once, by the simulator, on the samples as they are;
@@ -334,7 +321,7 @@ def train_policy(
     task = PolicyTask(
         policy, agreed, shape, (classes, program.T), beta, (z, train.labels), tested, entropy_weight
     )
-    return fit(task, train, recipe, out, resume, progress)
+    return loop.fit(task, train, recipe, out, resume, progress)
 
 
 def known_logits(program: Program, data: DataSet, threads: int | None = None) -> Tensor:
@@ -404,14 +391,14 @@ class JointTask(PolicyTask):
         return {**step_figures(z, self.held_out), **figures}
 
     def files(self) -> dict[str, bytes]:
-        return {MODEL: as_bytes(cpu_state(self.net)), **super().files()}
+        return {loop.MODEL: loop.as_bytes(loop.cpu_state(self.net)), **super().files()}
 
 
 def train_joint(
     data: str | Path,
     out: str | Path,
     architecture: Architecture,
-    recipe: Recipe,
+    recipe: loop.Recipe,
     *,
     beta: float = 1.0,
     weight: float = 1.0,
@@ -426,7 +413,7 @@ def train_joint(
     test_limit: int | None = None,
     resume: bool = False,
     progress: Progress = None,
-) -> Log:
+) -> loop.Log:
     """Train a spiking network and its policy together.
 
     Parameters
@@ -458,9 +445,9 @@ def train_joint(
     more = {
         "choices": list(choices), "beta": beta, "policy_width": policy_width, "weight": weight
     }  # fmt: skip
-    agreed = about("joint", architecture, train, classes, normalization, **more)
+    agreed = loop.about("joint", architecture, train, classes, normalization, **more)
     task = JointTask(net, policy, agreed, train, held_out, beta, weight)
-    return fit(task, train, recipe, out, resume, progress)
+    return loop.fit(task, train, recipe, out, resume, progress)
 
 
 __all__ = ["Architecture", "train_joint", "train_policy", "train_snn"]
