@@ -148,7 +148,7 @@ class FidelityReport:
         RefusedError
             Always.
         """
-        self.findings.append(Finding(where, what, "refused"))
+        self.findings.append(Finding(where, f"{what}; {remedy}", "refused"))
         raise RefusedError(f"{self.subject}: {where}: {what}; {remedy}", self)
 
     @contextmanager

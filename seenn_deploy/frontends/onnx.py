@@ -302,8 +302,6 @@ def _batch_norm(net: _Lowering, node: OnnxNode) -> _Value:
     if node.attributes["training_mode"] or any(node.outputs[1:]):
         raise node.error("is in training mode; export the model in eval mode")
     gamma, beta, mean, var = (net.weight(node, at) for at in (1, 2, 3, 4))
-    if np.any(var < 0):
-        raise node.error(f"the variance is negative ({var.min():g})")
     epsilon = node.attributes["epsilon"]
     return _apply(net, node, ir.batch_norm(gamma, beta, mean, var, epsilon))
 

@@ -377,6 +377,21 @@ def test_what_has_no_integer_form_is_named(change, message) -> None:
         quantize(graph, PIXELS)
 
 
+@pytest.mark.parametrize("threshold", [0.0, -0.5, np.array([1.0, -0.5, 1.0, 1.0])])
+def test_a_threshold_that_is_not_above_0_has_no_integer_form(threshold: ir.Parameter) -> None:
+    nodes = [
+        ir.Source("input", (2, 1, 1), input_range=(0.0, 1.0)),
+        ir.Population("a", (4,), v_threshold=threshold),
+        ir.Readout("out", (3,)),
+    ]
+    edges = [
+        ir.Projection("input", "a", (ir.Dense(np.ones((4, 2))),)),
+        ir.Projection("a", "out", (ir.Dense(np.ones((3, 4))),)),
+    ]
+    with pytest.raises(ModelError, match=r"a: its threshold -?[\d.]+ is not above 0"):
+        sd.compile(ir.SpikingGraph(nodes, edges, 2), precision="int8")
+
+
 def test_sparse_synapses_of_the_image_leave_room_for_their_sum() -> None:
     """64 pixels meet in one neuron: no single weight shows how large its current can get."""
     indptr, targets = np.arange(65), np.zeros(64, np.int32)

@@ -69,6 +69,11 @@ BAD: dict[str, tuple[dict[str, Any], tuple[Any, ...], str]] = {
         (CONV, NORM),
         r"BatchNormalization node 'norm': constant 't' has shape \(5,\), expected \(4\)",
     ),
+    "variance": (
+        {"g": real(5), "t": real(5), "m": real(5), "v": np.full(5, -1, np.float32)},
+        (CONV, NORM),
+        "BatchNormalization node 'norm': its variance is negative",
+    ),
     "clip": (
         {"low": np.zeros(5, np.float32)},
         (CONV, helper.make_node("Clip", ["k", "low"], ["h"], "clip")),
@@ -95,6 +100,15 @@ def test_what_an_operator_cannot_have(tmp_path: Path, name: str) -> None:
         with pytest.raises(kind, match=rf"net\.onnx: .*{text}") as error:
             read(path)
         assert "\n" not in str(error.value)
+
+
+def test_a_pool_of_a_policy_network_that_leaves_nothing(tmp_path: Path) -> None:
+    pool = helper.make_node(
+        "AveragePool", ["k"], ["h"], "pool", kernel_shape=[9, 9], strides=[9, 9]
+    )
+    path = network(tmp_path, CONV, pool)
+    with pytest.raises(ValueError, match=r"AveragePool node 'pool': leaves nothing of \(5, 6, 6\)"):
+        Policy(path)
 
 
 TAKEN: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {

@@ -233,4 +233,7 @@ def test_all_of_a_nir_file(tmp_path: Path) -> None:
     worse = m.add("worse", nir_files.if_(shape, r=np.nan), m.linear("mid", bad, 4, 4))
     path = nir_files.write(m.finish(worse, 4), tmp_path)
     report = sd.check(path)
-    assert [f.what for f in report.imported.refusals] == ["tau = -1", "r holds NaN or infinity"]
+    assert [f.what for f in report.imported.refusals] == [
+        "tau = -1; it must be positive",
+        "r holds NaN or infinity; export it again",
+    ]

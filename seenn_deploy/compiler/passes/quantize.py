@@ -320,6 +320,11 @@ def _with_whole_threshold(node: ir.Node, limit: float) -> float:
 def _(node: ir.Population, limit: float) -> float:
     # Where thresholds differ the largest one is exact, and the others are rounded.
     largest, least = float(np.max(node.v_threshold)), float(np.min(node.v_threshold))
+    if least <= 0:
+        raise ModelError(
+            f"{node.name}: its threshold {least:g} is not above 0, which integers need; compile it "
+            "to float32"
+        )
     limit = min(limit, _threshold_limit(node))
     threshold = floor(limit * largest)
     lowest = threshold if least == largest else round(threshold / largest * least)

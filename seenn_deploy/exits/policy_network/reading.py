@@ -170,6 +170,8 @@ class _Reader:
             self.values.append(operation(self.values))
         except (ValueError, IndexError) as error:
             raise node.error(f"its shapes do not fit ({error})") from None
+        if not self.values[-1].size:
+            raise node.error(f"leaves nothing of {self.values[operation.of[0]].shape[1:]}")
         self.operations.append(operation)
         self.place[node.outputs[0]] = len(self.operations)
 
@@ -207,7 +209,7 @@ def _one(node: OnnxNode, name: str) -> int:
 
 def _conv(reader: _Reader, node: OnnxNode) -> Operation:
     if node.attributes["auto_pad"] != "NOTSET" or _one(node, "dilations") != 1:
-        raise node.error("auto_pad or dilations")
+        raise node.error("has auto_pad or dilations, which are not supported")
     options = {
         "stride": _one(node, "strides"),
         "padding": _one(node, "pads"),
@@ -221,7 +223,7 @@ def _gemm(reader: _Reader, node: OnnxNode) -> Operation:
     weight, bias = reader.constant(node, 1), reader.constant(node, 2)
     assert weight is not None
     if node.attributes["transA"]:
-        raise node.error("transA")
+        raise node.error("has transA, which is not supported")
     weight = weight if node.attributes["transB"] else weight.T
     bias = None if bias is None else np.broadcast_to(bias, (1, len(weight)))[0]
     scale, share = (np.float32(node.attributes[k]) for k in ("alpha", "beta"))

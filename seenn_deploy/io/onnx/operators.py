@@ -189,6 +189,8 @@ def checked(
     weight, addend = (constants.get(name) for name in (*inputs, "", "")[1:3])
     if op == "Conv" and weight is not None:
         _check_weight(weight.shape, found)
+    if op == "BatchNormalization" and np.any(constants.get(inputs[4], np.zeros(())) < 0):
+        raise ValueError("its variance is negative")
     if op == "Gemm" and weight is not None and addend is not None:
         _check_addend(addend.shape, weight.shape[0 if found["transB"] else 1])
     return found
