@@ -72,10 +72,16 @@ _NAMES = (
 
 @dataclass(frozen=True)
 class Choice:
-    """A rule with its figures, and how many samples exited at t = 1..T.
+    """One way to stop, a rule or a fixed timestep, with its figures on the samples reported.
 
-    `accuracy` (a share), `mean_exit_step` (timesteps) and `energy` (joules per sample) are the
-    means; `figures` has all, with intervals.
+    Parameters
+    ----------
+    rule : ExitRule
+        What ``program.with_exit`` and ``sd.compile`` take.
+    figures : Figures
+        Means over samples, each with a 95 % interval.
+    exit_histogram : tuple of int
+        Samples that exited at t = 1..T.
     """
 
     rule: ExitRule
@@ -89,14 +95,17 @@ class Choice:
 
     @property
     def accuracy(self) -> float:
+        """The share of right predictions."""
         return self.figures.accuracy.value
 
     @property
     def mean_exit_step(self) -> float:
+        """Timesteps that a sample takes in the mean."""
         return self.figures.mean_exit_step.value
 
     @property
     def energy(self) -> float:
+        """Joules per sample that the schedule spends."""
         return self.figures.energy.value
 
     def __str__(self) -> str:
