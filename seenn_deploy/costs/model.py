@@ -151,6 +151,7 @@ class CostModel:
         """Joules per operation in each layer, arithmetic plus memory traffic, float64 (L,)."""
         traffic = self.memory.traffic if self.memory else {}
         picojoules = {}
+        # What moves memory may have no price of its own, and the other way round.
         for count in {**self.prices, **traffic}:
             moved = self.memory.prices(count, sizes) if self.memory else 0.0
             picojoules[count] = np.full(len(sizes.weights), self.prices.get(count, 0.0)) + moved

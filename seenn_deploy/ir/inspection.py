@@ -109,5 +109,6 @@ def _edge(graph: SpikingGraph, edge: Projection) -> str:
     kind = edge.synapses.label
     if not edge.lag:
         return kind
+    # A lag may also lead forward; what closes a loop has a way back.
     loop = " loop" if nx.has_path(graph.nx, edge.post, edge.pre) else ""
     return f"{kind} t-{edge.lag}{loop}"

@@ -53,6 +53,8 @@ class Applied:
     @property
     def key(self) -> tuple[object, ...]:
         """A key that is equal for two applications which are one: counted once."""
+        # Lags relative to the first: a module applies its layer once, whoever takes the result
+        # later.
         first = min(i.lag for i in self.inputs)
         ids = ((i.pre, i.lag - first, tuple(map(id, i.maps))) for i in self.inputs)
         return (id(self.layer), *sorted(ids))
@@ -79,6 +81,8 @@ class OwnLayer:
     def of(cls, applied: Applied) -> OwnLayer:
         """The layer without its weights."""
         found, shape = applied.layer.fan_out(applied.in_shape), tuple(applied.in_shape)
+        # Channels of a pixel meet equally many synapses of a convolution: a part of the memory
+        # does.
         alike = len(shape) == 3 and bool(np.all(found == found[:1]))
         return cls(applied.inputs, found[:1].copy() if alike else found, shape)
 
@@ -114,11 +118,4 @@ def _(step: Affine, x: Array) -> Array:
 
 @_passed.register
 def _(step: AvgPool2d, x: Array) -> Array:
-    return np.asarray(windows(x, step).mean(axis=(3, 5), dtype=np.float64))
-
-
-def windows(x: Array, pool: AvgPool2d) -> Array:
-    """Values (N, C, H, W) as (N, C, h, k_h, w, k_w), a last partial window left out."""
-    (k_h, k_w), (height, width) = pool.kernel, x.shape[2:]
-    h, w = height // k_h, width // k_w
-    return x[:, :, : h * k_h, : w * k_w].reshape(*x.shape[:2], h, k_h, w, k_w)
+    return step.means(x)

@@ -8,7 +8,7 @@ import numpy as np
 
 from seenn_deploy import ir
 from seenn_deploy._typing import Array
-from seenn_deploy.ir.own import OwnInput, OwnLayer, passed, windows
+from seenn_deploy.ir.own import OwnInput, OwnLayer, passed
 from seenn_deploy.simulator.spikes import Events
 
 _BITS = np.array([i.bit_count() for i in range(1 << 16)], np.uint8)  # of a word of 16 channels
@@ -81,7 +81,7 @@ class OwnCount:
         pool = given.maps[0] if given.maps else ir.AvgPool2d((1, 1))
         if not simple or events.graded or not isinstance(pool, ir.AvgPool2d):
             return None
-        words = windows(events.sent[slots], pool)
+        words = pool.windows(events.sent[slots])
         some, every = (f.reduce(f.reduce(words, 5), 3) for f in (np.bitwise_or, np.bitwise_and))
         met, whole = (
             (_BITS[m].sum(axis=1, dtype=np.int64) * fan_out[0]).sum(axis=(1, 2))

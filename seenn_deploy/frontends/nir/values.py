@@ -17,6 +17,7 @@ from seenn_deploy import ir
 from seenn_deploy._typing import Array, Shape
 from seenn_deploy.errors import ModelError
 from seenn_deploy.ir.maps.base import weighted
+from seenn_deploy.ir.own import passed
 
 MOST_SYNAPSES = 20_000_000  # of an explicit list
 MOST_TERMS = 1000
@@ -119,7 +120,7 @@ class Current:
         before = grid_of(self.shape)
         bias = None
         if self.bias is not None:
-            bias = step.response(self.bias.reshape(before)).reshape(shape)
+            bias = passed((step,), self.bias.reshape(1, *before)).reshape(shape)
         return Current(tuple(_behind(t, step, before) for t in self.terms), shape, bias)
 
 

@@ -35,12 +35,15 @@ class AvgPool2d(LinearMap):
     def dense_macs(self, in_shape: Shape) -> int:
         return 0
 
-    def response(self, x: Array) -> Array:
-        """Averages of one image (C, H, W), float64."""
-        c, height, width = self.out_shape(x.shape)
-        k_h, k_w = self.kernel
-        cut = x[:, : height * k_h, : width * k_w].reshape(c, height, k_h, width, k_w)
-        return np.asarray(cut.mean(axis=(2, 4)))
+    def windows(self, x: Array) -> Array:
+        """Values (N, C, H, W) as (N, C, h, k_h, w, k_w), a last partial window left out."""
+        (k_h, k_w), (height, width) = self.kernel, x.shape[2:]
+        h, w = height // k_h, width // k_w
+        return x[:, :, : h * k_h, : w * k_w].reshape(*x.shape[:2], h, k_h, w, k_w)
+
+    def means(self, x: Array) -> Array:
+        """Averages of the windows of values (N, C, H, W), float64."""
+        return np.asarray(self.windows(x).mean(axis=(3, 5), dtype=np.float64))
 
     def depthwise(self, channels: int) -> Conv2d:
         """The pool as a convolution."""
