@@ -576,9 +576,12 @@ def _with_weights(maps: Maps, shape: Shape) -> Maps:
 
 
 def _product(name: str, found: Multiplied) -> ir.Product:
-    count = int(np.prod(found.shape))
-    bias = np.repeat(np.array(found.bias, np.float32), count) if any(found.bias) else np.zeros(())
-    return ir.Product(name, found.shape, "n,n->n", (count,), (count,), bias)
+    sizes = [int(np.prod(shape)) for shape in (found.left, found.right)]
+    bias: Array = np.repeat(np.array(found.bias, np.float32), sizes)
+    return ir.Product(
+        name, found.shape, found.subscripts, found.left, found.right,
+        bias if bias.any() else np.zeros((), np.float32),
+    )  # fmt: skip
 
 
 def _flat(value: Parameter, shape: Shape) -> Parameter:

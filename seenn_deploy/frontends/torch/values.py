@@ -1,14 +1,14 @@
 """The meaning of a traced tensor: spikes and currents, on axes that are batch, time or features.
 
 Axes consist of *atoms*, each of which is one batch, time or feature axis. Reshaping regroups atoms
-and never breaks one, so that (N, T, C, H, W) is still understood after flattening to
-(N T, C, H, W).
+and breaks none but those of features, so that (N, T, C, H, W) is still understood after flattening
+to (N T, C, H, W).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from math import prod
 from typing import Any, Literal, TypeAlias
@@ -31,7 +31,9 @@ class NotSupportedError(Exception):
 # Compared by identity: two axes of one size are two axes.
 @dataclass(eq=False)
 class Atom:
-    """An axis that is never split. Its role may become known only later, where it is used.
+    """An axis. Its role may become known only later, where it is used.
+
+    Only one of features is ever split, as channels are into heads: the same parts, whoever asks.
 
     Parameters
     ----------
@@ -44,6 +46,18 @@ class Atom:
     size: int
     role: Role | None = None
     of_input: bool = False
+    parts: dict[int, tuple[Atom, Atom]] = field(default_factory=dict)
+
+    def split(self, first: int) -> tuple[Atom, Atom]:
+        """Split features into an axis of `first` and one of the rest, in C order."""
+        if self.role != "feature" or first < 1 or self.size % first:
+            raise NotSupportedError(
+                f"a reshape that cuts through an axis of {self.size}",
+                "views may merge and split axes only where batch, time and features meet",
+            )
+        if first not in self.parts:
+            self.parts[first] = Atom(first, "feature"), Atom(self.size // first, "feature")
+        return self.parts[first]
 
     def become(self, role: Role) -> None:
         """Take a role, which is then final."""
@@ -232,11 +246,15 @@ def regrouped(axes: Axes, sizes: Shape) -> Axes:
     found: list[list[Atom]] = []
     for i, size in enumerate(sizes):
         taken = _taken(atoms, size)
-        if prod(a.size for a in taken) != size:
+        whole = prod(a.size for a in taken)
+        if whole > size:
+            before = whole // taken[-1].size
+            first, rest = taken[-1].split(size // before if size % before == 0 else 0)
+            atoms[len(taken) - 1 : len(taken)] = first, rest
+            taken[-1] = first
+        elif whole < size:
             raise NotSupportedError(
-                f"a reshape to {sizes} cuts through an axis of {taken[-1].size}"
-                if taken
-                else f"a reshape to {sizes}",
+                f"a reshape to {sizes}",
                 "views may merge and split axes only where batch, time and features meet",
             )
         del atoms[: len(taken)]
@@ -246,6 +264,22 @@ def regrouped(axes: Axes, sizes: Shape) -> Axes:
     if found:
         found[-1] += atoms
     return tuple(map(tuple, found))
+
+
+def refined(features: tuple[Atom, ...], axes: Axes) -> tuple[Atom, ...]:
+    """Features with the parts into which `axes` has split some of them."""
+    there = {id(a) for axis in axes for a in axis}
+
+    def parts(atom: Atom) -> tuple[Atom, ...]:
+        if id(atom) in there:
+            return (atom,)
+        for pair in atom.parts.values():
+            found = parts(pair[0]), parts(pair[1])
+            if all(found):
+                return (*found[0], *found[1])
+        return ()
+
+    return tuple(part for atom in features for part in (parts(atom) or (atom,)))
 
 
 def _taken(atoms: list[Atom], size: int) -> list[Atom]:

@@ -7,9 +7,18 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
+from seenn_deploy.frontends.torch.operations.features import part
 from seenn_deploy.frontends.torch.operations.mapping import as_signal, places_of
+from seenn_deploy.frontends.torch.operations.products import reordered
 from seenn_deploy.frontends.torch.operations.registry import Graph, operation
-from seenn_deploy.frontends.torch.values import Atom, NotSupportedError, Potential, Value, regrouped
+from seenn_deploy.frontends.torch.values import (
+    Atom,
+    NotSupportedError,
+    Potential,
+    Value,
+    refined,
+    regrouped,
+)
 
 
 @operation("view.default", "reshape.default", "_unsafe_view.default")
@@ -19,7 +28,8 @@ def view(graph: Graph, x: Value, sizes: Sequence[int]) -> Value:
     count = prod(signal.sizes)
     given = prod(s for s in sizes if s >= 0)
     found = tuple(count // given if s == -1 else s for s in sizes)
-    return replace(signal, axes=regrouped(signal.axes, found))
+    axes = regrouped(signal.axes, found)
+    return replace(signal, axes=axes, features=refined(signal.features, axes))
 
 
 @operation("flatten.using_ints")
@@ -63,7 +73,7 @@ def squeeze(graph: Graph, x: Value, dims: Any = None) -> Value:
 def permute(graph: Graph, x: Value, order: Sequence[int]) -> Value:
     """Put the axes into another order."""
     signal = as_signal(x)
-    return replace(signal, axes=tuple(signal.axes[d] for d in order))
+    return reordered(graph, signal, tuple(signal.axes[d] for d in order))
 
 
 @operation("transpose.int")
@@ -121,6 +131,21 @@ def slice_(
 ) -> Value:
     """Accept a slice that is a whole axis, and refuse any other."""
     size = as_signal(x).sizes[dim]
-    if (start or 0) == 0 and (end is None or end >= size) and step == 1:
-        return x
-    raise NotSupportedError("a part of an axis", "a graph takes all of it; slice before")
+    first, last = (start or 0) % size, size if end is None or end >= size else end % size
+    if step != 1:
+        raise NotSupportedError("a part of an axis", "a graph takes all of it; slice before")
+    return x if (first, last) == (0, size) else part(x, dim % len(x.axes), first, last - first)
+
+
+@operation("split.Tensor")
+def split(graph: Graph, x: Value, size: int, dim: int = 0) -> Value:
+    """Cut the features on an axis into parts of one size."""
+    whole = as_signal(x).sizes[dim]
+    cuts = range(0, whole, size)
+    return tuple(part(x, dim % len(x.axes), k, min(size, whole - k)) for k in cuts)
+
+
+@operation("chunk.default")
+def chunk(graph: Graph, x: Value, count: int, dim: int = 0) -> Value:
+    """Cut the features on an axis into so many parts."""
+    return split(graph, x, -(-as_signal(x).sizes[dim] // count), dim)

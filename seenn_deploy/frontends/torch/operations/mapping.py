@@ -53,6 +53,11 @@ def mapped(graph: Graph, signal: Signal, count: int, step: LinearMap) -> Signal:
         )
         for t, own in zip(signal.terms, _shares(graph, signal, step), strict=True)
     )
+    if _by_pixel(step) and count == 2:
+        # Tokens stay the rows and columns that they are.
+        channel = Atom(shape[0], "feature")
+        axes = (*signal.axes[: len(signal.axes) - 2], (channel,), signal.axes[-1])
+        return Signal(axes, (channel, *signal.axes[-1]), shape, terms, signal.summed)
     if isinstance(step, Conv2d | AvgPool2d) and count == 2:
         out: tuple[int, ...] = (shape[0], shape[2])
     elif shape == before:
@@ -64,10 +69,20 @@ def mapped(graph: Graph, signal: Signal, count: int, step: LinearMap) -> Signal:
     return Signal(axes, atoms, shape, terms, signal.summed)
 
 
+def _by_pixel(step: LinearMap) -> bool:
+    """Whether a map does the same to every pixel: a linear layer of tokens."""
+    if not isinstance(step, Conv2d):
+        return False
+    return step.weight.shape[2:] == (1, 1) == step.stride and step.padding == (0, 0)
+
+
 def _in_graph(shape: tuple[int, ...], view_shape: tuple[int, ...], step: LinearMap) -> Any:
     """Return the shape that a map sees; convolutions and pools need that of the graph."""
     spatial = [n for n in shape if n > 1], [n for n in view_shape if n > 1]
-    if prod(shape) != prod(view_shape) or (len(view_shape) > 1 and spatial[0] != spatial[1]):
+    # Factors and constants do not ask where a channel ends, as heads are parts of the channels.
+    merged = isinstance(step, Affine) or len(view_shape) == 1
+    merged = merged or (_by_pixel(step) and view_shape[0] == shape[0])
+    if prod(shape) != prod(view_shape) or (not merged and spatial[0] != spatial[1]):
         raise NotSupportedError(
             f"features of shape {shape} are seen as {view_shape}",
             "only merging of features to one axis is possible",

@@ -1,72 +1,234 @@
-"""Products of spikes: masks, and what SEW-ResNet's AND and IAND do."""
+"""Products of spikes: masks, SEW-ResNet's AND and IAND, and the matrix products of attention."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import count as counting
 from math import prod
+from string import ascii_lowercase
+from typing import TypeAlias
 
 import numpy as np
 
+from seenn_deploy._typing import Array, Shape
 from seenn_deploy.frontends.torch.operations.mapping import affine, like, unpooled
 from seenn_deploy.frontends.torch.operations.registry import Graph, Multiplied
 from seenn_deploy.frontends.torch.values import (
     SOURCE,
+    Atom,
+    Axes,
     NotSupportedError,
     Signal,
     Term,
-    check_same_order,
 )
 from seenn_deploy.ir.maps import Affine, Sparse
 from seenn_deploy.ir.maps.affine import composed
 
+Letters: TypeAlias = dict[int, str]  # by the identity of an atom
+Lettered: TypeAlias = list[tuple[Atom, str]]  # an axis of the result
+
+
+@dataclass(frozen=True, eq=False)
+class Factor:
+    """What a node sends, as a factor: ``constant s``, or ``1 - s`` with a bias of 1.
+
+    `index` gives the neuron of `origin` for each feature, of `neurons` that it has.
+    """
+
+    origin: str
+    index: Array
+    neurons: int
+    constant: float
+    bias: float
+    step: int | None
+
+    def placed(self, first: int, whole: int) -> Term:
+        """The factor in a vector of `whole` elements, from `first` on."""
+        place = first + np.arange(len(self.index))
+        sign = np.full(len(self.index), -1 if self.bias else 1, np.float32)
+        return Term(
+            self.origin, (Sparse.of(self.index, place, sign, self.neurons, (whole,)),), self.step
+        )
+
+
+def factor_of(signal: Signal) -> Factor | None:
+    """Read a signal as a factor; None where it is a current, a sum over time, or an input."""
+    (term, *others), neurons = signal.terms, prod(a.size for a in signal.features)
+    if others or signal.summed or signal.state or term.origin == SOURCE:
+        return None
+    maps, index = term.maps, np.arange(neurons)
+    if maps and isinstance(maps[0], Sparse):  # what `picked` made
+        chosen, maps = maps[0], maps[1:]
+        index, neurons = np.zeros(len(chosen.weight), np.int64), len(chosen.indptr) - 1
+        index[chosen.targets] = chosen.sources
+        if (chosen.weight != 1).any() or len(index) != prod(chosen.shape_out):
+            return None
+    whole = composed(maps) if maps else Affine(np.ones(1), np.zeros(1))
+    if whole is None or np.ptp(whole.scale) or np.ptp(whole.shift):
+        return None
+    constant, bias = float(whole.scale[0]), float(whole.shift[0])
+    if bias and (constant, bias) != (-1, 1):
+        return None
+    return Factor(term.origin, index, neurons, 1.0 if bias else constant, bias, term.step)
+
+
+def picked(signal: Signal, index: Array, features: tuple[Atom, ...], axes: Axes) -> Signal:
+    """Some of the features of a signal, each by its number among the features that it has."""
+    given = factor_of(signal)
+    if given is None or given.bias:
+        raise NotSupportedError(
+            "a part of the features of a current", "take the part behind the neurons"
+        )
+    shape = graph_shape(axes)
+    chosen = given.index[index.ravel()]
+    target, ones = np.arange(len(chosen)), np.ones(len(chosen), np.float32)
+    part = Sparse.of(chosen, target, ones, given.neurons, shape)
+    rest = signal.terms[0].maps[isinstance((*signal.terms[0].maps, None)[0], Sparse) :]
+    term = replace(signal.terms[0], maps=(part, *rest))
+    return replace(signal, axes=axes, features=features, shape=shape, terms=(term,))
+
+
+def graph_shape(axes: Axes) -> Shape:
+    """The shape in the graph of features on axes: the last axis is the pixels, if there are two."""
+    found = [[a for a in axis if a.role == "feature"] for axis in axes]
+    found = [axis for axis in found if axis]
+    if len(found) < 2:
+        return (prod(a.size for axis in found for a in axis),)
+    channels = prod(a.size for axis in found[:-1] for a in axis)
+    pixels = [a.size for a in found[-1]]
+    return (channels, *pixels) if len(pixels) == 2 else (channels, 1, prod(pixels))
+
+
+# --- two signals ----------------------------------------------------------------------------------
+
 
 def multiplied(graph: Graph, a: Signal, b: Signal) -> Signal:
-    """Multiply spikes, or sums of them, element by element; ``1 - s`` may be a factor.
+    """Multiply element by element; an axis of size 1 is repeated."""
+    rank = max(len(a.axes), len(b.axes))
+    wide = [((),) * (rank - len(s.axes)) + s.axes for s in (a, b)]
+    left, right, name = _named(a), dict[int, str](), _unused(a)
+    axes: list[Lettered] = []
+    for mine, other in zip(*wide, strict=True):
+        if _size(mine) == 1 or _size(other) == 1:
+            right.update({id(x): next(name) for x in other if _is_long(x)})
+            axes.append(_lettered(mine, left) if _size(other) == 1 else _lettered(other, right))
+        else:
+            _unify(mine, other, left, right)
+            axes.append(_lettered(mine, left))
+    return _product(graph, a, b, axes, left, right)
 
-    A constant factor is taken out and goes into the synapses behind.
-    """
-    (left, *more), (right, *others) = a.terms, b.terms
-    parts = [_parts(term) for term in (left, right)]
-    if more or others or a.summed or b.summed or a.state or b.state or None in parts:
+
+def matrix_product(graph: Graph, a: Signal, b: Signal) -> Signal:
+    """Return ``a @ b``, matrices on the last two axes."""
+    if min(len(a.axes), len(b.axes)) < 2 or len(a.axes) != len(b.axes):
+        raise NotSupportedError(
+            f"a matrix product of {a.sizes} and {b.sizes}", "give both as many axes"
+        )
+    left, right, name = _named(a), dict[int, str](), _unused(a)
+    for mine, other in zip(a.axes[:-2], b.axes[:-2], strict=True):
+        _unify(mine, other, left, right)
+    _unify(a.axes[-1], b.axes[-2], left, right)
+    right.update({id(x): next(name) for x in b.axes[-1] if _is_long(x)})
+    axes = [_lettered(axis, left) for axis in a.axes[:-1]]
+    return _product(graph, a, b, [*axes, _lettered(b.axes[-1], right)], left, right)
+
+
+def _size(axis: tuple[Atom, ...]) -> int:
+    return prod(a.size for a in axis)
+
+
+def _named(signal: Signal) -> Letters:
+    """A letter for each axis; one of size 1 needs none."""
+    return {id(x): ascii_lowercase[i] for i, x in enumerate(signal.features) if x.size > 1}
+
+
+def _lettered(axis: tuple[Atom, ...], letters: Letters) -> Lettered:
+    return [(atom, letters.get(id(atom), "")) for atom in axis]
+
+
+def _is_long(atom: Atom) -> bool:
+    return atom.role == "feature" and atom.size > 1
+
+
+def _unused(signal: Signal) -> Iterator[str]:
+    return (ascii_lowercase[i] for i in counting(len(signal.features)))
+
+
+def _unify(mine: tuple[Atom, ...], other: tuple[Atom, ...], left: Letters, right: Letters) -> None:
+    """Give the axes of the right factor the letters of the left one that they meet."""
+    if [a.size for a in mine if a.size > 1] != [a.size for a in other if a.size > 1]:
+        raise NotSupportedError(
+            f"a product along axes of {_size(mine)} and {_size(other)}",
+            "both factors need the same tokens, heads and channels there",
+        )
+    pairs = zip((a for a in mine if a.size > 1), (a for a in other if a.size > 1), strict=True)
+    for x, y in pairs:
+        if "feature" in (x.role, y.role):
+            x.become("feature")
+            y.become("feature")
+            right[id(y)] = left[id(x)]
+        elif x.role is not None:
+            y.become(x.role)
+
+
+def _product(
+    graph: Graph, a: Signal, b: Signal, axes: list[Lettered], left: Letters, right: Letters
+) -> Signal:
+    one, two = factor_of(unpooled(a)), factor_of(unpooled(b))
+    if one is None or two is None:
         raise NotSupportedError(
             "a product of two signals that are not both spikes",
             "spikes and sums of them may be multiplied, s or 1 - s; softmax and norms may not",
         )
-    if unpooled(a).sizes != unpooled(b).sizes or left.step != right.step:
+    if one.step != two.step:
         raise NotSupportedError(
-            f"a product of signals of {a.sizes} and {b.sizes}",
-            "both need the same shape, at the same timestep",
+            "a product of two timesteps", "both factors need to be of the same timestep"
         )
-    check_same_order(a, b)
-    shape = a.shape or ()
-    (factor, bias), (other, other_bias) = (p for p in parts if p is not None)
-    key = (left.origin, bias, right.origin, other_bias)
+    both = (a, left), (b, right)
+    terms = ["".join(letters.get(id(x), "") for x in s.features) for s, letters in both]
+    shapes = [tuple(x.size for x in s.features if id(x) in letters) for s, letters in both]
+    out = "".join(letter for axis in axes for _, letter in axis)
+    # Of one layer's queries and keys the result has the same axis twice: it needs its own atoms.
+    made = tuple(
+        tuple(Atom(x.size, "feature") if x.role == "feature" else x for x, _ in axis)
+        for axis in axes
+    )
+    whole = sum(map(prod, shapes))
+    key = (*((f.origin, f.index.tobytes(), f.bias) for f in (one, two)), *terms, out)
     if key not in graph.products:
-        count = prod(shape)
-        signs = (-1.0 if bias else 1.0), (-1.0 if other_bias else 1.0)
-        factors = (
-            Term(left.origin, (_placed(count, 0, signs[0]),), macs=count),
-            Term(right.origin, (_placed(count, count, signs[1]),)),
-        )
+        placed = one.placed(0, whole), two.placed(prod(shapes[0]), whole)
+        graph.products[key] = (
+            graph.name(f"{graph.here}.mul" if graph.here else "mul"),
+            Multiplied(
+                placed, (one.bias, two.bias), graph_shape(made), f"{terms[0]},{terms[1]}->{out}",
+                shapes[0], shapes[1],
+            ),
+        )  # fmt: skip
+    name = graph.products[key][0]
+    features = tuple(x for axis in made for x in axis if x.role == "feature")
+    result = Signal(made, features, graph_shape(made), (Term(name, (), one.step),))
+    return affine(graph, result, like(one.constant * two.constant), like(0.0))
+
+
+def reordered(graph: Graph, signal: Signal, axes: Axes) -> Signal:
+    """The same on permuted axes; a product is made in that order, which costs nothing."""
+    moved = replace(signal, axes=axes)
+    term = signal.terms[0]
+    found = dict(graph.products.values()).get(term.origin)
+    given = factor_of(signal)
+    if found is None or given is None or given.bias or len(given.index) != given.neurons:
+        return moved
+    long = (id(x) for x in signal.features if x.size > 1)
+    letters = dict(zip(long, found.subscripts.split("->")[1], strict=True))
+    order = [x for axis in axes for x in axis if x.role == "feature"]
+    terms, _ = found.subscripts.split("->")
+    subscripts = f"{terms}->{''.join(letters[id(x)] for x in order if x.size > 1)}"
+    shape = graph_shape(axes)
+    key = (term.origin, subscripts)
+    if key not in graph.products:
         name = graph.name(f"{graph.here}.mul" if graph.here else "mul")
-        graph.products[key] = (name, Multiplied(factors, (bias, other_bias), shape))
-    made = Signal(a.axes, a.features, a.shape, (Term(graph.products[key][0], (), left.step),))
-    return affine(graph, made, like(factor * other), like(0.0))
-
-
-def _parts(term: Term) -> tuple[float, float] | None:
-    """A factor as (constant, bias): ``constant s``, or ``1 - s`` with a bias of 1; None else."""
-    if term.origin == SOURCE:
-        return None
-    whole = composed(term.maps) if term.maps else Affine(np.ones(1), np.zeros(1))
-    if whole is None or np.ptp(whole.scale) or np.ptp(whole.shift):
-        return None
-    constant, bias = float(whole.scale[0]), float(whole.shift[0])
-    if bias == 0:
-        return constant, 0.0
-    return (1.0, 1.0) if (constant, bias) == (-1, 1) else None
-
-
-def _placed(count: int, first: int, sign: float) -> Sparse:
-    """Put `count` neurons in order into the vector of a product's factors."""
-    each = np.arange(count)
-    return Sparse.of(each, first + each, np.full(count, sign, np.float32), count, (2 * count,))
+        graph.products[key] = (name, replace(found, shape=shape, subscripts=subscripts))
+    bare = Term(graph.products[key][0], (), term.step)
+    made = replace(moved, features=tuple(order), shape=shape, terms=(bare,))
+    return affine(graph, made, like(given.constant), like(0.0))

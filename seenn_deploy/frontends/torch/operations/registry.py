@@ -18,6 +18,9 @@ class Multiplied:
     factors: tuple[Term, Term]
     bias: tuple[float, float]
     shape: Shape
+    subscripts: str
+    left: Shape
+    right: Shape
 
 
 class Graph:

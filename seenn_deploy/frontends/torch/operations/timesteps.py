@@ -8,6 +8,11 @@ from math import prod
 from typing import Any
 
 from seenn_deploy.frontends.torch.operations.axes import view
+from seenn_deploy.frontends.torch.operations.features import (
+    part,
+    summed_features,
+    without_axis,
+)
 from seenn_deploy.frontends.torch.operations.mapping import as_signal, places_of, unpooled
 from seenn_deploy.frontends.torch.operations.pools import adaptive_avg_pool2d
 from seenn_deploy.frontends.torch.operations.registry import Graph, operation
@@ -53,7 +58,7 @@ def _step(signal: Signal, at: int, k: int) -> Signal:
         raise NotSupportedError("an index into an axis that is not time alone", "index time")
     (atom,) = signal.axes[at]
     if atom.role == "feature":
-        raise NotSupportedError("a part of the features", "a graph takes all of them")
+        return without_axis(part(signal, at, k, 1), at)
     atom.become("time")
     terms = tuple(
         # An image that was repeated over time is the same at every timestep; frames are not.
@@ -121,7 +126,7 @@ def _stream_of(signals: list[Signal]) -> tuple[Term, ...]:
 @operation("sum.dim_IntList", "sum.default")
 def total(graph: Graph, x: Value, dims: Any = None, keepdim: bool = False, **_: Any) -> Value:
     """Sum over time."""
-    return _over_time(as_signal(x), dims, keepdim, mean=False)
+    return _over_time(graph, as_signal(x), dims, keepdim, mean=False)
 
 
 @operation("mean.dim", "mean.default")
@@ -134,20 +139,24 @@ def mean(graph: Graph, x: Value, dims: Any = None, keepdim: bool = False, **_: A
     if places == [rank - 2, rank - 1]:
         flat = adaptive_avg_pool2d(graph, signal, (1, 1))
         return flat if keepdim else view(graph, flat, flat.sizes[:-2])
-    return _over_time(signal, dims, keepdim, mean=True)
+    pixels = (signal.shape or ())[1:]
+    if places == [rank - 1] and len(pixels) == 2 and signal.sizes[-1] == prod(pixels) > 1:
+        tokens = view(graph, signal, (*signal.sizes[:-1], *pixels))  # the pixels of a map
+        flat = adaptive_avg_pool2d(graph, tokens, (1, 1))
+        return view(graph, flat, (*signal.sizes[:-1], *([1] if keepdim else [])))
+    return _over_time(graph, signal, dims, keepdim, mean=True)
 
 
-def _over_time(signal: Signal, dims: Any, keepdim: bool, mean: bool) -> Signal:
+def _over_time(graph: Graph, signal: Signal, dims: Any, keepdim: bool, mean: bool) -> Signal:
     places = places_of(unpooled(signal), dims)
+    atoms = [a for p in places for a in signal.axes[p]]
+    if atoms and all(a.role == "feature" for a in atoms):
+        return summed_features(graph, signal, places, keepdim, mean)
     if len(places) != 1 or len(signal.axes[places[0]]) != 1 or signal.summed is not None:
         raise NotSupportedError(
             f"a sum or mean over axes {places}", "over time, or a mean over height and width"
         )
     ((atom,),) = (signal.axes[p] for p in places)
-    if atom.role == "feature":
-        raise NotSupportedError(
-            "a sum or mean over features", "sum over time, or take a linear layer for it"
-        )
     atom.become("time")
     if any(t.step is not None for t in signal.terms):
         raise NotSupportedError("a sum over time of single timesteps", "sum the stack of all")

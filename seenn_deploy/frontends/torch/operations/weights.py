@@ -15,6 +15,7 @@ from seenn_deploy.frontends.torch.operations.mapping import (
     pair,
     single,
 )
+from seenn_deploy.frontends.torch.operations.products import matrix_product
 from seenn_deploy.frontends.torch.operations.registry import Graph, operation
 from seenn_deploy.frontends.torch.values import NotSupportedError, Signal, Value, trailing
 
@@ -64,7 +65,9 @@ def addmm(graph: Graph, bias: Value, x: Value, weight: Value) -> Signal:
 
 @operation("matmul.default", "mm.default")
 def matmul(graph: Graph, x: Value, weight: Value) -> Signal:
-    """Return ``x weight`` with a constant matrix."""
+    """Return ``x weight`` with a constant matrix, or a product of two signals."""
+    if isinstance(x, Signal) and isinstance(weight, Signal):
+        return matrix_product(graph, x, weight)
     return mapped(graph, as_signal(x), 1, graph.maps.dense(as_tensor(weight).t(), None))
 
 
