@@ -461,7 +461,7 @@ def resized_in_place(net: Any, x: Tensor) -> Tensor:
     return net.last(net.spike(now).unsqueeze_(2).squeeze_(2))
 
 
-@calls("a part of the features")
+@calls("a part of an axis")
 def writes_a_part(net: Any, x: Tensor) -> Tensor:
     now = net.first(x)
     now[:, 3] = 0
@@ -489,13 +489,13 @@ def xor_by_sum(net: Any, x: Tensor) -> Tensor:
     return net.last((spikes + spikes.flip(1)) % 2)
 
 
-@calls("cuts through an axis")
+@calls("axes in another order")
 def own_permutation(net: Any, x: Tensor) -> Tensor:
     spikes = net.spike(net.first(x))
     return net.last((spikes.view(-1, 4, 4) + spikes.view(-1, 4, 4).transpose(1, 2)).flatten(1))
 
 
-@calls("a part of an axis")
+@calls("a concatenation of batches or features")
 def halves_swapped(net: Any, x: Tensor) -> Tensor:
     spikes = net.spike(net.first(x))
     return net.last(torch.cat((spikes[:, 8:], spikes[:, :8]), 1))
@@ -660,7 +660,7 @@ def logits_and_nothing(net: Any, x: Tensor) -> Any:
     return net.last(net.spike(net.first(x))), None
 
 
-@calls("cuts through")
+@calls("a part of joined axes")
 def classes_in_another_order(net: Any, x: Tensor) -> Tensor:
     now = net.spike(net.first(x)).unflatten(1, (4, 4)).transpose(1, 2)
     return torch.cat((now.flatten(1)[:, :3], now.flatten(1)[:, 14:]), 1)

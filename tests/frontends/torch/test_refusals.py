@@ -90,7 +90,7 @@ def permuted(net: Net, x: Tensor) -> Tensor:
 
 
 def half(net: Net, x: Tensor) -> Tensor:
-    return net.lif2(net.lif(net.conv(x))[:, :2]).flatten(1)
+    return net.lif2(net.conv(x)[:, :2]).flatten(1)
 
 
 def per_pixel(net: Net, x: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from math import prod
 
 import numpy as np
 
+from seenn_deploy._typing import Shape
 from seenn_deploy.frontends.torch.operations.mapping import affine, like
 from seenn_deploy.frontends.torch.operations.products import factor_of, graph_shape
 from seenn_deploy.frontends.torch.operations.registry import Graph
@@ -36,11 +37,24 @@ def part(signal: Signal, at: int, first: int, length: int) -> Signal:
     index = given.index.reshape(sizes).take(range(first, first + length), place).ravel()
     features = (*signal.features[:place], kept, *signal.features[place + 1 :])
     axes = tuple(tuple(kept if a is atom else a for a in axis) for axis in signal.axes)
-    shape = graph_shape(axes)
+    shape = _resized(signal, place, length)
     ones = np.ones(len(index), np.float32)
     chosen = Sparse.of(index, np.arange(len(index)), ones, given.neurons, shape)
     term = replace(signal.terms[0], maps=(chosen,))
     return replace(signal, axes=axes, features=features, shape=shape, terms=(term,))
+
+
+def _resized(signal: Signal, place: int, length: int) -> Shape:
+    """The shape in the graph, with another size of one of the features."""
+    shape, number = list(signal.shape or ()), 0
+    for at, size in enumerate(shape):
+        inside, whole = number, 1
+        while whole < size:
+            whole *= signal.features[number].size
+            number += 1
+        if inside <= place < number:
+            shape[at] = size // signal.features[place].size * length
+    return tuple(shape)
 
 
 def without_axis(signal: Signal, at: int) -> Signal:
