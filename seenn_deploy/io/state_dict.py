@@ -33,7 +33,7 @@ def _read_safetensors(path: Path) -> dict[str, Array]:
         arrays = load_file(path)
     except (SafetensorError, OSError, KeyError) as error:
         raise ModelError(f"{path}: not a safetensors file ({error})") from None
-    except TypeError as error:  # bfloat16, which numpy does not have
+    except (TypeError, AttributeError) as error:  # bfloat16 and float8, which numpy does not have
         raise ModelError(f"{path}: {error}; save the tensors as float32") from None
     for name, array in arrays.items():
         if array.dtype.kind not in "fiub":  # bfloat16 again, where ml_dtypes is installed
@@ -79,10 +79,12 @@ def _as_array(path: Path, name: str, tensor: Any) -> Array:
     import torch
 
     kind = str(tensor.dtype).removeprefix("torch.")
-    plain = tensor.layout == torch.strided and not (tensor.is_meta or tensor.is_quantized)
+    special = tensor.is_meta or tensor.is_quantized or tensor.is_nested
+    plain = tensor.layout == torch.strided and not special
     if not plain or tensor.is_complex() or kind.startswith("float8"):
         what = "on the meta device, without values" if tensor.is_meta else kind
         what = what if tensor.layout == torch.strided else f"sparse ({tensor.layout})"
+        what = "a nested tensor" if tensor.is_nested else what
         raise ModelError(f"{path}: {name!r} is {what}; save dense tensors of float32")
     values = tensor.detach().float() if tensor.is_floating_point() else tensor
     return np.asarray(values.numpy())

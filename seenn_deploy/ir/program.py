@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from seenn_deploy import exits, plugins
-from seenn_deploy._typing import Array, checked_types
+from seenn_deploy._typing import Array, Shape, checked_types
 from seenn_deploy.errors import ProgramError, SeennError
 from seenn_deploy.exits.integer import IntegerRule, lower
 from seenn_deploy.exits.policy import FILE as POLICY
@@ -284,12 +284,9 @@ class Program:
             schema.check(manifest)
             arrays = _read_weights(folder, manifest)
             _check_arrays(manifest, arrays)
-            graph = SpikingGraph(
-                with_input((node_from_dict(n, arrays) for n in manifest["nodes"]), manifest),
-                _edges(manifest, arrays),
-                manifest["T"],
-                manifest["provenance"],
-            )
+            nodes = with_input((node_from_dict(n, arrays) for n in manifest["nodes"]), manifest)
+            edges = _edges(manifest, arrays, {node.name: node.shape for node in nodes})
+            graph = SpikingGraph(nodes, edges, manifest["T"], manifest["provenance"])
             return cls(
                 graph,
                 _read_rule(folder, manifest),
@@ -307,15 +304,13 @@ class Program:
             ) from None
 
 
-def _edges(manifest: dict[str, Any], arrays: dict[str, Array]) -> list[Projection]:
+def _edges(
+    manifest: dict[str, Any], arrays: dict[str, Array], shapes: Mapping[str, Shape]
+) -> list[Projection]:
     stored = manifest["projections"]
     own = manifest.get("own") or [None] * len(stored)  # earlier versions have none
-    known = {node["name"] for node in manifest["nodes"]}
-    given = [i["pre"] for layers in own for layer in layers or () for i in layer["inputs"]]
-    if not set(given) <= known:
-        raise KeyError(f"own: {min(set(given) - known)}")
     pairs = zip(stored, own, strict=True)
-    return [with_own(edge_from_dict(e, arrays), layers, arrays) for e, layers in pairs]
+    return [with_own(edge_from_dict(e, arrays), layers, arrays, shapes) for e, layers in pairs]
 
 
 def _check_rule(program: Program) -> None:
@@ -415,14 +410,18 @@ def _read_weights(folder: Path, manifest: dict[str, Any]) -> dict[str, Array]:
     return arrays
 
 
+_COMPUTED = ("float32", "int8", "int16", "int32")  # what kernels take
+
+
 def _check_arrays(manifest: dict[str, Any], arrays: dict[str, Array]) -> None:
     """Raise ProgramError where arrays are not of the kind of number that the precision says."""
     kinds = "f" if manifest["precision"] == "float32" else "i"
     for name, array in arrays.items():
+        computed = name.endswith(("/weight", "/bias"))
         # Zeros and signs, as of projections into sums, are the same numbers in every precision.
-        signs = set(np.unique(array).tolist()) <= {-1, 0, 1}
-        computed = name.endswith(("/weight", "/bias")) and not signs
-        if array.dtype.kind not in (kinds if computed else "iuf") or array.dtype.itemsize > 8:
+        signs = computed and set(np.unique(array).tolist()) <= {-1, 0, 1}
+        known = array.dtype.name in _COMPUTED if computed else array.dtype.itemsize <= 8
+        if array.dtype.kind not in (kinds if computed and not signs else "iuf") or not known:
             raise ProgramError(
                 f"{WEIGHTS}: {name} is {array.dtype} in a program of {manifest['precision']}"
             )

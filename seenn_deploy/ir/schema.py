@@ -21,7 +21,8 @@ from seenn_deploy.errors import ProgramError
 
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 Bound = float | None  # None stands for infinity
-Channels = Annotated[list[float], Meta(min_length=1)]
+Means = Annotated[list[float], Meta(min_length=1)]
+Deviations = Annotated[list[Annotated[float, Meta(gt=0)]], Meta(min_length=1)]
 
 
 class Edge(Struct):
@@ -32,8 +33,24 @@ class Edge(Struct):
     key: str
     kind: str
     delay: int
-    dense_macs: Annotated[int, Meta(ge=0)]
+    dense_macs: Annotated[int, Meta(ge=0, le=1 << 62)]
     lag: Annotated[int, Meta(ge=0)] = 0
+
+
+class OwnInput(Struct, forbid_unknown_fields=True):
+    """A signal of a layer as it was trained; its maps are checked by their kinds."""
+
+    pre: str
+    lag: Annotated[int, Meta(ge=0)]
+    maps: list[dict[str, Any]]
+
+
+class OwnLayer(Struct, forbid_unknown_fields=True):
+    """A layer as it was trained, which a projection counts."""
+
+    key: str
+    in_shape: Annotated[list[Annotated[int, Meta(ge=1)]], Meta(min_length=1)]
+    inputs: Annotated[list[OwnInput], Meta(min_length=1)]
 
 
 class Manifest(Struct, forbid_unknown_fields=True):
@@ -52,9 +69,9 @@ class Manifest(Struct, forbid_unknown_fields=True):
     logit_scale: Annotated[float, Meta(gt=0)]
     sha256: dict[str, Digest]
     exit_rule_assumed: str = ""
-    normalization: tuple[Channels, Channels] | None = None
+    normalization: tuple[Means, Deviations] | None = None
     written: list[str] = []
-    own: list[list[dict[str, Any]] | None] = []
+    own: list[list[OwnLayer] | None] = []
     checksum: Digest = ""
 
 

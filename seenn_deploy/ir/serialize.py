@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
+from math import prod
 from typing import Any, cast
 
 import numpy as np
 
-from seenn_deploy._typing import Array
+from seenn_deploy._typing import Array, Shape
 from seenn_deploy.errors import ModelError
 from seenn_deploy.exits.base import to_json
 from seenn_deploy.ir import kinds, schema
@@ -66,6 +67,8 @@ def node_from_dict(stored: dict[str, Any], arrays: dict[str, Array]) -> Node:
     node: Node = _take(kinds.find("ir/nodes", kind, Node), values, values["name"], arrays)
     if not node.shape or min(node.shape) < 1:
         raise ModelError(f"{node.name}: has shape {node.shape}; each size must be at least 1")
+    if isinstance(node, Source) and not node.scale > 0:
+        raise ModelError(f"{node.name}: scale = {node.scale:g}; it must be positive")
     return node
 
 
@@ -148,24 +151,46 @@ def _own_layer(layer: OwnLayer, key: str, arrays: dict[str, Array]) -> dict[str,
     return {"key": key, "in_shape": list(layer.in_shape), "inputs": inputs}
 
 
-def with_own(edge: Projection, stored: Any, arrays: dict[str, Array]) -> Projection:
-    """A projection with the layers that `own_to_dict` stored."""
+def with_own(
+    edge: Projection, stored: Any, arrays: dict[str, Array], shapes: Mapping[str, Shape]
+) -> Projection:
+    """A projection with the layers that `own_to_dict` stored; `shapes` are those of all nodes."""
     if stored is None:
         return edge
-    return replace(edge, own=tuple(_own_from_dict(layer, arrays) for layer in stored))
+    return replace(edge, own=tuple(_own_from_dict(layer, arrays, shapes) for layer in stored))
 
 
-def _own_from_dict(stored: dict[str, Any], arrays: dict[str, Array]) -> OwnLayer:
-    key, inputs = stored["key"], []
+def _own_from_dict(
+    stored: dict[str, Any], arrays: dict[str, Array], shapes: Mapping[str, Shape]
+) -> OwnLayer:
+    key, inputs, in_shape = stored["key"], [], tuple(stored["in_shape"])
     for i, given in enumerate(stored["inputs"]):
-        maps = []
-        for k, values in enumerate(given["maps"]):
-            rest = {n: v for n, v in values.items() if n not in ("kind", "arrays")}
-            rest = {n: tuple(v) if isinstance(v, list) else v for n, v in rest.items()}
-            rest |= {n: arrays[f"{key}.{i}.{k}/own-{n}"] for n in values["arrays"]}
-            maps.append(kinds.find("ir/maps", values["kind"], LinearMap)(**rest))
-        inputs.append(OwnInput(given["pre"], given["lag"], tuple(maps)))
-    return OwnLayer(tuple(inputs), arrays[f"{key}/fan_out"], tuple(stored["in_shape"]))
+        maps = tuple(
+            _own_map(values, f"{key}.{i}.{k}/own-", arrays)
+            for k, values in enumerate(given["maps"])
+        )
+        shape = shapes[given["pre"]]
+        for step in maps:
+            shape = step.out_shape(shape)
+        if prod(shape) != prod(in_shape):
+            raise ModelError(f"{key}: takes {in_shape}, {given['pre']} sends {shape}")
+        inputs.append(OwnInput(given["pre"], given["lag"], maps))
+    fan_out = arrays[f"{key}/fan_out"]
+    if fan_out.dtype.kind != "i" or fan_out.shape not in (in_shape, (1, *in_shape[1:])):
+        raise ModelError(f"{key}: its fan-outs, {fan_out.dtype} {fan_out.shape}, fit no {in_shape}")
+    return OwnLayer(tuple(inputs), fan_out, in_shape)
+
+
+def _own_map(stored: dict[str, Any], key: str, arrays: dict[str, Array]) -> LinearMap:
+    values = {n: v for n, v in stored.items() if n not in ("kind", "arrays")}
+    found = {name: arrays[key + name] for name in stored["arrays"]}
+    cls: Any = kinds.find("ir/maps", stored["kind"], LinearMap)
+    schema.check_values(cls, values, key, frozenset((*found, "bias")))
+    made: LinearMap = cls(
+        **{n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}, **found
+    )
+    made.check()
+    return made
 
 
 def arrays_of(graph: SpikingGraph) -> dict[str, Array]:

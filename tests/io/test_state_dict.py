@@ -14,6 +14,7 @@ from seenn_deploy.io.state_dict import read_state_dict
 ODD = {
     "complex": (torch.ones(2, 2, dtype=torch.complex64), "is complex64"),
     "sparse": (torch.eye(3).to_sparse(), "is sparse"),
+    "nested": (torch.nested.nested_tensor([torch.eye(3)]), "is a nested tensor"),
     "compressed": (torch.eye(3).to_sparse_csr(), "is sparse"),
     "meta": (torch.empty(2, device="meta"), "on the meta device, without values"),
     "float8": (torch.ones(2).to(torch.float8_e4m3fn), "is float8_e4m3fn"),

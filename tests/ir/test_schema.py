@@ -27,7 +27,7 @@ REPLACED: list[Any] = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A program with a convolution, a list of synapses, a loop and a shortcut."""
+    """A program with a convolution, a list of synapses, a loop, a shortcut and a folded pool."""
     rng = np.random.default_rng(0)
     net = Net(ir.Source("input", (2, 4, 4)), ir.Population("", ()))
     conv = ir.Conv2d(rng.normal(size=(3, 2, 3, 3)), padding=(1, 1))
@@ -35,7 +35,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     listed = ir.Sparse.listing(ir.Dense(rng.normal(size=(48, 48))), (3, 4, 4))
     again = ir.Sparse(listed.indptr, listed.targets, listed.weight, (3, 4, 4))
     second = net.spike("second", (first, (again,)), (first, (ir.Identity(),)))
-    net.read_out("out", (second, (ir.Dense(rng.normal(size=(4, 48))),)))
+    pooled = (ir.AvgPool2d((2, 2)), ir.Dense(rng.normal(size=(4, 12))))
+    net.read_out("out", (second, pooled))
     graph = ir.SpikingGraph(net.nodes, net.projections, T=3)
     place = tmp_path_factory.mktemp("schema") / "program"
     sd.compile(graph, sd.exits.Conformal(0.9, (0.5, 1.0, float("inf")))).save(place)
@@ -96,9 +97,11 @@ def test_without_a_checksum_every_value_has_its_kind(
     del manifest["checksum"]
     kinds = {"provenance": dict, "exit_rule_assumed": str}  # notes: what they say decides nothing
     for changed in variants(manifest):
-        if isinstance(changed, dict) and refusal(edited(changed)) is None:
+        if isinstance(changed, dict) and refusal(place := edited(changed)) is None:
             (key,) = {k for k in manifest if repr(changed.get(k)) != repr(manifest[k])}
             assert key not in kinds or isinstance(changed[key], kinds[key])
+            if key in ("own", "projections"):
+                sd.simulate(sd.Program.load(place), np.ones((1, 2, 4, 4)), threads=1)
 
 
 def test_what_to_do_after_editing(folder: Path, edited: Callable[..., Path]) -> None:
@@ -124,6 +127,8 @@ def test_arrays_of_another_kind(folder: Path, edited: Callable[..., Path]) -> No
     for name, value, text in (
         (conv, broken, "holds NaN or infinity"),
         (conv, arrays[conv].astype(np.int8), "is int8 in a program of float32"),
+        (conv, arrays[conv].astype(np.float64), "is float64 in a program of float32"),
+        (conv, arrays[conv].astype(np.float16), "is float16 in a program of float32"),
         (conv, arrays[conv] > 0, "is bool in a program of float32"),
         (conv, arrays[conv][0], "do not fit 1 groups"),
         ("first/bias", np.array([np.inf, 0, 0], np.float32)[:, None, None], "NaN or infinity"),
