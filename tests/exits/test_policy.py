@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -302,3 +303,15 @@ def test_choices_lie_within_T(tmp_path: Path) -> None:
     assert sd.exits.from_dict(stored).to_dict() == stored  # nothing is read: the bundle needs that
     with pytest.raises(ValueError, match=r"must lie in 1..T = 3"):
         sd.exits.from_dict(stored | {"T": 3})
+
+
+@pytest.mark.parametrize("sizes", [0, 10**30])
+def test_what_metadata_say_of_sizes_is_not_believed(tmp_path: Path, sizes: int) -> None:
+    """They are what the policy's energy is made of."""
+    path = write_policy(tmp_path)
+    honest, model = Policy(path).layers, onnx.load(path)
+    for entry in model.metadata_props:
+        stored = json.loads(entry.value)
+        entry.value = json.dumps(stored | {"layers": [[sizes] * 3]})
+    onnx.save(model, path)
+    assert Policy(path).layers == honest

@@ -85,15 +85,15 @@ def describe(path: Path, model: OnnxModel) -> tuple[dict[str, Any], PolicyNetwor
         network = read_network(model, None if written is None else written["choices"])
     except (ModelError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from None
-    if written is not None:
-        return written, network
-    return {
-        "choices": network.choices,
-        "T": len(network.choices),
-        "classes": 0,
-        "input_shape": model.input_shape,
-        "layers": layer_sizes(network, model.input_shape),
-    }, network
+    if written is None:
+        written = {
+            "choices": network.choices,
+            "T": len(network.choices),
+            "classes": 0,
+            "input_shape": model.input_shape,
+        }
+    # What metadata say of sizes is not taken on trust: they are what the network is priced by.
+    return written | {"layers": layer_sizes(network, model.input_shape)}, network
 
 
 class _Written(msgspec.Struct):
