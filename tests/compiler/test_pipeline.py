@@ -51,7 +51,7 @@ def path_lengths(graph: ir.SpikingGraph) -> dict[str, set[int]]:
         name, length = stack.pop()
         lengths.setdefault(name, set()).add(length)
         for _, post, edge in graph.nx.out_edges(name, data="projection"):
-            stage = 0 if isinstance(graph.node(post), ir.Sum) else 1
+            stage = 0 if isinstance(graph.node(post), ir.Sum | ir.Product) else 1
             if not (edge.lag and nx.has_path(graph.nx, post, name)):
                 stack.append((post, length + stage + edge.delay))
     return lengths

@@ -196,18 +196,21 @@ def _product(
     )
     whole = sum(map(prod, shapes))
     key = (*((f.origin, f.index.tobytes(), f.bias) for f in (one, two)), *terms, out)
+    # A mask leaves rows and columns as they are.
+    kept = (s.shape for s, term in zip((a, b), terms, strict=True) if term == out and s.shape)
+    shape = next(kept, None) or graph_shape(made)
     if key not in graph.products:
         placed = one.placed(0, whole), two.placed(prod(shapes[0]), whole)
         graph.products[key] = (
             graph.name(f"{graph.here}.mul" if graph.here else "mul"),
             Multiplied(
-                placed, (one.bias, two.bias), graph_shape(made), f"{terms[0]},{terms[1]}->{out}",
+                placed, (one.bias, two.bias), shape, f"{terms[0]},{terms[1]}->{out}",
                 shapes[0], shapes[1],
             ),
         )  # fmt: skip
     name = graph.products[key][0]
     features = tuple(x for axis in made for x in axis if x.role == "feature")
-    result = Signal(made, features, graph_shape(made), (Term(name, (), one.step),))
+    result = Signal(made, features, shape, (Term(name, (), one.step),))
     return affine(graph, result, like(one.constant * two.constant), like(0.0))
 
 
