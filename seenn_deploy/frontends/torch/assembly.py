@@ -217,7 +217,7 @@ class Assembly:
         leak = leak_of(calls, self.maps) if last > 1 and pooled is None else None
         if leak is not None and self._grows_by(leak, calls):
             self._leaks[name] = leak
-            return tuple((replace(t, step=None), 0) for t in calls[0].terms)
+            return tuple((replace(t, step=None), t.lag) for t in calls[0].terms)
         inputs = tuple((t, 0 if t.step is None else last - t.step) for t in calls[last].terms)
         constant = self._constant([t for t, _ in inputs])
         for k, call in enumerate(calls[:-1]):
@@ -238,7 +238,7 @@ class Assembly:
                 f"its input goes back to the first of the module's {len(calls)} timesteps",
                 "more timesteps would be cut there; leave T out, or let a state leak or sum",
             )
-        return inputs
+        return tuple((t, lag + t.lag) for t, lag in inputs)
 
     def _grows_by(self, leak: float, steps: Sequence[Signal]) -> bool:
         """Tell whether what is added without any spike leaks like the rest."""
@@ -247,9 +247,10 @@ class Assembly:
         return all(_close(now, leak * before + found[0]) for now, before in grown)
 
     def _key(self, term: Term, lag: int) -> tuple[str, tuple[int, ...], int]:
+        # Both lags are compared as one: a delay of 1 is what a loop hands on.
         # Constants are compared as one sum, since the graph has one bias per node.
         bare = [self.maps.without_constants(m) for m in term.maps]
-        return (term.origin, tuple(id(m) for m in bare if m.factor != 1), lag)
+        return (term.origin, tuple(id(m) for m in bare if m.factor != 1), lag + term.lag)
 
     def _constant(self, terms: list[Term]) -> Array:
         """Return the value of a sum of terms when nothing spikes."""
@@ -365,7 +366,7 @@ class Assembly:
                 "the input reaches the output without a spike",
                 "add neurons",
             )
-        return Placed(ir.Readout(name, shape, constant, *leaks), tuple((t, 0) for t in terms))
+        return Placed(ir.Readout(name, shape, constant, *leaks), tuple((t, t.lag) for t in terms))
 
     def _own_state(
         self, name: str, signal: Signal, state: State
@@ -472,7 +473,7 @@ class Assembly:
         for term, lag in placed.inputs:
             maps = _with_weights(self._scaled(term, gain).maps, self._shape(term.origin))
             macs = 0 if name in self._pools else term.macs
-            own = tuple(_applied(call, term, lag) for call in term.calls) or None
+            own = tuple(_applied(call, term, lag - term.lag) for call in term.calls) or None
             yield ir.Projection(term.origin, name, maps, lag=lag, dense_macs=macs, own=own)
 
     def _fitted(self, name: str, neuron: Neuron) -> Neuron:
@@ -528,11 +529,11 @@ class Assembly:
 
 
 def _applied(call: Call, term: Term, lag: int) -> Applied:
-    """A layer on the way of a term that takes `lag` timesteps, as one of the graph."""
+    """A layer on the way of a term, which takes `lag` timesteps but for delays, as the graph's."""
     steps = [x.step for x in call.inputs if x.step is not None]
     now = term.step if term.step is not None else max(steps, default=0)
     inputs = (
-        OwnInput(x.origin, lag + (0 if x.step is None else now - x.step), x.maps)
+        OwnInput(x.origin, lag + x.lag + (0 if x.step is None else now - x.step), x.maps)
         for x in call.inputs
     )
     return Applied(tuple(inputs), call.layer, call.shape)

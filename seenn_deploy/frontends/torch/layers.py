@@ -13,7 +13,13 @@ import torch.fx.node
 from torch import Tensor, nn
 
 from seenn_deploy.fidelity import FidelityReport
-from seenn_deploy.frontends.torch.adapters.base import Neuron, UnsupportedError, adapter_of
+from seenn_deploy.frontends.torch.adapters.base import (
+    Delay,
+    Neuron,
+    UnsupportedError,
+    adapter_of,
+    delay_of,
+)
 
 
 @torch.library.custom_op("seenn_deploy::spiking", mutates_args=())
@@ -49,6 +55,17 @@ def _(x: Tensor, k: int) -> Tensor:
     return torch.empty_like(x)
 
 
+@torch.library.custom_op("seenn_deploy::delay", mutates_args=())
+def delay(x: Tensor, steps: int, stream: bool) -> Tensor:
+    """Stand for `x` of some timesteps before; this is traced and never run."""
+    return x.clone()
+
+
+@delay.register_fake
+def _(x: Tensor, steps: int, stream: bool) -> Tensor:
+    return torch.empty_like(x)
+
+
 # A call charges the neurons, also where nobody uses its spikes.
 torch.fx.node.has_side_effect(torch.ops.seenn_deploy.spiking.default)
 
@@ -69,6 +86,8 @@ class Layer:
         Number of states that the layer returns after its spikes.
     refusal : str
         Reason why the layer is not supported.
+    delay : Delay, optional
+        For a layer without neurons, which only holds its input back.
     """
 
     name: str
@@ -76,6 +95,7 @@ class Layer:
     neuron: Neuron | None
     states: int = 0
     refusal: str = ""
+    delay: Delay | None = None
 
 
 _INPUTS = ("x", "x_seq", "input_", "input_tensor")  # the frameworks' names of a layer's input
@@ -151,13 +171,16 @@ class OpaqueLayer(nn.Module):
         return isinstance(v, int | float) and neuron is not None and neuron.starts_at(v)
 
     def forward(self, *args: Any, **named: Any) -> Any:
-        if self.layer.neuron is None:
+        held = self.layer.delay
+        if self.layer.neuron is None and held is None:
             self.calls.frames = self.calls.frames or traceback.extract_stack()
         if self.begins_anew:
             raise UseError(f"{self.layer.name} is reset between two of its timesteps")
         self.called = True
         ordered = [named[name] for name in sorted(named, key=lambda name: name not in _INPUTS)]
         x, *given = [a for a in (*args, *ordered) if isinstance(a, Tensor)]
+        if held is not None:
+            return torch.ops.seenn_deploy.delay(x, held.steps, held.stream)
         if self.recurrent is not None:
             own = given.pop(0) if given else torch.zeros(0)
             x = x + self.recurrent(own if own.numel() else torch.zeros_like(x))
@@ -193,7 +216,10 @@ def with_opaque_layers(module: nn.Module, report: FidelityReport) -> tuple[nn.Mo
     layers, stand_ins = list[Layer](), dict[int, Any]()
     for name, part in module.named_modules():
         inside = any(name.startswith(f"{layer.name}.") for layer in layers)
-        if adapter_of(part) is not None and not inside:
+        if (held := delay_of(part)) is not None:
+            waiting = Layer(name, type(part).__name__, None, delay=held)
+            stand_ins[id(part)] = OpaqueLayer(-1, waiting, part)
+        elif adapter_of(part) is not None and not inside:
             layers.append(_described(name or type(part).__name__, part))
             stand_ins[id(part)] = OpaqueLayer(len(layers) - 1, layers[-1], part)
     other = {t.dtype for t in _numbers(module)} - {torch.float32}

@@ -14,7 +14,7 @@ from typing import TypeAlias
 from seenn_deploy.frontends.torch.maps import Maps, MapStore
 from seenn_deploy.frontends.torch.values import Signal, Term
 
-Core: TypeAlias = tuple[str, tuple[int, ...]]
+Core: TypeAlias = tuple[str, tuple[int, ...], int]
 Shares: TypeAlias = dict[Core, dict[int, float]]
 
 
@@ -55,7 +55,7 @@ def shares(terms: Sequence[Term], maps: MapStore) -> Shares:
     found: Shares = defaultdict(lambda: defaultdict(float))
     for term in terms:
         core, factor = core_of(term.maps, maps)
-        found[term.origin, core][term.step if term.step is not None else 0] += factor
+        found[term.origin, core, term.lag][term.step if term.step is not None else 0] += factor
     return found
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from seenn_deploy.frontends.torch.adapters.base import delay_of
 from seenn_deploy.frontends.torch.layers import Layer, OpaqueLayer
 
 Starts: TypeAlias = list[tuple[nn.Module, dict[str, Any]]]
@@ -61,6 +62,8 @@ def _put_back(module: nn.Module) -> Iterator[None]:
         for name, value in attributes.items():
             if isinstance(value, Tensor | list) and not name.startswith("_"):
                 vars(part)[name] = copied(value)
+        if "_memories" in attributes:
+            vars(part)["_memories"] = copied(attributes["_memories"])
     try:
         yield
     finally:
@@ -146,11 +149,11 @@ def begin(module: nn.Module, starts: Starts) -> None:
 
 
 def kept_by(module: nn.Module, layers: list[Layer]) -> dict[str, Any]:
-    """Attributes and buffers of all parts but the spiking layers, as they are now."""
+    """Attributes and buffers of all parts but spiking layers and delays, as they are now."""
     spiking = {id(part) for layer in layers for part in part_of(module, layer).modules()}
     found: dict[str, Any] = {}
     for path, part in module.named_modules():
-        if id(part) in spiking:
+        if id(part) in spiking or delay_of(part) is not None:
             continue
         for name, value in values(part).items():
             found[".".join(filter(None, (path, name)))] = copied(value)

@@ -132,6 +132,8 @@ class Term:
         Multiply-accumulates of the maps as they were trained.
     calls : tuple of Call
         The convolutions and linear layers that it went through.
+    lag : int
+        Timesteps that a delay in the module holds it back, besides those that `step` shows.
     """
 
     origin: str
@@ -139,11 +141,12 @@ class Term:
     step: int | None = None
     macs: int = 0
     calls: tuple[Call, ...] = ()
+    lag: int = 0
 
     @property
     def spikes(self) -> bool:
         """Whether it is a node's output itself."""
-        return self.origin != SOURCE and not self.maps
+        return self.origin != SOURCE and not self.maps and not self.lag
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,6 +205,13 @@ class Constant:
     """A tensor that depends on no input."""
 
     tensor: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Joined:
+    """Features side by side, which a linear layer takes each with its own columns of weights."""
+
+    parts: tuple[Value, ...]
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from seenn_deploy.fidelity import FidelityReport, RefusedError
 from seenn_deploy.frontends.torch.adapters.base import Neuron
 from seenn_deploy.frontends.torch.layers import Layer
 from seenn_deploy.frontends.torch.operations import OPERATIONS, Graph
+from seenn_deploy.frontends.torch.operations.timesteps import delayed
 from seenn_deploy.frontends.torch.tracing import (
     line_of,
     module_path,
@@ -26,6 +27,7 @@ from seenn_deploy.frontends.torch.values import (
     UNKNOWN,
     Atom,
     Constant,
+    Joined,
     NotSupportedError,
     Potential,
     Role,
@@ -37,7 +39,7 @@ from seenn_deploy.frontends.torch.values import (
 )
 
 _SPIKING, _STATE = "seenn_deploy.spiking.default", "seenn_deploy.state.default"
-_TIMESTEP = "seenn_deploy.timestep.default"
+_TIMESTEP, _DELAY = "seenn_deploy.timestep.default", "seenn_deploy.delay.default"
 # In these dtypes a sum of spikes wraps round, or 1 + 1 is 1.
 _SHORT = (torch.bool, torch.uint8, torch.int8, torch.int16)
 _ARITHMETIC = ("add", "sub", "rsub", "neg", "mul", "div")
@@ -241,7 +243,7 @@ class Walk:
             return UNKNOWN
         if node.target is operator.getitem:
             return args[0][args[1]]
-        if name in (_SPIKING, _STATE, _TIMESTEP):
+        if name in (_SPIKING, _STATE, _TIMESTEP, _DELAY):
             return self._opaque(node, name, args)
         return self._computed(node, args, named)
 
@@ -254,7 +256,7 @@ class Walk:
             return None
         if short.split(".")[0] in _MADE_LIKE:
             args = (_empty_like(args[0], node.args[0]), *args[1:])
-        if not any(isinstance(a, Signal | Potential) for a in _flat((args, named))):
+        if not any(isinstance(a, Signal | Potential | Joined) for a in _flat((args, named))):
             return _evaluated(node.target, args, named)
         if short not in OPERATIONS:
             raise NotSupportedError(
@@ -273,6 +275,8 @@ class Walk:
             return self._spiking(node, *args)
         if name == _STATE:
             return self._state(args[1])
+        if name == _DELAY:
+            return delayed(self.graph, *args)
         # Of a single traced call nothing says which timestep it is; all of them do the same.
         step = args[1] if self.traced > 1 else None
         return replace(args[0], terms=tuple(replace(t, step=step) for t in args[0].terms))

@@ -950,9 +950,8 @@ for _name in pools():
     _says = {"overlapping pools": "stride (1, 1)", "dilated, pool": "dilated"}.get(_name, "")
     _add(partial(lambda name: pools()[name], _name), (6, 1, 8, 8), _says, _name)
 _JELLY = {
-    "SynapseFilter": "a synapse filter sends real values on",
-    "SynapseFilter, learned": "a synapse filter sends real values on",
-    "Delay": "a delay keeps spikes", "LinearRecurrentContainer": "no signal",
+    "SynapseFilter": "its current stops leaking where a spike arrives",
+    "SynapseFilter, learned": "its current stops leaking where a spike arrives",
 }  # fmt: skip
 for _name, _made in jelly().items():
     _add(_made, (6, 12), _JELLY.get(_name, ""), _name)

@@ -153,6 +153,10 @@ class Halved(sjn.IFNode):
         self.v = self.v + x / 2
 
 
+class Late(sj_layer.Delay):
+    """A user's own delay."""
+
+
 def plain(net: Net, x: Tensor) -> Tensor:
     return out(net, net.lif(net.conv(x)))
 
@@ -170,8 +174,8 @@ def plain(net: Net, x: Tensor) -> Tensor:
             "drops the input",
         ),
         (sjn.GatedLIFNode(T=1), "of SpikingJelly's neurons"),
-        (sj_layer.SynapseFilter(tau=3.0), "a synapse filter sends real values on"),
-        (sj_layer.Delay(2, step_mode="s"), "a delay keeps spikes that a trace cannot see"),
+        (sj_layer.SynapseFilter(tau=3.0), "its current stops leaking where a spike arrives"),
+        (Late(2), "Late keeps values between timesteps"),
         (Halved(), "of SpikingJelly's neurons"),
         (snntorch.LeakyParallel(2, 4), "of snnTorch's neurons"),
         (

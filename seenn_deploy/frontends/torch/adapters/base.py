@@ -3,7 +3,8 @@
 An adapter is found by its file name. It has ``matches(layer) -> bool`` and
 ``describe(layer) -> Neuron``, which raises :class:`UnsupportedError` for a layer of its framework
 whose dynamics :class:`~seenn_deploy.ir.graph.Population` does not have. Where layers return states
-after their spikes, ``states(layer) -> int`` says how many. Adapters import no framework: they look
+after their spikes, ``states(layer) -> int`` says how many; ``delay(layer) -> Delay | None`` names
+the layers that are no neurons and hold their input back. Adapters import no framework: they look
 at the names of a layer's classes and at its attributes.
 """
 
@@ -119,6 +120,21 @@ class Neuron:
         )
 
 
+@dataclass(frozen=True)
+class Delay:
+    """A layer that gives what it was given `steps` timesteps before, and zeros until then.
+
+    Parameters
+    ----------
+    steps : int
+    stream : bool
+        Whether it takes all timesteps at once, on axis 0.
+    """
+
+    steps: int
+    stream: bool
+
+
 @cache
 def _adapters() -> tuple[Any, ...]:
     return tuple(plugins.load(_ROOM, name) for name in plugins.names(_ROOM, without=("base",)))
@@ -127,6 +143,12 @@ def _adapters() -> tuple[Any, ...]:
 def adapter_of(layer: Any) -> Any | None:
     """Return the adapter of a layer's framework; None if the layer is not a spiking one."""
     return next((a for a in _adapters() if a.matches(layer)), None)
+
+
+def delay_of(layer: Any) -> Delay | None:
+    """Return the delay that a layer is; None if it is none."""
+    found = (a.delay(layer) for a in _adapters() if hasattr(a, "delay"))
+    return next((delay for delay in found if delay is not None), None)
 
 
 def from_package(layer: Any, package: str, *classes: str) -> bool:

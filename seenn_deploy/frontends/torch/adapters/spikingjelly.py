@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from seenn_deploy.frontends.torch.adapters.base import (
+    Delay,
     Neuron,
     UnsupportedError,
     comparison_of,
@@ -28,8 +29,9 @@ from seenn_deploy.ir.nodes.base import Parameter
 
 KNOWN = ("IFNode", "LIFNode", "ParametricLIFNode", "OTTTLIFNode", "SLTTLIFNode")
 _WITH_MEMORY = {
-    "SynapseFilter": "a synapse filter sends real values on; give tau_syn to the neurons instead",
-    "Delay": "a delay keeps spikes that a trace cannot see; let a loop hand them on",
+    "SynapseFilter": "its current stops leaking where a spike arrives, i - (1 - s) i / tau + s, "
+    "which no synaptic current does; write i = (1 - 1 / tau) i + s",
+    "Delay": "a delay whose forward is not SpikingJelly's own may do anything",
 }
 _NEURONS = ("spikingjelly.activation_based.neuron", "spikingjelly.clock_driven.neuron")
 
@@ -37,8 +39,15 @@ _NEURONS = ("spikingjelly.activation_based.neuron", "spikingjelly.clock_driven.n
 def matches(layer: Any) -> bool:
     """Tell whether a layer is a neuron of SpikingJelly, or keeps something; supported or not."""
     if from_package(layer, "spikingjelly", *_WITH_MEMORY):
-        return True
+        return delay(layer) is None
     return any(from_module(layer, path) for path in _NEURONS)
+
+
+def delay(layer: Any) -> Delay | None:
+    """Return what a layer of SpikingJelly's class ``Delay`` does."""
+    if not is_exactly(layer, "spikingjelly", ("Delay",)) or "forward" in vars(layer):
+        return None
+    return Delay(layer.delay_steps, layer.step_mode == "m")
 
 
 def describe(layer: Any) -> Neuron:

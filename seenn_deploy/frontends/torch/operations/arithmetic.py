@@ -57,7 +57,7 @@ def mul(graph: Graph, a: Value, b: Value) -> Value:
     """Multiply by a constant, which may be one factor per channel, or spikes by spikes."""
     if isinstance(a, Signal) and isinstance(b, Signal):
         return multiplied(graph, a, b)
-    a, b = (b, a) if not isinstance(a, Signal) else (a, b)
+    a, b = (b, a) if isinstance(b, Signal) else (a, b)
     return affine(graph, as_signal(a), like(b), like(0.0))
 
 

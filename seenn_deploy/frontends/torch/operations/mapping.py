@@ -16,6 +16,7 @@ from seenn_deploy.frontends.torch.values import (
     Atom,
     Call,
     Constant,
+    Joined,
     NotSupportedError,
     Potential,
     Signal,
@@ -162,6 +163,10 @@ def as_signal(value: Value) -> Signal:
         raise NotSupportedError(
             "a potential of a spiking layer in a computation",
             "potentials may be handed on as states and recorded, spikes go on",
+        )
+    if isinstance(value, Joined):
+        raise NotSupportedError(
+            "a concatenation of features", "let a linear layer follow it, or add currents"
         )
     raise NotSupportedError("an operation on what is no signal", "give it spikes or currents")
 

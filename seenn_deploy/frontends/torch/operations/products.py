@@ -53,9 +53,9 @@ class Factor:
 
 
 def factor_of(signal: Signal) -> Factor | None:
-    """Read a signal as a factor; None where it is a current, a sum over time, or an input."""
+    """Read a signal as a factor; None for a current, a sum over time, a delay or an input."""
     (term, *others), neurons = signal.terms, prod(a.size for a in signal.features)
-    if others or signal.summed or signal.state or term.origin == SOURCE:
+    if others or signal.summed or signal.state or term.origin == SOURCE or term.lag:
         return None
     maps, index = term.maps, np.arange(neurons)
     if maps and isinstance(maps[0], Sparse):  # what `picked` made

@@ -20,6 +20,8 @@ from seenn_deploy.frontends.torch.recurrences import leak_of
 from seenn_deploy.frontends.torch.values import (
     SOURCE,
     Atom,
+    Constant,
+    Joined,
     NotSupportedError,
     Potential,
     Signal,
@@ -87,7 +89,9 @@ def stack(graph: Graph, parts: Sequence[Value], dim: int = 0) -> Value:
 
 @operation("cat.default")
 def cat(graph: Graph, parts: Sequence[Value], dim: int = 0) -> Value:
-    """Join timesteps to a stream, where each has a time axis of size 1."""
+    """Join timesteps to a stream, where each has a time axis of size 1; or vectors of features."""
+    if _are_features(parts, dim):
+        return Joined(tuple(parts))
     if all(isinstance(p, Potential) for p in parts):
         return _recorded([p for p in parts if isinstance(p, Potential)])
     signals = [as_signal(p) for p in parts]
@@ -98,6 +102,15 @@ def cat(graph: Graph, parts: Sequence[Value], dim: int = 0) -> Value:
         )
     squeezed = [replace(s, axes=(*s.axes[:at], *s.axes[at + 1 :])) for s in signals]
     return stack(graph, squeezed, at)
+
+
+def _are_features(parts: Sequence[Value], dim: int) -> bool:
+    """Tell whether what is put side by side are the features of a sample."""
+    if any(isinstance(p, Potential) for p in parts):
+        return False
+    shapes = [p.tensor.shape if isinstance(p, Constant) else as_signal(p).sizes for p in parts]
+    last = {len(shape) - 1 for shape in shapes} == {dim % len(shapes[0])}
+    return last and any(shape[-1] > 1 for shape in shapes)
 
 
 def _recorded(parts: list[Potential]) -> Potential:
@@ -111,8 +124,10 @@ def _stream_of(signals: list[Signal]) -> tuple[Term, ...]:
     first = signals[0].terms
     for k, signal in enumerate(signals):
         check_same_order(signals[0], signal)
-        expected = [(t.origin, t.maps, None if t.step is None else t.step + k) for t in first]
-        alike = [(t.origin, t.maps, t.step) for t in signal.terms] == expected
+        expected = [
+            (t.origin, t.maps, t.lag, None if t.step is None else t.step + k) for t in first
+        ]
+        alike = [(t.origin, t.maps, t.lag, t.step) for t in signal.terms] == expected
         if not alike or signal.pool != signals[0].pool:
             raise NotSupportedError(
                 f"what is stacked is made in another way at timestep {k + 1} than at 1",
@@ -121,6 +136,38 @@ def _stream_of(signals: list[Signal]) -> tuple[Term, ...]:
     if any(t.step not in (None, 0) for t in first):
         raise NotSupportedError("a stack that leaves out timesteps", "stack all of them")
     return tuple(replace(t, step=None) for t in first)
+
+
+def delayed(graph: Graph, x: Value, steps: int, stream: bool) -> Signal:
+    """Hold a signal back for some timesteps."""
+    signal = as_signal(x)
+    if signal.summed is not None or signal.state is not None:
+        raise NotSupportedError("a delay of a sum over time", "put it before the sum")
+    if stream:
+        for atom in signal.axes[0]:
+            atom.become("time")
+    if bool(signal.times) != stream or (stream and any(t.step is not None for t in signal.terms)):
+        raise NotSupportedError(
+            f"a delay is not given {'whole streams' if stream else 'one timestep per call'}",
+            "set its step_mode to that of its input",
+        )
+    if steps and any(
+        graph.maps.without_constants(m) is not m for t in signal.terms for m in t.maps
+    ):
+        raise NotSupportedError(
+            "a delay of a bias or of batch norm's shift, which then begins later than the network",
+            "put the delay before the layer that has it",
+        )
+    later = {
+        call: replace(call, inputs=tuple(replace(t, lag=t.lag + steps) for t in call.inputs))
+        for term in signal.terms
+        for call in term.calls
+    }
+    terms = (
+        replace(t, lag=t.lag + steps, calls=tuple(later[call] for call in t.calls))
+        for t in signal.terms
+    )
+    return replace(signal, terms=tuple(terms))
 
 
 @operation("sum.dim_IntList", "sum.default")

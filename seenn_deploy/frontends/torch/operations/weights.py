@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 
+from seenn_deploy.frontends.torch.operations.arithmetic import add
 from seenn_deploy.frontends.torch.operations.mapping import (
     as_numbers,
     as_signal,
@@ -17,7 +19,14 @@ from seenn_deploy.frontends.torch.operations.mapping import (
 )
 from seenn_deploy.frontends.torch.operations.products import matrix_product
 from seenn_deploy.frontends.torch.operations.registry import Graph, operation
-from seenn_deploy.frontends.torch.values import NotSupportedError, Signal, Value, trailing
+from seenn_deploy.frontends.torch.values import (
+    Constant,
+    Joined,
+    NotSupportedError,
+    Signal,
+    Value,
+    trailing,
+)
 
 
 @operation("conv2d.default", "conv2d.padding")
@@ -51,9 +60,29 @@ def conv1d(
 
 
 @operation("linear.default")
-def linear(graph: Graph, x: Value, weight: Value, bias: Value = None) -> Signal:
+def linear(graph: Graph, x: Value, weight: Value, bias: Value = None) -> Value:
     """Connect all to all over the last axis."""
+    if isinstance(x, Joined):
+        return _of_joined(graph, x, as_tensor(weight), as_tensor(bias))
     return mapped(graph, as_signal(x), 1, graph.maps.dense(as_tensor(weight), as_tensor(bias)))
+
+
+def _of_joined(graph: Graph, x: Joined, weight: Any, bias: Any) -> Value:
+    """Give each of several vectors its own columns of the weights."""
+    sizes = [
+        part.tensor.shape[-1] if isinstance(part, Constant) else as_signal(part).sizes[-1]
+        for part in x.parts
+    ]
+    # The bias comes last, so that a part that is 0 at first does not take it along.
+    total: Value = None
+    constant = torch.zeros(len(weight)) if bias is None else bias
+    for part, own in zip(x.parts, weight.split(sizes, dim=1), strict=True):
+        if isinstance(part, Constant):
+            constant = constant + part.tensor @ own.t()
+        else:
+            added = linear(graph, part, Constant(own))
+            total = added if total is None else add(graph, total, added)
+    return add(graph, total, Constant(constant))
 
 
 @operation("addmm.default")
