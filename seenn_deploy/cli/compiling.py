@@ -104,7 +104,11 @@ IMPORT = opt.together(
 @INPUT_RANGE
 @click.option("--calibration", type=opt.PATH,
               help="Samples from which int8 takes its scales, and on which it is compared with "
-              "float32, layer by layer.")  # fmt: skip
+              "float32, layer by layer; --pools auto counts on them.")  # fmt: skip
+@click.option("--pools", default="fold", show_default=True,
+              help="How average pools are deployed: fold, as a part of the layer behind; sum, as "
+              "nodes that add the spikes of each window; auto, what costs less (and fold where a "
+              "target cannot take sums).")  # fmt: skip
 @STRICT
 @opt.JSON
 def compile_command(
@@ -118,6 +122,7 @@ def compile_command(
     example: str | None,
     input_range: tuple[float, float] | None,
     calibration: Path | None,
+    pools: Any,
     strict: bool,
     allow: tuple[str, ...],
     json_file: Path | None,
@@ -152,11 +157,18 @@ def compile_command(
     # Before the import, which can take minutes.
     folders.check_ours(out, PROGRAM_FOLDER, force)
     check_schedule(schedule, *target)
-    if calibration and precision == "float32":
-        raise SeennError("--calibration is for the scales of int8; add --precision int8")
+    if calibration and precision == "float32" and pools != "auto":
+        raise SeennError(
+            "--calibration is for the scales of int8 and for --pools auto; add one of them"
+        )
+    if pools == "auto" and target:
+        pools = "fold"  # no target takes the sums
     of_import = given(options)
     if (model / folders.MANIFEST).is_file():
-        of_source = {"calibration": calibration, "input_range": input_range}
+        of_source = {
+            "calibration": calibration, "input_range": input_range,
+            "pools": None if pools == "fold" else pools,
+        }  # fmt: skip
         program = _changed(model, rule, of_import | {k: v for k, v in of_source.items() if v})
         with _refusal_into(json_file):
             program.provenance.check(strict, allow)
@@ -167,9 +179,12 @@ def compile_command(
     with _refusal_into(json_file), shown(None, "compiling"):
         program = sd.compile(
             graph, rule, precision=precision, schedule=schedule or "sequential",
-            input_range=input_range, calibration=calibration, strict=strict, allow=allow,
+            input_range=input_range, calibration=calibration, pools=pools, strict=strict,
+            allow=allow,
         )  # fmt: skip
-    changes = _compare_with_float(graph, program, calibration) if calibration else None
+    changes = None
+    if calibration and precision != "float32":
+        changes = _compare_with_float(graph, program, calibration)
     _save(program, out, force, target, strict, allow, json_file, changes)
 
 
@@ -345,6 +360,7 @@ def _print_compiled(
         ("assumed", assumed),
         *_converted(provenance.conversion),
         *_proof(provenance),
+        *_pools(provenance),
         # A rule that nobody chose must not look like one that somebody did.
         ("exit rule", f"{rule}, assumed: {why}" if why else rule),
         ("written", ", ".join([f"{out}/", *(f"{out / target}/" for target in targets)])),
@@ -363,6 +379,22 @@ def _proof(provenance: Provenance) -> list[tuple[str, str]]:
         return [("not proven", why)] if (why := provenance.not_proven) else []
     status, _, how = Proof.from_dict(provenance.proof).text.partition(": ")
     return [(status, how)]
+
+
+def _pools(provenance: Provenance) -> list[tuple[str, str]]:
+    """What each pool costs per timestep either way, once one of them is deployed as a sum."""
+    if not any(pool["choice"] == "sum" for pool in provenance.pools):
+        return []
+    on = "on the samples" if provenance.pools[0]["measured"] else "if every neuron spikes"
+    return [
+        (
+            f"pool of {pool['pre']}",
+            f"{'summed' if pool['choice'] == 'sum' else 'folded'}; {on} {pool['fold_ac']:,.0f} AC "
+            f"folded, {pool['sum_ac']:,.0f} AC and {pool['payloads']:,.0f} payloads, which meet "
+            f"{pool['behind']:,.0f} synapses, summed",
+        )
+        for pool in provenance.pools
+    ]
 
 
 def _left_there(out: Path, targets: tuple[str, ...]) -> list[tuple[str, str]]:

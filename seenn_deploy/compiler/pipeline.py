@@ -15,6 +15,7 @@ from seenn_deploy.compiler.passes import (
     fold_pool,
     input_scale,
     own_layers,
+    sum_pools,
 )
 from seenn_deploy.compiler.passes.quantize import LayerScale, quantize
 from seenn_deploy.errors import ModelError, ProgramError
@@ -42,6 +43,7 @@ def compile(
     *,
     input_range: tuple[float, float] | None = None,
     calibration: Images | None = None,
+    pools: sum_pools.Pools = "fold",
     strict: bool = False,
     allow: Sequence[str] = (),
 ) -> Program:
@@ -63,7 +65,12 @@ def compile(
         values of an int8 program beyond it are clipped.
     calibration : array, path or ImageSet, optional
         Samples, as the program takes them, from which int8 takes the scales of the input (all of
-        them) and of the weights (the first 16); see ``passes.quantize``.
+        them) and of the weights (the first 16); see ``passes.quantize``. `pools` counts on them.
+    pools : 'fold', 'sum' or 'auto'
+        Whether an average pool becomes part of the layer behind it, whose fan-out every spike then
+        pays, or a node that sums the spikes of each window and sends the sum; 'auto' takes what
+        costs less on the calibration samples, or where every neuron spikes.
+        ``program.provenance.pools`` has both counts.
     strict : bool
         Whether to refuse whatever import or precision only approximate.
     allow : names
@@ -90,22 +97,33 @@ def compile(
     """
     if precision not in PRECISIONS:
         raise ProgramError(f"precision {precision!r}: there is {', '.join(PRECISIONS)}")
-    if calibration is not None and precision == "float32":
-        raise ProgramError("calibration is for the scales of int8; add precision='int8'")
+    if calibration is not None and precision == "float32" and pools != "auto":
+        raise ProgramError(
+            "calibration is for the scales of int8 and for pools='auto'; add one of them"
+        )
     if input_range is not None:
         graph = _stated(graph, input_range)
-    # Before folding, which makes one layer of several.
-    graph = own_layers.noted(graph)
-    # Pools first, which affine maps may stand behind; delays last, when the stages are known.
-    for step in (fold_pool, fold_affine, cast, balance_delays):
-        graph = step.apply(graph)
-    graph = own_layers.kept(graph)
     rule, assumed = (exit_rule, "") if exit_rule is not None else _default_rule(graph)
+    # Before folding, which makes one layer of several.
+    graph, sent = own_layers.noted(graph), None
+    if pools == "auto" and calibration is not None:
+        folded = Program(_folded(graph), rule)
+        sent = activity.sent(folded.graph, for_program(folded, calibration))
+    graph, costs = sum_pools.apply(graph, pools, sent)
+    notes = replace(graph.provenance, pools=sum_pools.noted(costs))
+    graph = _folded(graph).noted(notes)
     program = Program(graph, rule, schedule, exit_rule_assumed=assumed)
     if precision != "float32":
         program = to_integers(program, calibration)
     program.provenance.check(strict, allow)
     return program
+
+
+def _folded(graph: SpikingGraph) -> SpikingGraph:
+    # Pools first, which affine maps may stand behind; delays last, when the stages are known.
+    for step in (fold_pool, fold_affine, cast, balance_delays):
+        graph = step.apply(graph)
+    return own_layers.kept(graph)
 
 
 def _default_rule(graph: SpikingGraph) -> tuple[ExitRule, str]:

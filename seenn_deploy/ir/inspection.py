@@ -82,7 +82,9 @@ def _describe(graph: SpikingGraph, name: str) -> LayerInfo:
     added = not node.stages
     return LayerInfo(
         name,
-        f"sum of {len(edges)}" if added else " + ".join(_edge(graph, edge) for edge in edges),
+        f"{node.kind} of {len(edges)}"
+        if added
+        else " + ".join(_edge(graph, edge) for edge in edges),
         sources[0],
         node.shape,
         node.neurons,

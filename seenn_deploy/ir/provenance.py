@@ -33,6 +33,8 @@ class Provenance(Mapping[str, Any]):
         ``thresholds`` of a converted ANN: the threshold of each activation.
     quantized : sequence of mappings
         Scale and rounding errors per layer of an integer program.
+    pools : sequence of mappings
+        Average pools, and what either way to deploy them costs.
     proof : mapping
         A :class:`~seenn_deploy.fidelity.Proof` of the import.
     precision : mapping
@@ -49,6 +51,7 @@ class Provenance(Mapping[str, Any]):
     report: Mapping[str, Any] = field(default_factory=dict)
     conversion: Mapping[str, Any] = field(default_factory=dict)
     quantized: tuple[Mapping[str, Any], ...] = ()
+    pools: tuple[Mapping[str, Any], ...] = ()
     proof: Mapping[str, Any] = field(default_factory=dict)
     precision: Mapping[str, Any] = field(default_factory=dict)
     more: Mapping[str, Any] = field(default_factory=dict)

@@ -366,13 +366,13 @@ class _Worker:
 
     def _count_program(self, slots: Array, number: int, edge: Edge, counts: Counts) -> None:
         events = self.sent[edge.pre][edge.lag]
-        if edge.per_event is not None:
-            added = edge.per_event * events.number[slots].sum(axis=1)
-            counts.ac[number, slots] += added
-            counts.ac_effective[number, slots] += added
-            return
-        edge.count(slots, events, edge.fan_out, counts.ac[number], counts.mac[number])
+        ac, mac = counts.ac[number], counts.mac[number]
         effective = counts.ac_effective[number], counts.mac_effective[number]
+        if edge.per_event == 0:
+            return
+        if edge.per_event:  # an addition, whatever the value
+            mac, effective = ac, (effective[0], effective[0])
+        edge.count(slots, events, edge.fan_out, ac, mac)
         edge.count(slots, events, edge.effective, *effective)
 
     def _add_image_counts(self, slots: Array) -> None:

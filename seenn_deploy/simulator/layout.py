@@ -45,8 +45,8 @@ class Edge:
     analog : bool
         Whether the source is an image, so that every element costs multiply-accumulates.
     per_event : int, optional
-        Accumulates of an event, whatever its value, where the target has no synapses: 1 into a
-        sum, 0 into a product, which counts what it multiplies. None: the synapses are counted.
+        Accumulates per synapse that an event meets, whatever its value, where the target has no
+        weights: 1 into a sum, 0 into a product, which counts what it multiplies. None elsewhere.
     lag : int
         Timesteps between sending and arriving.
     own : tuple of OwnCount, optional
@@ -165,7 +165,10 @@ def _edge(
 ) -> Edge:
     graph = program.graph
     source, post, synapses = graph.node(edge.pre), graph.node(edge.post), edge.synapses
-    narrow = synapses.with_weight(_narrow(synapses.weight))
+    weight = synapses.weight
+    if program.precision != "float32":
+        weight = weight.astype(np.int64)  # ones into a sum are stored as floats in every program
+    narrow = synapses.with_weight(_narrow(weight))
     accumulate = accumulator(narrow, before, after)
     # Only where the sum can leave 24 bits does the chip's wrapping have to be imitated.
     if isinstance(synapses, ir.Conv2d) and program.precision != "float32":

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from seenn_deploy._typing import Shape
 from seenn_deploy.errors import ModelError
-from seenn_deploy.ir.maps import Identity, LinearMap
+from seenn_deploy.ir.maps import LinearMap, Synapses
 from seenn_deploy.ir.nodes.base import Node
 
 
@@ -15,8 +15,9 @@ from seenn_deploy.ir.nodes.base import Node
 class Sum(Node):
     """Spikes added to spikes within the timestep, as in SEW-ResNet: graded spikes 0, 1, 2, ..
 
-    No neuron and no weight: every projection into it is an identity of weight 1 without lag, from
-    a population or another sum, and costs no synapse stage on hardware.
+    No neuron and no weight: every projection into it has weights of 1 and no lag, from a population
+    or another sum, and costs no synapse stage on hardware. It is an identity, or the windows of an
+    average pool that is deployed as a sum.
     """
 
     graded: ClassVar[bool] = True
@@ -34,6 +35,6 @@ class Sum(Node):
         return 0
 
     def check_input(self, pre: Node, maps: tuple[LinearMap, ...], lag: int) -> None:
-        plain = all(isinstance(m, Identity) and m.weight == 1 for m in maps)
+        plain = all(isinstance(m, Synapses) and bool((m.weight == 1).all()) for m in maps)
         if not plain or lag or not pre.spikes:
             raise ModelError("a sum takes spikes as they are, without weight or lag")

@@ -83,6 +83,11 @@ def examine(program: ir.Program) -> FidelityReport:
     for edge in graph.projections:
         with report.gathering(f"{edge.pre} -> {edge.post}"):
             waiting_steps(program, edge)
+            if not graph.stages(edge) and edge.synapses.kind != "identity":
+                raise ProgramError(
+                    f"{edge.pre} -> {edge.post}: target lava adds spikes without synapses between; "
+                    "compile with pools='fold'"
+                )
             _runnable(edge.synapses, edge, program)
     for node in graph.order:
         with report.gathering(node.name):

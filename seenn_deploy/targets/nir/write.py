@@ -117,6 +117,12 @@ class _Writer:
         for node in graph.layers:
             with report.gathering(node.name):
                 _check_node(node, report)
+        for edge in graph.projections:
+            if not graph.stages(edge) and edge.synapses.kind != "identity":
+                report.refuse(
+                    f"{edge.pre} -> {edge.post}", "a pool that is deployed as a sum",
+                    "compile with pools='fold'",
+                )  # fmt: skip
         report.stop()
         self.nodes: dict[str, Any] = {}
         self.edges: set[tuple[str, str]] = set()
