@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from math import prod
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 
 import numpy as np
 
@@ -116,8 +116,8 @@ def _pool_of(graph: ir.SpikingGraph, edge: ir.Projection) -> AvgPool2d | None:
     """The pool of a projection by rule 1."""
     if not graph.node(edge.pre).spikes or not graph.node(edge.post).stages:
         return None
-    first = next((m for m in edge.maps if not isinstance(m, Affine)), None)
-    return first if isinstance(first, AvgPool2d) else None
+    first = next((m for m in edge.maps if m.kind != "affine"), None)
+    return cast(AvgPool2d, first) if first is not None and first.kind == "avg_pool2d" else None
 
 
 def _summed(
@@ -128,7 +128,7 @@ def _summed(
     if any(n.name == name for n in graph.order):
         raise ProgramError(f"{name}: a node has the name of the pool's sum; call it otherwise")
     node = ir.Sum(name, pool.out_shape(shape))
-    moved = {id(e): replace(e, pre=name, maps=_behind(e, shape[0])) for e in edges}
+    moved = {id(e): replace(e, pre=name, maps=_behind(e, cost.kernel, shape[0])) for e in edges}
     return node, moved
 
 
@@ -138,12 +138,10 @@ def _windows(kernel: Pair, channels: int) -> ir.Conv2d:
     return pool.with_weight(np.ones_like(pool.weight, np.float32))
 
 
-def _behind(edge: ir.Projection, channels: int) -> tuple[ir.LinearMap, ...]:
+def _behind(edge: ir.Projection, kernel: Pair, channels: int) -> tuple[ir.LinearMap, ...]:
     """What follows the sum in place of the average: the factors before it, over its size."""
-    at = next(i for i, m in enumerate(edge.maps) if isinstance(m, AvgPool2d))
-    pool = edge.maps[at]
-    assert isinstance(pool, AvgPool2d)
-    size, rest = prod(pool.kernel), edge.maps[at + 1 :]
+    at = next(i for i, m in enumerate(edge.maps) if m.kind == "avg_pool2d")
+    size, rest = prod(kernel), edge.maps[at + 1 :]
     before = composed(edge.maps[:at])
     if before is None and not rest:
         return (ir.Identity(np.asarray(1 / size, np.float64)),)

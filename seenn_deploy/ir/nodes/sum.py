@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from seenn_deploy._typing import Shape
 from seenn_deploy.errors import ModelError
-from seenn_deploy.ir.maps import LinearMap, Synapses
+from seenn_deploy.ir.maps import LinearMap
 from seenn_deploy.ir.nodes.base import Node
 
 
@@ -35,6 +37,6 @@ class Sum(Node):
         return 0
 
     def check_input(self, pre: Node, maps: tuple[LinearMap, ...], lag: int) -> None:
-        plain = all(isinstance(m, Synapses) and bool((m.weight == 1).all()) for m in maps)
+        plain = all(np.all(getattr(m, "weight", 0) == 1) for m in maps)
         if not plain or lag or not pre.spikes:
             raise ModelError("a sum takes spikes as they are, without weight or lag")

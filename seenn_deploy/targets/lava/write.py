@@ -83,7 +83,7 @@ def examine(program: ir.Program) -> FidelityReport:
     for edge in graph.projections:
         with report.gathering(f"{edge.pre} -> {edge.post}"):
             waiting_steps(program, edge)
-            if not graph.stages(edge) and edge.synapses.kind != "identity":
+            if graph.node(edge.post).kind == "sum" and edge.synapses.kind != "identity":
                 raise ProgramError(
                     f"{edge.pre} -> {edge.post}: target lava adds spikes without synapses between; "
                     "compile with pools='fold'"

@@ -118,7 +118,7 @@ class _Writer:
             with report.gathering(node.name):
                 _check_node(node, report)
         for edge in graph.projections:
-            if not graph.stages(edge) and edge.synapses.kind != "identity":
+            if graph.node(edge.post).kind == "sum" and edge.synapses.kind != "identity":
                 report.refuse(
                     f"{edge.pre} -> {edge.post}", "a pool that is deployed as a sum",
                     "compile with pools='fold'",

@@ -495,7 +495,7 @@ def own_permutation(net: Any, x: Tensor) -> Tensor:
     return net.last((spikes.view(-1, 4, 4) + spikes.view(-1, 4, 4).transpose(1, 2)).flatten(1))
 
 
-@calls("a concatenation of batches or features")
+@calls()
 def halves_swapped(net: Any, x: Tensor) -> Tensor:
     spikes = net.spike(net.first(x))
     return net.last(torch.cat((spikes[:, 8:], spikes[:, :8]), 1))
