@@ -166,7 +166,7 @@ def _edge(
     graph = program.graph
     source, post, synapses = graph.node(edge.pre), graph.node(edge.post), edge.synapses
     weight = synapses.weight
-    if program.precision != "float32":
+    if program.precision != "float32" and weight.dtype.kind == "f":
         weight = weight.astype(np.int64)  # ones into a sum are stored as floats in every program
     narrow = synapses.with_weight(_narrow(weight))
     accumulate = accumulator(narrow, before, after)

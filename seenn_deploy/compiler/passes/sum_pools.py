@@ -29,6 +29,7 @@ from seenn_deploy._typing import Array, Pair
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.ir.maps import Affine, AvgPool2d
 from seenn_deploy.ir.maps.affine import composed
+from seenn_deploy.ir.maps.base import weighted
 
 Pools: TypeAlias = Literal["fold", "sum", "auto"]
 CHOICES = ("fold", "sum", "auto")
@@ -181,8 +182,5 @@ def _cost(
 
 def _fan_out(edge: ir.Projection, pool: AvgPool2d, shape: tuple[int, ...]) -> Array:
     """Synapses behind each pooled neuron."""
-    pooled = pool.out_shape(shape)
-    for step in edge.maps:
-        if isinstance(step, ir.Synapses):
-            return step.fan_out(pooled)
-    return np.ones(pooled, np.int64)
+    pooled, found = pool.out_shape(shape), weighted(edge.maps)
+    return np.ones(pooled, np.int64) if found is None else found[1].fan_out(pooled)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import seenn_deploy as sd
 from seenn_deploy.fidelity import RefusedError
+from tests.frontends.torch.networks import calibrated
 
 T, CLASSES = 2, 10
 LIF = {"spiking_neuron": neuron.LIFNode, "detach_reset": True}
@@ -138,15 +139,7 @@ def test_what_needs_other_nodes_is_refused_by_name(
 
 def waken(net: nn.Module, x: Tensor) -> None:
     """Calibrate batch norm, then strengthen the weights in front of each layer that is silent."""
-    for part in net.modules():
-        if isinstance(part, nn.modules.batchnorm._BatchNorm):
-            part.momentum = None
-            part.weight.data.uniform_(1, 2)
-            part.bias.data.uniform_(0, 1)
-    net.train()
-    with torch.no_grad():
-        net(x)
-    net.eval()
+    calibrated(net, x, 0, 1)
     parts = dict(net.named_modules())
     for name, part in parts.items():
         if isinstance(part, neuron.BaseNode):

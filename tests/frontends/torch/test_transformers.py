@@ -17,6 +17,7 @@ import seenn_deploy as sd
 from seenn_deploy import ir
 from seenn_deploy.fidelity import RefusedError
 from tests import naive
+from tests.frontends.torch.networks import calibrated
 
 T, CLASSES = 3, 5
 
@@ -29,16 +30,9 @@ def _seeded() -> None:
 def awake(net: nn.Module, x: Tensor) -> nn.Module:
     """Calibrate batch norm on `x`, with constants that let every layer spike."""
     functional.set_step_mode(net, "m")
-    for part in net.modules():
-        if isinstance(part, nn.modules.batchnorm._BatchNorm):
-            part.momentum = None
-            part.weight.data.uniform_(1, 2)
-            part.bias.data.uniform_(1, 2)
-    net.train()
-    with torch.no_grad():
-        net(x)
+    calibrated(net, x, 1, 2)
     functional.reset_net(net)
-    return net.eval()
+    return net
 
 
 class Attending(nn.Module):

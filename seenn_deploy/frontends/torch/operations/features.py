@@ -11,8 +11,7 @@ from seenn_deploy._typing import Shape
 from seenn_deploy.frontends.torch.operations.mapping import affine, like
 from seenn_deploy.frontends.torch.operations.products import factor_of, graph_shape
 from seenn_deploy.frontends.torch.operations.registry import Graph
-from seenn_deploy.frontends.torch.values import Atom, Axes, NotSupportedError, Signal, refined
-from seenn_deploy.ir.maps import Sparse
+from seenn_deploy.frontends.torch.values import Atom, NotSupportedError, Signal, refined
 
 
 def part(signal: Signal, at: int, first: int, length: int) -> Signal:
@@ -35,12 +34,11 @@ def part(signal: Signal, at: int, first: int, length: int) -> Signal:
     place = signal.features.index(atom)
     sizes = [a.size for a in signal.features]
     index = given.index.reshape(sizes).take(range(first, first + length), place).ravel()
+    chosen = replace(given, index=index)
     features = (*signal.features[:place], kept, *signal.features[place + 1 :])
     axes = tuple(tuple(kept if a is atom else a for a in axis) for axis in signal.axes)
     shape = _resized(signal, place, length)
-    ones = np.ones(len(index), np.float32)
-    chosen = Sparse.of(index, np.arange(len(index)), ones, given.neurons, shape)
-    term = replace(signal.terms[0], maps=(chosen,))
+    term = replace(signal.terms[0], maps=(chosen.into(np.arange(len(index)), shape),))
     return replace(signal, axes=axes, features=features, shape=shape, terms=(term,))
 
 
@@ -81,16 +79,14 @@ def summed_features(
     target = np.zeros(prod(sizes), np.int64)
     for i in kept:
         target = target * sizes[i] + number[i]
-    axes: Axes = tuple(
-        (() if keepdim else None) if at in places else axis  # type: ignore[misc]
+    axes = tuple(
+        () if at in places else axis
         for at, axis in enumerate(signal.axes)
+        if keepdim or at not in places
     )
-    axes = tuple(axis for axis in axes if axis is not None)
     features = tuple(signal.features[i] for i in kept)
     shape = graph_shape(axes)
-    ones = np.ones(len(target), np.float32)
-    total = Sparse.of(given.index, target, ones, given.neurons, shape)
-    term = replace(signal.terms[0], maps=(total,), macs=signal.terms[0].macs)
+    term = replace(signal.terms[0], maps=(given.into(target, shape),))
     made = replace(signal, axes=axes, features=features, shape=shape, terms=(term,))
     count = prod(sizes) // max(1, prod(a.size for a in features))
     return affine(graph, made, like(given.constant / (count if mean else 1)), like(0.0))

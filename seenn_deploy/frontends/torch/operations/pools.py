@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from seenn_deploy._typing import Pair
 from seenn_deploy.frontends.torch.operations.mapping import (
     affine,
     as_signal,
@@ -111,43 +110,34 @@ def max_pool2d(
         bare = replace(signal, terms=(replace(signal.terms[0], maps=()),))
         pooled = max_pool2d(graph, bare, kernel, stride, padding, dilation, ceil_mode)
         return affine(graph, pooled, like(value), like(0.0))
-    if not signal.spikes or graph.graded(signal.terms[0].origin):
-        return _pool_of_currents(signal, size, stride, padding, dilation, ceil_mode)
-    feature_shape(signal, 3)
     channels = signal.sizes[-3]
     window = graph.maps.conv(
         torch.ones(channels, 1, *size), None, stride=pair(stride) if stride else size,
         padding=pair(padding), dilation=pair(dilation), groups=channels,
     )  # fmt: skip
     check_ceil(ceil_mode, signal.sizes[-2:], size, window)
+    if not signal.spikes or graph.graded(signal.terms[0].origin):
+        return _pool_of_currents(signal, window)
+    feature_shape(signal, 3)
     return _pool_of_spikes(graph, signal, window)
 
 
-def _pool_of_currents(
-    signal: Signal, size: Pair, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
-) -> Signal:
+def _pool_of_currents(signal: Signal, window: Conv2d) -> Signal:
     signal = known(unpooled(signal), 3)
-    step, around = pair(stride) if stride else size, pair(padding)
-    if signal.summed is not None or signal.state is not None or pair(dilation) != (1, 1):
+    if signal.summed is not None or signal.state is not None or window.dilation != (1, 1):
         raise NotSupportedError(
             "a dilated max pool of currents, or one of a sum over time",
             "put the pool behind the neurons, or take an average pool",
         )
-    channels, *before = signal.shape or ()
-    if tuple(before) != signal.sizes[-2:]:
+    shape = signal.shape or ()
+    if shape[1:] != signal.sizes[-2:]:
         raise NotSupportedError(
-            f"a max pool of features of shape {signal.shape}, seen as {signal.sizes[-3:]}",
+            f"a max pool of features of shape {shape}, seen as {signal.sizes[-3:]}",
             "put it behind a convolution",
         )
-    geometry = list(zip(before, size, step, around, strict=True))
-    moves = [(n + 2 * pad - k, by) for n, k, by, pad in geometry]
-    if ceil_mode and any(move % by for move, by in moves):
-        raise NotSupportedError("ceil_mode with partial windows", "leave ceil_mode out")
-    shape = (channels, *(move // by + 1 for move, by in moves))
-    atoms = tuple(Atom(n, "feature") for n in shape)
-    axes = (*signal.axes[:-3], *((a,) for a in atoms))
-    pool = Window((before[0], before[1]), size, step, around)
-    return Signal(axes, atoms, shape, signal.terms, pool=pool)
+    size = pair(window.weight.shape[2:])
+    pool = Window(pair(shape[1:]), size, window.stride, window.padding)
+    return _behind_windows(signal, window, signal.terms, pool)
 
 
 def _value_of_spikes(signal: Signal) -> float:
@@ -165,6 +155,14 @@ def _pool_of_spikes(graph: Graph, signal: Signal, window: Conv2d) -> Signal:
     key = (term.origin, id(window))
     if key not in graph.pools:
         graph.pools[key] = (graph.name(graph.here or "pool"), Term(term.origin, (window,)), shape)
+    return _behind_windows(signal, window, (Term(graph.pools[key][0], (), term.step),))
+
+
+def _behind_windows(
+    signal: Signal, window: Conv2d, terms: tuple[Term, ...], pool: Window | None = None
+) -> Signal:
+    """The signal that windows over the last three axes of another one give."""
+    shape = window.out_shape(signal.sizes[-3:])
     atoms = tuple(Atom(n, "feature") for n in shape)
     axes = (*signal.axes[:-3], *((a,) for a in atoms))
-    return Signal(axes, atoms, shape, (Term(graph.pools[key][0], (), term.step),))
+    return Signal(axes, atoms, shape, terms, pool=pool)

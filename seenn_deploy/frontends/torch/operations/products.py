@@ -43,13 +43,15 @@ class Factor:
     bias: float
     step: int | None
 
+    def into(self, target: Array, shape: Shape, sign: float = 1.0) -> Sparse:
+        """Synapses of one weight from each feature to its `target` among those of `shape`."""
+        signs = np.full(len(self.index), sign, np.float32)
+        return Sparse.of(self.index, target, signs, self.neurons, shape)
+
     def placed(self, first: int, whole: int) -> Term:
         """The factor in a vector of `whole` elements, from `first` on."""
         place = first + np.arange(len(self.index))
-        sign = np.full(len(self.index), -1 if self.bias else 1, np.float32)
-        return Term(
-            self.origin, (Sparse.of(self.index, place, sign, self.neurons, (whole,)),), self.step
-        )
+        return Term(self.origin, (self.into(place, (whole,), -1 if self.bias else 1),), self.step)
 
 
 def factor_of(signal: Signal) -> Factor | None:
@@ -58,7 +60,7 @@ def factor_of(signal: Signal) -> Factor | None:
     if others or signal.summed or signal.state or term.origin == SOURCE or term.lag:
         return None
     maps, index = term.maps, np.arange(neurons)
-    if maps and isinstance(maps[0], Sparse):  # what `picked` made
+    if maps and isinstance(maps[0], Sparse):  # a part of the features
         chosen, maps = maps[0], maps[1:]
         index, neurons = np.zeros(len(chosen.weight), np.int64), len(chosen.indptr) - 1
         index[chosen.targets] = chosen.sources
@@ -71,22 +73,6 @@ def factor_of(signal: Signal) -> Factor | None:
     if bias and (constant, bias) != (-1, 1):
         return None
     return Factor(term.origin, index, neurons, 1.0 if bias else constant, bias, term.step)
-
-
-def picked(signal: Signal, index: Array, features: tuple[Atom, ...], axes: Axes) -> Signal:
-    """Some of the features of a signal, each by its number among the features that it has."""
-    given = factor_of(signal)
-    if given is None or given.bias:
-        raise NotSupportedError(
-            "a part of the features of a current", "take the part behind the neurons"
-        )
-    shape = graph_shape(axes)
-    chosen = given.index[index.ravel()]
-    target, ones = np.arange(len(chosen)), np.ones(len(chosen), np.float32)
-    part = Sparse.of(chosen, target, ones, given.neurons, shape)
-    rest = signal.terms[0].maps[isinstance((*signal.terms[0].maps, None)[0], Sparse) :]
-    term = replace(signal.terms[0], maps=(part, *rest))
-    return replace(signal, axes=axes, features=features, shape=shape, terms=(term,))
 
 
 def graph_shape(axes: Axes) -> Shape:
