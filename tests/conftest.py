@@ -11,3 +11,11 @@ settings.load_profile("seenn")
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "nojit: also run with NUMBA_DISABLE_JIT=1, so kept tiny")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which devices were left out for want of a tool, and how to get it."""
+    skipped = terminalreporter.getreports("skipped")
+    told = sorted({report.longrepr[2] for report in skipped if "apt-get" in report.longrepr[2]})
+    for line in told:
+        terminalreporter.write_line(f"left out: {line.removeprefix('Skipped: ')}")

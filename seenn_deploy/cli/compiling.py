@@ -30,7 +30,9 @@ PROGRAM = opt.together(
                  help="Folder of the program."),
     opt.FORCE,
     click.option("--target", multiple=True, callback=opt.target_names,
-                 help="Also write the files of this target: lava or nir; several with commas."),
+                 help="Also write the files of this target: lava, c or nir; several with commas."),
+    click.option("--c-prefix", help="What names in the files of --target c begin with.  [default: "
+                 "net]"),
     opt.with_rule,
     click.option("--precision", default="float32", show_default=True),
     click.option("--schedule",
@@ -116,6 +118,7 @@ def compile_command(
     out: Path,
     force: bool,
     target: tuple[str, ...],
+    c_prefix: str | None,
     rule: ExitRule | None,
     precision: str,
     schedule: Any,
@@ -157,6 +160,7 @@ def compile_command(
     # Before the import, which can take minutes.
     folders.check_ours(out, PROGRAM_FOLDER, force)
     check_schedule(schedule, *target)
+    of_targets = _of_targets(target, c_prefix)
     if calibration and precision == "float32" and pools != "auto":
         raise SeennError(
             "--calibration is for the scales of int8 and for --pools auto; add one of them"
@@ -172,7 +176,7 @@ def compile_command(
         program = _changed(model, rule, of_import | {k: v for k, v in of_source.items() if v})
         with _refusal_into(json_file):
             program.provenance.check(strict, allow)
-        _save(program, out, force, target, strict, allow, json_file, None)
+        _save(program, out, force, target, strict, allow, json_file, of_targets)
         return
     with _refusal_into(json_file), shown(None, f"importing {model.name}"):
         graph = _imported(model, example, strict, of_import | {"allow": allow})
@@ -185,7 +189,19 @@ def compile_command(
     changes = None
     if calibration and precision != "float32":
         changes = _compare_with_float(graph, program, calibration)
-    _save(program, out, force, target, strict, allow, json_file, changes)
+    _save(program, out, force, target, strict, allow, json_file, of_targets, changes)
+
+
+def _of_targets(targets: tuple[str, ...], c_prefix: str | None) -> dict[str, dict[str, Any]]:
+    """What targets take besides the program, by target."""
+    from seenn_deploy.targets.c.text import check_prefix
+
+    if c_prefix is None:
+        return {}
+    if "c" not in targets:
+        raise SeennError("--c-prefix names what --target c writes; add --target c")
+    check_prefix(c_prefix)
+    return {"c": {"prefix": c_prefix}}
 
 
 def _changed(model: Path, rule: ExitRule | None, given: dict[str, Any]) -> Program:
@@ -250,6 +266,7 @@ def convert_command(
     out: Path,
     force: bool,
     target: tuple[str, ...],
+    c_prefix: str | None,
     rule: ExitRule | None,
     precision: str,
     schedule: Any,
@@ -274,12 +291,13 @@ def convert_command(
 
     check_ours(out, PROGRAM_FOLDER, force)
     check_schedule(schedule, *target)
+    of_targets = _of_targets(target, c_prefix)
     with _refusal_into(json_file), shown(None, f"converting {model.name}"):
         program = sd.convert(
             model, rule, precision=precision, schedule=schedule or "sequential", strict=strict,
             allow=allow, **given(options),
         )  # fmt: skip
-    _save(program, out, force, target, strict, allow, json_file)
+    _save(program, out, force, target, strict, allow, json_file, of_targets)
 
 
 @click.command("inspect")
@@ -331,13 +349,14 @@ def _save(
     strict: bool,
     allow: tuple[str, ...],
     json_file: Path | None,
+    of_targets: Mapping[str, Mapping[str, Any]],
     changes: PrecisionReport | None = None,
 ) -> None:
     """Write a program and what its targets take; print and keep what there is to say of it."""
     # Before it is written and shown: a pipelined target cannot follow a sequential schedule.
     program = program.for_targets(*targets)
     with _refusal_into(json_file, program), shown(None, f"writing {out}"):
-        program.save(out, targets=targets, strict=strict, force=force, allow=allow)
+        program.save(out, targets, strict, force, allow, of_targets)
     exports = _export_reports(out, targets)
     _print_compiled(program, out, targets, exports)
     _print_quantized(program, changes)

@@ -30,7 +30,7 @@ from .base import ExitRule, first_stops, top_two
 
 BITS = 24  # of the fixed-point fraction: a sum over 1,000 classes then fits 34 bits
 LONGEST = 2**20  # entries of a table; a finer scale would need more
-_LARGEST = 2**62  # more than any sum of a table or difference of logits, and safe in int64
+LARGEST = 2**62  # more than any sum of a table or difference of logits, and safe in int64
 Integers = NDArray[np.int64]
 
 
@@ -157,7 +157,7 @@ class ByTable(IntegerRule):
         """The smallest sum, in units of 2^-24, that is not confident enough."""
         # As a fraction, because 2^24 / alpha in floats may round to the wrong side.
         exact: int = ceil(2**BITS / Fraction(self.alpha))
-        return min(exact, _LARGEST)
+        return min(exact, LARGEST)
 
     def stops(self, z: NDArray[np.integer], t: NDArray[np.integer]) -> NDArray[np.bool_]:
         z = np.asarray(z, np.int64)
@@ -214,7 +214,7 @@ class ByMargin(IntegerRule):
         """The largest integer difference that does not stop, per timestep."""
         scale = Fraction(self.scale)  # exact, so that a margin of just beta does not stop
         found = [None if b == inf else floor(Fraction(b) / scale) for b in self.beta]
-        return np.array([_LARGEST if n is None else min(n, _LARGEST - 1) for n in found])
+        return np.array([LARGEST if n is None else min(n, LARGEST - 1) for n in found])
 
     def stops(self, z: NDArray[np.integer], t: NDArray[np.integer]) -> NDArray[np.bool_]:
         return np.asarray(_lead(z) > self.limits[np.asarray(t) - 1])
@@ -234,7 +234,7 @@ class ByMargin(IntegerRule):
 def _lead(z: NDArray[np.integer]) -> Integers:
     z = np.asarray(z, np.int64)
     if z.shape[-1] == 1:
-        return np.full(z.shape[:-1], _LARGEST)
+        return np.full(z.shape[:-1], LARGEST)
     ordered = np.partition(z, -2, axis=-1)
     return np.asarray(ordered[..., -1] - ordered[..., -2])
 

@@ -212,6 +212,7 @@ class Program:
         strict: bool = False,
         force: bool = False,
         allow: Collection[str] = (),
+        options: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         """Write the program's folder, whole or not at all.
 
@@ -228,6 +229,8 @@ class Program:
         force : bool
             Replace an earlier program in `out`. Files that other hands or commands put there stay,
             and so do bundles of targets that are not written now.
+        options : mapping of mappings, optional
+            By target, what else its ``write`` takes: ``{"c": {"prefix": "ecg"}}``.
 
         Raises
         ------
@@ -240,7 +243,8 @@ class Program:
             program.write(work)
             for target in targets:
                 (work / target).mkdir()
-                write(target, program, work / target, strict, allow)
+                more = (options or {}).get(target, {})
+                write(target, program, work / target, strict, allow, **more)
 
     def write(self, folder: Path) -> None:
         """Write the program's files into `folder`."""
@@ -461,6 +465,7 @@ def write(
     folder: Path,
     strict: bool = False,
     allow: Collection[str] = (),
+    **options: Any,
 ) -> None:
     """Write what `target` needs to run a program into an existing, empty folder.
 
@@ -473,6 +478,8 @@ def write(
         Whether to refuse a program that the target can only approximate.
     allow : names
         What `strict` lets be approximated.
+    **options
+        What else the target's own ``write`` takes.
 
     Raises
     ------
@@ -484,7 +491,7 @@ def write(
     if target not in (known := target_names()):
         raise ProgramError(f"target {target!r} does not exist; there are {', '.join(known)}")
     with _refusals_of(target):
-        _target(target).write(program.for_targets(target), folder)
+        _target(target).write(program.for_targets(target), folder, **options)
         found = report(folder)
         if found is not None:
             found.check(strict, allow)

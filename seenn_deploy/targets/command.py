@@ -30,6 +30,7 @@ def drive(
     environment: dict[str, str],
     request: Request,
     pipes: tuple[Path, Path] | None = None,
+    folder: Path | None = None,
 ) -> None:
     """Run to the end, or end all of it.
 
@@ -44,6 +45,8 @@ def drive(
     pipes : (Path, Path), optional
         Files that are its standard input and output. Without them it is given nothing, and its
         standard output is listened to; with them its standard error.
+    folder : Path, optional
+        Folder that it is started in.
 
     Raises
     ------
@@ -51,7 +54,7 @@ def drive(
         With the last words, when it cannot be started, fails or takes too long.
     """
     with ExitStack() as open_files:
-        process, said = _start(command, environment, pipes, open_files)
+        process, said = _start(command, environment, pipes, folder, open_files)
     words: deque[str] = deque(maxlen=LAST_WORDS)
     reader = threading.Thread(target=_listen, args=(said, words, request.progress), daemon=True)
     reader.start()
@@ -74,10 +77,32 @@ def drive(
         raise DeviceError(_reason(code, words))
 
 
+def output_of(command: list[str], what: str) -> str:
+    """Run a tool to its end; return what it said.
+
+    Raises
+    ------
+    DeviceError
+        With the last words, when it cannot be started or fails; `what` is its name there.
+    """
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+            check=False,
+        )  # fmt: skip
+    except OSError as error:
+        raise DeviceError(f"{what} cannot be started: {error}") from None
+    if done.returncode:
+        words = deque((done.stderr + done.stdout).splitlines(), LAST_WORDS)
+        raise DeviceError(f"{what} failed with exit code {done.returncode}; {_said(words)}")
+    return done.stdout
+
+
 def _start(
     command: list[str],
     environment: dict[str, str],
     pipes: tuple[Path, Path] | None,
+    folder: Path | None,
     open_files: ExitStack,
 ) -> tuple[subprocess.Popen[str], IO[str]]:
     """Start the process; return it, and the stream that it speaks on."""
@@ -93,6 +118,7 @@ def _start(
             stdout=out,
             stderr=subprocess.PIPE if pipes else subprocess.STDOUT,
             env=environment,
+            cwd=folder,
             text=True,
             errors="replace",
             start_new_session=True,

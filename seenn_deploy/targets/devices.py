@@ -68,7 +68,8 @@ class Named:
 
 def names() -> list[str]:
     """The devices there are, in alphabetical order."""
-    return [name for name in target_names() if _class(name)]
+    own = [name for name in target_names() if _class(name)]
+    return sorted([*own, *_others()])
 
 
 def find(device: str) -> Named:
@@ -81,9 +82,22 @@ def find(device: str) -> Named:
     """
     name, _, argument = device.partition(":")
     make = _class(name) if name in target_names() else None
+    if make is None and name in (others := _others()):
+        make = plugins.load(others[name], name.replace("-", "_")).Device
     if make is None:
         raise DeviceError(f"device {name!r} does not exist; there are: {', '.join(names())}")
     return Named(name, argument, make)
+
+
+def _others() -> dict[str, str]:
+    """The devices in the folder ``devices`` of a target, and that folder; hyphens in names."""
+    rooms = [f"targets/{name}/devices" for name in target_names() if _has_devices(name)]
+    return {name.replace("_", "-"): room for room in rooms for name in plugins.names(room)}
+
+
+def _has_devices(target: str) -> bool:
+    folders = plugins.folders("targets")
+    return any((folder / target / "devices" / "__init__.py").is_file() for folder in folders)
 
 
 def _class(name: str) -> Callable[..., Device] | None:

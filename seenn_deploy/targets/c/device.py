@@ -1,0 +1,72 @@
+"""The C folder as a device: built by the host's compiler with sanitizers, asked through a pipe."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from seenn_deploy._typing import Array
+from seenn_deploy.errors import DeviceError
+from seenn_deploy.targets.base import DeviceRun, Request
+from seenn_deploy.targets.c import protocol
+from seenn_deploy.targets.c.bundle import Bundle
+from seenn_deploy.targets.command import drive, output_of
+
+COMPILERS = ("cc", "gcc", "clang")
+STRICT = ("-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror")
+SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+
+
+class Device:
+    """The C folder on this machine, built with every warning an error and with sanitizers.
+
+    Parameters
+    ----------
+    bundle : Path
+    argument : str
+        The compiler, by name or as a path: ``--device c:clang``. By default the first of cc, gcc
+        and clang that is found.
+    flags : str
+        More options for the compiler, with spaces between: ``-m32``.
+
+    Raises
+    ------
+    ProgramError
+        When there is no C folder, or its files were changed.
+    DeviceError
+        When there is no compiler.
+    """
+
+    def __init__(self, bundle: Path, argument: str = "", *, flags: str = "") -> None:
+        self.bundle = Bundle.read(bundle)
+        self.made_for = self.bundle.made_for
+        self.compiler = _found(argument)
+        self.flags = flags.split()
+
+    def run(self, images: Array, request: Request) -> DeviceRun:
+        """Build it and run it; see :meth:`seenn_deploy.targets.base.Device.run`."""
+        with tempfile.TemporaryDirectory(prefix="seenn-c-") as name:
+            work = Path(name)
+            trace = [f"-D{self.bundle.macro('TRACE')}"] if request.record else []
+            output_of(
+                [self.compiler, "-O2", *STRICT, *SANITIZERS, *trace, *self.flags,
+                 *(str(self.bundle.folder / f) for f in ("net.c", "weights.c", "main.c")),
+                 "-o", str(work / "run")],
+                "the C compiler",
+            )  # fmt: skip
+            (work / "request.bin").write_bytes(protocol.request(self.bundle, images, request))
+            pipes = (work / "request.bin", work / "answer.bin")
+            drive([str(work / "run")], dict(os.environ), request, pipes)
+            return protocol.answer(self.bundle, pipes[1].read_bytes(), len(images), request)
+
+
+def _found(name: str) -> str:
+    for candidate in [name] if name else COMPILERS:
+        if path := shutil.which(candidate):
+            return path
+    raise DeviceError(
+        f"no C compiler ({name or ', '.join(COMPILERS)}) is on the PATH; "
+        "on Debian: apt-get install gcc"
+    )

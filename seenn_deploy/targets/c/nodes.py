@@ -1,0 +1,363 @@
+"""Nodes in C: :func:`add_layer` by kind."""
+
+from __future__ import annotations
+
+from functools import singledispatch
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from seenn_deploy import ir
+from seenn_deploy._typing import Array
+from seenn_deploy.errors import ProgramError
+from seenn_deploy.ir.bounds import Interval
+from seenn_deploy.ir.fixed_point import SHIFT, STATE, UNITY
+from seenn_deploy.targets.c import text
+from seenn_deploy.targets.c.layout import Grid, dictionary
+from seenn_deploy.targets.c.ranges import WORD, logits, potentials
+from seenn_deploy.targets.c.source import Sent, Source
+from seenn_deploy.targets.c.synapses import add_projection
+
+BIAS = 1 << 24  # a larger one could leave 32 bits with the current that it joins
+
+
+def add_source(source: Source) -> None:
+    """The input: taken from the caller, or copied where later timesteps need it."""
+    node, found = source.program.graph.source, source.ranges.input
+    grid, ctype, base = Grid(node.shape), *input_type(found)
+    if not source.lag(node.name):
+        source.sent[node.name] = Sent("values", "frame", ctype, grid, base)
+        return
+    kept = "int32" if found is None else text.narrowest(found.low, found.high)
+    source.output(node, kept, grid.size)
+    at = source.sent[node.name].pointer(0)
+    source.steps[node.name] = [
+        f"for (uint32_t i = 0; i < {grid.size}u; ++i) {{",
+        f"    {at}[i] = ({kept}_t)((int32_t)frame[i] + {base});",
+        "}",
+    ]
+
+
+def input_type(found: Interval | None) -> tuple[str, int]:
+    """The type of the caller's input, and what is added to it: pixels are taken as bytes."""
+    if found is not None:
+        for ctype in ("uint8", "uint16"):
+            if found.high - found.low <= np.iinfo(ctype).max:
+                return ctype, found.low
+    return "int32", 0
+
+
+@singledispatch
+def sending(node: ir.Node, source: Source) -> tuple[str, int] | None:
+    """The type and number of what a layer sends, masks of spikes by default; None of a readout.
+
+    It is known for all layers before the first is made, because of feedback.
+    """
+    return "uint32", Grid(node.shape).words
+
+
+@sending.register
+def _(node: ir.Readout, source: Source) -> tuple[str, int] | None:
+    return None
+
+
+@sending.register
+def _(node: ir.Sum, source: Source) -> tuple[str, int] | None:
+    return source.sums_type(source.ranges.arriving(node)), Grid(node.shape).size
+
+
+@sending.register
+def _(node: ir.Product, source: Source) -> tuple[str, int] | None:
+    made = source.ranges.sent(node)
+    limited = made is not None and source.ranges.arriving(node) is not None
+    ctype = text.narrowest(made.low, made.high) if made and limited else "int32"
+    return ctype, Grid(node.shape).size
+
+
+@singledispatch
+def add_layer(node: ir.Node, source: Source) -> None:
+    """Add a layer's tables, state and code; a new kind registers its own."""
+    raise ProgramError(f"{node.name}: target c has no form for a {node.kind} node")
+
+
+@add_layer.register
+def _(node: ir.Sum, source: Source) -> None:
+    sent = source.sent[node.name]
+    source.steps[node.name] = _arriving(source, node, sent.pointer(0), sent.ctype)
+
+
+@add_layer.register
+def _(node: ir.Product, source: Source) -> None:
+    bias = _whole(node, "bias", node.bias)
+    sent = source.sent[node.name]
+    ctype = source.sums_type(source.ranges.arriving(node), (int(bias.min()), int(bias.max())))
+    factors = source.buffer(node, "factors", ctype, prod(node.arriving))
+    table = source.table(node, "bias", ctype, np.broadcast_to(bias, node.arriving).astype(ctype))
+    left, right, at = _places(node)
+    place = "uint16" if max(prod(node.arriving), at.size) <= 1 << 16 else "uint32"
+    places = [
+        source.table(node, name, place, found)
+        for name, found in (("left", left), ("right", right), ("made", at))
+    ]
+    how = source.record(
+        node, "product", "net_product_t",
+        {"groups": len(left), "rows": left.shape[1], "summed": left.shape[2],
+         "columns": right.shape[2]},
+    )  # fmt: skip
+    source.use("product.c", sum=ctype, place=place, value=sent.ctype)
+    source.steps[node.name] = [
+        *_arriving(source, node, factors, ctype, start=table),
+        f"net_product_{ctype}_{place}_{sent.ctype}"
+        f"(&{how}, {', '.join(places)}, {factors}, {sent.pointer(0)});",
+    ]
+
+
+def _places(node: ir.Product) -> tuple[Array, Array, Array]:
+    """Where the elements of left (B, N, K), right (B, K, M) and product (B, N, M) lie.
+
+    B counts the elements of the axes that all three have, K of those that are summed over.
+    """
+    left, right, out = node.letters
+    shared = [n for n in out if n in left and n in right]
+    rows = [n for n in out if n not in right]
+    columns = [n for n in out if n not in left]
+    first, summed = prod(node.left), list(node.summed)
+    factors = np.arange(prod(node.arriving))
+    made = Grid(node.shape).places.reshape([node.sizes[n] for n in out])
+    return (
+        _ordered(factors[:first].reshape(node.left), left, shared, rows, summed),
+        _ordered(factors[first:].reshape(node.right), right, shared, summed, columns),
+        _ordered(made, out, shared, rows, columns),
+    )
+
+
+def _ordered(places: Array, letters: str, *groups: list[str]) -> Array:
+    """Put the axes of an array into the order of groups, and join those of each group."""
+    order = [letters.index(letter) for group in groups for letter in group]
+    sizes = [prod(places.shape[letters.index(letter)] for letter in group) for group in groups]
+    return np.ascontiguousarray(places.transpose(order).reshape(sizes))
+
+
+@add_layer.register
+def _(node: ir.Population, source: Source) -> None:
+    ctype = source.sums_type(source.ranges.arriving(node))
+    sums = source.buffer(node, "sums", ctype, Grid(node.shape).size)
+    source.steps[node.name] = _arriving(source, node, sums, ctype)
+    _add_neurons(source, node, sums, ctype, node.bias)
+
+
+@add_layer.register
+def _(node: ir.Maximum, source: Source) -> None:
+    grid, before = Grid(node.shape), Grid(node.arriving)
+    bias = _whole(node, "bias", node.bias)
+    # One that is the same within every channel may come behind the maximum; any other comes before,
+    # in units of currents.
+    within = bias.size == 1 or bias.shape[-2:] == (1, 1)
+    ahead = np.zeros(1, np.int64) if within else bias >> SHIFT
+    if np.any(ahead << SHIFT != bias) and not within:
+        raise ProgramError(f"{node.name}: a bias before a max pool is no whole number of currents")
+    ctype = source.sums_type(source.ranges.arriving(node), (int(ahead.min()), int(ahead.max())))
+    sums = source.buffer(node, "sums", ctype, before.size)
+    largest = source.buffer(node, "largest", ctype, grid.size)
+    added = "NULL, NULL"
+    source.use("row.c", weight=ctype, sum=ctype)
+    if not within:
+        table, row = dictionary(ahead[..., None], before)
+        added = ", ".join([source.table(node, "ahead", ctype, table), _rows(source, node, row, 2)])
+    pool: dict[str, object] = {
+        "channels": before.channels, "height": before.height, "width": before.width,
+        "out_height": grid.height, "out_width": grid.width,
+    } | {
+        f"{name}_{axis}": getattr(node, name)[i]
+        for name in ("window", "stride", "padding") for i, axis in enumerate("yx")
+    }  # fmt: skip
+    how = source.record(node, "pool", "net_pool_t", pool)
+    source.use("largest.c", sum=ctype)
+    source.steps[node.name] = [
+        *_arriving(source, node, sums, ctype),
+        f"net_largest_{ctype}(&{how}, {added}, {sums}, {largest});",
+    ]
+    _add_neurons(source, node, largest, ctype, bias if within else np.zeros((), np.int64))
+
+
+def _add_neurons(source: Source, node: ir.Population, sums: str, ctype: str, bias: Array) -> None:
+    """Add the neurons themselves, behind their currents."""
+    bias = _whole(node, "bias", bias)
+    values = [*_constants(node), bias]
+    alike = all(np.ndim(v) == 0 for v in values[:-1]) and not np.any(node.tau_syn)
+    source.use("arriving.c")
+    sent = source.sent[node.name].pointer(0)
+    add = _add_alike if alike and np.abs(bias).max() < BIAS else _add_each
+    call = add(source, node, sums, ctype, sent, bias)
+    seen = f"NET_SEEN({source.number[node.name]}, {sent});"
+    source.steps[node.name] += [call, seen]
+
+
+def _add_alike(
+    source: Source, node: ir.Population, sums: str, ctype: str, sent: str, bias: Array
+) -> str:
+    """Add neurons that differ in their bias alone; return the call of a timestep."""
+    grid, T = Grid(node.shape), source.program.T
+    found = potentials(node.with_bias(bias), source.ranges.arriving(node), T)
+    keep, threshold, taken = (int(v) for v in _constants(node)[1:4])
+    bits = 12
+    while keep and keep % 2 == 0 and bits:
+        keep, bits = keep // 2, bits - 1
+    # What is added is 32 bits at most where it may wrap, and 24 else.
+    narrow = found is not None and max(found.size, STATE) + found.size * max(keep, 1) <= WORD
+    wide = "int32" if narrow else "int64"
+    v = "int32" if found is None else text.narrowest(found.low, found.high)
+    for file in ("toward_zero.c", "clipped.c"):
+        source.use(file, wide=wide)
+    table, row, unit = _bias(bias, grid)
+    source.use("fire.c", bias=table.dtype.name, sum=ctype, v=v, wide=wide)
+    state = source.member(node, "v", v, grid.size)
+    source.potentials[node.name] = v
+    if node.v_init:
+        source.begin += [
+            f"for (uint32_t i = 0; i < {grid.size}u; ++i) {{",
+            f"    {state}[i] = {int(node.v_init)};",
+            "}",
+        ]
+    how = source.record(
+        node, "fire", "net_fire_t",
+        {"pixels": grid.pixels, "channels": grid.channels, "keep": keep, "keep_bits": bits,
+         "threshold": threshold, "subtracted": taken, "soft": int(node.reset == "soft"),
+         "bias_unit": unit},
+    )  # fmt: skip
+    biases = source.table(node, "bias", table.dtype.name, table)
+    rows = _rows(source, node, row)
+    name = f"net_fire_{table.dtype.name}_{ctype}_{v}_{wide}"
+    return f"{name}(&{how}, {biases}, {rows}, {sums}, {state}, {sent});"
+
+
+def _add_each(
+    source: Source, node: ir.Population, sums: str, ctype: str, sent: str, bias: Array
+) -> str:
+    """Add neurons with constants of their own, or synaptic currents; return a timestep's call."""
+    grid = Grid(node.shape)
+    keep_current, keep, threshold, taken, start = (
+        np.broadcast_to(v, grid.shape) for v in _constants(node)
+    )
+    columns = [np.broadcast_to(bias, grid.shape), keep_current, keep, threshold, taken, start]
+    table, row = dictionary(
+        np.stack([text.narrowed(c).astype(np.int32) for c in columns], -1), grid
+    )
+    name = source.structs(node, "neuron", "net_neuron_t", table.reshape(-1, len(columns)))
+    for file in ("toward_zero.c", "clipped.c"):
+        source.use(file, wide="int64")
+    source.use("start_each.c")
+    source.use("fire_each.c", sum=ctype)
+    v = source.member(node, "v", "int32", grid.size)
+    source.potentials[node.name] = "int32"
+    u = source.member(node, "u", "int32", grid.size) if np.any(node.tau_syn) else "NULL"
+    rows = _rows(source, node, row)
+    how = source.record(
+        node, "fire", "net_fire_each_t",
+        {"pixels": grid.pixels, "channels": grid.channels, "soft": int(node.reset == "soft")},
+    )  # fmt: skip
+    source.begin.append(f"net_start_each(&{how}, {name}, {rows}, {v});")
+    return f"net_fire_each_{ctype}(&{how}, {name}, {rows}, {sums}, {u}, {v}, {sent});"
+
+
+def _constants(node: ir.Population) -> list[Array]:
+    """Leaks in 4096ths, threshold and what a soft reset subtracts at the scale of v, the start."""
+    keep_current, keep = (np.rint(UNITY * np.asarray(x)) for x in (node.tau_syn, node.tau))
+    levels = (node.v_threshold, node.subtracted)
+    threshold, taken = (np.asarray(x).astype(np.int64) << SHIFT for x in levels)
+    # Of whole numbers v >= V is v > V - 1, so that one comparison is enough.
+    threshold = threshold - (node.comparison == ">=")
+    return [keep_current, keep, threshold, taken, _whole(node, "v_init", node.v_init)]
+
+
+def _bias(bias: Array, grid: Grid) -> tuple[Array, Array | None, int]:
+    """Biases as narrow mantissas by distinct pixel, the pixels' rows, and the mantissas' unit."""
+    unit = 1
+    while np.any(bias) and not np.any(bias % (2 * unit)):
+        unit *= 2
+    table, row = dictionary(text.narrowed(bias // unit)[..., None], grid)
+    return table, row, unit
+
+
+def _rows(source: Source, node: ir.Node, row: Array | None, number: int = 1) -> str:
+    """The table that says which row of constants each pixel takes; none where all take one."""
+    return "NULL" if row is None else source.table(node, f"row{number}", "uint16", row)
+
+
+def _whole(node: ir.Node, what: str, values: Any) -> Array:
+    whole = np.asarray(values).astype(np.int64)
+    if not np.array_equal(whole, values):
+        raise ProgramError(f"{node.name}: {what} is no whole number")
+    return whole
+
+
+@add_layer.register
+def _(node: ir.Readout, source: Source) -> None:
+    arriving, grid = source.ranges.arriving(node), Grid(node.shape)
+    ctype = source.sums_type(arriving)
+    sums = source.buffer(node, "sums", ctype, grid.size)
+    bias = np.broadcast_to(_whole(node, "bias", node.bias), node.shape)
+    biases = source.table(node, "bias", "int32", text.narrowed(bias))
+    source.steps[node.name] = _arriving(source, node, sums, ctype)
+    if np.all(node.tau == 1) and not np.any(node.tau_syn):
+        most = logits(node.with_bias(bias), arriving, source.program.T)
+        z = "int32" if most is not None and most <= WORD else "int64"
+        source.use("logits.c", sum=ctype, z=z)
+        call = f"net_logits_{ctype}_{z}({biases}, {sums}, net->z);"
+    else:
+        z = "int64"
+        keeps = [
+            source.table(
+                node,
+                name,
+                "int16",
+                np.broadcast_to(np.rint(UNITY * np.asarray(x)), node.shape).astype(np.int16),
+            )
+            for name, x in (("keep_current", node.tau_syn), ("keep", node.tau))
+        ]
+        u = source.member(node, "u", "int64", grid.size)
+        source.use("toward_zero.c", wide="int64")
+        source.use("logits_leaky.c", sum=ctype)
+        call = f"net_logits_leaky_{ctype}({biases}, {', '.join(keeps)}, {sums}, {u}, net->z);"
+    source.logits = z
+    source.steps[node.name].append(call)
+
+
+def _arriving(source: Source, node: ir.Node, sums: str, ctype: str, start: str = "") -> list[str]:
+    """The code that adds up what arrives at a layer; the image's part is computed once."""
+    graph, size = source.program.graph, Grid(node.arriving).size
+    bytes_ = f"{size}u * sizeof({ctype}_t)"
+    edges = [(f"edge{i}", e) for i, e in enumerate(graph.into(node.name))]
+    image = [pair for pair in edges if graph.node(pair[1].pre).analog]
+    if image:
+        kept = source.member(node, "image", ctype, size)
+        for place, edge in image:
+            source.first += _added(source, node, edge, place, kept, ctype)
+        start = kept
+    code = (
+        f"(void)memcpy({sums}, {start}, {bytes_});"
+        if start
+        else f"(void)memset({sums}, 0, {bytes_});"
+    )
+    lines = [code]
+    for place, edge in edges:
+        # What is sent later than T never arrives.
+        if not graph.node(edge.pre).analog and edge.lag < source.program.T:
+            lines += _added(source, node, edge, place, sums, ctype)
+    return lines
+
+
+def _added(
+    source: Source, node: ir.Node, edge: ir.Projection, place: str, sums: str, ctype: str
+) -> list[str]:
+    if not source.ranges.wraps(edge):
+        return [add_projection(source, edge, place, sums, ctype)]
+    size = Grid(node.arriving).size
+    alone = source.buffer(node, f"{place}_alone", "int32", size)
+    source.use("wrap24.c")
+    return [
+        f"(void)memset({alone}, 0, {size}u * sizeof(int32_t));",
+        add_projection(source, edge, place, alone, "int32"),
+        f"net_wrap24({alone}, {size}u, {sums});",
+    ]

@@ -1,0 +1,240 @@
+"""The C target: compiled with sanitizers, run, and equal to the slow oracle of the integers."""
+
+from __future__ import annotations
+
+import os
+import struct
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import seenn_deploy as sd
+from seenn_deploy import ir
+from seenn_deploy.errors import DeviceError, ProgramError, SeennError
+from seenn_deploy.fidelity import RefusedError
+from seenn_deploy.targets.base import Request
+from seenn_deploy.targets.c.device import SANITIZERS, STRICT, Device
+from seenn_deploy.targets.c.memory import Buffer, placed
+from tests import naive_integer, random_graphs
+from tests.simulator.test_integer import program_of, to_integers
+from tests.targets.c.tools import needs
+from tests.targets.lava import integer_graphs
+
+PROGRAM = replace(
+    integer_graphs.program(integer_graphs.small(), sd.exits.Confidence(0.8)),
+    schedule="sequential",
+    input_range=(0.0, 1.0),
+)
+IMAGES = np.random.default_rng(1).random((4, 2, 4, 4)).astype(np.float32)
+
+
+def written(program: sd.Program, folder: Path, **options: Any) -> Path:
+    program.save(folder, ["c"], options={"c": options})
+    return folder / "c"
+
+
+def built(folder: Path, main: str, *flags: str) -> list[str]:
+    """Compile a folder with every warning an error; return the command that runs it."""
+    files = [str(folder / name) for name in ("net.c", "weights.c", main)]
+    out = str(folder / "built")
+    subprocess.run(["cc", *STRICT, *SANITIZERS, *flags, *files, "-o", out], check=True)
+    return [out]
+
+
+def failures(folder: Path) -> int:
+    """What the folder's own test says."""
+    done = subprocess.run(built(folder, "selftest.c"), capture_output=True, check=False)
+    return done.returncode
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    random_graphs.examples(),
+    st.sampled_from([1, 1, 40, 3000]),
+    st.booleans(),
+    st.integers(0, 2**32 - 1),
+)
+def test_equal_to_the_oracle(tmp_path_factory, example, gain, limited, seed) -> None:
+    graph = to_integers(example.graph, gain, np.random.default_rng(seed))
+    streams = graph.source.coding == "events" and graph.source.scale == 1
+    images = np.rint(example.images) if streams else example.images
+    folder = written(program_of(graph, images, limited), tmp_path_factory.mktemp("c") / "build")
+    ran = Device(folder).run(images, Request(record=True, full_trace=True))
+    want = naive_integer.run(graph, images)
+    np.testing.assert_array_equal(ran.integer_logits, want.logits)
+    for node in graph.populations:
+        np.testing.assert_array_equal(ran.spikes[node.name], want.outputs[node.name] != 0)
+        np.testing.assert_array_equal(ran.v[node.name], want.membrane[node.name])
+    # It computes what it expects by arithmetic of its own, on inputs that are made up.
+    assert failures(folder) == 0
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        sd.exits.Confidence(0.8),
+        sd.exits.Confidence(0.6, mean=True),
+        sd.exits.Margin((0.5, 0.2, 0.1, np.inf)),
+        sd.exits.Fixed(),
+    ],
+    ids=str,
+)
+def test_exits_are_the_simulator_s(rule: sd.exits.ExitRule) -> None:
+    report = sd.verify(PROGRAM.with_exit(rule), IMAGES, "c")
+    assert report.ok
+    assert report.summary()["spikes_compared"] > 0
+    if rule != sd.exits.Fixed():
+        assert report.summary()["mean_exit_step"] < PROGRAM.T
+
+
+def test_fine_logits_are_looked_up_without_their_lowest_bits() -> None:
+    program = replace(PROGRAM, logit_scale=1e-7)
+    assert sd.verify(program, IMAGES, "c").ok
+
+
+def test_a_full_trace_runs_behind_the_exit() -> None:
+    assert sd.verify(PROGRAM, IMAGES, "c", full_trace=True).ok
+
+
+def test_clang_and_gcc_agree() -> None:
+    needs("clang")
+    assert sd.verify(PROGRAM, IMAGES, "c:clang").ok
+    assert sd.verify(PROGRAM, IMAGES, "c:gcc", flags="-O3 -funsigned-char").ok
+
+
+def test_the_trained_example_through_the_command_line(tmp_path: Path) -> None:
+    files, build = sd.example(), tmp_path / "build"
+    seenn("compile", files.network, "-T", "4", "--precision", "int8", "--target", "c",
+          "--c-prefix", "tiny", "-o", build)  # fmt: skip
+    header = (build / "c" / "net.h").read_text()
+    assert "tiny_step" in header
+    assert "TINY_TIMESTEPS 4" in header
+    assert "net_step" not in header
+    done = seenn("verify", build, "--device", "c", "--data", files.images, "--limit", "2")
+    assert "equal" in done.stdout
+
+
+def seenn(*words: Any, code: int = 0) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "seenn_deploy", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def test_the_same_program_gives_the_same_bytes(tmp_path: Path) -> None:
+    PROGRAM.save(tmp_path / "build")
+    contents = []
+    for seed in ("1", "2"):
+        out = tmp_path / seed
+        script = (
+            "import sys, seenn_deploy as sd; sd.Program.load(sys.argv[1]).save(sys.argv[2], ['c'])"
+        )
+        command = [sys.executable, "-c", script, str(tmp_path / "build"), str(out)]
+        env = os.environ | {"PYTHONHASHSEED": seed}
+        subprocess.run(command, check=True, env=env, capture_output=True)
+        contents.append({p.name: p.read_bytes() for p in (out / "c").iterdir()})
+    assert contents[0] == contents[1]
+    assert len(contents[0]) == 10
+
+
+# --- memory ------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 9), st.integers(0, 4)), max_size=12))
+def test_buffers_of_one_time_never_overlap(sizes: list[tuple[int, int, int]]) -> None:
+    buffers = [
+        Buffer(f"b{i}", "int32", count, 4, first, first + length)
+        for i, (count, first, length) in enumerate(sizes)
+    ]
+    at, total = placed(buffers)
+    for a in buffers:
+        assert at[a.name] % 8 == 0
+        assert at[a.name] + 4 * a.count <= total
+        for b in buffers:
+            if a is not b and a.first <= b.last and b.first <= a.last:
+                assert at[a.name] + a.bytes <= at[b.name] or at[b.name] + b.bytes <= at[a.name]
+
+
+def test_layers_that_never_meet_share_memory(tmp_path: Path) -> None:
+    nodes: list[Any] = [ir.Source("in", (4, 1, 1), scale=1.0)]
+    edges = []
+    for i in range(20):
+        nodes.append(ir.Population(f"p{i}", (64,), v_threshold=9, bias=np.zeros(64, np.int32)))
+        weight = np.ones((64, 4 if i == 0 else 64), np.int8)
+        edges.append(ir.Projection(nodes[-2].name, f"p{i}", (ir.Dense(weight),)))
+    nodes.append(ir.Readout("out", (2,), np.zeros(2, np.int32)))
+    edges.append(ir.Projection("p19", "out", (ir.Dense(np.ones((2, 64), np.int8)),)))
+    program = sd.Program(
+        ir.SpikingGraph(nodes, edges, T=2), sd.exits.Fixed(), precision="int8", input_range=(0, 1)
+    )
+    text = (written(program, tmp_path / "build") / "README.md").read_text()
+    shared = int(text.split("| in sum |")[1].split("|")[2].replace(",", ""))
+    assert shared <= 64 + 2 * 8  # sums of one layer in bytes, and masks of two
+
+
+# --- bad input ---------------------------------------------------------------------------------
+
+
+def test_inputs_of_a_wrong_size_or_value_get_an_error_code(tmp_path: Path) -> None:
+    folder = written(PROGRAM, tmp_path / "build")
+    command = built(folder, "main.c")
+
+    def said(*requests: bytes) -> bytes:
+        return subprocess.run(
+            command, input=b"".join(requests), capture_output=True, check=True
+        ).stdout
+
+    good = b"\0" + struct.pack("<I", 32) + bytes(range(32))
+    answer = said(good)
+    assert answer.startswith(b"L")
+    assert answer[-13:-12] == b"A"
+    refused = b"E" + struct.pack("<i", -1)
+    assert said(b"\0" + struct.pack("<I", 31) + bytes(31), good) == refused + answer
+    assert said(b"\0" + struct.pack("<I", 33) + bytes(33), good) == refused + answer
+    assert said(good[:-1]) == refused
+    assert said(good[:3]) == refused
+    # Pixels are 0..200 steps of this source's scale.
+    beyond = b"\0" + struct.pack("<I", 32) + bytes([201] * 32)
+    assert said(beyond, good) == b"E" + struct.pack("<i", -2) + answer
+
+
+def test_a_changed_folder_is_refused_and_fails_its_own_test(tmp_path: Path) -> None:
+    folder = written(PROGRAM, tmp_path / "build")
+    weights = folder / "weights.c"
+    text = weights.read_text()
+    at = text.index("_weight[")
+    at = text.index("\n", at) + 5
+    changed = text[:at] + "1 + " + text[at:]
+    weights.write_text(changed)
+    assert failures(folder) > 0
+    with pytest.raises(ProgramError, match=r"weights\.c: its checksum differs"):
+        Device(folder)
+
+
+def test_what_has_no_form_is_refused_in_a_line(tmp_path: Path) -> None:
+    with pytest.raises(RefusedError, match="compile the model with --precision int8"):
+        sd.compile(sd.import_model(sd.example().network, T=2)).save(tmp_path / "a", ["c"])
+    for prefix in ("2net", "my-net", "", "n" * 32):
+        with pytest.raises(SeennError, match="is no C identifier"):
+            PROGRAM.save(tmp_path / "b", ["c"], options={"c": {"prefix": prefix}})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_prefix_without_the_target_is_refused(tmp_path: Path) -> None:
+    done = seenn("compile", sd.example().network, "--c-prefix", "x", "-o", tmp_path / "x", code=2)
+    assert "add --target c" in done.stderr
+
+
+def test_a_missing_compiler_is_one_line(tmp_path: Path) -> None:
+    folder = written(PROGRAM, tmp_path / "build")
+    with pytest.raises(DeviceError, match=r"no C compiler \(nocc\).*apt-get install gcc"):
+        Device(folder, "nocc")
+    with pytest.raises(ProgramError, match="no C folder here"):
+        Device(tmp_path)
