@@ -79,6 +79,12 @@ def table(ctype: str, name: str, values: Array) -> str:
     return f"const {ctype} {name}[{len(flat)}] = {{\n    {body}\n}};\n"
 
 
+def wide_table(name: str, values: list[int]) -> str:
+    """A constant table of unsigned numbers of 64 bits."""
+    body = ",\n    ".join(f"UINT64_C({value})" for value in values)
+    return f"const uint64_t {name}[{len(values)}] = {{\n    {body}\n}};\n"
+
+
 def record(ctype: str, name: str, fields: dict[str, object]) -> str:
     """A constant struct, its fields in the order of its declaration."""
     body = ",\n    ".join(f"{value} /* {field} */" for field, value in fields.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 import subprocess
@@ -20,6 +21,7 @@ from seenn_deploy import ir
 from seenn_deploy.errors import DeviceError, ProgramError, SeennError
 from seenn_deploy.fidelity import RefusedError
 from seenn_deploy.targets.base import Request
+from seenn_deploy.targets.c import rules
 from seenn_deploy.targets.c.device import SANITIZERS, STRICT, Device
 from seenn_deploy.targets.c.memory import Buffer, placed
 from tests import naive_integer, random_graphs
@@ -87,8 +89,11 @@ def test_equal_to_the_oracle(tmp_path_factory, example, gain, limited, seed) -> 
     ids=str,
 )
 def test_exits_are_the_simulator_s(rule: sd.exits.ExitRule) -> None:
-    report = sd.verify(PROGRAM.with_exit(rule), IMAGES, "c")
+    program = PROGRAM.with_exit(rule)
+    report = sd.verify(program, IMAGES, "c")
     assert report.ok
+    # Finer logits take longer tables of exponentials, which are stored as factors.
+    assert sd.verify(replace(program, logit_scale=1 / 6400), IMAGES, "c").ok
     assert report.summary()["spikes_compared"] > 0
     if rule != sd.exits.Fixed():
         assert report.summary()["mean_exit_step"] < PROGRAM.T
@@ -97,6 +102,29 @@ def test_exits_are_the_simulator_s(rule: sd.exits.ExitRule) -> None:
 def test_fine_logits_are_looked_up_without_their_lowest_bits() -> None:
     program = replace(PROGRAM, logit_scale=1e-7)
     assert sd.verify(program, IMAGES, "c").ok
+
+
+@settings(max_examples=30)
+@given(st.floats(1e-4, 0.2))
+def test_large_tables_of_exponentials_are_products(scale: float) -> None:
+    """The same units of 2^-24, out of a few thousand factors."""
+    program = replace(PROGRAM, logit_scale=scale)
+    units = program.integer_rule().tables[0]
+    want = [round(2**24 * math.exp(-scale * d)) for d in range(len(units))]
+    np.testing.assert_array_equal(units, want)
+    found = rules._factored(scale, units)
+    if found is None:
+        assert len(units) < 300
+        return
+    assert [found.product(d) for d in range(len(units))] == want
+    assert found.bytes < 8 * 3 * len(units) ** 0.5 + 32
+
+
+def test_a_table_that_no_product_gives_stays_one() -> None:
+    fine = replace(PROGRAM, logit_scale=1e-3).integer_rule().tables[0].copy()
+    assert rules._factored(1e-3, fine) is not None
+    fine[777] += 1
+    assert rules._factored(1e-3, fine) is None
 
 
 def test_a_full_trace_runs_behind_the_exit() -> None:

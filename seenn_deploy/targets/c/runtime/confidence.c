@@ -1,5 +1,5 @@
 /* The exit rule: a softmax above alpha is a sum of exponentials, relative to the best class, that
-   stays below 1 / alpha. They are looked up, in units of 2^-24. */
+   stays below 1 / alpha, in units of 2^-24. */
 static int net_confident(const net_t *net)
 {
     const net_exponentials_t *found = &net_exponentials[net_exponentials_at[net->t - 1u]];
@@ -11,7 +11,7 @@ static int net_confident(const net_t *net)
     for (uint32_t i = 0; i < NET_CLASSES; ++i) {
         const uint64_t below =
             ((uint64_t)(first - net->z[i]) + NET_EXIT_ROUNDING) >> NET_EXIT_SHIFT;
-        total += below < found->length ? found->units[below] : 0u;
+        total += below < found->length ? net_exponential(found, (uint32_t)below) : 0u;
     }
     return total < NET_EXIT_LIMIT;
 }
