@@ -33,6 +33,8 @@ PROGRAM = opt.together(
                  help="Also write the files of this target: lava, c or nir; several with commas."),
     click.option("--c-prefix", help="What names in the files of --target c begin with.  [default: "
                  "net]"),
+    click.option("--board", help="Refuse what this board's memory cannot hold, of --target c: a "
+                 "name such as rp2040 or stm32f407, or a JSON file."),
     opt.with_rule,
     click.option("--precision", default="float32", show_default=True),
     click.option("--schedule",
@@ -119,6 +121,7 @@ def compile_command(
     force: bool,
     target: tuple[str, ...],
     c_prefix: str | None,
+    board: str | None,
     rule: ExitRule | None,
     precision: str,
     schedule: Any,
@@ -160,7 +163,7 @@ def compile_command(
     # Before the import, which can take minutes.
     folders.check_ours(out, PROGRAM_FOLDER, force)
     check_schedule(schedule, *target)
-    of_targets = _of_targets(target, c_prefix)
+    of_targets = _of_targets(target, c_prefix, board)
     if calibration and precision == "float32" and pools != "auto":
         raise SeennError(
             "--calibration is for the scales of int8 and for --pools auto; add one of them"
@@ -192,16 +195,22 @@ def compile_command(
     _save(program, out, force, target, strict, allow, json_file, of_targets, changes)
 
 
-def _of_targets(targets: tuple[str, ...], c_prefix: str | None) -> dict[str, dict[str, Any]]:
-    """What targets take besides the program, by target."""
+def _of_targets(
+    targets: tuple[str, ...], c_prefix: str | None, board: str | None
+) -> dict[str, dict[str, Any]]:
+    """What targets take besides the program, by target, checked before any work is done."""
+    from seenn_deploy.targets.c.budget import Board
     from seenn_deploy.targets.c.text import check_prefix
 
-    if c_prefix is None:
-        return {}
-    if "c" not in targets:
-        raise SeennError("--c-prefix names what --target c writes; add --target c")
-    check_prefix(c_prefix)
-    return {"c": {"prefix": c_prefix}}
+    options = {"prefix": c_prefix, "board": board}
+    found = {name: value for name, value in options.items() if value is not None}
+    if found and "c" not in targets:
+        raise SeennError("--c-prefix and --board are about what --target c writes; add --target c")
+    if c_prefix is not None:
+        check_prefix(c_prefix)
+    if board is not None:
+        Board.read(board)
+    return {"c": found} if found else {}
 
 
 def _changed(model: Path, rule: ExitRule | None, given: dict[str, Any]) -> Program:
@@ -267,6 +276,7 @@ def convert_command(
     force: bool,
     target: tuple[str, ...],
     c_prefix: str | None,
+    board: str | None,
     rule: ExitRule | None,
     precision: str,
     schedule: Any,
@@ -291,7 +301,7 @@ def convert_command(
 
     check_ours(out, PROGRAM_FOLDER, force)
     check_schedule(schedule, *target)
-    of_targets = _of_targets(target, c_prefix)
+    of_targets = _of_targets(target, c_prefix, board)
     with _refusal_into(json_file), shown(None, f"converting {model.name}"):
         program = sd.convert(
             model, rule, precision=precision, schedule=schedule or "sequential", strict=strict,

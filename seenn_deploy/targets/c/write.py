@@ -17,6 +17,7 @@ from seenn_deploy.fidelity import REPORT, FidelityReport
 from seenn_deploy.io import folders
 from seenn_deploy.ir.text import layer_text
 from seenn_deploy.targets.c import expected, rules, sizes, text
+from seenn_deploy.targets.c.budget import Board
 from seenn_deploy.targets.c.layout import Grid
 from seenn_deploy.targets.c.memory import placed
 from seenn_deploy.targets.c.nodes import add_layer, add_source, input_type, sending
@@ -30,7 +31,9 @@ PREFIX = "net"
 TESTS = 2  # inputs of the self-test
 
 
-def write(program: ir.Program, folder: Path, prefix: str = PREFIX) -> None:
+def write(
+    program: ir.Program, folder: Path, prefix: str = PREFIX, board: str | None = None
+) -> None:
     """Write a program as C into an existing, empty folder.
 
     Parameters
@@ -40,16 +43,21 @@ def write(program: ir.Program, folder: Path, prefix: str = PREFIX) -> None:
     folder : Path
     prefix : str
         What all names in the C files begin with.
+    board : str, optional
+        Name or file of a board whose memory has to be enough; see :class:`budget.Board`.
 
     Raises
     ------
     ProgramError
-        When `prefix` is no C identifier.
+        When `prefix` is no C identifier, there is no such board, or its memory is too small.
     RefusedError
         As :func:`examine`.
     """
     text.check_prefix(prefix)
+    given = None if board is None else Board.read(board)
     report, source, rule = _made(program)
+    if given:
+        given.check(sizes.table(source, rule))
     files = _files(source, rule, prefix)
     for name, content in files.items():
         folders.write_file(folder / name, content)
