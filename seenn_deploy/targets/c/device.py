@@ -56,7 +56,8 @@ class Device:
                  "-o", str(work / "run")],
                 "the C compiler",
             )  # fmt: skip
-            (work / "request.bin").write_bytes(protocol.request(self.bundle, images, request))
+            asked = protocol.requests(self.bundle, images, request)
+            (work / "request.bin").write_bytes(b"".join(asked))
             pipes = (work / "request.bin", work / "answer.bin")
             drive([str(work / "run")], dict(os.environ), request, pipes)
             return protocol.answer(self.bundle, pipes[1].read_bytes(), len(images), request)

@@ -83,7 +83,8 @@ class Emulated:
         with tempfile.TemporaryDirectory(prefix="seenn-qemu-") as name:
             work = Path(name)
             self._build(work, request.record)
-            (work / "request.bin").write_bytes(protocol.request(self.bundle, images, request))
+            asked = protocol.requests(self.bundle, images, request)
+            (work / "request.bin").write_bytes(b"".join(asked))
             # Semihosting gives the board the files of the folder that QEMU is started in.
             drive(
                 [self.tools[1], *self.machine_options, *SEMIHOSTING, "-kernel", "net.elf"],

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import struct
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -18,8 +20,12 @@ SHOWN = 16  # bytes of nonsense that an error shows
 _ERRORS = {-1: "the input's size", -2: "a value beyond the input's limits", -3: "a step after T"}
 
 
-def request(bundle: Bundle, images: Array, asked: Request) -> bytes:
-    """The bytes that ask for all images (N, C, H, W), of events (N, T, C, H, W).
+Read: TypeAlias = Callable[[int, int], bytes]
+"""Reads a number of bytes of the answer to a sample; fewer where the answer ends."""
+
+
+def requests(bundle: Bundle, images: Array, asked: Request) -> list[bytes]:
+    """The bytes that ask for each of the images (N, C, H, W), of events (N, T, C, H, W).
 
     Raises
     ------
@@ -34,7 +40,7 @@ def request(bundle: Bundle, images: Array, asked: Request) -> bytes:
         raise DeviceError(f"samples of shape {images.shape[1:]}; the network takes {shape}")
     flags = FULL_TRACE if asked.full_trace or asked.wasted else 0
     head = struct.pack("<BI", flags, frames * grid.size)
-    return b"".join(head + _values(given, grid, image) for image in images)
+    return [head + _values(given, grid, image) for image in images]
 
 
 def _values(given: dict[str, Any], grid: Grid, image: Array) -> bytes:
@@ -47,12 +53,21 @@ def _values(given: dict[str, Any], grid: Grid, image: Array) -> bytes:
 
 
 def answer(bundle: Bundle, found: bytes, samples: int, asked: Request) -> DeviceRun:
-    """The device's answer to `samples` samples as arrays.
+    """The whole answer to `samples` samples as arrays; see :func:`answers`."""
+    there = io.BytesIO(found)
+    ran = answers(bundle, lambda number, _: there.read(number), samples, asked)
+    if rest := there.read(SHOWN):
+        raise DeviceError(f"the device said more than it was asked: {rest!r}")
+    return ran
+
+
+def answers(bundle: Bundle, read: Read, samples: int, asked: Request) -> DeviceRun:
+    """The answers to `samples` samples as arrays, while they come.
 
     Raises
     ------
     DeviceError
-        When it is cut off, refuses a sample, or is no answer at all.
+        When one is cut off, refuses its sample, or is no answer at all.
     """
     outline = bundle.outline
     steps, integers = (samples, outline.T), np.int64
@@ -64,11 +79,10 @@ def answer(bundle: Bundle, found: bytes, samples: int, asked: Request) -> Device
         for name, shape in outline.populations.items():
             arrays[f"spikes/{name}"] = np.zeros((*steps, *shape), np.bool_)
             arrays[f"v/{name}"] = np.zeros((*steps, *shape), np.int32)
-    reader = _Reader(found)
     for n in range(samples):
-        _read_sample(reader, bundle, arrays, n)
-    if reader.at != len(found):
-        raise DeviceError(f"the device said more than it was asked: {reader.shown}")
+        _read_sample(_Reader(read, n), bundle, arrays, n)
+        if asked.progress:
+            asked.progress(1)
     scaled = arrays["integer_logits"] * float(bundle.spec["logit_scale"])
     ran = np.arange(outline.T) < arrays["injected"][:, None]
     arrays["logits"] = np.where(ran[..., None], scaled, np.nan)
@@ -79,23 +93,24 @@ def answer(bundle: Bundle, found: bytes, samples: int, asked: Request) -> Device
 
 
 class _Reader:
-    def __init__(self, found: bytes) -> None:
-        self.found, self.at = found, 0
+    """Takes numbers out of the answer to one sample."""
 
-    @property
-    def shown(self) -> str:
-        """The next bytes, for a message."""
-        rest = self.found[self.at : self.at + SHOWN]
-        return f"{rest!r} at byte {self.at}" if rest else f"nothing after byte {self.at}"
+    def __init__(self, read: Read, sample: int) -> None:
+        self.read, self.sample = read, sample
 
     def take(self, ctype: str, count: int = 1) -> Array:
         kind = np.dtype(ctype)
-        size = count * kind.itemsize
-        if self.at + size > len(self.found):
-            raise DeviceError(f"the device's answer is cut off after {len(self.found)} bytes")
-        values = np.frombuffer(self.found, kind, count, self.at)
-        self.at += size
-        return values
+        found = self.read(count * kind.itemsize, self.sample)
+        if len(found) < count * kind.itemsize:
+            raise DeviceError(f"the device's answer to sample {self.sample} is cut off")
+        return np.frombuffer(found, kind)
+
+    def nonsense(self, tag: bytes) -> DeviceError:
+        """The error for bytes that are no answer, with those that came."""
+        return DeviceError(
+            f"the device answered sample {self.sample} with nonsense: {tag!r}; "
+            "does it run this folder?"
+        )
 
 
 def _read_sample(reader: _Reader, bundle: Bundle, arrays: dict[str, Array], n: int) -> None:
@@ -105,12 +120,11 @@ def _read_sample(reader: _Reader, bundle: Bundle, arrays: dict[str, Array], n: i
     told: set[int] = set()
     recorded = {layer for layer, (name, _) in grids.items() if f"v/{name}" in arrays}
     while True:
-        before = reader.shown
-        tag = reader.take("S1")[0]
+        tag = bytes(reader.take("S1")[0])
         if tag == b"P" and t < T:
             layer = int(reader.take("<u4")[0])
             if layer not in recorded - told:
-                raise DeviceError(f"the device answered with nonsense: {before}")
+                raise reader.nonsense(tag)
             told.add(layer)
             name, grid = grids[layer]
             bits = np.unpackbits(reader.take("u1", 4 * grid.words), bitorder="little")
@@ -129,4 +143,4 @@ def _read_sample(reader: _Reader, bundle: Bundle, arrays: dict[str, Array], n: i
             code = int(reader.take("<i4")[0])
             raise DeviceError(f"sample {n}: the device refuses {_ERRORS.get(code, f'it ({code})')}")
         else:
-            raise DeviceError(f"the device answered with nonsense: {before}")
+            raise reader.nonsense(tag)
