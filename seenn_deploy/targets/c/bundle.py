@@ -42,6 +42,7 @@ class Bundle:
         try:
             spec = json.loads(path.read_text(encoding="utf-8"))
             found = spec["format"], spec["version"]
+            spec[folders.CHECKSUM]
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             raise ProgramError(
                 f"{folder}: no C folder here; make one with seenn compile --precision int8 "
@@ -52,6 +53,7 @@ class Bundle:
                 f"{path}: format {found[0]!r} version {found[1]}, this is {FORMAT!r} version "
                 f"{VERSION}; renew it with --target c"
             )
+        folders.check_manifest(path, spec)
         for name, digest in spec["sha256"].items():
             if not (folder / name).is_file() or folders.sha256(folder / name) != digest:
                 raise ProgramError(

@@ -69,7 +69,7 @@ def write(
         **_described(source),
         "sha256": {name: folders.sha256(folder / name) for name in sorted(files)},
     }
-    folders.write_json(folder / NETWORK, spec)
+    folders.write_manifest(folder / NETWORK, spec)
     folders.write_json(folder / REPORT, report.to_dict())
 
 

@@ -246,6 +246,20 @@ def test_a_changed_folder_is_refused_and_fails_its_own_test(tmp_path: Path) -> N
         Device(folder)
 
 
+def test_a_changed_description_is_refused(tmp_path: Path) -> None:
+    path = written(PROGRAM, tmp_path / "build") / "network.json"
+    before = path.read_text()
+    for change, says in (
+        (('"T": 4', '"T": 5'), "its checksum differs"),
+        (('"version": 1', '"version": 9'), "version 9, this is"),
+        (('"checksum"', '"sum"'), "no C folder here"),
+        (("{", "["), "no C folder here"),
+    ):
+        path.write_text(before.replace(*change, 1))
+        with pytest.raises(ProgramError, match=says):
+            Device(path.parent)
+
+
 def test_what_has_no_form_is_refused_in_a_line(tmp_path: Path) -> None:
     with pytest.raises(RefusedError, match="compile the model with --precision int8"):
         sd.compile(sd.import_model(sd.example().network, T=2)).save(tmp_path / "a", ["c"])
