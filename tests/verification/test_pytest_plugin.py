@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from tests.targets.c.test_c import IMAGES, PROGRAM
+from tests.targets.c.tools import needs
 from tests.targets.test_devices import DEVICE
 
 TEST = """
@@ -43,6 +44,7 @@ def run(folder: Path, device: str) -> tuple[int, str, str]:
 
 
 def test_equal_passes(tmp_path: Path) -> None:
+    needs("cc")
     code, said, _ = run(tmp_path, "c")
     assert code == 0, said
 

@@ -10,13 +10,13 @@ import pytest
 from seenn_deploy.targets import devices
 from seenn_deploy.targets.c.emulator import Tool
 
-CLANG = Tool("clang", "clang libclang-rt-14-dev")
+COMPILERS = {"cc": Tool("cc", "gcc"), "clang": Tool("clang", "clang libclang-rt-14-dev")}
 
 
 def needs(name: str) -> None:
-    """Leave the test out where a device's tools, or clang, are missing; in CI let it fail."""
-    if name == "clang":
-        tools = [CLANG]
+    """Leave the test out where a device's tools, or a compiler, are missing; in CI let it fail."""
+    if name in COMPILERS:
+        tools = [COMPILERS[name]]
     else:
         made = devices.find(name).make
         tools = [made.compiler, made.emulator]  # type: ignore[attr-defined]
