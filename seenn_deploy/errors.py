@@ -41,3 +41,7 @@ class DeviceError(SeennError):
 
 class TrainingError(SeennError):
     """A training run that cannot go on: its loss or weights are no longer finite."""
+
+
+class ResourceError(SeennError, MemoryError):
+    """Work that needs more memory than there is: the message says how much, and what to do."""

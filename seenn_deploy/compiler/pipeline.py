@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from seenn_deploy._typing import checked_types
+from seenn_deploy.compiler import memory
 from seenn_deploy.compiler.passes import (
     activity,
     balance_delays,
@@ -85,6 +86,8 @@ def compile(
         that decides on the way.
     RefusedError
         When `strict` refuses an approximation.
+    ResourceError
+        When compiling needs more memory than there is.
 
     Examples
     --------
@@ -104,6 +107,8 @@ def compile(
     if input_range is not None:
         graph = _stated(graph, input_range)
     rule, assumed = (exit_rule, "") if exit_rule is not None else _default_rule(graph)
+    if pools in sum_pools.CHOICES:  # any other word is refused below
+        memory.require(graph, pools, precision)
     # Before folding, which makes one layer of several.
     graph, sent = own_layers.noted(graph), None
     if pools == "auto" and calibration is not None:

@@ -60,11 +60,14 @@ def extremes(
 
 
 def _by_target(synapses: Synapses, low: float, high: float, in_shape: Shape) -> tuple[Array, Array]:
-    weight = synapses.weight.astype(np.float64)
+    at_low, at_high = (np.multiply(synapses.weight, end, dtype=np.float64) for end in (low, high))
     # A synapse adds least or most at one end of the interval, or nothing where no spike comes.
-    ends = np.stack((weight * low, weight * high, np.zeros_like(weight)))
-    least, most = (synapses.summed(end, in_shape) for end in (ends.min(axis=0), ends.max(axis=0)))
-    return least, most
+    least, most = np.minimum(at_low, at_high), np.maximum(at_low, at_high)
+    del at_low, at_high  # of a large layer each takes hundreds of MiB
+    return (
+        synapses.summed(np.minimum(least, 0), in_shape),
+        synapses.summed(np.maximum(most, 0), in_shape),
+    )
 
 
 def sent(graph: SpikingGraph, name: str, input_values: Interval | None) -> Interval | None:

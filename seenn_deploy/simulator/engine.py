@@ -25,7 +25,7 @@ from seenn_deploy.io.images.image_set import Images, ImageSet
 from seenn_deploy.ir.inputs import for_program
 from seenn_deploy.ir.program import Program
 from seenn_deploy.progress import Progress, shown
-from seenn_deploy.simulator import arithmetic, run_folder
+from seenn_deploy.simulator import arithmetic, memory, run_folder
 from seenn_deploy.simulator.kernels import kernels
 from seenn_deploy.simulator.kernels.vector_masks import LANES
 from seenn_deploy.simulator.layout import PART_WORDS, Edge, Layer, lay_out, planes
@@ -34,8 +34,6 @@ from seenn_deploy.simulator.result import Counts, RunResult
 from seenn_deploy.simulator.spikes import Events, Scratch, aligned
 
 MOST_THREADS = 1024  # more would only take memory
-MAX_SLOTS = 16  # samples that one worker holds at a time, at most
-STATE_BYTES = 96 << 20  # memory of one worker; large networks get fewer slots
 
 
 @checked_types
@@ -95,6 +93,8 @@ def simulate(
         When the images do not fit the program.
     ProgramError
         When the run folder exists without `resume` or `force`, or belongs to another run.
+    ResourceError
+        When the run needs more memory than there is.
 
     Examples
     --------
@@ -119,6 +119,8 @@ def simulate(
         raise DataError(f"threads = {threads} lies outside 1..{MOST_THREADS}")
     if out is not None and record:
         raise DataError("record keeps spikes in memory; a run folder (out) does not hold them")
+    extent = memory.Extent(len(data), threads, slots, record, out is not None)
+    memory.require(program, extent)
     storage: AbstractContextManager[tuple[RunResult, Array]] = (
         nullcontext((_empty_result(program, data, record, wasted), np.zeros(len(data), np.bool_)))
         if out is None
@@ -126,7 +128,7 @@ def simulate(
     )
     with storage as (result, finished), shown(progress, "simulating", len(data)) as advance:
         feed = _Feed(data, finished, full_trace, first_layer == "every_step", advance)
-        _work(program, result, feed, threads, slots)
+        _work(program, result, feed, threads, extent.slots_of(program))
     return result
 
 
@@ -135,15 +137,9 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _work(
-    program: Program, result: RunResult, feed: _Feed, threads: int, slots: int | None
-) -> None:
+def _work(program: Program, result: RunResult, feed: _Feed, threads: int, slots: int) -> None:
     """Run all workers until the feed is empty; a worker that fails stops the others."""
     layers = lay_out(program)
-    neurons = sum(prod(node.shape) for node in program.graph.order)
-    share = -(-len(result.exit_step) // threads)  # samples per worker, rounded up
-    # A neuron takes about 8 bytes: its potential, and its place among the events.
-    slots = slots or max(1, min(MAX_SLOTS, share, STATE_BYTES // (8 * neurons)))
     with ThreadPoolExecutor(threads) as pool:
         jobs = [
             pool.submit(_Worker(program, layers, slots, result, feed).run) for _ in range(threads)
@@ -197,7 +193,7 @@ class _Feed:
         waiting = np.flatnonzero(~self.finished)
         number = int(waiting[0]) if len(waiting) else len(data)
         done = self.finished.copy()  # the original changes while samples are being read
-        for batch in data.batches(64, start=number) if len(waiting) else ():
+        for batch in data.batches(memory.READ_AT_ONCE, start=number) if len(waiting) else ():
             for image in batch:
                 if not done[number]:
                     yield number, image
@@ -340,7 +336,8 @@ class _Worker:
         for number, layer in enumerate(self.layers):
             current = self.current[layer.index]
             if layer.index in self.replay:
-                current[slots] = self.replay[layer.index][slots]
+                for b in slots:  # all at once, numpy would make a copy in between
+                    current[b] = self.replay[layer.index][b]
             for edge in layer.edges:
                 if not edge.analog:
                     self._send(slots, edge, current)

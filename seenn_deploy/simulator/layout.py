@@ -168,8 +168,7 @@ def _edge(
     weight = synapses.weight
     if program.precision != "float32" and weight.dtype.kind == "f":
         weight = weight.astype(np.int64)  # ones into a sum are stored as floats in every program
-    narrow = synapses.with_weight(_narrow(weight))
-    accumulate = accumulator(narrow, before, after)
+    accumulate = accumulator(synapses.with_weight(narrow(weight)), before, after)
     # Only where the sum can leave 24 bits does the chip's wrapping have to be imitated.
     if isinstance(synapses, ir.Conv2d) and program.precision != "float32":
         inputs = bounds.source_values(graph.source, program.input_range)
@@ -190,7 +189,7 @@ def _edge(
     return Edge(pre, accumulate, fan_out, effective, source.analog, per_event, lag, own)
 
 
-def _narrow(weight: Array) -> Array:
+def narrow(weight: Array) -> Array:
     """Store integer weights in as few bytes as hold them; reading weights is what takes time."""
     if weight.dtype.kind == "f":
         return weight
@@ -335,14 +334,15 @@ def _blocks(rows: Array, post: Plane, parts: Parts) -> tuple[int, Array, Array]:
     widths = WIDTHS if rows.dtype.itemsize == 1 else WIDTHS[1:]
     lanes = next(width for width in widths if post.padded % width == 0)
     keys = list(zip(parts.first_row.tolist(), parts.rows.tolist(), strict=True))
-    place, blocks, size = dict[tuple[int, int], int](), list[Array](), 0
+    place, size = dict[tuple[int, int], int](), 0
     for first, n in dict.fromkeys(keys):
-        block = np.zeros((n, post.padded), rows.dtype)
-        block[:, : rows.shape[1]] = rows[first : first + n]
-        blocks.append(block.reshape(n, -1, lanes).swapaxes(0, 1).ravel())
-        place[first, n], size = size, size + block.size
+        place[first, n], size = size, size + n * post.padded
     weight = aligned((size,), rows.dtype)
-    np.concatenate(blocks, out=weight)
+    for (first, n), at in place.items():
+        blocks = weight[at : at + n * post.padded].reshape(-1, n, lanes)
+        part = np.zeros((n, post.padded), rows.dtype)
+        part[:, : rows.shape[1]] = rows[first : first + n]
+        blocks[:] = part.reshape(n, -1, lanes).swapaxes(0, 1)
     return lanes, weight, np.array([place[key] for key in keys])
 
 

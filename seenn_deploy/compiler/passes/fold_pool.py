@@ -44,6 +44,22 @@ def _fold(maps: Maps, in_shape: Shape) -> tuple[Maps, Array | None]:
 
 
 @singledispatch
+def keeps_kind(behind: ir.LinearMap, pool: ir.AvgPool2d, in_shape: Shape) -> bool:
+    """Whether synapses behind a pool of `in_shape` stay what they are, and need no list."""
+    return False
+
+
+@keeps_kind.register
+def _(conv: ir.Conv2d, pool: ir.AvgPool2d, in_shape: Shape) -> bool:
+    return conv.dilation == (1, 1) and (pool.covers(in_shape) or conv.padding == (0, 0))
+
+
+@keeps_kind.register
+def _(dense: ir.Dense, pool: ir.AvgPool2d, in_shape: Shape) -> bool:
+    return pool.covers(in_shape)
+
+
+@singledispatch
 def _merged(behind: ir.LinearMap, pool: ir.AvgPool2d, in_shape: Shape) -> Maps:
     """Merge a pool of `in_shape` and the map after it, perhaps with an affine map for the bias.
 
@@ -59,7 +75,7 @@ def _(affine: ir.Affine, pool: ir.AvgPool2d, in_shape: Shape) -> Maps:
 
 @_merged.register
 def _(conv: ir.Conv2d, pool: ir.AvgPool2d, in_shape: Shape) -> Maps:
-    if conv.dilation != (1, 1) or not (pool.covers(in_shape) or conv.padding == (0, 0)):
+    if not keeps_kind(conv, pool, in_shape):
         return _listed(conv, pool, in_shape)
     k_h, k_w = pool.kernel
     # A tap of the kernel meets a pooled neuron, so it becomes one tap per neuron of the window.
@@ -75,7 +91,7 @@ def _(conv: ir.Conv2d, pool: ir.AvgPool2d, in_shape: Shape) -> Maps:
 
 @_merged.register
 def _(dense: ir.Dense, pool: ir.AvgPool2d, in_shape: Shape) -> Maps:
-    if not pool.covers(in_shape):
+    if not keeps_kind(dense, pool, in_shape):
         return _listed(dense, pool, in_shape)
     weight = dense.weight.astype(np.float64) / prod(pool.kernel)
     return (ir.PooledDense(weight, pool.kernel, dense.bias),)

@@ -1,0 +1,233 @@
+"""How much memory a run takes, told before it starts.
+
+The sizes are those of the arrays that ``layout``, ``spikes``, ``nodes`` and ``engine`` allocate.
+What every process has, such as compiled kernels, is not among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from functools import singledispatch
+from math import prod
+
+import numpy as np
+
+from seenn_deploy import ir, memory
+from seenn_deploy._typing import Array
+from seenn_deploy.ir.nodes import Product
+from seenn_deploy.ir.own import OwnLayer
+from seenn_deploy.simulator.kernels.vector_masks import LANES
+from seenn_deploy.simulator.layout import PART_WORDS, narrow, planes
+from seenn_deploy.simulator.result import Counts
+from seenn_deploy.simulator.spikes import Plane
+
+MAX_SLOTS = 16  # samples that one worker holds at a time, at most
+STATE_BYTES = 96 << 20  # memory of one worker; large networks get fewer slots
+READ_AT_ONCE = 64  # images
+_WORD, _LONG = 4, 8  # bytes of the numbers of kernels and of counts
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The memory of a run, in bytes.
+
+    Parameters
+    ----------
+    network : int
+        Weights and numbers of synapses, which all workers share.
+    laying_out : int
+        The most that these take while they are made, before workers begin.
+    workers : int
+        Potentials, currents, spikes and lists of events of all slots of all workers.
+    results : int
+        Counts and logits of all samples, and what is recorded of them.
+    images : int
+        Images that were read and wait for a slot.
+    """
+
+    network: int
+    laying_out: int
+    workers: int
+    results: int
+    images: int
+
+    @property
+    def total(self) -> int:
+        """The most of all that there is at a time."""
+        return self.results + max(self.laying_out, self.network + self.workers + self.images)
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How large a run is: samples, workers, and how many samples each of them holds at a time.
+
+    Parameters
+    ----------
+    samples, threads : int
+    slots : int, optional
+        By default as many as `MAX_SLOTS` and `STATE_BYTES` allow.
+    record : bool
+        Whether spikes and potentials are kept.
+    stored : bool
+        Whether results go to a folder, whose pages the system can give up.
+    """
+
+    samples: int
+    threads: int
+    slots: int | None = None
+    record: bool = False
+    stored: bool = False
+
+    def slots_of(self, program: ir.Program) -> int:
+        """The number of slots of a worker."""
+        neurons = sum(prod(node.shape) for node in program.graph.order)
+        share = -(-self.samples // self.threads)  # samples per worker, rounded up
+        # A neuron takes about 8 bytes: its potential, and its place among the events.
+        fitting = min(MAX_SLOTS, share, STATE_BYTES // (8 * neurons))
+        return self.slots or max(1, fitting)
+
+
+def forecast(program: ir.Program, extent: Extent) -> Forecast:
+    """Compute what a run takes, beyond the program and its data."""
+    graph = program.graph
+    plane = planes(graph)
+    slots, integer = extent.slots_of(program), program.precision != "float32"
+    classes = graph.readout.shape[0]
+    frames = graph.T if graph.source.coding == "events" else 1
+    per_step = len(fields(Counts)) * len(graph.layers) * _LONG + classes * _LONG
+    if extent.record:
+        kept = sum(prod(p.shape) for p in graph.populations)
+        per_step += kept + (kept * _WORD + classes * _LONG) * integer
+    shared, of_slot = (
+        sum(_state(node)[1] for node in graph.layers),
+        sum(_per_slot(graph, plane, integer)),
+    )
+    return Forecast(
+        *_network(graph, plane, integer),
+        extent.threads * (slots * of_slot + shared),
+        0 if extent.stored else extent.samples * graph.T * per_step,
+        min(extent.samples, READ_AT_ONCE) * prod(graph.source.shape) * frames * _WORD * 2,
+    )
+
+
+def require(program: ir.Program, extent: Extent) -> None:
+    """Refuse a run that does not fit into memory.
+
+    Raises
+    ------
+    ResourceError
+        It says how much the run needs, how much there is, and what would fit.
+    """
+    needed, there = forecast(program, extent).total, memory.available()
+    fewer = {
+        "one thread": Extent(extent.samples, 1, extent.slots, extent.record, extent.stored),
+        "one thread and one slot": Extent(extent.samples, 1, 1, extent.record, extent.stored),
+        "a run folder (out)": Extent(extent.samples, extent.threads, extent.slots, False, True),
+        "a run folder (out), one thread and one slot": Extent(extent.samples, 1, 1, False, True),
+    }
+    sizes = {way: forecast(program, smaller).total for way, smaller in fewer.items()}
+    fits = [f"{way} would need {memory.size(n)}" for way, n in sizes.items() if n <= (there or n)]
+    remedy = next(iter(fits), "no choice of threads fits; it takes a machine with more memory")
+    memory.require(needed, f"simulating {extent.samples:,} samples", remedy)
+
+
+# --- shared by all workers ------------------------------------------------------------------------
+
+
+def _network(graph: ir.SpikingGraph, plane: dict[str, Plane], integer: bool) -> tuple[int, int]:
+    """Bytes of all projections as ``layout`` keeps them, and at most while it works on them."""
+    held, most = 0, 0
+    for edge in graph.projections:
+        pre, synapses = plane[edge.pre], edge.synapses
+        weights = _weights(synapses, pre, plane[edge.post])
+        by_neuron, by_pixel = pre.pixels * pre.padded, pre.pixels * _LONG
+        # A copy of the weights; the numbers of synapses; the bounds of integer currents.
+        bounds = 4 * _LONG * synapses.weight.size if integer else 0
+        most = max(most, held + max(2 * weights, 3 * _LONG * by_neuron, bounds))
+        uneven = synapses.kind == "sparse", synapses.kind == "sparse" or not np.all(synapses.weight)
+        held += weights + sum(by_neuron * _WORD if u else by_pixel for u in uneven)
+        own = (layer for layer in edge.own or () if isinstance(layer, OwnLayer))
+        held += sum(prod(layer.in_shape) * _LONG for layer in own)
+    return held, most
+
+
+@singledispatch
+def _weights(synapses: ir.Synapses, pre: Plane, post: Plane) -> int:
+    """Bytes of a kind's weights as ``layout.accumulator`` lays them out; by default of a list."""
+    listed = ir.Sparse.listing(synapses, pre.shape)
+    return _weights(listed, pre, post)
+
+
+@_weights.register
+def _(conv: ir.Conv2d, pre: Plane, post: Plane) -> int:
+    across = post.padded if conv.groups == 1 else len(conv.weight) // conv.groups
+    return pre.padded * prod(conv.weight.shape[2:]) * across * _bytes(conv.weight)
+
+
+@_weights.register
+def _(dense: ir.Dense, pre: Plane, post: Plane) -> int:
+    return pre.padded * pre.pixels * post.padded * _bytes(dense.weight)
+
+
+@_weights.register
+def _(dense: ir.PooledDense, pre: Plane, post: Plane) -> int:
+    windows = pre.pixels // prod(dense.kernel)
+    return pre.padded * windows * post.padded * _bytes(dense.weight)
+
+
+@_weights.register
+def _(sparse: ir.Sparse, pre: Plane, post: Plane) -> int:
+    return len(sparse.targets) * (_LONG + _bytes(sparse.weight)) + sparse.indptr.nbytes
+
+
+@_weights.register
+def _(identity: ir.Identity, pre: Plane, post: Plane) -> int:
+    return 0
+
+
+def _bytes(weight: Array) -> int:
+    return narrow(weight).itemsize
+
+
+# --- of one worker --------------------------------------------------------------------------------
+
+
+def _per_slot(graph: ir.SpikingGraph, plane: dict[str, Plane], integer: bool) -> Iterator[int]:
+    arriving = {node.name: Plane(node.arriving) for node in graph.layers}
+    yield max(map(_grid, arriving.values())) * (1 + integer) + _grid(plane[graph.source.name])
+    for node in graph.order:
+        grid = plane[node.name]
+        spikes = grid.step * 2 + grid.pixels * _WORD
+        values = grid.step * LANES * _WORD + grid.pixels * _WORD if node.graded else 0
+        yield (1 + min(graph.lag[node.name], graph.T)) * (spikes + values)
+    for node in graph.layers:
+        yield _state(node)[0]
+        analog = any(graph.node(edge.pre).analog for edge in graph.into(node.name))
+        yield _grid(arriving[node.name]) if analog else 0  # what the image adds at every timestep
+    listed = PART_WORDS * LANES * (1 + _WORD) + 2  # bytes of the events that an output pixel sees
+    yield max(grid.pixels for grid in arriving.values()) * listed
+
+
+def _grid(plane: Plane) -> int:
+    """Bytes of one number per neuron of a slot."""
+    return plane.pixels * plane.padded * _WORD
+
+
+@singledispatch
+def _state(node: ir.Node) -> tuple[int, int]:
+    """Bytes that ``nodes.runner`` allocates for each slot, and for all together."""
+    return 0, 0
+
+
+@_state.register
+def _(node: ir.Population) -> tuple[int, int]:
+    grid = _grid(Plane(node.shape))
+    pooled = node.arriving != node.shape
+    return grid * (1 + bool(np.any(node.tau_syn)) + pooled), grid * (4 * node.each_its_own)
+
+
+@_state.register
+def _(node: Product) -> tuple[int, int]:
+    places = prod(node.left) + prod(node.right) + prod(node.shape)
+    return _grid(Plane(node.shape)), places * _LONG
