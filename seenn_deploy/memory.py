@@ -7,7 +7,7 @@ move the whole machine to disk.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from seenn_deploy.errors import ResourceError
@@ -30,7 +30,7 @@ def available() -> int | None:
     return min(found, default=None)
 
 
-def require(needed: int, what: str, remedy: str) -> None:
+def require(needed: int, what: str, remedy: Callable[[int], str]) -> None:
     """Refuse work that needs more memory than there is.
 
     Parameters
@@ -39,8 +39,8 @@ def require(needed: int, what: str, remedy: str) -> None:
         Bytes, beyond what the process has already.
     what : str
         The work, as the subject of a sentence.
-    remedy : str
-        What to do instead.
+    remedy : callable
+        Says what to do instead, from the bytes that are available.
 
     Raises
     ------
@@ -49,9 +49,8 @@ def require(needed: int, what: str, remedy: str) -> None:
     """
     there = available()
     if there is not None and needed > there:
-        raise ResourceError(
-            f"{what} needs {size(needed)} of memory and {size(there)} are available; {remedy}"
-        )
+        found = f"{what} needs {size(needed)} of memory and {size(there)} are available"
+        raise ResourceError(f"{found}; {remedy(there)}")
 
 
 def size(count: float) -> str:

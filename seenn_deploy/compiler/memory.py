@@ -10,12 +10,15 @@ from __future__ import annotations
 from math import prod
 from typing import cast
 
+import numpy as np
+
 from seenn_deploy import ir, memory
 from seenn_deploy._typing import Shape
 from seenn_deploy.compiler.passes import fold_pool
 from seenn_deploy.ir.maps.base import weighted
 
-FOLDED = 8 + 4  # bytes of a weight: float64 beside float32, or float32 beside int64
+FOLDED = 8 + 4  # bytes of a weight: float64 beside float32, later float32 beside int64
+INTEGER = 8
 LISTED = 80  # of a synapse that is listed, while the list is sorted
 QUANTIZED = 6 * 8  # of a weight of the layer that is being quantised
 
@@ -32,9 +35,8 @@ def forecast(graph: ir.SpikingGraph, fold: bool = True, integer: bool = False) -
     integer : bool
         Whether it is also quantised.
     """
-    layers = [_folded(graph, edge, fold) for edge in graph.projections]
-    largest = max(layers, default=0) // FOLDED
-    return sum(layers) + integer * largest * QUANTIZED
+    layers = [_folded(graph, edge, fold, integer) for edge in graph.projections]
+    return sum(layers) + integer * max(layers, default=0) // FOLDED * QUANTIZED
 
 
 def require(graph: ir.SpikingGraph, pools: str, precision: str) -> None:
@@ -46,14 +48,18 @@ def require(graph: ir.SpikingGraph, pools: str, precision: str) -> None:
         It says how much compiling needs, how much there is, and what to do.
     """
     integer = precision != "float32"
-    needed, summed = (forecast(graph, fold, integer) for fold in (pools != "sum", False))
-    remedy = "it takes a machine with more memory"
-    if summed < needed:
-        remedy = f"pools='sum' (--pools sum) would need {memory.size(summed)}, or {remedy}"
+
+    def remedy(there: int) -> str:
+        summed = forecast(graph, False, integer)
+        if pools != "sum" and summed < there:
+            return f"pools='sum' (--pools sum) needs {memory.size(summed)}"
+        return "take a machine with more"
+
+    needed = forecast(graph, pools != "sum", integer)
     memory.require(needed, "compiling this network", remedy)
 
 
-def _folded(graph: ir.SpikingGraph, edge: ir.Projection, fold: bool) -> int:
+def _folded(graph: ir.SpikingGraph, edge: ir.Projection, fold: bool, integer: bool) -> int:
     found = weighted(edge.maps)
     if found is None:
         return 0
@@ -62,7 +68,9 @@ def _folded(graph: ir.SpikingGraph, edge: ir.Projection, fold: bool) -> int:
         if step.kind == "avg_pool2d" and fold:
             return _behind(synapses, cast(ir.AvgPool2d, step), shape)
         shape = step.out_shape(shape)
-    return FOLDED * synapses.weight.size
+    # Weights that nothing is folded into stay the arrays that they are.
+    alone = len(edge.maps) == 1 and synapses.weight.dtype == np.float32
+    return synapses.weight.size * (INTEGER * integer if alone else FOLDED)
 
 
 def _behind(synapses: ir.Synapses, pool: ir.AvgPool2d, in_shape: Shape) -> int:

@@ -114,13 +114,21 @@ def lay_out(program: ir.Program) -> tuple[Layer, ...]:
     Programs that differ in their exit rule alone share one layout, for as long as they live.
     """
     graph = program.graph
-    ready = _READY.setdefault(graph, {})
-    key = program.precision, program.input_range
+    ready, key = _READY.setdefault(graph, {}), _key(program)
     if key not in ready:
         index = {node.name: i for i, node in enumerate(graph.order)}
         found = planes(graph)
         ready[key] = tuple(_layer(program, node, index, found) for node in graph.layers)
     return ready[key]
+
+
+def is_laid_out(program: ir.Program) -> bool:
+    """Whether an earlier run has made the program ready."""
+    return _key(program) in _READY.get(program.graph, {})
+
+
+def _key(program: ir.Program) -> tuple[object, ...]:
+    return program.precision, program.input_range
 
 
 def planes(graph: ir.SpikingGraph) -> dict[str, Plane]:

@@ -7,7 +7,7 @@ What every process has, such as compiled kernels, is not among them.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import singledispatch
 from math import prod
 
@@ -18,7 +18,7 @@ from seenn_deploy._typing import Array
 from seenn_deploy.ir.nodes import Product
 from seenn_deploy.ir.own import OwnLayer
 from seenn_deploy.simulator.kernels.vector_masks import LANES
-from seenn_deploy.simulator.layout import PART_WORDS, narrow, planes
+from seenn_deploy.simulator.layout import PART_WORDS, is_laid_out, narrow, planes
 from seenn_deploy.simulator.result import Counts
 from seenn_deploy.simulator.spikes import Plane
 
@@ -89,7 +89,7 @@ class Extent:
 
 
 def forecast(program: ir.Program, extent: Extent) -> Forecast:
-    """Compute what a run takes, beyond the program and its data."""
+    """Compute what a run takes, beyond the program, its data, and what earlier runs keep of it."""
     graph = program.graph
     plane = planes(graph)
     slots, integer = extent.slots_of(program), program.precision != "float32"
@@ -99,12 +99,10 @@ def forecast(program: ir.Program, extent: Extent) -> Forecast:
     if extent.record:
         kept = sum(prod(p.shape) for p in graph.populations)
         per_step += kept + (kept * _WORD + classes * _LONG) * integer
-    shared, of_slot = (
-        sum(_state(node)[1] for node in graph.layers),
-        sum(_per_slot(graph, plane, integer)),
-    )
+    shared = sum(_state(node)[1] for node in graph.layers)
+    of_slot = sum(_per_slot(graph, plane, integer))
     return Forecast(
-        *_network(graph, plane, integer),
+        *((0, 0) if is_laid_out(program) else _network(graph, plane, integer)),
         extent.threads * (slots * of_slot + shared),
         0 if extent.stored else extent.samples * graph.T * per_step,
         min(extent.samples, READ_AT_ONCE) * prod(graph.source.shape) * frames * _WORD * 2,
@@ -119,17 +117,25 @@ def require(program: ir.Program, extent: Extent) -> None:
     ResourceError
         It says how much the run needs, how much there is, and what would fit.
     """
-    needed, there = forecast(program, extent).total, memory.available()
-    fewer = {
-        "one thread": Extent(extent.samples, 1, extent.slots, extent.record, extent.stored),
-        "one thread and one slot": Extent(extent.samples, 1, 1, extent.record, extent.stored),
-        "a run folder (out)": Extent(extent.samples, extent.threads, extent.slots, False, True),
-        "a run folder (out), one thread and one slot": Extent(extent.samples, 1, 1, False, True),
-    }
-    sizes = {way: forecast(program, smaller).total for way, smaller in fewer.items()}
-    fits = [f"{way} would need {memory.size(n)}" for way, n in sizes.items() if n <= (there or n)]
-    remedy = next(iter(fits), "no choice of threads fits; it takes a machine with more memory")
-    memory.require(needed, f"simulating {extent.samples:,} samples", remedy)
+
+    def needed(wanted: Extent) -> int:
+        return forecast(program, wanted).total
+
+    def remedy(there: int) -> str:
+        alone = replace(extent, threads=1)
+        stored = replace(extent, record=False, stored=True)
+        ways = {
+            "one thread": alone,
+            "one thread and one slot": replace(alone, slots=1),
+            "a run folder (out) without record": stored,
+            "the same with one thread and one slot": replace(stored, threads=1, slots=1),
+        }
+        fits = (
+            f"{way} needs {memory.size(n)}" for way, e in ways.items() if (n := needed(e)) < there
+        )
+        return next(fits, "fewer threads do not help; take a machine with more")
+
+    memory.require(needed(extent), f"simulating {extent.samples:,} samples", remedy)
 
 
 # --- shared by all workers ------------------------------------------------------------------------
@@ -205,8 +211,13 @@ def _per_slot(graph: ir.SpikingGraph, plane: dict[str, Plane], integer: bool) ->
         yield _state(node)[0]
         analog = any(graph.node(edge.pre).analog for edge in graph.into(node.name))
         yield _grid(arriving[node.name]) if analog else 0  # what the image adds at every timestep
-    listed = PART_WORDS * LANES * (1 + _WORD) + 2  # bytes of the events that an output pixel sees
-    yield max(grid.pixels for grid in arriving.values()) * listed
+    yield max(_listed(graph.node(e.pre), arriving[e.post].pixels) for e in graph.projections)
+
+
+def _listed(pre: ir.Node, pixels: int) -> int:
+    """Bytes of the events that output pixels see of a part; pages that stay empty take none."""
+    events = PART_WORDS * min(LANES, pre.shape[0])
+    return pixels * (events * (1 + _WORD * pre.graded) + 2)
 
 
 def _grid(plane: Plane) -> int:
