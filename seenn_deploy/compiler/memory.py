@@ -12,9 +12,10 @@ from typing import cast
 
 import numpy as np
 
-from seenn_deploy import ir, memory
+from seenn_deploy import ir
 from seenn_deploy._typing import Shape
 from seenn_deploy.compiler.passes import fold_pool
+from seenn_deploy.io import memory
 from seenn_deploy.ir.maps.base import weighted
 
 FOLDED = 8 + 4  # bytes of a weight: float64 beside float32, later float32 beside int64

@@ -13,8 +13,9 @@ from math import prod
 
 import numpy as np
 
-from seenn_deploy import ir, memory
+from seenn_deploy import ir
 from seenn_deploy._typing import Array
+from seenn_deploy.io import memory
 from seenn_deploy.ir.nodes import Product
 from seenn_deploy.ir.own import OwnLayer
 from seenn_deploy.simulator.kernels.vector_masks import LANES

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import seenn_deploy as sd
-from seenn_deploy import memory
 from seenn_deploy.cli import main
 from seenn_deploy.errors import ResourceError
+from seenn_deploy.io import memory
 from seenn_deploy.simulator.layout import lay_out
 from seenn_deploy.simulator.memory import Extent, forecast
 from tests import memory_case

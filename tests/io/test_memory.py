@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from seenn_deploy import memory
 from seenn_deploy.errors import ResourceError, SeennError
+from seenn_deploy.io import memory
 
 MIB = 1 << 20
 
