@@ -159,6 +159,7 @@ def compile_command(
     import seenn_deploy as sd
     from seenn_deploy.io import folders
     from seenn_deploy.ir.program import FOLDER as PROGRAM_FOLDER
+    from seenn_deploy.ir.program import takes_sums
 
     # Before the import, which can take minutes.
     folders.check_ours(out, PROGRAM_FOLDER, force)
@@ -168,8 +169,8 @@ def compile_command(
         raise SeennError(
             "--calibration is for the scales of int8 and for --pools auto; add one of them"
         )
-    if pools == "auto" and target:
-        pools = "fold"  # no target takes the sums
+    if pools == "auto" and not all(map(takes_sums, target)):
+        pools = "fold"
     of_import = given(options)
     if (model / folders.MANIFEST).is_file():
         of_source = {

@@ -459,6 +459,15 @@ def schedules_of(target: str) -> tuple[Schedule, ...]:
     return tuple(getattr(module, "SCHEDULES", pipeline))
 
 
+def takes_sums(target: str) -> bool:
+    """Whether a target takes average pools as nodes of their own: ``"sum"`` in its ``POOLS``.
+
+    Without that constant beside its ``write`` it takes pools folded into the layer behind alone.
+    """
+    module = plugins.load("targets", target, main="write")
+    return "sum" in getattr(module, "POOLS", ("fold",))
+
+
 def write(
     target: str,
     program: Program,

@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import seenn_deploy as sd
 from seenn_deploy.cli import main
 from tests import checkpoints
 from tests.frontends.test_onnx import resnet
+
+SHIPPED = Path(__file__).parents[2] / "examples" / "resnet20_T4_cifar10.pth"
 
 
 def seenn(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
@@ -41,6 +44,18 @@ def test_targets_come_one_by_one_or_with_commas(
     assert "'tpu': there are c, lava, nir" in line and not Path("build").exists()
     assert seenn(monkeypatch, *convert, "--target", "nir,lava", "--target", "nir") == 0
     assert Path("build/nir/network.nir").is_file() and Path("build/lava/run.py").is_file()
+
+
+@pytest.mark.parametrize(("target", "last"), [("c", "sum"), ("nir", "fold")])
+def test_pools_are_sums_where_all_targets_take_them(
+    target: str, last: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The last pool, of 8 x 8 neurons in front of 10 classes, costs less as a sum.
+    words = ("--precision", "int8" if target == "c" else "float32", "--target", target)
+    model, build = str(SHIPPED), str(tmp_path / "build")
+    assert seenn(monkeypatch, "compile", model, "--pools", "auto", *words, "-o", build) == 0
+    chosen = [pool["choice"] for pool in sd.Program.load(build).provenance.pools]
+    assert chosen[-1] == last
 
 
 def test_clipped_pixels_are_one_line(

@@ -26,6 +26,7 @@ from seenn_deploy.targets.c.source import Source
 FORMAT, VERSION = "seenn-deploy c folder", 1
 PRECISIONS = ("int8",)
 SCHEDULES = ("sequential",)  # a processor runs one timestep after the other
+POOLS = ("fold", "sum")
 NETWORK = "network.json"
 PREFIX = "net"
 TESTS = 2  # inputs of the self-test
