@@ -34,7 +34,7 @@ from seenn_deploy.frontends.torch.states import (
     starts_of,
 )
 from seenn_deploy.frontends.torch.tracing import place_of_error
-from seenn_deploy.frontends.torch.values import Potential, Signal, Value
+from seenn_deploy.frontends.torch.values import Potential, Signal, Value, in_graph_order
 from seenn_deploy.frontends.torch.walk import Walk
 
 
@@ -237,7 +237,8 @@ def _spikes(
     """Each population's spikes in the module, bool (N, T, *shape)."""
     found = {}
     names = {node.name: node for node in graph.populations}
-    for layer, charges in zip(subject.layers, subject.walk.charges, strict=True):
+    walked = zip(subject.layers, subject.walk.charges, subject.walk.calls, strict=True)
+    for layer, charges, inputs in walked:
         if layer.name not in names or layer.neuron is None:
             continue
         calls, shape = run.layers[layer.name][charges:], names[layer.name].shape
@@ -249,7 +250,8 @@ def _spikes(
                 f"the module runs it {steps} times, the graph has {graph.T} timesteps", causes,
             )  # fmt: skip
         stacked = torch.stack(calls, 1) if axis is None else calls[0].movedim((batch, axis), (0, 1))
-        values = stacked.numpy().reshape(n, graph.T, *shape) / layer.neuron.sends
+        flat = in_graph_order(inputs[-1], stacked.numpy().reshape(n, graph.T, -1))
+        values = flat.reshape(n, graph.T, *shape) / layer.neuron.sends
         fired = values == 1
         other = values[~(fired | (values == 0))]
         if other.size:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from seenn_deploy.frontends.torch.adapters.base import delay_of
+from seenn_deploy.frontends.torch.adapters.base import adapter_of, delay_of
 from seenn_deploy.frontends.torch.layers import Layer, OpaqueLayer
 
 Starts: TypeAlias = list[tuple[nn.Module, dict[str, Any]]]
@@ -87,7 +87,10 @@ def handed_on(module: nn.Module, result: Any) -> list[Any]:
 
 
 def own_copy(module: nn.Module) -> nn.Module:
-    """A copy in evaluation mode and float32, without the gradients that states may still carry."""
+    """A copy in evaluation mode and float32, without the gradients that states may still carry.
+
+    It runs on the CPU, whatever kernels its neurons were asked to use.
+    """
     # deepcopy refuses tensors with a gradient, which states of a trained network have.
     loose = {
         id(value): value.detach().clone()
@@ -95,7 +98,12 @@ def own_copy(module: nn.Module) -> nn.Module:
         for value in values(part).values()
         if isinstance(value, Tensor) and not value.is_leaf
     }
-    return copy.deepcopy(module, loose).eval().float()
+    made = copy.deepcopy(module, loose).eval().float()
+    for part in made.modules():
+        adapter = adapter_of(part)
+        if adapter is not None and hasattr(adapter, "without_gpu"):
+            adapter.without_gpu(part)
+    return made
 
 
 def values(part: nn.Module) -> dict[str, Any]:

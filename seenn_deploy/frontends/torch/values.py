@@ -13,7 +13,7 @@ from itertools import takewhile
 from math import prod
 from typing import Any, Literal, TypeAlias
 
-from seenn_deploy._typing import Pair, Shape
+from seenn_deploy._typing import Array, Pair, Shape
 from seenn_deploy.ir.maps import LinearMap, Synapses
 
 Role: TypeAlias = Literal["batch", "time", "feature"]
@@ -292,6 +292,28 @@ def refined(features: tuple[Atom, ...], axes: Axes) -> tuple[Atom, ...]:
     return tuple(part for atom in features for part in (parts(atom) or (atom,)))
 
 
+def common_parts(
+    mine: tuple[Atom, ...], other: tuple[Atom, ...]
+) -> tuple[tuple[Atom, ...], tuple[Atom, ...]]:
+    """Split the features of two axes of one size until both have the same parts.
+
+    Channels that one factor has as 12 heads of 32 may be 6 times 64 in the other, which was
+    reshaped in between.
+    """
+    left, right = [*mine], [*other]
+    at = [0, 0]
+    while at[0] < len(left) and at[1] < len(right):
+        a, b = left[at[0]], right[at[1]]
+        if a.size == b.size or 1 in (a.size, b.size):
+            at[0] += a.size in (b.size, 1)
+            at[1] += b.size in (a.size, 1)
+        elif a.size > b.size:
+            left[at[0] : at[0] + 1] = a.split(b.size)
+        else:
+            right[at[1] : at[1] + 1] = b.split(a.size)
+    return tuple(left), tuple(right)
+
+
 def _taken(atoms: list[Atom], size: int) -> list[Atom]:
     """Return as many of the first atoms as make an axis of `size`."""
     # It may be an axis that was unsqueezed, which has no atom.
@@ -313,15 +335,20 @@ def _leading_ones(sizes: Iterable[int]) -> int:
     return sum(1 for _ in takewhile(lambda n: n == 1, sizes))
 
 
-def feature_shape(signal: Signal, count: int) -> Shape:
-    """Return the sizes of the last `count` axes after checking that they are the features."""
+def feature_shape(signal: Signal, count: int, ordered: bool = True) -> Shape:
+    """Return the sizes of the last `count` axes after checking that they are the features.
+
+    Neurons and factors do the same to every element, so that they need not be `ordered`: tokens
+    may lie before the channels, as linear layers take them.
+    """
     inside = [a for axis in signal.axes[len(signal.axes) - count :] for a in axis]
     outside = [a for axis in signal.axes[: len(signal.axes) - count] for a in axis]
     for atom in inside:
         atom.become("feature")
     # Axes of 1 may lie anywhere: they do not change the order of numbers in memory.
     order = [a for a in signal.features if a in inside and a.size > 1]
-    if [a for a in inside if a.size > 1] != order:
+    found = [a for a in inside if a.size > 1]
+    if found != order and (ordered or signal.shape is None):
         raise NotSupportedError(
             "the features lie in another order than they were made in",
             "leave out the permute, or apply it to the weights",
@@ -348,25 +375,44 @@ def check_same_order(a: Signal, b: Signal) -> None:
         if (mine and theirs) or (other and ours):
             raise _other_order()
     # Orders may differ where one side lacks features and is broadcast; then both ascend.
-    orders = [[i for (_, own) in side for i in own] for side in (_layout(a), _layout(b))]
-    if orders[0] != orders[1] and any(order != sorted(order) for order in orders):
+    orders = [[step for (_, own) in side for step in own] for side in (_layout(a), _layout(b))]
+    if orders[0] != orders[1] and not (in_order(a) and in_order(b)):
         raise _other_order()
 
 
-def _layout(signal: Signal) -> list[tuple[list[Atom], list[int]]]:
-    """Return for each axis its batch and time atoms, and the places of its features."""
-    places = {id(atom): i for i, atom in enumerate(signal.features)}
-    wide = [[atom for atom in axis if atom.size > 1] for axis in signal.axes]
+def _layout(signal: Signal) -> list[tuple[list[Atom], list[tuple[int, int]]]]:
+    """Return for each axis its batch and time atoms, and the steps of its features."""
+    there = {id(atom) for atom in signal.features}
     return [
-        ([x for x in axis if id(x) not in places], [places[id(x)] for x in axis if id(x) in places])
-        for axis in wide
+        ([x for x in axis if x.size > 1 and id(x) not in there], _steps(axis, signal.features))
+        for axis in signal.axes
     ]
+
+
+def _steps(axis: Iterable[Atom], features: tuple[Atom, ...]) -> list[tuple[int, int]]:
+    """Return how far apart in the graph the features on an axis lie, as (step, size).
+
+    The same for a whole axis as for its parts: channels do not mind being heads.
+    """
+    behind, number = dict[int, int](), 1
+    for atom in reversed(features):
+        behind[id(atom)] = number
+        number *= atom.size
+    steps = list[tuple[int, int]]()
+    for atom in axis:
+        if atom.size == 1 or id(atom) not in behind:
+            continue
+        step, size = behind[id(atom)], atom.size
+        if steps and steps[-1][0] == step * size:
+            size *= steps.pop()[1]
+        steps.append((step, size))
+    return steps
 
 
 def in_order(signal: Signal) -> bool:
     """Tell whether the features lie in the order in which they were made."""
-    order = [place for _, own in _layout(signal) for place in own]
-    return order == sorted(order)
+    steps = [step for _, own in _layout(signal) for step, _ in own]
+    return steps == sorted(steps, reverse=True)
 
 
 def _take_one_role(a: Atom, b: Atom) -> None:
@@ -376,6 +422,16 @@ def _take_one_role(a: Atom, b: Atom) -> None:
         a.become(b.role)
 
 
+def in_graph_order(signal: Signal, values: Array) -> Array:
+    """Values (.., features) in the order of the signal's axes, put into the graph's order."""
+    order = [a for axis in signal.axes for a in axis if a in signal.features and a.size > 1]
+    places = [order.index(a) for a in signal.features if a.size > 1]
+    lead = values.shape[:-1]
+    apart = values.reshape(*lead, *(a.size for a in order))
+    moved = (*range(len(lead)), *(len(lead) + place for place in places))
+    return apart.transpose(moved).reshape(values.shape)
+
+
 def _other_order() -> NotSupportedError:
     return NotSupportedError(
         "what is put together element by element has its axes in another order",
@@ -383,9 +439,9 @@ def _other_order() -> NotSupportedError:
     )
 
 
-def known(signal: Signal, count: int) -> Signal:
+def known(signal: Signal, count: int, ordered: bool = True) -> Signal:
     """Return the signal with its shape in the graph, which for the bare input is found here."""
-    view = feature_shape(signal, count)
+    view = feature_shape(signal, count, ordered)
     if signal.shape is not None:
         return signal
     atoms = tuple(a for axis in signal.axes[len(signal.axes) - count :] for a in axis)
@@ -399,6 +455,12 @@ def image_shape(sizes: Shape) -> Shape:
     if len(sizes) == 1:
         return (sizes[0], 1, 1)
     return (sizes[0], 1, sizes[1]) if len(sizes) == 2 else sizes
+
+
+def has_tokens(signal: Signal) -> bool:
+    """Whether there are features on other axes than the last one."""
+    before = [a for axis in signal.axes[:-1] for a in axis if a.size > 1]
+    return signal.shape is not None and any(a in signal.features for a in before)
 
 
 def trailing(signal: Signal) -> int:

@@ -14,6 +14,7 @@ from seenn_deploy.fidelity import FidelityReport, RefusedError
 from seenn_deploy.frontends.torch.adapters.base import Neuron
 from seenn_deploy.frontends.torch.layers import Layer
 from seenn_deploy.frontends.torch.operations import OPERATIONS, Graph
+from seenn_deploy.frontends.torch.operations.products import channels_first
 from seenn_deploy.frontends.torch.operations.timesteps import delayed
 from seenn_deploy.frontends.torch.tracing import (
     line_of,
@@ -35,6 +36,7 @@ from seenn_deploy.frontends.torch.values import (
     Term,
     Unreadable,
     Value,
+    has_tokens,
     known,
 )
 
@@ -309,6 +311,8 @@ class Walk:
             raise NotSupportedError(
                 f"{layer.name} is given what is no current of one timestep", "give it currents"
             )
+        if has_tokens(x) and _feeds_linear(node, x.sizes[-1]):
+            x = channels_first(self.graph, x)
         if not any(value is UNKNOWN for value in states):
             self._check_states(layer, layer.neuron, states, len(earlier), number)
         if layer.neuron.time_axis is None:
@@ -345,8 +349,7 @@ class Walk:
         return Potential(number, None if whole else len(calls) - 1)
 
     def _sent(self, neuron: Neuron, signal: Signal, term: Term) -> Signal:
-        atoms = tuple(a for axis in signal.axes for a in axis if a.role == "feature")
-        spikes = replace(signal, terms=(term,), features=atoms, pool=None)
+        spikes = replace(signal, terms=(term,), pool=None)
         if neuron.sends == 1:
             return spikes
         product: Signal = OPERATIONS["mul.Tensor"](self.graph, spikes, neuron.sends)
@@ -371,6 +374,20 @@ class Walk:
             )
 
 
+def _feeds_linear(node: Any, channels: int) -> bool:
+    """Whether what takes a layer's spikes is a linear layer over a last axis of `channels`.
+
+    One over all tokens and channels, behind a flatten, takes them in the order that they have.
+    """
+    queue = list(node.users)
+    for user in queue:  # forwards, breadth first; the queue grows on the way
+        name = str(user.target)
+        if "linear" in name or "conv" in name or name == _SPIKING:
+            return "linear" in name and user.args[0].meta["val"].shape[-1] == channels
+        queue += [n for n in user.users if n not in queue]
+    return False
+
+
 def _unknown_current(sizes: tuple[int, ...], neuron: Neuron) -> Signal:
     """What a layer is given by an operation that was refused: of its shape, and nothing more."""
     batch = 0 if neuron.time_axis is None else neuron.batch_axis
@@ -388,7 +405,7 @@ def _one_step(x: Signal, name: str) -> Signal:
             "loop over timesteps, or use its multi-step mode",
         )
     _one_batch_axis(x, 0, name)
-    return known(x, len(x.axes) - 1)
+    return known(x, len(x.axes) - 1, ordered=False)
 
 
 def _whole_stream(x: Signal, name: str, neuron: Neuron, again: bool) -> Signal:
@@ -409,7 +426,7 @@ def _whole_stream(x: Signal, name: str, neuron: Neuron, again: bool) -> Signal:
     _one_batch_axis(x, neuron.batch_axis, name)
     if any(t.step is not None for t in x.terms):
         raise NotSupportedError(f"{name} is given single timesteps", "give it the stack of all")
-    return known(x, len(x.axes) - 2)
+    return known(x, len(x.axes) - 2, ordered=False)
 
 
 def _one_batch_axis(x: Signal, at: int, name: str) -> None:

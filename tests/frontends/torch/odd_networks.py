@@ -570,7 +570,7 @@ def image_and_its_transpose(net: Any, x: Tensor) -> Tensor:
     return net.wide(net.spike(net.conv(x + x.transpose(2, 3))).flatten(1))
 
 
-@calls("in another order than they were made", x=(6, 1, 6, 6))
+@calls("its axes in another order", x=(6, 1, 6, 6))
 def current_and_its_transpose(net: Any, x: Tensor) -> Tensor:
     now = net.conv(x)
     return net.wide(net.spike(now + 0.5 * now.permute(0, 1, 3, 2)).flatten(1))

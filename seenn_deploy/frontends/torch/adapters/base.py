@@ -4,7 +4,8 @@ An adapter is found by its file name. It has ``matches(layer) -> bool`` and
 ``describe(layer) -> Neuron``, which raises :class:`UnsupportedError` for a layer of its framework
 whose dynamics :class:`~seenn_deploy.ir.graph.Population` does not have. Where layers return states
 after their spikes, ``states(layer) -> int`` says how many; ``delay(layer) -> Delay | None`` names
-the layers that are no neurons and hold their input back. Adapters import no framework: they look
+the layers that are no neurons and hold their input back; ``without_gpu(layer)`` sets a copy to
+kernels that run on a CPU. Adapters import no framework: they look
 at the names of a layer's classes and at its attributes.
 """
 

@@ -7,6 +7,9 @@ With r = ``v_reset`` (0 for a soft reset), q = 1 / ``tau``, or sigmoid(w) of a P
 
 Potentials are measured from r. SpikingJelly computes the leak as written here, and a population as
 ``(1 - q) v + q x``, so they round differently.
+
+SpikingJelly before 0.0.0.0.13 (``clock_driven``) calls those of several timesteps
+``MultiStepLIFNode`` and alike.
 """
 
 from __future__ import annotations
@@ -27,7 +30,8 @@ from seenn_deploy.frontends.torch.adapters.base import (
 )
 from seenn_deploy.ir.nodes.base import Parameter
 
-KNOWN = ("IFNode", "LIFNode", "ParametricLIFNode", "OTTTLIFNode", "SLTTLIFNode")
+_STREAMS = ("MultiStepIFNode", "MultiStepLIFNode", "MultiStepParametricLIFNode")
+KNOWN = ("IFNode", "LIFNode", "ParametricLIFNode", "OTTTLIFNode", "SLTTLIFNode", *_STREAMS)
 _WITH_MEMORY = {
     "SynapseFilter": "its current stops leaking where a spike arrives, i - (1 - s) i / tau + s, "
     "which no synaptic current does; write i = (1 - 1 / tau) i + s",
@@ -50,11 +54,18 @@ def delay(layer: Any) -> Delay | None:
     return Delay(layer.delay_steps, layer.step_mode == "m")
 
 
+def without_gpu(layer: Any) -> None:
+    """Let a layer compute with torch's own operators: cupy's and triton's kernels need a GPU."""
+    if getattr(layer, "backend", "torch") != "torch":
+        layer.backend = "torch"
+
+
 def describe(layer: Any) -> Neuron:
     """Describe the layer as a neuron."""
-    kind = type(layer).__name__
+    name = type(layer).__name__
+    kind = name.removeprefix("MultiStep")
     if from_package(layer, "spikingjelly", *_WITH_MEMORY):
-        raise UnsupportedError(_WITH_MEMORY.get(kind, f"{kind} keeps values between timesteps"))
+        raise UnsupportedError(_WITH_MEMORY.get(name, f"{name} keeps values between timesteps"))
     if not is_exactly(layer, "spikingjelly", KNOWN):
         raise UnsupportedError(f"of SpikingJelly's neurons, {', '.join(KNOWN)} are supported")
     if kind != "IFNode" and not hasattr(layer, "decay_input"):
@@ -69,7 +80,7 @@ def describe(layer: Any) -> Neuron:
         comparison=comparison_of(layer.surrogate_function),
         gain=decay if np.any(decay) and layer.decay_input else 1.0,
         shift=decay * layer.v_reset if hard else 0.0,
-        time_axis=0 if getattr(layer, "step_mode", "s") == "m" else None,
+        time_axis=0 if name in _STREAMS or getattr(layer, "step_mode", "s") == "m" else None,
         batch_axis=1,
         exact=not np.any(decay),
         formula=formula,

@@ -27,9 +27,14 @@ from seenn_deploy.frontends.torch.values import (
 from seenn_deploy.ir.maps import Affine, AvgPool2d, Conv2d, LinearMap, Synapses
 
 
-def mapped(graph: Graph, signal: Signal, count: int, step: LinearMap) -> Signal:
-    """Apply a linear map to the last `count` axes of a signal."""
-    signal = known(signal, count)
+def mapped(
+    graph: Graph, signal: Signal, count: int, step: LinearMap, ordered: bool = True
+) -> Signal:
+    """Apply a linear map to the last `count` axes of a signal, which one factor takes in any order.
+
+    See :func:`~seenn_deploy.frontends.torch.values.feature_shape` for `ordered`.
+    """
+    signal = known(signal, count, ordered)
     assert signal.shape is not None
     if signal.state is not None:
         raise NotSupportedError(
@@ -108,14 +113,14 @@ def affine(graph: Graph, signal: Signal, scale: Any, shift: Any) -> Signal:
     """Apply ``scale x + shift`` with constants that may differ between channels."""
     if bool((scale == 1).all()) and not bool(shift.any()):
         return signal
-    count = trailing(signal)
-    signal = known(signal, count)
+    count, ordered = trailing(signal), max(scale.numel(), shift.numel()) > 1
+    signal = known(signal, count, ordered)
     assert signal.shape is not None
     channels = signal.shape[0]
     step = graph.maps.affine(
         _per_channel(scale, signal, channels), _per_channel(shift, signal, channels)
     )
-    return mapped(graph, signal, count, step)
+    return mapped(graph, signal, count, step, ordered)
 
 
 def _per_channel(constant: Any, signal: Signal, channels: int) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from itertools import count as counting
 from math import prod
 from string import ascii_lowercase
@@ -21,6 +22,9 @@ from seenn_deploy.frontends.torch.values import (
     NotSupportedError,
     Signal,
     Term,
+    common_parts,
+    refined,
+    trailing,
 )
 from seenn_deploy.ir.maps import Affine, Sparse
 from seenn_deploy.ir.maps.affine import composed
@@ -92,10 +96,11 @@ def graph_shape(axes: Axes) -> Shape:
 def multiplied(graph: Graph, a: Signal, b: Signal) -> Signal:
     """Multiply element by element; an axis of size 1 is repeated."""
     rank = max(len(a.axes), len(b.axes))
-    wide = [((),) * (rank - len(s.axes)) + s.axes for s in (a, b)]
+    a, b = (replace(s, axes=((),) * (rank - len(s.axes)) + s.axes) for s in (a, b))
+    a, b = _alike(a, b, [(i, i) for i in range(rank)])
     left, right, name = _named(a), dict[int, str](), _unused(a)
     axes: list[Lettered] = []
-    for mine, other in zip(*wide, strict=True):
+    for mine, other in zip(a.axes, b.axes, strict=True):
         if _size(mine) == 1 or _size(other) == 1:
             right.update({id(x): next(name) for x in other if _is_long(x)})
             axes.append(_lettered(mine, left) if _size(other) == 1 else _lettered(other, right))
@@ -111,6 +116,8 @@ def matrix_product(graph: Graph, a: Signal, b: Signal) -> Signal:
         raise NotSupportedError(
             f"a matrix product of {a.sizes} and {b.sizes}", "give both as many axes"
         )
+    last = len(a.axes) - 1
+    a, b = _alike(a, b, [*((i, i) for i in range(last - 1)), (last, last - 1)])
     left, right, name = _named(a), dict[int, str](), _unused(a)
     for mine, other in zip(a.axes[:-2], b.axes[:-2], strict=True):
         _unify(mine, other, left, right)
@@ -118,6 +125,20 @@ def matrix_product(graph: Graph, a: Signal, b: Signal) -> Signal:
     right.update({id(x): next(name) for x in b.axes[-1] if _is_long(x)})
     axes = [_lettered(axis, left) for axis in a.axes[:-1]]
     return _product(graph, a, b, [*axes, _lettered(b.axes[-1], right)], left, right)
+
+
+def _alike(a: Signal, b: Signal, pairs: list[tuple[int, int]]) -> tuple[Signal, Signal]:
+    """Split features on the axes that meet, so that both factors have the same parts there."""
+    axes = list(a.axes), list(b.axes)
+    for i, j in pairs:
+        if _size(axes[0][i]) == _size(axes[1][j]):
+            axes[0][i], axes[1][j] = common_parts(axes[0][i], axes[1][j])
+    made = (tuple(found) for found in axes)
+    one, two = (
+        replace(s, axes=found, features=refined(s.features, found))
+        for s, found in zip((a, b), made, strict=True)
+    )
+    return one, two
 
 
 def _size(axis: tuple[Atom, ...]) -> int:
@@ -200,9 +221,23 @@ def _product(
     return affine(graph, result, like(one.constant * two.constant), like(0.0))
 
 
-def reordered(graph: Graph, signal: Signal, axes: Axes) -> Signal:
-    """The same on permuted axes; a product is made in that order, which costs nothing."""
+def channels_first(graph: Graph, signal: Signal) -> Signal:
+    """The signal, which a linear layer takes: the last axis has the channels, others are tokens.
+
+    A product is made with the channels first, as the graph has them; anything else stays.
+    """
+    count = trailing(signal)
+    lead, tokens = signal.axes[: len(signal.axes) - count], signal.axes[-count:-1]
+    return reordered(graph, signal, signal.axes, (*lead, signal.axes[-1], tuple(chain(*tokens))))
+
+
+def reordered(graph: Graph, signal: Signal, axes: Axes, order: Axes | None = None) -> Signal:
+    """The same on permuted axes; a product is made in that order, which costs nothing.
+
+    With `order`, the features of a product lie as on those axes.
+    """
     moved = replace(signal, axes=axes)
+    ordered = axes if order is None else order
     term = signal.terms[0]
     found = dict(graph.products.values()).get(term.origin)
     given = factor_of(signal)
@@ -210,14 +245,14 @@ def reordered(graph: Graph, signal: Signal, axes: Axes) -> Signal:
         return moved
     long = (id(x) for x in signal.features if x.size > 1)
     letters = dict(zip(long, found.subscripts.split("->")[1], strict=True))
-    order = [x for axis in axes for x in axis if x.role == "feature"]
+    features = [x for axis in ordered for x in axis if x.role == "feature"]
     terms, _ = found.subscripts.split("->")
-    subscripts = f"{terms}->{''.join(letters[id(x)] for x in order if x.size > 1)}"
-    shape = graph_shape(axes)
+    subscripts = f"{terms}->{''.join(letters[id(x)] for x in features if x.size > 1)}"
+    shape = graph_shape(ordered)
     key = (term.origin, subscripts)
     if key not in graph.products:
         name = graph.name(f"{graph.here}.mul" if graph.here else "mul")
         graph.products[key] = (name, replace(found, shape=shape, subscripts=subscripts))
     bare = Term(graph.products[key][0], (), term.step)
-    made = replace(moved, features=tuple(order), shape=shape, terms=(bare,))
+    made = replace(moved, features=tuple(features), shape=shape, terms=(bare,))
     return affine(graph, made, like(given.constant), like(0.0))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
-from seenn_deploy.frontends.torch.operations.axes import view
+from seenn_deploy.frontends.torch.operations.axes import unsqueeze, view
 from seenn_deploy.frontends.torch.operations.features import (
     part,
     summed_features,
@@ -30,6 +30,8 @@ from seenn_deploy.frontends.torch.values import (
     Term,
     Value,
     check_same_order,
+    has_tokens,
+    in_order,
 )
 
 
@@ -187,6 +189,12 @@ def mean(graph: Graph, x: Value, dims: Any = None, keepdim: bool = False, **_: A
         flat = adaptive_avg_pool2d(graph, signal, (1, 1))
         return flat if keepdim else view(graph, flat, flat.sizes[:-2])
     pixels = (signal.shape or ())[1:]
+    if places == [rank - 2] and has_tokens(signal) and not in_order(signal):
+        # Tokens before their channels.
+        turned = replace(signal, axes=(*signal.axes[:-2], signal.axes[-1], signal.axes[-2]))
+        if in_order(turned):
+            flat = mean(graph, turned, rank - 1, keepdim)
+            return unsqueeze(graph, view(graph, flat, flat.sizes[:-1]), -2) if keepdim else flat
     if places == [rank - 1] and len(pixels) == 2 and signal.sizes[-1] == prod(pixels) > 1:
         tokens = view(graph, signal, (*signal.sizes[:-1], *pixels))  # the pixels of a map
         flat = adaptive_avg_pool2d(graph, tokens, (1, 1))

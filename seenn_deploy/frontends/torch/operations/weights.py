@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from seenn_deploy.frontends.torch.operations.mapping import (
     pair,
     single,
 )
-from seenn_deploy.frontends.torch.operations.products import matrix_product
+from seenn_deploy.frontends.torch.operations.products import channels_first, matrix_product
 from seenn_deploy.frontends.torch.operations.registry import Graph, operation
 from seenn_deploy.frontends.torch.values import (
     Constant,
@@ -25,6 +27,7 @@ from seenn_deploy.frontends.torch.values import (
     NotSupportedError,
     Signal,
     Value,
+    has_tokens,
     trailing,
 )
 
@@ -64,7 +67,19 @@ def linear(graph: Graph, x: Value, weight: Value, bias: Value = None) -> Value:
     """Connect all to all over the last axis."""
     if isinstance(x, Joined):
         return _of_joined(graph, x, as_tensor(weight), as_tensor(bias))
+    if has_tokens(as_signal(x)):
+        return _of_tokens(graph, x, as_tensor(weight), as_tensor(bias))
     return mapped(graph, as_signal(x), 1, graph.maps.dense(as_tensor(weight), as_tensor(bias)))
+
+
+def _of_tokens(graph: Graph, x: Signal, weight: Any, bias: Any) -> Signal:
+    """Connect all channels of a token to all, for every token: a 1x1 convolution."""
+    signal = channels_first(graph, x)
+    tokens = signal.axes[len(signal.axes) - trailing(signal) : -1]
+    lead = signal.axes[: len(signal.axes) - trailing(signal)]
+    image = replace(signal, axes=(*lead, signal.axes[-1], tuple(chain(*tokens))))
+    made = mapped(graph, image, 2, graph.maps.conv(weight[:, :, None, None], bias))
+    return replace(made, axes=(*lead, *tokens, made.axes[-2]))
 
 
 def _of_joined(graph: Graph, x: Joined, weight: Any, bias: Any) -> Value:
