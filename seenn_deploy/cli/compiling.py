@@ -200,18 +200,20 @@ def _of_targets(
     targets: tuple[str, ...], c_prefix: str | None, board: str | None
 ) -> dict[str, dict[str, Any]]:
     """What targets take besides the program, by target, checked before any work is done."""
+    options = {"prefix": c_prefix, "board": board}
+    found = {name: value for name, value in options.items() if value is not None}
+    if not found:
+        return {}
     from seenn_deploy.targets.c.budget import Board
     from seenn_deploy.targets.c.text import check_prefix
 
-    options = {"prefix": c_prefix, "board": board}
-    found = {name: value for name, value in options.items() if value is not None}
-    if found and "c" not in targets:
+    if "c" not in targets:
         raise SeennError("--c-prefix and --board are about what --target c writes; add --target c")
     if c_prefix is not None:
         check_prefix(c_prefix)
     if board is not None:
         Board.read(board)
-    return {"c": found} if found else {}
+    return {"c": found}
 
 
 def _changed(model: Path, rule: ExitRule | None, given: dict[str, Any]) -> Program:

@@ -15,7 +15,7 @@ from seenn_deploy.ir.nodes import Maximum, Node, Population, Product, Readout, S
 from seenn_deploy.simulator.arithmetic import Arithmetic, Fired, State
 from seenn_deploy.simulator.kernels import kernels
 from seenn_deploy.simulator.layout import Layer
-from seenn_deploy.simulator.spikes import Events, Plane, aligned
+from seenn_deploy.simulator.spikes import Events, aligned
 
 
 class Runner(Protocol):
@@ -111,7 +111,11 @@ class Multiplier:
         plane = layer.plane
         self.sums, self.channels = bool(node.summed), plane.channels
         self.bias = layer.bias[0].astype(kind.value)
-        self.places = _places(node, plane)
+        pixel, channel = np.divmod(
+            np.argsort(plane.to_grid(np.arange(prod(node.shape)).reshape(node.shape)).ravel()),
+            plane.channels,
+        )
+        self.places = node.as_matrices(pixel * plane.padded + channel)
         self.products = aligned((slots, plane.pixels, plane.padded), kind.value)
         self.met = np.zeros((slots, 3), np.int64)
 
@@ -134,37 +138,6 @@ class Multiplier:
             counts[name][slots] += payloads + (both if self.sums else 0)
         for name in ("mac", "mac_effective", "own_mac"):
             counts[name][slots] += multiplied
-
-
-def _places(node: Product, plane: Plane) -> tuple[Array, Array, Array]:
-    """Where the elements of left (B, N, K), right (B, K, M) and product (B, N, M) lie.
-
-    B counts the elements of the axes that all three have, K of those that are summed over. Factors
-    lie in one vector, and products in the plane of the node.
-    """
-    left, right, out = node.letters
-    shared = [letter for letter in out if letter in left and letter in right]
-    rows = [letter for letter in out if letter not in right]
-    columns = [letter for letter in out if letter not in left]
-    first, summed = prod(node.left), list(node.summed)
-    factors = np.arange(first + prod(node.right))
-    pixel, channel = np.divmod(
-        np.argsort(plane.to_grid(np.arange(prod(node.shape)).reshape(node.shape)).ravel()),
-        plane.channels,
-    )
-    made = (pixel * plane.padded + channel).reshape([node.sizes[letter] for letter in out])
-    return (
-        _ordered(factors[:first].reshape(node.left), left, shared, rows, summed),
-        _ordered(factors[first:].reshape(node.right), right, shared, summed, columns),
-        _ordered(made, out, shared, rows, columns),
-    )
-
-
-def _ordered(places: Array, letters: str, *groups: list[str]) -> Array:
-    """Put the axes of an array into the order of groups, and join those of each group."""
-    order = [letters.index(letter) for group in groups for letter in group]
-    sizes = [prod(places.shape[letters.index(letter)] for letter in group) for group in groups]
-    return np.ascontiguousarray(places.transpose(order).reshape(sizes)).astype(np.int64)
 
 
 class Logits:

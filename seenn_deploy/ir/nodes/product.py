@@ -88,6 +88,29 @@ class Product(Node):
         """Products of elements per timestep, as a dense layer would compute them."""
         return prod(self.sizes.values())
 
+    def as_matrices(self, made: Array) -> tuple[Array, Array, Array]:
+        """Where the elements of left (B, N, K), right (B, K, M) and product (B, N, M) lie.
+
+        B counts the elements of the axes that all three have, K of those that are summed over.
+
+        Parameters
+        ----------
+        made : integer array, one element per element of the product
+            Places of the products, in C order; factors lie in the vector that arrives.
+        """
+        left, right, out = self.letters
+        shared = [letter for letter in out if letter in left and letter in right]
+        rows = [letter for letter in out if letter not in right]
+        columns = [letter for letter in out if letter not in left]
+        first, summed = prod(self.left), list(self.summed)
+        factors = np.arange(prod(self.arriving), dtype=np.int64)
+        products = made.reshape([self.sizes[letter] for letter in out])
+        return (
+            _ordered(factors[:first].reshape(self.left), left, shared, rows, summed),
+            _ordered(factors[first:].reshape(self.right), right, shared, summed, columns),
+            _ordered(products, out, shared, rows, columns),
+        )
+
     def taken(self, currents: Array) -> Array:
         """The products of factors (..., elements): (..., *shape)."""
         first, lead = prod(self.left), currents.shape[:-1]
@@ -120,3 +143,10 @@ class Product(Node):
         """Take what was sent in this timestep: a product of two timesteps is none."""
         if lag or not pre.spikes:
             raise ModelError("a product takes what nodes send within its timestep, without lag")
+
+
+def _ordered(places: Array, letters: str, *groups: list[str]) -> Array:
+    """Put the axes of an array into the order of groups, and join those of each group."""
+    order = [letters.index(letter) for group in groups for letter in group]
+    sizes = [prod(places.shape[letters.index(letter)] for letter in group) for group in groups]
+    return np.ascontiguousarray(places.transpose(order).reshape(sizes))

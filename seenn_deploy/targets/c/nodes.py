@@ -94,7 +94,7 @@ def _(node: ir.Product, source: Source) -> None:
     ctype = source.sums_type(source.ranges.arriving(node), (int(bias.min()), int(bias.max())))
     factors = source.buffer(node, "factors", ctype, prod(node.arriving))
     table = source.table(node, "bias", ctype, np.broadcast_to(bias, node.arriving).astype(ctype))
-    left, right, at = _places(node)
+    left, right, at = node.as_matrices(Grid(node.shape).places)
     place = "uint16" if max(prod(node.arriving), at.size) <= 1 << 16 else "uint32"
     places = [
         source.table(node, name, place, found)
@@ -111,32 +111,6 @@ def _(node: ir.Product, source: Source) -> None:
         f"net_product_{ctype}_{place}_{sent.ctype}"
         f"(&{how}, {', '.join(places)}, {factors}, {sent.pointer(0)});",
     ]
-
-
-def _places(node: ir.Product) -> tuple[Array, Array, Array]:
-    """Where the elements of left (B, N, K), right (B, K, M) and product (B, N, M) lie.
-
-    B counts the elements of the axes that all three have, K of those that are summed over.
-    """
-    left, right, out = node.letters
-    shared = [n for n in out if n in left and n in right]
-    rows = [n for n in out if n not in right]
-    columns = [n for n in out if n not in left]
-    first, summed = prod(node.left), list(node.summed)
-    factors = np.arange(prod(node.arriving))
-    made = Grid(node.shape).places.reshape([node.sizes[n] for n in out])
-    return (
-        _ordered(factors[:first].reshape(node.left), left, shared, rows, summed),
-        _ordered(factors[first:].reshape(node.right), right, shared, summed, columns),
-        _ordered(made, out, shared, rows, columns),
-    )
-
-
-def _ordered(places: Array, letters: str, *groups: list[str]) -> Array:
-    """Put the axes of an array into the order of groups, and join those of each group."""
-    order = [letters.index(letter) for group in groups for letter in group]
-    sizes = [prod(places.shape[letters.index(letter)] for letter in group) for group in groups]
-    return np.ascontiguousarray(places.transpose(order).reshape(sizes))
 
 
 @add_layer.register

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,7 @@ def test_ram_is_the_size_of_the_state(tmp_path: Path) -> None:
         f"typedef char near[sizeof(net_t) <= {needed + 16} ? 1 : -1];\n"
         "int main(void)\n{\n    return (int)(sizeof(enough) + sizeof(near)) - 2;\n}\n"
     )
-    built(folder, "size.c")
+    assert subprocess.run(built(folder, "size.c"), check=False).returncode == 0
 
 
 def test_a_board_too_small_writes_nothing(tmp_path: Path) -> None:
