@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import pty
+import re
+import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -14,7 +18,10 @@ import pytest
 import seenn_deploy as sd
 from seenn_deploy.errors import DeviceError
 from seenn_deploy.targets.c.devices import serial
+from seenn_deploy.targets.c.devices.qemu_cortex_m4 import Device as CortexM4
+from seenn_deploy.targets.c.emulator import STRICT
 from tests.targets.c.test_c import IMAGES, PROGRAM, built, written
+from tests.targets.c.tools import needs
 
 
 @pytest.fixture
@@ -37,6 +44,36 @@ def test_a_board_that_runs_main_c(tmp_path: Path, line: tuple[int, str]) -> None
             assert sd.verify(PROGRAM, IMAGES, f"serial:{name}", full_trace=True, timeout=60).ok
         finally:
             running.kill()
+
+
+@contextmanager
+def emulated(folder: Path, work: Path) -> Iterator[str]:
+    """A Cortex-M4 that runs main.c behind its UART; the name of the line that QEMU gave it."""
+    board = CortexM4(folder)
+    shutil.copytree(str(files("seenn_deploy.targets.c").joinpath("boards")), work)
+    options = [option.replace("rdimon", "nosys") for option in board.options(work)]
+    sources = [*(folder / name for name in ("net.c", "weights.c", "main.c")), work / "uart.c"]
+    compile_ = [board.tools[0], "-O2", *STRICT, "-DNET_TRACE", *options, *map(str, sources)]
+    subprocess.run([*compile_, "-o", str(work / "net.elf")], check=True)
+    command = [board.tools[1], *board.machine_options, "-nographic", "-monitor", "none",
+               "-serial", "pty", "-kernel", str(work / "net.elf")]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        try:
+            said = running.stdout.readline()
+            found = re.search(r"/dev/\S+", said)
+            assert found, said
+            yield found.group()
+        finally:
+            running.kill()
+
+
+def test_an_emulated_board_behind_its_uart(tmp_path: Path) -> None:
+    needs("qemu-cortex-m4")
+    with emulated(written(PROGRAM, tmp_path / "build"), tmp_path / "board") as line:
+        report = sd.verify(PROGRAM, IMAGES, f"serial:{line}", timeout=60)
+        assert report.ok and report.samples == len(IMAGES)
+        assert sd.verify(PROGRAM, IMAGES[:1], f"serial:{line}", full_trace=True, timeout=60).ok
 
 
 def test_silence_is_one_line(line: tuple[int, str], monkeypatch: pytest.MonkeyPatch) -> None:
