@@ -16,6 +16,6 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say which devices were left out for want of a tool, and how to get it."""
     skipped = terminalreporter.getreports("skipped")
-    told = sorted({report.longrepr[2] for report in skipped if "apt-get" in report.longrepr[2]})
+    told = sorted({report.longrepr[2] for report in skipped if " install " in report.longrepr[2]})
     for line in told:
         terminalreporter.write_line(f"left out: {line.removeprefix('Skipped: ')}")

@@ -72,6 +72,8 @@ class DeviceRun(Exited):
         Membrane potentials after the reset, int32, of integer programs; recorded like `spikes`.
     integer_logits : int64 (N, T, M), optional
         Integer logits of integer programs; 0 where `logits` is NaN.
+    notes : tuple of str
+        What a user has to know of the run: checks that the device left out.
     """
 
     logits: Array
@@ -83,6 +85,7 @@ class DeviceRun(Exited):
     injected: Array = field(default_factory=lambda: np.zeros(0, np.int64))
     v: dict[str, Array] = field(default_factory=dict)
     integer_logits: Array | None = None
+    notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         n, T, classes = self.logits.shape
@@ -124,6 +127,7 @@ class DeviceRun(Exited):
         return {
             **self.exit_summary(),
             "hardware_steps_per_sample": float(self.hardware_steps.mean()),
+            **({"notes": list(self.notes)} if self.notes else {}),
         }
 
 

@@ -97,6 +97,8 @@ class VerifyReport:
         Number of decisions at which the float rule may decide otherwise, for integer programs.
     not_proven : str
         Reason why the program was not compared with its source; '' where it was.
+    notes : tuple of str
+        What the device left out.
     """
 
     device: str
@@ -111,6 +113,7 @@ class VerifyReport:
     wrong_latencies: int = 0
     near_exits: int = 0
     not_proven: str = ""
+    notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         spikes = sum(layer.compared for layer in self.layers)
@@ -152,6 +155,7 @@ class VerifyReport:
         return {
             "device": self.device,
             **({"not_proven": self.not_proven} if self.not_proven else {}),
+            **({"notes": list(self.notes)} if self.notes else {}),
             "samples": self.samples,
             "ok": self.ok,
             "exact": self.exact,

@@ -99,7 +99,8 @@ def verify(
     # decides.
     compare = ExactComparison if exact else RoundedComparison
     report = compare(program, stacked, simulated, ran, full_trace).report(device, seconds)
-    return replace(report, wrong_latencies=wrong_latencies(program, ran, full_trace))
+    wrong = wrong_latencies(program, ran, full_trace)
+    return replace(report, wrong_latencies=wrong, notes=ran.notes)
 
 
 def wrong_latencies(program: Program, ran: DeviceRun, full_trace: bool) -> int:
@@ -125,7 +126,8 @@ def _run(
     if bundle is not None:
         asked = vars(request) | {"progress": request.progress or False}  # the bar is there already
         ran = run(bundle, images, device=device, **asked, **options)
-        return checked(ran.to_arrays(), Outline.of(program), request, len(images))
+        again = checked(ran.to_arrays(), Outline.of(program), request, len(images))
+        return replace(again, notes=ran.notes)
     target = find(device).target
     with tempfile.TemporaryDirectory(prefix="seenn-bundle-") as folder:
         write(target, program, Path(folder))

@@ -14,6 +14,7 @@ def device_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the lines of a device run's report."""
     yield from exit_rows(summary)
     yield "hardware steps per sample", f"{summary['hardware_steps_per_sample']:.2f}"
+    yield from (("left out", note) for note in summary.get("notes", ()))
 
 
 def verify_tables(report: VerifyReport) -> Iterator[Table]:
@@ -48,6 +49,7 @@ def _verdict(report: VerifyReport) -> Iterator[tuple[str, str]]:
     steps = sum(report.hardware_steps) / max(len(report.hardware_steps), 1)
     yield "hardware steps per sample", f"{steps:.2f}"
     yield f"seconds on {report.device}", f"{report.device_seconds:.1f}"
+    yield from (("left out", note) for note in report.notes)
     yield "verdict", _verdict_text(report)
 
 

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from seenn_deploy._typing import Array
-from seenn_deploy.errors import DeviceError
 from seenn_deploy.targets.base import DeviceRun, Request
 from seenn_deploy.targets.c import protocol
 from seenn_deploy.targets.c.bundle import Bundle
-from seenn_deploy.targets.command import drive, output_of
-
-COMPILERS = ("cc", "gcc", "clang")
-STRICT = ("-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror")
-SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+from seenn_deploy.targets.c.compiler import STRICT, Compiler
+from seenn_deploy.targets.command import drive
 
 
 class Device:
@@ -26,8 +22,8 @@ class Device:
     ----------
     bundle : Path
     argument : str
-        The compiler, by name or as a path: ``--device c:clang``. By default the first of cc, gcc
-        and clang that is found.
+        The compiler, by name or as a path: ``--device c:clang``. By default the first of cc, gcc,
+        clang and zig that is found.
     flags : str
         More options for the compiler, with spaces between: ``-m32``.
 
@@ -42,7 +38,7 @@ class Device:
     def __init__(self, bundle: Path, argument: str = "", *, flags: str = "") -> None:
         self.bundle = Bundle.read(bundle)
         self.made_for = self.bundle.made_for
-        self.compiler = _found(argument)
+        self.compiler = Compiler.find(argument)
         self.flags = flags.split()
 
     def run(self, images: Array, request: Request) -> DeviceRun:
@@ -50,24 +46,17 @@ class Device:
         with tempfile.TemporaryDirectory(prefix="seenn-c-") as name:
             work = Path(name)
             trace = [f"-D{self.bundle.macro('TRACE')}"] if request.record else []
-            output_of(
-                [self.compiler, "-O2", *STRICT, *SANITIZERS, *trace, *self.flags,
-                 *(str(self.bundle.folder / f) for f in ("net.c", "weights.c", "main.c")),
-                 "-o", str(work / "run")],
-                "the C compiler",
+            sanitizers, lacking = self.compiler.sanitizers(work, *self.flags)
+            self.compiler.run(
+                "-O2", *STRICT, *sanitizers, *trace, *self.flags,
+                *(str(self.bundle.folder / f) for f in ("net.c", "weights.c", "main.c")),
+                "-o", str(work / "run"),
             )  # fmt: skip
             asked = protocol.requests(self.bundle, images, request)
             (work / "request.bin").write_bytes(b"".join(asked))
             pipes = (work / "request.bin", work / "answer.bin")
             drive([str(work / "run")], dict(os.environ), request, pipes)
-            return protocol.answer(self.bundle, pipes[1].read_bytes(), len(images), request)
-
-
-def _found(name: str) -> str:
-    for candidate in [name] if name else COMPILERS:
-        if path := shutil.which(candidate):
-            return path
-    raise DeviceError(
-        f"no C compiler ({name or ', '.join(COMPILERS)}) is on the PATH; "
-        "on Debian: apt-get install gcc"
-    )
+            ran = protocol.answer(self.bundle, pipes[1].read_bytes(), len(images), request)
+        compiler = " ".join(self.compiler.command)
+        left_out = (f"the {name} sanitizer, which {compiler} lacks" for name in lacking)
+        return replace(ran, notes=tuple(left_out))

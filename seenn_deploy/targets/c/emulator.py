@@ -15,7 +15,7 @@ from seenn_deploy.errors import DeviceError
 from seenn_deploy.targets.base import DeviceRun, Request
 from seenn_deploy.targets.c import protocol
 from seenn_deploy.targets.c.bundle import Bundle
-from seenn_deploy.targets.c.device import STRICT
+from seenn_deploy.targets.c.compiler import STRICT
 from seenn_deploy.targets.command import drive, output_of
 
 SEMIHOSTING = ("-nographic", "-monitor", "none", "-serial", "none",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -18,17 +19,20 @@ from hypothesis import strategies as st
 
 import seenn_deploy as sd
 from seenn_deploy import ir
+from seenn_deploy.cli.tables import devices
 from seenn_deploy.errors import DeviceError, ProgramError, SeennError
 from seenn_deploy.fidelity import RefusedError
 from seenn_deploy.targets.base import Request
 from seenn_deploy.targets.c import rules
-from seenn_deploy.targets.c.device import SANITIZERS, STRICT, Device
+from seenn_deploy.targets.c.compiler import STRICT, Compiler
+from seenn_deploy.targets.c.device import Device
 from seenn_deploy.targets.c.memory import Buffer, placed
 from tests import naive_integer, random_graphs
 from tests.simulator.test_integer import program_of, to_integers
 from tests.targets.c.tools import needs
 from tests.targets.lava import integer_graphs
 
+SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 PROGRAM = replace(
     integer_graphs.program(integer_graphs.small(), sd.exits.Confidence(0.8)),
     schedule="sequential",
@@ -133,8 +137,46 @@ def test_a_full_trace_runs_behind_the_exit() -> None:
 
 def test_clang_and_gcc_agree() -> None:
     needs("clang")
-    assert sd.verify(PROGRAM, IMAGES, "c:clang").ok
+    clang = sd.verify(PROGRAM, IMAGES, "c:clang")
+    assert clang.ok
+    assert not clang.notes
     assert sd.verify(PROGRAM, IMAGES, "c:gcc", flags="-O3 -funsigned-char").ok
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_a_32_bit_host_agrees(compiler: str) -> None:
+    needs(f"{compiler} -m32")
+    assert sd.verify(PROGRAM, IMAGES, f"c:{compiler}", flags="-m32").ok
+
+
+def test_zig_agrees_and_says_what_it_leaves_out() -> None:
+    needs("zig")
+    report = sd.verify(PROGRAM, IMAGES, "c:zig")
+    assert report.ok
+    (note,) = report.notes
+    assert re.fullmatch(r"the address sanitizer, which .* lacks", note)
+    assert report.summary()["notes"] == [note]
+    assert ("left out", note) in list(devices._verdict(report))
+
+
+def test_zig_from_pypi_is_found_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no compiler is on the PATH, and only there."""
+    (tmp_path / "ziglang").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "ziglang" not in Compiler.find().command
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert Compiler.find().command == (sys.executable, "-m", "ziglang", "cc")
+
+
+def test_a_compiler_without_sanitizers_is_used_and_told(tmp_path: Path) -> None:
+    plain = tmp_path / "plain-cc"
+    plain.write_text('#!/bin/sh\ncase "$*" in *-fsanitize=*) exit 1;; esac\nexec cc "$@"\n')
+    plain.chmod(0o755)
+    report = sd.verify(PROGRAM, IMAGES, f"c:{plain}")
+    assert report.ok
+    assert [note.split(",")[0] for note in report.notes] == [
+        "the address sanitizer", "the undefined sanitizer",
+    ]  # fmt: skip
 
 
 def test_the_trained_example_through_the_command_line(tmp_path: Path) -> None:
