@@ -1,4 +1,4 @@
-"""Instructions of a Cortex-M4 by image: exits, all T timesteps, and the same network as a dense ANN.
+"""Instructions of a Cortex-M4 by image: exits, all T timesteps, and a dense ANN of the same layers.
 
     python -m pip install emx-onnx-cgen            # generates the ANN's C; anywhere on the PATH
     python benchmarks/edge.py                      # three networks, 20 images each
@@ -7,11 +7,12 @@
 QEMU counts instructions (``-icount``), the same number in every run; each network is run twice, and
 other numbers are an error. An instruction is not a cycle and not a joule, and neither is claimed.
 
-The ANN has the layers, strides and int8 weights of the SNN's program, and ReLU in place of its neurons: sums of
-32 bits, a shift back to 8 bits, nothing else. It is written as an ONNX graph of integer operators (ConvInteger,
-Add, Max, BitShift, Min), from which emx-onnx-cgen generates C. Its weights are not trained for that, so its answers
-mean nothing; they are compared with onnxruntime's. Its loops are the same for any weights, so the count is the one of a
-trained network. Both are compiled by the same compiler with the same options.
+The ANN has the layers, strides and int8 weights of the SNN's program, and ReLU in place of its
+neurons: sums of 32 bits, a shift back to 8 bits, nothing else. It is written as an ONNX graph of
+integer operators (ConvInteger, Add, Max, BitShift, Min), from which emx-onnx-cgen generates C. Its
+weights are not trained for that, so its answers mean nothing; they are compared with onnxruntime's.
+Its loops are the same for any weights, so the count is that of a trained network. Both are built by
+the same compiler with the same options.
 """
 
 from __future__ import annotations
@@ -21,9 +22,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import singledispatch
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ from seenn_deploy.targets.c.devices.qemu_cortex_m4 import Device  # noqa: E402
 from seenn_deploy.targets.c.emulator import SEMIHOSTING  # noqa: E402
 
 TICKS = 8 / 5  # of the board's timer, an instruction; see edge_board/meter.h
+HARNESS = ROOT / "benchmarks/edge_board"
 OPTIONS = ("-O2", "-std=c99")
 Array = np.ndarray
 
@@ -87,7 +88,8 @@ def main() -> int:
         program = compiled(NETWORKS[given.layers], given.alpha)
         console.print(layer_table(program, snn(program, images)))
         return 0
-    table = Table("network", "MACs, dense", "exit", "instructions", "with exits", "all T", "ANN", "ANN / exits")
+    columns = ("MACs, dense", "mean exit", "to step 1..T", "with exits", "ANN", "ANN / with exits")
+    table = Table("network", *columns, title="millions of instructions an image")
     for name, make in NETWORKS.items():
         program = compiled(make, given.alpha)
         table.add_row(name, *row(program, snn(program, images), ann(program, images)))
@@ -101,12 +103,12 @@ def compiled(make: Callable[[], sd.SpikingGraph], alpha: float) -> sd.Program:
 
 def row(program: sd.Program, counted: Counted, dense: float) -> list[str]:
     """A network's figures: means over the images, in millions of instructions."""
-    exits, whole = counted.to_exit.mean(), counted.steps.sum(1).mean()
+    exits = counted.to_exit.mean()
     by_step = " ".join(f"{n / 1e6:.2f}" for n in counted.steps.mean(0).cumsum())
     macs = sum(edge.dense_macs for edge in program.graph.projections)
     return [
-        f"{macs:,}", f"{counted.exit_step.mean():.2f}", by_step,
-        *(f"{n / 1e6:.2f}" for n in (exits, whole, dense)), f"{dense / exits:.2f}",
+        f"{macs:,}", f"{counted.exit_step.mean():.2f}", by_step, f"{exits / 1e6:.2f}",
+        f"{dense / 1e6:.2f}", f"{dense / exits:.2f}",
     ]  # fmt: skip
 
 
@@ -118,11 +120,11 @@ def run_twice(sources: list[Path], options: tuple[str, ...], work: Path) -> list
     board = Device.__new__(Device)  # its options need no folder
     for file in (ROOT / "seenn_deploy/targets/c/boards").iterdir():
         shutil.copy(file, work)
-    command = [board.compiler.path, *OPTIONS, f"-I{ROOT / 'benchmarks/edge_board'}", *options,
-               *board.options(work), *map(str, sources), "-lm", "-o", str(work / "run.elf")]  # fmt: skip
-    subprocess.run(command, check=True)
+    built = work / "run.elf"
+    command = [board.compiler.path, *OPTIONS, f"-I{HARNESS}", *options, *board.options(work)]
+    subprocess.run([*command, *map(str, sources), "-lm", "-o", str(built)], check=True)
     emulator = [board.emulator.path, *board.machine_options, *SEMIHOSTING,
-                "-icount", "shift=6", "-kernel", "run.elf"]  # fmt: skip
+                "-icount", "shift=6", "-kernel", str(built)]  # fmt: skip
     said = [
         subprocess.run(emulator, cwd=work, check=True, capture_output=True, text=True).stdout
         for _ in range(2)
@@ -163,10 +165,8 @@ def snn(program: sd.Program, images: Array) -> Counted:
         asked = protocol.requests(bundle, images, Request())
         (work / "samples.bin").write_bytes(b"".join(request[5:] for request in asked))
         sources = [bundle.folder / "net.c", bundle.folder / "weights.c"]
-        harness = ROOT / "benchmarks/edge_board/snn.c"
-        lines = run_twice(
-            [*sources, harness], ("-DNET_TRACE", f"-I{bundle.folder}"), work
-        )
+        harness = HARNESS / "snn.c"
+        lines = run_twice([*sources, harness], ("-DNET_TRACE", f"-I{bundle.folder}"), work)
     numbers = [p["layer"] for p in bundle.spec["populations"]]
     layers = np.zeros((len(images), program.T, len(numbers) + 1))
     exits = np.full(len(images), program.T)
@@ -226,7 +226,7 @@ def ann(program: sd.Program, images: Array) -> float:
         channels, height, width = source.shape
         sizes = (f"-DCHANNELS={channels}", f"-DHEIGHT={height}", f"-DWIDTH={width}",
                  f"-DCLASSES={program.graph.readout.shape[0]}")  # fmt: skip
-        harness = ROOT / "benchmarks/edge_board/ann.c"
+        harness = HARNESS / "ann.c"
         lines = run_twice([work / "ann.c", harness], sizes, work)
         session = onnxruntime.InferenceSession(work / "ann.onnx")
         want = np.concatenate([session.run(None, {"image": p[None]})[0] for p in pixels])
@@ -267,7 +267,8 @@ class Dense:
     def neurons(self, node: ir.Population) -> None:
         """ReLU, and a shift by which a value of 64 is about what one spike stands for."""
         bias = np.asarray(node.bias).astype(np.int64) >> 6  # at the scale of potentials
-        analog = any(self.program.graph.node(e.pre).analog for e in self.program.graph.into(node.name))
+        graph = self.program.graph
+        analog = any(graph.node(edge.pre).analog for edge in graph.into(node.name))
         shift = max(0, round(np.log2(float(node.v_threshold) / (64 if analog else 1))))
         positive = self.add("Max", self.arriving(node, bias), self.constant(0, np.int32))
         whole = self.add("Cast", positive, to=TensorProto.UINT32)

@@ -1,8 +1,8 @@
 """A spiking network for a microcontroller: CIFAR-10 in less than 100 kB of flash and 64 kB of RAM.
 
-A convolution of stride 2, then three of SEENN's residual blocks at 8x8, 4x4 and 4x4 pixels. Neurons are
-what takes RAM, most of all those of the first layer, which keeps the image's current beside its potentials:
-hence its stride and its few channels.
+A convolution of stride 2, then three of SEENN's residual blocks at 8x8, 4x4 and 4x4 pixels. Neurons
+are what takes RAM, most of all those of the first layer, which keeps the image's current beside its
+potentials: hence its stride and its few channels.
 """
 
 from __future__ import annotations

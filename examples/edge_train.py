@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("train", type=Path)
     parser.add_argument("test", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--epochs", type=int, nargs=2, default=(40, 40), help="at T = 1, at T = 4")
+    parser.add_argument("--epochs", type=int, nargs=2, default=(16, 24), help="at T = 1, at T = 4")
     parser.add_argument("--lr", type=float, default=0.1)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
