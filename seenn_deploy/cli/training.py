@@ -46,12 +46,19 @@ _RUN = opt.together(
     click.option("--batch-size", type=int, default=128, show_default=True),
     click.option("--lr", type=float, default=0.05, show_default=True,
                  help="Learning rate at the start; it falls to 0 along a cosine."),
+    click.option("--warmup", type=click.FloatRange(0, 1, max_open=True), default=0.0,
+                 show_default=True, help="Share of all batches over which the rate rises first."),
+    click.option("--optimizer", type=click.Choice(["sgd", "adamw"]), default="sgd",
+                 show_default=True),
     click.option("--momentum", type=float, default=0.9, show_default=True),
     click.option("--weight-decay", type=float, default=5e-4, show_default=True),
     click.option("--seed", type=int, default=0, show_default=True),
     click.option("--torch-device", "device", default="cpu", show_default=True,
                  help="Device that torch computes on: cpu or cuda."),
     click.option("--bf16", is_flag=True, help="Compute in bfloat16; weights stay float32."),
+    click.option("--compile/--no-compile", "compile", default=False, show_default=True,
+                 help="Compile the network with torch.compile: minutes before the first step, "
+                      "and several times as fast then."),
     click.option("--augment", type=click.Choice(["crop-flip", "crop", "none"]),
                  default="crop-flip", show_default=True),
     click.option("--resume", is_flag=True, help="Go on with a run that was cut off."),
@@ -60,7 +67,8 @@ _RUN = opt.together(
 )  # fmt: skip
 _NETWORK = opt.together(
     click.option("--model", default="resnet19", show_default=True,
-                 help="resnet8/18/19/20/34, sew-resnet34, vgg16, vggsnn, vggsnn-woap."),
+                 help="resnet8/18/19/20/34, sew-resnet34, vgg16, vggsnn, vggsnn-woap, "
+                      "spikformer."),
     click.option("--width", type=float, default=1.0, show_default=True,
                  help="Factor on the paper's channels; 0.125 is SEENN's width_mult=1."),
     click.option("-T", "--timesteps", "T", type=int, default=4, show_default=True),
@@ -110,6 +118,11 @@ def train() -> None:
               help="Weight of the term that keeps logits near --tet-mean: lambda of "
                    "TET.")  # fmt: skip
 @click.option("--tet-mean", type=float, default=1.0, show_default=True)
+@click.option("--teacher", type=opt.PATH,
+              help="ANN whose logits are learned beside the labels: a state_dict of SEENN's "
+                   "ResNet with ReLU.")  # fmt: skip
+@click.option("--teacher-weight", type=click.FloatRange(0, 1), default=0.6, show_default=True,
+              help="Weight of the teacher's logits; the labels have the rest.")  # fmt: skip
 def snn_command(plot: Path | None, out: Path, **options: Any) -> None:
     """Train a spiking network with the TET loss.
 

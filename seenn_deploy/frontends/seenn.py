@@ -1,8 +1,8 @@
-"""SEENN's checkpoints: ResNet-19, SEW-ResNet, VGG, VGGSNN, VGGSNNwoAP, known by keys and shapes.
+"""SEENN's checkpoints, and those of ``seenn train``, known by keys and shapes.
 
 Populations have the names of SEENN's modules; the sum of spikes after a SEW block has the block's
 name. The networks are those of github.com/Intelligent-Computing-Lab-Yale/SEENN (arXiv 2304.01230).
-SEW-ResNet (arXiv 2102.04159) is that of :mod:`seenn_deploy.training.models`.
+SEW-ResNet (arXiv 2102.04159) and Spikformer are those of :mod:`seenn_deploy.training.models`.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from seenn_deploy import ir
 from seenn_deploy.errors import ModelError
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.fidelity import LEFT_OUT, Proof
-from seenn_deploy.frontends import base
+from seenn_deploy.frontends import base, spikformer
 from seenn_deploy.frontends.proof import prove_checkpoint
 from seenn_deploy.io.images.normalization import CIFAR10
 from seenn_deploy.io.state_dict import Tensors, read_state_dict
 from seenn_deploy.ir.provenance import Provenance
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
-NETWORKS = "SEENN's ResNet, SEW-ResNet, VGG or VGGSNN"
+NETWORKS = "SEENN's ResNet, SEW-ResNet, VGG, VGGSNN or Spikformer"
 VGGSNN_LAYERS = (0, 1, 3, 4, 6, 7, 9, 10)  # the gaps are average pools, one more follows the last
 WOAP_LAYERS = tuple(range(8))  # every second convolution has stride 2
 
@@ -159,6 +159,8 @@ def _family(tensors: Tensors) -> tuple[Any, str] | None:
         return _vggsnn, "SEENN's VGGSNN"
     if "features.0.module.weight" in tensors:
         return _vgg, "SEENN's VGG"
+    if spikformer.FIRST.format(0) in tensors:
+        return spikformer.build, "Spikformer"
     return None
 
 

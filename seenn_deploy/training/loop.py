@@ -1,4 +1,4 @@
-"""The training loop: SGD with momentum and a cosine schedule, resumable, written epoch by epoch.
+"""The training loop: SGD or AdamW and a cosine schedule, resumable, written epoch by epoch.
 
 A run's folder holds what the compiler takes (``model.pth``, ``policy.onnx``), and beside it
 ``state.pt`` to go on from, ``log.jsonl`` with one line per epoch, and ``train.json``, which says
@@ -11,11 +11,11 @@ import io
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from math import cos, pi
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,8 @@ MODEL = "model.pth"
 TEST_BATCH = 128
 FORMAT, VERSION = "seenn-deploy training", 1
 Log = list[dict[str, Any]]
+Optimizer = Literal["sgd", "adamw"]
+OPTIMIZERS = ("sgd", "adamw")
 
 
 @dataclass(frozen=True)
@@ -40,24 +42,34 @@ class Recipe:
     epochs, batch_size : int
     lr : float
         Learning rate at the start; it falls to 0 along half a cosine over all batches.
+    warmup : float in [0, 1)
+        Share of all batches over which the rate rises from 0 first.
+    optimizer : 'sgd' or 'adamw'
     momentum, weight_decay : float
+        Momentum is SGD's; AdamW has betas of 0.9 and 0.999.
     seed : int
         Seed of weights, order and augmentation; the same seed gives the same weights on one
         machine.
     device : 'cpu' or 'cuda'
     bf16 : bool
         Whether to compute in bfloat16 where torch's autocast does so; weights stay float32.
+    compile : bool
+        Whether ``torch.compile`` makes one program of the network, for batches of full size, with
+        channels last in memory. It takes minutes before the first step, and a C++ compiler.
     augment : 'crop-flip', 'crop' or 'none'
     """
 
     epochs: int = 10
     batch_size: int = 128
     lr: float = 0.05
+    warmup: float = 0.0
+    optimizer: Optimizer = "sgd"
     momentum: float = 0.9
     weight_decay: float = 5e-4
     seed: int = 0
     device: str = "cpu"
     bf16: bool = False
+    compile: bool = False
     augment: Augment = "crop-flip"
 
     def __post_init__(self) -> None:
@@ -66,6 +78,10 @@ class Recipe:
                 raise DataError(f"{name} = {getattr(self, name)}; it must be at least {low}")
         if not self.lr > 0:
             raise DataError(f"lr = {self.lr}; it must be above 0")
+        if not 0 <= self.warmup < 1:
+            raise DataError(f"warmup = {self.warmup}; it is a share of all batches, in [0, 1)")
+        if self.optimizer not in OPTIMIZERS:
+            raise DataError(f"optimizer {self.optimizer!r}: there is {', '.join(OPTIMIZERS)}")
         if self.augment not in AUGMENTS:
             raise DataError(f"augment {self.augment!r}: there is {', '.join(AUGMENTS)}")
         if self.device.startswith("cuda") and not torch.cuda.is_available():
@@ -73,7 +89,18 @@ class Recipe:
 
     def rate(self, done: float) -> float:
         """Return the learning rate after a share `done` of all batches."""
-        return self.lr * 0.5 * (1 + cos(pi * done))
+        if done < self.warmup:
+            return self.lr * done / self.warmup
+        fallen = (done - self.warmup) / (1 - self.warmup)
+        return self.lr * 0.5 * (1 + cos(pi * fallen))
+
+    def optimize(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """Make the optimiser of parameters."""
+        if self.optimizer == "adamw":
+            return torch.optim.AdamW(parameters, self.lr, weight_decay=self.weight_decay)
+        return torch.optim.SGD(
+            parameters, self.lr, momentum=self.momentum, weight_decay=self.weight_decay
+        )
 
 
 class Task(ABC):
@@ -92,6 +119,18 @@ class Task(ABC):
     about: dict[str, Any]
     network: nn.Module
     held_out: Any = None
+    whole: int = 0
+    """Size of the batches for which networks are compiled; 0 where none is."""
+
+    def call(self, net: nn.Module, samples: Tensor) -> Tensor:
+        """Call a network, by its compiled form where that exists."""
+        # A batch of another size, or a test, would be compiled anew for minutes.
+        if len(samples) != self.whole or not net.training:
+            return torch.as_tensor(net(samples))
+        compiled = self.__dict__.setdefault("_compiled", {})
+        if net not in compiled:
+            compiled[net] = torch.compile(net, dynamic=False)
+        return torch.as_tensor(compiled[net](samples))
 
     @abstractmethod
     def loss(self, samples: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
@@ -131,7 +170,7 @@ class NetworkTask(Task):
 
     def outputs(self, samples: Tensor) -> Tensor:
         """Return the network's outputs for samples, in float32."""
-        return torch.as_tensor(self.network(self.normalization.apply(samples))).float()
+        return self.call(self.network, self.normalization.apply(samples)).float()
 
     def files(self) -> dict[str, bytes]:
         return {MODEL: as_bytes(cpu_state(self.network))}
@@ -195,10 +234,10 @@ def fit(
     """
     out = Path(out)
     whole = {"task": task.about, "recipe": asdict(recipe), "samples": len(data)}
-    optimizer = torch.optim.SGD(
-        task.network.to(recipe.device).parameters(),
-        recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay,
-    )  # fmt: skip
+    if recipe.compile:
+        task.whole = recipe.batch_size
+        task.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = recipe.optimize(task.network.to(recipe.device).parameters())
     log = _begin(out, whole, resume, task.network, optimizer)
     if progress and log:
         progress(len(log) * len(data))
@@ -321,11 +360,14 @@ def _read_about(out: Path) -> dict[str, Any]:
 
 
 def _check_same(out: Path, stored: dict[str, Any], about: dict[str, Any]) -> None:
-    for part in ("task", "recipe"):
+    # A run of an earlier version says nothing of what came since, which it did without.
+    known = {"task": {}, "recipe": asdict(Recipe())}
+    for part, defaults in known.items():
         for name, value in about[part].items():
-            if stored[part].get(name) != value:
+            found = {**defaults, **stored[part]}.get(name)
+            if found != value:
                 raise ProgramError(
-                    f"{out}: is a run with {name} {stored[part].get(name)}, not {value}; "
+                    f"{out}: is a run with {name} {found}, not {value}; "
                     "go on with the same options, or name another folder"
                 )
     if stored["samples"] != about["samples"]:
@@ -359,4 +401,5 @@ def as_bytes(state: dict[str, Any]) -> bytes:
 
 def cpu_state(network: nn.Module) -> dict[str, Tensor]:
     """Return a state_dict as SEENN's training script saves it, on the CPU."""
-    return {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
+    state = network.state_dict().items()
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in state}

@@ -21,6 +21,7 @@ from seenn_deploy.metrics import accuracy_by_step
 from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.training import loop, models
 from seenn_deploy.training.data import DataSet, Kind, Normalization, find_kind, load_both
+from seenn_deploy.training.distillation import distillation_loss, teacher_logits
 from seenn_deploy.training.policy import (
     PolicyModel,
     describe,
@@ -110,12 +111,20 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
 class SpikingTask(loop.NetworkTask):
     """The temporal efficient training of a spiking network, for SEENN-I."""
 
-    def __init__(self, *network: Any, weight: float, mean: float) -> None:
+    def __init__(
+        self, *network: Any, weight: float, mean: float, taught: tuple[Tensor, float] | None = None
+    ) -> None:
         super().__init__(*network)
-        self.weight, self.mean = weight, mean
+        self.weight, self.mean, self.taught = weight, mean, taught
 
     def loss(self, samples: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
-        return tet_loss(self.outputs(samples), labels, self.weight, self.mean)
+        logits = self.outputs(samples)
+        own = tet_loss(logits, labels, self.weight, self.mean)
+        if self.taught is None:
+            return own
+        theirs, share = self.taught
+        distilled = distillation_loss(logits, theirs[rows].to(logits.device))
+        return (1 - share) * own + share * distilled
 
     def test(self) -> dict[str, Any]:
         return step_figures(accumulated(self.network, self.outputs, self.held_out), self.held_out)
@@ -143,6 +152,8 @@ def train_snn(
     classes: int | None = None,
     tet_weight: float = 1e-3,
     tet_mean: float = 1.0,
+    teacher: str | Path | None = None,
+    teacher_weight: float = 0.6,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     limit: int | None = None,
@@ -164,6 +175,11 @@ def train_snn(
         Number of classes; by default one more than the largest label.
     tet_weight, tet_mean : float
         Weight and mean of :func:`~seenn_deploy.training.tet.tet_loss`.
+    teacher : str or Path, optional
+        State_dict of an ANN whose logits the network learns beside the labels; see
+        :mod:`seenn_deploy.training.distillation`.
+    teacher_weight : float in [0, 1]
+        Weight of the teacher's logits; that of the TET loss is the rest.
     mean, std : sequence of one number per channel, optional
         Normalisation of pixels; by default CIFAR-10's for 3 channels, as in ``seenn-compile``.
     limit, test_limit : int, optional
@@ -187,9 +203,16 @@ def train_snn(
     classes = classes or train.classes
     normalization = Normalization.of(train.kind, mean, std)
     net = architecture.build(train.kind, classes, recipe.seed)
-    more = {"tet_weight": tet_weight, "tet_mean": tet_mean}
+    more: dict[str, Any] = {"tet_weight": tet_weight, "tet_mean": tet_mean}
+    taught = None
+    if teacher is not None:
+        theirs = teacher_logits(teacher, train, classes, normalization, recipe)
+        taught = theirs, teacher_weight
+        more |= {"teacher": str(teacher), "teacher_weight": teacher_weight}
     agreed = loop.about("snn", architecture, train, classes, normalization, **more)
-    task = SpikingTask(net, agreed, normalization, held_out, weight=tet_weight, mean=tet_mean)
+    task = SpikingTask(
+        net, agreed, normalization, held_out, weight=tet_weight, mean=tet_mean, taught=taught
+    )
     return loop.fit(task, train, recipe, out, resume, progress)
 
 
@@ -218,7 +241,7 @@ class PolicyTask(loop.Task):
         self.held_out = test
 
     def loss(self, samples: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
-        scores = self.policy(samples).float()
+        scores = self.call(self.policy, samples).float()
         reward = expected_reward(scores, self.worth[rows].to(samples.device))
         return -reward - self.entropy_weight * entropy(scores)
 
@@ -379,10 +402,10 @@ class JointTask(PolicyTask):
 
     def outputs(self, samples: Tensor) -> Tensor:
         """Return the logits of each timestep, in float32."""
-        return torch.as_tensor(self.net(self.policy.normalization.apply(samples))).float()
+        return self.call(self.net, self.policy.normalization.apply(samples)).float()
 
     def loss(self, samples: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
-        scores, logits = self.policy(samples).float(), self.outputs(samples)
+        scores, logits = self.call(self.policy, samples).float(), self.outputs(samples)
         return joint_loss(scores, logits, labels, self.policy.choices, self.beta, self.weight)
 
     def test(self) -> dict[str, Any]:

@@ -15,7 +15,9 @@ from seenn_deploy.errors import DataError, ModelError, ProgramError, SeennError,
 from seenn_deploy.exits.policy import Policy
 from seenn_deploy.training import loop, models
 from seenn_deploy.training.data import Normalization, augmented, batches, find_kind, load
+from seenn_deploy.training.distillation import distillation_loss
 from seenn_deploy.training.loop import Recipe
+from seenn_deploy.training.models.resnet import ResNet
 from seenn_deploy.training.tasks import Architecture, train_joint, train_policy, train_snn
 from tests.io.test_events import recordings
 
@@ -348,3 +350,97 @@ def test_policies_need_a_program_that_shows_images(trained: Path, tmp_path: Path
     for program, options, words in cases:
         with pytest.raises(SeennError, match=words):
             train_policy(program, data, tmp_path / "run", RECIPE, **options)
+
+
+# --- faster, and with a teacher -------------------------------------------------------------------
+
+
+def test_a_compiled_run_is_the_same_and_goes_on_exactly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    real = torch.compile
+
+    def traced(net: Any, **options: Any) -> Any:
+        # Everything but the C++ compiler, which takes minutes.
+        asked.append(id(net))
+        return real(net, backend="eager", **options)
+
+    monkeypatch.setattr(torch, "compile", traced)
+    data, recipe = shapes(tmp_path, 40), replace(RECIPE, epochs=2, compile=True)
+    log = train_snn(data, tmp_path / "run", TINY, recipe)
+    assert len(asked) == 1  # the batch of 8 that is left over, and no other, runs uncompiled
+    plain = train_snn(data, tmp_path / "plain", TINY, replace(recipe, compile=False))
+    assert log[-1]["loss"] == pytest.approx(plain[-1]["loss"], rel=1e-3)
+    short = tmp_path / "short"
+    monkeypatch.setattr(loop, "_check_finite", _stop_after(1, loop._check_finite))
+    with pytest.raises(KeyboardInterrupt):
+        train_snn(data, short, TINY, recipe)
+    monkeypatch.undo()
+    monkeypatch.setattr(torch, "compile", traced)
+    train_snn(data, short, TINY, recipe, resume=True)
+    assert equal(weights(short), weights(tmp_path / "run"))
+    assert all(v.is_contiguous() for v in weights(short).values())
+
+
+def _stop_after(epochs: int, check: Any) -> Any:
+    def checked(network: Any, epoch: int, out: Path) -> None:
+        if epoch == epochs:
+            raise KeyboardInterrupt
+        check(network, epoch, out)
+
+    return checked
+
+
+def test_adamw_warms_up_and_goes_on_exactly(tmp_path: Path) -> None:
+    recipe = replace(RECIPE, optimizer="adamw", lr=0.01, warmup=0.25, epochs=2)
+    assert [recipe.rate(x) for x in (0, 0.125, 0.25, 1)] == pytest.approx([0, 0.005, 0.01, 0])
+    data = shapes(tmp_path)
+    whole = train_snn(data, tmp_path / "whole", TINY, recipe)
+    assert whole[1]["loss"] < whole[0]["loss"]
+    state = torch.load(tmp_path / "whole/state.pt", weights_only=True)
+    assert "exp_avg" in state["optimizer"]["state"][0]
+
+
+def test_a_teacher_s_logits_are_learned(tmp_path: Path) -> None:
+    # A teacher that knows no image but says class 1 of all: the network shall say it, too.
+    teacher = ResNet((4, 8, 16), (1, 1, 1), 2, 3, 1, torch.nn.ReLU)
+    with torch.no_grad():
+        teacher.fc1.module.weight.zero_()
+        teacher.fc1.module.bias.copy_(torch.tensor([-4.0, 4.0]))
+    torch.save(teacher.state_dict(), tmp_path / "teacher.pth")
+    test = shapes(tmp_path, 64, seed=1)
+    log = train_snn(
+        shapes(tmp_path), tmp_path / "run", TINY, replace(RECIPE, epochs=4), test=test,
+        teacher=tmp_path / "teacher.pth", teacher_weight=1.0,
+    )  # fmt: skip
+    share = float((np.load(test)["y"] == 1).mean())
+    assert log[-1]["accuracy_by_step"] == pytest.approx([share, share])
+    about = json.loads((tmp_path / "run/train.json").read_text())["task"]
+    assert about["teacher_weight"] == 1.0
+    with pytest.raises(ModelError, match="3 channels in 2 classes; the data has 3 and 4"):
+        train_snn(
+            shapes(tmp_path), tmp_path / "no", TINY, RECIPE, classes=4,
+            teacher=tmp_path / "teacher.pth",
+        )  # fmt: skip
+    other = tmp_path / "other.pth"
+    torch.save({"w": torch.ones(1)}, other)
+    with pytest.raises(ModelError, match="a teacher is one with ReLU"):
+        train_snn(shapes(tmp_path), tmp_path / "no", TINY, RECIPE, teacher=other)
+
+
+def test_distillation_loss_is_the_divergence_at_each_timestep() -> None:
+    torch.manual_seed(0)
+    logits, teacher = torch.randn(5, 3, 4).double(), torch.randn(5, 4).double()
+    p = (teacher / 2).softmax(1)[:, None]
+    q = (logits / 2).softmax(2)
+    by_hand = 4 * (p * (p / q).log()).sum(2).mean()
+    torch.testing.assert_close(distillation_loss(logits, teacher), by_hand)
+    same = distillation_loss(teacher[:, None].repeat(1, 3, 1), teacher)
+    assert float(same) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("wrong", [{"warmup": 1.0}, {"optimizer": "adam"}])
+def test_recipes_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match=next(iter(wrong))):
+        replace(RECIPE, **wrong)

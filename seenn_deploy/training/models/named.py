@@ -8,6 +8,7 @@ from torch import nn
 
 from seenn_deploy.errors import ModelError
 from seenn_deploy.training.models.resnet import ResNet, resnets
+from seenn_deploy.training.models.spikformer import Spikformer
 from seenn_deploy.training.models.vgg import VGG, VGGSNN, VGGSNNwoAP
 
 _RESNETS = tuple(resnets())
@@ -15,7 +16,7 @@ _RESNETS = tuple(resnets())
 
 def names() -> list[str]:
     """List the architectures that `build` knows."""
-    return sorted([*_RESNETS, "vgg16", "vggsnn", "vggsnn-woap"])
+    return sorted([*_RESNETS, "spikformer", "vgg16", "vggsnn", "vggsnn-woap"])
 
 
 def build(
@@ -36,7 +37,7 @@ def build(
     classes, in_channels : int
     width : float
         Factor on the channels of the published network. SEENN's ``width_mult`` is 8 `width` for
-        ResNets and 4 `width` for VGG.
+        ResNets and 4 `width` for VGG. A Spikformer's 384 channels become whole heads of 32.
     T : int
         Timesteps for which an image is shown.
     input_size : int
@@ -59,6 +60,8 @@ def build(
         raise ModelError(f"width = {width}; it must be above 0")
     if name in _RESNETS:
         return ResNet.named(name, classes, in_channels, width, T, **neuron)
+    if name == "spikformer":
+        return Spikformer.named(classes, in_channels, width, T, **neuron)
     if name == "vgg16":
         return VGG(classes, in_channels, width, T, **neuron)
     family = VGGSNN if name == "vggsnn" else VGGSNNwoAP

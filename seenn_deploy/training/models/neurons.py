@@ -13,36 +13,64 @@ from seenn_deploy.errors import ModelError
 SURROGATES = ("triangle", "dspike")
 
 
-class _Triangle(torch.autograd.Function):
-    """A spike above 0, whose gradient is a triangle of area 1 and half-width gamma around 0."""
+class _Steps(torch.autograd.Function):
+    """All timesteps of a layer, with a gradient in closed form.
+
+    One function, and not an autograd graph of five operations per timestep: it keeps the currents
+    alone, from which the potentials are computed again, and a compiler makes one loop of it.
+    Potentials are at least float32, also where currents are bfloat16.
+    """
 
     @staticmethod
-    def forward(ctx: Any, over: Tensor, gamma: float) -> Tensor:
-        ctx.save_for_backward(over)
-        ctx.gamma = gamma
-        return (over > 0).to(over.dtype)
+    def forward(
+        ctx: Any, currents: Tensor, tau: float, v_threshold: float, surrogate: str, gamma: float
+    ) -> Tensor:
+        ctx.save_for_backward(currents)
+        ctx.neuron = tau, v_threshold, surrogate, gamma
+        over = _potentials(currents, tau, v_threshold, surrogate)
+        fired = [_fires(v, surrogate).to(currents.dtype) for v in over]
+        return torch.stack(fired, dim=1)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (over,) = ctx.saved_tensors
-        slope = (ctx.gamma - over.abs()).clamp(min=0) / ctx.gamma**2
-        return grad * slope, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
+        (currents,) = ctx.saved_tensors
+        tau, v_threshold, surrogate, gamma = ctx.neuron
+        over = _potentials(currents, tau, v_threshold, surrogate)
+        # With v = (1 - s) v' and s a function of v':  dL/dv'[t] = dL/ds[t] s' + tau dL/dv'[t + 1]
+        # (1 - s - v' s'), where s' is the surrogate's slope; and dL/da[t] = dL/dv'[t].
+        found: list[Tensor] = []
+        later = torch.zeros_like(over[0])
+        for t in reversed(range(len(over))):
+            slope, fired = _slope(over[t], surrogate, gamma), _fires(over[t], surrogate)
+            through = (grad[:, t] - later * (over[t] + v_threshold)) * slope
+            here = through + later.masked_fill(fired, 0)
+            found.append(here.to(currents.dtype))
+            later = tau * here
+        return torch.stack(found[::-1], dim=1), None, None, None, None
 
 
-class _Dspike(torch.autograd.Function):
-    """A spike from 0 on, whose gradient is that of a tanh scaled to run from 0 to 1."""
+def _potentials(currents: Tensor, tau: float, v_threshold: float, surrogate: str) -> list[Tensor]:
+    """Return v' - V of each timestep, before the reset."""
+    whole = torch.promote_types(currents.dtype, torch.float32)
+    v = torch.zeros_like(currents[:, 0], dtype=whole)
+    found = []
+    for a in currents.unbind(1):
+        v = tau * v + a
+        found.append(v - v_threshold)
+        v = v.masked_fill(_fires(found[-1], surrogate), 0)
+    return found
 
-    @staticmethod
-    def forward(ctx: Any, over: Tensor, gamma: float) -> Tensor:
-        ctx.save_for_backward(over)
-        ctx.gamma = gamma
-        return (over >= 0).to(over.dtype)
 
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (over,), gamma = ctx.saved_tensors, ctx.gamma
-        slope = gamma * (1 - torch.tanh(gamma * over) ** 2) / (2 * tanh(gamma**2))
-        return grad * torch.where(over.abs() <= gamma, slope, torch.zeros_like(slope)), None
+def _fires(over: Tensor, surrogate: str) -> Tensor:
+    return over >= 0 if surrogate == "dspike" else over > 0
+
+
+def _slope(over: Tensor, surrogate: str, gamma: float) -> Tensor:
+    """Return the slope that stands for that of a spike, in the potential above the threshold."""
+    if surrogate == "triangle":
+        return (gamma - over.abs()).clamp(min=0) / gamma**2
+    slope = gamma * (1 - torch.tanh(gamma * over) ** 2) / (2 * tanh(gamma**2))
+    return slope.masked_fill(over.abs() > gamma, 0)
 
 
 class LIF(nn.Module):
@@ -74,18 +102,18 @@ class LIF(nn.Module):
             raise ModelError(f"surrogate {surrogate!r}; there are {', '.join(SURROGATES)}")
         self.tau, self.v_threshold, self.surrogate = tau, v_threshold, surrogate
         self.gamma = gamma if gamma is not None else (3.0 if surrogate == "dspike" else 1.0)
-        self._spike: Any = _Dspike.apply if surrogate == "dspike" else _Triangle.apply
 
     def forward(self, current: Tensor) -> Tensor:
         """Return the spikes (N, T, ...) that input currents (N, T, ...) cause."""
-        v = torch.zeros_like(current[:, 0])
-        spikes = []
-        for a in current.unbind(1):
-            v = self.tau * v + a
-            s = self._spike(v - self.v_threshold, self.gamma)
-            v = (1 - s) * v  # not detached: SEENN's gradient runs through the reset
-            spikes.append(s)
-        return torch.stack(spikes, dim=1)
+        apply: Any = _Steps.apply
+        # Neurons in the order of memory, with channels behind pixels or before them: a compiler
+        # would else write timesteps of images in an order that no layer reads without a copy.
+        last = current.ndim == 5 and current[:, 0].is_contiguous(memory_format=torch.channels_last)
+        ordered = current.movedim(2, -1) if last else current
+        flat = ordered.flatten(2) if current.ndim > 2 else current
+        spikes = apply(flat, self.tau, self.v_threshold, self.surrogate, self.gamma)
+        shaped = torch.as_tensor(spikes).view(ordered.shape)
+        return shaped.movedim(-1, 2) if last else shaped
 
     def extra_repr(self) -> str:
         return f"tau={self.tau}, v_threshold={self.v_threshold}, {self.surrogate} {self.gamma}"

@@ -19,6 +19,7 @@ from seenn_deploy.training.models import qcfs
 from seenn_deploy.training.models.layers import PerStep
 from seenn_deploy.training.models.neurons import LIF
 from seenn_deploy.training.models.resnet import BasicBlock, ResNet, SEWBlock
+from seenn_deploy.training.models.spikformer import HEAD, Spikformer
 from seenn_deploy.training.models.vgg import VGG, VGGSNN
 
 if TYPE_CHECKING:
@@ -99,9 +100,17 @@ def _spiking_model(arrays: Arrays, graph: SpikingGraph, neuron: dict[str, Any]) 
                 channels, [len(row) for row in rows], last[0], stem[1], graph.T,
                 lambda: LIF(**neuron), block,
             )  # fmt: skip
+    if "head.module.weight" in arrays:
+        return _spikformer(arrays, graph, neuron)
     if "features.0.fwd.module.0.weight" in arrays:
         return _vggsnn(arrays, graph, neuron)
     return _vgg(arrays, graph, neuron) if "features.0.module.weight" in arrays else None
+
+
+def _spikformer(arrays: Arrays, graph: SpikingGraph, neuron: dict[str, Any]) -> nn.Module:
+    (classes, channels), c_in = arrays["head.module.weight"].shape, graph.source.shape[0]
+    blocks = sum(name.endswith(".attention.q.current.module.0.weight") for name in arrays)
+    return Spikformer(classes, c_in, graph.T, channels, channels // HEAD, blocks, **neuron)
 
 
 def _blocks(arrays: Arrays, pattern: str) -> list[list[int]]:
