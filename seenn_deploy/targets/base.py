@@ -73,7 +73,8 @@ class DeviceRun(Exited):
     integer_logits : int64 (N, T, M), optional
         Integer logits of integer programs; 0 where `logits` is NaN.
     notes : tuple of str
-        What a user has to know of the run: checks that the device left out.
+        What the device has to say of itself, each ``what: text``: the stack that it takes, checks
+        that it left out.
     """
 
     logits: Array

@@ -98,7 +98,7 @@ class VerifyReport:
     not_proven : str
         Reason why the program was not compared with its source; '' where it was.
     notes : tuple of str
-        What the device left out.
+        What the device says of itself, each ``what: text``.
     """
 
     device: str

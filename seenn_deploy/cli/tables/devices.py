@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from seenn_deploy.cli.tables.layout import Table, facts_table, numbers_table, unproven
@@ -14,7 +14,13 @@ def device_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the lines of a device run's report."""
     yield from exit_rows(summary)
     yield "hardware steps per sample", f"{summary['hardware_steps_per_sample']:.2f}"
-    yield from (("left out", note) for note in summary.get("notes", ()))
+    yield from _notes(summary.get("notes", ()))
+
+
+def _notes(notes: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for note in notes:
+        what, _, told = note.partition(": ")
+        yield what, told
 
 
 def verify_tables(report: VerifyReport) -> Iterator[Table]:
@@ -49,7 +55,7 @@ def _verdict(report: VerifyReport) -> Iterator[tuple[str, str]]:
     steps = sum(report.hardware_steps) / max(len(report.hardware_steps), 1)
     yield "hardware steps per sample", f"{steps:.2f}"
     yield f"seconds on {report.device}", f"{report.device_seconds:.1f}"
-    yield from (("left out", note) for note in report.notes)
+    yield from _notes(report.notes)
     yield "verdict", _verdict_text(report)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from seenn_deploy.errors import ProgramError
 
 CODE = 8 << 10  # kept free in flash: net.c takes about 3 kB on a Cortex-M, a start-up the rest
-STACK = 2 << 10  # kept free in RAM: calls are five deep, and no function has an array of its own
+STACK = 2 << 10  # kept free in RAM; `stack.measured` says what a compiler makes of it
 MOST_NAMED = 3  # layers in a refusal
 _REMEDIES = {
     "flash": "fewer channels make the tables smaller",

@@ -58,5 +58,5 @@ class Device:
             drive([str(work / "run")], dict(os.environ), request, pipes)
             ran = protocol.answer(self.bundle, pipes[1].read_bytes(), len(images), request)
         compiler = " ".join(self.compiler.command)
-        left_out = (f"the {name} sanitizer, which {compiler} lacks" for name in lacking)
+        left_out = (f"left out: the {name} sanitizer, which {compiler} lacks" for name in lacking)
         return replace(ran, notes=tuple(left_out))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import ClassVar
@@ -14,8 +14,10 @@ from seenn_deploy._typing import Array
 from seenn_deploy.errors import DeviceError
 from seenn_deploy.targets.base import DeviceRun, Request
 from seenn_deploy.targets.c import protocol
+from seenn_deploy.targets.c.budget import STACK
 from seenn_deploy.targets.c.bundle import Bundle
 from seenn_deploy.targets.c.compiler import STRICT
+from seenn_deploy.targets.c.stack import measured
 from seenn_deploy.targets.command import drive, output_of
 
 SEMIHOSTING = ("-nographic", "-monitor", "none", "-serial", "none",
@@ -93,7 +95,16 @@ class Emulated:
             if not (work / "answer.bin").is_file():
                 raise DeviceError("the board ended without an answer; does the program fit it?")
             found = (work / "answer.bin").read_bytes()
-            return protocol.answer(self.bundle, found, len(images), request)
+            ran = protocol.answer(self.bundle, found, len(images), request)
+            return replace(
+                ran, notes=(f"stack: {self.stack(work):,} bytes at most; {STACK:,} are kept",)
+            )
+
+    def stack(self, work: Path) -> int:
+        """The most bytes of stack that a call of ``classify`` takes; `work` has ``boards/``."""
+        compiler = [self.tools[0], "-O2", *STRICT, *self.compile_options]
+        function = f"{self.bundle.spec['prefix']}_classify"
+        return measured(compiler, self.bundle.folder / "net.c", function, work)
 
     def _build(self, work: Path, trace: bool) -> None:
         for file in files(__package__).joinpath("boards").iterdir():
@@ -108,7 +119,7 @@ class Emulated:
         )  # fmt: skip
 
     def options(self, work: Path) -> tuple[str, ...]:
-        """Options of the compiler; `work` has the files of ``boards/``."""
+        """Options of the compiler and the linker; `work` has the files of ``boards/``."""
         return self.compile_options
 
 
@@ -122,6 +133,11 @@ class CortexM(Emulated):
     psram: ClassVar[int] = 0x21000000
 
     @property
+    def compile_options(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Options of the compiler."""
+        return (f"-mcpu={self.processor}", "-mthumb")
+
+    @property
     def machine_options(self) -> tuple[str, ...]:  # type: ignore[override]
         """Options of QEMU."""
         return ("-M", self.machine)
@@ -129,7 +145,7 @@ class CortexM(Emulated):
     def options(self, work: Path) -> tuple[str, ...]:
         """Options of the compiler, with start-up and memory map."""
         return (
-            f"-mcpu={self.processor}", "-mthumb", "--specs=rdimon.specs", "-nostartfiles",
+            *self.compile_options, "--specs=rdimon.specs", "-nostartfiles",
             f"-Wl,--defsym=__psram={self.psram}", "-T", str(work / "mps2.ld"),
             str(work / "start.c"),
         )  # fmt: skip

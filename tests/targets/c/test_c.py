@@ -154,9 +154,9 @@ def test_zig_agrees_and_says_what_it_leaves_out() -> None:
     report = sd.verify(PROGRAM, IMAGES, "c:zig")
     assert report.ok
     (note,) = report.notes
-    assert re.fullmatch(r"the address sanitizer, which .* lacks", note)
+    assert re.fullmatch(r"left out: the address sanitizer, which .* lacks", note)
     assert report.summary()["notes"] == [note]
-    assert ("left out", note) in list(devices._verdict(report))
+    assert tuple(note.split(": ")) in list(devices._verdict(report))
 
 
 def test_zig_from_pypi_is_found_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,8 +175,9 @@ def test_a_compiler_without_sanitizers_is_used_and_told(tmp_path: Path) -> None:
     report = sd.verify(PROGRAM, IMAGES, f"c:{plain}")
     assert report.ok
     assert [note.split(",")[0] for note in report.notes] == [
-        "the address sanitizer", "the undefined sanitizer",
-    ]  # fmt: skip
+        "left out: the address sanitizer",
+        "left out: the undefined sanitizer",
+    ]
 
 
 def test_the_trained_example_through_the_command_line(tmp_path: Path) -> None:
