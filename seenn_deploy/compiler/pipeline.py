@@ -23,11 +23,13 @@ from seenn_deploy.errors import ModelError, ProgramError
 from seenn_deploy.exits import ExitRule
 from seenn_deploy.exits.fixed import Fixed
 from seenn_deploy.exits.policy import Policy
+from seenn_deploy.exits.policy_network.integer import IntegerPolicy
 from seenn_deploy.fidelity import FidelityReport
 from seenn_deploy.io import folders
-from seenn_deploy.io.images.image_set import Images
+from seenn_deploy.io.images.image_set import Images, ImageSet
 from seenn_deploy.io.images.spec import bounded
-from seenn_deploy.ir.graph import SpikingGraph
+from seenn_deploy.ir import policy
+from seenn_deploy.ir.graph import Source, SpikingGraph
 from seenn_deploy.ir.inputs import for_program
 from seenn_deploy.ir.program import Program
 from seenn_deploy.ir.schedule import Schedule
@@ -173,6 +175,9 @@ def to_integers(program: Program, calibration: Images | None = None) -> Program:
     for layer in scales:
         report.approximated(layer.name, "8-bit weights", _rounding(layer))
     quantized = tuple(asdict(layer) | {"advice": layer.advice} for layer in scales)
+    chooses = None
+    if isinstance(program.exit_rule, Policy):
+        chooses = _policy(program.exit_rule, graph.source, samples, report)
     notes = replace(graph.provenance, quantized=quantized, precision=report.to_dict())
     return replace(
         program,
@@ -180,7 +185,24 @@ def to_integers(program: Program, calibration: Images | None = None) -> Program:
         precision="int8",
         input_range=source.input_range,
         logit_scale=unit,
+        policy=chooses,
     )
+
+
+def _policy(
+    rule: Policy, source: Source, samples: ImageSet | None, report: FidelityReport
+) -> IntegerPolicy:
+    """The integer form of a policy network; how often it chooses otherwise goes into the report."""
+    what, batch = "8-bit weights, values of 8 and 16 bits", input_scale.BATCH
+    if samples is None:
+        found = policy.lowered(rule, source)
+        how = "ranges of made-up images; with calibration images their choices are compared"
+    else:
+        found = policy.lowered(rule, source, samples.batches(batch))
+        equal = policy.equal_choices(found, rule, source, samples.batches(batch))
+        how = f"the choice is that of the float network for {equal} of {len(samples)} images"
+    report.approximated("policy network", what, how)
+    return found
 
 
 def _rounding(layer: LayerScale) -> str:

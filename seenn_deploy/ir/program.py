@@ -26,9 +26,11 @@ from seenn_deploy.errors import ProgramError, SeennError
 from seenn_deploy.exits.integer import IntegerRule, lower
 from seenn_deploy.exits.policy import FILE as POLICY
 from seenn_deploy.exits.policy import Policy
+from seenn_deploy.exits.policy_network.integer import IntegerPolicy
 from seenn_deploy.fidelity import FidelityReport, Finding, RefusedError, RefusedExportError, report
 from seenn_deploy.io import folders
 from seenn_deploy.ir import html, schedule, schema
+from seenn_deploy.ir import policy as integer_policy
 from seenn_deploy.ir.graph import Projection, SpikingGraph
 from seenn_deploy.ir.provenance import Provenance
 from seenn_deploy.ir.schedule import SCHEDULES, Schedule, Timing
@@ -45,7 +47,7 @@ from seenn_deploy.ir.serialize import (
 
 VERSION = 1
 WEIGHTS = "weights.safetensors"
-FOLDER = folders.Kind("a program", folders.MANIFEST, folders.FORMAT, (WEIGHTS, POLICY))
+FOLDER = folders.Kind("a program", folders.MANIFEST, folders.FORMAT, (WEIGHTS, POLICY, integer_policy.FILE))
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +69,9 @@ class Program:
         Value of one unit of the integer logits, in an integer program.
     exit_rule_assumed : str
         Reason for this exit rule, where nobody chose one; '' where somebody did.
+    policy : IntegerPolicy, optional
+        The integer form of the exit rule's policy network, in an integer program. One of an earlier
+        release has none, and asks the float network.
 
     Examples
     --------
@@ -85,6 +90,7 @@ class Program:
     input_range: tuple[float, float] = None  # type: ignore[assignment]  # the source's
     logit_scale: float = 1.0
     exit_rule_assumed: str = ""
+    policy: IntegerPolicy | None = None
 
     def __post_init__(self) -> None:
         self._agree_on_the_input()
@@ -92,6 +98,8 @@ class Program:
         schedule.check(self.schedule, self.exit_rule)
         if self.precision != "float32":
             self.integer_rule()
+        if self.policy is not None:
+            integer_policy.check(self.policy, self.exit_rule, self.graph.source)
 
     def _agree_on_the_input(self) -> None:
         source = self.graph.source
@@ -162,7 +170,13 @@ class Program:
     def made_for(self) -> dict[str, Any]:
         """What a bundle keeps of its program, so that a device can tell it from another one's."""
         rule = {k: v for k, v in self.exit_rule.to_dict().items() if k != "onnx"}  # that is a path
-        return {"program": self.fingerprint, "exit_rule": rule, "schedule": self.schedule}
+        made = {"program": self.fingerprint, "exit_rule": rule, "schedule": self.schedule}
+        return made | self.made_with
+
+    @property
+    def made_with(self) -> dict[str, str]:
+        """The fingerprint of the integer policy network, as ``policy``; empty without one."""
+        return {} if self.policy is None else {"policy": integer_policy.fingerprint(self.policy)}
 
     def integer_rule(self) -> IntegerRule:
         """Return the exit rule in the arithmetic of an integer program.
@@ -177,16 +191,34 @@ class Program:
         except ValueError as error:
             raise ProgramError(str(error)) from None
 
+    def policy_scores(self, images: Sequence[Array]) -> Array | None:
+        """Return what the integer policy network says of n float images (C, H, W).
+
+        Returns
+        -------
+        int64 array (n, K), a score per choice; None without such a network
+        """
+        if self.policy is None:
+            return None
+        return self.policy.scores(self.graph.source.integers(np.stack(images)))
+
     @checked_types
     def with_exit(self, rule: exits.ExitRule) -> Program:
         """Return the same program with another exit rule.
 
+        An integer program makes a policy network one of integers, without calibration images.
+
         Raises
         ------
         ProgramError
-            When the rule was calibrated for another program.
+            When the rule was calibrated for another program, or a policy network has no integer
+            form.
         """
-        return replace(self, exit_rule=rule, exit_rule_assumed="")
+        found = None
+        if self.precision != "float32" and isinstance(rule, Policy):
+            same = self.policy is not None and self.policy.made_of == rule.sha256
+            found = self.policy if same else integer_policy.lowered(rule, self.graph.source)
+        return replace(self, exit_rule=rule, exit_rule_assumed="", policy=found)
 
     def with_schedule(self, schedule: Schedule) -> Program:
         """Return the same program with another schedule."""
@@ -269,7 +301,9 @@ class Program:
         folders.write_file(folder / WEIGHTS, save(arrays))
         if isinstance(self.exit_rule, Policy):
             folders.write_file(folder / POLICY, _policy_bytes(self.exit_rule))
-        written = [folder / name for name in (WEIGHTS, POLICY) if (folder / name).is_file()]
+        if self.policy is not None:
+            manifest["policy"] = integer_policy.write(self.policy, folder)
+        written = [folder / name for name in FOLDER.files if (folder / name).is_file()]
         manifest["sha256"] = {path.name: folders.sha256(path) for path in written}
         folders.write_manifest(folder / folders.MANIFEST, manifest)
 
@@ -298,6 +332,7 @@ class Program:
                 manifest["precision"],
                 logit_scale=manifest["logit_scale"],
                 exit_rule_assumed=manifest.get("exit_rule_assumed", ""),
+                policy=_read_policy(folder, manifest),
             )
         except (KeyError, TypeError, ValueError, IndexError, ArithmeticError, SeennError) as error:
             text = str(error)
@@ -381,6 +416,13 @@ def _read_rule(folder: Path, manifest: dict[str, Any]) -> exits.ExitRule:
         if stored.get("sha256") != manifest["sha256"][POLICY]:
             raise ProgramError(f"{folder / POLICY}: is another network than the exit rule's")
     return exits.from_dict(stored)
+
+
+def _read_policy(folder: Path, manifest: dict[str, Any]) -> IntegerPolicy | None:
+    if manifest.get("policy") is None:
+        return None
+    _check_file(folder / integer_policy.FILE, manifest)
+    return integer_policy.read(folder, manifest["policy"])
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

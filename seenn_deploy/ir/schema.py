@@ -53,6 +53,27 @@ class OwnLayer(Struct, forbid_unknown_fields=True):
     inputs: Annotated[list[OwnInput], Meta(min_length=1)]
 
 
+class PolicyOperation(Struct, forbid_unknown_fields=True):
+    """An operation of an integer policy network, which checks what lies between its values."""
+
+    kind: str
+    of: list[int]
+    arrays: dict[str, str]
+    options: dict[str, int]
+    name: str
+
+
+class PolicyForm(Struct, forbid_unknown_fields=True):
+    """An integer policy network, whose arrays lie in a file of their own."""
+
+    operations: Annotated[list[PolicyOperation], Meta(min_length=1)]
+    choices: Annotated[list[int], Meta(min_length=1)]
+    shape: tuple[int, int, int]
+    limits: tuple[int, int]
+    unit: Annotated[float, Meta(gt=0)]
+    made_of: Digest
+
+
 class Manifest(Struct, forbid_unknown_fields=True):
     """A whole ``program.json``; what has a value here was missing in earlier versions."""
 
@@ -72,6 +93,7 @@ class Manifest(Struct, forbid_unknown_fields=True):
     normalization: tuple[Means, Deviations] | None = None
     written: list[str] = []
     own: list[list[OwnLayer] | None] = []
+    policy: PolicyForm | None = None
     checksum: Digest = ""
 
 

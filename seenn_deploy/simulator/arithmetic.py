@@ -178,8 +178,7 @@ class Integer(Arithmetic):
 
     def frames(self, source: Source, images: list[Array]) -> Array:
         """Centre, scale and round the images."""
-        scaled = np.rint((np.stack(images).astype(np.float64) - source.offset) * source.scale)
-        return Plane(source.shape).to_grid(scaled.astype(np.int32))
+        return Plane(source.shape).to_grid(source.integers(np.stack(images)))
 
     def stopping(self, program: Program) -> Stopping:
         """Apply the rule to integer logits, exactly as an exit controller on the chip decides."""

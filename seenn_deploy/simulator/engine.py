@@ -62,8 +62,8 @@ def simulate(
         The images, as the program takes them.
     labels : int array (N,), optional
     record : bool
-        Whether to keep every population's spikes and, of integer programs, the potentials and
-        integer logits. Memory grows with N times T times the number of neurons.
+        Whether to keep every population's spikes and, of integer programs, the potentials, integer
+        logits and scores of the policy network. Memory grows with N times T times the number of neurons.
     full_trace : bool
         Whether to run every sample to T; `exit_step` still says where the rule would have stopped.
     wasted : bool, optional
@@ -169,6 +169,7 @@ def _empty_result(program: Program, data: ImageSet, record: bool, wasted: bool) 
         program.provenance.not_proven,
         program.timing,
         wasted,
+        np.zeros((n, len(program.policy.choices)), np.int64) if record and program.policy else None,
     )
 
 
@@ -290,11 +291,7 @@ class _Worker:
         for b, (number, image) in zip(slots, taken, strict=True):
             self.sample[b], self.frames[b] = number, image
         self.t[slots], self.last[slots] = 0, self.program.T
-        try:
-            chosen = self.program.exit_rule.steps([image for _, image in taken])
-        except ValueError as error:  # of a policy network, whose file is another one by now
-            raise ProgramError(str(error)) from None
-        self.until[slots] = self.program.T if chosen is None else chosen
+        self.until[slots] = self._known_before(taken)
         for layer in self.runners:
             layer.begin(slots)
         for history in self.sent:
@@ -322,6 +319,21 @@ class _Worker:
                 if edge.analog:
                     self._send(slots, edge, self.replay[layer.index])
                     self._count(slots, number, edge, self.image_counts)
+
+    def _known_before(self, taken: list[tuple[int, Array]]) -> Array | int:
+        """Return the timesteps of samples that begin, T where the exit rule does not know them."""
+        images = [image for _, image in taken]
+        if self.program.policy is not None:
+            scores = self.program.policy_scores(images)
+            assert scores is not None
+            if self.result.policy_scores is not None:
+                self.result.policy_scores[[number for number, _ in taken]] = scores
+            return self.program.policy.timesteps(scores)
+        try:
+            chosen = self.program.exit_rule.steps(images)
+        except ValueError as error:  # of a policy network, whose file is another one by now
+            raise ProgramError(str(error)) from None
+        return self.program.T if chosen is None else chosen
 
     def _step(self, slots: Array) -> None:
         """Run one timestep of every active slot, layer by layer."""

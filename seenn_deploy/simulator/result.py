@@ -135,6 +135,8 @@ class RunResult(Exited):
         Schedule under which latency and energy are told; `under` has another one.
     ran_wasted : bool
         Whether the timesteps that a speculative schedule wastes ran, whatever the schedule is.
+    policy_scores : int64 (N, K), optional
+        What the policy network of a recorded integer program said of each choice.
 
     Examples
     --------
@@ -163,6 +165,7 @@ class RunResult(Exited):
     not_proven: str = ""
     timing: Timing = field(default_factory=Timing)
     ran_wasted: bool = False
+    policy_scores: Array | None = None
 
     def __repr__(self) -> str:
         n, T, classes = self.logits.shape

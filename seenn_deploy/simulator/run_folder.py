@@ -146,6 +146,7 @@ def _describe(program: Program, data: ImageSet, options: dict[str, Any]) -> dict
         "exit_rule": program.exit_rule.to_dict(),
         "samples": len(data),
         "images": digest.hexdigest()[:16],
+        **program.made_with,
         **options,
     }
 

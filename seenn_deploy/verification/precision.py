@@ -33,6 +33,9 @@ class PrecisionReport:
     near_threshold : int
         Number of decisions so near the confidence limit that the table of exponentials may decide
         otherwise than the exponential itself.
+    policy_choices_equal : int, optional
+        Number of samples for which the integer policy network chooses as the float one; None of
+        programs without.
     accuracy : (float, float), optional
         Share of right predictions at the exit, of the float and of the integer program, where the
         images have labels.
@@ -44,6 +47,7 @@ class PrecisionReport:
     predictions_changed: int
     exits_changed: int
     near_threshold: int
+    policy_choices_equal: int | None = None
     accuracy: tuple[float, float] | None = None
 
     def summary(self) -> dict[str, Any]:
@@ -55,6 +59,7 @@ class PrecisionReport:
             "predictions_changed": self.predictions_changed,
             "exits_changed": self.exits_changed,
             "near_threshold": self.near_threshold,
+            "policy_choices_equal": self.policy_choices_equal,
             "accuracy_float32": self.accuracy and self.accuracy[0],
             "accuracy": self.accuracy and self.accuracy[1],
         }
@@ -106,4 +111,8 @@ def compare_precisions(
         for name, count in changed.items()
     }
     accuracy = None if data.labels is None else (right[0] / done, right[1] / done)
-    return PrecisionReport(len(data), shares, saturated, predictions, exits, near, accuracy)
+    # Behind a policy network the exit is its choice.
+    same = None if integer.policy is None else len(data) - exits
+    return PrecisionReport(
+        len(data), shares, saturated, predictions, exits, near, same, accuracy
+    )

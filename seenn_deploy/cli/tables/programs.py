@@ -124,5 +124,8 @@ def _quantized_rows(program: Program, changes: PrecisionReport | None) -> Iterat
             before, after = (f"{100 * a:.2f} %" for a in changes.accuracy)
             yield "accuracy", f"{after}, in float32 {before}"
         yield "exit steps changed", str(changes.exits_changed)
+        if changes.policy_choices_equal is not None:
+            equal = f"{changes.policy_choices_equal:,} of {changes.samples:,}"
+            yield "policy network", f"chooses as in float for {equal}"
         # An integer rule looks exponentials up in a table, which rounds.
         yield "decisions near the table's limit", str(changes.near_threshold)

@@ -44,12 +44,15 @@ class Operation:
         Weights and other constants, as the table says.
     options : dict of int
         Options, as the table says.
+    name : str
+        What it was read from, for messages.
     """
 
     kind: str
     of: tuple[int, ...]
     arrays: Mapping[str, Array] = field(default_factory=dict)
     options: Mapping[str, int] = field(default_factory=dict)
+    name: str = ""
 
     def __call__(self, values: Sequence[Array]) -> Array:
         """Compute the result from the image and all earlier results."""

@@ -7,6 +7,7 @@ Neither torch nor onnxruntime can run inside a Lava process, so every node becom
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from typing import Annotated, Any
@@ -165,7 +166,7 @@ class _Reader:
             return
         if node.op not in _OPERATORS:
             raise node.unsupported({*_OPERATORS, *_SAME})
-        operation = _OPERATORS[node.op](self, node)
+        operation = replace(_OPERATORS[node.op](self, node), name=f"{node.op} node {node.name!r}")
         try:
             self.values.append(operation(self.values))
         except (ValueError, IndexError) as error:

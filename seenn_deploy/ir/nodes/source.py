@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from seenn_deploy._typing import Shape
+import numpy as np
+
+from seenn_deploy._typing import Array, Shape
 from seenn_deploy.io.images.normalization import Normalization
 from seenn_deploy.io.images.spec import ANY_VALUE, Range
 from seenn_deploy.ir.nodes.base import Node
@@ -50,6 +52,11 @@ class Source(Node):
     input_range: Range = ANY_VALUE
     real_range: Range | None = None
     normalization: Normalization | None = None
+
+    def integers(self, images: Array) -> Array:
+        """Return float images (..., *shape) as an integer program's numbers, int32."""
+        centred = images.astype(np.float64) - self.offset
+        return np.asarray(np.rint(centred * self.scale).astype(np.int32))
 
     @property
     def analog(self) -> bool:

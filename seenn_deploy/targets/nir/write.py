@@ -60,7 +60,7 @@ def write(program: ir.Program, folder: Path) -> None:
     nir.write(path, nir.NIRGraph(writer.nodes, sorted(writer.edges), type_check=False))
     if isinstance(program.exit_rule, Policy):
         shutil.copyfile(program.exit_rule.onnx, folder / FILE)
-        program = program.with_exit(replace(program.exit_rule, onnx=FILE))
+        program = replace(program, exit_rule=replace(program.exit_rule, onnx=FILE))
     write_json(sidecar_path(path), describe(program, writer.dt, writer.places, report, path))
     write_json(folder / REPORT, report.to_dict())
 
