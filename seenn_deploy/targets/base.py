@@ -75,6 +75,8 @@ class DeviceRun(Exited):
     notes : tuple of str
         What the device has to say of itself, each ``what: text``: the stack that it takes, checks
         that it left out.
+    policy_scores : int64 (N, K), optional
+        What the integer policy network said of each choice.
     """
 
     logits: Array
@@ -87,6 +89,7 @@ class DeviceRun(Exited):
     v: dict[str, Array] = field(default_factory=dict)
     integer_logits: Array | None = None
     notes: tuple[str, ...] = ()
+    policy_scores: Array | None = None
 
     def __repr__(self) -> str:
         n, T, classes = self.logits.shape
@@ -97,8 +100,9 @@ class DeviceRun(Exited):
     def to_arrays(self) -> dict[str, Array]:
         """Every array by its name, those of a population as ``spikes/NAME`` and ``v/NAME``."""
         arrays = {name: getattr(self, name) for name in (*_COUNTS, "logits")}
-        if self.integer_logits is not None:
-            arrays["integer_logits"] = self.integer_logits
+        for name in ("integer_logits", "policy_scores"):
+            if getattr(self, name) is not None:
+                arrays[name] = getattr(self, name)
         for kind in ("spikes", "v"):
             arrays |= {f"{kind}/{name}": x for name, x in getattr(self, kind).items()}
         return arrays
@@ -171,12 +175,15 @@ class Outline:
     populations : mapping of str to shape
     integers : bool
         An integer program.
+    choices : int
+        Scores of its integer policy network; 0 without one.
     """
 
     T: int
     classes: Shape
     populations: Mapping[str, Shape]
     integers: bool
+    choices: int = 0
 
     @classmethod
     def of(cls, program: Program) -> Outline:
@@ -184,7 +191,8 @@ class Outline:
         nodes = program.graph.populations
         populations = {node.name: node.shape for node in nodes}
         integers = program.precision != "float32"
-        return cls(program.T, program.graph.readout.shape, populations, integers)
+        choices = 0 if program.policy is None else len(program.policy.choices)
+        return cls(program.T, program.graph.readout.shape, populations, integers, choices)
 
 
 def checked(
@@ -231,6 +239,8 @@ def _expected(
     expected |= dict.fromkeys(_COUNTS, ((samples,), "i"))
     if outline.integers:
         expected["integer_logits"] = (*steps, *outline.classes), "i"
+    if outline.choices:
+        expected["policy_scores"] = (samples, outline.choices), "i"
     for name, shape in outline.populations.items() if request.record else ():
         expected[f"spikes/{name}"] = (*steps, *shape), "b"
         if outline.integers:

@@ -60,11 +60,14 @@ class Comparison:
         wrong_logits: int,
         furthest: float,
         near_exits: int = 0,
+        wrong_policy_scores: int = 0,
     ) -> VerifyReport:
         """Make the report; `layers` has the counts by population."""
+        said = self.ran.policy_scores
         exits = zip(self.exits.tolist(), self.ran.exit_step.tolist(), strict=True)
         return VerifyReport(
             device, len(self.images), tuple(self.layers.values()), tuple(firsts), tuple(exits),
             wrong_logits, furthest, tuple(map(int, self.ran.hardware_steps)), seconds,
-            near_exits=near_exits, not_proven=self.program.provenance.not_proven,
+            near_exits=near_exits, policy_scores=0 if said is None else said.size, wrong_policy_scores=wrong_policy_scores,
+            not_proven=self.program.provenance.not_proven,
         )  # fmt: skip

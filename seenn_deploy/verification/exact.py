@@ -39,11 +39,13 @@ class ExactComparison(Comparison):
     def report(self, device: str, seconds: float) -> VerifyReport:
         """Compare all samples, and return the report."""
         firsts: list[Difference] = []
-        wrong_logits, furthest = 0, 0.0
+        wrong_logits, wrong_scores, furthest = 0, 0, 0.0
         for n in range(len(self.images)):
             pairs = [pair for pair in self._pairs(n) if pair.where.any()]
             for pair in pairs:
-                if pair.quantity == "logit":
+                if pair.quantity == "policy score":
+                    wrong_scores += int(pair.where.sum())
+                elif pair.quantity == "logit":
                     wrong_logits += int(pair.where.sum())
                     furthest = max(furthest, float(np.abs(pair.simulated - pair.device).max()))
                 else:
@@ -52,7 +54,8 @@ class ExactComparison(Comparison):
             # is named.
             firsts += self._first(n, pairs)
         furthest *= self.program.logit_scale
-        return self.found(device, seconds, firsts, wrong_logits, furthest, self.near_exits())
+        near = self.near_exits()
+        return self.found(device, seconds, firsts, wrong_logits, furthest, near, wrong_scores)
 
     def simulated_exits(self) -> Array:
         """Return the exits by the integer rule, unless they were known before the start."""
@@ -82,6 +85,9 @@ class ExactComparison(Comparison):
 
     def _pairs(self, n: int) -> Iterator[_Pair]:
         """Yield every quantity of every layer of a sample, deeper layers later."""
+        scores = self.simulated.policy_scores, self.ran.policy_scores
+        if scores[0] is not None and scores[1] is not None:  # before the first timestep
+            yield _Pair("policy network", "policy score", *(s[n : n + 1] for s in scores))
         end = self.steps[n]
         # By depth, so that of several differences at one timestep the cause comes first.
         for node in sorted(self.populations.values(), key=lambda node: self.graph.depth[node.name]):

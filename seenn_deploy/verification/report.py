@@ -33,7 +33,7 @@ class Difference:
     bound : float
         Largest distance that float32 rounding can explain, within which a difference is a tie; 0
         for integer programs.
-    quantity : 'spike', 'v', 'logit' or 'exit step'
+    quantity : 'spike', 'v', 'logit', 'policy score' or 'exit step'
     simulated, device : float
         The two values.
     """
@@ -95,6 +95,8 @@ class VerifyReport:
         Number of samples whose start or latency does not follow the schedule.
     near_exits : int
         Number of decisions at which the float rule may decide otherwise, for integer programs.
+    policy_scores, wrong_policy_scores : int
+        Number of scores of an integer policy network that were compared, and that differ.
     not_proven : str
         Reason why the program was not compared with its source; '' where it was.
     notes : tuple of str
@@ -112,6 +114,8 @@ class VerifyReport:
     device_seconds: float
     wrong_latencies: int = 0
     near_exits: int = 0
+    policy_scores: int = 0
+    wrong_policy_scores: int = 0
     not_proven: str = ""
     notes: tuple[str, ...] = ()
 
@@ -120,6 +124,7 @@ class VerifyReport:
         counts = {
             "mismatches": sum(layer.mismatches for layer in self.layers),
             "wrong logits": self.wrong_logits,
+            "wrong policy scores": self.wrong_policy_scores,
             "wrong latencies": self.wrong_latencies,
             "first differences": len(self.first_differences),
         }
@@ -141,7 +146,7 @@ class VerifyReport:
         """Whether everything agrees, or differs only by proven ties and their consequences."""
         # Ties and their consequences are no fault of either side, and are left out.
         wrong = sum(layer.mismatches + layer.potentials for layer in self.layers)
-        wrong += self.wrong_logits + self.wrong_latencies
+        wrong += self.wrong_logits + self.wrong_latencies + self.wrong_policy_scores
         return not wrong and all(d.kind == "tie" for d in self.first_differences)
 
     @property
@@ -168,6 +173,8 @@ class VerifyReport:
             "hardware_steps_per_sample": float(np.mean(self.hardware_steps)),
             "wrong_latencies": self.wrong_latencies,
             "near_exits": self.near_exits,
+            "policy_scores": self.policy_scores,
+            "wrong_policy_scores": self.wrong_policy_scores,
             "device_seconds": self.device_seconds,
             "layers": [asdict(layer) for layer in self.layers],
             "first_differences": [asdict(d) for d in self.first_differences],

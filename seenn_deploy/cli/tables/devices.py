@@ -49,6 +49,8 @@ def _verdict(report: VerifyReport) -> Iterator[tuple[str, str]]:
     yield "exit steps", exits + (", .." if len(report.exit_steps) > 16 else "")
     yield "largest logit difference", f"{report.max_logit_difference:.2e}"
     yield "wrong logits", str(report.wrong_logits)
+    if report.policy_scores:
+        yield "wrong policy scores", f"{report.wrong_policy_scores} of {report.policy_scores:,}"
     yield "wrong latencies", str(report.wrong_latencies)
     if report.near_exits:
         yield "exits close to the rule's threshold", str(report.near_exits)

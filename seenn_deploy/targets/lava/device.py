@@ -137,4 +137,6 @@ def _outline(spec: dict[str, Any]) -> Outline:
         for kind in ("readout", "population")
     }
     (classes,) = shapes["readout"].values()
-    return Outline(spec["T"], classes, shapes["population"], spec["tag"] == "fixed_pt")
+    chooses = spec.get("integer_policy")  # bundles of earlier releases have none
+    choices = len(chooses["choices"]) if chooses else 0
+    return Outline(spec["T"], classes, shapes["population"], spec["tag"] == "fixed_pt", choices)

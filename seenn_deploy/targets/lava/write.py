@@ -18,7 +18,7 @@ from seenn_deploy import exits, ir, plugins
 from seenn_deploy._typing import Array
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits.base import to_json
-from seenn_deploy.exits.policy_network import forward as policy_network
+from seenn_deploy.exits.policy_network import forward, integer
 from seenn_deploy.fidelity import REPORT, FidelityReport
 from seenn_deploy.io import folders
 from seenn_deploy.ir.text import layer_text
@@ -51,8 +51,12 @@ def write(program: ir.Program, folder: Path) -> None:
     report = examine(program)
     arrays: dict[str, Array] = {}
     spec = _spec(program, arrays)
-    network = policy.lower(program.exit_rule)
-    spec["policy"], more = network.to_arrays() if network else (None, {})
+    spec["policy"], spec["integer_policy"] = None, None
+    more: dict[str, Array] = {}
+    if program.policy is not None:
+        spec["integer_policy"], more = program.policy.to_arrays()
+    elif network := policy.lower(program.exit_rule):
+        spec["policy"], more = network.to_arrays()
     np.savez(folder / WEIGHTS, allow_pickle=False, **arrays, **more)
     spec["sha256"] = {WEIGHTS: folders.sha256(folder / WEIGHTS)}
     folders.write_json(folder / "network.json", spec)
@@ -97,7 +101,8 @@ def examine(program: ir.Program) -> FidelityReport:
             if node is not graph.source:
                 report.faithful(node.name, layer_text(graph, node))
     with report.gathering("exit rule"):
-        policy.lower(program.exit_rule)
+        if program.policy is None:
+            policy.lower(program.exit_rule)
     report.stop()
     return report
 
@@ -286,7 +291,9 @@ def _copy_sources(folder: Path) -> None:
     for name in ("base", "family", "integer", "points", *exits.names()):
         path = Path(str(plugins.load("exits", name).__file__))
         _copy(path, folder / "exits" / path.name)
-    _copy(Path(policy_network.__file__), folder / "exits" / "policy_network" / "forward.py")
+    for module in (forward, integer):
+        path = Path(str(module.__file__))
+        _copy(path, folder / "exits" / "policy_network" / path.name)
 
 
 def _copy(path: Path, to: Path) -> None:

@@ -57,6 +57,11 @@ class Trace:
         return self.seen[np.arange(len(last)), last - 1] - self.start + 1
 
 
+def scores(path: Path, samples: int) -> np.ndarray:
+    """What an integer policy network said of each sample, int64 (N, K)."""
+    return np.fromfile(path, np.int64).reshape(samples, -1)
+
+
 class Host:
     """The driver of a running network."""
 

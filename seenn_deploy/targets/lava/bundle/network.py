@@ -16,6 +16,7 @@ import numpy as np
 from exits import integer
 from exits.base import make, rule_of
 from exits.policy_network.forward import PolicyNetwork
+from exits.policy_network.integer import IntegerPolicy
 from lava.magma.core.process.process import AbstractProcess
 from lava.proc.conv.process import Conv
 from lava.proc.dense.process import Dense
@@ -55,6 +56,7 @@ class Network:
     samples: int
     sent_file: Path
     seen_file: Path
+    score_file: Path
     spike_files: dict[str, Path]
     v_files: dict[str, Path]
 
@@ -101,7 +103,7 @@ class Builder:
         controller.verdict_out.connect(source.verdict_in)
         return Network(
             source, controller, len(self.frames), self._file("sent"), self._file("seen"),
-            self.spike_files, self.v_files,
+            self._file("scores"), self.spike_files, self.v_files,
         )  # fmt: skip
 
     def _of(self, kind: type) -> Any:
@@ -129,10 +131,14 @@ class Builder:
             "file": str(self._file("sent")),
             "name": node["name"],
         }
-        if not self.spec["policy"]:
-            return ImageSource(**common)
-        policy = PolicyNetwork.from_arrays(self.spec["policy"], self.arrays)
-        return PolicySource(policy=policy, images=self.frames[:, 0], **common)
+        if self.spec["integer_policy"]:
+            policy = IntegerPolicy.from_arrays(self.spec["integer_policy"], self.arrays)
+            kept = str(self._file("scores"))
+            return PolicySource(policy=policy, images=frames[:, 0], scores=kept, **common)
+        if self.spec["policy"]:
+            network = PolicyNetwork.from_arrays(self.spec["policy"], self.arrays)
+            return PolicySource(policy=network, images=self.frames[:, 0], **common)
+        return ImageSource(**common)
 
     def _controller(self, node: dict[str, Any]) -> ExitController:
         stored = self.spec["exit_rule"]

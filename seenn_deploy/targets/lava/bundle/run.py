@@ -9,6 +9,7 @@ x.npy: float32 (N, C, H, W), or (N, T, C, H, W) for event data, as the network t
 - ``exit_step.npy`` (N,): the timestep at which each sample stopped, from 1;
 - ``start.npy`` (N,): the hardware step, from 0, that sent its first frame;
 - ``hardware_steps.npy`` (N,): from there to the answer; ``injected.npy`` (N,): timesteps sent;
+- of integer programs with a policy network ``policy_scores.npy`` (N, K) int64, one per choice;
 - ``run.json``, and with --record ``spikes/<population>.npy`` (N, T, ...) bool, with --record-v, or
   --record of an integer program, ``v/<population>.npy``: float64, or int32.
 
@@ -111,7 +112,7 @@ def _add(
     results: files.Results,
 ) -> None:
     """Put everything into the folder of results."""
-    from host import spikes, voltages
+    from host import scores, spikes, voltages
 
     needed = np.full_like(trace.exit_step, spec["T"]) if options.full_trace else trace.exit_step
     until = np.maximum(needed, trace.injected) if options.wasted else needed
@@ -122,6 +123,8 @@ def _add(
         results.add("integer_logits", np.where(kept[..., None], trace.logits, 0))
     results.add("logits", logits)
     results.add("hardware_steps", trace.until(needed))
+    if spec["integer_policy"]:
+        results.add("policy_scores", scores(built.score_file, len(trace.exit_step)))
     for name in ("exit_step", "start", "injected"):
         results.add(name, getattr(trace, name))
     kinds = (("spikes", spikes, built.spike_files), ("v", voltages, built.v_files))

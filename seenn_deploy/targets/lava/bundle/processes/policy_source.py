@@ -12,13 +12,17 @@ class PolicySource(ImageSource):
 
     Parameters
     ----------
-    policy : PolicyNetwork
+    policy : PolicyNetwork or IntegerPolicy
         Of the bundle's ``exits/policy_network``: a numpy forward pass. It runs in this process.
-    images : float array (N, C, H, W)
-        What the policy network sees: the samples, before any rounding to integers.
+    images : array (N, C, H, W)
+        What the policy network sees: the samples, of an IntegerPolicy as whole numbers.
+    scores : str, optional
+        File to which the model appends the scores of each sample, K numbers.
     **others
         As for ImageSource.
     """
 
-    def __init__(self, *, policy: Any, images: Any, **others: Any) -> None:
-        super().__init__(policy=policy, images=images, **others)
+    def __init__(
+        self, *, policy: Any, images: Any, scores: str | None = None, **others: Any
+    ) -> None:
+        super().__init__(policy=policy, images=images, scores=scores, **others)

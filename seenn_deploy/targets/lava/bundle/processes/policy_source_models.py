@@ -7,6 +7,7 @@ from typing import Any
 from processes.image_source_models import PORTS, Sending
 from processes.models import models
 from processes.policy_source import PolicySource
+from processes.waves import Recorder
 
 
 class Choosing(Sending):
@@ -15,9 +16,12 @@ class Choosing(Sending):
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
         self.policy, self.images = proc_params["policy"], proc_params["images"]
+        self.scores = Recorder(proc_params["scores"])
 
     def choose(self, sample: int) -> int:
-        return int(self.policy.timesteps(self.images[sample : sample + 1])[0])
+        (scores,) = self.policy.scores(self.images[sample : sample + 1])
+        self.scores.write(scores)
+        return int(self.policy.choices[scores.argmax()])
 
 
 PyPolicySourceFloat, PyPolicySourceFixed = models(PolicySource, Choosing, *PORTS)
