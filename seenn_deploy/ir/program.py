@@ -47,7 +47,8 @@ from seenn_deploy.ir.serialize import (
 
 VERSION = 1
 WEIGHTS = "weights.safetensors"
-FOLDER = folders.Kind("a program", folders.MANIFEST, folders.FORMAT, (WEIGHTS, POLICY, integer_policy.FILE))
+FILES = (WEIGHTS, POLICY, integer_policy.FILE)
+FOLDER = folders.Kind("a program", folders.MANIFEST, folders.FORMAT, FILES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -303,7 +304,7 @@ class Program:
             folders.write_file(folder / POLICY, _policy_bytes(self.exit_rule))
         if self.policy is not None:
             manifest["policy"] = integer_policy.write(self.policy, folder)
-        written = [folder / name for name in FOLDER.files if (folder / name).is_file()]
+        written = [folder / name for name in FILES if (folder / name).is_file()]
         manifest["sha256"] = {path.name: folders.sha256(path) for path in written}
         folders.write_manifest(folder / folders.MANIFEST, manifest)
 

@@ -63,7 +63,8 @@ def simulate(
     labels : int array (N,), optional
     record : bool
         Whether to keep every population's spikes and, of integer programs, the potentials, integer
-        logits and scores of the policy network. Memory grows with N times T times the number of neurons.
+        logits and scores of the policy network. Memory grows with N times T times the number of
+        neurons.
     full_trace : bool
         Whether to run every sample to T; `exit_step` still says where the rule would have stopped.
     wasted : bool, optional

@@ -68,6 +68,6 @@ class Comparison:
         return VerifyReport(
             device, len(self.images), tuple(self.layers.values()), tuple(firsts), tuple(exits),
             wrong_logits, furthest, tuple(map(int, self.ran.hardware_steps)), seconds,
-            near_exits=near_exits, policy_scores=0 if said is None else said.size, wrong_policy_scores=wrong_policy_scores,
-            not_proven=self.program.provenance.not_proven,
+            near_exits=near_exits, policy_scores=0 if said is None else said.size,
+            wrong_policy_scores=wrong_policy_scores, not_proven=self.program.provenance.not_proven,
         )  # fmt: skip

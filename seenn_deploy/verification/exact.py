@@ -85,9 +85,9 @@ class ExactComparison(Comparison):
 
     def _pairs(self, n: int) -> Iterator[_Pair]:
         """Yield every quantity of every layer of a sample, deeper layers later."""
-        scores = self.simulated.policy_scores, self.ran.policy_scores
-        if scores[0] is not None and scores[1] is not None:  # before the first timestep
-            yield _Pair("policy network", "policy score", *(s[n : n + 1] for s in scores))
+        said, told = self.simulated.policy_scores, self.ran.policy_scores
+        if said is not None and told is not None:  # before the first timestep
+            yield _Pair("policy network", "policy score", said[n : n + 1], told[n : n + 1])
         end = self.steps[n]
         # By depth, so that of several differences at one timestep the cause comes first.
         for node in sorted(self.populations.values(), key=lambda node: self.graph.depth[node.name]):

@@ -113,6 +113,4 @@ def compare_precisions(
     accuracy = None if data.labels is None else (right[0] / done, right[1] / done)
     # Behind a policy network the exit is its choice.
     same = None if integer.policy is None else len(data) - exits
-    return PrecisionReport(
-        len(data), shares, saturated, predictions, exits, near, same, accuracy
-    )
+    return PrecisionReport(len(data), shares, saturated, predictions, exits, near, same, accuracy)

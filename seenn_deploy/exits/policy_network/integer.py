@@ -93,6 +93,12 @@ class IntegerOperation:
         return np.clip(rounded(products, self.options["shift"]), *self.range)
 
 
+def narrow(low: int, high: int) -> bool:
+    """Whether weights may meet numbers from `low` to `high`: 8 bits, with a sign or without."""
+    half = 1 << OPERAND - 1
+    return (low >= -half and high < half) or (low >= 0 and high < 2 * half)
+
+
 def rounded(p: Array, bits: int) -> Array:
     """Return p / 2^bits, rounded to the nearest, halves away from zero: R of the module."""
     return np.asarray(np.sign(p) * ((np.abs(p) + (1 << bits >> 1)) >> bits))
@@ -209,8 +215,8 @@ class IntegerPolicy:
             for o in stored["operations"]
         )
         low, high = stored["limits"]
-        named = (tuple(stored[k]) for k in ("choices", "shape"))
-        return cls(operations, *named, (low, high), stored["unit"], stored["made_of"])
+        choices, shape = (tuple(stored[k]) for k in ("choices", "shape"))
+        return cls(operations, choices, shape, (low, high), stored["unit"], stored["made_of"])
 
 
 # --- the sums of products, before their shift ----------------------------------------------------
@@ -334,9 +340,9 @@ def _largest_sums(
     """The largest magnitude of sums of each operand, also of parts of them, by channel."""
     most = [max(-low, high) for low, high in ranges]
     if operation.kind in ("conv2d", "dense"):
-        (low, high), bits = ranges[0], OPERAND
-        if not (-(1 << bits - 1) <= low and high < 1 << bits - 1 or 0 <= low and high < 1 << bits):
-            raise ValueError(f"its operand, {low}..{high}, takes more than {bits} bits")
+        if not narrow(*ranges[0]):
+            low, high = ranges[0]
+            raise ValueError(f"its operand, {low}..{high}, takes more than {OPERAND} bits")
         weight = np.abs(operation.arrays["weight"].astype(object))
         sums = weight.reshape(len(weight), -1).sum(axis=1) * most[0]
         return [np.asarray(sums + np.abs(operation.arrays["bias"].astype(object)))]
@@ -401,4 +407,4 @@ _SHAPES: dict[str, Callable[..., Shaped]] = {
     "average": _average_shape,
 }
 
-__all__ = ["IntegerOperation", "IntegerPolicy", "rounded"]
+__all__ = ["IntegerOperation", "IntegerPolicy", "narrow", "rounded"]

@@ -6,8 +6,8 @@
 2. *Units.* A result spans what it was on calibration images (twice that where it has 16 bits, which
    have room to spare). Without images it spans twice what it was on images that are made up: random
    blocks of 1, 2, 4, .. pixels over the stated range of values. It never spans more than what is
-   proven from that range; that alone would be no guide, as it grows with every layer (with it, the
-   policy of examples/ gives every image of CIFAR-10 the same choice). Weights have one unit for each
+   proven from that range, which alone would be no guide, as it grows with every layer: the policy of
+   examples/ would give every image of CIFAR-10 the same choice. Weights have one unit for each
    output channel.
 """
 
@@ -28,6 +28,7 @@ from seenn_deploy.exits.policy_network.integer import (
     WORD,
     IntegerOperation,
     IntegerPolicy,
+    narrow,
 )
 
 Array = NDArray[Any]
@@ -260,10 +261,8 @@ def _step(operation: Operation, number: int, shapes: Sequence[tuple[int, ...]]) 
 def _with_image(steps: list[_Step], pixels: Pixels) -> list[_Step]:
     """Put an affine map in front of operations that cannot take the source's units."""
     direct = [s for s in steps if 0 in s.of and s.kind != "affine"]
-    low, high = pixels.limits
-    narrow = high - low < 1 << OPERAND and (low >= 0 or -(1 << OPERAND - 1) <= low)
-    narrow &= high < 1 << OPERAND - (low < 0)
-    if not direct or (pixels.offset == 0 and (narrow or all(s.kind not in _LINEAR for s in direct))):
+    fit = narrow(*pixels.limits) or all(s.kind not in _LINEAR for s in direct)
+    if not direct or (fit and pixels.offset == 0):
         return steps
     channels = pixels.shape[0]
     same = {"scale": np.ones(channels), "shift": np.zeros(channels)}

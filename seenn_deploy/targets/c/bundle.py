@@ -76,7 +76,8 @@ class Bundle:
     def outline(self) -> Outline:
         """The sizes of the arrays that come back."""
         shapes = {p["name"]: tuple(p["shape"]) for p in self.spec["populations"]}
-        return Outline(self.spec["T"], tuple(self.spec["classes"]), shapes, integers=True)
+        sizes = self.spec["T"], tuple(self.spec["classes"]), shapes
+        return Outline(*sizes, integers=True, choices=self.spec.get("choices", 0))
 
     @property
     def grids(self) -> dict[int, tuple[str, Grid]]:

@@ -39,22 +39,25 @@ def made_up(test: int, places: Array, span: int | None) -> Array:
 
 
 def run(program: ir.Program, test: int, span: int | None, base: int) -> Expected:
-    """Run a made-up input to its exit."""
+    """Run a made-up input to its exit; a policy network chooses by its own definition."""
     graph, rule = program.graph, program.integer_rule()
     grid = Grid(graph.source.shape)
     states = {node.name: _State.of(node) for node in graph.layers}
     sent: dict[str, list[Array]] = {node.name: [] for node in graph.order}
-    checksum = 0
+    checksum, until = 0, program.T
     for t in range(program.T):
         first = t * grid.size if graph.source.coding == "events" else 0
         raw = made_up(test, first + np.arange(grid.size), span)
         sent[graph.source.name].append(grid.restored(raw) + base)
+        if t == 0 and program.policy is not None:
+            scores = program.policy.scores(sent[graph.source.name][0][None])
+            until = int(program.policy.timesteps(scores)[0])
         for node in graph.layers:
             arrived = _arriving(program, node, sent, t)
             sent[node.name].append(_update(node, states[node.name], arrived))
         checksum = (checksum * 31 + _checksum(graph, states)) & 0xFFFFFFFF
         z = states[graph.readout.name].v
-        if rule.stops(z[None], np.array([t + 1]))[0] or t + 1 == program.T:
+        if rule.stops(z[None], np.array([t + 1]))[0] or t + 1 == until:
             return Expected(int(z.argmax()), t + 1, checksum, z)
     raise AssertionError("every sample stops at T")
 

@@ -75,6 +75,8 @@ def answers(bundle: Bundle, read: Read, samples: int, asked: Request) -> DeviceR
         "integer_logits": np.zeros((*steps, *outline.classes), integers),
         **{name: np.zeros(samples, integers) for name in ("exit_step", "injected")},
     }
+    if outline.choices:
+        arrays["policy_scores"] = np.zeros((samples, outline.choices), integers)
     if asked.record:
         for name, shape in outline.populations.items():
             arrays[f"spikes/{name}"] = np.zeros((*steps, *shape), np.bool_)
@@ -118,6 +120,7 @@ def _read_sample(reader: _Reader, bundle: Bundle, arrays: dict[str, Array], n: i
     T, classes = bundle.spec["T"], bundle.spec["classes"]
     grids, t = bundle.grids, 0
     told: set[int] = set()
+    scores = arrays.get("policy_scores")
     recorded = {layer for layer, (name, _) in grids.items() if f"v/{name}" in arrays}
     while True:
         tag = bytes(reader.take("S1")[0])
@@ -130,6 +133,8 @@ def _read_sample(reader: _Reader, bundle: Bundle, arrays: dict[str, Array], n: i
             bits = np.unpackbits(reader.take("u1", 4 * grid.words), bitorder="little")
             arrays[f"spikes/{name}"][n, t] = grid.restored(bits[: grid.size]) != 0
             arrays[f"v/{name}"][n, t] = grid.restored(reader.take("<i4", grid.size))
+        elif tag == b"K" and t == 0 and scores is not None:
+            scores[n] = reader.take("<i4", scores.shape[1])
         elif tag == b"L" and t < T and told == recorded:
             told = set()
             arrays["integer_logits"][n, t] = reader.take("<i8", classes[0]).reshape(classes)

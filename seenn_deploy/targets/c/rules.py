@@ -2,52 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Context, Decimal, localcontext
 from functools import singledispatch
 
 import numpy as np
 
-from seenn_deploy import ir
 from seenn_deploy._typing import Array
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits import integer
-from seenn_deploy.targets.c import text
+from seenn_deploy.targets.c import policy, text
+from seenn_deploy.targets.c.source import Source, Stopping
 
 
-@dataclass(frozen=True)
-class Stopping:
-    """An exit rule in C.
-
-    Parameters
-    ----------
-    function : str
-        The function ``net_confident``.
-    declarations, tables : str
-        What weights.h and weights.c have for it.
-    bytes : int
-        Of its tables.
-    """
-
-    function: str
-    declarations: str = ""
-    tables: str = ""
-    bytes: int = field(default=0)
-
-
-def lowered(program: ir.Program) -> Stopping:
-    """The exit rule of a program.
+def lowered(source: Source) -> Stopping:
+    """The exit rule of a program; a policy network has tables and memory in `source`.
 
     Raises
     ------
     ProgramError
-        When a network decides, or the rule has no form in C.
+        When the rule has no form in C.
     """
-    rule = program.exit_rule
-    if rule.name == "policy":
+    program = source.program
+    if program.policy is not None:
+        return policy.lowered(source, program.policy)
+    if program.exit_rule.name == "policy":
         raise ProgramError(
-            "exit rule policy: target c has no form for its network yet; use confidence, margin or "
-            "fixed"
+            "exit rule policy: this program was compiled before policy networks had integers; "
+            "give the network again with --policy"
         )
     return stopping(program.integer_rule())
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from seenn_deploy.targets.c import rules, text
+from seenn_deploy.targets.c import text
 from seenn_deploy.targets.c.memory import placed
-from seenn_deploy.targets.c.source import Cost, Source
+from seenn_deploy.targets.c.source import Cost, Policy, Source, Stopping
 
 
-def table(source: Source, rule: rules.Stopping) -> list[dict[str, Any]]:
+def table(source: Source, rule: Stopping) -> list[dict[str, Any]]:
     """Bytes of tables (flash), and of state and buffers (RAM), by layer and in sum.
 
     Buffers of layers share memory, so that their sum is less than that of the layers. Code and
@@ -21,6 +21,8 @@ def table(source: Source, rule: rules.Stopping) -> list[dict[str, Any]]:
     for node in source.program.graph.order:
         cost = source.costs.get(node.name, Cost())
         rows.append({"layer": node.name, **vars(cost)})
+    if source.policy:
+        rows.insert(0, {"layer": "policy network", **vars(_of_policy(source, source.policy))})
     logits = 4 + source.program.graph.readout.shape[0] * np.dtype(source.logits).itemsize
     rows.append({"layer": "exit rule and logits", **vars(Cost(rule.bytes, logits))})
     _, shared = placed(source.buffers)
@@ -28,7 +30,15 @@ def table(source: Source, rule: rules.Stopping) -> list[dict[str, Any]]:
     return [*rows, {"layer": "in sum", **vars(total)}]
 
 
-def readme(source: Source, rule: rules.Stopping, about: str) -> str:
+def _of_policy(source: Source, policy: Policy) -> Cost:
+    """Of a policy network, whose operations share their memory among themselves, too."""
+    parts = [source.costs[name] for name in policy.owners if name in source.costs]
+    turns = {source.number[name] for name in policy.owners}
+    _, shared = placed([buffer for buffer in source.buffers if buffer.first in turns])
+    return Cost(sum(part.tables for part in parts), 4 + 4 * policy.choices, shared)
+
+
+def readme(source: Source, rule: Stopping, about: str) -> str:
     """README.md of the folder."""
     rows = table(source, rule)
     kinds = ("tables", "state", "buffers")

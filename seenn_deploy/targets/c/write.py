@@ -21,7 +21,7 @@ from seenn_deploy.targets.c.budget import Board
 from seenn_deploy.targets.c.layout import Grid
 from seenn_deploy.targets.c.memory import placed
 from seenn_deploy.targets.c.nodes import add_layer, add_source, input_type, sending
-from seenn_deploy.targets.c.source import Source
+from seenn_deploy.targets.c.source import Source, Stopping
 
 FORMAT, VERSION = "seenn-deploy c folder", 1
 PRECISIONS = ("int8",)
@@ -86,7 +86,7 @@ def examine(program: ir.Program) -> FidelityReport:
     return _made(program)[0]
 
 
-def _made(program: ir.Program) -> tuple[FidelityReport, Source, rules.Stopping]:
+def _made(program: ir.Program) -> tuple[FidelityReport, Source, Stopping]:
     report = FidelityReport("c")
     with report.gathering("program"):
         if program.precision not in PRECISIONS:
@@ -107,7 +107,7 @@ def _made(program: ir.Program) -> tuple[FidelityReport, Source, rules.Stopping]:
         # What comes behind a layer that has no form cannot be told.
         report.stop()
     with report.gathering("exit rule"):
-        rule = rules.lowered(program)
+        rule = rules.lowered(source)
     report.stop()
     return report, source, rule
 
@@ -120,6 +120,7 @@ def _described(source: Source) -> dict[str, object]:
         "T": program.T,
         "classes": list(graph.readout.shape),
         "logit_scale": program.logit_scale,
+        **({"choices": source.policy.choices} if source.policy else {}),
         "input": {
             "shape": list(graph.source.shape),
             "frames": program.T if graph.source.coding == "events" else 1,
@@ -135,7 +136,7 @@ def _described(source: Source) -> dict[str, object]:
     }
 
 
-def _files(source: Source, rule: rules.Stopping, prefix: str) -> dict[str, str]:
+def _files(source: Source, rule: Stopping, prefix: str) -> dict[str, str]:
     program = source.program
     about = text.plain(f"{program.graph.text}, T={program.T}, {program.exit_rule}")
     files = {
@@ -175,6 +176,9 @@ def _net_h(source: Source, about: str) -> str:
         shape=f"{grid.height} x {grid.width} pixels of {grid.channels} channels",
         least=f"({base})",
         span=span,
+        choices=f"\n#define NET_CHOICES {source.policy.choices}u /* of the policy network */"
+        if source.policy
+        else "",
         input=ctype,
         z=source.logits,
         members="".join(f"{line}\n" for line in source.members),
@@ -195,10 +199,12 @@ def _shared(source: Source) -> str:
     return "".join(lines)
 
 
-def _net_c(source: Source, rule: rules.Stopping, about: str) -> str:
+def _net_c(source: Source, rule: Stopping, about: str) -> str:
     found = source.ranges.input
     limited = found is not None and input_type(found)[0] != "int32"
     layers, steps = [], []
+    if source.policy:
+        steps += ["if (net->t == 0u) {", "    net_policy(net, frame);", "}"]
     if source.first:
         layers.append(_function("net_image", "the image's part of all currents", source.first))
         steps += ["if (net->t == 0u) {", "    net_image(net, frame);", "}"]

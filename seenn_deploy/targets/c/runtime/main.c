@@ -6,6 +6,8 @@
    request: one byte of flags (1: run to the last timestep), the number of values (4 bytes), values
    answer:  'P' layer (4 bytes), its masks of spikes (4 bytes for 32 neurons), its potentials
             (4 bytes each), with NET_TRACE alone
+            'K' scores of the policy network (4 bytes each), before the first 'L', where there is
+            one
             'L' logits (8 bytes each), after every timestep
             'A' class, timestep of the exit, timesteps that ran (4 bytes each): the sample is done
             'E' error (4 bytes, see net.h): the sample is refused */
@@ -119,6 +121,14 @@ static int net_answer(void)
             net_refuse(found);
             return net_skip((NET_FRAMES - read) * NET_FRAME_SIZE);
         }
+#ifdef NET_CHOICES
+        for (uint32_t i = 0; i < NET_CHOICES && net_state.t == 1u; ++i) {
+            if (i == 0u) {
+                (void)putc('K', net_answers);
+            }
+            net_put((uint64_t)(int64_t)net_state.scores[i], 4);
+        }
+#endif
         (void)putc('L', net_answers);
         for (uint32_t i = 0; i < NET_CLASSES; ++i) {
             net_put((uint64_t)(int64_t)net_state.z[i], 8);

@@ -20,7 +20,7 @@
 #define NET_FRAMES ${frames} /* of an input: one for each timestep, or one for all */
 #define NET_FRAME_SIZE ${frame_size}u /* values of a frame: ${shape} */
 #define NET_INPUT_LEAST ${least} /* what a value of 0 stands for, in the network's units */
-${span}
+${span}${choices}
 typedef ${input}_t net_input_t;
 typedef ${z}_t net_logit_t;
 

@@ -95,6 +95,58 @@ typedef struct {
     uint32_t columns;
 } net_product_t;
 
+typedef struct {
+    int32_t channels;
+    int32_t height;
+    int32_t width;
+    int32_t group_channels;
+    int32_t group_outs;
+    int32_t out_channels;
+    int32_t out_height;
+    int32_t out_width;
+    int32_t kernel_y;
+    int32_t kernel_x;
+    int32_t stride;
+    int32_t padding;
+    int32_t base; /* added to numbers of the image, here and below */
+    uint32_t shift;
+    int32_t low; /* of the result */
+    int32_t high;
+} net_policy_conv_t;
+
+typedef struct {
+    int32_t pixels;
+    int32_t channels;
+    int32_t base;
+    uint32_t shift;
+    int32_t low;
+    int32_t high;
+} net_policy_affine_t;
+
+typedef struct {
+    int32_t count;
+    int32_t first; /* factors */
+    int32_t second;
+    int32_t base;
+    uint32_t shift;
+    int32_t low;
+    int32_t high;
+} net_policy_add_t;
+
+typedef struct {
+    int32_t channels;
+    int32_t width;
+    int32_t out_height;
+    int32_t out_width;
+    int32_t window_y;
+    int32_t window_x;
+    int32_t factor;
+    int32_t base;
+    uint32_t shift;
+    int32_t low;
+    int32_t high;
+} net_policy_average_t;
+
 ${declared}
 
 #endif
