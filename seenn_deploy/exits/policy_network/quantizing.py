@@ -6,7 +6,7 @@
 2. *Units.* A result spans what it was on calibration images (twice that where it has 16 bits, which
    have room to spare). Without images it spans twice what it was on images that are made up: random
    blocks of 1, 2, 4, .. pixels over the stated range of values. It never spans more than what is
-   proven from that range, which alone would be no guide, as it grows with every layer: the policy of
+   proven from that range, which alone is no guide, as it grows with every layer: the policy of
    examples/ would give every image of CIFAR-10 the same choice. Weights have one unit for each
    output channel.
 """

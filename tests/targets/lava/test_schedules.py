@@ -1,6 +1,7 @@
 """Schedules for real: what Lava did, step for step, against what ``schedules`` says it does."""
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from seenn_deploy.targets.devices import run
 from seenn_deploy.targets.lava import policy
 from seenn_deploy.verification.exact import ExactComparison
 from seenn_deploy.verification.rounded import RoundedComparison
-from seenn_deploy.verification.verify import wrong_latencies
-from tests import naive, naive_integer
+from seenn_deploy.verification.verify import verify, wrong_latencies
+from tests import naive, naive_integer, naive_policy
 from tests.targets.lava import graphs, integer_graphs, policies
 
 D = 3
@@ -120,6 +121,23 @@ def test_pipelined_behind_a_policy(tmp_path: Path, precision: str, schedule: Any
     assert compare(program_, images, simulated, ran, False).report("lava", 0.0).exact
     ran.exit_step[4] = 5 - ran.exit_step[4]
     assert not compare(program_, images, simulated, ran, False).report("lava", 0.0).ok
+
+
+def test_the_integer_policy_chooses_on_lava_as_in_the_simulator(tmp_path: Path) -> None:
+    bare = replace(program("int8", 4), input_range=(0.0, 1.0))
+    rule = policies.convolutional(bare.graph, tmp_path / "policy.onnx", (1, 2, 3, 4), seed=2)
+    program_ = bare.with_exit(rule)
+    images = graphs.images(bare.graph, 8)
+    report = verify(program_, images, "lava", timeout=120)
+    assert report.ok
+    assert (report.policy_scores, report.wrong_policy_scores) == (32, 0)
+    steps = {there for _, there in report.exit_steps}
+    assert len(steps) >= 3, "the samples prove nothing"
+    assert program_.policy is not None
+    whole = bare.graph.source.integers(images)
+    stored, arrays = program_.policy.to_arrays()
+    want = [naive_policy.scores(stored, arrays, x) for x in whole]
+    assert [there for _, there in report.exit_steps] == [1 + int(np.argmax(s)) for s in want]
 
 
 def test_sixteen_samples_in_one_pipelined_run_equal_sixteen_runs(
