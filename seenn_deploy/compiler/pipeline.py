@@ -193,16 +193,13 @@ def _policy(
     rule: Policy, source: Source, samples: ImageSet | None, report: FidelityReport
 ) -> IntegerPolicy:
     """The integer form of a policy network; how often it chooses otherwise goes into the report."""
-    what, batch = "8-bit weights, values of 8 and 16 bits", input_scale.BATCH
     if samples is None:
-        found = policy.lowered(rule, source)
-        how = "ranges of made-up images; with calibration images their choices are compared"
-    else:
-        found = policy.lowered(rule, source, samples.batches(batch))
-        equal = policy.equal_choices(found, rule, source, samples.batches(batch))
-        how = f"the choice is that of the float network for {equal} of {len(samples)} images"
-    report.approximated("policy network", what, how)
-    return found
+        report.findings.append(policy.found(None, 0))
+        return policy.lowered(rule, source)
+    made = policy.lowered(rule, source, samples.batches(input_scale.BATCH))
+    equal = policy.equal_choices(made, rule, source, samples.batches(input_scale.BATCH))
+    report.findings.append(policy.found(equal, len(samples)))
+    return made
 
 
 def _rounding(layer: LayerScale) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,15 @@ from seenn_deploy.exits.policy import Policy
 from seenn_deploy.exits.policy_network.integer import IntegerPolicy
 from seenn_deploy.exits.policy_network.quantizing import Pixels, to_integers
 from seenn_deploy.exits.policy_network.reading import read_network
+from seenn_deploy.fidelity import FidelityReport, Finding
 from seenn_deploy.io import folders
 from seenn_deploy.io.onnx import read_onnx
 from seenn_deploy.ir.bounds import source_values
 from seenn_deploy.ir.nodes import Source
+from seenn_deploy.ir.provenance import Provenance
 
 FILE = "policy.safetensors"  # its arrays, in a program's folder
+PLACE = "policy network"
 
 
 def lowered(rule: Policy, source: Source, samples: Iterable[Array] | None = None) -> IntegerPolicy:
@@ -74,6 +78,32 @@ def equal_choices(
     return equal
 
 
+def found(equal: int | None, samples: int) -> Finding:
+    """What the report of an integer program says of its policy network.
+
+    Parameters
+    ----------
+    equal : int, optional
+        Number of calibration images for which it chooses as the float network; None without any.
+    samples : int
+        Number of calibration images.
+    """
+    how = "ranges of made-up images: calibration images would tell its choices"
+    if equal is not None:
+        how = f"chooses as the float network for {equal} of {samples} images"
+    return Finding(PLACE, "8-bit weights", "approximated", f"values of 8 and 16 bits; {how}")
+
+
+def noted(provenance: Provenance, finding: Finding | None) -> Provenance:
+    """The notes of an integer program with this finding of its policy network, and no other."""
+    if not provenance.precision:
+        return provenance
+    report = FidelityReport.from_dict(provenance.precision)
+    report.findings = [f for f in report.findings if f.where != PLACE]
+    report.findings += [finding] if finding else []
+    return replace(provenance, precision=report.to_dict())
+
+
 def check(policy: IntegerPolicy, rule: Any, source: Source) -> None:
     """Raise ProgramError unless an integer policy network is that of a rule, for these images."""
     limits = source_values(source, source.input_range)
@@ -119,4 +149,6 @@ def read(folder: Path, described: dict[str, Any]) -> IntegerPolicy:
         raise ProgramError(f"{folder / FILE}: damaged ({error}); compile the model again") from None
 
 
-__all__ = ["FILE", "check", "equal_choices", "fingerprint", "lowered", "read", "write"]
+__all__ = [
+    "FILE", "check", "equal_choices", "fingerprint", "found", "lowered", "noted", "read", "write",
+]  # fmt: skip

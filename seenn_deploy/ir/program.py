@@ -215,11 +215,20 @@ class Program:
             When the rule was calibrated for another program, or a policy network has no integer
             form.
         """
-        found = None
-        if self.precision != "float32" and isinstance(rule, Policy):
-            same = self.policy is not None and self.policy.made_of == rule.sha256
-            found = self.policy if same else integer_policy.lowered(rule, self.graph.source)
-        return replace(self, exit_rule=rule, exit_rule_assumed="", policy=found)
+        program = replace(self, exit_rule=rule, exit_rule_assumed="", policy=None)
+        if self.precision == "float32":
+            return program
+        if not isinstance(rule, Policy):
+            return program._noting(None)
+        if self.policy is not None and self.policy.made_of == rule.sha256:
+            return replace(program, policy=self.policy)
+        made = integer_policy.lowered(rule, self.graph.source)
+        return replace(program._noting(integer_policy.found(None, 0)), policy=made)
+
+    def _noting(self, finding: Finding | None) -> Program:
+        """Return the same program, whose report says this of its integer policy network."""
+        notes = integer_policy.noted(self.provenance, finding)
+        return replace(self, graph=self.graph.noted(notes))
 
     def with_schedule(self, schedule: Schedule) -> Program:
         """Return the same program with another schedule."""

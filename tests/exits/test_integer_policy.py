@@ -103,6 +103,12 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def told(program: sd.Program) -> str:
+    """What the report says of the policy network."""
+    found = program.provenance.precision["findings"]
+    return "".join(f["by"] for f in found if f["where"] == "policy network")
+
+
 def test_the_shipped_policy_chooses_as_in_float(build: Path) -> None:
     program = sd.Program.load(build)
     assert program.policy is not None
@@ -112,10 +118,7 @@ def test_the_shipped_policy_chooses_as_in_float(build: Path) -> None:
     floats = program.exit_rule.steps(images)
     assert (chosen == floats).sum() >= 190
     equal = (chosen == floats)[:CALIBRATED].sum()
-    (told,) = (
-        f for f in program.provenance.precision["findings"] if f["where"] == "policy network"
-    )
-    assert f"for {equal} of {CALIBRATED} images" in told["by"]
+    assert f"for {equal} of {CALIBRATED} images" in told(program)
     run = sd.simulate(program, images[:8], record=True)
     np.testing.assert_array_equal(run.exit_step, chosen[:8])
     np.testing.assert_array_equal(run.policy_scores, program.policy_scores(images[:8]))
@@ -151,7 +154,10 @@ def test_programs_of_before_ask_the_float_network(build: Path, tmp_path: Path) -
 
 def test_other_rules_leave_it_and_the_same_rule_keeps_it(build: Path) -> None:
     program = sd.Program.load(build)
-    assert program.with_exit(sd.exits.Fixed()).policy is None
+    other = program.with_exit(sd.exits.Fixed())
+    assert other.policy is None and not told(other)
+    again = other.with_exit(program.exit_rule)
+    assert again.policy is not None and "made-up" in told(again)
     assert program.with_exit(program.exit_rule).policy is program.policy
     assert program.with_schedule("pipelined").policy is program.policy
     with pytest.raises(ProgramError, match="the integer policy network is another one's"):
