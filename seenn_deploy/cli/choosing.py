@@ -69,9 +69,13 @@ def sweep_command(
       seenn sweep build/ --data images.npz --energy-budget 20uJ --schedule gated
       seenn sweep build/ --data images.npz --run run/ --resume
     """
+    import numpy as np
+
     import seenn_deploy as sd
     from seenn_deploy.cli import console
     from seenn_deploy.cli.tables import layout, sweeps
+    from seenn_deploy.cli.tables.attention import attention_tables
+    from seenn_deploy.evaluation import attention
     from seenn_deploy.evaluation.sweep.report import RULE
 
     program = shared.load_program(build, None)
@@ -92,7 +96,10 @@ def sweep_command(
         f"seenn simulate {quote(str(build))} --data {quote(str(data.path))}",
     )
     console.show(layout.facts_table(notes))
-    shared.write_json(json_file, report.summary())
+    whole = np.full_like(run.exit_step, program.T)
+    ways = attention.compare(program, run, options["cost"], whole)
+    console.show(*attention_tables(ways, f"attention, to t = {program.T}"))
+    shared.write_json(json_file, report.summary() | attention.summary(ways))
 
 
 @click.command("calibrate")

@@ -73,7 +73,8 @@ def simulate_command(
     from seenn_deploy.cli import predictions as answers
     from seenn_deploy.cli.tables import layout
     from seenn_deploy.cli.tables import runs as reports
-    from seenn_deploy.evaluation import activity
+    from seenn_deploy.cli.tables.attention import attention_tables
+    from seenn_deploy.evaluation import activity, attention
     from seenn_deploy.evaluation.schedule import summary as schedule_summary
 
     check_resume(resume, out, "--out")
@@ -90,8 +91,12 @@ def simulate_command(
         program, images, first_layer=first_layer, threads=threads, out=out, resume=resume,
         full_trace=full_trace, wasted=wasted, force=force,
     )  # fmt: skip
-    summary = run.summary(cost) | schedule_summary(program, run, cost)
+    ways = attention.compare(program, run, cost)
+    summary = (
+        run.summary(cost) | schedule_summary(program, run, cost) | attention.summary(ways)
+    )  # fmt: skip
     console.show(layout.facts_table(reports.run_rows(summary)), "")
+    console.show(*attention_tables(ways))
     console.show(reports.schedule_table(summary), reports.schedule_note(summary))
     answers.write(predictions, images, run, run.energy(cost))
     write_json(json_file, summary)

@@ -10,7 +10,7 @@ import torch
 
 import seenn_deploy as sd
 from seenn_deploy.errors import ModelError
-from seenn_deploy.training.models.spikformer import Spikformer
+from seenn_deploy.training.models.spikformer import Attention, Spikformer
 
 T = 3
 
@@ -66,6 +66,19 @@ def test_the_live_module_gives_the_same_counts(
         ]
         assert counts[0] == counts[1], name
     assert counts[0]["blocks.0.attention.proj.lif"] > 0
+
+
+def test_training_attends_as_a_graph_does() -> None:
+    torch.manual_seed(0)
+    spikes = [(torch.rand(2, T, 64, 3, 4) < 0.3).double().requires_grad_() for _ in "qkv"]
+    net, weight = Attention(64, 2, {}), torch.randn(2, T, 64, 3, 4).double()
+    found = []
+    for training in (True, False):
+        made = net.train(training)._attended(*spikes)
+        found.append((made, *torch.autograd.grad((made * weight).sum(), spikes)))
+    for fast, plain in zip(*found, strict=True):
+        assert plain.abs().max() > 1
+        torch.testing.assert_close(fast, plain, rtol=1e-12, atol=1e-12)
 
 
 def test_heads_that_do_not_divide_the_channels_are_refused(tmp_path: Path) -> None:

@@ -54,14 +54,49 @@ class Attention(nn.Module):
         self.lif = LIF(**{**neuron, "v_threshold": HALF * neuron.get("v_threshold", 1.0)})
 
     def forward(self, x: Tensor) -> Tensor:
-        # (N, T, heads, tokens, channels of a head)
+        spikes = [layer(x) for layer in (self.q, self.k, self.v)]
+        # Sums of spikes are whole numbers, which bfloat16 would round from 256 on.
+        if torch.is_autocast_enabled(x.device.type):
+            with torch.autocast(x.device.type, enabled=False):
+                current = self._attended(*(s.float() for s in spikes))
+        else:
+            current = self._attended(*spikes)
+        return torch.as_tensor(self.proj(self.lif(FACTOR * current)))
+
+    def _attended(self, *spikes: Tensor) -> Tensor:
+        """Multiply queries, keys and values (N, T, C, H, W); the result has their shape."""
+        size, heads = spikes[0].shape[-2:], self.heads
+        if not self.training:  # the order of a graph: (N, T, heads, channels of a head, tokens)
+            q, k, v = (
+                torch.unflatten(s.flatten(3), 2, (heads, -1)).transpose(-1, -2) for s in spikes
+            )
+            mixed = (q @ k.transpose(-1, -2)) @ v
+            return torch.unflatten(mixed.transpose(-1, -2).flatten(2, 3), -1, size)
+        # The order of memory with channels last, in which nothing is transposed.
         q, k, v = (
-            layer(x).flatten(3).unflatten(2, (self.heads, -1)).transpose(-1, -2)
-            for layer in (self.q, self.k, self.v)
+            torch.unflatten(s.movedim(2, -1).flatten(2, 3), -1, (heads, -1)).transpose(2, 3)
+            for s in spikes
         )
-        attended = FACTOR * ((q @ k.transpose(-1, -2)) @ v)
-        current = attended.transpose(-1, -2).flatten(2, 3).unflatten(-1, x.shape[-2:])
-        return torch.as_tensor(self.proj(self.lif(current)))
+        products: Any = _Products.apply
+        mixed = torch.as_tensor(products(q, k, v))
+        return torch.unflatten(mixed.transpose(2, 3).flatten(-2), 2, size).movedim(-1, 2)
+
+
+class _Products(torch.autograd.Function):
+    """``(q k^T) v`` whose gradients all come tokens first: a compiler then transposes nothing."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        scores = q @ k.transpose(-1, -2)
+        ctx.save_for_backward(q, k, v, scores)
+        return scores @ v
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        q, k, v, scores = ctx.saved_tensors
+        of_scores = grad @ v.transpose(-1, -2)
+        of_v = scores.transpose(-1, -2) @ grad
+        return of_scores @ k, of_scores.transpose(-1, -2) @ q, of_v
 
 
 class Block(nn.Module):
