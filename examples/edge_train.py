@@ -69,6 +69,8 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--epochs", type=int, nargs=2, default=(16, 24), help="at T = 1, at T = 4")
     parser.add_argument("--lr", type=float, default=0.1)
+    parser.add_argument("--start", type=Path, help="weights of an earlier run to start from")
+    parser.add_argument("--stop", type=int, help="after how many epochs; the rate stays as it is")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
 
@@ -79,14 +81,17 @@ def main() -> None:
     soft = functional.softmax(taught(train) / TEMPERATURE, 1)
     print(f"teacher: {time.perf_counter() - began:.0f} s", flush=True)
 
-    net = EdgeNet().to(memory_format=torch.channels_last)
+    net = EdgeNet()
+    if given.start:
+        restored(net, given.start).train()
+    net = net.to(memory_format=torch.channels_last)
     compiled = torch.compile(net)
     kernels = [p for p in net.parameters() if p.ndim > 1]
     others = [p for p in net.parameters() if p.ndim == 1]
     groups = [{"params": kernels, "weight_decay": 1e-4}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.SGD(groups, lr=given.lr, momentum=0.9, nesterov=True)
     epochs = sum(given.epochs)
-    for epoch in range(epochs):
+    for epoch in range(given.stop or epochs):
         net.T = 1 if epoch < given.epochs[0] else 4
         generator, seen, total = torch.Generator().manual_seed(given.seed * 1000 + epoch), 0, 0.0
         for x, y, rows in batches(train, 128, generator, "crop-flip"):

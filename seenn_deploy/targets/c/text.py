@@ -13,6 +13,10 @@ from seenn_deploy.errors import ProgramError
 
 LINE = 98  # characters
 INTEGERS = ("int8", "int16", "int32")
+# With _t behind it, a type of C's headers, or of POSIX's that firmware often includes.
+_TYPES = re.compile(
+    r"u?int(_least|_fast)?(8|16|32|64)|u?int(max|ptr)|s?size|ptrdiff|wchar|max_align|fpos|off|time|clock"
+)
 
 
 def narrowest(low: int, high: int) -> str:
@@ -62,6 +66,8 @@ def check_prefix(prefix: str) -> None:
             f"--c-prefix {prefix!r} is no C identifier of at most 31 characters: letters, digits "
             "and underscores, the first a letter"
         )
+    if _TYPES.fullmatch(prefix):
+        raise ProgramError(f"--c-prefix {prefix!r}: {prefix}_t is a type of C's own; take another")
 
 
 def prefixed(source: str, prefix: str) -> str:

@@ -200,19 +200,25 @@ def seenn(*words: Any, code: int = 0) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_same_program_gives_the_same_bytes(tmp_path: Path) -> None:
+    """Whatever the order of sets: of a program that is loaded, and of a model that is compiled."""
     PROGRAM.save(tmp_path / "build")
+    script = (
+        "import sys, seenn_deploy as sd\n"
+        "sd.Program.load(sys.argv[1]).save(sys.argv[2] + '/loaded', ['c'])\n"
+        "graph = sd.import_model(sd.example().network, T=2, check=False)\n"
+        "sd.compile(graph, precision='int8').save(sys.argv[2] + '/compiled', ['c'])\n"
+    )
     contents = []
     for seed in ("1", "2"):
         out = tmp_path / seed
-        script = (
-            "import sys, seenn_deploy as sd; sd.Program.load(sys.argv[1]).save(sys.argv[2], ['c'])"
-        )
+        out.mkdir()
         command = [sys.executable, "-c", script, str(tmp_path / "build"), str(out)]
         env = os.environ | {"PYTHONHASHSEED": seed}
         subprocess.run(command, check=True, env=env, capture_output=True)
-        contents.append({p.name: p.read_bytes() for p in (out / "c").iterdir()})
+        files = [path for path in out.rglob("*") if path.is_file()]
+        contents.append({str(p.relative_to(out)): p.read_bytes() for p in files})
     assert contents[0] == contents[1]
-    assert len(contents[0]) == 10
+    assert sum("/c/" in name for name in contents[0]) == 20
 
 
 # --- memory ------------------------------------------------------------------------------------
@@ -308,6 +314,9 @@ def test_what_has_no_form_is_refused_in_a_line(tmp_path: Path) -> None:
         sd.compile(sd.import_model(sd.example().network, T=2)).save(tmp_path / "a", ["c"])
     for prefix in ("2net", "my-net", "", "n" * 32):
         with pytest.raises(SeennError, match="is no C identifier"):
+            PROGRAM.save(tmp_path / "b", ["c"], options={"c": {"prefix": prefix}})
+    for prefix in ("uint8", "size", "int_fast16"):
+        with pytest.raises(SeennError, match=f"{prefix}_t is a type of C's own"):
             PROGRAM.save(tmp_path / "b", ["c"], options={"c": {"prefix": prefix}})
     assert not list(tmp_path.iterdir())
 
