@@ -2,7 +2,7 @@
 
     python -m pip install emx-onnx-cgen            # generates the ANN's C; anywhere on the PATH
     python benchmarks/edge.py                      # three networks, 20 images each
-    python benchmarks/edge.py --layers edge        # one of them, layer by layer and step by step
+    python benchmarks/edge.py --layers edge        # of one, layer by layer and step by step; no ANN
 
 QEMU counts instructions (``-icount``), the same number in every run; each network is run twice, and
 other numbers are an error. An instruction is not a cycle and not a joule, and neither is claimed.
@@ -77,10 +77,9 @@ def main() -> int:
     arguments = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     arguments.add_argument("--images", type=int, default=20)
     arguments.add_argument("--alpha", type=float, default=0.9, help="of the confidence rule")
+    arguments.add_argument("--networks", choices=NETWORKS, nargs="+", default=list(NETWORKS))
     arguments.add_argument("--layers", choices=NETWORKS, help="layer by layer, of this one")
     given = arguments.parse_args()
-    if shutil.which("emx-onnx-cgen") is None:
-        sys.exit("emx-onnx-cgen is not on the PATH; python -m pip install emx-onnx-cgen")
     images = np.load(ROOT / "examples/cifar10_200.npz")["x"][: given.images]
     images = images.transpose(0, 3, 1, 2) / np.float32(255)
     console = Console(width=100, soft_wrap=True)
@@ -88,11 +87,13 @@ def main() -> int:
         program = compiled(NETWORKS[given.layers], given.alpha)
         console.print(layer_table(program, snn(program, images)))
         return 0
+    if shutil.which("emx-onnx-cgen") is None:
+        sys.exit("emx-onnx-cgen is not on the PATH; python -m pip install emx-onnx-cgen")
     columns = ("MACs, dense", "mean exit", "to step 1..T", "with exits", "ANN", "ANN / with exits")
     table = Table("network", *columns, title="millions of instructions an image")
-    for name, make in NETWORKS.items():
-        program = compiled(make, given.alpha)
-        table.add_row(name, *row(program, snn(program, images), ann(program, images)))
+    for name in given.networks:
+        program = compiled(NETWORKS[name], given.alpha)
+        table.add_row(name, *row(program, snn(program, images), ann(program, images[:2])))
     console.print(table)
     return 0
 
@@ -190,7 +191,9 @@ def snn(program: sd.Program, images: Array) -> Counted:
 
 def layer_table(program: sd.Program, counted: Counted) -> Table:
     """Means over the images, in thousands of instructions."""
-    table = Table("layer", *(f"t = {t + 1}" for t in range(program.T)), "mean to the exit")
+    title = f"thousands of instructions, mean of {len(counted.layers)} images"
+    columns = (*(f"t = {t + 1}" for t in range(program.T)), "mean to the exit")
+    table = Table("layer", *columns, title=title)
     ran = np.arange(program.T) < counted.exit_step[:, None]
     to_exit = (counted.layers * ran[..., None]).sum(1).mean(0)
     names = [node.name for node in program.graph.populations]
@@ -198,8 +201,9 @@ def layer_table(program: sd.Program, counted: Counted) -> Table:
     for name, steps, until in zip([*names, "readout, exit rule"], by_step, to_exit, strict=True):
         table.add_row(name, *(f"{n / 1e3:,.1f}" for n in (*steps, until)))
     table.add_section()
-    total = (*by_step.sum(0), to_exit.sum())
-    table.add_row("in sum", *(f"{n / 1e3:,.1f}" for n in total))
+    steps = by_step.sum(0)
+    table.add_row("in sum", *(f"{n / 1e3:,.1f}" for n in (*steps, to_exit.sum())))
+    table.add_row("to an exit at t", *(f"{n / 1e3:,.1f}" for n in steps.cumsum()))
     return table
 
 
@@ -232,6 +236,7 @@ def ann(program: sd.Program, images: Array) -> float:
         want = np.concatenate([session.run(None, {"image": p[None]})[0] for p in pixels])
     if not np.array_equal(np.array([line[3:] for line in lines], np.int64), want):
         sys.exit("the generated ANN's logits are not onnxruntime's")
+    # Its loops are the same for every image; what a comparison takes or not is all that may differ.
     return float(np.mean([int(line[2]) for line in lines])) / TICKS
 
 

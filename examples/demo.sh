@@ -18,3 +18,13 @@ run seenn simulate build/policy --data examples/cifar10_200.npz
 run seenn verify build/demo --device lava --data examples/cifar10_200.npz --limit 2
 run seenn-compile examples/resnet20_T4_cifar10.pth --precision int8 --target lava --alpha 0.9 -o build/int8 --force
 run seenn verify build/int8 --device lava --data examples/cifar10_200.npz --limit 2
+
+# The edge: C for a microcontroller, here and, where the tools are, on an emulated Cortex-M4 with its instructions.
+run seenn-compile examples/edge_net.py:trained --example 1,3,32,32 --mean .4914,.4822,.4465 --std .2023,.1994,.2010 --alpha 0.9 --precision int8 --target c --board stm32l432 -o build/edge --force
+run seenn verify build/edge --device c --data examples/cifar10_200.npz --limit 5
+if command -v qemu-system-arm > /dev/null && command -v arm-none-eabi-gcc > /dev/null; then
+    run seenn verify build/edge --device qemu-cortex-m4 --data examples/cifar10_200.npz --limit 5
+    run python benchmarks/edge.py --layers edge --images 5
+else
+    printf '\nleft out: the emulated Cortex-M4; apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm\n'
+fi

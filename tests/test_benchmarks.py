@@ -1,4 +1,4 @@
-"""What benchmarks/counters.py builds its explanations on; the other tools are not needed here."""
+"""What benchmarks build on: the counters of other tools, which are not needed here, and QEMU's."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import torch
 from torch import nn
 
 import seenn_deploy as sd
+from tests.targets.c.test_c import IMAGES, PROGRAM
+from tests.targets.c.tools import needs
 
 
 @pytest.fixture
@@ -51,3 +53,20 @@ def test_events_are_counted_synapse_by_synapse(counters: ModuleType) -> None:
                 met += 2 * int(inside)
     assert counters.events(conv, x) == met
     assert counters.events(nn.Linear(60, 7), x.flatten(1)) == 7 * int(x.sum())
+
+
+def test_instructions_are_counted_layer_by_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The benchmark itself runs the board twice, and compares its exits with the simulator's."""
+    needs("qemu-cortex-m4")
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    import edge
+
+    counted = edge.snn(PROGRAM, IMAGES)
+    assert counted.layers.shape == (len(IMAGES), PROGRAM.T, len(PROGRAM.graph.populations) + 1)
+    assert (counted.layers > 20).all()
+    # The image's part of the first layer is computed once.
+    assert (counted.layers[:, 0, 0] > counted.layers[:, 1, 0]).all()
+    assert (counted.to_exit <= counted.steps.sum(1)).all()
+    assert (counted.to_exit < counted.steps.sum(1)).any()
+    silent = edge.snn(PROGRAM, np.zeros_like(IMAGES))
+    assert silent.steps.mean() < counted.steps.mean()
