@@ -121,6 +121,9 @@ def run_twice(sources: list[Path], options: tuple[str, ...], work: Path) -> list
     board = Device.__new__(Device)  # its options need no folder
     for file in (ROOT / "seenn_deploy/targets/c/boards").iterdir():
         shutil.copy(file, work)
+    # The generated ANN keeps all of its activations on the stack: in the 16 MB of PSRAM.
+    memory = (work / "mps2.ld").read_text()
+    (work / "mps2.ld").write_text(memory.replace("(RAM) + LENGTH(RAM)", "(PSRAM) + LENGTH(PSRAM)"))
     built = work / "run.elf"
     command = [board.compiler.path, *OPTIONS, f"-I{HARNESS}", *options, *board.options(work)]
     subprocess.run([*command, *map(str, sources), "-lm", "-o", str(built)], check=True)
