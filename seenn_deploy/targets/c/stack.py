@@ -18,6 +18,7 @@ from seenn_deploy.targets.command import output_of
 # list. The deepest, a division of 64 bits, takes 48 bytes of a Cortex-M4's stack and 92 of an M0+'s
 # (objdump of gcc 12.2's libgcc).
 LIBRARY = 128
+_LIBRARY = ("memset", "memcpy")
 _NODE = re.compile(r'^node: \{ title: "([^"]+)" label: "([^"]*)"', re.MULTILINE)
 _EDGE = re.compile(r'^edge: \{ sourcename: "([^"]+)" targetname: "([^"]+)"', re.MULTILINE)
 _FRAME = re.compile(r"\\n(\d+) bytes \((\w+)\)")
@@ -52,7 +53,8 @@ def deepest(graph: str, function: str) -> int:
     Raises
     ------
     DeviceError
-        When functions call each other in a circle or through pointers, or a frame may grow.
+        When functions call each other in a circle or through pointers, a frame may grow, or a
+        function's is not known.
     """
     frames: dict[str, int] = {}
     for name, label in _NODE.findall(graph):
@@ -60,14 +62,16 @@ def deepest(graph: str, function: str) -> int:
             if found[2] != "static":
                 raise DeviceError(f"{name}: its stack frame is {found[2]}, and has no bound")
             frames[name] = int(found[1])
-    calls: dict[str, set[str]] = defaultdict(set)
+    calls: dict[str, list[str]] = defaultdict(list)
     for caller, called in _EDGE.findall(graph):
-        calls[caller].add(called)
+        calls[caller].append(called)
     known: dict[str, int] = {}
 
     def of(name: str, path: tuple[str, ...]) -> int:
         if name in path or name == "__indirect_call":
             raise DeviceError(f"{' calls '.join((*path, name))}: the stack has no bound")
+        if name not in frames and name not in _LIBRARY:
+            raise DeviceError(f"{path[-1]} calls {name}, whose stack is not known")
         if name not in known:
             below = max((of(called, (*path, name)) for called in calls[name]), default=0)
             known[name] = frames.get(name, 0) + below

@@ -121,6 +121,7 @@ def test_stacks_without_a_bound_are_told() -> None:
     for change, says in (
         ('edge: { sourcename: "b" targetname: "a" }', "a calls b calls a: the stack has no bound"),
         ('edge: { sourcename: "b" targetname: "__indirect_call" }', "has no bound"),
+        ('edge: { sourcename: "a" targetname: "printf" }', "a calls printf, whose stack is not"),
         (r'node: { title: "c" label: "c\n8 bytes (dynamic)" }', "c: its stack frame is dynamic"),
     ):
         with pytest.raises(DeviceError, match=says):
