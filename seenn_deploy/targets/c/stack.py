@@ -18,7 +18,7 @@ from seenn_deploy.targets.command import output_of
 # list. The deepest, a division of 64 bits, takes 48 bytes of a Cortex-M4's stack and 92 of an M0+'s
 # (objdump of gcc 12.2's libgcc).
 LIBRARY = 128
-_LIBRARY = ("memset", "memcpy")
+_LIBRARY = re.compile("memset|memcpy|__.*")  # two underscores: the compiler's own arithmetic
 _NODE = re.compile(r'^node: \{ title: "([^"]+)" label: "([^"]*)"', re.MULTILINE)
 _EDGE = re.compile(r'^edge: \{ sourcename: "([^"]+)" targetname: "([^"]+)"', re.MULTILINE)
 _FRAME = re.compile(r"\\n(\d+) bytes \((\w+)\)")
@@ -70,7 +70,7 @@ def deepest(graph: str, function: str) -> int:
     def of(name: str, path: tuple[str, ...]) -> int:
         if name in path or name == "__indirect_call":
             raise DeviceError(f"{' calls '.join((*path, name))}: the stack has no bound")
-        if name not in frames and name not in _LIBRARY:
+        if name not in frames and not _LIBRARY.fullmatch(name):
             raise DeviceError(f"{path[-1]} calls {name}, whose stack is not known")
         if name not in known:
             below = max((of(called, (*path, name)) for called in calls[name]), default=0)
