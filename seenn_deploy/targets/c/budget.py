@@ -11,6 +11,7 @@ from typing import Any
 from seenn_deploy.errors import ProgramError
 
 CODE = 8 << 10  # kept free in flash: net.c takes about 3 kB on a Cortex-M, a start-up the rest
+POLICY = 4 << 10  # as much more for a policy network, whose code is as large as that again
 STACK = 2 << 10  # kept free in RAM; `stack.measured` says what a compiler makes of it
 MOST_NAMED = 3  # layers in a refusal
 _REMEDIES = {
@@ -70,16 +71,18 @@ class Board:
                 raise ProgramError(f"{board}: {key} = {value!r}; a board's file has {what} there")
         return cls(*(stored[key] for key in kinds))
 
-    def check(self, sizes: list[dict[str, Any]]) -> None:
+    def check(self, sizes: list[dict[str, Any]], policy: bool = False) -> None:
         """Raise ProgramError where a program does not fit, with by how much and what takes most.
 
         Parameters
         ----------
         sizes : list of dict
             By layer, and in sum, as ``sizes.table`` returns them.
+        policy : bool
+            Whether a policy network is among it.
         """
-        total, layers = sizes[-1], sizes[:-1]
-        needs = {"flash": (("tables",), CODE), "ram": (("state", "buffers"), STACK)}
+        total, layers, code = sizes[-1], sizes[:-1], CODE + (POLICY if policy else 0)
+        needs = {"flash": (("tables",), code), "ram": (("state", "buffers"), STACK)}
         for memory, (kinds, kept) in needs.items():
             needed, there = sum(total[k] for k in kinds) + kept, getattr(self, memory)
             if needed <= there:

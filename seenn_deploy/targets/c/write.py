@@ -58,7 +58,7 @@ def write(
     given = None if board is None else Board.read(board)
     report, source, rule = _made(program)
     if given:
-        given.check(sizes.table(source, rule))
+        given.check(sizes.table(source, rule), policy=source.policy is not None)
     files = _files(source, rule, prefix)
     for name, content in files.items():
         folders.write_file(folder / name, content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from hypothesis import strategies as st
 
 import seenn_deploy as sd
 from seenn_deploy import ir
-from seenn_deploy.errors import DeviceError
+from seenn_deploy.errors import DeviceError, ProgramError
 from seenn_deploy.exits.policy import Policy
 from seenn_deploy.exits.policy_network import writing
 from seenn_deploy.targets.base import Request
+from seenn_deploy.targets.c.budget import CODE, POLICY, Board
 from seenn_deploy.targets.c.device import Device
 from tests import naive_policy, random_policies
 from tests.targets.c.test_c import failures, written
@@ -107,6 +109,23 @@ def test_its_memory_is_the_layers_own(seenn_ii: sd.Program, tmp_path: Path) -> N
     assert state == 4 + 4 * 4
     assert 4096 <= buffers <= rows["fixed"]["in sum"][2]
     assert rows["policy"]["in sum"][2] == rows["fixed"]["in sum"][2]
+
+
+def test_a_board_keeps_flash_for_its_code(tmp_path: Path, seenn_ii: sd.Program) -> None:
+    sizes = [{"layer": "in sum", "tables": 1000, "state": 0, "buffers": 0}]
+    board = Board("small", 1000 + CODE, 1 << 20, "a test")
+    board.check(sizes)
+    with pytest.raises(ProgramError, match=f"{POLICY:,} too many"):
+        board.check(sizes, policy=True)
+    with pytest.raises(ProgramError, match=f"{CODE + POLICY:,} of them kept for code"):
+        seenn_ii.save(tmp_path / "build", ["c"], options={"c": {"board": _board(tmp_path)}})
+
+
+def _board(folder: Path) -> str:
+    file = folder / "board.json"
+    known = {"name": "tiny", "flash": 100_000, "ram": 1 << 20, "source": "a test"}
+    file.write_text(json.dumps(known))
+    return str(file)
 
 
 def test_a_device_that_says_other_scores_is_found(tmp_path: Path, seenn_ii: sd.Program) -> None:
