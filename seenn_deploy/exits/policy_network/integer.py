@@ -12,11 +12,12 @@ and rescales the sums by whole factors m and a rounded shift to the range of its
     R(p, k) = sign(p) ((|p| + 2^(k-1)) >> k),    R(p, 0) = p
 
 so it is rounded to the nearest, halves away from zero. Weights have 8 bits, operands of conv2d and
-dense too (-128..127 or 0..255), all other values 16, and the scores 32. Sums a have 32 bits and
-p has 63: `IntegerPolicy` proves it from the ranges of the operands, for sums in any order, when it
-is made. The choice is the one with the largest score, the first of equals.
+dense too (-128..127 or 0..255), all other values 16, and the scores 32. Sums a have 32 bits and p
+has 52 beside its sign: `IntegerPolicy` proves it from the ranges of the operands, for sums in any
+order, when it is made. The choice is the one with the largest score, the first of equals.
 
-This file needs numpy alone, because the Lava bundle carries a copy of it.
+It is computed in float64, where such numbers, their sums in any order, and all of them times a
+power of 2 are exact. This file needs numpy alone, because the Lava bundle carries a copy of it.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ Array = NDArray[Any]
 Range = tuple[int, int]
 PREFIX = "policy"
 WORD = (1 << 31) - 1  # the largest sum
-PRODUCT = (1 << 62) - 1  # the largest sum of products with factors, which rounding adds to
+PRODUCT = (1 << 52) - 1  # the largest sum of products with factors
+MOST_SHIFT = 52
 OPERAND = 8  # bits of what weights meet
 MOST = 1 << 26  # numbers of a result, and of an image with its padding
 _KEYS = {
@@ -88,9 +90,21 @@ class IntegerOperation:
         return self.options["low"], self.options["high"]
 
     def __call__(self, values: Sequence[Array]) -> Array:
-        """Compute the result, int64, from the image and all earlier results."""
-        products = _PRODUCTS[self.kind](self, *(values[i] for i in self.of))
-        return np.clip(rounded(products, self.options["shift"]), *self.range)
+        """Compute the result, whole numbers in float64, from the image and all earlier results."""
+        found = rounded(_PRODUCTS[self.kind](self, *(values[i] for i in self.of)))
+        return np.clip(found, *self.range, out=found)
+
+    @cached_property
+    def scaled(self) -> dict[str, Array]:
+        """The arrays in float64: factors and offsets times 2^-shift, and all others times those."""
+        found = {key: array.astype(np.float64) for key, array in self.arrays.items()}
+        for key in ("factor", "offset"):
+            if key in found:
+                found[key] = np.ldexp(found[key], -self.options["shift"])
+        for key in ("weight", "bias"):
+            if key in found:
+                found[key] *= found["factor"].reshape(-1, *[1] * (found[key].ndim - 1))
+        return found
 
 
 def narrow(low: int, high: int) -> bool:
@@ -99,9 +113,10 @@ def narrow(low: int, high: int) -> bool:
     return (low >= -half and high < half) or (low >= 0 and high < 2 * half)
 
 
-def rounded(p: Array, bits: int) -> Array:
-    """Return p / 2^bits, rounded to the nearest, halves away from zero: R of the module."""
-    return np.asarray(np.sign(p) * ((np.abs(p) + (1 << bits >> 1)) >> bits))
+def rounded(x: Array) -> Array:
+    """Return x = p / 2^k rounded to the nearest, halves away from zero: R(p, k) of the module."""
+    size = np.floor(np.abs(x) + 0.5)
+    return np.copysign(size, x, out=size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,10 +181,10 @@ class IntegerPolicy:
         """Return the scores (N, K) of images (N, C, H, W) in the units of the source."""
         if images.shape[1:] != self.shape:
             raise ValueError(f"policy of images {self.shape}, these are {images.shape[1:]}")
-        values: list[Array] = [np.asarray(images, np.int64)]
+        values: list[Array] = [np.asarray(images, np.float64)]
         for operation in self.operations:
             values.append(operation(values))
-        return values[-1]
+        return values[-1].astype(np.int64)
 
     def timesteps(self, scores: Array) -> NDArray[np.int64]:
         """Return the timesteps of the choices with the largest of the scores (N, K), int64 (N,)."""
@@ -219,47 +234,38 @@ class IntegerPolicy:
         return cls(operations, choices, shape, (low, high), stored["unit"], stored["made_of"])
 
 
-# --- the sums of products, before their shift ----------------------------------------------------
+# --- the sums of products, times 2^-shift --------------------------------------------------------
 
 
 def _conv2d(operation: IntegerOperation, x: Array) -> Array:
-    weight, options = operation.arrays["weight"], operation.options
-    groups, stride, padding = (options[k] for k in ("groups", "stride", "padding"))
+    weight, bias = (operation.scaled[key] for key in ("weight", "bias"))
+    groups, stride, padding = (operation.options[k] for k in ("groups", "stride", "padding"))
     c_out, _, k_h, k_w = weight.shape
     padded = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
-    height, width = _size(x.shape[2:], weight.shape[2:], options)
-    taps = weight.reshape(groups, c_out // groups, -1, k_h, k_w).astype(np.float64)
-    sums = np.zeros((len(x), groups, c_out // groups, height * width))
+    height, width = _size(x.shape[2:], weight.shape[2:], operation.options)
+    taps = weight.reshape(groups, c_out // groups, -1, k_h, k_w)
+    out = np.empty((len(x), groups, c_out // groups, height * width))
+    out[:] = bias.reshape(groups, -1, 1)
     for k, m in np.ndindex(k_h, k_w):
         seen = padded[:, :, k::stride, m::stride][:, :, :height, :width]
-        # Exact: float64 holds every whole number below 2^53, in any order of the sums.
-        sums += taps[..., k, m] @ seen.reshape(len(x), groups, -1, height * width).astype(float)
-    return _scaled(operation, sums.reshape(len(x), c_out, height, width))
+        out += taps[..., k, m] @ seen.reshape(len(x), groups, -1, height * width)
+    return out.reshape(len(x), c_out, height, width)
 
 
 def _dense(operation: IntegerOperation, x: Array) -> Array:
-    weight = operation.arrays["weight"].astype(np.float64)
-    return _scaled(operation, x.reshape(len(x), -1).astype(float) @ weight.T)
-
-
-def _scaled(operation: IntegerOperation, sums: Array) -> Array:
-    bias, factor = (
-        operation.arrays[k].astype(np.int64).reshape(-1, *[1] * (sums.ndim - 2))
-        for k in ("bias", "factor")
-    )
-    return (sums.astype(np.int64) + bias) * factor
+    weight, bias = (operation.scaled[key] for key in ("weight", "bias"))
+    return np.asarray(x.reshape(len(x), -1) @ weight.T + bias)
 
 
 def _affine(operation: IntegerOperation, x: Array) -> Array:
     factor, offset = (
-        operation.arrays[k].astype(np.int64).reshape(-1, *[1] * (x.ndim - 2))
-        for k in ("factor", "offset")
+        operation.scaled[key].reshape(-1, *[1] * (x.ndim - 2)) for key in ("factor", "offset")
     )
     return np.asarray(x * factor + offset)
 
 
 def _add(operation: IntegerOperation, x: Array, y: Array) -> Array:
-    first, second = operation.arrays["factor"].tolist()
+    first, second = operation.scaled["factor"]
     return np.asarray(x * first + y * second)
 
 
@@ -268,7 +274,7 @@ def _average(operation: IntegerOperation, x: Array) -> Array:
     height, width = (n // k for n, k in zip(x.shape[2:], kernels, strict=True))
     kept = x[:, :, : height * kernels[0], : width * kernels[1]]
     windows = kept.reshape(*x.shape[:2], height, kernels[0], width, kernels[1])
-    return np.asarray(windows.sum(axis=(3, 5)) * int(operation.arrays["factor"][0]))
+    return np.asarray(windows.sum(axis=(3, 5)) * operation.scaled["factor"])
 
 
 _PRODUCTS: dict[str, Callable[..., Array]] = {
@@ -310,7 +316,7 @@ def _checked(
         if array is None or array.dtype.name != _TYPES[key] or not array.size:
             raise ValueError(f"{key} of {_TYPES[key]} is expected")
     low, high = operation.range
-    if not -WORD <= low <= high <= WORD or not 0 <= options["shift"] < 62:
+    if not -WORD <= low <= high <= WORD or not 0 <= options["shift"] <= MOST_SHIFT:
         raise ValueError(f"results {low}..{high} behind a shift of {options['shift']}")
     given = [shapes[i] for i in operation.of]
     shape, channels = _SHAPES[kind](operation, *given)
@@ -331,7 +337,7 @@ def _check_products(operation: IntegerOperation, sums: Sequence[Array]) -> None:
     if "offset" in _KEYS[operation.kind]:
         total = total + np.abs(operation.arrays["offset"].astype(object))
     if max(total) > PRODUCT:
-        raise ValueError(f"its rescaled sums reach {max(total)}, which takes more than 63 bits")
+        raise ValueError(f"its rescaled sums reach {max(total)}, which takes more than 53 bits")
 
 
 def _largest_sums(

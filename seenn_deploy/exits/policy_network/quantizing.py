@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from seenn_deploy.errors import ModelError
 from seenn_deploy.exits.policy_network.forward import Operation, PolicyNetwork
 from seenn_deploy.exits.policy_network.integer import (
+    MOST_SHIFT,
     OPERAND,
     WORD,
     IntegerOperation,
@@ -37,10 +38,10 @@ WEIGHT = 127
 VALUE = 16  # bits of a result that no weights meet
 SPARE = 2.0  # how much further than on the samples such a result may go
 BLOCKS = 4  # made-up images with blocks of a size
-FACTOR = 1 << 30  # factors stay below it
-FINEST = 1 << 20  # how much finer than its sums a result may be
+FACTOR = 1 << 20  # factors stay below it, so that products with sums have 52 bits
+OFFSET = 1 << 30
+FINEST = 1 << 16  # how much finer than its sums a result may be
 BIAS = 1 << 24  # a larger bias makes the weights of its channel coarser
-MOST_SHIFT = 61
 _LINEAR = ("conv2d", "dense")
 _IMAGE = -1  # the image itself, rescaled for operations that do not take the source's units
 
@@ -428,7 +429,7 @@ def _units(bits: int, span: Span, worth: Array, linear: bool) -> tuple[float, in
 
 def _factors(ratio: Array, offset: Array) -> tuple[Array, Array, int]:
     """Whole factors and offsets, both times 2^shift, and the shift: as fine as 32 bits hold."""
-    rooms = [(np.abs(ratio).max(), FACTOR), (np.abs(offset).max(), FACTOR)]
+    rooms = [(np.abs(ratio).max(), FACTOR), (np.abs(offset).max(), OFFSET)]
     shift = min([floor(log2(room / x)) for x, room in rooms if x > 0] + [MOST_SHIFT])
     shift = max(shift, 0)
     factor, moved = (np.rint(np.ldexp(x, shift)).astype(np.int32) for x in (ratio, offset))
