@@ -13,11 +13,11 @@ CHOICES = (1, 2, 4)
 
 
 class Building:
-    """A growing network; `shape` is that of its last value."""
+    """A growing network; `shape` is that of its last value, `gain` a factor on weights."""
 
-    def __init__(self, shape: tuple[int, ...], rng: np.random.Generator) -> None:
+    def __init__(self, shape: tuple[int, ...], rng: np.random.Generator, gain: float = 1.0) -> None:
         self.operations: list[Operation] = []
-        self.shape, self.rng = shape, rng
+        self.shape, self.rng, self.gain = shape, rng, gain
 
     @property
     def last(self) -> int:
@@ -38,12 +38,14 @@ class Building:
 
     def conv(self, outs: int, kernel: int, groups: int, **options: int) -> None:
         size = (outs, self.shape[0] // groups, kernel, kernel)
-        arrays = {"weight": self.rng.normal(0, 0.5, size), "bias": self.rng.normal(0, 0.3, outs)}
+        weight = self.rng.normal(0, 0.5, size) * self.gain
+        weight[self.rng.random(outs) < 0.1] = 0
+        arrays = {"weight": weight, "bias": self.rng.normal(0, 0.3, outs)}
         self.add("conv2d", (self.last,), arrays, groups=groups, **options)
 
     def dense(self, outs: int) -> None:
         size = prod(self.shape)
-        weight = self.rng.normal(0, 1 / np.sqrt(size), (outs, size))
+        weight = self.rng.normal(0, 1 / np.sqrt(size), (outs, size)) * self.gain
         self.add("dense", (self.last,), {"weight": weight, "bias": self.rng.normal(0, 0.1, outs)})
 
 
@@ -51,7 +53,8 @@ class Building:
 def networks(draw: st.DrawFn) -> tuple[PolicyNetwork, tuple[int, ...]]:
     """A network with three choices, and the shape of its images."""
     shape = (draw(st.integers(1, 4)), draw(st.integers(3, 6)), draw(st.integers(3, 6)))
-    net = Building(shape, np.random.default_rng(draw(st.integers(0, 2**32 - 1))))
+    gain = draw(st.sampled_from([1, 1, 1, 0, 1e-7, 1e7]))
+    net = Building(shape, np.random.default_rng(draw(st.integers(0, 2**32 - 1))), gain)
     for _ in range(draw(st.integers(0, 5))):
         draw(st.sampled_from([_affine, _conv, _residual, _limited, _average]))(draw, net)
     if draw(st.booleans()) and len(net.shape) == 3:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import seenn_deploy as sd
 from seenn_deploy import ir
+from seenn_deploy.cli.tables import programs
 from seenn_deploy.errors import ModelError, ProgramError
 from seenn_deploy.exits.policy import Policy
 from seenn_deploy.exits.policy_network import writing
@@ -22,6 +23,7 @@ from seenn_deploy.exits.policy_network.integer import IntegerPolicy, rounded
 from seenn_deploy.exits.policy_network.quantizing import Pixels, made_up, to_integers
 from seenn_deploy.ir import policy as integer_policy
 from seenn_deploy.ir.inputs import for_program
+from seenn_deploy.verification.precision import compare_precisions
 from tests import naive_policy, random_policies
 
 T, CALIBRATED = 4, 40
@@ -49,6 +51,7 @@ def test_equal_to_the_oracle(example, source, calibrated, seed) -> None:
     assert found.tolist() == [naive_policy.scores(stored, arrays, x) for x in images]
     # Everything that decides comes back, and every value stays within what it was proven for.
     again = IntegerPolicy.from_arrays(stored, arrays)
+    assert again.scores(images[:0]).shape == (0, 3)
     np.testing.assert_array_equal(again.scores(images), found)
     assert integer_policy.fingerprint(again) == integer_policy.fingerprint(policy)
     assert again.timesteps(found).tolist() == [random_policies.CHOICES[s.argmax()] for s in found]
@@ -124,6 +127,24 @@ def test_the_shipped_policy_chooses_as_in_float(build: Path) -> None:
     np.testing.assert_array_equal(run.policy_scores, program.policy_scores(images[:8]))
     # Its MACs are those of the float network: one for each weight that meets a value.
     assert run.summary()["policy_mac"] == program.exit_rule.dense_macs == 864320
+
+
+def test_reports_say_how_many_choices_are_as_in_float(build: Path) -> None:
+    program, files = sd.Program.load(build), Path(__file__).parents[2] / "examples"
+    graph = sd.import_model(files / "resnet20_T4_cifar10.pth", T=T, check=False)
+    x = np.load(files / "cifar10_200.npz")["x"][:4].transpose(0, 3, 1, 2) / np.float32(255)
+    rule = replace(program.exit_rule, choices=(1, 1, 1, 1))  # so that one of them differs
+    for reference, equal in (
+        (program.exit_rule, 4),
+        (rule, (program.exit_rule.steps(x) == 1).sum()),
+    ):
+        changes = compare_precisions(sd.compile(graph, reference), program, x)
+        assert changes.policy_choices_equal == changes.summary()["policy_choices_equal"] == equal
+        rows = dict(programs._quantized_rows(program, changes))
+        assert rows["policy network"] == f"chooses as in float for {equal} of 4"
+    assert equal < 4
+    without = program.with_exit(sd.exits.Fixed())
+    assert compare_precisions(sd.compile(graph), without, x[:1]).policy_choices_equal is None
 
 
 def test_a_program_keeps_it_and_notices_changes(build: Path, tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ PRODUCT = (1 << 52) - 1  # the largest sum of products with factors
 MOST_SHIFT = 52
 OPERAND = 8  # bits of what weights meet
 MOST = 1 << 26  # numbers of a result, and of an image with its padding
+AT_ONCE = 1 << 18  # numbers of the largest result of the images that are computed together
 _KEYS = {
     "conv2d": ("weight", "bias", "factor"),
     "dense": ("weight", "bias", "factor"),
@@ -181,6 +182,11 @@ class IntegerPolicy:
         """Return the scores (N, K) of images (N, C, H, W) in the units of the source."""
         if images.shape[1:] != self.shape:
             raise ValueError(f"policy of images {self.shape}, these are {images.shape[1:]}")
+        size = max(1, AT_ONCE // max(map(prod, self.shapes)))
+        parts = [self._scores(images[i : i + size]) for i in range(0, len(images), size)]
+        return np.concatenate(parts) if parts else np.zeros((0, len(self.choices)), np.int64)
+
+    def _scores(self, images: Array) -> NDArray[np.int64]:
         values: list[Array] = [np.asarray(images, np.float64)]
         for operation in self.operations:
             values.append(operation(values))

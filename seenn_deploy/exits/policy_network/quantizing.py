@@ -215,7 +215,7 @@ def _by_channel(operation: Operation, shape: tuple[int, ...]) -> tuple[Array, Ar
             full = np.broadcast_to(values, (1, *shape)).reshape(shape[0], -1)
         except ValueError:
             full = np.arange(2.0)[None]  # it changes the shape, which is refused just the same
-        if np.any(full != full[:, :1]):
+        if np.any(full != full[:, :1]) or not np.all(np.isfinite(full)):
             raise ModelError(
                 f"{_named(operation)}: its constants {values.shape} are no number for each channel "
                 f"of {shape}; there is no integer form of that"
@@ -328,8 +328,9 @@ def made_up(pixels: Pixels) -> Array:
 def _seen(network: PolicyNetwork, samples: Iterable[Array]) -> dict[int, Span]:
     """Smallest and largest number of each value of the network, on samples."""
     found: dict[int, Span] = {}
-    for batch in samples:
-        for i, value in enumerate(network.values(batch)):
+    # One image at a time: all results of a batch of large ones would take gigabytes.
+    for image in (image for batch in samples for image in batch):
+        for i, value in enumerate(network.values(image[None])):
             low, high = found.get(i, (inf, -inf))
             found[i] = min(low, float(value.min())), max(high, float(value.max()))
     return found
@@ -370,6 +371,7 @@ class _Made:
         arrays, worth = self._summed(step)
         bits, offset = self.bits(step), self._offset(step)
         unit, low, high = _units(bits, span, worth, step.kind in _LINEAR)
+        unit = max(unit, float(np.abs(offset).max()) / OFFSET)
         factor, moved, shift = _factors(worth / unit, offset / unit)
         arrays["factor"] = factor
         if step.kind == "affine":
@@ -388,7 +390,7 @@ class _Made:
         if step.kind == "add":
             return {}, units
         if step.kind == "average":
-            before = self.pixels.shape if step.of[0] in (0, _IMAGE) else self._shape(step.of[0])
+            before = self.pixels.shape if step.of[0] == 0 else self._shape(step.of[0])
             kernel = step.options["kernel"]
             return {}, units / (kernel * kernel if kernel else before[1] * before[2])
         weight, bias = step.arrays["weight"], step.arrays["bias"]

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import seenn_deploy as sd
 from seenn_deploy import ir
+from seenn_deploy.cli.tables.devices import _verdict
 from seenn_deploy.errors import DeviceError, ProgramError
 from seenn_deploy.exits.policy import Policy
 from seenn_deploy.exits.policy_network import writing
@@ -89,7 +90,7 @@ def test_the_shipped_network_with_seenn_ii(seenn_ii: sd.Program, device: str, nu
         needs(device)
     report = sd.verify(seenn_ii, images(number), device)
     assert report.ok
-    assert report.policy_scores == 4 * number
+    assert dict(_verdict(report))["wrong policy scores"] == f"0 of {4 * number}"
     chosen = seenn_ii.exit_rule.steps(list(images(number)))
     assert [there for _, there in report.exit_steps] == chosen.tolist()
 
