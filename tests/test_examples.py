@@ -9,8 +9,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
+import torch
 from PIL import Image
 
+import seenn_deploy as sd
 from seenn_deploy.io.folders import sha256
 from seenn_deploy.io.images.image_set import open_images
 
@@ -20,13 +23,13 @@ IMAGES = EXAMPLES / "cifar10_200.npz"
 
 def test_readme_names_every_checksum() -> None:
     names = (
-        "resnet20_T4_cifar10.pth", "policy_resnet20_cifar10.onnx", "seenn_resnet19_w1_T4_c10.pth",
-        "cifar10_200.npz",
+        "resnet20_T4_cifar10.pth", "edge_cifar10.safetensors", "policy_resnet20_cifar10.onnx",
+        "seenn_resnet19_w1_T4_c10.pth", "cifar10_200.npz",
     )  # fmt: skip
     shipped = [EXAMPLES / name for name in names]
     stated = re.findall(r"\b[0-9a-f]{64}\b", (EXAMPLES / "README.md").read_text())
     assert stated == [sha256(file) for file in shipped]
-    assert sum(file.stat().st_size for file in shipped) < 2 * 2**20
+    assert sum(file.stat().st_size for file in shipped) < 2.5 * 2**20
 
 
 def test_images_open_as_the_program_takes_them() -> None:
@@ -53,6 +56,21 @@ def test_make_images_writes_what_is_shipped(tmp_path: Path) -> None:
     for key in ("x", "y"):
         np.testing.assert_array_equal(made[key], shipped[key][:4])
         assert made[key].dtype == shipped[key].dtype
+
+
+def test_the_edge_network_fits_a_small_board_and_sees(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    from edge_net import trained
+
+    mean, std = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+    graph = sd.import_model(trained(), torch.rand(1, 3, 32, 32), mean=mean, std=std)
+    program = sd.compile(graph, sd.exits.Confidence(0.9), precision="int8")
+    program.save(tmp_path / "build", ["c"], options={"c": {"board": "stm32l432"}})
+    run = sd.simulate(program, IMAGES)
+    assert (run.prediction == run.labels).mean() > 0.6
+    assert 1 < run.exit_step.mean() < 4
 
 
 def _png(pixels: np.ndarray) -> bytes:
