@@ -1,6 +1,6 @@
 """Instructions of a Cortex-M4 by image: exits, all T timesteps, and a dense ANN of the same layers.
 
-    python -m pip install emx-onnx-cgen            # generates the ANN's C; anywhere on the PATH
+    python -m pip install emx-onnx-cgen            # generates the ANN's C; or `make bench-tools`
     python benchmarks/edge.py                      # three networks, 20 images each
     python benchmarks/edge.py --layers edge        # of one, layer by layer and step by step; no ANN
 
@@ -18,6 +18,7 @@ the same compiler with the same options.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -46,6 +47,9 @@ from seenn_deploy.targets.c.devices.qemu_cortex_m4 import Device  # noqa: E402
 from seenn_deploy.targets.c.emulator import SEMIHOSTING  # noqa: E402
 
 TICKS = 8 / 5  # of the board's timer, an instruction; see edge_board/meter.h
+# Beside this Python, as `make bench` has it, or on the PATH.
+PLACES = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+GENERATOR = shutil.which("emx-onnx-cgen", path=PLACES)
 HARNESS = ROOT / "benchmarks/edge_board"
 OPTIONS = ("-O2", "-std=c99")
 Array = np.ndarray
@@ -87,8 +91,8 @@ def main() -> int:
         program = compiled(NETWORKS[given.layers], given.alpha)
         console.print(layer_table(program, snn(program, images)))
         return 0
-    if shutil.which("emx-onnx-cgen") is None:
-        sys.exit("emx-onnx-cgen is not on the PATH; python -m pip install emx-onnx-cgen")
+    if GENERATOR is None:
+        sys.exit("emx-onnx-cgen is not here; python -m pip install emx-onnx-cgen")
     columns = ("MACs, dense", "mean exit", "to step 1..T", "with exits", "ANN", "ANN / with exits")
     table = Table("network", *columns, title="millions of instructions an image")
     for name in given.networks:
@@ -226,7 +230,7 @@ def ann(program: sd.Program, images: Array) -> float:
         onnx.save(model, work / "ann.onnx")
         (work / "samples.bin").write_bytes(pixels.tobytes())
         subprocess.run(
-            ["emx-onnx-cgen", "compile", "--large-temp-threshold", "0", "--large-weight-threshold",
+            [str(GENERATOR), "compile", "--large-temp-threshold", "0", "--large-weight-threshold",
              "0", "--model-name", "ann", "ann.onnx", "ann.c"],
             cwd=work, check=True, capture_output=True,
         )  # fmt: skip
