@@ -113,6 +113,9 @@ IMPORT = opt.together(
               help="How average pools are deployed: fold, as a part of the layer behind; sum, as "
               "nodes that add the spikes of each window; auto, what costs less (and fold where a "
               "target cannot take sums).")  # fmt: skip
+@click.option("--attention-order", default="module", show_default=True,
+              help="Order of the products of attention: module, as the network has it; cheapest, "
+              "(q k^T) v or q (k^T v) by multiplications. Spikes are the same.")  # fmt: skip
 @STRICT
 @opt.JSON
 def compile_command(
@@ -129,6 +132,7 @@ def compile_command(
     input_range: tuple[float, float] | None,
     calibration: Path | None,
     pools: Any,
+    attention_order: Any,
     strict: bool,
     allow: tuple[str, ...],
     json_file: Path | None,
@@ -176,6 +180,7 @@ def compile_command(
         of_source = {
             "calibration": calibration, "input_range": input_range,
             "pools": None if pools == "fold" else pools,
+            "attention_order": None if attention_order == "module" else attention_order,
         }  # fmt: skip
         program = _changed(model, rule, of_import | {k: v for k, v in of_source.items() if v})
         with _refusal_into(json_file):
@@ -187,8 +192,8 @@ def compile_command(
     with _refusal_into(json_file), shown(None, "compiling"):
         program = sd.compile(
             graph, rule, precision=precision, schedule=schedule or "sequential",
-            input_range=input_range, calibration=calibration, pools=pools, strict=strict,
-            allow=allow,
+            input_range=input_range, calibration=calibration, pools=pools,
+            attention_order=attention_order, strict=strict, allow=allow,
         )  # fmt: skip
     changes = None
     if calibration and precision != "float32":

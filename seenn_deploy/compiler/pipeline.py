@@ -18,6 +18,7 @@ from seenn_deploy.compiler.passes import (
     own_layers,
     sum_pools,
 )
+from seenn_deploy.compiler.passes import attention_order as orders
 from seenn_deploy.compiler.passes.quantize import LayerScale, quantize
 from seenn_deploy.errors import ModelError, ProgramError
 from seenn_deploy.exits import ExitRule
@@ -47,6 +48,7 @@ def compile(
     input_range: tuple[float, float] | None = None,
     calibration: Images | None = None,
     pools: sum_pools.Pools = "fold",
+    attention_order: orders.Order = "module",
     strict: bool = False,
     allow: Sequence[str] = (),
 ) -> Program:
@@ -74,6 +76,9 @@ def compile(
         pays, or a node that sums the spikes of each window and sends the sum; 'auto' takes what
         costs less on the calibration samples, or where every neuron spikes.
         ``program.provenance.pools`` has both counts.
+    attention_order : 'module' or 'cheapest'
+        Order of the products of attention: the network's own, or the one with the fewest
+        multiplications, (q k^T) v or q (k^T v); spikes and logits are the same.
     strict : bool
         Whether to refuse whatever import or precision only approximate.
     allow : names
@@ -111,6 +116,7 @@ def compile(
     rule, assumed = (exit_rule, "") if exit_rule is not None else _default_rule(graph)
     if pools in sum_pools.CHOICES:  # any other word is refused below
         memory.require(graph, pools, precision)
+    graph = orders.apply(graph, attention_order)
     # Before folding, which makes one layer of several.
     graph, sent = own_layers.noted(graph), None
     if pools == "auto" and calibration is not None:

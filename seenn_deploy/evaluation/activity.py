@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from seenn_deploy import costs
 from seenn_deploy._typing import Array
 from seenn_deploy.errors import DataError
 from seenn_deploy.io import folders
@@ -130,6 +131,49 @@ def activity(run: RunResult) -> Figure:
     """
     figure = _figure(7, _height(run))
     _draw_activity(figure.subplots(), run)
+    return figure
+
+
+def energy(run: RunResult, cost: str | Path = "paper") -> Figure:
+    """Draw where the energy goes: that of every layer up to the exit, the mean of the samples.
+
+    Products and sums of spikes, which have no neurons, have a colour of their own.
+
+    Parameters
+    ----------
+    run : RunResult
+    cost : str or Path
+        Name of a cost model, or a file with one.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    DataError
+        When the cost model cannot be read.
+    """
+    counts = run.charged.by_layer()
+    spent = 1e6 * costs.load(cost).layer_energy(counts, run.sizes).mean(axis=0)
+    kept = np.flatnonzero(spent)
+    bare = (run.sizes.potentials == 0)[kept]
+    figure = _figure(7, max(3.0, 1.2 + HEIGHT * len(kept)))
+    axes = figure.subplots()
+    for chosen, colour, label in (
+        (~bare, BLUE, "layers of neurons"), (bare, ORANGE, "products and sums of spikes")
+    ):  # fmt: skip
+        if chosen.any():
+            axes.barh(np.flatnonzero(chosen), spent[kept][chosen], color=colour, label=label)
+    for row, value in enumerate(spent[kept]):
+        share = f" {100 * value / spent.sum():.1f} %"
+        axes.text(value, row, share, va="center", fontsize=7)
+    axes.set_yticks(range(len(kept)), [run.layers[i] for i in kept], fontsize=8)
+    axes.invert_yaxis()
+    axes.set(xlabel=f"uJ per sample (cost model {cost})", xlim=(0, 1.12 * spent.max(initial=0)))
+    axes.set_title(f"Energy up to the exit: {spent.sum():.3g} uJ per sample")
+    axes.legend(frameon=False, loc="lower right")
+    _finish(axes)
     return figure
 
 

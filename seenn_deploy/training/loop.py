@@ -282,11 +282,19 @@ def _epoch(
             raise _diverged(f"the loss became {float(loss.detach())}", epoch, out)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        if not _all_finite(task.network):
+            raise _diverged("a gradient is no longer finite", epoch, out)
         optimizer.step()
         total, seen = total + float(loss.detach()) * len(rows), seen + len(rows)
         if progress:
             progress(len(rows))
     return total / max(seen, 1)
+
+
+def _all_finite(network: nn.Module) -> bool:
+    """Whether gradients are finite: neurons of a NaN never spike, so the loss stays finite."""
+    sums = [p.grad.sum() for p in network.parameters() if p.grad is not None]
+    return bool(torch.isfinite(torch.stack(sums)).all())
 
 
 def _check_finite(network: nn.Module, epoch: int, out: Path) -> None:

@@ -48,6 +48,18 @@ def test_activity_is_the_share_of_neurons_that_spiked(run: RunResult) -> None:
     assert bar.get_ylabel() == "spikes per neuron"
 
 
+@pytest.mark.parametrize("cost", ["paper", "memory"])
+def test_energy_by_layer_is_that_of_the_run(cost: str) -> None:
+    (axes,) = activity.energy(RUN, cost).axes
+    (bars,) = axes.containers
+    lengths = [bar.get_width() for bar in bars]
+    assert sum(lengths) == pytest.approx(1e6 * RUN.useful_energy(cost).mean(), rel=1e-9)
+    assert [text.get_text() for text in axes.get_yticklabels()] == RUN.layers
+    shares = [float(text.get_text().rstrip(" %")) for text in axes.texts]
+    assert sum(shares) == pytest.approx(100, abs=0.2)
+    assert shares[0] == pytest.approx(100 * lengths[0] / sum(lengths), abs=0.05)
+
+
 def test_timesteps_that_no_sample_reaches_have_no_activity() -> None:
     run = sd.simulate(TESTED.with_exit(sd.exits.Confidence(0.01)), X)
     assert (run.exit_step == 1).all()

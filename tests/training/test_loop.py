@@ -352,6 +352,22 @@ def test_policies_need_a_program_that_shows_images(trained: Path, tmp_path: Path
             train_policy(program, data, tmp_path / "run", RECIPE, **options)
 
 
+def test_a_gradient_that_is_not_finite_stops_the_run_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = models.build
+
+    def broken(*arguments: Any, **options: Any) -> torch.nn.Module:
+        net = built(*arguments, **options)
+        net.get_submodule("conv1").weight.register_hook(lambda g: g * float("nan"))
+        return net
+
+    monkeypatch.setattr(models, "build", broken)
+    with pytest.raises(TrainingError, match="a gradient is no longer finite in epoch 1; nothing"):
+        train_snn(shapes(tmp_path), tmp_path / "run", TINY, RECIPE)
+    assert not (tmp_path / "run").exists()
+
+
 # --- faster, and with a teacher -------------------------------------------------------------------
 
 
