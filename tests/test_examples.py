@@ -24,12 +24,23 @@ IMAGES = EXAMPLES / "cifar10_200.npz"
 def test_readme_names_every_checksum() -> None:
     names = (
         "resnet20_T4_cifar10.pth", "edge_cifar10.safetensors", "policy_resnet20_cifar10.onnx",
-        "seenn_resnet19_w1_T4_c10.pth", "cifar10_200.npz",
+        "seenn_resnet19_w1_T4_c10.pth", "spikformer_w025_T4_cifar10.safetensors",
+        "cifar10_200.npz",
     )  # fmt: skip
     shipped = [EXAMPLES / name for name in names]
     stated = re.findall(r"\b[0-9a-f]{64}\b", (EXAMPLES / "README.md").read_text())
     assert stated == [sha256(file) for file in shipped]
-    assert sum(file.stat().st_size for file in shipped) < 2.5 * 2**20
+    assert sum(file.stat().st_size for file in shipped) < 3.25 * 2**20
+
+
+def test_the_spikformer_is_proven_and_sees_something() -> None:
+    network = EXAMPLES / "spikformer_w025_T4_cifar10.safetensors"
+    graph = sd.import_model(
+        network, T=4, mean=(0.4914, 0.4822, 0.4465), std=(0.247, 0.2435, 0.2616)
+    )
+    assert graph.provenance.proof["proven"]
+    run = sd.simulate(sd.compile(graph, sd.exits.Fixed()), IMAGES)
+    assert run.correct.mean() > 0.6
 
 
 def test_images_open_as_the_program_takes_them() -> None:

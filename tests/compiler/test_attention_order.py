@@ -71,16 +71,23 @@ def test_the_cheapest_order_changes_no_spike(
 
 
 def test_both_orders_are_counted_by_element() -> None:
-    x = torch.rand(4, 3, 8)
-    graph = sd.import_model(Attending(2, 3, 8, "qk", 1).eval(), x, T=T)
+    heads, width, tokens = 2, 3, 8
+    torch.manual_seed(2)
+    x = torch.rand(4, 3, tokens)
+    graph = sd.import_model(Attending(heads, width, tokens, "qk", 1).eval(), x, T=T)
     counts = []
     for order in ("module", "cheapest"):
         program = sd.compile(graph, attention_order=order)
-        run = sd.simulate(program, x.numpy(), full_trace=True)
+        run = sd.simulate(program, x.numpy(), full_trace=True, record=True)
         at = [i for i, n in enumerate(program.graph.layers) if n.kind == "product"]
-        counts.append(int(run.counts.ac[:, at].sum()))
-    # Fewer multiplications of a dense layer, and more of spikes: the first product is sparse.
-    assert 0 < counts[0] < counts[1]
+        counts.append(run.counts.ac[:, at].sum(axis=(0, 2)).tolist())
+    # The first population is that of q, k and v.
+    spikes = run.spikes[program.graph.populations[0].name].astype(np.int64)
+    q, k, v = np.moveaxis(spikes.reshape(4, T, 3, heads, width, tokens), 2, 0)
+    scores, mixed = (np.einsum("...dn,...dm->...nm", q, k), np.einsum("...dm,...em->...de", k, v))
+    assert counts[0] == [scores.sum(), np.einsum("sthnm,sthem->", (scores != 0) * 1, v)]
+    assert counts[1] == [mixed.sum(), np.einsum("sthdn,sthde->", q, (mixed != 0) * 1)]
+    assert min(counts[0] + counts[1]) > 0
 
 
 def test_masks_and_other_words_are_left_or_refused() -> None:
