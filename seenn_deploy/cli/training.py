@@ -226,7 +226,7 @@ def _train(
 ) -> None:
     """Train with a progress bar over the samples of all epochs, and show the log."""
     from seenn_deploy.cli import console
-    from seenn_deploy.cli.tables.training import log_table
+    from seenn_deploy.cli.tables.training import epoch_line, log_table
     from seenn_deploy.training.loop import Recipe
     from seenn_deploy.training.plot import draw
 
@@ -234,7 +234,10 @@ def _train(
     # Counted from headers alone, before anything heavy is read.
     samples = options["limit"] or _samples(options["data"])
     with shown(None, "training", recipe.epochs * samples or None) as advance:
-        log = train(out=out, recipe=recipe, progress=advance, **what, **options)
+        log = train(
+            out=out, recipe=recipe, progress=advance, **what, **options,
+            each_epoch=lambda log: click.echo(epoch_line(log, recipe.epochs), err=True),
+        )  # fmt: skip
     console.show(log_table(log))
     if plot is not None:
         draw(log, plot)

@@ -205,6 +205,7 @@ def fit(
     out: str | Path,
     resume: bool = False,
     progress: Callable[[int], None] | None = None,
+    each_epoch: Callable[[Log], None] | None = None,
 ) -> Log:
     """Train until the last epoch; go on with a run that was cut off.
 
@@ -219,6 +220,8 @@ def fit(
         Whether to go on after the last epoch that the folder holds.
     progress : callable, optional
         Function that is called with the number of samples that were just used.
+    each_epoch : callable, optional
+        Function that is called with the log after every epoch, once its files are written.
 
     Returns
     -------
@@ -252,6 +255,8 @@ def fit(
             **(task.test() if task.held_out is not None else {}),
         })  # fmt: skip
         _save(out, whole, task, optimizer, log)
+        if each_epoch:
+            each_epoch(log)
     return log
 
 

@@ -65,6 +65,7 @@ def train_ann(
     test_limit: int | None = None,
     resume: bool = False,
     progress: Callable[[int], None] | None = None,
+    each_epoch: Callable[[Log], None] | None = None,
 ) -> Log:
     """Train an ANN with QCFS activations.
 
@@ -86,6 +87,8 @@ def train_ann(
         Whether to go on with a run that was cut off.
     progress : callable, optional
         Function that is called with the number of samples that were just used.
+    each_epoch : callable, optional
+        Function that is called with the log after every epoch, once its files are written.
 
     Returns
     -------
@@ -114,4 +117,4 @@ def train_ann(
     task = AnnTask(
         net, about("ann", architecture, train, classes, normalization), normalization, held_out
     )
-    return fit(task, train, recipe, out, resume, progress)
+    return fit(task, train, recipe, out, resume, progress, each_epoch)

@@ -160,6 +160,7 @@ def train_snn(
     test_limit: int | None = None,
     resume: bool = False,
     progress: Progress = None,
+    each_epoch: Callable[[loop.Log], None] | None = None,
 ) -> loop.Log:
     """Train a spiking network for SEENN-I.
 
@@ -188,6 +189,8 @@ def train_snn(
         Whether to go on with a run that was cut off.
     progress : callable, optional
         Function that is called with the number of samples that were just used.
+    each_epoch : callable, optional
+        Function that is called with the log after every epoch, once its files are written.
 
     Returns
     -------
@@ -213,7 +216,7 @@ def train_snn(
     task = SpikingTask(
         net, agreed, normalization, held_out, weight=tet_weight, mean=tet_mean, taught=taught
     )
-    return loop.fit(task, train, recipe, out, resume, progress)
+    return loop.fit(task, train, recipe, out, resume, progress, each_epoch)
 
 
 # --- SEENN-II: a policy for a program ------------------------------------------------------------
@@ -283,6 +286,7 @@ def train_policy(
     threads: int | None = None,
     resume: bool = False,
     progress: Progress = None,
+    each_epoch: Callable[[loop.Log], None] | None = None,
 ) -> loop.Log:
     """Train a policy network for a program, whose weights stay as they are.
 
@@ -310,7 +314,7 @@ def train_policy(
         Number of samples to use; the first ones are taken.
     threads : int, optional
         Number of threads of the simulator.
-    resume, progress
+    resume, progress, each_epoch
         As in `train_snn`.
 
     Returns
@@ -344,7 +348,7 @@ def train_policy(
     task = PolicyTask(
         policy, agreed, shape, (classes, program.T), beta, (z, train.labels), tested, entropy_weight
     )
-    return loop.fit(task, train, recipe, out, resume, progress)
+    return loop.fit(task, train, recipe, out, resume, progress, each_epoch)
 
 
 def known_logits(program: Program, data: DataSet, threads: int | None = None) -> Tensor:
@@ -436,12 +440,14 @@ def train_joint(
     test_limit: int | None = None,
     resume: bool = False,
     progress: Progress = None,
+    each_epoch: Callable[[loop.Log], None] | None = None,
 ) -> loop.Log:
     """Train a spiking network and its policy together.
 
     Parameters
     ----------
-    data, out, architecture, recipe, test, classes, mean, std, limit, test_limit, resume, progress
+    data, out, architecture, recipe, test, classes, mean, std, limit, test_limit, resume, progress,
+    each_epoch
         As in `train_snn`; ``architecture.init`` is usually a trained network.
     beta, choices, policy_width
         As in `train_policy`.
@@ -470,7 +476,7 @@ def train_joint(
     }  # fmt: skip
     agreed = loop.about("joint", architecture, train, classes, normalization, **more)
     task = JointTask(net, policy, agreed, train, held_out, beta, weight)
-    return loop.fit(task, train, recipe, out, resume, progress)
+    return loop.fit(task, train, recipe, out, resume, progress, each_epoch)
 
 
 __all__ = ["Architecture", "train_joint", "train_policy", "train_snn"]

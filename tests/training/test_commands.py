@@ -57,6 +57,20 @@ def test_from_data_to_both_methods_in_one_table(tmp_path: Path) -> None:
     assert "--policy" in joint
 
 
+def test_every_epoch_is_told_when_it_ends(tmp_path: Path) -> None:
+    data = shapes(tmp_path)
+    found = CliRunner().invoke(
+        seenn,
+        ["train", "snn", "--data", str(data), "--test", str(data), "-o", str(tmp_path / "run"),
+         *SMALL, "--epochs", "2"],
+        catch_exceptions=False,
+    )  # fmt: skip
+    lines = [line.strip() for line in found.stderr.replace("\r", "\n").split("\n")]
+    first, last = (next(x for x in lines if x.startswith(f"epoch {i} of 2, loss")) for i in (1, 2))
+    assert "accuracy by step" in first and first.endswith(" left")
+    assert last.endswith("0:00:00 left") and len(last) <= 80
+
+
 def test_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, out = shapes(tmp_path), tmp_path / "run"
     train = ("train", "snn", "--data", data, "-o", out, *SMALL)

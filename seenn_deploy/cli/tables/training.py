@@ -18,6 +18,23 @@ def log_table(log: Log) -> Table:
     return table
 
 
+def epoch_line(log: Log, epochs: int) -> str:
+    """Write what the last epoch reached, and how long the others will take at the mean pace.
+
+    It begins with a return, because a bar may stand on the line.
+    """
+    last, left = log[-1], epochs - len(log)
+    seconds = int(left * sum(line["seconds"] for line in log) / len(log))
+    figures = [
+        f"{name.replace('_', ' ')} {_text(name, value)}"
+        for name, value in last.items()
+        if name == "loss" or name.startswith("accuracy")
+    ]
+    clock = f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d} left"
+    line = ", ".join([f"epoch {last['epoch']} of {epochs}", *figures, clock])
+    return "\r" + line.ljust(79)
+
+
 def _text(name: str, value: Any) -> str:
     if name.startswith("accuracy"):
         shares = value if isinstance(value, list) else [value]
