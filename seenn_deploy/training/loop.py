@@ -130,7 +130,16 @@ class Task(ABC):
         compiled = self.__dict__.setdefault("_compiled", {})
         if net not in compiled:
             compiled[net] = torch.compile(net, dynamic=False)
-        return torch.as_tensor(compiled[net](samples))
+        try:
+            return torch.as_tensor(compiled[net](samples))
+        except RuntimeError as error:
+            if not type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
+                raise
+            first = str(error).strip().split("\n", maxsplit=1)[0]
+            raise TrainingError(
+                f"torch.compile cannot make a program of the network ({first}); it needs a C++ "
+                "compiler: install one, or leave out --compile"
+            ) from None
 
     @abstractmethod
     def loss(self, samples: Tensor, labels: Tensor, rows: Tensor) -> Tensor:

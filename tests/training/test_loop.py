@@ -399,6 +399,20 @@ def test_a_compiled_run_is_the_same_and_goes_on_exactly(
     assert all(v.is_contiguous() for v in weights(short).values())
 
 
+def test_a_missing_compiler_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    def broken(net: Any, **options: Any) -> Any:
+        def call(samples: torch.Tensor) -> torch.Tensor:
+            raise InvalidCxxCompiler
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", broken)
+    with pytest.raises(TrainingError, match=r"No working C\+\+ compiler .* leave out --compile"):
+        train_snn(shapes(tmp_path), tmp_path / "run", TINY, replace(RECIPE, compile=True))
+
+
 def _stop_after(epochs: int, check: Any) -> Any:
     def checked(network: Any, epoch: int, out: Path) -> None:
         if epoch == epochs:
