@@ -131,6 +131,7 @@ class _BySource:
     start: np.ndarray
     target: np.ndarray
     weight: np.ndarray
+    plain: bool
 
     @classmethod
     def of(
@@ -139,7 +140,8 @@ class _BySource:
         source, target, weight = synapses(step, in_shape, out_shape)
         order = np.argsort(source, kind="stable")
         start = np.searchsorted(source[order], np.arange(math.prod(in_shape) + 1))
-        return cls(start, target[order], weight[order].astype(dtype))
+        plain = isinstance(step, ir.Identity) and float(step.weight) == 1
+        return cls(start, target[order], weight[order].astype(dtype), plain)
 
 
 # --- running a compiled graph ------------------------------------------------------------------
@@ -266,7 +268,8 @@ def current_shape(node: Any) -> tuple[int, ...]:
     """What arrives at a node: as many currents as neurons, but for max pools and products."""
     if isinstance(node, ir.Product):
         return (math.prod(node.left) + math.prod(node.right),)
-    return (node.shape[0], *node.before) if isinstance(node, ir.Maximum) else tuple(node.shape)
+    pooled = isinstance(node, ir.Maximum | ir.Relay)
+    return (node.shape[0], *node.before) if pooled else tuple(node.shape)
 
 
 def multiplied(node: Any, factors: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
@@ -334,6 +337,7 @@ class _Layer:
             trace.logits = np.zeros_like(self.a)
             self.u = np.zeros((n_samples, *node.shape), dtype)
         else:
+            self.kept = np.zeros((n_samples, *node.shape), dtype)
             trace.outputs[node.name] = np.zeros((n_samples, T, *node.shape), dtype)
         if isinstance(node, ir.Population):
             trace.before_reset[node.name] = np.zeros((n_samples, T, *node.shape), dtype)
@@ -355,6 +359,7 @@ class _Layer:
         self, n: int, t: int, pre: Any, x: np.ndarray, table: _BySource, first_layer: str
     ) -> None:
         analog = isinstance(pre, ir.Source) and pre.coding == "direct"
+        real = isinstance(pre, ir.Relay | ir.Filter)
         counted = not analog or first_layer == "every_step" or t == 0
         flat = self.a[n, t].reshape(-1)
         for i in np.flatnonzero(x):
@@ -362,7 +367,11 @@ class _Layer:
             weights = table.weight[mine]
             np.add.at(flat, table.target[mine], weights * x[i])
             if counted and not isinstance(self.node, ir.Product):
-                multiplied = (analog or x[i] not in (1, -1)) and not isinstance(self.node, ir.Sum)
+                multiplied = (analog or real or x[i] not in (1, -1)) and not isinstance(
+                    self.node, ir.Sum
+                )
+                if real and table.plain:  # one to one with weight 1: nothing is multiplied
+                    multiplied = False
                 kind = "mac" if multiplied else "ac"
                 self.trace.counts[kind][n, self.at, t] += len(weights)
                 self.trace.counts[kind + "_effective"][n, self.at, t] += np.count_nonzero(weights)
@@ -376,6 +385,11 @@ class _Layer:
             trace.logits[:, t] = self.real(node.tau) * before + self.u
         elif isinstance(node, ir.Sum):
             trace.outputs[node.name][:, t] = self.a[:, t]
+        elif isinstance(node, ir.Relay):
+            trace.outputs[node.name][:, t], compared = largest(node, self.a[:, t])
+            trace.counts["comparisons"][:, self.at, t] = compared
+        elif isinstance(node, ir.Filter):
+            self._filter(t)
         elif isinstance(node, ir.Product):
             for n in range(len(self.a)):
                 trace.outputs[node.name][n, t], counts = multiplied(node, self.a[n, t])
@@ -387,6 +401,15 @@ class _Layer:
             self._neurons(t, forced)
         if not isinstance(node, ir.Readout):
             self._count_sent(t)
+
+    def _filter(self, t: int) -> None:
+        """A current that leaks where nothing arrives and grows by what does."""
+        flowing = np.count_nonzero(self.kept, axis=tuple(range(1, self.kept.ndim)))
+        self.trace.counts["updates_active"][:, self.at, t] = flowing
+        self.trace.counts["updates_inactive"][:, self.at, t] = self.kept[0].size - flowing
+        x, leak = self.a[:, t], self.real(1) - np.asarray(self.node.tau, self.a.dtype)
+        self.kept = self.kept - (1 - x) * leak * self.kept + x
+        self.trace.outputs[self.node.name][:, t] = self.kept
 
     def _neurons(self, t: int, forced: np.ndarray | None) -> None:
         """The LIF equations."""
@@ -419,7 +442,8 @@ class _Layer:
     def _count_sent(self, t: int) -> None:
         s = self.trace.outputs[self.node.name][:, t]
         each = tuple(range(1, s.ndim))
-        graded = (s != 0) & (np.abs(s) != 1)
+        real = isinstance(self.node, ir.Relay | ir.Filter)
+        graded = (s != 0) & ((np.abs(s) != 1) | real)
         self.trace.counts["spikes"][:, self.at, t] = np.count_nonzero(s, axis=each)
         self.trace.counts["graded"][:, self.at, t] = np.count_nonzero(graded, axis=each)
 

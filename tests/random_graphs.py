@@ -164,12 +164,14 @@ class Example:
 
 @st.composite
 def examples(
-    draw: st.DrawFn, largest: int = 6, populations: int = 3, samples: int = 3, plain: bool = False
-) -> Example:
+    draw: st.DrawFn, largest: int = 6, populations: int = 3, samples: int = 3, plain: bool = False,
+    real: bool = False,
+) -> Example:  # fmt: skip
     """A random compiled graph: shortcuts, both codings and resets, every kind of synapse.
 
     Among them sums of spikes, max pools of currents, products, lags, feedback, synaptic currents
     and leaky readouts. A `plain` one has no max pools and products, which no target takes.
+    With `real` one node may send real values, which have no integer form.
     """
     T = draw(st.integers(1, 4))
     coding = draw(st.sampled_from(["direct", "events"]))
@@ -179,23 +181,26 @@ def examples(
         main = draw(synapse_maps(nodes[-1].shape, wide=WIDE))
         shape = main.out_shape(nodes[-1].shape)
         node = draw(neurons(f"p{k}", shape))
-        if not plain and len(shape) == 3 and draw(st.integers(0, 2)) == 0:
+        sends = len(shape) == 3 or isinstance(nodes[-1], ir.Population)
+        if real and sends and not any(n.real for n in nodes) and draw(st.booleans()):
+            main, node = draw(sending_currents(f"r{k}", nodes[-1], main))
+        elif not plain and len(shape) == 3 and draw(st.integers(0, 2)) == 0:
             node = draw(pooled(node.name, shape))
         edges.append(ir.Projection(nodes[-1].name, node.name, (main,)))
         if draw(st.booleans()):
-            pre = draw(st.sampled_from(nodes))
+            pre = draw(st.sampled_from([n for n in nodes if not (node.real and n.real)]))
             lag = draw(lags(pre))
-            shortcut = draw(shortcuts(pre.shape, shape))
+            shortcut = draw(shortcuts(pre.shape, node.arriving))
             edges.append(ir.Projection(pre.name, node.name, (shortcut,), lag=lag))
         nodes.append(node)
         shape = node.shape
-        if draw(st.integers(0, 3)) == 0:
+        if draw(st.integers(0, 3)) == 0 and any(isinstance(n, ir.Population) for n in nodes):
             edges += draw(feedback([n for n in nodes if isinstance(n, ir.Population)]))
-        if draw(st.integers(0, 3)) == 0:
+        if draw(st.integers(0, 3)) == 0 and not node.real:
             nodes.append(ir.Sum(f"s{k}", shape))
-            alike = [n for n in nodes[1:-1] if n.shape == shape]
+            alike = [n for n in nodes[1:-1] if n.shape == shape and n.spikes]
             edges += [ir.Projection(n.name, f"s{k}", (ir.Identity(),)) for n in alike]
-        if not plain and draw(st.integers(0, 3)) == 0:
+        if not plain and draw(st.integers(0, 3)) == 0 and not node.real:
             node, into = draw(products(f"x{k}", [n for n in nodes[1:] if n.spikes]))
             nodes.append(node)
             edges += into
@@ -294,6 +299,24 @@ def pooled(draw: st.DrawFn, name: str, before: Shape) -> ir.Maximum:
     bias = draw(st.sampled_from([(), before, (before[0], 1, 1)]))
     geometry = zip(_GEOMETRY, (before[1:], *map(tuple, (window, stride, padding))), strict=True)
     return ir.Maximum(**(values | {"bias": exact_weights(rng, bias, zeros=0.5)} | dict(geometry)))
+
+
+@st.composite
+def sending_currents(draw: st.DrawFn, name: str, pre: Any, main: Any) -> tuple[Any, Any]:
+    """A node that sends real values, and the synapses into it.
+
+    Its weights are multiples of 1/4, so that sums stay exact behind it, too.
+    """
+    shape = main.out_shape(pre.shape)
+    if isinstance(pre, ir.Population) and (len(shape) != 3 or draw(st.booleans())):
+        tau = draw(
+            st.sampled_from([0.5, 0.75, np.full((pre.shape[0], *[1] * (len(pre.shape) - 1)), 0.5)])
+        )
+        return ir.Identity(), ir.Filter(name, pre.shape, tau)
+    node = draw(pooled(name, shape))
+    geometry = {part: getattr(node, part) for part in _GEOMETRY}
+    coarse = main.with_weight((np.round(main.weight * 4) / 4).astype(np.float32))
+    return coarse, ir.Relay(name, node.shape, node.bias, **geometry)
 
 
 @st.composite

@@ -73,8 +73,7 @@ class LayerSizes:
         into = [graph.into(layer.name) for layer in graph.layers]
         return cls(
             np.array([sum(_stored(graph, e) for e in edges) for edges in into], np.int64),
-            # A sum has no neurons, and so no synapse stage and no potential either.
-            np.array([int(np.prod(n.shape)) if n.stages else 0 for n in graph.layers], np.int64),
+            np.array([node.potentials for node in graph.layers], np.int64),
             np.array([sum(e.dense_macs for e in edges) for edges in into], np.int64),
         )
 

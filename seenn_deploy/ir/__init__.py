@@ -5,12 +5,14 @@ Where more than a few of its names are used, ``from seenn_deploy import ir`` and
 
 from seenn_deploy.ir import kinds
 from seenn_deploy.ir.graph import (
+    Filter,
     Maximum,
     Node,
     Population,
     Product,
     Projection,
     Readout,
+    Relay,
     Source,
     SpikingGraph,
     Sum,
@@ -38,6 +40,7 @@ __all__ = [
     "AvgPool2d",
     "Conv2d",
     "Dense",
+    "Filter",
     "Identity",
     "LinearMap",
     "Maximum",
@@ -49,6 +52,7 @@ __all__ = [
     "Program",
     "Projection",
     "Readout",
+    "Relay",
     "Source",
     "Sparse",
     "SpikingGraph",

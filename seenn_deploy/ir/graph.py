@@ -22,7 +22,17 @@ from seenn_deploy.errors import ModelError
 from seenn_deploy.exits import ExitRule
 from seenn_deploy.ir import html
 from seenn_deploy.ir.maps import LinearMap, Synapses
-from seenn_deploy.ir.nodes import Maximum, Node, Population, Product, Readout, Source, Sum
+from seenn_deploy.ir.nodes import (
+    Filter,
+    Maximum,
+    Node,
+    Population,
+    Product,
+    Readout,
+    Relay,
+    Source,
+    Sum,
+)
 from seenn_deploy.ir.own import Applied, OwnLayer
 from seenn_deploy.ir.provenance import Provenance
 
@@ -293,12 +303,14 @@ def _text(shape: Shape) -> str:
 
 __all__ = [
     "MOST_TIMESTEPS",
+    "Filter",
     "Maximum",
     "Node",
     "Population",
     "Product",
     "Projection",
     "Readout",
+    "Relay",
     "Source",
     "SpikingGraph",
     "Sum",

@@ -8,13 +8,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import singledispatch
-from typing import Any
 
 import numpy as np
 
 from seenn_deploy._typing import Array
 from seenn_deploy.errors import ModelError
-from seenn_deploy.ir.graph import Node, Population, Projection, Readout, SpikingGraph
+from seenn_deploy.ir.graph import (
+    Filter,
+    Node,
+    Population,
+    Projection,
+    Readout,
+    Relay,
+    SpikingGraph,
+)
 from seenn_deploy.ir.nodes.base import Parameter
 
 UNIT = 2.0**-24  # largest relative error of one float32 rounding
@@ -94,7 +101,8 @@ def rounded_potentials(
     """
     current = np.zeros((graph.T, *node.arriving), np.float32) + node.bias
     for edge in graph.into(node.name):
-        current += edge.synapses.rounded_currents(_arriving(graph, edge, image, spikes, np.float32))
+        x, _ = _arriving(graph, edge, image, spikes)
+        current += edge.synapses.rounded_currents(x.astype(np.float32))
     current = node.taken(current)
     if np.any(node.tau_syn):
         current = _decaying(node.tau_syn, current)
@@ -102,50 +110,90 @@ def rounded_potentials(
 
 
 def _current(
-    graph: SpikingGraph, node: Population | Readout, image: Array, spikes: dict[str, Array]
+    graph: SpikingGraph, node: Node, image: Array, spikes: dict[str, Array]
 ) -> tuple[Array, Array]:
     """Input currents with their bias, float64 (T, *shape), and the bound on their rounding."""
-    bias = node.bias.astype(np.float64)
+    bias = np.zeros(()) if node.bias is None else node.bias.astype(np.float64)
     value = np.zeros((graph.T, *node.arriving)) + bias
-    size, terms = np.abs(value), np.ones_like(value)
+    size, terms, off = np.abs(value), np.ones_like(value), np.zeros_like(value)
     for edge in graph.into(node.name):
-        x = _arriving(graph, edge, image, spikes)
+        x, uncertain = _arriving(graph, edge, image, spikes)
         # The same synapses with |w| give the size of a sum, with 1 its number of terms.
         synapses, ones = edge.synapses, np.asarray(edge.synapses.weight != 0, np.float64)
+        sizes = synapses.with_weight(np.abs(synapses.weight))
         value += synapses.currents(x)
-        size += synapses.with_weight(np.abs(synapses.weight)).currents(np.abs(x))
+        size += sizes.currents(np.abs(x))
         terms += synapses.with_weight(ones).currents((x != 0).astype(np.float64))
-    return value, (terms + 2) * UNIT * size
+        if uncertain is not None:
+            off += sizes.currents(uncertain)
+    return value, (terms + 2) * UNIT * (size + off) + off
 
 
 def _arriving(
-    graph: SpikingGraph, edge: Projection, image: Array, spikes: dict[str, Array],
-    dtype: type[np.floating[Any]] = np.float64,
-) -> Array:  # fmt: skip
-    """Return what arrives by a projection, (T, *shape), delayed by its lag.
+    graph: SpikingGraph, edge: Projection, image: Array, spikes: dict[str, Array]
+) -> tuple[Array, Array | None]:
+    """Return what arrives by a projection, (T, *shape), and how far off float32 has it, if at all.
 
-    An image is there once, (1, *shape), because it arrives at every timestep alike.
+    Both are delayed by the projection's lag. An image is there once, (1, *shape), because it
+    arrives at every timestep alike.
     """
-    x = _sent(graph, edge.pre, image, spikes).astype(dtype)
-    if not edge.lag:
+    x, off = _sent(graph, graph.node(edge.pre), image, spikes)
+    return _late(x.astype(np.float64), edge.lag), None if off is None else _late(off, edge.lag)
+
+
+def _late(x: Array, lag: int) -> Array:
+    """What was sent `lag` timesteps before, and nothing until then."""
+    if not lag:
         return x
     late = np.zeros_like(x)
-    late[edge.lag :] = x[: max(0, len(x) - edge.lag)]
+    late[lag:] = x[: max(0, len(x) - lag)]
     return late
 
 
-def _sent(graph: SpikingGraph, name: str, image: Array, spikes: dict[str, Array]) -> Array:
-    node = graph.node(name)
+def _sent(
+    graph: SpikingGraph, node: Node, image: Array, spikes: dict[str, Array]
+) -> tuple[Array, Array | None]:
+    """What a node sends, and how far off float32 has it: whole numbers it has exactly."""
+    if node.real:
+        return _real(node, *_current(graph, node, image, spikes))
     if not node.stages:
         parts = (
-            edge.synapses.currents(_arriving(graph, edge, image, spikes))
-            for edge in graph.into(name)
+            edge.synapses.currents(_arriving(graph, edge, image, spikes)[0])
+            for edge in graph.into(node.name)
         )
-        return node.taken(sum(parts, np.zeros(())) + (0 if node.bias is None else node.bias))
-    if name != graph.source.name:
-        return spikes[name]
-    frames = image if graph.source.coding == "events" else image[None]  # one for all timesteps
-    return frames
+        total = sum(parts, np.zeros(())) + (0 if node.bias is None else node.bias)
+        return node.taken(total), None
+    if node is not graph.source:
+        return spikes[node.name], None
+    return (image if graph.source.coding == "events" else image[None]), None
+
+
+@singledispatch
+def _real(node: Node, current: Array, rounding: Array) -> tuple[Array, Array]:
+    """Real values that a node sends of its currents, (T, *shape), and their bounds."""
+    raise ModelError(f"{node.name}: the replay has no form for a {node.kind} node")
+
+
+@_real.register
+def _(node: Relay, current: Array, rounding: Array) -> tuple[Array, Array]:
+    # Two maxima differ by no more than what they are the largest of.
+    return node.taken(current), node.taken(rounding)
+
+
+@_real.register
+def _(node: Filter, current: Array, rounding: Array) -> tuple[Array, Array]:
+    value, off = np.zeros_like(current), np.zeros_like(current)
+    leak = 1 - np.asarray(node.tau)
+    for t, x in enumerate(current):
+        before, was_off = (value[t - 1], off[t - 1]) if t else (np.zeros_like(x),) * 2
+        value[t] = node.after(before, x)
+        # The share that stays is off by what x is, and five operations are rounded.
+        off[t] = (
+            (np.abs(1 - (1 - x) * leak) + leak * rounding[t]) * was_off
+            + (1 + leak * np.abs(before)) * rounding[t]
+            + 5 * UNIT * (np.abs(before) * (1 + np.abs(1 - x) * leak) + np.abs(x))
+        )
+    return value, off
 
 
 def _decaying(tau: Parameter, added: Array) -> Array:

@@ -42,11 +42,13 @@ class Edge:
         ``(slots, events, current, scratch) -> None``; it adds what the events cause to `current`.
     fan_out, effective : int64 array (P,), or int32 (P, C_pad) where a pixel's channels differ
         Number of synapses of each source neuron: all that exist, and those of nonzero weight.
-    analog : bool
-        Whether the source is an image, so that every element costs multiply-accumulates.
+    analog, real : bool
+        Whether the source is an image, and whether that or another source of real values, so that
+        every element costs multiply-accumulates.
     per_event : int, optional
-        Accumulates per synapse that an event meets, whatever its value, where the target has no
-        weights: 1 into a sum, 0 into a product, which counts what it multiplies. None elsewhere.
+        Accumulates per synapse that an event meets, whatever its value, where there is no weight
+        to multiply with: 1 into a sum and from real values one to one, 0 into a product, which
+        counts what it multiplies. None elsewhere.
     lag : int
         Timesteps between sending and arriving.
     own : tuple of OwnCount, optional
@@ -58,6 +60,7 @@ class Edge:
     fan_out: Array
     effective: Array
     analog: bool
+    real: bool
     per_event: int | None
     lag: int
     own: tuple[OwnCount, ...] | None = None
@@ -65,10 +68,10 @@ class Edge:
     def count(self, slots: Array, events: Events, fan_out: Array, ac: Array, mac: Array) -> None:
         """Add the synapses that events meet to `ac`, (slots,), or `mac`: design, section 4.
 
-        An event of value 1 or -1 costs accumulates, any other and all of an image
-        multiply-accumulates.
+        An event of value 1 or -1 costs accumulates, any other and all of an image or of real
+        values multiply-accumulates.
         """
-        units = mac if self.analog else ac
+        units = mac if self.real else ac
         if fan_out.ndim == 2:
             kernels.count_each(slots, events.sent, events.values, fan_out, units, mac)
             return
@@ -187,14 +190,16 @@ def _edge(
         _by_pixel(synapses.fan_out(source.shape, effective=zeros), before)
         for zeros in (False, True)
     )
-    per_event = None if post.stages else int(post.adds)
+    plain = source.real and isinstance(synapses, ir.Identity) and bool(np.all(weight == 1))
+    per_event = 1 if plain else None if post.stages else int(post.adds)
     lag = min(edge.lag, graph.T)  # what is sent later than that never arrives
     own = None
     if edge.own is not None:
         layers = (layer for layer in edge.own if isinstance(layer, OwnLayer))
         own = tuple(OwnCount.of(layer, graph, index) for layer in layers)
     pre = index[edge.pre]
-    return Edge(pre, accumulate, fan_out, effective, source.analog, per_event, lag, own)
+    real = source.analog or source.real
+    return Edge(pre, accumulate, fan_out, effective, source.analog, real, per_event, lag, own)
 
 
 def narrow(weight: Array) -> Array:

@@ -16,7 +16,7 @@ import numpy as np
 from seenn_deploy import ir
 from seenn_deploy._typing import Array
 from seenn_deploy.io import memory
-from seenn_deploy.ir.nodes import Product
+from seenn_deploy.ir.nodes import Filter, Product, Relay
 from seenn_deploy.ir.own import OwnLayer
 from seenn_deploy.simulator.kernels.vector_masks import LANES
 from seenn_deploy.simulator.layout import PART_WORDS, is_laid_out, narrow, planes
@@ -243,3 +243,9 @@ def _(node: ir.Population) -> tuple[int, int]:
 def _(node: Product) -> tuple[int, int]:
     places = prod(node.left) + prod(node.right) + prod(node.shape)
     return _grid(Plane(node.shape)), places * _LONG
+
+
+@_state.register(Relay)
+@_state.register(Filter)
+def _(node: ir.Node) -> tuple[int, int]:
+    return _grid(Plane(node.shape)), 0

@@ -11,10 +11,19 @@ import numpy as np
 
 from seenn_deploy._typing import Array
 from seenn_deploy.errors import ProgramError
-from seenn_deploy.ir.nodes import Maximum, Node, Population, Product, Readout, Sum
+from seenn_deploy.ir.nodes import (
+    Filter,
+    Maximum,
+    Node,
+    Population,
+    Product,
+    Readout,
+    Relay,
+    Sum,
+)
 from seenn_deploy.simulator.arithmetic import Arithmetic, Fired, State
 from seenn_deploy.simulator.kernels import kernels
-from seenn_deploy.simulator.layout import Layer
+from seenn_deploy.simulator.layout import Layer, laid_out
 from seenn_deploy.simulator.spikes import Events, aligned
 
 
@@ -140,6 +149,59 @@ class Multiplier:
             counts[name][slots] += multiplied
 
 
+class Relayed:
+    """The largest currents of windows, which are sent on."""
+
+    def __init__(self, node: Relay, layer: Layer, kind: Arithmetic, slots: int) -> None:
+        self.channels, self.comparisons = node.shape[0], node.comparisons
+        self.bias, self.width = kind.as_current(layer.bias), layer.plane.size[1]
+        self.window = (*layer.arriving.size, *node.window, *node.stride, *node.padding)
+        self.largest = aligned((slots, layer.plane.pixels, layer.plane.padded), kind.value)
+
+    def begin(self, slots: Array) -> None:
+        """Begin a sample; nothing is kept from one timestep to the next."""
+
+    def step(self, slots: Array, current: Array, events: Events, counts: dict[str, Array]) -> None:
+        """Find the largest currents, and send what is not 0."""
+        kernels.largest(slots, current, self.bias, self.window, self.width, self.largest)
+        counts["comparisons"][slots] = self.comparisons
+        _send_real(slots, self.largest, self.channels, events, counts)
+
+
+class Filtering:
+    """A synapse filter with its currents, (slots, P, C_pad)."""
+
+    def __init__(self, node: Filter, layer: Layer, kind: Arithmetic, slots: int) -> None:
+        self.node, self.bias, self.channels = node, layer.bias, node.shape[0]
+        tau = laid_out(np.asarray(node.tau, kind.value), layer.plane)
+        self.filtered = replace(node, tau=tau)
+        self.kept = aligned((slots, layer.plane.pixels, layer.plane.padded), kind.value)
+
+    def begin(self, slots: Array) -> None:
+        """Let no current flow."""
+        self.kept[slots] = 0
+
+    def step(self, slots: Array, current: Array, events: Events, counts: dict[str, Array]) -> None:
+        """Let the currents leak and grow, and send what is not 0."""
+        leaking = np.count_nonzero(self.kept[slots], axis=(1, 2))
+        flowing = self.filtered.after(self.kept[slots], current[slots] + self.bias)
+        self.kept[slots] = flowing
+        current[slots] = flowing
+        _send_real(slots, current, self.channels, events, counts)
+        counts["updates_active"][slots] = leaking
+        counts["updates_inactive"][slots] = prod(self.node.shape) - leaking
+
+
+def _send_real(
+    slots: Array, values: Array, channels: int, events: Events, counts: dict[str, Array]
+) -> None:
+    """Send real values but 0, and set `values` to 0; each event is a payload."""
+    sent = events.sent, events.values, events.number, events.units
+    kernels.send_values(slots, values, channels, *sent)
+    number = events.number[slots].sum(axis=1)
+    counts["spikes"][slots], counts["graded"][slots] = number, number
+
+
 class Logits:
     """The readout; `z` are the logits (slots, M), `flowing` its synaptic currents."""
 
@@ -167,4 +229,6 @@ def _(node: Sum, layer: Layer, kind: Arithmetic, slots: int) -> Runner:
 
 
 runner.register(Product, Multiplier)
+runner.register(Relay, Relayed)
+runner.register(Filter, Filtering)
 runner.register(Readout, Logits)

@@ -24,29 +24,31 @@ class OwnCount:
     index : mapping of str to int
         Index of each node in the graph's order.
     source : Source
-    analog : bool
-        Whether an image is among its inputs: each element is a multiply-accumulate.
+    real : bool
+        Whether an image or other real values are among its inputs: each element is a
+        multiply-accumulate.
     fan_out : float64 array (elements,)
     """
 
     layer: OwnLayer
     index: dict[str, int]
     source: ir.Source
-    analog: bool
+    real: bool
     fan_out: Array
 
     @classmethod
     def of(cls, layer: OwnLayer, graph: ir.SpikingGraph, index: dict[str, int]) -> OwnCount:
         """Make a layer of a compiled graph ready."""
         source = graph.source
-        analog = source.coding == "direct" and any(i.pre == source.name for i in layer.inputs)
+        nodes = [graph.node(given.pre) for given in layer.inputs]
+        real = any(node.analog or node.real for node in nodes)
         wide = np.broadcast_to(layer.fan_out, layer.in_shape).astype(np.float64)
-        return cls(layer, index, source, analog, wide.reshape(-1))
+        return cls(layer, index, source, real, wide.reshape(-1))
 
     def count(self, slots: Array, sent: list[list[Events]], ac: Array, mac: Array) -> None:
         """Add the elements of the layer's input that meet synapses, by kind: design, section 4."""
         units, others = self._by_masks(slots, sent) or self._by_values(slots, sent)
-        if self.analog:
+        if self.real:
             units, others = np.zeros_like(units), units + others
         ac[slots] += units
         mac[slots] += others

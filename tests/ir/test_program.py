@@ -82,7 +82,7 @@ def test_round_trip(tmp_path: Path, options: dict[str, Any]) -> None:
 
 
 @settings(max_examples=40)
-@given(example=random_graphs.examples())
+@given(example=random_graphs.examples(real=True))
 def test_any_graph_survives_the_round_trip(
     tmp_path_factory: pytest.TempPathFactory, example: random_graphs.Example
 ) -> None:

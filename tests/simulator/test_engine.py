@@ -57,7 +57,7 @@ def check_full_trace(example: Example, first_layer: Any) -> None:
 
 
 @settings(max_examples=150)
-@given(random_graphs.examples(), st.sampled_from(["once", "every_step"]))
+@given(random_graphs.examples(real=True), st.sampled_from(["once", "every_step"]))
 def test_spikes_logits_and_counts_equal_the_naive_oracle(
     example: Example, first_layer: str
 ) -> None:
@@ -66,7 +66,7 @@ def test_spikes_logits_and_counts_equal_the_naive_oracle(
 
 @pytest.mark.nojit
 @settings(max_examples=20)
-@given(random_graphs.examples(largest=4, populations=2, samples=2))
+@given(random_graphs.examples(largest=4, populations=2, samples=2, real=True))
 def test_the_same_without_compiled_kernels(example: Example) -> None:
     check_full_trace(example, "once")
 

@@ -72,3 +72,9 @@ def _(node: ir.Population, state: _State, current: Array) -> Array:
     after = 0.0 if node.reset == "hard" else before - node.subtracted
     state.v = np.where(spikes, after, before)
     return spikes
+
+
+@_sent.register
+def _(node: ir.Filter, state: _State, current: Array) -> Array:
+    state.u = node.after(state.u, current + node.bias)
+    return state.u

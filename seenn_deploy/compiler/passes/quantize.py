@@ -204,7 +204,10 @@ def _lowered(
 
 @singledispatch
 def _with_integer_form(node: ir.Node) -> ir.Population | ir.Readout:
-    raise ModelError(f"{node.name}: int8 has no form for a {node.kind} node")
+    raise ModelError(
+        f"{node.name}: int8 has no form for a {node.kind} node ({node.text}); compile with "
+        "precision float32"
+    )
 
 
 @_with_integer_form.register(ir.Population)

@@ -30,6 +30,7 @@ from seenn_deploy.frontends.torch.values import (
     Term,
     Unreadable,
     Value,
+    Window,
     in_order,
 )
 from seenn_deploy.frontends.torch.walk import Walk
@@ -74,6 +75,7 @@ class Assembly:
         self._layers = {layer.name: i for i, layer in enumerate(walk.layers)}
         self._pools = {name: (term, shape) for name, term, shape in walk.graph.pools.values()}
         self._products = dict(walk.graph.products.values())
+        self._relays = dict(walk.graph.relays.values())
         self._sums = {name: summands for summands, name in walk.graph.sums.items()}
         self._placed: dict[str, Placed] = {}
         self.output = 0  # which of the outputs is read out
@@ -121,35 +123,54 @@ class Assembly:
             return ((self._pools[name][0], 0),)
         if name in self._products:
             return tuple((term, 0) for term in self._products[name].factors)
+        if name in self._relays:
+            return self._relays[name].inputs
         if name in self._sums:
             return tuple((Term(origin), 0) for origin in self._sums[name])
         return self._inputs_of_layer(self._layers[name])
 
     def _node(self, name: str) -> ir.Node:
+        if name in self._layers:
+            return self._node_of_layer(self.walk.layers[self._layers[name]])
         shape = self._shape(name)
         if name in self._sums:
             return ir.Sum(name, shape)
         if name in self._products:
             self.report.faithful(name, "product of spikes, element by element")
             return _product(name, self._products[name])
-        if name in self._pools:
-            self.report.faithful(name, "maximum of spikes: a neuron that spikes when any does")
-            # No memory, and half a spike as threshold: any spike in the window makes one.
-            return ir.Population(name, shape, tau=0.0, v_threshold=0.5)
-        layer = self.walk.layers[self._layers[name]]
+        if name in self._relays:
+            pool = self._relays[name].pool
+            self.report.faithful(name, f"sends the largest current of {pool.window} windows on")
+            return ir.Relay(name, shape, **vars(pool))
+        self.report.faithful(name, "maximum of spikes: a neuron that spikes when any does")
+        # No memory, and half a spike as threshold: any spike in the window makes one.
+        return ir.Population(name, shape, tau=0.0, v_threshold=0.5)
+
+    def _node_of_layer(self, layer: Layer) -> ir.Node:
+        name, shape = layer.name, self._shape(layer.name)
         assert layer.neuron is not None
         neuron = self._started(layer, layer.neuron)
         self._describe(layer, neuron)
         neuron = self._fitted(name, neuron)
+        pool = self._calls(self._layers[name])[-1].pool
+        if neuron.filters:
+            return self._filter(name, neuron, pool)
         population = ir.Population(
             name, shape, neuron.tau, neuron.v_threshold, neuron.v_init, neuron.reset,
             neuron.comparison, np.asarray(neuron.shift), neuron.tau_syn, neuron.reset_by,
         )  # fmt: skip
-        pool = self.walk.calls[self._layers[name]][-1].pool
         if pool is None:
             return population
         self.report.faithful(name, f"takes the largest current of {pool.window} windows")
         return ir.Maximum(**vars(population), **vars(pool))
+
+    def _filter(self, name: str, neuron: Neuron, pool: Window | None) -> ir.Filter:
+        if pool is not None or np.any(neuron.tau_syn):
+            self.report.refuse(
+                self._place_of(name), "a synapse filter of largest currents, or of one that leaks",
+                "let neurons lie between",
+            )  # fmt: skip
+        return ir.Filter(name, self._shape(name), neuron.tau)
 
     def _started(self, layer: Layer, neuron: Neuron) -> Neuron:
         """Give a layer what the module does to it: a first charge, a current that leaks."""
@@ -183,6 +204,8 @@ class Assembly:
             return self._shape(self._sums[name][0])
         if name in self._products:
             return self._products[name].shape
+        if name in self._relays:
+            return self._relays[name].shape
         shape = self.walk.calls[self._layers[name]][0].shape
         assert shape is not None
         return shape
@@ -203,7 +226,7 @@ class Assembly:
 
     def _inputs_of_layer(self, number: int) -> tuple[tuple[Term, int], ...]:
         """Return the terms of the last call, which has all lags; earlier calls must agree."""
-        calls = self.walk.calls[number]
+        calls = self._calls(number)
         last = len(calls) - 1
         name = self.walk.layers[number].name
         pooled = calls[last].pool
@@ -239,6 +262,14 @@ class Assembly:
                 "more timesteps would be cut there; leave T out, or let a state leak or sum",
             )
         return tuple((t, lag + t.lag) for t, lag in inputs)
+
+    def _calls(self, number: int) -> list[Signal]:
+        """The inputs of a layer at its calls; largest currents from the node that sends them on."""
+        return [self._as_sent(call) for call in self.walk.calls[number]]
+
+    def _as_sent(self, call: Signal) -> Signal:
+        sent = None if call.pool is None else self.walk.graph.relayed(call)
+        return call if sent is None else replace(call, terms=(sent,), pool=None)
 
     def _grows_by(self, leak: float, steps: Sequence[Signal]) -> bool:
         """Tell whether what is added without any spike leaks like the rest."""

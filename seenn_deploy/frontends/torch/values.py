@@ -134,6 +134,8 @@ class Term:
         The convolutions and linear layers that it went through.
     lag : int
         Timesteps that a delay in the module holds it back, besides those that `step` shows.
+    real : bool
+        Whether the node sends real values, and no spikes or sums of them.
     """
 
     origin: str
@@ -142,11 +144,12 @@ class Term:
     macs: int = 0
     calls: tuple[Call, ...] = ()
     lag: int = 0
+    real: bool = False
 
     @property
     def spikes(self) -> bool:
-        """Whether it is a node's output itself."""
-        return self.origin != SOURCE and not self.maps and not self.lag
+        """Whether it is what a node sends itself, spikes or sums of them."""
+        return self.origin != SOURCE and not self.maps and not self.lag and not self.real
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,7 +171,7 @@ class Signal:
         For the stream of a state's values, of which `terms` are then what is added to it.
     pool : Window, optional
         The max pool behind the sum of the terms. Maxima of sums are no sums of maxima, so that
-        nothing but neurons can take such a signal.
+        neurons alone take such a signal as it is; for all else it becomes a node.
     """
 
     axes: Axes

@@ -322,12 +322,13 @@ class Walk:
         earlier.append(signal)
         if layer.neuron.sends_potential:
             return Potential(number, step)
-        return self._sent(layer.neuron, signal, Term(layer.name, (), step))
+        term = Term(layer.name, (), step, real=layer.neuron.filters)
+        return self._sent(layer.neuron, signal, term)
 
     def _charged(self, neuron: Neuron, x: Constant, number: int) -> Constant:
         """Run a call before the first timestep, as QCFS's neurons have one to start at V / 2."""
         current = float(x.tensor.reshape(-1)[0])
-        alike = bool((x.tensor == current).all()) and not neuron.differs
+        alike = bool((x.tensor == current).all()) and not (neuron.differs or neuron.filters)
         if not alike or neuron.tau_syn or neuron.time_axis is not None:
             raise NotSupportedError(
                 f"{self.layers[number].name} is called with a constant before its first timestep",

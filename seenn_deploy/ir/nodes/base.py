@@ -44,6 +44,9 @@ class Node(ABC):
     spikes: ClassVar[bool] = True
     """Whether what the node sends is spikes, or sums of them: not an input, and not logits."""
 
+    real: ClassVar[bool] = False
+    """Whether the node sends real values, which every synapse multiplies."""
+
     @property
     def analog(self) -> bool:
         """Whether the node sends the same real values at every timestep."""
@@ -76,6 +79,11 @@ class Node(ABC):
     def neurons(self) -> int:
         """Neurons, each with a potential and a threshold."""
         return prod(self.shape)
+
+    @property
+    def potentials(self) -> int:
+        """Values that are kept from one timestep to the next; what only adds keeps none."""
+        return prod(self.shape) if self.stages else 0
 
     def with_bias(self: Self, bias: Array) -> Self:
         """The same node with another bias.

@@ -11,37 +11,20 @@ from seenn_deploy.errors import ModelError
 from seenn_deploy.ir.nodes.population import Population
 
 
-@dataclass(frozen=True, eq=False)
-class Maximum(Population):
-    """Leaky integrate-and-fire neurons that each take the largest current of a window.
+class Windows:
+    """A node whose currents are pooled: the largest one of each window is what it takes."""
 
-    Synapses and bias make currents of shape (C, h, w). A neuron of the population, of shape
-    (C, H, W), gets the largest of those in its window, and then does what the neurons of any
-    :class:`Population` do with a current. What lies in the padding is no current and never the
-    largest, also where all others are negative.
-
-    Parameters
-    ----------
-    before : (int, int)
-        Height h and width w of the currents.
-    window, stride, padding : (int, int)
-        Rows and columns, as of torch's ``max_pool2d``.
-    """
-
-    before: Pair = (1, 1)
-    window: Pair = (1, 1)
-    stride: Pair = (1, 1)
-    padding: Pair = (0, 0)
+    name: str
+    shape: Shape
+    before: Pair
+    window: Pair
+    stride: Pair
+    padding: Pair
 
     @property
     def arriving(self) -> Shape:
         """Shape of the currents, (C, h, w)."""
         return (self.shape[0], *self.before)
-
-    @property
-    def text(self) -> str:
-        """For example: max pool 2x2, LIF, tau 0.5, V 1, hard reset."""
-        return f"max pool {self.window[0]}x{self.window[1]}, {super().text}"
 
     @property
     def comparisons(self) -> int:
@@ -63,9 +46,8 @@ class Maximum(Population):
         starts = [i * step - padding for i in range(self.shape[1 + axis])]
         return [(max(0, first), min(first + size, self.before[axis])) for first in starts]
 
-    def check(self) -> None:
-        """Raise ModelError where the window does not fit, too."""
-        super().check()
+    def check_windows(self) -> None:
+        """Raise ModelError where the window does not fit."""
         sizes = (*self.before, *self.window, *self.stride, *(n + 1 for n in self.padding))
         half = all(2 * pad <= size for pad, size in zip(self.padding, self.window, strict=True))
         if len(self.shape) != 3 or min(sizes) < 1 or not half:
@@ -81,3 +63,36 @@ class Maximum(Population):
         )
         if self.shape[1:] != pooled:
             raise ModelError(f"{self.name}: its windows give {pooled}, its shape is {self.shape}")
+
+
+@dataclass(frozen=True, eq=False)
+class Maximum(Windows, Population):
+    """Leaky integrate-and-fire neurons that each take the largest current of a window.
+
+    Synapses and bias make currents of shape (C, h, w). A neuron of the population, of shape
+    (C, H, W), gets the largest of those in its window, and then does what the neurons of any
+    :class:`Population` do with a current. What lies in the padding is no current and never the
+    largest, also where all others are negative.
+
+    Parameters
+    ----------
+    before : (int, int)
+        Height h and width w of the currents.
+    window, stride, padding : (int, int)
+        Rows and columns, as of torch's ``max_pool2d``.
+    """
+
+    before: Pair = (1, 1)
+    window: Pair = (1, 1)
+    stride: Pair = (1, 1)
+    padding: Pair = (0, 0)
+
+    @property
+    def text(self) -> str:
+        """For example: max pool 2x2, LIF, tau 0.5, V 1, hard reset."""
+        return f"max pool {self.window[0]}x{self.window[1]}, {super().text}"
+
+    def check(self) -> None:
+        """Raise ModelError where the window does not fit, too."""
+        super().check()
+        self.check_windows()

@@ -949,12 +949,8 @@ for _name, (_make, _says) in HOOKS.items():
 for _name in pools():
     _says = {"overlapping pools": "stride (1, 1)", "dilated, pool": "dilated"}.get(_name, "")
     _add(partial(lambda name: pools()[name], _name), (6, 1, 8, 8), _says, _name)
-_JELLY = {
-    "SynapseFilter": "its current stops leaking where a spike arrives",
-    "SynapseFilter, learned": "its current stops leaking where a spike arrives",
-}  # fmt: skip
 for _name, _made in jelly().items():
-    _add(_made, (6, 12), _JELLY.get(_name, ""), _name)
+    _add(_made, (6, 12), "", _name)
 
 
 class OneSample(nn.Module):

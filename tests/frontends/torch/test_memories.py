@@ -1,8 +1,9 @@
-"""SpikingJelly's layers with a memory: delays and recurrent containers are taken exactly."""
+"""SpikingJelly's layers with a memory: delays, containers and filters are taken exactly."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 import seenn_deploy as sd
 from seenn_deploy import ir
+from seenn_deploy.errors import SeennError
 from seenn_deploy.fidelity import RefusedError
 from tests.frontends.torch.networks import lively
 
@@ -110,6 +112,37 @@ def test_a_delay_is_a_lag_of_its_timesteps(
     assert lags(graph) == ([("1", "4", steps)] if steps else [])
 
 
+def filters(mode: str) -> dict[str, list[nn.Module]]:
+    kept = layer.SynapseFilter(3.0, step_mode=mode)
+    return {
+        "before weights": [kept, nn.Linear(HIDDEN, HIDDEN), spike(mode)],
+        "before neurons": [kept, spike(mode)],
+        "before the readout": [kept],
+        "learned": [layer.SynapseFilter(1.5, True, step_mode=mode)],
+        "of currents": [nn.Linear(HIDDEN, HIDDEN), kept, nn.Linear(HIDDEN, HIDDEN), spike(mode)],
+        "of a filter": [kept, layer.SynapseFilter(1.5, step_mode=mode)],
+        "delayed": [kept, layer.Delay(2, step_mode=mode), nn.Linear(HIDDEN, 7), spike(mode)],
+    }
+
+
+@pytest.mark.parametrize("mode", ["s", "m"])
+@pytest.mark.parametrize("name", filters("s"))
+def test_synapse_filters_send_their_currents(mode: str, name: str) -> None:
+    graph = equal(net(mode, *filters(mode)[name]), mode)
+    assert sum(isinstance(node, ir.Filter) for node in graph.layers) == 1 + (name == "of a filter")
+
+
+@pytest.mark.parametrize("who", ["int8", "lava", "nir"])
+def test_who_takes_no_real_values_says_so(who: str, tmp_path: Path) -> None:
+    graph = sd.import_model(net("m", *filters("m")["before weights"]), torch.rand(T, 2, INPUTS))
+    with pytest.raises(SeennError, match=r"2: .* form for a filter node"):
+        if who == "int8":
+            sd.compile(graph, precision="int8", input_range=(0, 1))
+        else:
+            sd.compile(graph).save(tmp_path / "build", targets=[who])
+    assert not any(tmp_path.iterdir())
+
+
 def after(wait: nn.Module) -> list[nn.Module]:
     return [nn.Linear(HIDDEN, HIDDEN), wait]
 
@@ -162,7 +195,6 @@ def test_features_side_by_side_before_a_linear_layer() -> None:
             ),
             r"2 at test_memories.py:\d+: a product of two signals",
         ),
-        (layer.SynapseFilter(step_mode="m"), r"2 \(SynapseFilter\).*stops leaking where a spike"),
     ],
 )
 def test_what_no_graph_can_express_is_refused_by_name(part: nn.Module, says: str) -> None:

@@ -153,6 +153,10 @@ class Halved(sjn.IFNode):
         self.v = self.v + x / 2
 
 
+class Leaking(sj_layer.SynapseFilter):
+    """A synapse filter of the user's own."""
+
+
 class Late(sj_layer.Delay):
     """A user's own delay."""
 
@@ -174,7 +178,7 @@ def plain(net: Net, x: Tensor) -> Tensor:
             "drops the input",
         ),
         (sjn.GatedLIFNode(T=1), "of SpikingJelly's neurons"),
-        (sj_layer.SynapseFilter(tau=3.0), "its current stops leaking where a spike arrives"),
+        (Leaking(tau=3.0), "a synapse filter whose forward is not SpikingJelly's own"),
         (Late(2), "Late keeps values between timesteps"),
         (Halved(), "of SpikingJelly's neurons"),
         (snntorch.LeakyParallel(2, 4), "of snnTorch's neurons"),

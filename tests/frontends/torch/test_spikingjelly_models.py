@@ -15,7 +15,6 @@ from spikingjelly.activation_based import functional, layer, neuron
 from torch import Tensor, nn
 
 import seenn_deploy as sd
-from seenn_deploy.fidelity import RefusedError
 from tests.frontends.torch.networks import calibrated
 
 T, CLASSES = 2, 10
@@ -91,6 +90,9 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor]]] = {
     "sew_resnet, iand": (lambda: sew("BasicBlock", "IAND"), lambda: torch.rand(T, 2, 3, 8, 8)),
     "ms_resnet": (ms_resnet, lambda: torch.rand(2, 3, 16, 16)),
     "ms_resnet, max": (lambda: ms_resnet("MaxResNet"), lambda: torch.rand(2, 3, 16, 16)),
+    "ms_resnet, stem pool": (
+        lambda: ms_resnet(stem_pool=True), lambda: torch.rand(2, 3, 16, 16)
+    ),
     "spiking_vgg": (lambda: vgg(False), lambda: torch.rand(T, 2, 3, 8, 8)),
     "spiking_vgg_bn": (lambda: vgg(True), lambda: torch.rand(T, 2, 3, 8, 8)),
     "ottt_vgg": (lambda: online_vgg(False), lambda: torch.rand(2, 3, 8, 8)),
@@ -99,7 +101,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor]]] = {
     "NMNISTNet": (lambda: plif("NMNISTNet"), lambda: frames(2, 34)),
     "CIFAR10Net": (lambda: plif("CIFAR10Net"), lambda: torch.rand(T, 2, 3, 32, 32)),
     "CIFAR10DVSNet": (lambda: plif("CIFAR10DVSNet"), lambda: frames(2, 128)),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -120,21 +122,6 @@ def test_logits_are_the_model_s_own(name: str) -> None:
     want = steps.transpose(0, 1).cumsum(1).numpy() if steps.ndim == 3 else T * steps[:, None]
     np.testing.assert_allclose(run.logits[:, -want.shape[1] :], want, rtol=1e-5, atol=1e-6)
     assert want.std() > 0 or name.endswith("Net")  # their last layer is of few neurons that vote
-
-
-@pytest.mark.parametrize(
-    ("make", "where"),
-    [
-        (lambda: ms_resnet(stem_pool=True), "layer1.0.* at .*: .* on the largest currents"),
-    ],
-)
-def test_what_needs_other_nodes_is_refused_by_name(
-    make: Callable[[], nn.Module], where: str
-) -> None:
-    net = make().eval()
-    functional.set_step_mode(net, "m")
-    with pytest.raises(RefusedError, match=where):
-        sd.import_model(net, torch.rand(T, 2, 3, 16, 16))
 
 
 def waken(net: nn.Module, x: Tensor) -> None:

@@ -10,7 +10,12 @@ import pytest
 import torch
 from spikingjelly.activation_based import functional, neuron
 from spikingjelly.activation_based.layer import attention
-from spikingjelly.activation_based.model import qkformer, spikformer
+from spikingjelly.activation_based.model import (
+    maxformer,
+    qkformer,
+    spike_driven_transformer,
+    spikformer,
+)
 from torch import Tensor, nn
 
 import seenn_deploy as sd
@@ -66,6 +71,18 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
             T=T, num_classes=CLASSES, embed_dims=32, num_heads=(2, 4, 4), depths=(1, 1, 1)
         ),
         (2, 3, 32, 32),
+    ),
+    "Spike-driven Transformer": (
+        lambda: spike_driven_transformer.SpikeDrivenTransformer(
+            T=T, num_classes=CLASSES, embed_dims=32, num_heads=4, depths=1
+        ),
+        (2, 3, 32, 32),
+    ),
+    "Max-Former": (
+        lambda: maxformer.MaxFormer(
+            T=T, num_classes=CLASSES, embed_dims=32, depths=(1, 1, 1), cifar=True
+        ),
+        (2, 3, 16, 16),
     ),
     "linear layers of tokens": (
         lambda: public.LinearSpikformer(T, CLASSES, mixed=False), (2, 3, 8, 8)

@@ -55,6 +55,9 @@ class Neuron:
         Whether the potential is never reset; if the module returns it, it is a leaky readout.
     sends_potential : bool
         Whether the result is the potential itself: the layer has no threshold and is a readout.
+    filters : bool
+        Whether it is no neuron but a synapse filter, of which only `tau` counts: it sends its
+        current ``i' = i - (1 - x) (1 - tau) i + x``.
     recurrent : module, optional
         Module that turns the spikes of the timestep before into a current.
     rest : float
@@ -82,6 +85,7 @@ class Neuron:
     forgets: bool = False
     reads_out: bool = False
     sends_potential: bool = False
+    filters: bool = False
     recurrent: Any = None
     rest: Parameter = 0.0
     exact: bool = True

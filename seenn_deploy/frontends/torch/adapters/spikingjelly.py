@@ -33,8 +33,7 @@ from seenn_deploy.ir.nodes.base import Parameter
 _STREAMS = ("MultiStepIFNode", "MultiStepLIFNode", "MultiStepParametricLIFNode")
 KNOWN = ("IFNode", "LIFNode", "ParametricLIFNode", "OTTTLIFNode", "SLTTLIFNode", *_STREAMS)
 _WITH_MEMORY = {
-    "SynapseFilter": "its current stops leaking where a spike arrives, i - (1 - s) i / tau + s, "
-    "which no synaptic current does; write i = (1 - 1 / tau) i + s",
+    "SynapseFilter": "a synapse filter whose forward is not SpikingJelly's own may do anything",
     "Delay": "a delay whose forward is not SpikingJelly's own may do anything",
 }
 _NEURONS = ("spikingjelly.activation_based.neuron", "spikingjelly.clock_driven.neuron")
@@ -64,6 +63,8 @@ def describe(layer: Any) -> Neuron:
     """Describe the layer as a neuron."""
     name = type(layer).__name__
     kind = name.removeprefix("MultiStep")
+    if is_exactly(layer, "spikingjelly", ("SynapseFilter",)):
+        return _filter(layer)
     if from_package(layer, "spikingjelly", *_WITH_MEMORY):
         raise UnsupportedError(_WITH_MEMORY.get(name, f"{name} keeps values between timesteps"))
     if not is_exactly(layer, "spikingjelly", KNOWN):
@@ -86,6 +87,18 @@ def describe(layer: Any) -> Neuron:
         formula=formula,
     )
     return neuron.measured_from(layer.v_reset or 0.0)
+
+
+def _filter(layer: Any) -> Neuron:
+    leak = layer.w.detach().sigmoid() if layer.learnable else 1 / layer.tau
+    return Neuron(
+        tau=1 - parameter(leak, "tau"),
+        v_threshold=1.0,
+        filters=True,
+        time_axis=0 if layer.step_mode == "m" else None,
+        batch_axis=1,
+        formula="i' = i - (1 - x) i / tau + x",
+    )
 
 
 def _decay(layer: Any, kind: str) -> tuple[Parameter, str]:

@@ -71,7 +71,7 @@ def div(graph: Graph, a: Value, b: Value) -> Value:
 
 def _added(graph: Graph, a: Signal, b: Signal) -> Signal:
     a, b = _both_known(a, b)
-    a, b = unpooled(a), unpooled(b)
+    a, b = unpooled(graph, a), unpooled(graph, b)
     if a.summed != b.summed or a.state or b.state:
         raise NotSupportedError(
             "a sum over time meets what is not summed", "add before summing over time"

@@ -45,7 +45,8 @@ def mapped(
     before = _in_graph(signal.shape, view_shape, step)
     shape = step.out_shape(before)
     if not (isinstance(step, Affine) and (step.scale > 0).all()):
-        unpooled(signal)
+        signal = unpooled(graph, signal)
+    assert signal.shape is not None
     # Behind a sum over time a layer acts once, but the graph's readout at every timestep.
     call: tuple[Call, ...] = ()
     if isinstance(step, Synapses) and signal.summed is None:
@@ -150,14 +151,11 @@ def like(value: Any, factor: float = 1.0) -> Any:
     return tensor.to(torch.float64) * factor
 
 
-def unpooled(signal: Signal) -> Signal:
-    """Return the signal, which must not be the largest currents of a max pool."""
-    if signal.pool is not None:
-        raise NotSupportedError(
-            "an operation on the largest currents of a max pool",
-            "let neurons follow the pool; only factors above 0 and constants may lie between",
-        )
-    return signal
+def unpooled(graph: Graph, signal: Signal) -> Signal:
+    """Return the signal; the largest currents of a max pool become a node, which sends them on."""
+    if signal.pool is None:
+        return signal
+    return replace(signal, terms=(graph.relay(signal),), pool=None)
 
 
 def as_signal(value: Value) -> Signal:

@@ -117,13 +117,13 @@ def max_pool2d(
     )  # fmt: skip
     check_ceil(ceil_mode, signal.sizes[-2:], size, window)
     if not signal.spikes or graph.graded(signal.terms[0].origin):
-        return _pool_of_currents(signal, window)
+        return _pool_of_currents(graph, signal, window)
     feature_shape(signal, 3)
     return _pool_of_spikes(graph, signal, window)
 
 
-def _pool_of_currents(signal: Signal, window: Conv2d) -> Signal:
-    signal = known(unpooled(signal), 3)
+def _pool_of_currents(graph: Graph, signal: Signal, window: Conv2d) -> Signal:
+    signal = known(unpooled(graph, signal), 3)
     if signal.summed is not None or signal.state is not None or window.dilation != (1, 1):
         raise NotSupportedError(
             "a dilated max pool of currents, or one of a sum over time",

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 
 from seenn_deploy._typing import Array, Shape
-from seenn_deploy.frontends.torch.operations.mapping import affine, like, unpooled
+from seenn_deploy.frontends.torch.operations.mapping import affine, like
 from seenn_deploy.frontends.torch.operations.registry import Graph, Multiplied
 from seenn_deploy.frontends.torch.values import (
     SOURCE,
@@ -61,7 +61,9 @@ class Factor:
 def factor_of(signal: Signal) -> Factor | None:
     """Read a signal as a factor; None for a current, a sum over time, a delay or an input."""
     (term, *others), neurons = signal.terms, prod(a.size for a in signal.features)
-    if others or signal.summed or signal.state or term.origin == SOURCE or term.lag:
+    if others or signal.summed or signal.state or signal.pool:
+        return None
+    if term.origin == SOURCE or term.lag or term.real:
         return None
     maps, index = term.maps, np.arange(neurons)
     if maps and isinstance(maps[0], Sparse):  # a part of the features
@@ -182,7 +184,7 @@ def _unify(mine: tuple[Atom, ...], other: tuple[Atom, ...], left: Letters, right
 def _product(
     graph: Graph, a: Signal, b: Signal, axes: list[Lettered], left: Letters, right: Letters
 ) -> Signal:
-    one, two = factor_of(unpooled(a)), factor_of(unpooled(b))
+    one, two = factor_of(a), factor_of(b)
     if one is None or two is None:
         raise NotSupportedError(
             "a product of two signals that are not both spikes",

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from seenn_deploy._typing import Shape
 from seenn_deploy.frontends.torch.maps import MapStore
-from seenn_deploy.frontends.torch.values import SOURCE, Term, Value
+from seenn_deploy.frontends.torch.values import SOURCE, Signal, Term, Value, Window
+
+
+@dataclass(frozen=True)
+class Relayed:
+    """Largest currents that are sent on: what arrives, each with its lag in timesteps."""
+
+    inputs: tuple[tuple[Term, int], ...]
+    pool: Window
+    shape: Shape
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,7 @@ class Graph:
         self.sums: dict[tuple[str, ...], str] = {}
         self.products: dict[Any, tuple[str, Multiplied]] = {}
         self.pools: dict[Any, tuple[str, Term, tuple[int, ...]]] = {}
+        self.relays: dict[Any, tuple[str, Relayed]] = {}
         self.here = ""  # path of the module that is being read
 
     def graded(self, name: str) -> bool:
@@ -44,6 +54,33 @@ class Graph:
         found = next(n for n in numbered if n not in self.names)
         self.names.add(found)
         return found
+
+    def relayed(self, signal: Signal) -> Term | None:
+        """The node that sends the largest currents of `signal` on; None if there is none yet."""
+        key, step, _ = _largest(signal)
+        found = self.relays.get(key)
+        return Term(found[0], (), step, real=True) if found else None
+
+    def relay(self, signal: Signal) -> Term:
+        """A node that sends the largest currents of `signal` on, made once for all timesteps."""
+        key, _, made = _largest(signal)
+        if key not in self.relays:
+            self.relays[key] = self.name(self.here or "pool"), made
+        found = self.relayed(signal)
+        assert found is not None
+        return found
+
+
+def _largest(signal: Signal) -> tuple[Any, int | None, Relayed]:
+    """What tells the largest currents of a signal from others, their timestep, and the node."""
+    assert signal.pool is not None and signal.shape is not None
+    step = max((t.step for t in signal.terms if t.step is not None), default=None)
+    late = [0 if t.step is None or step is None else step - t.step for t in signal.terms]
+    inputs = tuple(
+        (replace(t, step=None), t.lag + lag) for t, lag in zip(signal.terms, late, strict=True)
+    )
+    key = tuple((t.origin, t.maps, lag) for t, lag in inputs), signal.pool
+    return key, step, Relayed(inputs, signal.pool, signal.shape)
 
 
 Operation: TypeAlias = Callable[..., Value]

@@ -203,7 +203,7 @@ def mean(graph: Graph, x: Value, dims: Any = None, keepdim: bool = False, **_: A
 
 
 def _over_time(graph: Graph, signal: Signal, dims: Any, keepdim: bool, mean: bool) -> Signal:
-    places = places_of(unpooled(signal), dims)
+    places = places_of(signal := unpooled(graph, signal), dims)
     atoms = [a for p in places for a in signal.axes[p]]
     if atoms and all(a.role == "feature" for a in atoms):
         return summed_features(graph, signal, places, keepdim, mean)
