@@ -266,5 +266,6 @@ def _array(tensor: Any) -> Array:
     return np.ascontiguousarray(tensor.detach().cpu().numpy())
 
 
-def _optional(tensor: Any) -> Array | None:
-    return None if tensor is None else _array(tensor)
+def _optional(bias: Any) -> Array | None:
+    """A bias as an array; zeros are none."""
+    return None if bias is None or not bool(bias.any()) else _array(bias)

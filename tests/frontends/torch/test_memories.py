@@ -143,6 +143,12 @@ def test_who_takes_no_real_values_says_so(who: str, tmp_path: Path) -> None:
     assert not any(tmp_path.iterdir())
 
 
+def test_a_bias_of_zeros_is_none() -> None:
+    made = net("m", *after(layer.Delay(1, step_mode="m")), spike("m"))
+    made[2].bias.data.zero_()
+    assert lags(equal(made, "m")) == [("1", "4", 1)]
+
+
 def after(wait: nn.Module) -> list[nn.Module]:
     return [nn.Linear(HIDDEN, HIDDEN), wait]
 

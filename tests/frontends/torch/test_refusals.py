@@ -178,7 +178,7 @@ def plain(net: Net, x: Tensor) -> Tensor:
             "drops the input",
         ),
         (sjn.GatedLIFNode(T=1), "of SpikingJelly's neurons"),
-        (Leaking(tau=3.0), "a synapse filter whose forward is not SpikingJelly's own"),
+        (Leaking(tau=3.0), "Leaking keeps values between timesteps"),
         (Late(2), "Late keeps values between timesteps"),
         (Halved(), "of SpikingJelly's neurons"),
         (snntorch.LeakyParallel(2, 4), "of snnTorch's neurons"),
