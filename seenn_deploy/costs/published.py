@@ -53,6 +53,11 @@ class Convention:
         return self.attention + self.rest
 
 
+def products_of(graph: SpikingGraph) -> list[str]:
+    """Names of the products of attention."""
+    return [node.name for node in graph.layers if node.kind == "product"]
+
+
 def conventions(
     graph: SpikingGraph,
     sent: Mapping[str, float],
@@ -80,7 +85,7 @@ def conventions(
     dict of str to Convention
         ``exact``, and those of :data:`HOW`.
     """
-    products = [node.name for node in graph.layers if node.kind == "product"]
+    products = products_of(graph)
     if not products:
         return {}
     own = sum(exact[name] for name in products)

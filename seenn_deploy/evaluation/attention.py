@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seenn_deploy import costs
-from seenn_deploy.costs.published import Convention, conventions
+from seenn_deploy.costs.published import Convention, conventions, products_of
 
 if TYPE_CHECKING:
     from seenn_deploy._typing import Array
@@ -41,6 +41,8 @@ def compare(
     DataError
         When the cost model cannot be read.
     """
+    if not products_of(program.graph):
+        return {}
     until = run.exit_step if until is None else until
     model = costs.load(cost)
     counts = run.counts.between(np.zeros_like(until), until).by_layer()

@@ -18,7 +18,8 @@ from seenn_deploy.frontends import base
 from seenn_deploy.io.state_dict import Tensors
 
 FIRST = "blocks.{}.attention.q.current.module.0.weight"  # of each block
-# Of Spikformer-4-384, as the torch model has them; no checkpoint says them.
+# Of Spikformer-4-384: channels of a head, and the factor behind q k^T v, whose neurons have half
+# the threshold of all others. No checkpoint says them; the torch model has them from here.
 HEAD, FACTOR, HALF = 32, 0.125, 0.5
 
 

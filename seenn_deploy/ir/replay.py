@@ -117,7 +117,8 @@ def _current(
     value = np.zeros((graph.T, *node.arriving)) + bias
     size, terms, off = np.abs(value), np.ones_like(value), np.zeros_like(value)
     for edge in graph.into(node.name):
-        x, uncertain = _arriving(graph, edge, image, spikes)
+        sent, uncertain = _arriving(graph, edge, image, spikes)
+        x = sent.astype(np.float64)
         # The same synapses with |w| give the size of a sum, with 1 its number of terms.
         synapses, ones = edge.synapses, np.asarray(edge.synapses.weight != 0, np.float64)
         sizes = synapses.with_weight(np.abs(synapses.weight))
@@ -138,7 +139,7 @@ def _arriving(
     arrives at every timestep alike.
     """
     x, off = _sent(graph, graph.node(edge.pre), image, spikes)
-    return _late(x.astype(np.float64), edge.lag), None if off is None else _late(off, edge.lag)
+    return _late(x, edge.lag), None if off is None else _late(off, edge.lag)
 
 
 def _late(x: Array, lag: int) -> Array:
@@ -158,7 +159,7 @@ def _sent(
         return _real(node, *_current(graph, node, image, spikes))
     if not node.stages:
         parts = (
-            edge.synapses.currents(_arriving(graph, edge, image, spikes)[0])
+            edge.synapses.currents(_arriving(graph, edge, image, spikes)[0].astype(np.float64))
             for edge in graph.into(node.name)
         )
         total = sum(parts, np.zeros(())) + (0 if node.bias is None else node.bias)

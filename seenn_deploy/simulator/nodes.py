@@ -74,6 +74,24 @@ class Neurons:
         counts["resets"][slots] = fired  # every spike resets its neuron, softly or not
 
 
+class Largest:
+    """A max pool over currents, in memory of its own."""
+
+    def __init__(
+        self, node: Maximum | Relay, layer: Layer, bias: Array, kind: Arithmetic, slots: int
+    ) -> None:
+        self.comparisons, self.width = node.comparisons, layer.plane.size[1]
+        self.bias = kind.as_current(bias)
+        self.window = (*layer.arriving.size, *node.window, *node.stride, *node.padding)
+        self.values = aligned((slots, layer.plane.pixels, layer.plane.padded), kind.value)
+
+    def of(self, slots: Array, current: Array, counts: dict[str, Array]) -> Array:
+        """Take up `current`; return the largest ones, (slots, P, C_pad), and count comparisons."""
+        kernels.largest(slots, current, self.bias, self.window, self.width, self.values)
+        counts["comparisons"][slots] = self.comparisons
+        return self.values
+
+
 class Pooled(Neurons):
     """A population behind a max pool over its currents."""
 
@@ -82,17 +100,23 @@ class Pooled(Neurons):
         # other comes before, in units of currents.
         within = np.zeros_like(layer.bias[:1]) if len(layer.bias) > 1 else layer.bias
         super().__init__(node, replace(layer, bias=within), kind, slots)
-        self.comparisons = node.comparisons
-        self.bias = kind.as_current(layer.bias - within)
-        self.window = (*layer.arriving.size, *node.window, *node.stride, *node.padding)
-        self.largest = aligned((slots, layer.plane.pixels, layer.plane.padded), kind.value)
+        self.largest = Largest(node, layer, layer.bias - within, kind, slots)
 
     def step(self, slots: Array, current: Array, events: Events, counts: dict[str, Array]) -> None:
         """Find the largest currents, and fire."""
-        width = self.layer.plane.size[1]
-        kernels.largest(slots, current, self.bias, self.window, width, self.largest)
-        counts["comparisons"][slots] = self.comparisons
-        super().step(slots, self.largest, events, counts)
+        super().step(slots, self.largest.of(slots, current, counts), events, counts)
+
+
+def _send(
+    slots: Array, values: Array, channels: int, events: Events, counts: dict[str, Array],
+    real: bool = False,
+) -> None:  # fmt: skip
+    """Send `values` but 0, set them to 0, and count; all `real` ones are payloads, else but +-1."""
+    sent = events.sent, events.values, events.number, events.units
+    kernels.send_values(slots, values, channels, *sent)
+    number = events.number[slots].sum(axis=1)
+    counts["spikes"][slots] = number
+    counts["graded"][slots] = number if real else number - events.units[slots].sum(axis=1)
 
 
 class Adder:
@@ -106,11 +130,7 @@ class Adder:
 
     def step(self, slots: Array, current: Array, events: Events, counts: dict[str, Array]) -> None:
         """Send the sum of the spikes that arrived."""
-        sent = events.sent, events.values, events.number, events.units
-        kernels.send_values(slots, current, self.channels, *sent)
-        spikes = events.number[slots].sum(axis=1)
-        counts["spikes"][slots] = spikes
-        counts["graded"][slots] = spikes - events.units[slots].sum(axis=1)
+        _send(slots, current, self.channels, events, counts)
 
 
 class Multiplier:
@@ -134,11 +154,7 @@ class Multiplier:
     def step(self, slots: Array, current: Array, events: Events, counts: dict[str, Array]) -> None:
         """Multiply, count, and send what is not 0."""
         kernels.multiply(slots, current, self.bias, *self.places, self.products, self.met)
-        sent = events.sent, events.values, events.number, events.units
-        kernels.send_values(slots, self.products, self.channels, *sent)
-        spikes = events.number[slots].sum(axis=1)
-        counts["spikes"][slots] = spikes
-        counts["graded"][slots] = spikes - events.units[slots].sum(axis=1)
+        _send(slots, self.products, self.channels, events, counts)
         # Of two spikes a product is an AND; summed up, or of a payload, it is an addition.
         both, payloads, multiplied = self.met[slots].T
         counts["ands"][slots] = 0 if self.sums else both
@@ -153,19 +169,16 @@ class Relayed:
     """The largest currents of windows, which are sent on."""
 
     def __init__(self, node: Relay, layer: Layer, kind: Arithmetic, slots: int) -> None:
-        self.channels, self.comparisons = node.shape[0], node.comparisons
-        self.bias, self.width = kind.as_current(layer.bias), layer.plane.size[1]
-        self.window = (*layer.arriving.size, *node.window, *node.stride, *node.padding)
-        self.largest = aligned((slots, layer.plane.pixels, layer.plane.padded), kind.value)
+        self.channels = node.shape[0]
+        self.largest = Largest(node, layer, layer.bias, kind, slots)
 
     def begin(self, slots: Array) -> None:
         """Begin a sample; nothing is kept from one timestep to the next."""
 
     def step(self, slots: Array, current: Array, events: Events, counts: dict[str, Array]) -> None:
         """Find the largest currents, and send what is not 0."""
-        kernels.largest(slots, current, self.bias, self.window, self.width, self.largest)
-        counts["comparisons"][slots] = self.comparisons
-        _send_real(slots, self.largest, self.channels, events, counts)
+        found = self.largest.of(slots, current, counts)
+        _send(slots, found, self.channels, events, counts, real=True)
 
 
 class Filtering:
@@ -187,19 +200,9 @@ class Filtering:
         flowing = self.filtered.after(self.kept[slots], current[slots] + self.bias)
         self.kept[slots] = flowing
         current[slots] = flowing
-        _send_real(slots, current, self.channels, events, counts)
+        _send(slots, current, self.channels, events, counts, real=True)
         counts["updates_active"][slots] = leaking
         counts["updates_inactive"][slots] = prod(self.node.shape) - leaking
-
-
-def _send_real(
-    slots: Array, values: Array, channels: int, events: Events, counts: dict[str, Array]
-) -> None:
-    """Send real values but 0, and set `values` to 0; each event is a payload."""
-    sent = events.sent, events.values, events.number, events.units
-    kernels.send_values(slots, values, channels, *sent)
-    number = events.number[slots].sum(axis=1)
-    counts["spikes"][slots], counts["graded"][slots] = number, number
 
 
 class Logits:

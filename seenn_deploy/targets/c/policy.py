@@ -127,8 +127,7 @@ def _weighted(
     how = source.record(
         part, "conv", "net_policy_conv_t", fields | {"base": before.base} | _limits(operation)
     )
-    source.use("policy_conv.c", token=before.token, x=before.ctype, y=made.ctype, plus=before.plus)
-    name = f"net_policy_conv_{before.token}_{made.ctype}"
+    name = _kernel(source, "conv", before, made)
     return f"{name}(&{how}, {', '.join(tables)}, {before.at}, {made.at});"
 
 
@@ -145,9 +144,7 @@ def _affine(
         {"pixels": made.grid.pixels, "channels": made.grid.channels, "base": before.base,
          **_limits(operation)},
     )  # fmt: skip
-    types = {"token": before.token, "x": before.ctype, "y": made.ctype, "plus": before.plus}
-    source.use("policy_affine.c", **types)
-    name = f"net_policy_affine_{before.token}_{made.ctype}"
+    name = _kernel(source, "affine", before, made)
     return f"{name}(&{how}, {', '.join(tables)}, {before.at}, {made.at});"
 
 
@@ -180,10 +177,16 @@ def _average(
          "window_x": kernel or grid.width, "factor": int(operation.arrays["factor"][0]),
          "base": before.base, **_limits(operation)},
     )  # fmt: skip
-    types = {"token": before.token, "x": before.ctype, "y": made.ctype, "plus": before.plus}
-    source.use("policy_average.c", **types)
-    name = f"net_policy_average_{before.token}_{made.ctype}"
+    name = _kernel(source, "average", before, made)
     return f"{name}(&{how}, {before.at}, {made.at});"
+
+
+def _kernel(source: Source, kind: str, before: _Value, made: _Value) -> str:
+    """Take in the function of an operation for these types, and return its name."""
+    source.use(
+        f"policy_{kind}.c", token=before.token, x=before.ctype, y=made.ctype, plus=before.plus
+    )
+    return f"net_policy_{kind}_{before.token}_{made.ctype}"
 
 
 def _limits(operation: IntegerOperation) -> dict[str, object]:

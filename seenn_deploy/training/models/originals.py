@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from seenn_deploy._typing import Array
+from seenn_deploy.frontends.spikformer import HEAD
 from seenn_deploy.training.models import qcfs
 from seenn_deploy.training.models.layers import PerStep
 from seenn_deploy.training.models.neurons import LIF
 from seenn_deploy.training.models.resnet import BasicBlock, ResNet, SEWBlock
-from seenn_deploy.training.models.spikformer import HEAD, Spikformer
+from seenn_deploy.training.models.spikformer import Spikformer
 from seenn_deploy.training.models.vgg import VGG, VGGSNN
 
 if TYPE_CHECKING:

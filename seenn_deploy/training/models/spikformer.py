@@ -13,13 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from seenn_deploy.errors import ModelError
+from seenn_deploy.frontends.spikformer import FACTOR, HALF, HEAD
 from seenn_deploy.training.models.layers import PerStep, conv3x3, over_time
 from seenn_deploy.training.models.neurons import LIF
 
-# Of Spikformer-4-384: 384 channels in heads of 32, and the factor behind q k^T v, whose neurons
-# have half the threshold of all others.
-CHANNELS, HEAD, FACTOR, HALF = 384, 32, 0.125, 0.5
-BLOCKS, RATIO = 2, 4
+CHANNELS, BLOCKS, RATIO = 384, 2, 4
 
 
 class Layer(nn.Module):
