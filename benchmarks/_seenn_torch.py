@@ -6,10 +6,12 @@ run inside ``forward``. Written from the equations in the design, section 2.
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR10_STD = (0.2023, 0.1994, 0.2010)
@@ -69,10 +71,14 @@ class ResNet19(nn.Module):
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.fc1 = nn.Linear(widths[2], classes)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def reset(self) -> None:
+        """Set every membrane potential to 0."""
         for module in self.modules():
             if isinstance(module, Lif):
                 module.v = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.reset()
         z = self.step(x)
         for _ in range(self.T - 1):
             z = z + self.step(x)
@@ -83,6 +89,21 @@ class ResNet19(nn.Module):
         spikes = self.blocks(self.spike(self.bn(self.conv1(x))))
         logits: Tensor = self.fc1(self.pool(spikes).flatten(1))
         return logits
+
+
+def fused(net: ResNet19) -> ResNet19:
+    """Return a copy whose batch norms are folded into the convolutions before them."""
+    net = copy.deepcopy(net)
+    net.conv1, net.bn = fuse_conv_bn_eval(net.conv1, net.bn), nn.Identity()
+    for block in net.blocks:
+        for n in (1, 2):
+            conv, norm = getattr(block, f"conv{n}"), getattr(block, f"bn{n}")
+            setattr(block, f"conv{n}", fuse_conv_bn_eval(conv, norm))
+            setattr(block, f"bn{n}", nn.Identity())
+        if block.downsample is not None:
+            pool, conv, norm = block.downsample
+            block.downsample = nn.Sequential(pool, fuse_conv_bn_eval(conv, norm))
+    return net
 
 
 def load(path: Path, T: int) -> ResNet19:

@@ -2,9 +2,13 @@
 
 For each shape of ResNet-19 (width 8 and width 1) and each density of spikes: time of our layer in
 float32 and in int8 (synapses counted) and of ``torch.nn.functional.conv2d`` on the same input, all
-on the same number of threads. Rounds are paired and the medians of their ratios are printed. The
-machine's own limit is measured in the same run: full vectors, loaded from the first-level cache and
-added to sums that stay in registers, which no kernel that reads its weights can exceed.
+on the same number of threads. Rounds are paired, each of as many calls as take a hundredth of a
+second, and the medians of their ratios are printed. Currents are added to those of the call before:
+it is the neurons that clear them, while they fire.
+
+The machine's own limit is measured in the same run: full vectors, loaded from the first-level cache
+and added to sums that stay in registers, four bytes a weight in float32 and one in int8, as bytes
+that wrap. No kernel that reads every weight of every spike can exceed it.
 
     python benchmarks/layers.py [--threads 1] [--rounds 9]
 """
@@ -43,6 +47,7 @@ SHAPES = [(128, 32), (256, 16), (512, 8), (16, 32), (32, 16), (64, 8)]  # channe
 DENSITIES = (0.02, 0.05, 0.10, 0.15, 0.25, 0.35, 0.50)
 BATCH = 8  # images per call, for both
 ROWS = 64  # rows of the bare loop: 32 KiB of float32
+ROUND = 0.01  # seconds
 KINDS = (np.float32, np.int8)
 
 
@@ -74,22 +79,22 @@ def _bare(element: Any, lanes_per_row: int) -> Any:
     return bare
 
 
-def seconds(function: Callable[[], object]) -> float:
-    """Time of one call."""
+def seconds(function: Callable[[], object], calls: int = 1) -> float:
+    """Time of one call, as a mean of several."""
     start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
+    for _ in range(calls):
+        function()
+    return (time.perf_counter() - start) / calls
 
 
 def machine_limit(kind: Any, rounds: int) -> float:
     """Accumulates per second of one core that adds rows in its first-level cache, the best round.
 
-    float32 rows are 128 values, 8-bit weights are summed in 16 bits, 256 a row: eight 512-bit
-    registers for each, enough to hide the time that one addition takes.
+    A row fills eight 512-bit registers, enough to hide the time that one addition takes.
     """
-    width = 128 if kind is np.float32 else 256
-    element = ir.FloatType() if kind is np.float32 else ir.IntType(16)
-    rows = aligned((ROWS, width), np.float32 if kind is np.float32 else np.int16)
+    width = 128 if kind is np.float32 else 512
+    element = ir.FloatType() if kind is np.float32 else ir.IntType(8)
+    rows = aligned((ROWS, width), kind)
     bare, times = _bare(element, width), 50_000
     bare(rows, 1)
     return times * ROWS * width / min(seconds(lambda: bare(rows, times)) for _ in range(rounds))
@@ -123,7 +128,6 @@ class Layer:
             list(self.pool.map(self._part, self.parts, self.scratch))
 
     def _part(self, slots: np.ndarray, scratch: Scratch) -> None:
-        self.current[slots] = 0
         self.accumulate(slots, self.events, self.current, scratch)
         kernels.count_synapses(slots, self.events.number, self.fan_out, self.ac)
 
@@ -140,8 +144,11 @@ class Layer:
 
 def measure(layer: Layer, rounds: int) -> tuple[float, float, float]:
     """Median seconds of ours and torch's, and the median of torch / ours by round."""
-    layer.ours(), layer.torch()
-    pairs = [(seconds(layer.ours), seconds(layer.torch)) for _ in range(rounds)]
+    both = layer.ours, layer.torch
+    for function in both:  # the first call compiles
+        function()
+    calls = [1 + int(ROUND / seconds(function)) for function in both]
+    pairs = [tuple(map(seconds, both, calls)) for _ in range(rounds)]
     ours, theirs = (float(np.median(column)) for column in zip(*pairs, strict=True))
     return ours, theirs, float(np.median([b / a for a, b in pairs]))
 

@@ -55,9 +55,10 @@ class State:
 
     def begin(self, slots: Array) -> None:
         """Set the initial state for a sample that begins in each of `slots`."""
-        self.v[slots] = self.start
-        if len(self.u):
-            self.u[slots] = 0
+        for b in slots:  # slot by slot is one stretch of memory, which numpy fills at once
+            self.v[b] = self.start
+            if len(self.u):
+                self.u[b] = 0
 
 
 class Fired(NamedTuple):

@@ -214,6 +214,10 @@ class _Feed:
                 self._progress(samples)
 
 
+# Currents that a layer works on at a time: 1 MiB stays in a second-level cache.
+CURRENTS = 1 << 18
+
+
 class _Worker:
     """One thread's slots with their state, and the time loop over them."""
 
@@ -347,18 +351,27 @@ class _Worker:
             frames = [self.frames[b][self.t[b] - 1] for b in slots]
             self._load(slots, frames)
         for number, layer in enumerate(self.layers):
-            current = self.current[layer.index]
-            if layer.index in self.replay:
-                for b in slots:  # all at once, numpy would make a copy in between
-                    current[b] = self.replay[layer.index][b]
-            for edge in layer.edges:
-                if not edge.analog:
-                    self._send(slots, edge, current)
-                    self._count(slots, number, edge, self.counts)
-            self.counts.bias_adds[number, slots] = layer.bias_adds
-            sent, counts = self.sent[layer.index][0], self.by_layer[number]
-            self.runners[number].step(slots, current, sent, counts)
+            for some in self._together(slots, layer):
+                self._run_layer(some, number, layer)
         self._add_image_counts(slots)
+
+    def _together(self, slots: Array, layer: Layer) -> list[Array]:
+        """Cut slots into groups whose currents stay in the cache until the layer has fired."""
+        most = max(1, CURRENTS // (layer.arriving.pixels * layer.arriving.padded))
+        return [slots[first : first + most] for first in range(0, len(slots), most)]
+
+    def _run_layer(self, slots: Array, number: int, layer: Layer) -> None:
+        current = self.current[layer.index]
+        if layer.index in self.replay:
+            for b in slots:  # all at once, numpy would make a copy in between
+                current[b] = self.replay[layer.index][b]
+        for edge in layer.edges:
+            if not edge.analog:
+                self._send(slots, edge, current)
+                self._count(slots, number, edge, self.counts)
+        self.counts.bias_adds[number, slots] = layer.bias_adds
+        sent, counts = self.sent[layer.index][0], self.by_layer[number]
+        self.runners[number].step(slots, current, sent, counts)
 
     def _send(self, slots: Array, edge: Edge, current: Array) -> None:
         edge.accumulate(slots, self.sent[edge.pre][edge.lag], current, self.scratch)

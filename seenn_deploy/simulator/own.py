@@ -9,9 +9,8 @@ import numpy as np
 from seenn_deploy import ir
 from seenn_deploy._typing import Array
 from seenn_deploy.ir.own import OwnInput, OwnLayer, passed
+from seenn_deploy.simulator.kernels import kernels
 from seenn_deploy.simulator.spikes import Events
-
-_BITS = np.array([i.bit_count() for i in range(1 << 16)], np.uint8)  # of a word of 16 channels
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,10 +82,8 @@ class OwnCount:
         pool = given.maps[0] if given.maps else ir.AvgPool2d((1, 1))
         if not simple or events.graded or not isinstance(pool, ir.AvgPool2d):
             return None
-        words = pool.windows(events.sent[slots])
-        some, every = (f.reduce(f.reduce(words, 5), 3) for f in (np.bitwise_or, np.bitwise_and))
-        met, whole = (
-            (_BITS[m].sum(axis=1, dtype=np.int64) * fan_out[0]).sum(axis=(1, 2))
-            for m in (some, every)
-        )
-        return whole, met - whole
+        met = np.zeros((len(events.sent), 2), np.int64)
+        size = tuple(n // k for n, k in zip(events.plane.size, pool.kernel, strict=True))
+        kernels.count_windows(slots, events.sent, pool.kernel, fan_out.reshape(size), met)
+        whole, other = met[slots].T
+        return whole, other

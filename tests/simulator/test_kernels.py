@@ -154,6 +154,24 @@ def test_counts_of_unlike_channels_equal_a_sum_over_events(seed, graded, density
         assert others[b] == fan_out[np.abs(grid) > 1].sum()
 
 
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.3, 1.0]))
+@settings(deadline=None, max_examples=25)
+def test_counts_of_averages_equal_a_mean_of_windows(seed, density) -> None:
+    rng = np.random.default_rng(seed)
+    (h, w), kernel = rng.integers(1, 4, 2), tuple(int(k) for k in rng.integers(1, 4, 2))
+    # A last row and column that no whole window holds.
+    shape = (int(rng.integers(1, 40)), int(h * kernel[0] + 1), int(w * kernel[1] + 1))
+    frames = random_frames(rng, shape, density, False)
+    events = events_of(frames, (0, 2), False, np.float32)
+    fan_out, met = rng.integers(0, 1 << 20, (h, w)), np.full((2, 2), -1)
+    kernels.count_windows(np.arange(2), events.sent, kernel, fan_out, met)
+    for b, frame in enumerate(frames):
+        whole = frame[:, : h * kernel[0], : w * kernel[1]]
+        means = whole.reshape(shape[0], h, kernel[0], w, kernel[1]).mean(axis=(2, 4))
+        assert met[b, 0] == (fan_out * (means == 1)).sum()
+        assert met[b, 1] == (fan_out * ((means > 0) & (means < 1))).sum()
+
+
 def some_currents() -> bytes:
     """Bits of one layer's sums, of weights that round; the same on every processor."""
     rng = np.random.default_rng(5)

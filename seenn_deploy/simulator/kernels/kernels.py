@@ -31,6 +31,7 @@ from seenn_deploy.simulator.kernels.vector_fire import STATE_LIMIT, fire, fire_i
 from seenn_deploy.simulator.kernels.vector_masks import (
     AT_ONCE,
     LANES,
+    add_chosen,
     chosen_sum,
     count_bits,
     list_rows,
@@ -39,7 +40,7 @@ from seenn_deploy.simulator.kernels.vector_masks import (
 
 # A digest of the vector files, which are inlined here. numba caches compiled kernels by the content
 # of this file alone, so a changed vector file has to change this one, or the old code still runs.
-INLINED = "332628550630"
+INLINED = "a117336b55af"
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -217,16 +218,20 @@ def scatter(
 @_jit
 def one_to_one(slots: Array, sent: Array, values: Array, weight: Any, current: Array) -> None:
     """Add the events of an identity shortcut, which has one synapse per neuron."""
+    flat, padded = current.reshape(-1), current.shape[2]
+    weights = np.full(LANES, weight, current.dtype)
     for b in slots:
         for k in range(sent.shape[1]):
             for y in range(sent.shape[2]):
                 for x in range(sent.shape[3]):
                     bits = int(sent[b, k, y, x])
-                    while bits:
-                        c = lowest_bit(bits)
-                        value = values[b, k, y, x, c] if values.shape[4] else current.dtype.type(1)
-                        current[b, y * sent.shape[3] + x, k * LANES + c] += weight * value
-                        bits &= bits - 1
+                    if not bits:
+                        continue
+                    at = (b * current.shape[1] + y * sent.shape[3] + x) * padded + k * LANES
+                    if values.shape[4]:
+                        for c in range(LANES):
+                            weights[c] = weight * values[b, k, y, x, c]
+                    add_chosen(flat, at, bits, weights, 0)
 
 
 @_jit
@@ -620,3 +625,31 @@ def count_each(
                         graded += chosen_sum(large, flat, at + k * LANES)
         units[b] += met - graded
         others[b] += graded
+
+
+@_jit
+def count_windows(slots: Array, sent: Array, kernel: Any, fan_out: Array, met: Array) -> None:
+    """Count the synapses that an average of windows meets, where all its values are 0 or 1.
+
+    Parameters
+    ----------
+    kernel : (int, int)
+        Height and width of the windows, which lie side by side.
+    fan_out : int64 array (h, w)
+        Synapses of each average.
+    met : int64 array (slots, 2)
+        Receives those of averages of 1, and those of other averages but 0.
+    """
+    for b in slots:
+        met[b] = 0
+        for y in range(fan_out.shape[0]):
+            for x in range(fan_out.shape[1]):
+                for k in range(sent.shape[1]):
+                    some, every = 0, 0xFFFF
+                    for row in range(y * kernel[0], (y + 1) * kernel[0]):
+                        for column in range(x * kernel[1], (x + 1) * kernel[1]):
+                            some |= int(sent[b, k, row, column])
+                            every &= int(sent[b, k, row, column])
+                    whole = count_bits(every)
+                    met[b, 0] += whole * fan_out[y, x]
+                    met[b, 1] += (count_bits(some) - whole) * fan_out[y, x]

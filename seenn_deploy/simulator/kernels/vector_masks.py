@@ -99,6 +99,48 @@ def _compress_rows(typingctx: Any, rows: Any, n: Any, word: Any, base: Any) -> A
     return signature, codegen
 
 
+def add_chosen(total: Array, at: int, bits: int, table: Array, table_at: int) -> None:
+    """Add ``table[table_at + i]`` to ``total[at + i]`` for every bit i of 16 that is set.
+
+    Parameters
+    ----------
+    total : array, flat
+    at : int
+    bits : int
+    table : array, flat
+        Of the type of `total`, or a narrower integer.
+    table_at : int
+    """
+    for i in range(LANES):
+        if bits >> i & 1:
+            total[at + i] += table[table_at + i]
+
+
+@overload(add_chosen)
+def _add_chosen(total, at, bits, table, table_at):  # type: ignore[no-untyped-def]
+    def call(total, at, bits, table, table_at):  # type: ignore[no-untyped-def]
+        _add_chosen_lanes(total, at, bits, table, table_at)
+
+    return call
+
+
+@intrinsic
+def _add_chosen_lanes(
+    typingctx: Any, total: Any, at: Any, bits: Any, table: Any, table_at: Any
+) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = array_data(context, builder, signature, args, 0)
+        lanes = Lanes(builder, data.type.pointee, LANES)
+        target = lanes.at(data, args[1])
+        added = lanes.at(array_data(context, builder, signature, args, 3), args[4])
+        flags = builder.bitcast(builder.trunc(args[2], ir.IntType(LANES)), lanes.flags)
+        held = lanes.load(target)
+        lanes.store(builder.select(flags, lanes.add(held, lanes.load(added)), held), target)
+        return context.get_dummy_value()
+
+    return types.void(total, types.intp, types.int64, table, types.intp), codegen
+
+
 def chosen_sum(bits: int, table: Array, at: int) -> int:
     """Return the sum of ``table[at + i]`` over the bits i that are set; `table` is int32, flat."""
     return sum(int(table[at + i]) for i in range(LANES) if bits >> i & 1)
@@ -118,7 +160,7 @@ def _chosen_sum_lanes(typingctx: Any, bits: Any, table: Any, at: Any) -> Any:
         lanes = Lanes(builder, ir.IntType(32), LANES)
         data = array_data(context, builder, signature, args, 1)
         word = builder.trunc(args[0], ir.IntType(LANES))
-        flags = builder.bitcast(word, ir.VectorType(ir.IntType(1), LANES))
+        flags = builder.bitcast(word, lanes.flags)
         chosen = builder.select(flags, lanes.load(lanes.at(data, args[2])), lanes.zero())
         kind = ir.FunctionType(lanes.element, [lanes.kind])
         name = f"llvm.vector.reduce.add.v{LANES}i32"

@@ -53,6 +53,11 @@ class Lanes:
         return ir.VectorType(self.element, self.width)
 
     @property
+    def flags(self) -> Any:
+        """The LLVM type of one flag per lane."""
+        return ir.VectorType(ir.IntType(1), self.width)
+
+    @property
     def is_float(self) -> bool:
         """Whether the values are floating point and not integer."""
         return isinstance(self.element, ir.FloatType)
