@@ -117,13 +117,21 @@ class Comparison:
         traced = node.name in own
         if not traced:  # a maximum of spikes: a neuron of ours, without a state
             own[node.name] = np.zeros((self.graph.T, *node.shape), np.bool_)
-        fired = fires(node, rounded_potentials(self.graph, node, image, own))
+        rounded = rounded_potentials(self.graph, node, image, own)
+        fired = fires(node, rounded)
         if not traced:
             own[node.name] = fired
             return
         self.compared += fired.size
         self.spikes[node.name] = self.spikes.get(node.name, 0) + int(own[node.name].sum())
-        if not (fired != own[node.name]).any():
+        differ = fired != own[node.name]
+        if not differ.any():
+            return
+        # float32 is off by the bound at most, so what lies as near to the threshold here as a tie
+        # may without any rounding is one.
+        distance = np.abs(rounded - node.v_threshold)
+        if not (differ & ~(distance <= NEAR * np.abs(node.v_threshold))).any():
+            self.ties += int(differ.sum())
             return
         found = potentials(self.graph, node.name, image, own)
         value, differ = found.value, fires(node, found.value) != own[node.name]

@@ -22,6 +22,7 @@ from seenn_deploy.ir.graph import (
     Relay,
     SpikingGraph,
 )
+from seenn_deploy.ir.maps.base import Synapses
 from seenn_deploy.ir.nodes.base import Parameter
 
 UNIT = 2.0**-24  # largest relative error of one float32 rounding
@@ -115,19 +116,32 @@ def _current(
     """Input currents with their bias, float64 (T, *shape), and the bound on their rounding."""
     bias = np.zeros(()) if node.bias is None else node.bias.astype(np.float64)
     value = np.zeros((graph.T, *node.arriving)) + bias
-    size, terms, off = np.abs(value), np.ones_like(value), np.zeros_like(value)
-    for edge in graph.into(node.name):
-        sent, uncertain = _arriving(graph, edge, image, spikes)
-        x = sent.astype(np.float64)
-        # The same synapses with |w| give the size of a sum, with 1 its number of terms.
-        synapses, ones = edge.synapses, np.asarray(edge.synapses.weight != 0, np.float64)
-        sizes = synapses.with_weight(np.abs(synapses.weight))
-        value += synapses.currents(x)
-        size += sizes.currents(np.abs(x))
-        terms += synapses.with_weight(ones).currents((x != 0).astype(np.float64))
-        if uncertain is not None:
-            off += sizes.currents(uncertain)
-    return value, (terms + 2) * UNIT * (size + off) + off
+    bound = np.empty_like(value)
+    arriving = [
+        (*_with_sizes(edge.synapses), *_arriving(graph, edge, image, spikes))
+        for edge in graph.into(node.name)
+    ]
+    still = all(len(sent) == 1 for *_, sent, _ in arriving)  # an image alone, always the same
+    # Timestep by timestep: of a large layer each of these arrays is many megabytes.
+    for t in range(1 if still else graph.T):
+        size, terms, off = np.abs(value[t]), np.ones(node.arriving), np.zeros(node.arriving)
+        for synapses, sizes, ones, sent, uncertain in arriving:
+            x = sent[min(t, len(sent) - 1)][None].astype(np.float64)
+            value[t] += synapses.currents(x)[0]
+            size += sizes.currents(np.abs(x))[0]
+            terms += ones.currents((x != 0).astype(np.float64))[0]
+            if uncertain is not None:
+                off += sizes.currents(uncertain[min(t, len(uncertain) - 1)][None])[0]
+        bound[t] = (terms + 2) * UNIT * (size + off) + off
+    if still:
+        value[1:], bound[1:] = value[0], bound[0]
+    return value, bound
+
+
+def _with_sizes(synapses: Synapses) -> tuple[Synapses, Synapses, Synapses]:
+    """Return synapses, those with |w|, which give the size of a sum, and with 1, its terms."""
+    ones = np.asarray(synapses.weight != 0, np.float64)
+    return synapses, synapses.with_weight(np.abs(synapses.weight)), synapses.with_weight(ones)
 
 
 def _arriving(
@@ -233,19 +247,20 @@ def _reset(node: Population, value: Array, spikes: Array) -> Array:
 
 def _off(node: Population, value: Array, rounding: Array, spikes: Array) -> Array:
     """How far off float32 has potentials whose currents it has off by `rounding`."""
-    after = _reset(node, value, spikes)
-    start = np.broadcast_to(node.v_init, node.shape).astype(np.float64)
-    before = np.concatenate((start[None], after[:-1]))
-    # The leak is rounded, its product and the sum: three roundings.
-    rounding = rounding + 3 * UNIT * (np.abs(node.tau * before) + np.abs(value))
-    bound, off = np.zeros_like(value), UNIT * np.abs(start)
+    bound = np.empty_like(value)
+    before = np.broadcast_to(node.v_init, node.shape).astype(np.float64)
+    off = UNIT * np.abs(before)
     for t in range(len(value)):
-        bound[t] = node.tau * off + rounding[t]
+        # The leak is rounded, its product and the sum: three roundings.
+        rounded = 3 * UNIT * (np.abs(node.tau * before) + np.abs(value[t]))
+        bound[t] = node.tau * off + rounding[t] + rounded
+        before = _reset(node, value[t], spikes[t])
         if node.reset == "hard":  # 0 exactly: the error is forgotten with the potential
             off = np.where(spikes[t], 0, bound[t])
         else:
-            off = bound[t] + UNIT * (np.abs(after[t]) + np.abs(node.subtracted)) * spikes[t]
-    return np.asarray(bound + UNIT * np.abs(node.v_threshold))
+            off = bound[t] + UNIT * (np.abs(before) + np.abs(node.subtracted)) * spikes[t]
+    bound += UNIT * np.abs(node.v_threshold)
+    return bound
 
 
 def fires(node: Population, value: Array) -> Array:
