@@ -109,9 +109,8 @@ def test_files_targets_and_words(tmp_path: Path) -> None:
     again = sd.load(tmp_path / "sum")
     assert again.fingerprint == program.fingerprint != sd.compile(graph).fingerprint
     assert [dict(p) for p in again.provenance.pools] == [dict(p) for p in program.provenance.pools]
-    for target in ("lava", "nir"):
-        with pytest.raises(sd.SeennError, match=r"a -> a\.pool2x2: .*pools='fold'"):
-            program.save(tmp_path / target, targets=[target])
+    with pytest.raises(sd.SeennError, match=r"a -> a\.pool2x2: .*pools='fold'"):
+        program.save(tmp_path / "nir", targets=["nir"])
     with pytest.raises(ProgramError, match="pools = 'some'; there is fold, sum, auto"):
         sd.compile(graph, pools="some")  # type: ignore[arg-type]
     with pytest.raises(ProgramError, match="pools='auto'; add one of them"):

@@ -214,7 +214,9 @@ def messages(program: ir.Program) -> dict[str, float]:
 
 
 def _total(graph: ir.SpikingGraph, node: ir.Node, largest: dict[str, float]) -> float:
-    total = sum(largest[edge.pre] for edge in graph.into(node.name))
+    total = sum(
+        largest[edge.pre] * most(edge, graph.node(edge.pre).shape) for edge in graph.into(node.name)
+    )
     if total > STATE:
         _fail(f"{node.name}: sums up to {total:g}", f"messages of 24 bits, {STATE}")
     return total

@@ -29,6 +29,7 @@ TAGS = {"float32": "floating_pt", "int8": "fixed_pt"}
 PRECISIONS = tuple(TAGS)
 WEIGHTS = "weights.npz"
 SOURCES = Path(__file__).parent / "bundle"
+POOLS = ("fold", "sum")
 SCHEDULES = ("speculative", "gated", "pipelined")  # the first is what runs where none is named
 LARGEST = 127  # Lava's Conv keeps kernel, stride, padding, dilation and groups in 8 signed bits
 
@@ -87,11 +88,6 @@ def examine(program: ir.Program) -> FidelityReport:
     for edge in graph.projections:
         with report.gathering(f"{edge.pre} -> {edge.post}"):
             waiting_steps(program, edge)
-            if graph.node(edge.post).kind == "sum" and edge.synapses.kind != "identity":
-                raise ProgramError(
-                    f"{edge.pre} -> {edge.post}: target lava adds spikes without synapses between; "
-                    "compile with pools='fold'"
-                )
             _runnable(edge.synapses, edge, program)
     for node in graph.order:
         with report.gathering(node.name):
@@ -162,9 +158,16 @@ def _with_runnable_synapses(program: ir.Program) -> ir.SpikingGraph:
     graph = program.graph
     return graph.replace(
         projections=[
-            replace(e, maps=(_runnable(e.synapses, e, program),)) for e in graph.projections
+            replace(e, maps=(_into(graph.node(e.post), e, program),)) for e in graph.projections
         ]
     )
+
+
+def _into(node: ir.Node, edge: ir.Projection, program: ir.Program) -> ir.Synapses:
+    """Return an edge's synapses as the bundle has them; those into a sum are lists of ones."""
+    if node.kind == "sum" and edge.synapses.kind != "identity":
+        return ir.Sparse.listing(edge.synapses, program.graph.node(edge.pre).shape)
+    return _runnable(edge.synapses, edge, program)
 
 
 @singledispatch

@@ -28,6 +28,7 @@ from processes.image_source import ImageSource
 from processes.lag_gate import LagGate
 from processes.policy_source import PolicySource
 from processes.reset_lif import ResetLIF
+from processes.windows import Windows
 from scipy.sparse import csr_matrix, identity
 
 GRADED_BITS = 24  # any number above 0 makes Lava send values instead of 0 and 1
@@ -198,15 +199,26 @@ class Builder:
             pre, post = self.processes[edge["pre"]], self.processes[edge["post"]]
             if edge["delay"]:
                 pre = _delay(pre, edge, delayed)
-            # Spikes are added as they are, so there are no synapses between.
             if isinstance(post, GradedAdd):
-                _add(pre, post)
+                _add(self._windows(edge, pre), post)
                 continue
             if edge["lag"]:
                 post = self._gate(post, edge, gates)
             for synapses in self._synapses(edge):
                 _link(pre.s_out, synapses.s_in)
                 _link(synapses.a_out, post.a_in)
+
+    def _windows(self, edge: dict[str, Any], pre: AbstractProcess) -> AbstractProcess:
+        """Return what a sum adds: a pool's windows, or spikes as they are."""
+        if edge["kind"] == "identity":
+            return pre
+        shapes = tuple(tuple(self.nodes[edge[end]]["shape"]) for end in ("pre", "post"))
+        weight = self.arrays[edge["weight"]]
+        matrix = _sparse_matrix(edge, self.arrays, weight, *shapes)
+        sizes = {"shape_in": pre.s_out.shape, "shape": _turned_shape(shapes[1])}
+        windows = Windows(synapses=matrix, name=f"{edge['pre']} -> {edge['post']}", **sizes)
+        pre.s_out.connect(windows.s_in)
+        return windows
 
     def _gate(
         self, post: AbstractProcess, edge: dict[str, Any], gates: dict[tuple[str, int], LagGate]
