@@ -27,7 +27,7 @@ import numpy as np
 
 from seenn_deploy._typing import Array
 from seenn_deploy.simulator.kernels.vector_add import add_rows
-from seenn_deploy.simulator.kernels.vector_fire import STATE_LIMIT, fire, fire_integer
+from seenn_deploy.simulator.kernels.vector_fire import STATE_LIMIT, fire, fire_integer, move
 from seenn_deploy.simulator.kernels.vector_masks import (
     AT_ONCE,
     LANES,
@@ -40,7 +40,7 @@ from seenn_deploy.simulator.kernels.vector_masks import (
 
 # A digest of the vector files, which are inlined here. numba caches compiled kernels by the content
 # of this file alone, so a changed vector file has to change this one, or the old code still runs.
-INLINED = "a117336b55af"
+INLINED = "07113a2fb602"
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -371,6 +371,8 @@ def multiply(
 ) -> None:
     """Add the products of two factors to `products`, and set `current` to 0.
 
+    Row by row of the left factor: each element that is not 0 adds a row of the right one.
+
     Parameters
     ----------
     current : array (slots, 1, C_pad)
@@ -383,21 +385,35 @@ def multiply(
     met : int64 array (slots, 3)
         Receives the pairs that are not 0: two spikes, a spike and a payload, two payloads.
     """
+    inner, columns = right.shape[1:]
+    rows, total = np.empty((inner, columns), current.dtype), np.empty(columns, current.dtype)
+    spikes, payloads = np.empty(inner, np.int64), np.empty(inner, np.int64)
     for b in slots:
         factors, out = current[b, 0], products[b].reshape(-1)
         factors += bias
         met[b] = 0
         for g in range(left.shape[0]):
+            for k in range(inner):
+                ones, others = 0, 0
+                for m in range(columns):
+                    y = factors[right[g, k, m]]
+                    rows[k, m] = y
+                    ones += y in (1, -1)
+                    others += y not in (0, 1, -1)
+                spikes[k], payloads[k] = ones, others
             for n in range(left.shape[1]):
-                for k in range(left.shape[2]):
+                total[:] = 0
+                for k in range(inner):
                     x = factors[left[g, n, k]]
                     if x == 0:
                         continue
-                    for m in range(right.shape[2]):
-                        y = factors[right[g, k, m]]
-                        if y != 0:
-                            out[made[g, n, m]] += x * y
-                            met[b, (x not in (1, -1)) + (y not in (1, -1))] += 1
+                    for m in range(columns):
+                        total[m] += x * rows[k, m]
+                    large = int(x not in (1, -1))
+                    met[b, 0 + large] += spikes[k]
+                    met[b, 1 + large] += payloads[k]
+                for m in range(columns):
+                    out[made[g, n, m]] += total[m]
         factors[:] = 0
 
 
@@ -539,21 +555,18 @@ def send_values(
     `units` (slots, P) receives how many values of each pixel are 1 or -1, `number` how many are
     not 0.
     """
+    flat, moved, padded = current.reshape(-1), np.empty(LANES, values.dtype), current.shape[2]
     for b in slots:
         for p in range(current.shape[1]):
             y, x = p // sent.shape[3], p % sent.shape[3]
             number[b, p], units[b, p] = 0, 0
             for k in range(sent.shape[1]):
-                bits = 0
-                for c in range(min(channels - k * LANES, LANES)):
-                    value = current[b, p, k * LANES + c]
-                    if value != 0:
-                        bits |= 1 << c
-                        values[b, k, y, x, c] = value
-                        units[b, p] += value in (1, -1)
-                        current[b, p, k * LANES + c] = 0
-                sent[b, k, y, x] = bits
-                number[b, p] += count_bits(bits)
+                real = (1 << min(channels - k * LANES, LANES)) - 1  # the rest is padding
+                bits = move(flat, (b * current.shape[1] + p) * padded + k * LANES, moved, 0)
+                values[b, k, y, x] = moved
+                sent[b, k, y, x] = bits & real
+                number[b, p] += count_bits(bits & real)
+                units[b, p] += count_bits((bits >> LANES) & real)
 
 
 @_jit

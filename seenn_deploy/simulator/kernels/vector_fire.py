@@ -212,6 +212,53 @@ def _fire_integer_lanes(
     return signature, codegen
 
 
+def move(current: Array, at: int, values: Array, values_at: int) -> int:
+    """Move sixteen values from `current`, where zeros stay, to ``values[values_at:]``.
+
+    Parameters
+    ----------
+    current, values : arrays, flat
+        Of the same type.
+    at, values_at : int
+
+    Returns
+    -------
+    int
+        Bit i is set where value i is not 0, bit 16 + i where it is 1 or -1.
+    """
+    bits = 0
+    for i in range(LANES):
+        value = current[at + i]
+        bits |= int(value != 0) << i | int(value in (1, -1)) << (LANES + i)
+        values[values_at + i], current[at + i] = value, 0
+    return bits
+
+
+@overload(move, jit_options={"forceinline": True})
+def _move(current, at, values, values_at):  # type: ignore[no-untyped-def]
+    def call(current, at, values, values_at):  # type: ignore[no-untyped-def]
+        return _move_lanes(current, at, values, values_at)
+
+    return call
+
+
+@intrinsic
+def _move_lanes(typingctx: Any, current: Any, at: Any, values: Any, values_at: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        source, target = (array_data(context, builder, signature, args, i) for i in (0, 2))
+        lanes = Lanes(builder, source.type.pointee, LANES)
+        place = lanes.at(source, args[1])
+        value = lanes.load(place)
+        lanes.store(value, lanes.at(target, args[3]))
+        lanes.store(lanes.zero(), place)
+        size = lanes.size(value)
+        units = _bits(builder, lanes.equal(size, lanes.one()))
+        sent = builder.xor(_bits(builder, lanes.equal(value, lanes.zero())), integer(0xFFFF))
+        return builder.or_(sent, builder.shl(units, integer(LANES)))
+
+    return types.int64(current, types.intp, values, types.intp), codegen
+
+
 def _wrapped_current(lanes: Lanes, a: Any) -> tuple[Any, Any]:
     """Return ``a << 6`` with Lava's one wrap at 24 bits, and flags where that changed it."""
     builder, limit = lanes.builder, STATE_LIMIT

@@ -110,6 +110,25 @@ class Lanes:
         """Flag the lanes that hold an integer other than 0."""
         return self.builder.icmp_signed("!=", value, self.zero())
 
+    def one(self) -> Any:
+        """Return a vector of ones."""
+        return ir.Constant(self.kind, [1.0 if self.is_float else 1] * self.width)
+
+    def size(self, value: Any) -> Any:
+        """Return absolute values."""
+        builder = self.builder
+        compare, minus = (
+            (builder.fcmp_ordered, builder.fsub) if self.is_float
+            else (builder.icmp_signed, builder.sub)
+        )  # fmt: skip
+        return builder.select(compare("<", value, self.zero()), minus(self.zero(), value), value)
+
+    def equal(self, a: Any, b: Any) -> Any:
+        """Flag the lanes in which two vectors are equal."""
+        return (self.builder.fcmp_ordered if self.is_float else self.builder.icmp_signed)(
+            "==", a, b
+        )
+
     def add(self, a: Any, b: Any) -> Any:
         """Add lane by lane."""
         return (self.builder.fadd if self.is_float else self.builder.add)(a, b)
