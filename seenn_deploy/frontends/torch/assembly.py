@@ -140,8 +140,9 @@ class Assembly:
             return _product(name, self._products[name])
         if name in self._relays:
             pool = self._relays[name].pool
-            self.report.faithful(name, f"sends the largest current of {pool.window} windows on")
-            return ir.Relay(name, shape, **vars(pool))
+            relay = ir.Relay(name, shape, **vars(pool))
+            self.report.faithful(name, relay.text)
+            return relay
         self.report.faithful(name, "maximum of spikes: a neuron that spikes when any does")
         # No memory, and half a spike as threshold: any spike in the window makes one.
         return ir.Population(name, shape, tau=0.0, v_threshold=0.5)

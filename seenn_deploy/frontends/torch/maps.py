@@ -12,7 +12,7 @@ import numpy as np
 
 from seenn_deploy import ir
 from seenn_deploy._typing import Array, Shape
-from seenn_deploy.frontends.torch.values import NotSupportedError
+from seenn_deploy.frontends.torch.values import NotMergedError
 from seenn_deploy.ir.maps.base import along_channels, weighted
 
 Maps: TypeAlias = tuple[ir.LinearMap, ...]
@@ -74,7 +74,7 @@ class MapStore:
         folded = self._folded(maps)
         joined = merged(folded[-1], step)
         if joined is None:
-            raise NotSupportedError(
+            raise NotMergedError(
                 "two layers with weights follow each other without neurons between",
                 "merge them into one, or put a spiking layer between",
             )
@@ -111,7 +111,7 @@ class MapStore:
 
     @singledispatchmethod
     def _pooled(self, before: ir.LinearMap, pool: ir.AvgPool2d) -> ir.LinearMap:
-        raise NotSupportedError(
+        raise NotMergedError(
             "an average pool behind a linear layer", "put the pool behind the neurons"
         )
 
@@ -199,7 +199,7 @@ def pooled(conv: ir.Conv2d, pool: ir.AvgPool2d) -> ir.Conv2d:
     0, s, .. s (k - 1).
     """
     if conv.dilation != (1, 1):
-        raise NotSupportedError(
+        raise NotMergedError(
             "an average pool behind a dilated convolution", "put the pool behind the neurons"
         )
     c_out, c_in, k_h, k_w = conv.weight.shape

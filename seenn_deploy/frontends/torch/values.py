@@ -28,6 +28,10 @@ class NotSupportedError(Exception):
         self.what, self.remedy = what, remedy
 
 
+class NotMergedError(NotSupportedError):
+    """Two linear maps in a row are not one map; a node between them can send the currents on."""
+
+
 # Compared by identity: two axes of one size are two axes.
 @dataclass(eq=False)
 class Atom:

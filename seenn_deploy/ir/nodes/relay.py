@@ -18,7 +18,8 @@ class Relay(Windows, Node):
 
     A network needs it where a largest current goes on to more than the neurons behind it, as in the
     patch embedding of the Spike-driven Transformer (arXiv 2307.01694), whose max-pooled current
-    is also the first term of every membrane shortcut. Sums of currents need none: they are linear,
+    is also the first term of every membrane shortcut; and where two convolutions follow each other
+    and are not one convolution, as at a padded border. Sums of currents need none: they are linear,
     so that each target takes the summands.
 
     Parameters
@@ -45,7 +46,8 @@ class Relay(Windows, Node):
     @property
     def text(self) -> str:
         """For example: max pool 2x2, sent on as currents."""
-        return f"max pool {self.window[0]}x{self.window[1]}, sent on as currents"
+        largest = f"max pool {self.window[0]}x{self.window[1]}, " if self.window != (1, 1) else ""
+        return f"{largest}sent on as currents"
 
     @property
     def neurons(self) -> int:

@@ -947,8 +947,7 @@ for _how, _says in {
 for _name, (_make, _says) in HOOKS.items():
     _add(_make, (6, 12), _says, _name)
 for _name in pools():
-    _says = {"overlapping pools": "stride (1, 1)", "dilated, pool": "dilated"}.get(_name, "")
-    _add(partial(lambda name: pools()[name], _name), (6, 1, 8, 8), _says, _name)
+    _add(partial(lambda name: pools()[name], _name), (6, 1, 8, 8), "", _name)
 for _name, _made in jelly().items():
     _add(_made, (6, 12), "", _name)
 

@@ -187,3 +187,46 @@ def test_factors_above_zero_move_in_front_of_the_pool() -> None:
     net = Behind(lambda net, h: net.fc(net.lif(2 * h / 0.5 + 0.1).flatten(1)))
     net.given = x = torch.rand(3, 3, 8, 8)
     imported(net, x, lambda net: torch.stack([net(net.given) for _ in range(T)]))
+
+
+class Between(nn.Module):
+    """Linear maps in a row between two layers of neurons, which are no one map."""
+
+    def __init__(self, *between: nn.Module) -> None:
+        super().__init__()
+        self.conv, self.between = nn.Conv2d(3, 4, 3, padding=1), nn.Sequential(*between)
+        self.lif, self.lif2 = neuron.LIFNode(), neuron.LIFNode(v_threshold=0.1)
+        self.fc = nn.LazyLinear(5)
+        self(torch.rand(1, 3, 8, 8))
+        sj.reset_net(self)
+        for part in self.modules():
+            if isinstance(part, nn.Conv2d):
+                part.weight.data *= 4
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.lif2(self.between(self.lif(self.conv(x)))).flatten(1))
+
+
+def conv(kernel: int = 3, **settings: Any) -> nn.Conv2d:
+    return nn.Conv2d(4, 4, kernel, padding=kernel // 2, **settings)
+
+
+@pytest.mark.parametrize(
+    ("between", "sent_on"),
+    [
+        ((conv(), conv()), 1),
+        ((conv(groups=4), nn.BatchNorm2d(4), conv(1)), 1),
+        ((nn.AvgPool2d(3, 2), conv()), 1),
+        ((conv(), nn.AvgPool2d(3, 1, 1)), 1),
+        ((nn.AvgPool2d(3, 2, 1),), 0),
+        ((nn.AvgPool2d(2, divisor_override=3),), 0),
+    ],
+)
+def test_a_map_that_is_no_part_of_the_one_before(between: Any, sent_on: int) -> None:
+    net = Between(*between)
+    net.given = x = 2 * torch.rand(3, 3, 8, 8)
+    graph, _ = imported(net, x, lambda net: torch.stack([net(net.given) for _ in range(T)]))
+    assert sum(isinstance(node, ir.Relay) for node in graph.layers) == sent_on
+    program = sd.compile(graph)
+    counts = sd.simulate(program, x.numpy(), full_trace=True).counts
+    np.testing.assert_array_equal(counts.mac, counts.own_mac)  # no map was merged into another

@@ -17,10 +17,12 @@ from seenn_deploy.frontends.torch.values import (
     Call,
     Constant,
     Joined,
+    NotMergedError,
     NotSupportedError,
     Potential,
     Signal,
     Value,
+    Window,
     known,
     trailing,
 )
@@ -28,12 +30,29 @@ from seenn_deploy.ir.maps import Affine, AvgPool2d, Conv2d, LinearMap, Synapses
 
 
 def mapped(
-    graph: Graph, signal: Signal, count: int, step: LinearMap, ordered: bool = True
-) -> Signal:
+    graph: Graph, signal: Signal, count: int, step: LinearMap, ordered: bool = True,
+    counted: bool = True,
+) -> Signal:  # fmt: skip
     """Apply a linear map to the last `count` axes of a signal, which one factor takes in any order.
 
-    See :func:`~seenn_deploy.frontends.torch.values.feature_shape` for `ordered`.
+    See :func:`~seenn_deploy.frontends.torch.values.feature_shape` for `ordered`; `counted` says
+    whether the map is one of the module's layers, and not a pool.
     """
+    try:
+        return _mapped(graph, signal, count, step, ordered, counted)
+    except NotMergedError:
+        # A node sends the currents on, and the map starts anew behind it.
+        shape = signal.shape
+        if signal.summed is not None or signal.state is not None or not shape or len(shape) != 3:
+            raise
+    each = Window(pair(shape[1:]), (1, 1), (1, 1), (0, 0))
+    sent = unpooled(graph, replace(signal, pool=each))
+    return _mapped(graph, sent, count, step, ordered, counted)
+
+
+def _mapped(
+    graph: Graph, signal: Signal, count: int, step: LinearMap, ordered: bool, counted: bool
+) -> Signal:
     signal = known(signal, count, ordered)
     assert signal.shape is not None
     if signal.state is not None:
@@ -49,13 +68,13 @@ def mapped(
     assert signal.shape is not None
     # Behind a sum over time a layer acts once, but the graph's readout at every timestep.
     call: tuple[Call, ...] = ()
-    if isinstance(step, Synapses) and signal.summed is None:
+    if counted and isinstance(step, Synapses) and signal.summed is None:
         call = (Call(step, signal.terms, before),)
     terms = tuple(
         replace(
             t,
             maps=graph.maps.appended(t.maps, own),
-            macs=t.macs + step.dense_macs(before),
+            macs=t.macs + counted * step.dense_macs(before),
             calls=t.calls + call,
         )
         for t, own in zip(signal.terms, _shares(graph, signal, step), strict=True)

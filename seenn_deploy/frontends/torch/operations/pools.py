@@ -15,6 +15,7 @@ from seenn_deploy.frontends.torch.operations.mapping import (
     like,
     mapped,
     pair,
+    single,
     unpooled,
 )
 from seenn_deploy.frontends.torch.operations.registry import Graph, operation
@@ -38,11 +39,24 @@ def avg_pool2d(
     graph: Graph, x: Value, kernel: Any, stride: Any = (), padding: Any = 0,
     ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: int | None = None,
 ) -> Signal:  # fmt: skip
-    """Average over windows that do not overlap."""
-    size = _side_by_side(kernel, stride, padding, divisor_override)
+    """Average over windows, which are a convolution where they overlap or are padded."""
+    size, step, pad = pair(kernel), pair(stride) if stride else pair(kernel), pair(padding)
     signal = known(as_signal(x), 3)
-    check_ceil(ceil_mode, signal.sizes[-2:], size)
-    return mapped(graph, signal, 3, graph.maps.pool(size))
+    if step == size and pad == (0, 0) and not divisor_override:
+        check_ceil(ceil_mode, signal.sizes[-2:], size)
+        return mapped(graph, signal, 3, graph.maps.pool(size))
+    if pad != (0, 0) and not (count_include_pad or divisor_override):
+        raise NotSupportedError(
+            f"an average pool of kernel {size} that leaves its padding {pad} out",
+            "count the padding in (count_include_pad=True), or pool without it",
+        )
+    channels = signal.sizes[-3]
+    share = 1 / (divisor_override or prod(size))
+    window = graph.maps.conv(
+        torch.full((channels, 1, *size), share), None, stride=step, padding=pad, groups=channels
+    )
+    check_ceil(ceil_mode, signal.sizes[-2:], size, window)
+    return mapped(graph, signal, 3, window, counted=False)
 
 
 @operation("avg_pool1d.default")
@@ -51,7 +65,7 @@ def avg_pool1d(
     ceil_mode: bool = False, count_include_pad: bool = True,
 ) -> Signal:  # fmt: skip
     """Average over windows of (C, L); of a vector, like SpikingJelly's ``VotingLayer``, too."""
-    _, size = _side_by_side(kernel, stride, padding, None)
+    size = _side_by_side(kernel, stride, padding)
     signal = known(as_signal(x), 2)
     length = signal.sizes[-1]
     check_ceil(ceil_mode, (1, length), (1, size))
@@ -60,22 +74,16 @@ def avg_pool1d(
         voters = torch.eye(length // size).repeat_interleave(size, dim=1) / size
         left_out = torch.zeros(length // size, length % size)
         votes = graph.maps.dense(torch.cat((voters, left_out), 1), None)
-        return _no_layer(signal, mapped(graph, signal, 1, votes))
+        return mapped(graph, signal, 1, votes, counted=False)
     return mapped(graph, signal, 2, graph.maps.pool((1, size)))
 
 
-def _no_layer(before: Signal, made: Signal) -> Signal:
-    """A pool that was written as a matrix, which is not counted among the module's layers."""
-    terms = zip(made.terms, before.terms, strict=True)
-    return replace(made, terms=tuple(replace(t, calls=old.calls) for t, old in terms))
-
-
-def _side_by_side(kernel: Any, stride: Any, padding: Any, divisor: Any) -> tuple[int, int]:
-    """Return the window size of an average pool, whose windows may not overlap."""
-    size, step, pad = pair(kernel), pair(stride) if stride else pair(kernel), pair(padding)
-    if step != size or pad != (0, 0) or divisor:
+def _side_by_side(kernel: Any, stride: Any, padding: Any) -> int:
+    """Return the window size of an average pool over a length, whose windows may not overlap."""
+    size, step, pad = single(kernel), single(stride) if stride else single(kernel), single(padding)
+    if step != size or pad:
         raise NotSupportedError(
-            f"an average pool of kernel {size}, stride {step} and padding {pad}",
+            f"an average pool over a length of kernel {size}, stride {step} and padding {pad}",
             "the stride must be the kernel, without padding",
         )
     return size
@@ -89,11 +97,8 @@ def adaptive_avg_pool2d(graph: Graph, x: Value, size: Any) -> Signal:
     if not any(n % m for n, m in zip(inside, out, strict=True)):
         kernel = (inside[0] // out[0], inside[1] // out[1])
         return mapped(graph, signal, 3, graph.maps.pool(kernel))
-    made = mapped(graph, signal, 3, graph.maps.windows(signal.sizes[-3:], out))
-    # A pool is no layer of multiplications, also where it has to be listed.
-    terms = zip(made.terms, signal.terms, strict=True)
-    made = replace(made, terms=tuple(replace(t, macs=before.macs) for t, before in terms))
-    return _no_layer(signal, made)
+    windows = graph.maps.windows(signal.sizes[-3:], out)
+    return mapped(graph, signal, 3, windows, counted=False)
 
 
 @operation("max_pool2d.default", "max_pool2d_with_indices.default")

@@ -65,7 +65,9 @@ class Graph:
         """A node that sends the largest currents of `signal` on, made once for all timesteps."""
         key, step, made = _largest(signal)
         if key not in self.relays:
-            self.relays[key] = self.name(self.here or "pool"), made
+            pools = made.pool.window != (1, 1)
+            wanted = self.here or "pool" if pools else f"{self.here}.currents".lstrip(".")
+            self.relays[key] = self.name(wanted), made
         return Term(self.relays[key][0], (), step, real=True)
 
 
