@@ -29,6 +29,16 @@ def _timesteps(
     return None if found is None else tuple(map(int, found))
 
 
+def _sizes(
+    context: click.Context, parameter: click.Parameter, text: str | None
+) -> tuple[tuple[int, float], ...]:
+    try:
+        pairs = [part.split(":") for part in text.split(",")] if text else []
+        return tuple((int(size), float(share)) for size, share in pairs)
+    except ValueError:
+        raise click.BadParameter(f"{text!r}: give sizes with their shares, 24:0.5,32:0.5") from None
+
+
 _CLASSES = click.option(
     "--classes", type=click.IntRange(min=2), help="Number of classes.  [default: from the labels]"
 )
@@ -61,6 +71,15 @@ _RUN = opt.together(
                       "and several times as fast then."),
     click.option("--augment", type=click.Choice(["crop-flip", "crop", "none"]),
                  default="crop-flip", show_default=True),
+    click.option("--cutout", type=click.IntRange(min=0), default=0, show_default=True,
+                 help="Side of a square of zeros that hides a part of each sample, in pixels."),
+    click.option("--sizes", callback=_sizes, metavar="SIZE:SHARE,..",
+                 help="Resize samples: 24:0.5,32:0.5 trains on 24x24 for half of all batches, "
+                      "in about half the time, and then on 32x32.  [default: as they are]"),
+    click.option("--average", type=click.FloatRange(0, 1, max_open=True), default=0.0,
+                 show_default=True,
+                 help="Share of the weights' running mean that a step leaves, e.g. 0.998; the "
+                      "mean is tested and written."),
     click.option("--resume", is_flag=True, help="Go on with a run that was cut off."),
     click.option("--plot", type=opt.PATH, callback=opt.new_file,
                  help="PNG file for a picture of the log."),
@@ -123,6 +142,9 @@ def train() -> None:
                    "ResNet with ReLU.")  # fmt: skip
 @click.option("--teacher-weight", type=click.FloatRange(0, 1), default=0.6, show_default=True,
               help="Weight of the teacher's logits; the labels have the rest.")  # fmt: skip
+@click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True), default=0.0,
+              show_default=True,
+              help="Share of the labels' weight that is spread over all classes.")  # fmt: skip
 def snn_command(plot: Path | None, out: Path, **options: Any) -> None:
     """Train a spiking network with the TET loss.
 

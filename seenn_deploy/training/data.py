@@ -251,7 +251,7 @@ class Normalization:
 
 
 def batches(
-    data: DataSet, size: int, generator: torch.Generator, augment: Augment
+    data: DataSet, size: int, generator: torch.Generator, augment: Augment, cutout: int = 0
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Yield the batches of one epoch in random order.
 
@@ -263,6 +263,8 @@ def batches(
     generator : torch.Generator
         Generator that decides order, crops and flips.
     augment : 'crop-flip', 'crop' or 'none'
+    cutout : int
+        Side of the square that is hidden; 0 for none.
 
     Yields
     ------
@@ -274,6 +276,8 @@ def batches(
         if len(picked) < 2:
             continue
         samples = augmented(data.samples[picked], augment, generator)
+        if cutout:
+            samples = cut_out(samples, cutout, generator)
         yield data.as_float(samples), data.labels[picked], picked
 
 
@@ -294,3 +298,28 @@ def augmented(samples: Tensor, how: Augment, generator: torch.Generator) -> Tens
     i = torch.arange(n)[:, None, None]
     moved = padded.permute(0, 2, 3, 1)[i, rows[:, :, None], columns[:, None, :]]
     return moved.permute(0, 3, 1, 2).reshape(n, *lead, height, width)
+
+
+def cut_out(samples: Tensor, side: int, generator: torch.Generator) -> Tensor:
+    """Set a square of each sample to 0; it lies anywhere, and may reach over the border."""
+    height, width = samples.shape[-2:]
+    hidden = [
+        # From the first to the last row or column of the square, around its centre.
+        (torch.arange(n) - torch.randint(n, (len(samples), 1), generator=generator) + side // 2)
+        for n in (height, width)
+    ]
+    rows, columns = ((place >= 0) & (place < side) for place in hidden)
+    square = rows[:, :, None] & columns[:, None, :]
+    return samples.masked_fill(
+        square.reshape(len(samples), *(1,) * (samples.ndim - 3), height, width), 0
+    )
+
+
+def resized(samples: Tensor, size: int | None) -> Tensor:
+    """Resize samples (N, ..., H, W) to `size` x `size`; None leaves them."""
+    if size is None or samples.shape[-2:] == (size, size):
+        return samples
+    lead = samples.shape[:-3]
+    flat = samples.reshape(-1, *samples.shape[-3:])
+    smaller = functional.interpolate(flat, (size, size), mode="bilinear", antialias=True)
+    return smaller.reshape(*lead, *smaller.shape[1:])

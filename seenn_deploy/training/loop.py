@@ -1,12 +1,13 @@
 """The training loop: SGD or AdamW and a cosine schedule, resumable, written epoch by epoch.
 
 A run's folder holds what the compiler takes (``model.pth``, ``policy.onnx``), and beside it
-``state.pt`` to go on from, ``log.jsonl`` with one line per epoch, and ``train.json``, which says
-what was trained.
+``state.pt`` to go on from, ``log.jsonl`` with one line per epoch and the same as a table in
+``log.csv``, and ``train.json``, which says what was trained.
 """
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import time
@@ -22,9 +23,18 @@ from torch import Tensor, nn
 
 from seenn_deploy.errors import DataError, ModelError, ProgramError, TrainingError
 from seenn_deploy.io import folders
-from seenn_deploy.training.data import AUGMENTS, Augment, DataSet, Kind, Normalization, batches
+from seenn_deploy.training.averaging import Average
+from seenn_deploy.training.data import (
+    AUGMENTS,
+    Augment,
+    DataSet,
+    Kind,
+    Normalization,
+    batches,
+    resized,
+)
 
-STATE, LOG, ABOUT = "state.pt", "log.jsonl", "train.json"
+STATE, LOG, TABLE, ABOUT = "state.pt", "log.jsonl", "log.csv", "train.json"
 MODEL = "model.pth"
 TEST_BATCH = 128
 FORMAT, VERSION = "seenn-deploy training", 1
@@ -57,6 +67,15 @@ class Recipe:
         Whether ``torch.compile`` makes one program of the network, for batches of full size, with
         channels last in memory. It takes minutes before the first step, and a C++ compiler.
     augment : 'crop-flip', 'crop' or 'none'
+    cutout : int
+        Side of a square of zeros that hides a part of each sample, in pixels; 0 for none (DeVries
+        and Taylor 2017, arXiv 1708.04552).
+    sizes : tuple of (int, float)
+        Height and width that samples are resized to, one after another, each for a share of all
+        batches: smaller images first take a fraction of the time. Empty: their own size.
+    average : float in [0, 1)
+        Share of the weights' running mean that a step leaves. The mean is tested and written; with
+        0 there is none.
     """
 
     epochs: int = 10
@@ -71,6 +90,9 @@ class Recipe:
     bf16: bool = False
     compile: bool = False
     augment: Augment = "crop-flip"
+    cutout: int = 0
+    sizes: tuple[tuple[int, float], ...] = ()
+    average: float = 0.0
 
     def __post_init__(self) -> None:
         for name, low in (("epochs", 1), ("batch_size", 2)):
@@ -84,6 +106,15 @@ class Recipe:
             raise DataError(f"optimizer {self.optimizer!r}: there is {', '.join(OPTIMIZERS)}")
         if self.augment not in AUGMENTS:
             raise DataError(f"augment {self.augment!r}: there is {', '.join(AUGMENTS)}")
+        if self.cutout < 0:
+            raise DataError(f"cutout = {self.cutout}; it is a number of pixels, or 0 for none")
+        if not 0 <= self.average < 1:
+            raise DataError(f"average = {self.average}; it is a share, in [0, 1): 0.998, say")
+        whole = sum(share for _, share in self.sizes)
+        if self.sizes and (min(min(pair) for pair in self.sizes) <= 0 or abs(whole - 1) > 1e-6):
+            raise DataError(
+                f"sizes = {self.sizes}; sizes and shares lie above 0, and shares add up to 1"
+            )
         if self.device.startswith("cuda") and not torch.cuda.is_available():
             raise DataError(f"device {self.device!r}: torch finds no CUDA device; use cpu")
 
@@ -93,6 +124,15 @@ class Recipe:
             return self.lr * done / self.warmup
         fallen = (done - self.warmup) / (1 - self.warmup)
         return self.lr * 0.5 * (1 + cos(pi * fallen))
+
+    def size(self, done: float) -> int | None:
+        """Return the size of samples after a share `done` of all batches; None for their own."""
+        until = 0.0
+        for size, share in self.sizes:
+            until += share
+            if done < until:
+                return size
+        return self.sizes[-1][0] if self.sizes else None
 
     def optimize(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """Make the optimiser of parameters."""
@@ -250,20 +290,24 @@ def fit(
         task.whole = recipe.batch_size
         task.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = recipe.optimize(task.network.to(recipe.device).parameters())
-    log = _begin(out, whole, resume, task.network, optimizer)
+    _check_sizes(task.network, data, recipe)
+    average = Average(task.network, recipe.average)
+    log = _begin(out, whole, resume, task.network, optimizer, average)
     if progress and log:
         progress(len(log) * len(data))
     for epoch in range(len(log), recipe.epochs):
         started = time.perf_counter()
-        loss = _epoch(task, data, recipe, optimizer, epoch, progress, out)
+        loss = _epoch(task, data, recipe, optimizer, average, epoch, progress, out)
         # Batch norm's running statistics can overflow while every loss is still finite.
         _check_finite(task.network, epoch, out)
-        log.append({
-            "epoch": epoch + 1, "loss": loss, "lr": recipe.rate(epoch / recipe.epochs),
-            "seconds": round(time.perf_counter() - started, 2),
-            **(task.test() if task.held_out is not None else {}),
-        })  # fmt: skip
-        _save(out, whole, task, optimizer, log)
+        with average.used():
+            log.append({
+                "epoch": epoch + 1, "loss": loss, "lr": recipe.rate(epoch / recipe.epochs),
+                "seconds": round(time.perf_counter() - started, 2),
+                **(task.test() if task.held_out is not None else {}),
+            })  # fmt: skip
+            files = task.files()
+        _save(out, whole, files, _state(task, optimizer, average, log), log)
         if each_epoch:
             each_epoch(log)
     return log
@@ -274,6 +318,7 @@ def _epoch(
     data: DataSet,
     recipe: Recipe,
     optimizer: torch.optim.Optimizer,
+    average: Average,
     epoch: int,
     progress: Callable[[int], None] | None,
     out: Path,
@@ -283,8 +328,10 @@ def _epoch(
     # Order and augmentation depend on seed and epoch alone, so a resumed run sees the same batches.
     generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + epoch)
     total, seen = 0.0, 0
-    for samples, labels, rows in batches(data, recipe.batch_size, generator, recipe.augment):
-        rate = recipe.rate((epoch + seen / len(data)) / recipe.epochs)
+    drawn = batches(data, recipe.batch_size, generator, recipe.augment, recipe.cutout)
+    for drawn_samples, labels, rows in drawn:
+        done = (epoch + seen / len(data)) / recipe.epochs
+        samples, rate = resized(drawn_samples, recipe.size(done)), recipe.rate(done)
         for group in optimizer.param_groups:
             group["lr"] = rate
         # The loss alone; gradients and weights stay float32, or small updates would be rounded
@@ -299,6 +346,7 @@ def _epoch(
         if not _all_finite(task.network):
             raise _diverged("a gradient is no longer finite", epoch, out)
         optimizer.step()
+        average.update()
         total, seen = total + float(loss.detach()) * len(rows), seen + len(rows)
         if progress:
             progress(len(rows))
@@ -342,6 +390,20 @@ def check_size(net: nn.Module, model: str, kind: Kind) -> None:
         ) from None
 
 
+def _check_sizes(network: nn.Module, data: DataSet, recipe: Recipe) -> None:
+    for size, _ in recipe.sizes:
+        sample = resized(data.as_float(data.samples[:1]), size).to(recipe.device)
+        try:
+            with torch.no_grad():
+                network.eval()(sample)
+        except RuntimeError as error:
+            first = str(error).partition("\n")[0]
+            raise DataError(
+                f"sizes: the network cannot take samples of {size}x{size} ({first}); "
+                "leave that size out"
+            ) from None
+
+
 # --- a run's folder ------------------------------------------------------------------------------
 
 
@@ -351,6 +413,7 @@ def _begin(
     resume: bool,
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
+    average: Average,
 ) -> Log:
     """Check the run's folder, and bring network and optimiser to the state stored there."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
@@ -363,6 +426,7 @@ def _begin(
         state = torch.load(out / STATE, map_location="cpu", weights_only=True)
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
+        average.restore(state.get("average", {}))
         log: Log = json.loads(state["log"])
     except Exception as error:  # torch raises many kinds for a damaged file
         first = str(error).split("\n", maxsplit=1)[0]
@@ -383,7 +447,7 @@ def _read_about(out: Path) -> dict[str, Any]:
 
 def _check_same(out: Path, stored: dict[str, Any], about: dict[str, Any]) -> None:
     # A run of an earlier version says nothing of what came since, which it did without.
-    known = {"task": {}, "recipe": asdict(Recipe())}
+    known = {"task": {}, "recipe": json.loads(json.dumps(asdict(Recipe())))}
     for part, defaults in known.items():
         for name, value in about[part].items():
             found = {**defaults, **stored[part]}.get(name)
@@ -398,20 +462,47 @@ def _check_same(out: Path, stored: dict[str, Any], about: dict[str, Any]) -> Non
         )
 
 
+def _state(
+    task: Task, optimizer: torch.optim.Optimizer, average: Average, log: Log
+) -> dict[str, Any]:
+    return {
+        "network": task.network.state_dict(), "optimizer": optimizer.state_dict(),
+        "average": average.state(), "log": json.dumps(log),
+    }  # fmt: skip
+
+
 def _save(
-    out: Path, about: dict[str, Any], task: Task, optimizer: torch.optim.Optimizer, log: Log
+    out: Path, about: dict[str, Any], files: dict[str, bytes], state: dict[str, Any], log: Log
 ) -> None:
     """Write every file whole, and the state last, so that it never runs ahead of the others."""
     out.mkdir(parents=True, exist_ok=True)
     folders.write_json(out / ABOUT, {"format": FORMAT, "version": VERSION, **about})
-    for name, content in task.files().items():
+    for name, content in files.items():
         folders.write_file(out / name, content)
     folders.write_file(out / LOG, "".join(json.dumps(line) + "\n" for line in log))
-    state = {
-        "network": task.network.state_dict(), "optimizer": optimizer.state_dict(),
-        "log": json.dumps(log),
-    }  # fmt: skip
+    folders.write_file(out / TABLE, table(log))
     folders.write_file(out / STATE, as_bytes(state))
+
+
+def table(log: Log) -> str:
+    """Return a log as a CSV table; of a list, as accuracy by timestep, each value is a column."""
+    flat = [
+        {
+            name if place is None else f"{name}_{place + 1}": value
+            for key, found in line.items()
+            for name, place, value in (
+                [(key, None, found)]
+                if not isinstance(found, list)
+                else [(key, place, value) for place, value in enumerate(found)]
+            )
+        }
+        for line in log
+    ]
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(dict.fromkeys(name for line in flat for name in line)))
+    writer.writeheader()
+    writer.writerows(flat)
+    return text.getvalue()
 
 
 def as_bytes(state: dict[str, Any]) -> bytes:

@@ -112,14 +112,15 @@ class SpikingTask(loop.NetworkTask):
     """The temporal efficient training of a spiking network, for SEENN-I."""
 
     def __init__(
-        self, *network: Any, weight: float, mean: float, taught: tuple[Tensor, float] | None = None
-    ) -> None:
+        self, *network: Any, weight: float, mean: float, smoothing: float = 0.0,
+        taught: tuple[Tensor, float] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(*network)
-        self.weight, self.mean, self.taught = weight, mean, taught
+        self.weight, self.mean, self.smoothing, self.taught = weight, mean, smoothing, taught
 
     def loss(self, samples: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
         logits = self.outputs(samples)
-        own = tet_loss(logits, labels, self.weight, self.mean)
+        own = tet_loss(logits, labels, self.weight, self.mean, self.smoothing)
         if self.taught is None:
             return own
         theirs, share = self.taught
@@ -154,6 +155,7 @@ def train_snn(
     tet_mean: float = 1.0,
     teacher: str | Path | None = None,
     teacher_weight: float = 0.6,
+    label_smoothing: float = 0.0,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     limit: int | None = None,
@@ -181,6 +183,8 @@ def train_snn(
         :mod:`seenn_deploy.training.distillation`.
     teacher_weight : float in [0, 1]
         Weight of the teacher's logits; that of the TET loss is the rest.
+    label_smoothing : float in [0, 1)
+        Share of the labels' weight that is spread over all classes.
     mean, std : sequence of one number per channel, optional
         Normalisation of pixels; by default CIFAR-10's for 3 channels, as in ``seenn-compile``.
     limit, test_limit : int, optional
@@ -212,10 +216,15 @@ def train_snn(
         theirs = teacher_logits(teacher, train, classes, normalization, recipe)
         taught = theirs, teacher_weight
         more |= {"teacher": str(teacher), "teacher_weight": teacher_weight}
+    if not 0 <= label_smoothing < 1:
+        raise DataError(f"label_smoothing = {label_smoothing}; it is a share, in [0, 1)")
+    if label_smoothing:
+        more["label_smoothing"] = label_smoothing
     agreed = loop.about("snn", architecture, train, classes, normalization, **more)
     task = SpikingTask(
-        net, agreed, normalization, held_out, weight=tet_weight, mean=tet_mean, taught=taught
-    )
+        net, agreed, normalization, held_out, weight=tet_weight, mean=tet_mean,
+        smoothing=label_smoothing, taught=taught,
+    )  # fmt: skip
     return loop.fit(task, train, recipe, out, resume, progress, each_epoch)
 
 

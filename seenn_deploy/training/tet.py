@@ -6,7 +6,9 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def tet_loss(logits: Tensor, labels: Tensor, weight: float = 1e-3, mean: float = 1.0) -> Tensor:
+def tet_loss(
+    logits: Tensor, labels: Tensor, weight: float = 1e-3, mean: float = 1.0, smoothing: float = 0.0
+) -> Tensor:
     """Return ``(1 - weight) mean_t CE(logits[t], y) + weight mean((logits - mean)^2)``.
 
     Parameters
@@ -19,11 +21,14 @@ def tet_loss(logits: Tensor, labels: Tensor, weight: float = 1e-3, mean: float =
         there. 0 leaves the term out.
     mean : float
         Value that logits are drawn to, ``means`` in SEENN's code.
+    smoothing : float in [0, 1)
+        Share of the target that is spread over all classes (Szegedy et al. 2016, arXiv 1512.00567).
 
     Returns
     -------
     Tensor ()
     """
     every_step = logits.flatten(0, 1)  # each timestep is a sample of its own
-    entropy = functional.cross_entropy(every_step, labels.repeat_interleave(logits.shape[1]))
+    targets = labels.repeat_interleave(logits.shape[1])
+    entropy = functional.cross_entropy(every_step, targets, label_smoothing=smoothing)
     return (1 - weight) * entropy + weight * (logits - mean).square().mean()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,14 @@ import seenn_deploy as sd
 from seenn_deploy.errors import DataError, ModelError, ProgramError, SeennError, TrainingError
 from seenn_deploy.exits.policy import Policy
 from seenn_deploy.training import loop, models
-from seenn_deploy.training.data import Normalization, augmented, batches, find_kind, load
+from seenn_deploy.training.data import (
+    Normalization,
+    augmented,
+    batches,
+    cut_out,
+    find_kind,
+    load,
+)
 from seenn_deploy.training.distillation import distillation_loss
 from seenn_deploy.training.loop import Recipe
 from seenn_deploy.training.models.resnet import ResNet
@@ -296,6 +304,10 @@ def test_images_of_mixed_size_and_data_without_labels(tmp_path: Path) -> None:
         ({"lr": 0}, "lr = 0"),
         ({"augment": "mixup"}, "crop-flip, crop, none"),
         ({"device": "cuda"}, "no CUDA device"),
+        ({"cutout": -1}, "cutout = -1"),
+        ({"average": 1.0}, "average = 1.0"),
+        ({"sizes": ((24, 0.5), (32, 0.4))}, "shares add up to 1"),
+        ({"sizes": ((0, 1.0),)}, "sizes and shares lie above 0"),
     ],
 )
 def test_recipes_that_make_no_sense(options: dict[str, Any], words: str) -> None:
@@ -430,6 +442,57 @@ def test_adamw_warms_up_and_goes_on_exactly(tmp_path: Path) -> None:
     assert whole[1]["loss"] < whole[0]["loss"]
     state = torch.load(tmp_path / "whole/state.pt", weights_only=True)
     assert "exp_avg" in state["optimizer"]["state"][0]
+
+
+def test_sizes_cutout_and_the_mean_of_weights_go_on_exactly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(
+        RECIPE, epochs=3, cutout=3, average=0.9, sizes=((4, 0.4), (8, 0.6)), augment="none"
+    )
+    assert [recipe.size(x) for x in (0, 0.39, 0.4, 1)] == [4, 4, 8, 8]
+    data, test = shapes(tmp_path), shapes(tmp_path, 32, seed=1)
+    log = train_snn(data, tmp_path / "whole", TINY, recipe, test=test, label_smoothing=0.1)
+    ema = torch.load(tmp_path / "whole/state.pt", weights_only=True)
+    mean = {k.removeprefix("module."): v for k, v in ema["average"].items()}
+    written = weights(tmp_path / "whole")
+    assert equal(written, {k: mean[k] for k in written})
+    assert not equal(written, ema["network"])
+    rows = list(csv.DictReader((tmp_path / "whole/log.csv").open()))
+    assert [float(row["accuracy_by_step_2"]) for row in rows] == [
+        line["accuracy_by_step"][1] for line in log
+    ]
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_save", _once(loop._save))
+        with pytest.raises(KeyboardInterrupt):
+            train_snn(data, tmp_path / "cut", TINY, recipe, test=test, label_smoothing=0.1)
+    train_snn(data, tmp_path / "cut", TINY, recipe, test=test, label_smoothing=0.1, resume=True)
+    assert equal(weights(tmp_path / "cut"), written)
+    with pytest.raises(DataError, match=r"sizes: the network cannot take samples of 5x5 \("):
+        train_snn(data, tmp_path / "no", TINY, replace(recipe, sizes=((5, 1.0),)))
+
+
+def _once(save: Any) -> Any:
+    """Save the first epoch, and stop in the second."""
+
+    def saved(out: Path, about: Any, files: Any, state: Any, log: Any) -> None:
+        if len(log) > 1:
+            raise KeyboardInterrupt
+        save(out, about, files, state, log)
+
+    return saved
+
+
+@pytest.mark.parametrize("side", [1, 3, 4])
+def test_cutout_hides_a_square_and_nothing_else(side: int) -> None:
+    samples = torch.ones(1000, 2, 7, 9)
+    hidden = cut_out(samples, side, torch.Generator().manual_seed(0)) == 0
+    assert torch.equal(hidden[:, 0], hidden[:, 1])
+    heights, widths = hidden[:, 0].any(2).sum(1), hidden[:, 0].any(1).sum(1)
+    assert torch.equal(hidden[:, 0].sum((1, 2)), heights * widths)  # a rectangle
+    assert heights.max() == widths.max() == side
+    assert hidden.any(0).all()  # everywhere, sometimes
+    assert min(heights.min(), widths.min()) >= 1
 
 
 def test_a_teacher_s_logits_are_learned(tmp_path: Path) -> None:
