@@ -132,3 +132,39 @@ def test_states_must_be_returned_where_a_call_is_a_timestep() -> None:
     assert sd.import_model(OneStep(False), frames()[0], T=1).T == 1
     with pytest.raises(sd.SeennError, match=r"cells.box: its state is dropped after each"):
         sd.import_model(OneStep(False), frames()[0], T=5)
+
+
+class ConvNet(nn.Module):
+    """The network of Norse's MNIST example, narrower: max pools of spikes, a leaky readout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(1, 4, 5), nn.Conv2d(4, 6, 5)
+        self.fc1, self.fc2, self.out = nn.Linear(96, 20), nn.Linear(20, 5), norse.LICell()
+        self.lif0, self.lif1, self.lif2 = (norse.LIFCell() for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        s0 = s1 = s2 = so = None
+        voltages = []
+        for frame in x:
+            z, s0 = self.lif0(30 * self.conv1(frame), s0)
+            z = nn.functional.max_pool2d(z, 2, 2)
+            z, s1 = self.lif1(30 * self.conv2(z), s1)
+            z = nn.functional.max_pool2d(z, 2, 2)
+            z, s2 = self.lif2(30 * self.fc1(z.flatten(1)), s2)
+            v, so = self.out(self.fc2(nn.functional.relu(z)), so)
+            voltages.append(v)
+        return torch.stack(voltages)
+
+
+def test_the_network_of_the_mnist_example() -> None:
+    torch.manual_seed(0)
+    net, x = ConvNet(), (torch.rand(8, 3, 1, 28, 28) < 0.5).float()
+    run = sd.simulate(
+        sd.compile(sd.import_model(net, x)), x.transpose(0, 1).numpy(), full_trace=True, record=True
+    )
+    assert [name for name, spikes in run.spikes.items() if not spikes.any()] == []
+    with torch.no_grad():
+        own = net(x).transpose(0, 1).numpy()
+    np.testing.assert_allclose(run.logits, own, rtol=1e-4, atol=1e-5)
+    assert own.std() > 0

@@ -73,6 +73,10 @@ def ceil_pool(net: Net, x: Tensor) -> Tensor:
     return net.lif2(functional.avg_pool2d(net.lif(net.conv(x)), 4, ceil_mode=True)).flatten(1)
 
 
+def rectified(net: Net, x: Tensor) -> Tensor:
+    return out(net, net.lif(net.conv(x).relu()))
+
+
 def product(net: Net, x: Tensor) -> Tensor:
     s = net.lif(net.conv(x))
     return out(net, s * net.conv2(s))
@@ -124,6 +128,7 @@ def concatenated(net: Net, x: Tensor) -> Tensor:
             "that leaves its padding (1, 1) out",
         ),
         (ceil_pool, 1, "ceil_mode"),
+        (rectified, 1, "a ReLU of currents"),
         (product, 2, "a product of two signals"),
         (own_statistics, 1, "batch norm without running statistics"),
         (permuted, 1, "features lie in another order"),

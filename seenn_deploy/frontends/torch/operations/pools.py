@@ -101,6 +101,15 @@ def adaptive_avg_pool2d(graph: Graph, x: Value, size: Any) -> Signal:
     return mapped(graph, signal, 3, windows, counted=False)
 
 
+@operation("relu.default")
+def relu(graph: Graph, x: Value) -> Signal:
+    """Leave spikes as they are: they are 0 or 1."""
+    signal = as_signal(x)
+    if signal.spikes and not signal.terms[0].real:
+        return signal
+    raise NotSupportedError("a ReLU of currents", "let spiking neurons follow the layer")
+
+
 @operation("max_pool2d.default", "max_pool2d_with_indices.default")
 def max_pool2d(
     graph: Graph, x: Value, kernel: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1,
