@@ -55,7 +55,9 @@ class Bundle:
             )
         folders.check_manifest(path, spec)
         for name, digest in spec["sha256"].items():
-            if not (folder / name).is_file() or folders.sha256(folder / name) != digest:
+            if not (folder / name).is_file():
+                raise ProgramError(f"{folder / name}: is missing; renew it with --target c")
+            if folders.sha256(folder / name) != digest:
                 raise ProgramError(
                     f"{folder / name}: its checksum differs from {NETWORK}, it was changed; renew "
                     "it with --target c"

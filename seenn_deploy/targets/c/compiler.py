@@ -12,6 +12,7 @@ from seenn_deploy.errors import DeviceError
 from seenn_deploy.targets.command import output_of
 
 COMPILERS = ("cc", "gcc", "clang", "zig")
+PACKAGES = {"clang": "clang libclang-rt-14-dev"}  # Debian's, where gcc would be no answer
 STRICT = ("-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror")
 SANITIZERS = ("address", "undefined")
 # With something for each to look after, or the linker would not miss the runtime.
@@ -57,7 +58,8 @@ class Compiler:
                 return cls((sys.executable, "-m", "ziglang", "cc"))
         raise DeviceError(
             f"no C compiler ({name or ', '.join(COMPILERS)}) is on the PATH; on Debian: "
-            "apt-get install gcc; anywhere: pip install 'seenn-deploy[edge]', which brings zig"
+            f"apt-get install {PACKAGES.get(name, 'gcc')}; anywhere: pip install "
+            "'seenn-deploy[edge]', which brings zig"
         )
 
     def run(self, *options: str) -> None:

@@ -20,6 +20,10 @@ SHOWN = 16  # bytes of nonsense that an error shows
 _ERRORS = {-1: "the input's size", -2: "a value beyond the input's limits", -3: "a step after T"}
 
 
+class NonsenseError(DeviceError):
+    """Bytes came that are no answer."""
+
+
 Read: TypeAlias = Callable[[int, int], bytes]
 """Reads a number of bytes of the answer to a sample; fewer where the answer ends."""
 
@@ -107,9 +111,9 @@ class _Reader:
             raise DeviceError(f"the device's answer to sample {self.sample} is cut off")
         return np.frombuffer(found, kind)
 
-    def nonsense(self, tag: bytes) -> DeviceError:
+    def nonsense(self, tag: bytes) -> NonsenseError:
         """The error for bytes that are no answer, with those that came."""
-        return DeviceError(
+        return NonsenseError(
             f"the device answered sample {self.sample} with nonsense: {tag!r}; "
             "does it run this folder?"
         )

@@ -147,7 +147,7 @@ def _files(source: Source, rule: Stopping, prefix: str) -> dict[str, str]:
         "net.c": _net_c(source, rule, about),
         "weights.c": f'/* {about} */\n#include "weights.h"\n\n'
         + "\n".join([*source.tables, rule.tables]),
-        "main.c": text.runtime("main.c", about=about, traces=_traces(source)),
+        "main.c": text.runtime("main.c", about=about, trace=_trace(source)),
         "selftest.c": _selftest(source, about),
         "Makefile": text.runtime("Makefile", about=about),
         "README.md": sizes.readme(source, rule, about),
@@ -231,9 +231,11 @@ def _net_c(source: Source, rule: Stopping, about: str) -> str:
         "#ifdef NET_TRACE\n#define NET_SEEN(layer, sent) net_trace(net, layer, sent)\n"
         "#else\n#define NET_SEEN(layer, sent) (void)0\n#endif\n"
     )
-    return "\n".join(
-        [head, text.runtime("head.c"), *source.functions, *layers, rule.function, step]
-    )
+    functions = [*source.functions, *layers, rule.function, step]
+    # A network without spikes looks for none, and a compiler warns of what nobody calls.
+    looks = any("net_lowest(" in function for function in functions)
+    lowest = [text.runtime("lowest.c")] if looks else []
+    return "\n".join([head, text.runtime("head.c"), *lowest, *functions])
 
 
 def _holds_all(source: Source) -> bool:
@@ -257,7 +259,10 @@ def _indented(code: list[str]) -> str:
     return "".join(f"    {line}\n" for line in code)
 
 
-def _traces(source: Source) -> str:
+def _trace(source: Source) -> str:
+    """What tells spikes and potentials; nothing for a network that has none."""
+    if not source.program.graph.populations:
+        return ""
     lines = []
     for node in source.program.graph.populations:
         grid, number = Grid(node.shape), source.number[node.name]
@@ -269,7 +274,7 @@ def _traces(source: Source) -> str:
             "    }",
             "    break;",
         ]
-    return _indented(lines)
+    return text.runtime("trace.c", traces=_indented(lines))
 
 
 def _selftest(source: Source, about: str) -> str:

@@ -295,6 +295,26 @@ def test_a_changed_folder_is_refused_and_fails_its_own_test(tmp_path: Path) -> N
         Device(folder)
 
 
+def test_a_network_without_neurons_runs_and_is_compared(tmp_path: Path) -> None:
+    nodes = [
+        ir.Source("in", (2, 3, 3), input_range=(0.0, 1.0), scale=255.0),
+        ir.Readout("out", (3,), np.arange(3, dtype=np.int32)),
+    ]
+    weight = np.arange(54, dtype=np.int8).reshape(3, 18)
+    graph = ir.SpikingGraph(nodes, [ir.Projection("in", "out", (ir.Dense(weight),))], 2)
+    program = sd.Program(graph, sd.exits.Fixed(), precision="int8")
+    images = np.random.default_rng(0).random((3, 2, 3, 3)).astype(np.float32)
+    assert sd.verify(program, images, "c").ok
+    assert failures(written(program, tmp_path / "build")) == 0
+
+
+def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:
+    folder = written(PROGRAM, tmp_path / "build")
+    (folder / "weights.h").unlink()
+    with pytest.raises(ProgramError, match=r"weights\.h: is missing; renew"):
+        Device(folder)
+
+
 def test_a_changed_description_is_refused(tmp_path: Path) -> None:
     path = written(PROGRAM, tmp_path / "build") / "network.json"
     before = path.read_text()
@@ -326,9 +346,12 @@ def test_a_prefix_without_the_target_is_refused(tmp_path: Path) -> None:
     assert "add --target c" in done.stderr
 
 
-def test_a_missing_compiler_is_one_line(tmp_path: Path) -> None:
+def test_a_missing_compiler_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = written(PROGRAM, tmp_path / "build")
     with pytest.raises(DeviceError, match=r"no C compiler \(nocc\).*apt-get install gcc"):
         Device(folder, "nocc")
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(DeviceError, match=r"no C compiler \(clang\).*apt-get install clang "):
+        Device(folder, "clang")
     with pytest.raises(ProgramError, match="no C folder here"):
         Device(tmp_path)

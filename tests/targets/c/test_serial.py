@@ -91,9 +91,26 @@ def test_nonsense_is_one_line_with_what_came(line: tuple[int, str]) -> None:
 
     thread = threading.Thread(target=babble)
     thread.start()
-    with pytest.raises(DeviceError, match="sample 0 with nonsense: b'H'"):
+    with pytest.raises(DeviceError, match=r"sample 0 with nonsense: b'H'.*said b'Hello'"):
         sd.verify(PROGRAM, IMAGES[:1], f"serial:{name}")
     thread.join()
+
+
+def test_a_line_that_is_unplugged_is_one_line() -> None:
+    other, host = pty.openpty()
+    path = os.ttyname(host)
+
+    def unplug() -> None:
+        os.read(other, 1)
+        os.write(other, b"L")
+        os.close(other)
+
+    thread = threading.Thread(target=unplug)
+    thread.start()
+    with pytest.raises(DeviceError, match="the line is lost"):
+        sd.verify(PROGRAM, IMAGES[:1], f"serial:{path}", timeout=20)
+    thread.join()
+    os.close(host)
 
 
 def test_what_is_no_line_is_one_line(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from seenn_deploy.targets.c import protocol
 from seenn_deploy.targets.c.bundle import Bundle
 
 SILENCE = 30.0  # seconds without a byte, until the board is given up
+LINGER = 0.2  # seconds in which nonsense may go on, so that an error shows more of it
+SHOWN = 32  # bytes of it
 
 
 class Device:
@@ -51,7 +53,10 @@ class Device:
         """Ask the board sample by sample; see :meth:`seenn_deploy.targets.base.Device.run`."""
         with _Line(self.line, self.baud, request.timeout) as line:
             questions = protocol.requests(self.bundle, images, request)
-            return protocol.answers(self.bundle, line.asked(questions), len(images), request)
+            try:
+                return protocol.answers(self.bundle, line.asked(questions), len(images), request)
+            except protocol.NonsenseError as error:
+                raise DeviceError(f"{error} The line said {line.lately()!r}") from None
 
 
 class _Line:
@@ -60,6 +65,7 @@ class _Line:
     def __init__(self, path: str, baud: int, timeout: float | None) -> None:
         self.path, self.baud = path, baud
         self.until = None if timeout is None else time.monotonic() + timeout
+        self.said = b""  # what came last
 
     def __enter__(self) -> _Line:
         try:
@@ -104,14 +110,42 @@ class _Line:
     def _send(self, data: bytes) -> None:
         while data:
             self._wait([], [self.file], "takes nothing")
-            data = data[os.write(self.file, data[:256]) :]
+            try:
+                data = data[os.write(self.file, data[:256]) :]
+            except OSError as error:
+                raise self._lost(error.strerror) from None
 
     def _receive(self, number: int) -> bytes:
         found = b""
         while len(found) < number:
-            self._wait([self.file], [], f"says nothing more after {found[-16:]!r}")
-            found += os.read(self.file, number - len(found))
+            self._wait([self.file], [], f"says nothing more after {self.said!r}")
+            found += self._come(number - len(found))
         return found
+
+    def _come(self, most: int) -> bytes:
+        """What has come, of a line that has something."""
+        try:
+            came = os.read(self.file, most)
+        except OSError as error:
+            raise self._lost(error.strerror) from None
+        if not came:
+            raise self._lost("closed")
+        self.said = (self.said + came)[-SHOWN:]
+        return came
+
+    def _lost(self, why: str | None) -> DeviceError:
+        return DeviceError(f"{self.path}: the line is lost ({why}) after {self.said!r}")
+
+    def lately(self) -> bytes:
+        """What came last, with what follows at once."""
+        until = time.monotonic() + LINGER
+        self.said = self.said[-1:]  # the byte that was no answer
+        while len(self.said) < SHOWN:
+            left = max(0.0, until - time.monotonic())
+            if not select.select([self.file], [], [], left)[0]:
+                break
+            self._come(SHOWN - len(self.said))
+        return self.said
 
     def _wait(self, reading: list[int], writing: list[int], why: str) -> None:
         left = SILENCE if self.until is None else max(0.0, self.until - time.monotonic())
