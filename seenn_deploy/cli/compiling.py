@@ -240,8 +240,9 @@ def _changed(model: Path, rule: ExitRule | None, given: dict[str, Any]) -> Progr
     if given:
         name = next(iter(given)).replace("_", "-")
         raise SeennError(
-            f"{model}: is compiled already, --{name} is for its source; a program takes another "
-            "exit rule, schedule and target"
+            f"{model}: is compiled already, --{name} is for its source; compile that with "
+            f"--{name}, together with the exit rule; a program takes another exit rule, schedule "
+            "and target"
         )
     if "schedule" in asked:
         program = program.with_schedule(context.params["schedule"])
