@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -137,14 +138,14 @@ def compare(name: str, path: Path, images: np.ndarray, rounds: int, table: Table
     graph = sd.import_model(path, T=T)
     program = sd.compile(graph, sd.exits.Confidence(ALPHA))
     integer = sd.compile(graph, sd.exits.Confidence(ALPHA), precision="int8")
-    runs = [sd.simulate(p, images) for p in (program, integer)]  # kernels are compiled now
-    calls = {
+    calls: dict[str, Callable[[], Any]] = {
         "simulator, float32": lambda: sd.simulate(program, images),
         "simulator, int8": lambda: sd.simulate(integer, images),
         # Parts of another size would be compiled once more.
         **{str(p): p.prepare(net, x) for p in PEERS if len(x) % p.batch == 0},
     }
-    exits = {label: call() for label, call in calls.items()}  # everything is compiled now
+    found = {label: call() for label, call in calls.items()}  # everything is compiled now
+    run = found["simulator, float32"]
     times = {label: [0.0] * rounds for label in calls}
     for round_ in range(rounds):
         for label, call in calls.items():
@@ -152,12 +153,13 @@ def compare(name: str, path: Path, images: np.ndarray, rounds: int, table: Table
     ours = np.array(times["simulator, float32"])
     for label, measured in times.items():
         ratio = float(np.median(np.array(measured) / ours))
-        other = np.count_nonzero(exits[label] != runs[0].exit_step) if "PyT" in label else ""
+        exits = found[label]
+        other = np.count_nonzero(exits != run.exit_step) if isinstance(exits, np.ndarray) else ""
         table.add_row(
             name, label, f"{len(x) / np.median(measured):.1f}", f"{ratio:.2f}", str(other)
         )
         name = ""
-    describe(program, runs[0])
+    describe(program, run)
 
 
 def describe(program: sd.Program, run: sd.RunResult) -> None:

@@ -380,28 +380,34 @@ def check_size(net: nn.Module, model: str, kind: Kind) -> None:
     ModelError
         When the network cannot take samples of this size.
     """
-    try:
-        with torch.no_grad():
-            net.eval()(torch.zeros(1, *kind.shape))
-    except RuntimeError as error:
+    error = _why_not(net, torch.zeros(1, *kind.shape))
+    if error is not None:
         size = "x".join(map(str, kind.shape[1:]))
         raise ModelError(
             f"{model} cannot take samples of {size} ({error}); crop or pad them, e.g. to 32x32"
-        ) from None
+        )
 
 
 def _check_sizes(network: nn.Module, data: DataSet, recipe: Recipe) -> None:
     for size, _ in recipe.sizes:
         sample = resized(data.as_float(data.samples[:1]), size).to(recipe.device)
-        try:
-            with torch.no_grad():
-                network.eval()(sample)
-        except RuntimeError as error:
+        error = _why_not(network, sample)
+        if error is not None:
             first = str(error).partition("\n")[0]
             raise DataError(
                 f"sizes: the network cannot take samples of {size}x{size} ({first}); "
                 "leave that size out"
-            ) from None
+            )
+
+
+def _why_not(network: nn.Module, samples: Tensor) -> RuntimeError | None:
+    """Return why a network cannot take samples, in evaluation mode; None where it can."""
+    try:
+        with torch.no_grad():
+            network.eval()(samples)
+    except RuntimeError as error:
+        return error
+    return None
 
 
 # --- a run's folder ------------------------------------------------------------------------------
@@ -486,18 +492,13 @@ def _save(
 
 def table(log: Log) -> str:
     """Return a log as a CSV table; of a list, as accuracy by timestep, each value is a column."""
-    flat = [
-        {
-            name if place is None else f"{name}_{place + 1}": value
-            for key, found in line.items()
-            for name, place, value in (
-                [(key, None, found)]
-                if not isinstance(found, list)
-                else [(key, place, value) for place, value in enumerate(found)]
-            )
-        }
-        for line in log
-    ]
+    flat = []
+    for line in log:
+        row = dict[str, Any]()
+        for name, found in line.items():
+            lists = isinstance(found, list)
+            row |= {f"{name}_{i}": x for i, x in enumerate(found, 1)} if lists else {name: found}
+        flat.append(row)
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(dict.fromkeys(name for line in flat for name in line)))
     writer.writeheader()

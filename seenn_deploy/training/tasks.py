@@ -206,6 +206,8 @@ def train_snn(
     DataError, ModelError, ProgramError, TrainingError
         When the data, the architecture or the folder does not fit, or training diverges.
     """
+    if not 0 <= label_smoothing < 1:
+        raise DataError(f"label_smoothing = {label_smoothing}; it is a share, in [0, 1)")
     train, held_out = load_both(data, test, architecture.T, classes, limit, test_limit)
     classes = classes or train.classes
     normalization = Normalization.of(train.kind, mean, std)
@@ -216,8 +218,6 @@ def train_snn(
         theirs = teacher_logits(teacher, train, classes, normalization, recipe)
         taught = theirs, teacher_weight
         more |= {"teacher": str(teacher), "teacher_weight": teacher_weight}
-    if not 0 <= label_smoothing < 1:
-        raise DataError(f"label_smoothing = {label_smoothing}; it is a share, in [0, 1)")
     if label_smoothing:
         more["label_smoothing"] = label_smoothing
     agreed = loop.about("snn", architecture, train, classes, normalization, **more)

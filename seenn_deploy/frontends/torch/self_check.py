@@ -8,7 +8,7 @@ with what the graph says of them (``frontends.proof``).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,19 +110,17 @@ def prove(subject: Subject, report: FidelityReport) -> Proof:
     found = Comparison(subject.graph, report, places=subject.walk.places)
     runner = own_copy(subject.module)
     starts = starts_of(runner, subject.layers)
-    probes = list(_probes(subject))
-    if found.least == 1 and len(probes) > 1:
-        # Of a large network one run takes seconds: the loudest noise has to do, and being the
-        # second sample in a row it shows as well whether anything was left of the first.
-        probes = [probes[0], probes[-1]]
-    for number, probe in enumerate(probes):
+    # Of a large network one run takes seconds: the loudest noise has to do, and being the second
+    # sample in a row it shows as well whether anything was left of the first.
+    large = found.least == 1
+    for probe in _probes(subject, LOUDER[-1:] if large else LOUDER):
         begin(runner, starts)
         before = kept_by(runner, subject.layers)
         run = _run(runner, subject, probe, report)
-        causes = _causes(runner, subject.layers, before)
-        if not number and (found.least > 1 or len(probes) == 1):
+        first = not found.samples
+        _compare(subject, probe, run, found, _causes(runner, subject.layers, before))
+        if first and not (large and subject.example.is_floating_point()):
             _check_again(runner, subject, probe, run, starts, report)
-        _compare(subject, probe, run, found, causes)
         if found.samples > found.least and found.complete:
             break
     proof = found.proof("the module itself")
@@ -133,8 +131,8 @@ def prove(subject: Subject, report: FidelityReport) -> Proof:
 # --- what the module is given --------------------------------------------------------------------
 
 
-def _probes(subject: Subject) -> Iterator[list[Tensor]]:
-    """Inputs by call: the example, then noise over its range, louder each time."""
+def _probes(subject: Subject, factors: Iterable[float]) -> Iterator[list[Tensor]]:
+    """Inputs by call: the example, then noise over its range, times each factor."""
     example, calls = _as_long(subject), subject.graph.T if subject.one_step else 1
     frames = subject.graph.source.coding == "events"
     yield [example] * calls
@@ -143,7 +141,7 @@ def _probes(subject: Subject) -> Iterator[list[Tensor]]:
     low, high = float(example.min()), float(example.max())
     low, high = (low, high) if high > low else (min(low, 0.0), max(high, 1.0))
     generator = torch.Generator().manual_seed(0)
-    for factor in LOUDER:
+    for factor in factors:
         noise = [
             factor * (low + (high - low) * torch.rand(example.shape, generator=generator))
             for _ in range(calls if frames else 1)

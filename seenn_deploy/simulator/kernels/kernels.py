@@ -40,7 +40,7 @@ from seenn_deploy.simulator.kernels.vector_masks import (
 
 # A digest of the vector files, which are inlined here. numba caches compiled kernels by the content
 # of this file alone, so a changed vector file has to change this one, or the old code still runs.
-INLINED = "07113a2fb602"
+INLINED = "1e6a35dc420d"
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -252,7 +252,7 @@ def _move_lanes(typingctx: Any, current: Any, at: Any, values: Any, values_at: A
         lanes.store(value, lanes.at(target, args[3]))
         lanes.store(lanes.zero(), place)
         size = lanes.size(value)
-        units = _bits(builder, lanes.equal(size, lanes.one()))
+        units = _bits(builder, lanes.equal(size, lanes.constant(1)))
         sent = builder.xor(_bits(builder, lanes.equal(value, lanes.zero())), integer(0xFFFF))
         return builder.or_(sent, builder.shl(units, integer(LANES)))
 

@@ -96,8 +96,8 @@ class Lanes:
         return self.builder.shuffle_vector(single, undefined, lanes)
 
     def constant(self, value: int) -> Any:
-        """Return a vector with one integer constant in every lane."""
-        return ir.Constant(self.kind, [value] * self.width)
+        """Return a vector with one whole number in every lane."""
+        return ir.Constant(self.kind, [float(value) if self.is_float else value] * self.width)
 
     def clamp(self, value: Any, low: int, high: int) -> Any:
         """Limit integers to low..high."""
@@ -109,10 +109,6 @@ class Lanes:
     def nonzero(self, value: Any) -> Any:
         """Flag the lanes that hold an integer other than 0."""
         return self.builder.icmp_signed("!=", value, self.zero())
-
-    def one(self) -> Any:
-        """Return a vector of ones."""
-        return ir.Constant(self.kind, [1.0 if self.is_float else 1] * self.width)
 
     def size(self, value: Any) -> Any:
         """Return absolute values."""

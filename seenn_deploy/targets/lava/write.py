@@ -88,7 +88,7 @@ def examine(program: ir.Program) -> FidelityReport:
     for edge in graph.projections:
         with report.gathering(f"{edge.pre} -> {edge.post}"):
             waiting_steps(program, edge)
-            _runnable(edge.synapses, edge, program)
+            _as_written(edge, program)
     for node in graph.order:
         with report.gathering(node.name):
             # What writing would refuse is found by trying it: two lists of limits would disagree
@@ -157,15 +157,13 @@ def _spec(program: ir.Program, arrays: dict[str, Array]) -> dict[str, Any]:
 def _with_runnable_synapses(program: ir.Program) -> ir.SpikingGraph:
     graph = program.graph
     return graph.replace(
-        projections=[
-            replace(e, maps=(_into(graph.node(e.post), e, program),)) for e in graph.projections
-        ]
+        projections=[replace(e, maps=(_as_written(e, program),)) for e in graph.projections]
     )
 
 
-def _into(node: ir.Node, edge: ir.Projection, program: ir.Program) -> ir.Synapses:
+def _as_written(edge: ir.Projection, program: ir.Program) -> ir.Synapses:
     """Return an edge's synapses as the bundle has them; those into a sum are lists of ones."""
-    if node.kind == "sum" and edge.synapses.kind != "identity":
+    if program.graph.node(edge.post).kind == "sum" and edge.synapses.kind != "identity":
         return ir.Sparse.listing(edge.synapses, program.graph.node(edge.pre).shape)
     return _runnable(edge.synapses, edge, program)
 

@@ -186,7 +186,8 @@ def test_what_no_neurons_take_is_refused(behind: Any, says: str) -> None:
 def test_factors_above_zero_move_in_front_of_the_pool() -> None:
     net = Behind(lambda net, h: net.fc(net.lif(2 * h / 0.5 + 0.1).flatten(1)))
     net.given = x = torch.rand(3, 3, 8, 8)
-    imported(net, x, lambda net: torch.stack([net(net.given) for _ in range(T)]))
+    graph, _ = imported(net, x, lambda net: torch.stack([net(net.given) for _ in range(T)]))
+    assert not any(isinstance(node, ir.Relay) for node in graph.layers)
 
 
 class Between(nn.Module):

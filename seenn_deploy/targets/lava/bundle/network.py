@@ -208,12 +208,15 @@ class Builder:
                 _link(pre.s_out, synapses.s_in)
                 _link(synapses.a_out, post.a_in)
 
+    def _shapes(self, edge: dict[str, Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        pre, post = (tuple(self.nodes[edge[end]]["shape"]) for end in ("pre", "post"))
+        return pre, post
+
     def _windows(self, edge: dict[str, Any], pre: AbstractProcess) -> AbstractProcess:
         """Return what a sum adds: a pool's windows, or spikes as they are."""
         if edge["kind"] == "identity":
             return pre
-        shapes = tuple(tuple(self.nodes[edge[end]]["shape"]) for end in ("pre", "post"))
-        weight = self.arrays[edge["weight"]]
+        shapes, weight = self._shapes(edge), self.arrays[edge["weight"]]
         matrix = _sparse_matrix(edge, self.arrays, weight, *shapes)
         sizes = {"shape_in": pre.s_out.shape, "shape": _turned_shape(shapes[1])}
         windows = Windows(synapses=matrix, name=f"{edge['pre']} -> {edge['post']}", **sizes)
@@ -233,7 +236,7 @@ class Builder:
 
     def _synapses(self, edge: dict[str, Any]) -> list[AbstractProcess]:
         """Make one process, or two where Lava's matrices cannot hold both signs."""
-        shapes = tuple(tuple(self.nodes[edge[end]]["shape"]) for end in ("pre", "post"))
+        shapes = self._shapes(edge)
         weight = self.arrays[edge["weight"]].astype(np.int32 if self.fixed else float)
         graded = self.nodes[edge["pre"]]["kind"] in ("source", "sum")
         common = {
