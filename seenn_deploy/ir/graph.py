@@ -233,13 +233,16 @@ class SpikingGraph:
         return same
 
     def replace(
-        self, nodes: Iterable[Node] | None = None, projections: Iterable[Projection] | None = None
+        self,
+        nodes: Iterable[Node] | None = None,
+        projections: Iterable[Projection] | None = None,
+        T: int | None = None,
     ) -> SpikingGraph:
-        """A new graph with other nodes or projections and everything else kept."""
+        """A new graph with other nodes, projections or T and everything else kept."""
         return SpikingGraph(
             self.order if nodes is None else nodes,
             self.projections if projections is None else projections,
-            self.T,
+            self.T if T is None else T,
             self.provenance,
             self.exit_rule,
         )

@@ -1,4 +1,4 @@
-"""What a board's memory holds, and the refusal of programs that exceed it."""
+"""Boards: how much memory each has, and what a program lacks there."""
 
 from __future__ import annotations
 
@@ -13,11 +13,30 @@ from seenn_deploy.errors import ProgramError
 CODE = 8 << 10  # kept free in flash: net.c takes about 3 kB on a Cortex-M, a start-up the rest
 POLICY = 4 << 10  # as much more for a policy network, whose code is as large as that again
 STACK = 2 << 10  # kept free in RAM; `stack.measured` says what a compiler makes of it
-MOST_NAMED = 3  # layers in a refusal
-_REMEDIES = {
-    "flash": "fewer channels make the tables smaller",
-    "ram": "fewer channels, or a stride in the first layers, make potentials and currents fewer",
-}
+KINDS = {"flash": ("tables",), "ram": ("state", "buffers")}
+
+
+@dataclass(frozen=True)
+class Lack:
+    """A memory of a board that is too small for a program.
+
+    Parameters
+    ----------
+    memory : 'flash' or 'ram'
+    needed, there : int
+        Bytes, with those kept free.
+    kept : int
+        Bytes kept free, of flash for code and of RAM for the stack.
+    """
+
+    memory: str
+    needed: int
+    there: int
+    kept: int
+
+    def of(self, row: dict[str, Any]) -> int:
+        """Bytes in this memory of a row of ``sizes.table``."""
+        return sum(row[kind] for kind in KINDS[self.memory])
 
 
 @dataclass(frozen=True)
@@ -71,26 +90,20 @@ class Board:
                 raise ProgramError(f"{board}: {key} = {value!r}; a board's file has {what} there")
         return cls(*(stored[key] for key in kinds))
 
-    def check(self, sizes: list[dict[str, Any]], policy: bool = False) -> None:
-        """Raise ProgramError where a program does not fit, with by how much and what takes most.
+    def lacks(self, total: dict[str, Any], policy: bool = False) -> list[Lack]:
+        """Return the memories that are too small.
 
         Parameters
         ----------
-        sizes : list of dict
-            By layer, and in sum, as ``sizes.table`` returns them.
+        total : dict
+            Bytes in sum, the last row of ``sizes.table``.
         policy : bool
             Whether a policy network is among it.
         """
-        total, layers, code = sizes[-1], sizes[:-1], CODE + (POLICY if policy else 0)
-        needs = {"flash": (("tables",), code), "ram": (("state", "buffers"), STACK)}
-        for memory, (kinds, kept) in needs.items():
-            needed, there = sum(total[k] for k in kinds) + kept, getattr(self, memory)
-            if needed <= there:
-                continue
-            by_size = sorted(layers, key=lambda row: -sum(row[k] for k in kinds))[:MOST_NAMED]
-            most = ", ".join(f"{r['layer']} {sum(r[k] for k in kinds):,}" for r in by_size)
-            raise ProgramError(
-                f"board {self.name} has {there:,} bytes of {memory}, the program needs {needed:,} "
-                f"({kept:,} of them kept for {'code' if memory == 'flash' else 'the stack'}): "
-                f"{needed - there:,} too many; most take {most}; {_REMEDIES[memory]}"
-            )
+        kept = {"flash": CODE + (POLICY if policy else 0), "ram": STACK}
+        found = []
+        for memory, kinds in KINDS.items():
+            needed = sum(total[kind] for kind in kinds) + kept[memory]
+            if needed > getattr(self, memory):
+                found.append(Lack(memory, needed, getattr(self, memory), kept[memory]))
+        return found

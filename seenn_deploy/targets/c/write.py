@@ -7,6 +7,7 @@ same bytes on every machine.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from seenn_deploy.errors import ProgramError
 from seenn_deploy.fidelity import REPORT, FidelityReport
 from seenn_deploy.io import folders
 from seenn_deploy.ir.text import layer_text
-from seenn_deploy.targets.c import expected, rules, sizes, text
+from seenn_deploy.targets.c import expected, refusal, rules, sizes, text
 from seenn_deploy.targets.c.budget import Board
 from seenn_deploy.targets.c.layout import Grid
 from seenn_deploy.targets.c.memory import placed
@@ -58,7 +59,7 @@ def write(
     given = None if board is None else Board.read(board)
     report, source, rule = _made(program)
     if given:
-        given.check(sizes.table(source, rule), policy=source.policy is not None)
+        refusal.check(given, source, lambda T: _sizes(program, T))
     files = _files(source, rule, prefix)
     for name, content in files.items():
         folders.write_file(folder / name, content)
@@ -110,6 +111,12 @@ def _made(program: ir.Program) -> tuple[FidelityReport, Source, Stopping]:
         rule = rules.lowered(source)
     report.stop()
     return report, source, rule
+
+
+def _sizes(program: ir.Program, T: int) -> list[dict[str, object]]:
+    """Bytes by layer of the program with so many timesteps."""
+    shorter = replace(program, graph=program.graph.replace(T=T))
+    return sizes.table(*_made(shorter)[1:])
 
 
 def _described(source: Source) -> dict[str, object]:
