@@ -32,6 +32,7 @@ class AssertSameSpikes(Protocol):
         Parameters
         ----------
         program : Program, or the folder of one
+            Of a folder that holds what was written for the device, that is what runs.
         images : array, ImageSet, or a path
             As for ``sd.verify``.
         **options
@@ -69,16 +70,29 @@ def assert_same_spikes(seenn_device: str) -> AssertSameSpikes:
         from seenn_deploy.ir.program import Program
         from seenn_deploy.verification.verify import verify
 
+        options["progress"] = False
         try:
-            loaded = program if isinstance(program, Program) else Program.load(program)
-            report = verify(loaded, images, seenn_device, progress=False, **options)
+            if isinstance(program, Program):
+                report = verify(program, images, seenn_device, **options)
+            else:
+                options["bundle"] = _deployed(Path(program), seenn_device)
+                report = verify(Program.load(program), images, seenn_device, **options)
+            told = "" if report.ok else _told(report)
         except SeennError as error:
-            pytest.fail(f"{seenn_device}: {error}", pytrace=False)
-        if not report.ok:
-            pytest.fail(_told(report), pytrace=False)
+            told = f"{seenn_device}: {error}"
+        # Outside of the handler, or pytest would show the fault twice.
+        if told:
+            pytest.fail(told, pytrace=False)
         return report
 
     return compare
+
+
+def _deployed(build: Path, device: str) -> Path | None:
+    """The folder, where it holds what was written for a device; None has it written anew."""
+    from seenn_deploy.targets.devices import find
+
+    return build if (build / find(device).target).is_dir() else None
 
 
 def _told(report: VerifyReport) -> str:

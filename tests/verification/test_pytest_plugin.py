@@ -49,6 +49,19 @@ def test_equal_passes(tmp_path: Path) -> None:
     assert code == 0, said
 
 
+def test_what_was_deployed_is_what_runs(tmp_path: Path) -> None:
+    """A program's folder with C in it: that C, and not one made for the test."""
+    needs("cc")
+    PROGRAM.save(tmp_path / "build", ["c"])
+    assert run(tmp_path, "c")[0] == 0
+    with (tmp_path / "build" / "c" / "net.c").open("a") as source:
+        source.write(" ")
+    code, said, message = run(tmp_path, "c")
+    assert code == 1, said
+    assert "net.c: its checksum differs from network.json" in message
+    assert "another exception" not in said
+
+
 def test_a_wrong_spike_fails_with_the_first_difference(tmp_path: Path) -> None:
     code, said, message = run(tmp_path, "mock:wrong")
     assert code == 1, said

@@ -43,9 +43,14 @@ class Bundle:
             spec = json.loads(path.read_text(encoding="utf-8"))
             found = spec["format"], spec["version"]
             spec[folders.CHECKSUM]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except OSError:
             raise ProgramError(
                 f"{folder}: no C folder here; make one with seenn compile --precision int8 "
+                "--target c"
+            ) from None
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise ProgramError(
+                f"{path}: is not what was written ({type(error).__name__}: {error}); renew it with "
                 "--target c"
             ) from None
         if found != (FORMAT, VERSION):

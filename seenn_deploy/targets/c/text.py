@@ -15,7 +15,9 @@ LINE = 98  # characters
 INTEGERS = ("int8", "int16", "int32")
 # With _t behind it, a type of C's headers, or of POSIX's that firmware often includes.
 _TYPES = re.compile(
-    r"u?int(_least|_fast)?(8|16|32|64)|u?int(max|ptr)|s?size|ptrdiff|wchar|max_align|fpos|off|time|clock"
+    r"u?int(_least|_fast)?(8|16|32|64)|u?int(max|ptr)|s?size|ptrdiff|max_align|sig_atomic"
+    r"|wchar|wint|wctype|wctrans|mbstate|char(8|16|32)|fpos|off|time|clock|suseconds|pid"
+    r"|(imax|l|ll)?div|float|double|fenv|fexcept|cnd|mtx|tss|thrd"
 )
 
 

@@ -321,8 +321,8 @@ def test_a_changed_description_is_refused(tmp_path: Path) -> None:
     for change, says in (
         (('"T": 4', '"T": 5'), "its checksum differs"),
         (('"version": 1', '"version": 9'), "version 9, this is"),
-        (('"checksum"', '"sum"'), "no C folder here"),
-        (("{", "["), "no C folder here"),
+        (('"checksum"', '"sum"'), "network.json: is not what was written"),
+        (("{", "["), "network.json: is not what was written"),
     ):
         path.write_text(before.replace(*change, 1))
         with pytest.raises(ProgramError, match=says):
@@ -335,7 +335,7 @@ def test_what_has_no_form_is_refused_in_a_line(tmp_path: Path) -> None:
     for prefix in ("2net", "my-net", "", "n" * 32):
         with pytest.raises(SeennError, match="is no C identifier"):
             PROGRAM.save(tmp_path / "b", ["c"], options={"c": {"prefix": prefix}})
-    for prefix in ("uint8", "size", "int_fast16"):
+    for prefix in ("uint8", "size", "int_fast16", "wint", "div"):
         with pytest.raises(SeennError, match=f"{prefix}_t is a type of C's own"):
             PROGRAM.save(tmp_path / "b", ["c"], options={"c": {"prefix": prefix}})
     assert not list(tmp_path.iterdir())
