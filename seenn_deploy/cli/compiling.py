@@ -108,14 +108,15 @@ IMPORT = opt.together(
 @INPUT_RANGE
 @click.option("--calibration", type=opt.PATH,
               help="Samples from which int8 takes its scales, and on which it is compared with "
-              "float32, layer by layer; --pools auto counts on them.")  # fmt: skip
+              "float32, layer by layer; --pools auto and --attention-order cheapest count on "
+              "them.")  # fmt: skip
 @click.option("--pools", default="fold", show_default=True,
               help="How average pools are deployed: fold, as a part of the layer behind; sum, as "
               "nodes that add the spikes of each window; auto, what costs less (and fold where a "
               "target cannot take sums).")  # fmt: skip
 @click.option("--attention-order", default="module", show_default=True,
               help="Order of the products of attention: module, as the network has it; cheapest, "
-              "(q k^T) v or q (k^T v) by multiplications. Spikes are the same.")  # fmt: skip
+              "what costs less of (q k^T) v and q (k^T v). Spikes are the same.")  # fmt: skip
 @STRICT
 @opt.JSON
 def compile_command(
@@ -169,9 +170,11 @@ def compile_command(
     folders.check_ours(out, PROGRAM_FOLDER, force)
     check_schedule(schedule, *target)
     of_targets = _of_targets(target, c_prefix, board)
-    if calibration and precision == "float32" and pools != "auto":
+    counts = pools == "auto" or attention_order == "cheapest"
+    if calibration and precision == "float32" and not counts:
         raise SeennError(
-            "--calibration is for the scales of int8 and for --pools auto; add one of them"
+            "--calibration is for the scales of int8, for --pools auto and for --attention-order "
+            "cheapest; add one of them"
         )
     if pools == "auto" and not all(map(takes_sums, target)):
         pools = "fold"
@@ -399,6 +402,7 @@ def _print_compiled(
         *_converted(provenance.conversion),
         *_proof(provenance),
         *_pools(provenance),
+        *_attention(provenance),
         # A rule that nobody chose must not look like one that somebody did.
         ("exit rule", f"{rule}, assumed: {why}" if why else rule),
         ("written", ", ".join([f"{out}/", *(f"{out / target}/" for target in targets)])),
@@ -433,6 +437,20 @@ def _pools(provenance: Provenance) -> list[tuple[str, str]]:
         )
         for pool in provenance.pools
     ]
+
+
+def _attention(provenance: Provenance) -> list[tuple[str, str]]:
+    """What products of attention cost per timestep in another order, once one has it."""
+    changed = [order for order in provenance.attention if order["choice"] == "cheapest"]
+    if not changed:
+        return []
+    on = "on the samples" if changed[0]["measured"] else "if every neuron spikes"
+    before, after = (sum(order[of] for order in changed) for of in ("module", "other"))
+    told = (
+        f"{len(changed)} of {len(provenance.attention)} in another order than the network's; {on} "
+        f"{after:,.0f} AC per timestep in place of {before:,.0f}"
+    )
+    return [("attention", told)]
 
 
 def _left_there(out: Path, targets: tuple[str, ...]) -> list[tuple[str, str]]:

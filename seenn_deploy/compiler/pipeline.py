@@ -13,6 +13,7 @@ from seenn_deploy.compiler.passes import (
     balance_delays,
     cast,
     fold_affine,
+    fold_factor,
     fold_pool,
     input_scale,
     own_layers,
@@ -70,7 +71,8 @@ def compile(
         values of an int8 program beyond it are clipped.
     calibration : array, path or ImageSet, optional
         Samples, as the program takes them, from which int8 takes the scales of the input (all of
-        them) and of the weights (the first 16); see ``passes.quantize``. `pools` counts on them.
+        them) and of the weights (the first 16); see ``passes.quantize``. `pools` and
+        `attention_order` count on them.
     pools : 'fold', 'sum' or 'auto'
         Whether an average pool becomes part of the layer behind it, whose fan-out every spike then
         pays, or a node that sums the spikes of each window and sends the sum; 'auto' takes what
@@ -78,7 +80,8 @@ def compile(
         ``program.provenance.pools`` has both counts.
     attention_order : 'module' or 'cheapest'
         Order of the products of attention: the network's own, or the one with the fewest
-        multiplications, (q k^T) v or q (k^T v); spikes and logits are the same.
+        accumulates, (q k^T) v or q (k^T v), on the calibration samples or where every neuron
+        spikes; spikes and logits are the same. ``program.provenance.attention`` has both counts.
     strict : bool
         Whether to refuse whatever import or precision only approximate.
     allow : names
@@ -107,23 +110,27 @@ def compile(
     """
     if precision not in PRECISIONS:
         raise ProgramError(f"precision {precision!r}: there is {', '.join(PRECISIONS)}")
-    if calibration is not None and precision == "float32" and pools != "auto":
+    counts = pools == "auto" or attention_order == "cheapest"
+    if calibration is not None and precision == "float32" and not counts:
         raise ProgramError(
-            "calibration is for the scales of int8 and for pools='auto'; add one of them"
+            "calibration is for the scales of int8, for pools='auto' and for "
+            "attention_order='cheapest'; add one of them"
         )
     if input_range is not None:
         graph = _stated(graph, input_range)
     rule, assumed = (exit_rule, "") if exit_rule is not None else _default_rule(graph)
     if pools in sum_pools.CHOICES:  # any other word is refused below
         memory.require(graph, pools, precision)
-    graph = orders.apply(graph, attention_order)
-    # Before folding, which makes one layer of several.
-    graph, sent = own_layers.noted(graph), None
-    if pools == "auto" and calibration is not None:
-        folded = Program(_folded(graph), rule)
+    sent = None
+    if counts and calibration is not None:
+        folded = Program(_folded(own_layers.noted(graph)), rule)
         sent = activity.sent(folded.graph, for_program(folded, calibration))
-    graph, costs = sum_pools.apply(graph, pools, sent)
-    notes = replace(graph.provenance, pools=sum_pools.noted(costs))
+    graph, products = orders.apply(graph, attention_order, sent)
+    # Before folding, which makes one layer of several.
+    graph, costs = sum_pools.apply(own_layers.noted(graph), pools, sent)
+    notes = replace(
+        graph.provenance, pools=sum_pools.noted(costs), attention=orders.noted(products)
+    )
     graph = _folded(graph).noted(notes)
     program = Program(graph, rule, schedule, exit_rule_assumed=assumed)
     if precision != "float32":
@@ -133,8 +140,8 @@ def compile(
 
 
 def _folded(graph: SpikingGraph) -> SpikingGraph:
-    # Pools first, which affine maps may stand behind; delays last, when the stages are known.
-    for step in (fold_pool, fold_affine, cast, balance_delays):
+    # Pools before affine maps, which may stand behind; delays last, when the stages are known.
+    for step in (fold_factor, fold_pool, fold_affine, cast, balance_delays):
         graph = step.apply(graph)
     return own_layers.kept(graph)
 

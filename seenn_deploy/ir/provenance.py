@@ -35,6 +35,8 @@ class Provenance(Mapping[str, Any]):
         Scale and rounding errors per layer of an integer program.
     pools : sequence of mappings
         Average pools, and what either way to deploy them costs.
+    attention : sequence of mappings
+        Products in a row, and what either order of them costs.
     proof : mapping
         A :class:`~seenn_deploy.fidelity.Proof` of the import.
     precision : mapping
@@ -52,6 +54,7 @@ class Provenance(Mapping[str, Any]):
     conversion: Mapping[str, Any] = field(default_factory=dict)
     quantized: tuple[Mapping[str, Any], ...] = ()
     pools: tuple[Mapping[str, Any], ...] = ()
+    attention: tuple[Mapping[str, Any], ...] = ()
     proof: Mapping[str, Any] = field(default_factory=dict)
     precision: Mapping[str, Any] = field(default_factory=dict)
     more: Mapping[str, Any] = field(default_factory=dict)

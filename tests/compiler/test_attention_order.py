@@ -85,6 +85,13 @@ def test_both_orders_are_counted_by_element() -> None:
     spikes = run.spikes[program.graph.populations[0].name].astype(np.int64)
     q, k, v = np.moveaxis(spikes.reshape(4, T, 3, heads, width, tokens), 2, 0)
     scores, mixed = (np.einsum("...dn,...dm->...nm", q, k), np.einsum("...dm,...em->...de", k, v))
+    # On samples, the compiler counts the same per timestep, and takes what is less.
+    program = sd.compile(graph, attention_order="cheapest", calibration=x.numpy())
+    (told,) = program.provenance.attention
+    assert told["measured"]
+    per_timestep = [sum(count) / (4 * T) for count in counts]
+    assert [told["module"], told["other"]] == pytest.approx(per_timestep)
+    assert told["choice"] == ("cheapest" if per_timestep[1] < per_timestep[0] else "module")
     assert counts[0] == [scores.sum(), np.einsum("sthnm,sthem->", (scores != 0) * 1, v)]
     assert counts[1] == [mixed.sum(), np.einsum("sthdn,sthde->", q, (mixed != 0) * 1)]
     assert min(counts[0] + counts[1]) > 0

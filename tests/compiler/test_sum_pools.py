@@ -113,5 +113,5 @@ def test_files_targets_and_words(tmp_path: Path) -> None:
         program.save(tmp_path / "nir", targets=["nir"])
     with pytest.raises(ProgramError, match="pools = 'some'; there is fold, sum, auto"):
         sd.compile(graph, pools="some")  # type: ignore[arg-type]
-    with pytest.raises(ProgramError, match="pools='auto'; add one of them"):
+    with pytest.raises(ProgramError, match="pools='auto' and for attention_order='cheapest'"):
         sd.compile(graph, calibration=np.zeros((1, 3, 2, 6, 6), np.float32))

@@ -7,15 +7,16 @@ and q (k^T v) has 2 N d^2.
 Rules:
 
 1. A product whose result goes to one other product alone, as it is, is regrouped with it.
-2. Of the three orders the one with the fewest multiplications of a dense layer is taken; the
-   module's own, where that is no worse. How many spikes meet depends on the samples: simulate both
-   programs to compare counts by element.
+2. Of the three orders the one with the fewest accumulates is taken, counted by element on the
+   spikes of a few samples, or where all neurons spike (the multiplications of a dense layer); the
+   module's own, where that is no worse.
 3. Factors 1 - s keep the module's order.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from math import prod
 from string import ascii_lowercase
 from typing import Literal, TypeAlias, cast
@@ -30,6 +31,29 @@ Order: TypeAlias = Literal["module", "cheapest"]
 CHOICES = ("module", "cheapest")
 
 
+@dataclass(frozen=True)
+class OrderCost:
+    """Two products in a row, and what their orders cost.
+
+    Parameters
+    ----------
+    product : str
+        The second of them.
+    choice : 'module' or 'cheapest'
+        Order that the program has; 'module' also where no other one costs less.
+    measured : bool
+        Whether the counts are means over samples; else every neuron spikes.
+    module, other : float
+        Accumulates per timestep in the module's order, and in the better of the other two.
+    """
+
+    product: str
+    choice: str
+    measured: bool
+    module: float
+    other: float
+
+
 @dataclass(frozen=True, eq=False)
 class Factor:
     """Elements `index` of the `neurons` of a node, which a product takes on axes with `letters`."""
@@ -40,7 +64,9 @@ class Factor:
     letters: str = ""
 
 
-def apply(graph: ir.SpikingGraph, order: Order) -> ir.SpikingGraph:
+def apply(
+    graph: ir.SpikingGraph, order: Order, sent: Mapping[str, Array] | None = None
+) -> tuple[ir.SpikingGraph, tuple[OrderCost, ...]]:
     """Regroup products where `order` says so.
 
     Parameters
@@ -48,6 +74,14 @@ def apply(graph: ir.SpikingGraph, order: Order) -> ir.SpikingGraph:
     graph : SpikingGraph
         Before folding.
     order : 'module' or 'cheapest'
+    sent : mapping of float arrays (N, T, *shape), optional
+        What each node sends on samples.
+
+    Returns
+    -------
+    SpikingGraph
+    tuple of OrderCost
+        One per product that could be regrouped.
 
     Raises
     ------
@@ -56,22 +90,28 @@ def apply(graph: ir.SpikingGraph, order: Order) -> ir.SpikingGraph:
     """
     if order not in CHOICES:
         raise ProgramError(f"attention_order {order!r}: there is {', '.join(CHOICES)}")
-    for node in graph.layers if order == "cheapest" else ():
-        if node.kind == "product":
-            graph = _regrouped(graph, node.name)
-    return graph
+    costs = []
+    for node in graph.layers:
+        if node.kind == "product" and (found := _inner(graph, node.name)):
+            graph, cost = _regrouped(graph, *found, order, sent)
+            costs.append(cost)
+    return graph, tuple(costs)
 
 
-def _regrouped(graph: ir.SpikingGraph, name: str) -> ir.SpikingGraph:
-    """The graph with the cheapest order of a product and the one that it takes, if it does."""
+def noted(found: Iterable[OrderCost]) -> tuple[dict[str, object], ...]:
+    """The orders as the provenance holds them."""
+    return tuple(map(asdict, found))
+
+
+def _inner(graph: ir.SpikingGraph, name: str) -> tuple[ir.Product, ir.Product, int] | None:
+    """A product that another takes, that one, and as which of its factors; None without one."""
     for place, factor in enumerate(_factors(graph, name)):
         inner = graph.node(factor.name)
         whole = np.array_equal(factor.index, np.arange(prod(inner.shape)))
         alone = whole and len(graph.nx.out_edges(inner.name)) == 1
         if alone and inner.kind == "product" and _factors(graph, inner.name):
-            outer = cast(ir.Product, graph.node(name))
-            return _cheapest(graph, cast(ir.Product, inner), outer, place)
-    return graph
+            return cast(ir.Product, inner), cast(ir.Product, graph.node(name)), place
+    return None
 
 
 def _factors(graph: ir.SpikingGraph, name: str) -> list[Factor]:
@@ -92,15 +132,26 @@ def _factors(graph: ir.SpikingGraph, name: str) -> list[Factor]:
     return found
 
 
-def _cheapest(
-    graph: ir.SpikingGraph, inner: ir.Product, outer: ir.Product, place: int
-) -> ir.SpikingGraph:
+def _regrouped(
+    graph: ir.SpikingGraph,
+    inner: ir.Product,
+    outer: ir.Product,
+    place: int,
+    order: Order,
+    sent: Mapping[str, Array] | None,
+) -> tuple[ir.SpikingGraph, OrderCost]:
+    """The graph with the order of two products that `order` says, and what it costs."""
     (first, second, third), sizes, out = _lettered(graph, inner, outer, place)
-    orders = [(first, second, third), (second, first, third)]
-    found = [(_multiplications(*order, sizes, out), order) for order in orders]
-    least, (alone, one, two) = min(found, key=lambda pair: pair[0])
-    if least >= inner.multiplications + outer.multiplications:
-        return graph
+    # What comes first is what the other two are multiplied with.
+    orders = [(third, first, second), (first, second, third), (second, first, third)]
+    own, *others = (_accumulates(*found, sizes, out, sent) for found in orders)
+    best = int(np.argmin(others))
+    changes = order == "cheapest" and others[best] < own
+    choice = "cheapest" if changes else "module"
+    cost = OrderCost(outer.name, choice, sent is not None, own, others[best])
+    if not changes:
+        return graph, cost
+    alone, one, two = orders[1 + best]
     kept = _between(one, two, alone, out)
     made = _product(inner.name, one.letters, two.letters, kept, sizes)
     final = _product(outer.name, alone.letters, kept, out, sizes, outer.shape)
@@ -113,7 +164,7 @@ def _cheapest(
             edges.append(_placed(factor, node, at))
             at += len(factor.index)
     nodes = [{made.name: made, final.name: final}.get(n.name, n) for n in graph.order]
-    return graph.replace(nodes, edges)
+    return graph.replace(nodes, edges), cost
 
 
 def _lettered(
@@ -142,12 +193,36 @@ def _between(one: Factor, two: Factor, alone: Factor, out: str) -> str:
     return "".join(x for x in both if x in alone.letters or x in out)
 
 
-def _multiplications(
-    alone: Factor, one: Factor, two: Factor, sizes: dict[str, int], out: str
-) -> int:
+def _accumulates(
+    alone: Factor,
+    one: Factor,
+    two: Factor,
+    sizes: dict[str, int],
+    out: str,
+    sent: Mapping[str, Array] | None,
+) -> float:
+    """Pairs that meet per timestep, in ``one two`` and in the product of that with `alone`."""
     kept = _between(one, two, alone, out)
-    words = set(one.letters + two.letters), set(alone.letters + kept)
-    return sum(prod(sizes[x] for x in word) for word in words)
+    if sent is None:
+        words = set(one.letters + two.letters), set(alone.letters + kept)
+        return float(sum(prod(sizes[x] for x in word) for word in words))
+    left, right, last = (_values(factor, sizes, sent) for factor in (one, two, alone))
+    # Z stands for timesteps and samples; letters of axes are small ones.
+    made = np.einsum(f"Z{one.letters},Z{two.letters}->Z{kept}", left, right, optimize=True)
+    meetings = ((one.letters, left, two.letters, right), (alone.letters, last, kept, made))
+    return sum(_meeting(*pair) for pair in meetings)
+
+
+def _values(factor: Factor, sizes: dict[str, int], sent: Mapping[str, Array]) -> Array:
+    """What a factor is, (timesteps of samples, *axes)."""
+    all_sent = sent[factor.name].reshape(-1, factor.neurons)
+    return all_sent[:, factor.index].reshape(-1, *(sizes[x] for x in factor.letters))
+
+
+def _meeting(a: str, left: Array, b: str, right: Array) -> float:
+    """Mean number of pairs of elements other than 0 that a product multiplies."""
+    pairs = [(x != 0).astype(np.float64) for x in (left, right)]
+    return float(np.einsum(f"Z{a},Z{b}->Z", *pairs, optimize=True).mean())
 
 
 def _product(

@@ -19,6 +19,10 @@ class Identity(Synapses):
 
     weight: Array = field(default_factory=lambda: np.ones((), np.float32))
 
+    @property
+    def factor(self) -> float:
+        return float(self.weight)
+
     def check(self) -> None:
         if self.weight.size != 1:
             raise ModelError(f"an identity has one weight; found shape {self.weight.shape}")
