@@ -137,6 +137,79 @@ def test_factors_of_two_timesteps_are_refused() -> None:
         sd.import_model(Late().eval(), torch.rand(2, 12))
 
 
+class Attending(nn.Module):
+    """Tokens whose queries, keys and values, (T, B, N, C), meet in `how`."""
+
+    def __init__(self, how: Callable[..., Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.embed, self.first = nn.Conv1d(12, 12, 1), neuron.LIFNode(step_mode="m")
+        self.qkv = nn.ModuleList(nn.Linear(12, 12) for _ in range(3))
+        self.neurons = nn.ModuleList(neuron.LIFNode(step_mode="m") for _ in range(3))
+        self.last, self.head = neuron.LIFNode(step_mode="m", v_threshold=0.5), nn.Linear(12, 3)
+        for layer in (self.embed, *self.qkv):
+            layer.weight.data *= 4
+            layer.bias.data += 0.5
+        self.how = how
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(self.embed(x)[None].repeat(T, 1, 1, 1)).mT
+        q, k, v = (fires(layer(x)) for layer, fires in zip(self.qkv, self.neurons, strict=True))
+        return self.head(self.last(self.how(q, k, v)).mean(2))
+
+
+def by_samples(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    a, b, c = (x.flatten(0, 1) for x in (q, k, v))
+    return torch.bmm(torch.bmm(a, b.transpose(1, 2)), c).view_as(q)
+
+
+ATTENTION: dict[str, Callable[..., Tensor]] = {
+    "matrices": lambda q, k, v: (q @ k.mT) @ v,
+    "bmm": by_samples,
+    "letters": lambda q, k, v: torch.einsum(
+        "tbnm,tbmc->tbnc", torch.einsum("tbnc,tbmc->tbnm", q, k), v
+    ),
+    "dots": lambda q, k, v: torch.einsum(
+        "...nd,...dc->...nc", q, torch.einsum("...nd,...nc->...dc", k, v)
+    ),
+    "a mask in letters": lambda q, k, v: torch.einsum("tbnc,tbnc->tbnc", q, k),
+    "or": lambda q, k, v: q + k - q * k,
+}
+
+
+@pytest.mark.parametrize("name", ATTENTION)
+def test_tokens_meet_in_other_words(name: str) -> None:
+    net, x = Attending(ATTENTION[name]).eval(), torch.rand(3, 12, 5)
+    graph = sd.import_model(net, x, T=T)
+    functional.reset_net(net)
+    with torch.no_grad():
+        own = net(x).cumsum(0).transpose(0, 1).numpy()
+    run = sd.simulate(sd.compile(graph), x.numpy()[:, :, None], full_trace=True, record=True)
+    np.testing.assert_allclose(run.logits, own, rtol=1e-5, atol=1e-5)
+    assert 0 < run.spikes["last"].mean() < 1
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        (lambda q, k, v: q * torch.cat((k[1:], k[:1])), "a part of the timesteps"),
+        (lambda q, k, v: q * torch.cat((k[:, 1:], k[:, :1]), 1), "a part of the batch"),
+        (lambda q, k, v: torch.einsum("tbnc,sbnc->tbnc", q, k), "sum over axes that both"),
+        (lambda q, k, v: torch.einsum("tbnc,tbmc->bnm", q, k) @ v, "what different timesteps sent"),
+        (
+            lambda q, k, v: torch.einsum("tbnc,sbmc->tbsnm", q, k).sum(2) @ v,
+            "what different timesteps sent",
+        ),
+        (lambda q, k, v: torch.einsum("tbnn,tbnc->tbnc", q @ k.mT, v), "name every axis once"),
+        (lambda q, k, v: torch.einsum("tbnc,tbmc,tbmd->tbnd", q, k, v), "write two factors"),
+    ],
+)
+def test_other_meetings_are_refused(how: Any, says: str) -> None:
+    with pytest.raises(RefusedError, match=says) as refusal:
+        sd.import_model(Attending(how).eval(), torch.rand(3, 12, 5), T=T)
+    assert "test_products.py:" in str(refusal.value)
+
+
 def test_a_product_that_contradicts_itself_is_refused() -> None:
     def product(*values: Any) -> None:
         ir.Product("x", *values).check()

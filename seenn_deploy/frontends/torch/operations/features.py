@@ -13,6 +13,16 @@ from seenn_deploy.frontends.torch.operations.products import factor_of, graph_sh
 from seenn_deploy.frontends.torch.operations.registry import Graph
 from seenn_deploy.frontends.torch.values import Atom, NotSupportedError, Signal, refined
 
+# What is said of a part of an axis that has no features, by the role of the axis.
+PARTS: dict[str | None, tuple[str, str]] = {
+    None: ("a part of an axis", "a graph takes all of it; slice before"),
+    "time": (
+        "a part of the timesteps",
+        "all are run, and what is added or multiplied is of one timestep; neurons remember",
+    ),
+    "batch": ("a part of the batch", "samples are run one by one; slice before"),
+}
+
 
 def part(signal: Signal, at: int, first: int, length: int) -> Signal:
     """Take `length` features from `first` on along an axis, behind neurons."""
@@ -29,7 +39,7 @@ def part(signal: Signal, at: int, first: int, length: int) -> Signal:
     else:
         raise NotSupportedError("a part of joined axes", "split them before with a reshape")
     if atom.role != "feature":
-        raise NotSupportedError("a part of an axis", "a graph takes all of it; slice before")
+        raise NotSupportedError(*PARTS.get(atom.role, PARTS[None]))
     kept = Atom(length, "feature")
     place = signal.features.index(atom)
     sizes = [a.size for a in signal.features]

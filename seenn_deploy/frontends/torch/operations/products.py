@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from itertools import count as counting
 from math import prod
-from string import ascii_lowercase
+from string import ascii_lowercase, ascii_uppercase
 from typing import TypeAlias
 
 import numpy as np
 
 from seenn_deploy._typing import Array, Shape
-from seenn_deploy.frontends.torch.operations.mapping import affine, like
-from seenn_deploy.frontends.torch.operations.registry import Graph, Multiplied
+from seenn_deploy.frontends.torch.operations.mapping import affine, as_signal, like
+from seenn_deploy.frontends.torch.operations.registry import Graph, Multiplied, operation
 from seenn_deploy.frontends.torch.values import (
     SOURCE,
     Atom,
@@ -22,12 +23,15 @@ from seenn_deploy.frontends.torch.values import (
     NotSupportedError,
     Signal,
     Term,
+    Value,
     common_parts,
     refined,
     trailing,
 )
 from seenn_deploy.ir.maps import Affine, Sparse
 from seenn_deploy.ir.maps.affine import composed
+
+_EQUATION = re.compile(r"([a-zA-Z.]+),([a-zA-Z.]+)->([a-zA-Z.]+)")
 
 Letters: TypeAlias = dict[int, str]  # by the identity of an atom
 Lettered: TypeAlias = list[tuple[Atom, str]]  # an axis of the result
@@ -118,15 +122,68 @@ def matrix_product(graph: Graph, a: Signal, b: Signal) -> Signal:
         raise NotSupportedError(
             f"a matrix product of {a.sizes} and {b.sizes}", "give both as many axes"
         )
-    last = len(a.axes) - 1
-    a, b = _alike(a, b, [*((i, i) for i in range(last - 1)), (last, last - 1)])
+    lead = ascii_uppercase[: len(a.axes) - 2]
+    return contracted(graph, a, b, f"{lead}ij,{lead}jk->{lead}ik")
+
+
+@operation("einsum.default")
+def einsum(graph: Graph, equation: str, operands: Sequence[Value], path: Value = None) -> Signal:
+    """Multiply two signals along the axes that an equation names."""
+    words = _EQUATION.fullmatch(equation.replace(" ", ""))
+    if words is None or len(operands) != 2:
+        raise NotSupportedError(
+            f"einsum({equation!r})", "write two factors and the result, as in 'tbnc,tbmc->tbnm'"
+        )
+    a, b = (as_signal(value) for value in operands)
+    # The axes of three dots get letters of their own, which an equation rarely has.
+    named = len(words[1].replace("...", ""))
+    dots = ascii_uppercase[: len(a.axes) - named] if "..." in words[1] else ""
+    spelled = words[0].replace("...", dots)
+    left, right = spelled.split("->")[0].split(",")
+    if (len(left), len(right)) != (len(a.axes), len(b.axes)):
+        raise NotSupportedError(f"einsum({equation!r})", "name the axes of both, or write '...'")
+    return contracted(graph, a, b, spelled)
+
+
+def contracted(graph: Graph, a: Signal, b: Signal, equation: str) -> Signal:
+    """Multiply along axes of one letter, as ``numpy.einsum``, and sum over those of both alone."""
+    terms, out = equation.split("->")
+    mine, other = terms.split(",")
+    met = [(mine.index(x), other.index(x)) for x in mine if x in other]
+    summed = [x for x in mine + other if x not in out]
+    if len(set(mine)) < len(mine) or len(set(other)) < len(other) or len(set(out)) < len(out):
+        raise NotSupportedError(f"einsum({equation!r})", "name every axis once")
+    if any(x not in mine or x not in other for x in summed):
+        raise NotSupportedError(
+            f"einsum({equation!r})", "sum over axes that both factors have; others before"
+        )
+    a, b = _alike(a, b, met)
     left, right, name = _named(a), dict[int, str](), _unused(a)
-    for mine, other in zip(a.axes[:-2], b.axes[:-2], strict=True):
-        _unify(mine, other, left, right)
-    _unify(a.axes[-1], b.axes[-2], left, right)
-    right.update({id(x): next(name) for x in b.axes[-1] if _is_long(x)})
-    axes = [_lettered(axis, left) for axis in a.axes[:-1]]
-    return _product(graph, a, b, [*axes, _lettered(b.axes[-1], right)], left, right)
+    for i, j in met:
+        _unify(a.axes[i], b.axes[j], left, right)
+    alone = [axis for x, axis in zip(other, b.axes, strict=True) if x not in mine]
+    _check_features([a.axes[mine.index(x)] for x in mine if x not in other or x in summed] + alone)
+    right.update({id(x): next(name) for axis in alone for x in axis if _is_long(x)})
+    axes = [
+        _lettered(a.axes[mine.index(x)], left)
+        if x in mine
+        else _lettered(b.axes[other.index(x)], right)
+        for x in out
+    ]
+    return _product(graph, a, b, axes, left, right)
+
+
+def _check_features(axes: Iterable[tuple[Atom, ...]]) -> None:
+    """Refuse a product whose factors are of other timesteps or samples."""
+    for atom in chain(*axes):
+        if atom.role in ("time", "batch") and atom.size > 1:
+            of = "timesteps" if atom.role == "time" else "samples"
+            raise NotSupportedError(
+                f"a product of what different {of} sent",
+                "both factors need to be of the same timestep and sample",
+            )
+        if atom.role is None:
+            atom.become("feature")
 
 
 def _alike(a: Signal, b: Signal, pairs: list[tuple[int, int]]) -> tuple[Signal, Signal]:
@@ -198,6 +255,8 @@ def _product(
     terms = ["".join(letters.get(id(x), "") for x in s.features) for s, letters in both]
     shapes = [tuple(x.size for x in s.features if id(x) in letters) for s, letters in both]
     out = "".join(letter for axis in axes for _, letter in axis)
+    # Element by element, features lie as those of the factor that has all of them.
+    out = next((term for term in terms if sorted(term) == sorted(out)), out)
     # Of one layer's queries and keys the result has the same axis twice: it needs its own atoms.
     made = tuple(
         tuple(Atom(x.size, "feature") if x.role == "feature" else x for x, _ in axis)
@@ -218,8 +277,12 @@ def _product(
             ),
         )  # fmt: skip
     name = graph.products[key][0]
-    features = tuple(x for axis in made for x in axis if x.role == "feature")
-    result = Signal(made, features, shape, (Term(name, (), one.step),))
+    lettered = zip(chain(*made), (letter for axis in axes for _, letter in axis), strict=True)
+    features = sorted(
+        ((x, letter) for x, letter in lettered if x.role == "feature"),
+        key=lambda pair: out.find(pair[1]) if pair[1] else len(out),
+    )
+    result = Signal(made, tuple(x for x, _ in features), shape, (Term(name, (), one.step),))
     return affine(graph, result, like(one.constant * two.constant), like(0.0))
 
 

@@ -107,7 +107,7 @@ def addmm(graph: Graph, bias: Value, x: Value, weight: Value) -> Signal:
     return mapped(graph, as_signal(x), 1, dense)
 
 
-@operation("matmul.default", "mm.default")
+@operation("matmul.default", "mm.default", "bmm.default")
 def matmul(graph: Graph, x: Value, weight: Value) -> Signal:
     """Return ``x weight`` with a constant matrix, or a product of two signals."""
     if isinstance(x, Signal) and isinstance(weight, Signal):
