@@ -70,6 +70,7 @@ class Assembly:
     ) -> None:  # fmt: skip
         self._asked, self._T = output, T
         self._leaks: dict[str, float] = {}
+        self._late: dict[str, Array] = {}  # what the first timestep lacks of the constant current
         self.walk, self.report, self.maps = walk, walk.report, walk.graph.maps
         self._shapes: dict[str, Shape] = {SOURCE: source_shape}
         self._layers = {layer.name: i for i, layer in enumerate(walk.layers)}
@@ -152,7 +153,7 @@ class Assembly:
         assert layer.neuron is not None
         neuron = self._started(layer, layer.neuron)
         self._describe(layer, neuron)
-        neuron = self._fitted(name, neuron)
+        neuron = self._without_first_constant(name, self._fitted(name, neuron))
         pool = self._calls(self._layers[name])[-1].pool
         if neuron.filters:
             return self._filter(name, neuron, pool)
@@ -189,6 +190,18 @@ class Assembly:
             )  # fmt: skip
         self.report.faithful(layer.name, f"the module's own synaptic current, tau_syn {leak:g}")
         return replace(neuron, tau_syn=leak)
+
+    def _without_first_constant(self, name: str, neuron: Neuron) -> Neuron:
+        """Take a constant that comes with the second timestep from where the potential begins."""
+        late = self._late.get(name)
+        if late is None:
+            return neuron
+        self.report.faithful(
+            name, "its bias begins with the second timestep: the first begins as much lower"
+        )
+        shape = self._shape(name)
+        lower = np.broadcast_to(neuron.gain * late / neuron.tau, shape)
+        return replace(neuron, v_init=_by_channel(neuron.v_init - lower))
 
     def _place_of(self, name: str) -> str:
         return self.walk.places.get(name, name)
@@ -248,13 +261,15 @@ class Assembly:
             # What is older than the first timestep has not arrived by then.
             expected = [self._key(t, lag) for t, lag in inputs if lag <= k]
             found = [self._key(t, 0 if t.step is None else k - t.step) for t in call.terms]
-            same = sorted(found) == sorted(expected)
-            if not same or not _close(self._constant(list(call.terms)), constant):
+            if sorted(found) != sorted(expected):
                 self.report.refuse(
                     self._place_of(name),
                     f"its input at timestep {k + 1} is made in another way than at {last + 1}",
                     "a graph does the same at every timestep",
                 )
+            lacks = constant - self._constant(list(call.terms))
+            if not _close(lacks, np.zeros(())):
+                self._begin_lower(number, lacks, k)
         oldest = max((lag for _, lag in inputs), default=0)
         if last and oldest == last and (self._T or 0) > len(calls):
             self.report.refuse(
@@ -263,6 +278,27 @@ class Assembly:
                 "more timesteps would be cut there; leave T out, or let a state leak or sum",
             )
         return tuple((t, lag + t.lag) for t, lag in inputs)
+
+    def _begin_lower(self, number: int, lacks: Array, k: int) -> None:
+        """Note what the first timestep lacks of a layer's constant current.
+
+        Raises
+        ------
+        RefusedError
+            When no potential to begin at makes up for it.
+        """
+        layer = self.walk.layers[number]
+        neuron, pool = layer.neuron, self._calls(number)[-1].pool
+        assert neuron is not None
+        makes_up = np.all(neuron.tau) and not (np.any(neuron.tau_syn) or neuron.filters or pool)
+        if k > 0 or not makes_up:
+            self.report.refuse(
+                self._place_of(layer.name),
+                f"a constant in its input (a bias, a norm's shift) is another one at timestep "
+                f"{k + 1} than at {len(self.walk.calls[number])}",
+                "add the same constant at every timestep",
+            )
+        self._late[layer.name] = lacks
 
     def _calls(self, number: int) -> list[Signal]:
         """The inputs of a layer at its calls; largest currents from the node that sends them on."""
@@ -530,9 +566,7 @@ class Assembly:
                 name, f"{part} of shape {values.shape} beside neurons of shape {view}",
                 "give one number for the layer, by channel or by neuron",
             )  # fmt: skip
-        rows = wide.reshape(shape[0], -1)
-        within = bool((rows == rows[:, :1]).all())
-        return rows[:, 0].reshape(-1, *[1] * (len(shape) - 1)) if within else np.array(wide)
+        return _by_channel(wide)
 
     def _gain(self, name: str) -> Parameter:
         if name not in self._layers or name not in self._placed:
@@ -615,6 +649,13 @@ def _product(name: str, found: Multiplied) -> ir.Product:
         name, found.shape, found.subscripts, found.left, found.right,
         bias if bias.any() else np.zeros((), np.float32),
     )  # fmt: skip
+
+
+def _by_channel(wide: Array) -> Array:
+    """Numbers of all neurons, or one for each channel if that holds them."""
+    rows = wide.reshape(wide.shape[0], -1)
+    within = bool((rows == rows[:, :1]).all())
+    return rows[:, 0].reshape(-1, *[1] * (wide.ndim - 1)) if within else np.array(wide)
 
 
 def _flat(value: Parameter, shape: Shape) -> Parameter:

@@ -84,8 +84,8 @@ class Layer:
         The neuron that it is; None where it is not supported.
     states : int
         Number of states that the layer returns after its spikes.
-    refusal : str
-        Reason why the layer is not supported.
+    refusal, what : str
+        Reason why the layer is not supported, and whether it is a neuron or another layer.
     delay : Delay, optional
         For a layer without neurons, which only holds its input back.
     """
@@ -96,15 +96,17 @@ class Layer:
     states: int = 0
     refusal: str = ""
     delay: Delay | None = None
+    what: str = "neuron"
 
 
 _INPUTS = ("x", "x_seq", "input_", "input_tensor")  # the frameworks' names of a layer's input
 
 
 class Calls:
-    """The place where a layer was called: torch.export would set an attribute back."""
+    """The place where a layer was called, and what it sent: export would set attributes back."""
 
     frames: traceback.StackSummary | None = None
+    sent: Tensor | None = None
 
 
 class UseError(AttributeError):
@@ -142,7 +144,10 @@ class OpaqueLayer(nn.Module):
         super().__init__()
         self.number, self.layer = number, layer
         self.states, self.calls = layer.states, Calls()
-        self.recurrent: nn.Module | None = layer.neuron.recurrent if layer.neuron else None
+        # Copies, because the user's own must not be cast to float32.
+        neuron = layer.neuron
+        self.weights: nn.Module | None = copy.deepcopy(neuron.weights) if neuron else None
+        self.recurrent: nn.Module | None = copy.deepcopy(neuron.recurrent) if neuron else None
         self.called = self.begins_anew = False
         self.seen = Seen()
         for name in _HOOKS if hooks is not None else ():
@@ -181,13 +186,23 @@ class OpaqueLayer(nn.Module):
         x, *given = [a for a in (*args, *ordered) if isinstance(a, Tensor)]
         if held is not None:
             return torch.ops.seenn_deploy.delay(x, held.steps, held.stream)
+        if self.weights is not None:
+            x = self.weights(x)
         if self.recurrent is not None:
-            own = given.pop(0) if given else torch.zeros(0)
-            x = x + self.recurrent(own if own.numel() else torch.zeros_like(x))
+            x = x + self.recurrent(self._spikes_before(x, given))
         spikes = torch.ops.seenn_deploy.spiking(x, given, self.number)
+        self.calls.sent = spikes
         if not self.states:
             return spikes
         return (spikes, *[torch.ops.seenn_deploy.state(spikes, self.number)] * self.states)
+
+    def _spikes_before(self, x: Tensor, given: list[Tensor]) -> Tensor:
+        """The layer's own spikes of the timestep before, of the shape of `x`."""
+        assert self.layer.neuron is not None
+        if self.layer.neuron.keeps_spikes:
+            return self.calls.sent if given and self.calls.sent is not None else torch.zeros_like(x)
+        own = given.pop(0) if given else torch.zeros(0)
+        return own if own.numel() else torch.zeros_like(x)
 
     def reset(self) -> None:
         """Begin a sample as SpikingJelly does; in the middle of one, a call after it is refused."""
@@ -267,4 +282,4 @@ def _described(name: str, part: Any) -> Layer:
     try:
         return Layer(name, kind, adapter.describe(part), states)
     except UnsupportedError as error:
-        return Layer(name, kind, None, states, str(error))
+        return Layer(name, kind, None, states, str(error), what=error.what)

@@ -131,7 +131,13 @@ def _check_given(module: Any, example_input: Any, T: Any, report: FidelityReport
 
     if not isinstance(module, nn.Module):
         report.refuse(getattr(module, "__name__", "module"), "no torch module", "give an instance")
+    import torch
+
     for path, part in module.named_modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            report.refuse(
+                path or "module", "TorchScript, which cannot be traced", "give the module it is of"
+            )
         forward = vars(part).get("forward")
         if getattr(forward, "__closure__", None) and not type(part).__module__.startswith("torch"):
             report.refuse(
@@ -203,10 +209,6 @@ def _walked_on(
     program, resets = export(opaque, example, report)
     walk = Walk(program, layers, report)
     outputs = walk.outputs()
-    if all(value is None or isinstance(value, Constant) for value in outputs):
-        report.refuse(
-            "output", "it depends on no input", "return the last layer's spikes or currents"
-        )
     if walk.one_step and T is not None and T > 1:
         kept, states = _states_of(module, layers, example, report)
         if kept or states or resets or any(walk.charges):
@@ -217,6 +219,10 @@ def _walked_on(
             outputs = walk.outputs()
         for name in kept:
             report.faithful(name, "a state of the module's own; every sample begins with it anew")
+    if all(value is None or isinstance(value, Constant) for value in outputs):
+        report.refuse(
+            "output", "it depends on no input", "return the last layer's spikes or currents"
+        )
     return walk, outputs
 
 
@@ -287,9 +293,19 @@ def _timesteps(walk: Walk, T: int | None) -> int:
 
 
 def _check_states_go_out(walk: Walk, outputs: list[Value]) -> None:
-    """Refuse modules of a single timestep that drop their layers' states after it."""
+    """Refuse modules of a single timestep that drop their layers' states after it.
+
+    What a recurrent layer feeds back is in a state that no trace of one timestep shows.
+    """
     from seenn_deploy.frontends.torch.values import Potential
 
+    for layer, calls in zip(walk.layers, walk.calls, strict=True):
+        if calls and layer.neuron and layer.neuron.forgets and layer.neuron.recurrent is not None:
+            walk.report.refuse(
+                walk.places.get(layer.name, layer.name),
+                "a recurrent layer of which the caller keeps the state",
+                "loop over timesteps in forward, and hand its state on there",
+            )
     kept = {value.layer for value in outputs if isinstance(value, Potential)}
     for number, (layer, calls) in enumerate(zip(walk.layers, walk.calls, strict=True)):
         if calls and layer.neuron and layer.neuron.forgets and number not in kept:

@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_leaves
 
 from seenn_deploy import ir
 from seenn_deploy._typing import Array
-from seenn_deploy.fidelity import FidelityReport, Proof
+from seenn_deploy.fidelity import FidelityReport, Proof, RefusedError
 from seenn_deploy.frontends.proof import LOUDER, Comparison
 from seenn_deploy.frontends.torch.layers import Layer
 from seenn_deploy.frontends.torch.states import (
@@ -114,11 +114,9 @@ def prove(subject: Subject, report: FidelityReport) -> Proof:
     # sample in a row it shows as well whether anything was left of the first.
     large = found.least == 1
     for probe in _probes(subject, LOUDER[-1:] if large else LOUDER):
-        begin(runner, starts)
-        before = kept_by(runner, subject.layers)
-        run = _run(runner, subject, probe, report)
         first = not found.samples
-        _compare(subject, probe, run, found, _causes(runner, subject.layers, before))
+        other = None if first or large else _of_other_size(subject, probe)
+        run = _compared(runner, subject, probe, found, starts, other)
         if first and not (large and subject.example.is_floating_point()):
             _check_again(runner, subject, probe, run, starts, report)
         if found.samples > found.least and found.complete:
@@ -126,6 +124,28 @@ def prove(subject: Subject, report: FidelityReport) -> Proof:
     proof = found.proof("the module itself")
     report.proven(proof)
     return proof
+
+
+def _compared(
+    runner: nn.Module, subject: Subject, probe: list[Tensor], found: Comparison, starts: Starts,
+    other: list[Tensor] | None,
+) -> _Run:  # fmt: skip
+    """Run a probe as a new sample and compare it; in a batch of other size if that is given."""
+    if other is not None:
+        try:
+            begin(runner, starts)
+            before = kept_by(runner, subject.layers)
+            run = _run(runner, subject, other, FidelityReport(""))
+        except RefusedError:  # the module is written for batches of one size
+            return _compared(runner, subject, probe, found, starts, None)
+        number = f"with {len(_images(subject, other))} samples in a batch: "
+        _compare(subject, other, run, found, number + _causes(runner, subject.layers, before))
+        return run
+    begin(runner, starts)
+    before = kept_by(runner, subject.layers)
+    run = _run(runner, subject, probe, found.report)
+    _compare(subject, probe, run, found, _causes(runner, subject.layers, before))
+    return run
 
 
 # --- what the module is given --------------------------------------------------------------------
@@ -147,6 +167,16 @@ def _probes(subject: Subject, factors: Iterable[float]) -> Iterator[list[Tensor]
             for _ in range(calls if frames else 1)
         ]
         yield noise * (1 if frames else calls)
+
+
+def _of_other_size(subject: Subject, probe: list[Tensor]) -> list[Tensor] | None:
+    """The probe with one sample more or fewer: what a module does may depend on their number."""
+    if "batch" not in subject.axes:
+        return None
+    axis = subject.axes.index("batch")
+    n = probe[0].shape[axis]
+    samples = torch.arange(n - 1 if n > 2 else n + 1) % n
+    return [x.index_select(axis, samples) for x in probe]
 
 
 def _as_long(subject: Subject) -> Tensor:

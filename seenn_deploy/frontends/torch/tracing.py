@@ -35,6 +35,12 @@ _WORDS = {  # operators whose names are not what a user wrote
     "fill": "filling a tensor", "native_dropout": "dropout that is always on",
     "upsample_nearest2d": "upsampling (upsample_nearest2d)", "amax": "a maximum (amax)",
     "pow": "a power (pow)", "where": "a choice by values (where)",
+    "or": "a logical or", "and": "a logical and", "xor": "a logical xor",
+    "logical_not": "a logical not", "bitwise_not": "a logical not (~)",
+    "lshift": "a shift of bits (<<)", "rshift": "a shift of bits (>>)",
+    "masked_fill": "filling where a mask holds (masked_fill)", "pad": "padding (pad)",
+    "native_batch_norm_legit_functional": "batch norm in training mode",
+    "linalg_vector_norm": "a norm of a vector (norm)",
     "bitwise_or": "a logical or", "bitwise_and": "a logical and", "bitwise_xor": "a logical xor",
     "floor_divide": "a division without remainder (//)", "remainder": "a remainder (%)",
     "index": "indexing with a tensor", "bernoulli": "random spikes (bernoulli)",
@@ -108,8 +114,8 @@ def refuse_neuron(layer: Layer, line: str, report: FidelityReport) -> NoReturn:
     """Refuse a spiking layer that no population can express."""
     report.refuse(
         _joined(f"{layer.name} ({layer.kind})", line),
-        f"this neuron is not supported: {layer.refusal}",
-        "see docs/torch.md for the neurons that are",
+        f"this {layer.what} is not supported: {layer.refusal}",
+        f"see docs/torch.md for the {layer.what}s that are",
     )
 
 
@@ -189,7 +195,7 @@ def _line_of_error(error: Exception) -> str:
 
 def operator_of(target: Any) -> str:
     """Name an operator as its user would."""
-    name = str(target).removeprefix("aten.").removeprefix("_").split(".")[0]
+    name = str(target).removeprefix("aten.").split(".")[0].strip("_")
     return _WORDS.get(name, name)
 
 

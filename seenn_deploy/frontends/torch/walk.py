@@ -44,6 +44,7 @@ _SPIKING, _STATE = "seenn_deploy.spiking.default", "seenn_deploy.state.default"
 _TIMESTEP, _DELAY = "seenn_deploy.timestep.default", "seenn_deploy.delay.default"
 # In these dtypes a sum of spikes wraps round, or 1 + 1 is 1.
 _SHORT = (torch.bool, torch.uint8, torch.int8, torch.int16)
+_ROUNDED = (torch.float16, torch.bfloat16)
 _ARITHMETIC = ("add", "sub", "rsub", "neg", "mul", "div")
 _MADE_LIKE = ("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full")
 
@@ -261,10 +262,10 @@ class Walk:
         if not any(isinstance(a, Signal | Potential | Joined) for a in _flat((args, named))):
             return _evaluated(node.target, args, named)
         if short not in OPERATIONS:
-            raise NotSupportedError(
-                f"{operator_of(name)} is not supported",
-                "linear layers, batch norm, pools, sums and reshapes are",
-            )
+            remedy = "linear layers, batch norm, pools, sums and reshapes are"
+            if "softmax" in short:
+                remedy = "at the end of a network leave it out: the largest logit stays the largest"
+            raise NotSupportedError(f"{operator_of(name)} is not supported", remedy)
         try:
             return OPERATIONS[short](self.graph, *args, **named)
         # An argument that only some forms of the operator have.
@@ -472,9 +473,9 @@ def _check_read(node: Any, result: Signal) -> None:
 
 
 def _check_numbers(node: Any, result: Signal, graded: bool) -> None:
-    """Refuse arithmetic of short integers, which wraps round, and of truths, where 1 + 1 is 1."""
+    """Refuse arithmetic that wraps round or rounds, and of truths, where 1 + 1 is 1."""
     dtype, name = node.meta["val"].dtype, str(node.target).removeprefix("aten.").split(".")[0]
-    if dtype not in _SHORT:
+    if dtype not in (*_SHORT, *_ROUNDED):
         return
     said = str(dtype).removeprefix("torch.")
     if name in _ARITHMETIC:

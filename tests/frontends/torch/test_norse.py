@@ -134,6 +134,113 @@ def test_states_must_be_returned_where_a_call_is_a_timestep() -> None:
         sd.import_model(OneStep(False), frames()[0], T=5)
 
 
+class Recalling(nn.Module):
+    """The network of Norse's memory example, and of its speech commands: it gives the last step."""
+
+    def __init__(self, cell: Any = norse.LIFRecurrentCell, last: str = "") -> None:
+        super().__init__()
+        self.last, self.layer, self.readout = last, cell(12, 20), norse.LILinearCell(20, 4)
+        self.layer.input_weights.data.mul_(8)
+        self.layer.recurrent_weights.data.mul_(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = second = None
+        readouts = []
+        for step in x.unbind(1):
+            spikes, first = self.layer(step, first)
+            v, second = self.readout(spikes, second)
+            readouts.append(v)
+        if self.last == "groups":
+            return torch.stack([torch.stack(readouts[:5]), torch.stack(readouts[5:])])
+        last = v.log_softmax(1) if self.last == "softmax" else v
+        return last if self.last else torch.stack(readouts)
+
+
+@pytest.mark.parametrize("last", ["", "v"])
+def test_the_networks_of_the_memory_and_speech_examples(last: str) -> None:
+    torch.manual_seed(0)
+    net, x = Recalling(last=last), (torch.rand(6, 10, 12) < 0.5).float()
+    weights = net.layer.input_weights.clone()
+    graph = sd.import_model(net, x[:2])
+    assert [e.pre for e in graph.projections if e.lag == 1] == ["layer"]
+    assert torch.equal(weights, net.layer.input_weights)
+    run = sd.simulate(sd.compile(graph), x.numpy()[..., None, None], full_trace=True, record=True)
+    with torch.no_grad():
+        own = net(x).numpy()
+    assert run.spikes["layer"].any() and own.std() > 0.1
+    own = own.swapaxes(0, 1) if not last else own[:, None]
+    np.testing.assert_allclose(run.logits[:, -own.shape[1] :], own, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("net", "says"),
+    [
+        (Recalling(last="softmax"), r"test_norse.py:\d+: log_softmax is not supported; at"),
+        (Recalling(last="groups"), "a stack of potentials that are not those of all timesteps"),
+        (Recalling(norse.LSNNRecurrentCell), r"layer \(LSNNRecurrentCell\) at test_norse.py:\d+"),
+    ],
+)
+def test_what_else_these_examples_do_is_refused(net: nn.Module, says: str) -> None:
+    with pytest.raises(sd.SeennError, match=says):
+        sd.import_model(net, torch.rand(2, 10, 12).round())
+
+
+def test_a_recurrent_cell_a_call_is_refused() -> None:
+    class OneCall(Recalling):
+        def forward(self, x: Tensor) -> Any:
+            spikes, first = self.layer(x)
+            v, second = self.readout(spikes)
+            return v, (first, second)
+
+    with pytest.raises(sd.SeennError, match=r"layer at \S+: a recurrent layer of which the caller"):
+        sd.import_model(OneCall(), torch.rand(2, 12), T=4)
+
+
+class Cifar(nn.Module):
+    """The network of Norse's CIFAR-10 example, narrower; it adds noise to each potential."""
+
+    def __init__(self, noise: bool) -> None:
+        super().__init__()
+        p = norse.LIFParameters(v_th=torch.as_tensor(0.4))
+
+        def conv(a: int, b: int) -> nn.Module:
+            return nn.Conv2d(a, b, 3, padding=1, bias=False)
+
+        self.noise = noise
+        self.features = norse.SequentialState(
+            conv(3, 4), norse.LIFCell(p), conv(4, 6), norse.LIFCell(p), nn.MaxPool2d(2),
+            conv(6, 6), norse.LIFCell(p), nn.MaxPool2d(2), nn.Flatten(),
+        )  # fmt: skip
+        self.classification = norse.SequentialState(nn.Linear(24, 5, bias=False), norse.LICell())
+        for part in self.modules():
+            if isinstance(part, nn.Conv2d | nn.Linear):
+                part.weight.data.mul_(12)
+
+    def forward(self, x: Tensor) -> Tensor:
+        voltages = []
+        first = second = None
+        for _ in range(12):
+            out, first = self.features(x, first)
+            v, second = self.classification(out, second)
+            voltages.append(v + 0.001 * torch.randn(len(x), 5) if self.noise else v)
+        return torch.stack(voltages)
+
+
+def test_the_network_of_the_cifar_example() -> None:
+    torch.manual_seed(0)
+    net, x = Cifar(False), torch.rand(4, 3, 8, 8)
+    run = sd.simulate(
+        sd.compile(sd.import_model(net, x[:2])), x.numpy(), full_trace=True, record=True
+    )
+    assert [name for name, spikes in run.spikes.items() if not spikes.any()] == []
+    with torch.no_grad():
+        own = net(x).transpose(0, 1).numpy()
+    assert own.std() > 0
+    np.testing.assert_allclose(run.logits, own, rtol=1e-4, atol=1e-5)
+    with pytest.raises(sd.SeennError, match=r"test_norse.py:\d+: randn gives random numbers"):
+        sd.import_model(Cifar(True), x[:2])
+
+
 class ConvNet(nn.Module):
     """The network of Norse's MNIST example, narrower: max pools of spikes, a leaky readout."""
 

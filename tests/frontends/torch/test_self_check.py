@@ -16,13 +16,14 @@ import seenn_deploy as sd
 from seenn_deploy import ir
 from seenn_deploy.fidelity import FidelityReport, Proof, RefusedError
 from seenn_deploy.frontends.torch import self_check
-from tests.frontends.torch import odd_networks
+from tests.frontends.torch import odd_networks, odder_networks
 
 WHERE = r"\.py:\d+|: ([A-Z]\w*|forward|output|spike): "  # a line, or what was given
 
 
 def seeded(name: str) -> odd_networks.Case:
     torch.manual_seed(0)
+    odder_networks.seen["calls"] = 0
     return odd_networks.CASES[name]()
 
 

@@ -27,6 +27,14 @@ _ROOM = "frontends/torch/adapters"
 class UnsupportedError(Exception):
     """A spiking layer does something that no population can; the message says what."""
 
+    what = "neuron"
+
+
+class UnsupportedLayerError(UnsupportedError):
+    """A layer of a framework that is no neuron does something that no graph can."""
+
+    what = "layer"
+
 
 @dataclass(frozen=True)
 class Neuron:
@@ -58,8 +66,13 @@ class Neuron:
     filters : bool
         Whether it is no neuron but a synapse filter, of which only `tau` counts: it sends its
         current ``i' = i - (1 - x) (1 - tau) i + x``.
+    weights : module, optional
+        Module of the layer's own that its input goes through first.
     recurrent : module, optional
         Module that turns the spikes of the timestep before into a current.
+    keeps_spikes : bool
+        Whether these are in the state that the layer returns; else they are its first argument
+        behind the input.
     rest : float
         Potential of the layer that is 0 here.
     exact : bool
@@ -86,7 +99,9 @@ class Neuron:
     reads_out: bool = False
     sends_potential: bool = False
     filters: bool = False
+    weights: Any = None
     recurrent: Any = None
+    keeps_spikes: bool = False
     rest: Parameter = 0.0
     exact: bool = True
     formula: str = ""

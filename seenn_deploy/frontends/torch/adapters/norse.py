@@ -1,5 +1,8 @@
 """Norse's LIF, LIFBox, IAF, LI and LIBox, both layers over (T, N, ..) and cells.
 
+``LIFRecurrentCell`` is an ``LIFCell`` of ``W x + R s``, with its spikes s of the timestep before;
+``LILinearCell`` is an ``LICell`` of ``W x``.
+
 With a = dt ``tau_mem_inv``, b = dt ``tau_syn_inv``::
 
     i' = i + x;  v' = v + a (v_leak - v + i');  i = (1 - b) i'        LIF
@@ -20,9 +23,10 @@ import numpy as np
 from seenn_deploy.frontends.torch.adapters import base
 from seenn_deploy.ir.nodes.base import Parameter
 
-KNOWN = ("LIF", "LIFCell", "LIFBoxCell", "IAF", "IAFCell", "LI", "LICell", "LIBoxCell")
-_READOUTS = ("LI", "LICell", "LIBoxCell")
-_FAMILY = ("SNN", "SNNCell", "SNNRecurrent", "SNNRecurrentCell")
+_CELLS = ("LIFCell", "LIFRecurrentCell", "LIFBoxCell", "IAFCell")
+_READOUTS = ("LI", "LICell", "LILinearCell", "LIBoxCell")
+KNOWN = ("LIF", "IAF", *_CELLS, *_READOUTS)
+_FAMILY = ("SNN", "SNNCell", "SNNRecurrent", "SNNRecurrentCell", "LILinearCell")
 
 
 def matches(layer: Any) -> bool:
@@ -40,9 +44,11 @@ def describe(layer: Any) -> base.Neuron:
     reset_method = getattr(p, "reset_method", None)
     if reset_method is not None and reset_method.__name__ != "reset_value":
         raise base.UnsupportedError(f"reset method {reset_method.__name__}; use reset_value")
+    weights, recurrent = (_linear(layer, name) for name in ("input_weights", "recurrent_weights"))
     if kind in _READOUTS:
-        return _reading_out(kind, p, layer.dt)
+        return replace(_reading_out(kind, p, layer.dt), weights=weights)
     neuron = _integrating(kind, p, layer.dt)
+    neuron = replace(neuron, weights=weights, recurrent=recurrent, keeps_spikes=True)
     if np.any(neuron.tau_syn) and np.any(neuron.shift):
         raise base.UnsupportedError("v_leak differs from v_reset, beside a synaptic current")
     return neuron
@@ -51,6 +57,18 @@ def describe(layer: Any) -> base.Neuron:
 def states(layer: Any) -> int:
     """Return 1: Norse's neurons return all their states in one tuple."""
     return 1
+
+
+def _linear(layer: Any, name: str) -> Any | None:
+    """Return a layer's own weights as a linear layer, if it has them."""
+    weights = getattr(layer, name, None)
+    if weights is None:
+        return None
+    import torch
+
+    linear = torch.nn.Linear(weights.shape[1], weights.shape[0], bias=False)
+    linear.weight = torch.nn.Parameter(weights.detach())
+    return linear
 
 
 def _reading_out(kind: str, p: Any, dt: float) -> base.Neuron:

@@ -22,6 +22,7 @@ from seenn_deploy.frontends.torch.adapters.base import (
     Delay,
     Neuron,
     UnsupportedError,
+    UnsupportedLayerError,
     comparison_of,
     from_module,
     from_package,
@@ -31,11 +32,20 @@ from seenn_deploy.frontends.torch.adapters.base import (
 from seenn_deploy.ir.nodes.base import Parameter
 
 _STREAMS = ("MultiStepIFNode", "MultiStepLIFNode", "MultiStepParametricLIFNode")
-KNOWN = ("IFNode", "LIFNode", "ParametricLIFNode", "OTTTLIFNode", "SLTTLIFNode", *_STREAMS)
+KNOWN = (
+    "IFNode",
+    "LIFNode",
+    "ParametricLIFNode",
+    "OTTTLIFNode",
+    "SLTTLIFNode",
+    "save_v_LIFNode",
+    *_STREAMS,
+)
 _WITH_MEMORY = {
     "SynapseFilter": "a synapse filter whose forward is not SpikingJelly's own may do anything",
     "Delay": "a delay whose forward is not SpikingJelly's own may do anything",
 }
+_ATTENTION = ("TemporalWiseAttention", "MultiDimensionalAttention")
 _NEURONS = ("spikingjelly.activation_based.neuron", "spikingjelly.clock_driven.neuron")
 
 
@@ -43,6 +53,8 @@ def matches(layer: Any) -> bool:
     """Tell whether a layer is a neuron of SpikingJelly, or keeps something; supported or not."""
     if from_package(layer, "spikingjelly", *_WITH_MEMORY):
         return delay(layer) is None
+    if from_package(layer, "spikingjelly", *_ATTENTION):
+        return True
     return any(from_module(layer, path) for path in _NEURONS)
 
 
@@ -65,6 +77,11 @@ def describe(layer: Any) -> Neuron:
     kind = name.removeprefix("MultiStep")
     if is_exactly(layer, "spikingjelly", ("SynapseFilter",)):
         return _filter(layer)
+    if from_package(layer, "spikingjelly", *_ATTENTION):
+        raise UnsupportedLayerError(
+            "its attention multiplies currents by a sigmoid of themselves; products of spikes "
+            "alone can be taken"
+        )
     if from_package(layer, "spikingjelly", *_WITH_MEMORY):
         raise UnsupportedError(_WITH_MEMORY.get(name, f"{name} keeps values between timesteps"))
     if not is_exactly(layer, "spikingjelly", KNOWN):

@@ -74,7 +74,8 @@ def _added(graph: Graph, a: Signal, b: Signal) -> Signal:
     a, b = unpooled(graph, a), unpooled(graph, b)
     if a.summed != b.summed or a.state or b.state:
         raise NotSupportedError(
-            "a sum over time meets what is not summed", "add before summing over time"
+            "a sum or mean over time (or the batch) meets what is not summed",
+            "add before summing over time; samples of a batch have nothing to do with each other",
         )
     if a.shape is not None and b.shape is not None and prod(a.shape) != prod(b.shape):
         raise NotSupportedError(

@@ -77,6 +77,9 @@ def stack(graph: Graph, parts: Sequence[Value], dim: int = 0) -> Value:
     """Join timesteps to a stream."""
     if all(isinstance(p, Potential) for p in parts):
         return _recorded([p for p in parts if isinstance(p, Potential)])
+    if len({isinstance(p, Constant) for p in parts}) > 1:
+        other = next(k for k, p in enumerate(parts) if type(p) is not type(parts[0]))
+        raise _made_otherwise(other)
     signals = [as_signal(p) for p in parts]
     first = signals[0]
     at = dim % (len(first.axes) + 1)
@@ -116,9 +119,21 @@ def _are_features(parts: Sequence[Value], dim: int) -> bool:
 
 
 def _recorded(parts: list[Potential]) -> Potential:
-    if [p.step for p in parts] != list(range(len(parts))) or len({p.layer for p in parts}) > 1:
+    if len({p.layer for p in parts}) > 1:
         raise NotSupportedError("potentials of several layers side by side", "leave them out")
+    if [p.step for p in parts] != list(range(len(parts))):
+        raise NotSupportedError(
+            "a stack of potentials that are not those of all timesteps in order",
+            "stack each timestep's once, from the first to the last",
+        )
     return Potential(parts[0].layer, None)
+
+
+def _made_otherwise(k: int) -> NotSupportedError:
+    return NotSupportedError(
+        f"what is stacked is made in another way at timestep {k + 1} than at 1",
+        "a graph does the same at every timestep; a leak or a sum may go on from 0",
+    )
 
 
 def _stream_of(signals: list[Signal]) -> tuple[Term, ...]:
@@ -131,10 +146,7 @@ def _stream_of(signals: list[Signal]) -> tuple[Term, ...]:
         ]
         alike = [(t.origin, t.maps, t.lag, t.step) for t in signal.terms] == expected
         if not alike or signal.pool != signals[0].pool:
-            raise NotSupportedError(
-                f"what is stacked is made in another way at timestep {k + 1} than at 1",
-                "a graph does the same at every timestep; a leak or a sum may go on from 0",
-            )
+            raise _made_otherwise(k)
     if any(t.step not in (None, 0) for t in first):
         raise NotSupportedError("a stack that leaves out timesteps", "stack all of them")
     return tuple(replace(t, step=None) for t in first)

@@ -112,6 +112,10 @@ def matmul(graph: Graph, x: Value, weight: Value) -> Signal:
     """Return ``x weight`` with a constant matrix, or a product of two signals."""
     if isinstance(x, Signal) and isinstance(weight, Signal):
         return matrix_product(graph, x, weight)
+    if isinstance(x, Constant) and isinstance(weight, Signal):
+        raise NotSupportedError(
+            "a matrix product with the weights on the left", "write it as x @ weight.T, or linear"
+        )
     return mapped(graph, as_signal(x), 1, graph.maps.dense(as_tensor(weight).t(), None))
 
 
