@@ -90,6 +90,7 @@ def test_there_is_one_example_of_each_kind() -> None:
         "costs",
         "exits",
         "frontends",
+        "losses",
         "maps",
         "passes",
         "targets",

@@ -44,6 +44,7 @@ DYNAMIC = {
     ): "the finder itself: a file of one that is a folder",
     ("targets/devices.py", "'targets'"): _BY_NAME,
     ("targets/devices.py", "others[name]"): "the same in the folder `devices` of a target",
+    ("training/losses/__init__.py", "_ROOM"): _BY_NAME,
     ("training/__init__.py", "f'{__name__}.{_NAMES[name]}'"): "public names of training come when "
     "they are first used, because they need torch",
     ("targets/lava/write.py", "'exits'"): "a bundle gets a copy of every exit rule's file",

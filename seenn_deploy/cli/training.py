@@ -39,6 +39,15 @@ def _sizes(
         raise click.BadParameter(f"{text!r}: give sizes with their shares, 24:0.5,32:0.5") from None
 
 
+def _named_numbers(
+    context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]
+) -> dict[str, float]:
+    try:
+        return {name: float(value) for name, value in (text.split("=") for text in texts)}
+    except ValueError:
+        raise click.BadParameter(f"{', '.join(texts)!r}: give NAME=NUMBER, margin=5") from None
+
+
 _CLASSES = click.option(
     "--classes", type=click.IntRange(min=2), help="Number of classes.  [default: from the labels]"
 )
@@ -133,10 +142,16 @@ def train() -> None:
 @train.command("snn", cls=opt.renaming(**_OLD))
 @_RUN
 @_NETWORK
-@click.option("--tet-weight", type=float, default=1e-3, show_default=True,
+@click.option("--loss", default="tet", show_default=True,
+              help="tet, distill, gap, mixed or rcs; the page Training losses says what each is "
+                   "for.")  # fmt: skip
+@click.option("--loss-option", "loss_options", multiple=True, callback=_named_numbers,
+              metavar="NAME=NUMBER", help="A parameter of the loss: margin=5, say. Repeat it for "
+                                          "more.")  # fmt: skip
+@click.option("--tet-weight", type=float,
               help="Weight of the term that keeps logits near --tet-mean: lambda of "
-                   "TET.")  # fmt: skip
-@click.option("--tet-mean", type=float, default=1.0, show_default=True)
+                   "TET.  [default: 0.001]")  # fmt: skip
+@click.option("--tet-mean", type=float, help="What TET keeps logits near.  [default: 1]")
 @click.option("--teacher", type=opt.PATH,
               help="ANN whose logits are learned beside the labels: a state_dict of SEENN's "
                    "ResNet with ReLU.")  # fmt: skip
@@ -146,13 +161,14 @@ def train() -> None:
               show_default=True,
               help="Share of the labels' weight that is spread over all classes.")  # fmt: skip
 def snn_command(plot: Path | None, out: Path, **options: Any) -> None:
-    """Train a spiking network with the TET loss.
+    """Train a spiking network, with the TET loss or another.
 
     seenn-compile takes the OUT/model.pth that it writes.
 
     \b
-    Example:
+    Examples:
       seenn train snn --model resnet19 --width 0.125 -T 4 --data train.npz --epochs 6 -o run/
+      seenn train snn --loss gap --loss-option margin=8 --data train.npz -o run/
     """
     from seenn_deploy.training.tasks import Architecture, train_snn
 

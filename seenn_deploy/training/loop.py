@@ -329,7 +329,7 @@ def _epoch(
     generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + epoch)
     total, seen = 0.0, 0
     drawn = batches(data, recipe.batch_size, generator, recipe.augment, recipe.cutout)
-    for drawn_samples, labels, rows in drawn:
+    for step, (drawn_samples, labels, rows) in enumerate(drawn, start=1):
         done = (epoch + seen / len(data)) / recipe.epochs
         samples, rate = resized(drawn_samples, recipe.size(done)), recipe.rate(done)
         for group in optimizer.param_groups:
@@ -340,11 +340,11 @@ def _epoch(
             loss = task.loss(samples.to(recipe.device), labels.to(recipe.device), rows)
         # Before the step, so that the weights on disk and in memory stay those of a good loss.
         if not torch.isfinite(loss):
-            raise _diverged(f"the loss became {float(loss.detach())}", epoch, out)
+            raise _diverged(f"the loss became {float(loss.detach())}", epoch, out, step)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         if not _all_finite(task.network):
-            raise _diverged("a gradient is no longer finite", epoch, out)
+            raise _diverged("a gradient is no longer finite", epoch, out, step)
         optimizer.step()
         average.update()
         total, seen = total + float(loss.detach()) * len(rows), seen + len(rows)
@@ -365,9 +365,10 @@ def _check_finite(network: nn.Module, epoch: int, out: Path) -> None:
             raise _diverged(f"{name} is no longer finite", epoch, out)
 
 
-def _diverged(what: str, epoch: int, out: Path) -> TrainingError:
+def _diverged(what: str, epoch: int, out: Path, step: int | None = None) -> TrainingError:
+    at = f"in epoch {epoch + 1}" + (f", step {step}" if step else "")
     kept = f"the checkpoint of epoch {epoch} is kept in {out}" if epoch else "nothing was written"
-    return TrainingError(f"{what} in epoch {epoch + 1}; {kept}; lower the learning rate (--lr)")
+    return TrainingError(f"{what} {at}; {kept}; lower the learning rate (--lr)")
 
 
 def check_size(net: nn.Module, model: str, kind: Kind) -> None:
@@ -454,9 +455,12 @@ def _read_about(out: Path) -> dict[str, Any]:
 def _check_same(out: Path, stored: dict[str, Any], about: dict[str, Any]) -> None:
     # A run of an earlier version says nothing of what came since, which it did without.
     known = {"task": {}, "recipe": json.loads(json.dumps(asdict(Recipe())))}
+    if about["task"]["what"] == "snn":
+        known["task"] = {"loss": "tet"}
     for part, defaults in known.items():
-        for name, value in about[part].items():
-            found = {**defaults, **stored[part]}.get(name)
+        # What the stored run had and this one lacks, as a teacher, is another option too.
+        for name in {**stored[part], **about[part]}:
+            found, value = ({**defaults, **given[part]}.get(name) for given in (stored, about))
             if found != value:
                 raise ProgramError(
                     f"{out}: is a run with {name} {found}, not {value}; "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,10 @@ from seenn_deploy.io.images.spec import PIXELS
 from seenn_deploy.ir.program import Program
 from seenn_deploy.metrics import accuracy_by_step
 from seenn_deploy.simulator.engine import simulate
-from seenn_deploy.training import loop, models
+from seenn_deploy.training import loop, losses, models
 from seenn_deploy.training.data import DataSet, Kind, Normalization, find_kind, load_both
-from seenn_deploy.training.distillation import distillation_loss, teacher_logits
+from seenn_deploy.training.distillation import teacher_logits
+from seenn_deploy.training.losses.base import Batch, Loss
 from seenn_deploy.training.policy import (
     PolicyModel,
     describe,
@@ -30,7 +31,6 @@ from seenn_deploy.training.policy import (
     joint_loss,
     rewards,
 )
-from seenn_deploy.training.tet import tet_loss
 
 POLICY_WEIGHTS = "policy.pth"
 Progress = Callable[[int], None] | None
@@ -98,34 +98,50 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
 
     # By the reader that imports use, which lets no pickle call a function.
     state = {k: torch.from_numpy(np.array(v)) for k, v in read_state_dict(Path(path)).items()}
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        first = " ".join(str(error).split()[:24])
-        raise ModelError(f"{path}: of another architecture ({first} ..)") from None
+    own = network.state_dict()
+    for name, tensor in own.items():
+        if name not in state:
+            raise ModelError(f"{path}: of another architecture: it has no {name}")
+        if state[name].shape != tensor.shape:
+            found, wanted = tuple(state[name].shape), tuple(tensor.shape)
+            raise ModelError(
+                f"{path}: of another architecture: {name} has shape {found}, the network's has "
+                f"{wanted}"
+            )
+    unknown = next((name for name in state if name not in own), None)
+    if unknown is not None:
+        raise ModelError(f"{path}: of another architecture: the network has no {unknown}")
+    network.load_state_dict(state)
 
 
 # --- SEENN-I: a spiking network ------------------------------------------------------------------
 
 
 class SpikingTask(loop.NetworkTask):
-    """The temporal efficient training of a spiking network, for SEENN-I."""
+    """The training of a spiking network, for SEENN-I.
+
+    Parameters
+    ----------
+    *network
+        What `NetworkTask` takes.
+    recipe : Loss
+    taught : (Tensor, float), optional
+        A teacher's logits for all samples, and their weight.
+    smoothing : float
+    """
 
     def __init__(
-        self, *network: Any, weight: float, mean: float, smoothing: float = 0.0,
-        taught: tuple[Tensor, float] | None = None,
+        self, *network: Any, recipe: Loss, taught: tuple[Tensor, float] | None = None,
+        smoothing: float = 0.0,
     ) -> None:  # fmt: skip
         super().__init__(*network)
-        self.weight, self.mean, self.smoothing, self.taught = weight, mean, smoothing, taught
+        self.recipe, self.taught, self.smoothing = recipe, taught, smoothing
 
     def loss(self, samples: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
-        logits = self.outputs(samples)
-        own = tet_loss(logits, labels, self.weight, self.mean, self.smoothing)
-        if self.taught is None:
-            return own
-        theirs, share = self.taught
-        distilled = distillation_loss(logits, theirs[rows].to(logits.device))
-        return (1 - share) * own + share * distilled
+        theirs, share = self.taught or (None, 0.0)
+        known = theirs if theirs is None else theirs[rows].to(samples.device)
+        batch = Batch(samples, labels, rows, known, share, self.smoothing)
+        return self.recipe.on_batch(self.outputs, self.network, batch)
 
     def test(self) -> dict[str, Any]:
         return step_figures(accumulated(self.network, self.outputs, self.held_out), self.held_out)
@@ -151,8 +167,10 @@ def train_snn(
     *,
     test: str | Path | None = None,
     classes: int | None = None,
-    tet_weight: float = 1e-3,
-    tet_mean: float = 1.0,
+    loss: str = "tet",
+    loss_options: Mapping[str, float] | None = None,
+    tet_weight: float | None = None,
+    tet_mean: float | None = None,
     teacher: str | Path | None = None,
     teacher_weight: float = 0.6,
     label_smoothing: float = 0.0,
@@ -176,13 +194,17 @@ def train_snn(
     recipe : Recipe
     classes : int, optional
         Number of classes; by default one more than the largest label.
-    tet_weight, tet_mean : float
-        Weight and mean of :func:`~seenn_deploy.training.tet.tet_loss`.
+    loss : str
+        Name of a loss of :mod:`seenn_deploy.training.losses`.
+    loss_options : dict, optional
+        Parameters of the loss by name.
+    tet_weight, tet_mean : float, optional
+        The parameters of the loss ``tet``.
     teacher : str or Path, optional
         State_dict of an ANN whose logits the network learns beside the labels; see
         :mod:`seenn_deploy.training.distillation`.
     teacher_weight : float in [0, 1]
-        Weight of the teacher's logits; that of the TET loss is the rest.
+        Weight of the teacher's logits; that of the loss is the rest.
     label_smoothing : float in [0, 1)
         Share of the labels' weight that is spread over all classes.
     mean, std : sequence of one number per channel, optional
@@ -212,7 +234,9 @@ def train_snn(
     classes = classes or train.classes
     normalization = Normalization.of(train.kind, mean, std)
     net = architecture.build(train.kind, classes, recipe.seed)
-    more: dict[str, Any] = {"tet_weight": tet_weight, "tet_mean": tet_mean}
+    chosen = _loss(loss, loss_options or {}, tet_weight, tet_mean, recipe)
+    chosen.check(net)
+    more: dict[str, Any] = {"loss": loss, **{f"{loss}_{k}": v for k, v in vars(chosen).items()}}
     taught = None
     if teacher is not None:
         theirs = teacher_logits(teacher, train, classes, normalization, recipe)
@@ -222,10 +246,27 @@ def train_snn(
         more["label_smoothing"] = label_smoothing
     agreed = loop.about("snn", architecture, train, classes, normalization, **more)
     task = SpikingTask(
-        net, agreed, normalization, held_out, weight=tet_weight, mean=tet_mean,
-        smoothing=label_smoothing, taught=taught,
+        net, agreed, normalization, held_out, recipe=chosen, taught=taught,
+        smoothing=label_smoothing,
     )  # fmt: skip
     return loop.fit(task, train, recipe, out, resume, progress, each_epoch)
+
+
+def _loss(
+    name: str,
+    options: Mapping[str, float],
+    tet_weight: float | None,
+    tet_mean: float | None,
+    recipe: loop.Recipe,
+) -> Loss:
+    """Make the loss; `tet_weight` and `tet_mean` are names of older scripts for two options."""
+    older = {k: v for k, v in (("weight", tet_weight), ("mean", tet_mean)) if v is not None}
+    if older and name != "tet":
+        raise DataError(f"tet_{next(iter(older))} belongs to the loss tet, not to {name}")
+    found = losses.named(name, **{**options, **older})
+    if recipe.compile and not found.compiles:
+        raise DataError(f"loss {name} looks into the network, which --compile makes one program")
+    return found
 
 
 # --- SEENN-II: a policy for a program ------------------------------------------------------------

@@ -120,12 +120,12 @@ def test_a_loss_that_diverges_stops_the_run_and_keeps_the_last_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = shapes(tmp_path)
-    with pytest.raises(TrainingError, match="epoch 1; nothing was written; lower the learning"):
+    with pytest.raises(TrainingError, match="epoch 1, step 2; nothing was written; lower the"):
         train_snn(data, tmp_path / "at once", TINY, replace(RECIPE, lr=1e30))
     assert not (tmp_path / "at once").exists()
     train_snn(data, tmp_path / "one", TINY, replace(RECIPE, epochs=1))
     monkeypatch.setattr(Recipe, "rate", lambda self, done: 0.05 if done < 1 / 3 else float("nan"))
-    with pytest.raises(TrainingError, match="epoch 2; the checkpoint of epoch 1 is kept"):
+    with pytest.raises(TrainingError, match="epoch 2, step 2; the checkpoint of epoch 1 is kept"):
         train_snn(data, tmp_path / "later", TINY, RECIPE)
     kept = weights(tmp_path / "later")
     assert all(torch.isfinite(v).all() for v in kept.values())
@@ -346,8 +346,12 @@ def test_a_damaged_state_cannot_be_resumed(trained: Path, tmp_path: Path) -> Non
 def test_weights_of_another_architecture_are_refused(trained: Path, tmp_path: Path) -> None:
     torch.save(models.build("resnet20", 2, width=0.25).state_dict(), tmp_path / "other.pth")
     net = replace(TINY, init=str(tmp_path / "other.pth"))
-    with pytest.raises(ModelError, match=r"other\.pth: of another architecture"):
+    with pytest.raises(ModelError, match=r"other\.pth: of another .* has no layer1\.1"):
         train_snn(trained / "shapes0.npz", tmp_path / "run", net, RECIPE)
+    wide = replace(net, width=0.5)
+    found = r"other\.pth: of another .*: conv1\.weight has shape \(4, 3, 3, 3\), .* \(8, 3, 3, 3\)"
+    with pytest.raises(ModelError, match=found):
+        train_snn(trained / "shapes0.npz", tmp_path / "run", wide, RECIPE)
 
 
 def test_policies_need_a_program_that_shows_images(trained: Path, tmp_path: Path) -> None:
@@ -375,7 +379,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run_at_once(
         return net
 
     monkeypatch.setattr(models, "build", broken)
-    with pytest.raises(TrainingError, match="a gradient is no longer finite in epoch 1; nothing"):
+    with pytest.raises(TrainingError, match="no longer finite in epoch 1, step 1; nothing"):
         train_snn(shapes(tmp_path), tmp_path / "run", TINY, RECIPE)
     assert not (tmp_path / "run").exists()
 
@@ -466,6 +470,8 @@ def test_sizes_cutout_and_the_mean_of_weights_go_on_exactly(
         patch.setattr(loop, "_save", _once(loop._save))
         with pytest.raises(KeyboardInterrupt):
             train_snn(data, tmp_path / "cut", TINY, recipe, test=test, label_smoothing=0.1)
+    with pytest.raises(ProgramError, match=r"is a run with label_smoothing 0\.1, not None"):
+        train_snn(data, tmp_path / "cut", TINY, recipe, test=test, resume=True)
     train_snn(data, tmp_path / "cut", TINY, recipe, test=test, label_smoothing=0.1, resume=True)
     assert equal(weights(tmp_path / "cut"), written)
     with pytest.raises(DataError, match=r"sizes: the network cannot take samples of 5x5 \("):

@@ -61,6 +61,17 @@ def _potentials(currents: Tensor, tau: float, v_threshold: float, surrogate: str
     return found
 
 
+def remaining(layer: LIF, currents: Tensor) -> Tensor:
+    """Return ``max(0, v)`` of each timestep, (N, T, ...), from a layer's currents of that shape.
+
+    v is the potential that the reset leaves. The gradient runs through the potential, and not
+    through the decision to spike.
+    """
+    over = _potentials(currents, layer.tau, layer.v_threshold, layer.surrogate)
+    left = [(o + layer.v_threshold).masked_fill(_fires(o, layer.surrogate), 0) for o in over]
+    return torch.stack(left, dim=1).relu()
+
+
 def _fires(over: Tensor, surrogate: str) -> Tensor:
     return over >= 0 if surrogate == "dspike" else over > 0
 

@@ -144,6 +144,11 @@ class ResNet(nn.Module):
         """The stages in order."""
         return [self.get_submodule(f"layer{stage + 1}") for stage in range(self.stages)]
 
+    @property
+    def retimed(self) -> list[nn.Module]:
+        """The modules at whose input the number of timesteps may change, in order."""
+        return [block for row in self.rows for block in row.children()]
+
     def features(self, x: Tensor) -> Tensor:
         """Return the classifier's input (N, T, F) or (N, F) for the first layer's current."""
         x = self.spike(self.bn(x))

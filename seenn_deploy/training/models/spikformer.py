@@ -159,6 +159,11 @@ class Spikformer(nn.Module):
         heads = max(1, round(width * CHANNELS / HEAD))
         return cls(classes, in_channels, T, HEAD * heads, heads, **neuron)
 
+    @property
+    def retimed(self) -> list[nn.Module]:
+        """The modules at whose input the number of timesteps may change, in order."""
+        return [self.second, self.third, *self.blocks]
+
     def forward(self, x: Tensor) -> Tensor:
         """Map images (N, C, H, W) or frames (N, T, C, H, W) to logits per timestep (N, T, M)."""
         current = self.first.current(x)

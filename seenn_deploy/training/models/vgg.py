@@ -63,6 +63,12 @@ class VGG(nn.Module):
         self.classifier = nn.Sequential(PerStep(nn.Linear(last, classes)))
         _initialise(self)
 
+    @property
+    def retimed(self) -> list[nn.Module]:
+        """The modules at whose input the number of timesteps may change, in order."""
+        found = (m for m in self.features if isinstance(getattr(m, "module", None), nn.Conv2d))
+        return list(found)[1:]
+
     def forward(self, x: Tensor) -> Tensor:
         """Map images (N, C, H, W) or frames (N, T, C, H, W) to logits per timestep (N, T, M)."""
         x = over_time(x, self.T) if x.ndim == 4 else x
@@ -128,6 +134,11 @@ class VGGSNN(nn.Module):
                 layers.append(PerStep(nn.AvgPool2d(2)))
                 size //= 2
         return nn.Sequential(*layers), last, size
+
+    @property
+    def retimed(self) -> Sequence[nn.Module]:
+        """The modules at whose input the number of timesteps may change, in order."""
+        return [m for m in self.features if isinstance(m, Layer)][1:]
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (N, C, H, W) or frames (N, T, C, H, W) to logits per timestep (N, T, M)."""
