@@ -158,6 +158,8 @@ class OpaqueLayer(nn.Module):
         try:
             return super().__getattr__(name)
         except AttributeError:
+            if self.__dict__["layer"].refusal and not name.startswith("_"):
+                self.__dict__["calls"].frames = traceback.extract_stack()
             told = f"{self.__dict__['layer'].name}.{name} is read; only a layer's results can be"
             raise UseError(told) from None
 
@@ -216,7 +218,8 @@ class OpaqueLayer(nn.Module):
         empty = tuple(torch.zeros(0) for _ in range(max(count, 1)))
         return empty[0] if len(empty) == 1 else empty
 
-    init_leaky = init_rleaky = init_synaptic = reset_mem
+    init_leaky = init_rleaky = init_synaptic = init_rsynaptic = init_lapicque = reset_mem
+    init_alpha = init_slstm = init_sconv2dlstm = reset_mem
     reset_hidden = detach_hidden = reset
 
 

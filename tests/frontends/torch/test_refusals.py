@@ -175,7 +175,7 @@ def plain(net: Net, x: Tensor) -> Tensor:
     [
         (sjn.EIFNode(), "of SpikingJelly's neurons, IFNode, LIFNode, ParametricLIFNode"),
         (sjn.IFNode(v_threshold=0.2, v_reset=0.4), "threshold -0.2 above the resting potential"),
-        (snntorch.Lapicque(beta=0.5, init_hidden=True), "of snnTorch's neurons"),
+        (snntorch.Alpha(alpha=0.6, beta=0.5, init_hidden=True), "of snnTorch's neurons"),
         (snntorch.Leaky(beta=0.5, init_hidden=True, inhibition=True), "inhibition"),
         (snntorch.Leaky(beta=0.0, init_hidden=True), "beta = 0"),
         (

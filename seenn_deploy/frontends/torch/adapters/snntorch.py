@@ -1,4 +1,4 @@
-"""snnTorch's ``Leaky``, ``RLeaky`` and ``Synaptic``.
+"""snnTorch's ``Leaky``, ``Lapicque``, ``RLeaky``, ``Synaptic`` and ``RSynaptic``.
 
 With r[t] = s[t-1], because the reset comes one timestep late::
 
@@ -8,7 +8,8 @@ With r[t] = s[t-1], because the reset comes one timestep late::
 
 So 'zero' is a hard reset, and 'subtract' a soft reset by threshold / beta, before the next leak.
 ``Synaptic`` adds syn[t] = alpha syn[t-1] + x[t] in place of x[t], ``RLeaky`` a current from its own
-spikes of the timestep before. Their 'zero' also drops the current of the timestep that resets.
+spikes of the timestep before, ``RSynaptic`` both. ``Lapicque`` has 1 - dt / (R C) for beta and
+x[t] dt / C for x[t]. Their 'zero' also drops the current of the timestep that resets.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 from seenn_deploy.frontends.torch.adapters import base
 from seenn_deploy.ir.nodes.base import Parameter, common
 
-KNOWN = ("Leaky", "RLeaky", "Synaptic")
+KNOWN = ("Leaky", "Lapicque", "RLeaky", "Synaptic", "RSynaptic")
 
 
 def matches(layer: Any) -> bool:
@@ -37,27 +38,32 @@ def describe(layer: Any) -> base.Neuron:
     for option in ("inhibition", "state_quant"):
         if getattr(layer, option):
             raise base.UnsupportedError(f"{option} is not supported; leave it out")
-    beta, threshold = _leak(layer.beta, "beta"), base.parameter(layer.threshold, "threshold")
+    beta, gain = _resistive(layer) if kind == "Lapicque" else (_leak(layer.beta, "beta"), 1.0)
+    threshold = base.parameter(layer.threshold, "threshold")
     mechanism = layer.reset_mechanism
     if mechanism == "zero" and kind != "Leaky":
         raise base.UnsupportedError(
             "reset_mechanism='zero' drops the input of the timestep that resets; use 'subtract'"
         )
-    if kind == "RLeaky" and layer.init_hidden:
+    recurrent = layer.recurrent if kind in ("RLeaky", "RSynaptic") else None
+    if recurrent is not None and layer.init_hidden:
         raise base.UnsupportedError(
             "init_hidden=True keeps the spikes that it feeds back to itself; hand spk and mem on"
         )
     late = getattr(layer, "reset_delay", True)
+    if kind == "RSynaptic" and not late:
+        raise base.UnsupportedError("reset_delay=False, which snnTorch does not do; leave it out")
     return base.Neuron(
         tau=beta,
         v_threshold=threshold,
         reset="hard" if mechanism == "zero" else "soft",
         reset_by=_subtracted(mechanism, beta, threshold, late),
         comparison=base.comparison_of(layer.spike_grad),
-        tau_syn=_leak(layer.alpha, "alpha") if kind == "Synaptic" else 0.0,
+        tau_syn=_leak(layer.alpha, "alpha") if hasattr(layer, "alpha") else 0.0,
+        gain=gain,
         sends=base.scalar(layer.graded_spikes_factor, "graded_spikes_factor"),
         reads_out=mechanism == "none",
-        recurrent=layer.recurrent if kind == "RLeaky" else None,
+        recurrent=recurrent,
         exact=mechanism == "zero",
         formula=f"mem = beta mem + x, reset {mechanism!r}{', one timestep late' if late else ''}",
         approximations=_approximations(mechanism, late),
@@ -74,6 +80,12 @@ def states(layer: Any) -> int:
 def _leak(value: Any, name: str) -> Parameter:
     # snnTorch clamps it at every call.
     return common(np.clip(base.parameter(value, name), 0.0, 1.0))
+
+
+def _resistive(layer: Any) -> tuple[Parameter, Parameter]:
+    """Return the leak of a circuit with resistance and capacitance, and the factor on its input."""
+    step, r, c = (base.parameter(getattr(layer, name), name) for name in ("time_step", "R", "C"))
+    return 1 - step / (r * c), step / c
 
 
 def _subtracted(
