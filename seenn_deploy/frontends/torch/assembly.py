@@ -188,8 +188,17 @@ class Assembly:
                 self._place_of(layer.name), "its input leaks, and it has a current of its own",
                 "leave one of the two out",
             )  # fmt: skip
+        self._check_leak(self._place_of(layer.name), leak)
         self.report.faithful(layer.name, f"the module's own synaptic current, tau_syn {leak:g}")
         return replace(neuron, tau_syn=leak)
+
+    def _check_leak(self, place: str, leak: float) -> None:
+        """Refuse a state that grows of itself, or whose sign changes at every timestep."""
+        if not 0 <= leak <= 1:
+            self.report.refuse(
+                place, f"a state of which {leak:g} is left after each timestep",
+                "a graph's states leak: 0 to 1 may be left",
+            )  # fmt: skip
 
     def _without_first_constant(self, name: str, neuron: Neuron) -> Neuron:
         """Take a constant that comes with the second timestep from where the potential begins."""
@@ -440,6 +449,7 @@ class Assembly:
         self, name: str, signal: Signal, state: State
     ) -> tuple[list[Term], Array, tuple[float, float]]:
         """Return what is added to a state at each timestep, and its leaks."""
+        self._check_leak(self.walk.place_of_output(self.output), state.tau)
         if not self._grows_by(state.tau, state.steps):
             self.report.refuse(
                 self.walk.place_of_output(self.output),
@@ -478,6 +488,7 @@ class Assembly:
                 f"it takes the {T} timesteps by other factors than a sum or a leak has",
                 "return a sum, a mean or a stack, or let a state leak",
             )
+        self._check_leak(self.walk.place_of_output(self.output), leak)
         # The written-out sum has the constant of each timestep, leaked until T.
         weight = sum(leak**k for k in range(T))
         constant = self._constant(list(signal.terms)) / weight

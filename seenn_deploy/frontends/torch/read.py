@@ -144,6 +144,9 @@ def _check_given(module: Any, example_input: Any, T: Any, report: FidelityReport
                 path or type(part).__name__, "its forward was replaced by another function",
                 "a copy would still run the original: put it into the module's class",
             )  # fmt: skip
+    for name, weights in module.named_parameters():
+        if not weights.is_meta and not bool(weights.isfinite().all()):
+            report.refuse(name, "holds NaN or infinity", "train it anew, or load other weights")
     if any(t.is_meta for t in (*module.parameters(), *module.buffers())):
         report.refuse("module", "weights on the meta device have no values", "load them first")
     if not isinstance(example_input, Tensor):

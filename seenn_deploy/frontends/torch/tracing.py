@@ -32,7 +32,7 @@ _WORDS = {  # operators whose names are not what a user wrote
     "le": "a comparison (<=)", "eq": "a comparison (==)", "ne": "a comparison (!=)",
     "copy": "writing into a tensor", "select_scatter": "writing into a part of a tensor",
     "slice_scatter": "writing into a part of a tensor", "index_put": "writing into a tensor",
-    "fill": "filling a tensor", "native_dropout": "dropout that is always on",
+    "fill": "filling a tensor", "zero": "filling a tensor with zeros", "native_dropout": "dropout that is always on",
     "upsample_nearest2d": "upsampling (upsample_nearest2d)", "amax": "a maximum (amax)",
     "pow": "a power (pow)", "where": "a choice by values (where)",
     "or": "a logical or", "and": "a logical and", "xor": "a logical xor",

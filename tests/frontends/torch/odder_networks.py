@@ -294,3 +294,129 @@ def frames_less_those_before(net: Any, x: Tensor) -> Tensor:
 def frames_backwards(net: Any, x: Tensor) -> Tensor:
     functional.reset_net(net)
     return torch.stack([net.last(net.spike(net.first(frame))) for frame in x.flip(1).unbind(1)])
+
+
+# --- leaks that no graph has, and states beside each other ----------------------------------------
+
+
+@calls("a state of which 1.1 is left")
+def a_readout_that_grows(net: Any, x: Tensor) -> Tensor:
+    net.zero = 1.1 * net.zero + net.last(net.spike(net.first(x)))
+    return torch.as_tensor(net.zero)
+
+
+@calls("a state of which -0.5 is left")
+def a_current_that_swings(net: Any, x: Tensor) -> Tensor:
+    net.zero = -0.5 * net.zero + net.first(x)
+    return net.last(net.spike(net.zero))
+
+
+@handed("a state of which -0.5 is left")
+def handed_on_with_another_sign(net: Any, x: Tensor, mem: Any = None) -> Any:
+    now = net.last(net.spike(net.first(x)))
+    mem = now if mem is None else 0.5 * mem + now
+    return mem, -mem
+
+
+@handed()
+def handed_on_by_half(net: Any, x: Tensor, mem: Any = None) -> Any:
+    now = net.last(net.spike(net.first(x)))
+    mem = now if mem is None else 0.5 * mem + now
+    return mem, 0.5 * mem
+
+
+@handed()
+def spikes_and_a_state_handed_on(net: Any, x: Tensor, states: Any = None) -> Any:
+    before = 0 if states is None else net.back(states[0])
+    spikes = net.spike(net.first(x) + before)
+    mem = (0 if states is None else 0.8 * states[1]) + net.last(spikes)
+    return mem, (spikes, mem)
+
+
+@calls("what it returns is made in another way", steps=6)
+def the_difference_of_two_leaks(net: Any, x: Tensor) -> Tensor:
+    now = net.last(net.spike(net.first(x)))
+    net.zero, net.plain = 0.9 * net.zero + now, 0.5 * net.plain + now
+    return net.zero - net.plain
+
+
+@calls(steps=6)
+def a_current_with_and_without_a_leak(net: Any, x: Tensor) -> Tensor:
+    net.zero = 0.5 * net.zero + net.first(x)
+    return net.last(net.spike(net.zero) + net.other(net.first(x)))
+
+
+# --- writes into what others see ------------------------------------------------------------------
+
+
+@calls("filling a tensor with zeros")
+def a_view_emptied_later(net: Any, x: Tensor) -> Tensor:
+    now = net.first(x)
+    view = now.view(-1, 4, 4)
+    spikes = net.spike(now)
+    view.zero_()
+    return net.last(spikes) + net.last(net.other(net.back(spikes) + now))
+
+
+@calls()
+def a_current_halved_later(net: Any, x: Tensor) -> Tensor:
+    now = net.first(x)
+    spikes = net.spike(now)
+    now.mul_(0.5)
+    return net.last(spikes) + net.last(net.other(now))
+
+
+@calls("in another way", steps=5)
+def kept_spikes_halved(net: Any, x: Tensor) -> Tensor:
+    spikes = net.spike(net.first(x))
+    out = net.last(spikes if net.mem is None else spikes + net.mem)
+    net.mem = spikes
+    net.mem.mul_(0.5)
+    return out
+
+
+@calls()
+def written_where_it_is_told(net: Any, x: Tensor) -> Tensor:
+    out = torch.empty(len(x), CLASSES)
+    torch.mm(net.spike(net.first(x)), net.last.weight.T, out=out)
+    return out
+
+
+@calls("a concatenation of features")
+def spikes_times_their_neighbours(net: Any, x: Tensor) -> Tensor:
+    spikes = net.spike(net.first(x))
+    return net.last(spikes * torch.cat((spikes[:, 1:], spikes[:, :1]), 1))
+
+
+@calls("a product of two timesteps")
+def spikes_times_those_before(net: Any, x: Tensor) -> Tensor:
+    spikes, before = net.spike(net.first(x)), net.mem
+    net.mem = spikes
+    return net.last(spikes if before is None else spikes * before)
+
+
+@calls()
+def either_layer(net: Any, x: Tensor) -> Tensor:
+    one = net.spike(net.first(x))
+    two = net.other(net.back(one))
+    return net.last(one + two - one * two)
+
+
+@calls("over axes [0, 1]")
+def less_the_mean_of_all(net: Any, x: Tensor) -> Tensor:
+    return net.last(net.spike(net.first(x - x.mean())))
+
+
+@whole("einsum with weights", x=(6, T, 12))
+def frames_mixed_over_time(net: Any, x: Tensor) -> Tensor:
+    mixed = torch.einsum("ntf,ts->nsf", x, 2 * torch.eye(T))
+    return torch.stack([net.last(net.spike(net.first(mixed[:, t]))) for t in range(T)])
+
+
+@whole()
+def two_layers_of_two_timesteps(net: Any, x: Tensor) -> Tensor:
+    first = [net.spike(net.first(x)) for _ in range(T)]
+    before = [torch.zeros_like(first[0]), *first[:-1]]
+    return torch.stack(
+        [net.last(net.other(net.back(a) + b)) for a, b in zip(first, before, strict=True)]
+    )

@@ -295,6 +295,20 @@ def test_what_is_given(
     assert capfd.readouterr() == ("", "")
 
 
+def test_weights_that_are_no_numbers() -> None:
+    net = Net(plain)
+    net.conv.weight.data[0, 0, 0, 0] = torch.nan
+    with pytest.raises(ModelError, match=r"Net: conv.weight: holds NaN or infinity; train it"):
+        sd.import_model(net, GOOD, T=4)
+
+
+def test_torch_script_is_named() -> None:
+    net: Any = Net(plain)
+    net.conv = torch.jit.script(net.conv)
+    with pytest.raises(ModelError, match="Net: conv: TorchScript, which cannot be traced"):
+        sd.import_model(net, GOOD, T=4)
+
+
 def test_no_module_with_weights() -> None:
     given: Any = Net
     with pytest.raises(ModelError, match="no torch module; give an instance"):

@@ -164,7 +164,7 @@ def _per_channel(constant: Any, signal: Signal, channels: int) -> Array:
 
 def like(value: Any, factor: float = 1.0) -> Any:
     """Return a constant times `factor`, in float64."""
-    if isinstance(value, Potential):
+    if isinstance(value, Potential | Joined):
         as_signal(value)
     tensor = value.tensor if isinstance(value, Constant) else torch.as_tensor(value)
     return tensor.to(torch.float64) * factor

@@ -20,6 +20,7 @@ from seenn_deploy.frontends.torch.values import (
     SOURCE,
     Atom,
     Axes,
+    Constant,
     NotSupportedError,
     Signal,
     Term,
@@ -134,6 +135,8 @@ def einsum(graph: Graph, equation: str, operands: Sequence[Value], path: Value =
         raise NotSupportedError(
             f"einsum({equation!r})", "write two factors and the result, as in 'tbnc,tbmc->tbnm'"
         )
+    if any(isinstance(value, Constant) for value in operands):
+        raise NotSupportedError("einsum with weights", "write it as a linear layer")
     a, b = (as_signal(value) for value in operands)
     # The axes of three dots get letters of their own, which an equation rarely has.
     named = len(words[1].replace("...", ""))

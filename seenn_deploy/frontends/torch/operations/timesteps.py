@@ -197,7 +197,7 @@ def mean(graph: Graph, x: Value, dims: Any = None, keepdim: bool = False, **_: A
     places = places_of(signal, dims)
     rank = len(signal.axes)
     # Over height and width it is a pool, whatever the size.
-    if places == [rank - 2, rank - 1]:
+    if places == [rank - 2, rank - 1] and rank > 2:
         flat = adaptive_avg_pool2d(graph, signal, (1, 1))
         return flat if keepdim else view(graph, flat, flat.sizes[:-2])
     pixels = (signal.shape or ())[1:]
