@@ -19,6 +19,7 @@ from seenn_deploy.errors import ModelError, ProgramError, SeennError
 
 Status = Literal["faithful", "approximated", "refused"]
 LEFT_OUT = "the self-check was left out"
+UNSAID = ", where the file says nothing else"  # ends every assumption
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,13 @@ from seenn_deploy.progress import shown
 @IMPORT
 @INPUT_RANGE
 @click.option("--calibration", type=PATH,
-              help="Images for the thresholds of an ONNX model.")  # fmt: skip
+              help="Images for the scales of int8 and the thresholds of an ONNX model.")  # fmt: skip
 @JSON
 def check_command(
     source: Path,
     example: str | None,
     input_range: tuple[float, float] | None,
+    calibration: Path | None,
     json_file: Path | None,
     **options: Any,
 ) -> None:
@@ -47,7 +48,10 @@ def check_command(
 
     module, example_input = modules.opened(source, example)
     with shown(None, f"checking {source.name}"):
-        report = sd.check(module, example_input, input_range=input_range, **given(options))
+        report = sd.check(
+            module, example_input,
+            input_range=input_range, calibration=calibration, **given(options),
+        )  # fmt: skip
     console.show(*checks.check_tables(report))
     write_json(json_file, report.summary())
     if not report.ok:

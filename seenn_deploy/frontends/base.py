@@ -11,7 +11,7 @@ import numpy as np
 from seenn_deploy import ir
 from seenn_deploy._typing import Shape
 from seenn_deploy.errors import ModelError
-from seenn_deploy.fidelity import FidelityReport, Proof
+from seenn_deploy.fidelity import UNSAID, FidelityReport, Proof
 from seenn_deploy.io.images.normalization import Normalization
 from seenn_deploy.io.images.spec import PIXELS
 from seenn_deploy.io.state_dict import Tensors
@@ -193,7 +193,7 @@ def reported(
     report = FidelityReport(graph.provenance.source)
     for name, value in graph.provenance.assumed.items():
         text = f"no {name}" if value is None else f"{name} = {value}"
-        report.faithful("assumed", f"{text}, where the file says nothing else")
+        report.faithful("assumed", text + UNSAID)
     for node in graph.layers:
         if changed and node.name in changed:
             report.approximated(node.name, *changed[node.name])

@@ -95,8 +95,7 @@ def read_file(path: Path, options: dict[str, Any]) -> tuple[SpikingGraph, Any]:
     if not path.is_file():
         what = "is a folder; name the file in it" if path.is_dir() else "no such file"
         raise ModelError(f"{path}: {what}")
-    names = plugins.names("frontends", without=_HELPERS)
-    modules = [plugins.load("frontends", name, main="read") for name in names]
+    modules = _frontends()
     fitting = [m for m in modules if path.suffix.lower() in m.SUFFIXES]
     if not fitting:
         known = ", ".join(sorted({s for m in modules for s in m.SUFFIXES}))
@@ -107,6 +106,19 @@ def read_file(path: Path, options: dict[str, Any]) -> tuple[SpikingGraph, Any]:
         return _from_state_dict(path, fitting, options)
     (module,) = fitting
     return _call(module.read, path, path, options), module
+
+
+def _frontends() -> list[Any]:
+    names = plugins.names("frontends", without=_HELPERS)
+    return [plugins.load("frontends", name, main="read") for name in names]
+
+
+def has_option(source: Any, option: str) -> bool:
+    """Tell whether the one frontend that reads a file's suffix has an option of this name."""
+    if not isinstance(source, str | Path):
+        return False
+    fitting = [m for m in _frontends() if Path(source).suffix.lower() in m.SUFFIXES]
+    return len(fitting) == 1 and option in signature(fitting[0].read).parameters
 
 
 def _from_state_dict(

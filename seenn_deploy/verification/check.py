@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from seenn_deploy.compiler.pipeline import PRECISIONS, compile, to_integers
 from seenn_deploy.errors import ModelError, SeennError
 from seenn_deploy.fidelity import FidelityReport, Finding, RefusedError
-from seenn_deploy.frontends.import_model import import_model
+from seenn_deploy.frontends.import_model import has_option, import_model
 from seenn_deploy.io.folders import MANIFEST
+from seenn_deploy.io.images.image_set import Images
 from seenn_deploy.ir import html
 from seenn_deploy.ir import program as programs
 from seenn_deploy.ir.graph import SpikingGraph
@@ -114,6 +115,7 @@ def check(
     example_input: Tensor | None = None,
     *,
     input_range: tuple[float, float] | None = None,
+    calibration: Images | None = None,
     **options: Any,
 ) -> CheckReport:
     """List everything that stands in the way of a network, and what every target would take.
@@ -129,6 +131,9 @@ def check(
         An input of the live module; only live modules need one.
     input_range : (float, float), optional
         As in :func:`seenn_deploy.compile`.
+    calibration : array, path or ImageSet, optional
+        As in :func:`seenn_deploy.compile`, for int8; and the images that an ONNX model's
+        thresholds come from.
     **options
         As in :func:`seenn_deploy.import_model`.
 
@@ -148,7 +153,9 @@ def check(
         if not Path(source).exists():
             raise ModelError(f"{source}: no such file")
         if (Path(source) / MANIFEST).is_file():
-            return _check_program(Path(source))
+            return _check_program(Path(source), calibration)
+    if calibration is not None and has_option(source, "calibration"):
+        options["calibration"] = calibration
     name = Path(source).name if isinstance(source, str | Path) else type(source).__name__
     try:
         graph = (
@@ -163,14 +170,15 @@ def check(
     except SeennError as error:
         what = str(error).removeprefix(f"{source}: ")
         return CheckReport(name, _refused(name, name, what), {}, {}, {})
-    made = {
-        p: _lowered(p, partial(compile, graph, precision=p, input_range=input_range))
-        for p in PRECISIONS
-    }
+    made = {}
+    for p in PRECISIONS:
+        samples = None if p == "float32" else calibration
+        lower = partial(compile, graph, precision=p, input_range=input_range, calibration=samples)
+        made[p] = _lowered(p, lower)
     return _report(name, graph, made)
 
 
-def _check_program(folder: Path) -> CheckReport:
+def _check_program(folder: Path, calibration: Images | None) -> CheckReport:
     """The check of what was compiled before: its own precision, and int8 where it is float32."""
     try:
         program = Program.load(folder)
@@ -182,7 +190,7 @@ def _check_program(folder: Path) -> CheckReport:
     }
     if program.precision == "float32":
         # Back from integers to floats leads nowhere: the weights have been rounded.
-        made["int8"] = _lowered("int8", lambda: to_integers(program))
+        made["int8"] = _lowered("int8", lambda: to_integers(program, calibration))
     return _report(folder.name, program.graph, made)
 
 
@@ -209,10 +217,15 @@ def _lowered(precision: str, lower: Any) -> tuple[Program | None, FidelityReport
     except RefusedError as error:
         return None, error.report
     except SeennError as error:
-        # Errors name their place before the first colon; one that names none is of the whole.
-        where, _, what = str(error).partition(": ")
-        return None, _refused(precision, *((where, what) if what else ("program", where)))
+        return None, _refused(precision, *_placed(str(error)))
     return program, _simulated(program)
+
+
+def _placed(error: str) -> tuple[str, str]:
+    """Where and what: errors name their place before the first colon, or are of the whole."""
+    where, _, what = error.partition(": ")
+    # A colon in mid-sentence follows a sentence, and names have no blanks but those of edges.
+    return (where, what) if what and " " not in where.replace(" -> ", "") else ("program", error)
 
 
 def _simulated(program: Program) -> FidelityReport:

@@ -133,7 +133,7 @@ def test_clipping_is_told() -> None:
 def test_pixels_need_no_normalisation() -> None:
     image = np.random.default_rng(0).random((5, 4, 1, 1), np.float32)
     graph = speech(coding="direct")
-    with pytest.raises(ModelError, match="needs an input with limits: state them"):
+    with pytest.raises(ModelError, match="needs an input with limits; state them"):
         sd.compile(graph, precision="int8")
     for made, options in (
         (graph, {"input_range": (0.0, 1.0)}),

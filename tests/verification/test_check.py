@@ -221,6 +221,25 @@ def test_every_kind_of_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert Program.load("whole").precision == "int8"
 
 
+def test_an_ann_with_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    m = Maker(opset=17)
+    m.save(tmp_path, m.gemm(m.op("Flatten", [m.op("Relu", [m.conv("image", 3, 2)])]), 128, 4))
+    (model,) = Path().glob("*.onnx")
+    images = np.random.default_rng(0).normal(0, 1, (8, 3, 8, 8)).astype(np.float32)
+    np.savez("x.npz", x=images)
+    # The same samples bound the input of int8, as they do in `convert`.
+    given = run(str(model), "--calibration", "x.npz")
+    assert given["targets"]["c int8"]["takes"] == "approx."
+    # Every assumption is told whole, and a refusal of all of it names the input.
+    printed = CliRunner().invoke(seenn, ["check", str(model), "--calibration", "x.npz"]).output
+    assert "input_shape = [3, 8, 8], no mean, no std" in " ".join(printed.split())
+    sd.compile(sd.import_model(model, calibration=images)).save("build")
+    (refused,) = run("build")["targets"]["c int8"]["findings"]
+    assert refused["where"] == "input" and refused["what"].startswith("an integer program needs")
+    assert run("build", "--calibration", "x.npz")["targets"]["c int8"]["takes"] == "approx."
+
+
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(sd.SeennError, match=r"nothing\.pth: no such file"):
         sd.check(tmp_path / "nothing.pth")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from seenn_deploy.cli.tables.fidelity import fidelity_table
 from seenn_deploy.cli.tables.layout import Table, facts_table
-from seenn_deploy.fidelity import Proof
+from seenn_deploy.fidelity import UNSAID, Proof
 from seenn_deploy.verification.check import SIMULATOR, CheckReport, refusals
 
 
@@ -27,7 +27,7 @@ def check_tables(report: CheckReport) -> Iterator[Table | str]:
 
 
 def _assumed(report: CheckReport) -> Iterator[tuple[str, str]]:
-    told = [f.what.partition(",")[0] for f in report.imported.findings if f.where == "assumed"]
+    told = [f.what.removesuffix(UNSAID) for f in report.imported.findings if f.where == "assumed"]
     if told:
         yield "assumed", ", ".join(told)
 

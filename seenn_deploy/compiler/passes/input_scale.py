@@ -56,8 +56,9 @@ def scaled(source: Source, samples: ImageSet | None) -> tuple[Source, str]:
         return replace(source, scale=scale, input_range=(low, high)), of
     if found is None:
         raise ModelError(
-            "an integer program needs an input with limits: state them (--input-range 0,1), give "
-            "samples (--calibration), or compile with mean and std, so that it takes pixels 0..1"
+            f"{source.name}: an integer program needs an input with limits; state them "
+            "(--input-range 0,1), give samples (--calibration), or compile with mean and std, so "
+            "that it takes pixels 0..1"
         )
     if not stated and PIXELS[0] <= found[0] and found[1] <= PIXELS[1]:
         return replace(source, input_range=PIXELS), of
