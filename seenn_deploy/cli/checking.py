@@ -19,7 +19,7 @@ from seenn_deploy.progress import shown
 @IMPORT
 @INPUT_RANGE
 @click.option("--calibration", type=PATH,
-              help="Images for the scales of int8 and the thresholds of an ONNX model.")  # fmt: skip
+              help="Images for the scales of int8 and an ONNX model's thresholds.")  # fmt: skip
 @JSON
 def check_command(
     source: Path,
