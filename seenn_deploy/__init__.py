@@ -32,6 +32,7 @@ _NAMES = {
     "import_model": "frontends.import_model",
     "inspect": "ir.inspection",
     "load": "evaluation.load",
+    "map_to_chip": "compiler.mapping.place",
     "run": "targets.devices",
     "setup_lava": "targets.lava.interpreter",
     "simulate": "simulator.engine",
@@ -42,6 +43,7 @@ _MODULES = ("costs", "exits", "metrics", "training")
 
 if TYPE_CHECKING:
     from seenn_deploy import costs, exits, metrics, training
+    from seenn_deploy.compiler.mapping.place import map_to_chip
     from seenn_deploy.compiler.pipeline import compile
     from seenn_deploy.errors import SeennError
     from seenn_deploy.evaluation.calibrate import calibrate
@@ -77,6 +79,7 @@ __all__ = [
     "import_model",
     "inspect",
     "load",
+    "map_to_chip",
     "metrics",
     "run",
     "setup_lava",

@@ -16,6 +16,7 @@ from seenn_deploy.cli.choosing import calibrate_command, sweep_command
 from seenn_deploy.cli.compiling import compile_command, convert_command, inspect_command
 from seenn_deploy.cli.devices import run_command, setup_lava_command, verify_command
 from seenn_deploy.cli.example import example_command
+from seenn_deploy.cli.mapping import map_command
 from seenn_deploy.cli.measuring import evaluate_command, simulate_command
 from seenn_deploy.cli.training import train
 from seenn_deploy.errors import DataWarning, SeennError
@@ -29,9 +30,9 @@ def seenn() -> None:
     """Compile, simulate and deploy early-exit spiking networks (SEENN).
 
     A trained network is looked through (check) and becomes a program (compile, convert); a program
-    is looked at (inspect), costed on images (simulate, evaluate), given its exit rule (sweep,
-    calibrate), and run on a device (setup-lava, run, verify). To begin without a network: seenn
-    example FOLDER.
+    is looked at (inspect), placed on a chip (map), costed on images (simulate, evaluate), given its
+    exit rule (sweep, calibrate), and run on a device (setup-lava, run, verify). To begin without a
+    network: seenn example FOLDER.
 
     \b
     Examples:
@@ -46,8 +47,8 @@ def seenn() -> None:
 
 for _command in (
     check_command, compile_command, convert_command, inspect_command, simulate_command,
-    sweep_command, evaluate_command, calibrate_command, setup_lava_command, run_command,
-    verify_command, train, example_command,
+    map_command, sweep_command, evaluate_command, calibrate_command, setup_lava_command,
+    run_command, verify_command, train, example_command,
 ):  # fmt: skip
     seenn.add_command(_command)
 

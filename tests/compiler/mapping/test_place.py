@@ -1,0 +1,142 @@
+"""Placing neurons: every limit holds on random graphs, by a checker that shares no code with it."""
+
+from __future__ import annotations
+
+import json
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+import seenn_deploy as sd
+from seenn_deploy import ir
+from seenn_deploy.compiler.mapping import chip as chips
+from seenn_deploy.errors import DataError, ProgramError
+from tests import placed, random_graphs
+from tests.simulator.test_integer import program_of, to_integers
+
+FILES = Path(chips.__file__).parent / "chips"
+
+
+def described(folder: Path, **limits: int) -> Path:
+    """A chip's file with small cores, whose spikes carry values."""
+    of = json.loads((FILES / "loihi1.json").read_text())
+    of["graded_spikes"]["value"] = True
+    for name, value in limits.items():
+        of["limits"][name]["value"] = value
+    path = folder / "small.json"
+    path.write_text(json.dumps(of))
+    return path
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    random_graphs.examples(),
+    st.sampled_from([4, 16, 64]),
+    st.sampled_from([24, 80, 400]),
+    st.sampled_from([24, 200]),
+    st.sampled_from([1024, 8192]),
+    st.integers(0, 99),
+)
+def test_limits_hold(
+    tmp_path_factory: pytest.TempPathFactory, example: Any, neurons: int, inputs: int,
+    outputs: int, bits: int, seed: int,
+) -> None:  # fmt: skip
+    graph = to_integers(example.graph, 1, np.random.default_rng(seed))
+    assume(all(node.kind in ("population", "readout", "sum") for node in graph.layers))
+    path = described(
+        tmp_path_factory.getbasetemp(), neurons=neurons, input_axons=inputs,
+        output_axons=outputs, synapse_bits=bits,
+    )  # fmt: skip
+    program = program_of(graph, example.images)
+    try:
+        placement = sd.map_to_chip(program, path)
+    except ProgramError as refusal:
+        assert "one neuron takes" in str(refusal) or "send back" in str(refusal)
+        return
+    placed.check(program, placement.summary(), path)
+
+
+def test_the_trained_network_has_its_place_on_each_chip() -> None:
+    program = sd.compile(sd.import_model(sd.example().network, T=4), precision="int8")
+    for name in chips.names():
+        placement = sd.map_to_chip(program, name)
+        assert sum(tile.neurons for tile in placement.tiles) > sum(
+            prod(node.shape) for node in program.graph.populations
+        )
+        several = name == "loihi1"
+        assert placement.chips == 1 + several
+        assert placement.too_large.startswith("193 cores are 2 chips of 128") == several
+        assert repr(placement).startswith(f"Placement({name}, ")
+
+
+def test_what_a_chip_cannot_compute_is_refused(tmp_path: Path) -> None:
+    graph = sd.import_model(sd.example().network, T=2)
+    with pytest.raises(ProgramError, match="--precision int8"):
+        sd.map_to_chip(sd.compile(graph), "loihi1")
+    rng = np.random.default_rng(0)
+    nodes = [
+        ir.Source("in", (40, 1, 1), input_range=(0.0, 1.0)),
+        ir.Population("a", (40, 1, 1)),
+        ir.Sum("twice", (40, 1, 1)),
+        ir.Readout("out", (2,)),
+    ]
+    one = ir.Identity()
+    edges = [
+        ir.Projection("in", "a", (one,)),
+        *(ir.Projection("a", "twice", (one,)) for _ in range(2)),
+        ir.Projection("twice", "out", (ir.Dense(rng.random((2, 40), np.float32)),)),
+    ]
+    program = sd.compile(ir.SpikingGraph(nodes, edges, 2), precision="int8")
+    with pytest.raises(ProgramError, match="twice: chip loihi1 has no spikes with values"):
+        sd.map_to_chip(program, "loihi1")
+    assert sd.map_to_chip(program, "loihi2").cores == 2
+    with pytest.raises(ProgramError, match=r"out: one neuron takes 1,000 synapse bits|out: one"):
+        sd.map_to_chip(program, described(tmp_path, input_axons=39, synapse_bits=64))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda of: of.pop("mesh"), "mesh is missing"),
+        (lambda of: of["mesh"].pop("rows"), r"mesh\.rows is None; give a whole number, at least 1"),
+        (lambda of: of["limits"].pop("neurons"), r"limits\.neurons is missing"),
+        (lambda of: of["limits"]["neurons"].update(value=-1), r"limits\.neurons is -1"),
+        (lambda of: of["limits"]["neurons"].update(value=1.5), r"limits\.neurons is 1\.5"),
+        (lambda of: of["limits"]["neurons"].pop("source"), r"limits\.neurons has no source"),
+        (lambda of: of["limits"].update(cats=1), r"limits\.cats means nothing"),
+        (lambda of: of["energy_pJ"].pop("spike"), r"energy_pJ\.spike is missing"),
+        (lambda of: of["energy_pJ"]["spike"].update(value="1"), r"energy_pJ\.spike is '1'"),
+        (lambda of: of["time_ns"]["barrier"].update(value=[[1]]), r"time_ns\.barrier has \[1\]"),
+        (lambda of: of["synapses"]["index_bits"].update(value=[]), r"synapses\.index_bits is \[\]"),
+        (lambda of: of.update(graded_spikes={"value": 1, "source": "x"}), "give true or false"),
+    ],
+)
+def test_a_chip_s_file_is_read_strictly(tmp_path: Path, change: Any, says: str) -> None:
+    of = json.loads((FILES / "loihi1.json").read_text())
+    change(of)
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(of))
+    with pytest.raises(DataError, match=says) as refusal:
+        chips.load(path)
+    assert str(refusal.value).startswith(f"{path}: ")
+
+
+def test_an_unknown_chip_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="chip 'loihi3' does not exist; there are loihi1, loihi2"):
+        chips.load("loihi3")
+    (tmp_path / "x.json").write_text("[")
+    with pytest.raises(DataError, match="no chip's file"):
+        chips.load(tmp_path / "x.json")
+
+
+def test_lists_take_what_nengo_loihi_says() -> None:
+    """``SynapseConfig.bits_per_axon`` of nengo-loihi 1.1.0, 8-bit weights and n_synapses = 63."""
+    bits = chips.load("loihi1").format.bits
+    # (synapses, neurons of the box): index bits 0, 6, 10, 12
+    known = {(1, 1): 64, (64, 1): 576, (10, 60): 192, (65, 1024): 1280, (200, 4096): 4224}
+    assert {key: bits(*key) for key in known} == known
