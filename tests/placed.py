@@ -109,19 +109,19 @@ def counted(
     for pre, post, sources, targets, _ in links:
         for source, target in zip(sources.tolist(), targets.tolist(), strict=True):
             key = tile_of[post, target], pre
-            first[key] = min(source // pixels[pre], first.get(key, source))
+            first[key] = min(source // pixels[pre], first.get(key, shapes[pre][0]))
     axons, slots, lists = set(), set(), defaultdict(list)
-    for pre, post, sources, targets, weights in links:
+    for link, (pre, post, sources, targets, weights) in enumerate(links):
         synapses = zip(sources.tolist(), targets.tolist(), weights.tolist(), strict=True)
         for source, target, weight in synapses:
             number = tile_of[post, target]
             tile, (channel, pixel) = tiles[number], divmod(source, pixels[pre])
-            sender = (pre, source)
+            sender = (link, source)  # each link has axons of its own
             if tile["axons"] == "pixel":
-                sender = (pre, (channel - first[number, pre]) // most, pixel)
+                sender = (link, (channel - first[number, pre]) // most, pixel)
             axons.add((tile["core"], tile["axons"], sender))
             if pre != "host":
-                slots.add((tiles[tile_of[pre, source]]["core"], pre, source, tile["core"]))
+                slots.add((tiles[tile_of[pre, source]]["core"], link, source, tile["core"]))
             within = [
                 place - tile[axis][0]
                 for place, axis in zip(np.unravel_index(target, shapes[post]), AXES, strict=True)
@@ -131,10 +131,10 @@ def counted(
             at = int(np.ravel_multi_index(within, size))
             lists[number, sender].append((channel, at, weight))
     kinds = defaultdict(set)
-    for (number, (pre, *_)), found in lists.items():
+    for (number, (link, *_)), found in lists.items():
         start, begin = (min(entry[i] for entry in found) for i in (0, 1))
         # Lists that differ by where they begin alone are one; those of two layers are not.
-        kinds[number, pre].add(tuple(sorted((c - start, t - begin, w) for c, t, w in found)))
+        kinds[number, link].add(tuple(sorted((c - start, t - begin, w) for c, t, w in found)))
     bits: Counter[int] = Counter()
     for (number, _), keys in kinds.items():
         neurons = int(np.prod([tiles[number][axis][1] - tiles[number][axis][0] for axis in AXES]))
