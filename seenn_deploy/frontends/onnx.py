@@ -113,7 +113,10 @@ def read_ann(
     used = normalize_input(net, mean, std, normalize=True)
     assumed = {"T": T, "input_shape": list(net.source.shape), **used}
     provenance = Provenance(path.name, "onnx", "ONNX", assumed)
-    return ir.SpikingGraph(net.nodes, net.projections, T, provenance)
+    try:
+        return ir.SpikingGraph(net.nodes, net.projections, T, provenance)
+    except ModelError as error:  # such as an activation whose result nobody takes
+        raise ModelError(f"{path}: {error}") from None
 
 
 def _proof(path: Path, ann: ir.SpikingGraph) -> Proof:

@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from seenn_deploy.compiler.conversion import forward
 from seenn_deploy.errors import ModelError
 from seenn_deploy.exits.policy import Policy
+from seenn_deploy.frontends.import_model import import_model
 from seenn_deploy.frontends.onnx import read_ann
 from seenn_deploy.io.onnx.operators import OPERATORS, Whole, checked
 
@@ -60,6 +61,9 @@ BAD: dict[str, tuple[dict[str, Any], tuple[Any, ...], str]] = {
     "negative pads": ({"conv": {"pads": [-1] * 4}}, (), "pads is .* 0 to 65536 is allowed"),
     "three dilations": ({"conv": {"dilations": [1] * 3}}, (), "dilations is .* 2 numbers"),
     "huge pads": ({"conv": {"pads": [2**40] * 4}}, (), "pads is .* 0 to 65536 is allowed"),
+    "pads twice": (
+        {"conv": {"auto_pad": "SAME_UPPER", "pads": [1] * 4}}, (), "has pads .* beside auto_pad SAME"
+    ),
     "another kernel": ({"conv": {"kernel_shape": [5, 5]}}, (), "the weights have .3, 3."),
     "group": ({"conv": {"group": 2}}, (), "group is 2, which does not divide 5 channels"),
     "long bias": ({"bias": real(3)}, (), r"Gemm node 'fc': adds shape \(3,\); 4 numbers"),
@@ -73,6 +77,11 @@ BAD: dict[str, tuple[dict[str, Any], tuple[Any, ...], str]] = {
         {"g": real(5), "t": real(5), "m": real(5), "v": np.full(5, -1, np.float32)},
         (CONV, NORM),
         "BatchNormalization node 'norm': its variance is negative",
+    ),
+    "variance 0": (
+        {"g": real(5), "t": real(5), "m": real(5), "v": np.zeros(5, np.float32)},
+        (CONV, helper.make_node("BatchNormalization", NORM.input, ["h"], "norm", epsilon=0.0)),
+        "BatchNormalization node 'norm': divides by a variance of 0",
     ),
     "clip": (
         {"low": np.zeros(5, np.float32)},
@@ -100,6 +109,22 @@ def test_what_an_operator_cannot_have(tmp_path: Path, name: str) -> None:
         with pytest.raises(kind, match=rf"net\.onnx: .*{text}") as error:
             read(path)
         assert "\n" not in str(error.value)
+
+
+def test_types_and_shapes_that_contradict_each_other(tmp_path: Path) -> None:
+    """Read either way they would be another network than the file's, or none."""
+    x = RNG.random((4, 3, 8, 8)).astype(np.float32)
+    for weight in (real(5, 3, 3, 3).astype(np.float64), real(5, 3, 0, 3)):
+        path = network(tmp_path, w=weight)
+        with pytest.raises(ModelError, match=r"net\.onnx: onnxruntime refuses it \(.+\)$"):
+            import_model(path, calibration=x)
+
+
+def test_an_activation_that_feeds_nothing_names_its_file(tmp_path: Path) -> None:
+    path = network(tmp_path, CONV, helper.make_node("Relu", ["k"], ["r"], "dead"),
+                   helper.make_node("Identity", ["k"], ["h"]))  # fmt: skip
+    with pytest.raises(ModelError, match=r"net\.onnx: dead feeds nothing"):
+        import_model(path)
 
 
 def test_a_pool_of_a_policy_network_that_leaves_nothing(tmp_path: Path) -> None:

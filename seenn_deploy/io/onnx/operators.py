@@ -191,6 +191,10 @@ def checked(
         _check_weight(weight.shape, found)
     if op == "BatchNormalization" and np.any(constants.get(inputs[4], np.zeros(())) < 0):
         raise ValueError("its variance is negative")
+    if op == "BatchNormalization" and np.any(constants.get(inputs[4], 1.0) + found["epsilon"] == 0):
+        raise ValueError("divides by a variance of 0, with an epsilon of 0")
+    if found.get("auto_pad", "NOTSET") != "NOTSET" and any(attributes.get("pads", ())):
+        raise ValueError(f"has pads {attributes['pads']} beside auto_pad {found['auto_pad']}")
     if op == "Gemm" and weight is not None and addend is not None:
         _check_addend(addend.shape, weight.shape[0 if found["transB"] else 1])
     return found

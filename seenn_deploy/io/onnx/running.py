@@ -11,6 +11,10 @@ from seenn_deploy._typing import Array
 from seenn_deploy.errors import ModelError
 from seenn_deploy.io import isolated
 
+# What onnxruntime says of types and shapes that contradict each other. Its other failures to load
+# are kernels and versions that it lacks, which say nothing of the file.
+_CONTRADICTIONS = ("Type Error", "ShapeInferenceError")
+
 
 def run(path: Path, images: Array, seconds: int, memory: int) -> tuple[Array | None, str]:
     """Run images (N, C, H, W), one by one, and return the first output, (N, M).
@@ -21,7 +25,8 @@ def run(path: Path, images: Array, seconds: int, memory: int) -> tuple[Array | N
     Raises
     ------
     ModelError
-        When onnxruntime fails on an image, or breaks off.
+        When onnxruntime finds types or shapes that contradict each other, fails on an image, or
+        breaks off.
     """
     module, missing = "seenn_deploy.io.onnx.running", "running it needs onnxruntime"
     found = isolated.read(module, path, missing, "running it in onnxruntime", images=images,
@@ -41,6 +46,8 @@ def contents(path: Path, images: Array, seconds: int, memory: int) -> dict[str, 
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         (given,) = session.get_inputs()
     except Exception as error:  # onnxruntime raises kinds of its own
+        if any(words in str(error) for words in _CONTRADICTIONS):
+            raise ModelError(f"onnxruntime refuses it ({_first_line(error)})") from None
         return {"logits": None, "why": f"onnxruntime cannot run it ({_first_line(error)})"}
     # Sample by sample, because many exported networks take a batch of one alone.
     batch = given.shape[0] if isinstance(given.shape[0], int) else 1
