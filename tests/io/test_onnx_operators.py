@@ -62,7 +62,7 @@ BAD: dict[str, tuple[dict[str, Any], tuple[Any, ...], str]] = {
     "three dilations": ({"conv": {"dilations": [1] * 3}}, (), "dilations is .* 2 numbers"),
     "huge pads": ({"conv": {"pads": [2**40] * 4}}, (), "pads is .* 0 to 65536 is allowed"),
     "pads twice": (
-        {"conv": {"auto_pad": "SAME_UPPER", "pads": [1] * 4}}, (), "has pads .* beside auto_pad SAME"
+        {"conv": {"auto_pad": "SAME_UPPER", "pads": [1] * 4}}, (), "has pads .* beside auto_pad"
     ),
     "another kernel": ({"conv": {"kernel_shape": [5, 5]}}, (), "the weights have .3, 3."),
     "group": ({"conv": {"group": 2}}, (), "group is 2, which does not divide 5 channels"),
