@@ -14,6 +14,8 @@ from safetensors.numpy import load_file
 from seenn_deploy._typing import Array
 from seenn_deploy.errors import ModelError
 
+MOST_REPEATED = 1 << 24  # values of a view that repeats what it holds
+
 
 def read_state_dict(path: Path) -> dict[str, Array]:
     """Read all tensors of a checkpoint, as numpy arrays by name.
@@ -86,8 +88,14 @@ def _as_array(path: Path, name: str, tensor: Any) -> Array:
         what = what if tensor.layout == torch.strided else f"sparse ({tensor.layout})"
         what = "a nested tensor" if tensor.is_nested else what
         raise ModelError(f"{path}: {name!r} is {what}; save dense tensors of float32")
+    # A view that repeats its values can claim any shape, whatever the file's size.
+    if tensor.numel() > max(tensor.untyped_storage().nbytes(), MOST_REPEATED):
+        raise ModelError(
+            f"{path}: {name!r} has shape {tuple(tensor.shape)}, of which the file holds a part that "
+            "repeats; save it with .contiguous()"
+        )
     values = tensor.detach().float() if tensor.is_floating_point() else tensor
-    return np.asarray(values.numpy())
+    return np.asarray(values.resolve_neg().numpy())
 
 
 def _why_refused(message: str) -> str:

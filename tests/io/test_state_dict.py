@@ -36,6 +36,19 @@ def test_tensors_of_weights_are_read(tmp_path: Path, kind: torch.dtype) -> None:
     assert read_state_dict(tmp_path / "net.pth")["w"].tolist() == [1, 2, -3]
 
 
+def test_views_are_read_as_what_they_show_and_no_more(tmp_path: Path) -> None:
+    """A negated view, and ones that repeat a value: a few kB could claim any amount of memory."""
+    path = tmp_path / "net.pth"
+    torch.save({"w": torch._neg_view(torch.ones(2)), "v": torch.ones(1).expand(3)}, path)
+    assert {k: v.tolist() for k, v in read_state_dict(path).items()} == {
+        "w": [-1] * 2,
+        "v": [1] * 3,
+    }
+    torch.save({"w": torch.ones(1, 1).expand(10**5, 10**5)}, path)
+    with pytest.raises(ModelError, match=r"'w' has shape \(100000, 100000\), of which the file"):
+        read_state_dict(path)
+
+
 def test_a_flipped_bit_of_a_weight_is_found(tmp_path: Path) -> None:
     path = tmp_path / "net.pth"
     torch.save({"w": torch.full((64,), 1.5)}, path)
