@@ -91,8 +91,8 @@ def _as_array(path: Path, name: str, tensor: Any) -> Array:
     # A view that repeats its values can claim any shape, whatever the file's size.
     if tensor.numel() > max(tensor.untyped_storage().nbytes(), MOST_REPEATED):
         raise ModelError(
-            f"{path}: {name!r} has shape {tuple(tensor.shape)}, of which the file holds a part that "
-            "repeats; save it with .contiguous()"
+            f"{path}: {name!r} has shape {tuple(tensor.shape)}, of which the file holds a part "
+            "that repeats; save it with .contiguous()"
         )
     values = tensor.detach().float() if tensor.is_floating_point() else tensor
     return np.asarray(values.resolve_neg().numpy())
