@@ -143,7 +143,7 @@ def calibrate_command(
     fitted = sd.calibrate(rule, run.logits, run.labels, level, program)
     folders.write_json(out, fitted.to_dict())
     # The run went to T, so its logits say where the fitted rule would have stopped.
-    split = replace(run, exit_step=fitted.exit_steps(run.logits))
+    split = replace(run, exit_step=run.ended(fitted.exit_steps(run.logits)))
     rows = [*sweeps.calibration_rows(fitted, split), ("written", str(out))]
     console.show(layout.facts_table(rows))
 

@@ -96,10 +96,11 @@ _RUN = opt.together(
 _NETWORK = opt.together(
     click.option("--model", default="resnet19", show_default=True,
                  help="resnet8/18/19/20/34, sew-resnet34, vgg16, vggsnn, vggsnn-woap, "
-                      "spikformer."),
+                      "spikformer; for signals (N, T, C) mlp or rnn."),
     click.option("--width", type=float, default=1.0, show_default=True,
                  help="Factor on the paper's channels; 0.125 is SEENN's width_mult=1."),
-    click.option("-T", "--timesteps", "T", type=int, default=4, show_default=True),
+    click.option("-T", "--timesteps", "T", type=int, default=4,
+                 help="Number of timesteps.  [default: 4; of signals all]"),
     click.option("--tau", type=float, default=0.5, show_default=True,
                  help="Leak of the LIF neurons: the share of the potential that a timestep "
                       "leaves."),
@@ -169,6 +170,7 @@ def snn_command(plot: Path | None, out: Path, **options: Any) -> None:
     Examples:
       seenn train snn --model resnet19 --width 0.125 -T 4 --data train.npz --epochs 6 -o run/
       seenn train snn --loss gap --loss-option margin=8 --data train.npz -o run/
+      seenn train snn --model rnn --data signals.npz --optimizer adamw --lr 5e-3 -o run/
     """
     from seenn_deploy.training.tasks import Architecture, train_snn
 
@@ -295,7 +297,7 @@ def _samples(data: Path) -> int:
 def _flags(out: Path) -> str:
     """Return the options that seenn-compile needs because the checkpoint does not contain them."""
     task = _task(out)
-    flags = [f"-T {task['T']}", _image_flags(out)]
+    flags = [f"-T {task['T']}", *([found] if (found := _image_flags(out)) else [])]
     if task["surrogate"] == "dspike":
         flags.append("--comparison '>='")
     # What SEENN's defaults say already would only make the line longer.
@@ -308,9 +310,10 @@ def _image_flags(out: Path) -> str:
     """Return the options for image size and normalisation, which no checkpoint contains."""
     task = _task(out)
     # Convolutions fit any size, so nothing in the weights would tell a wrong one.
-    flags = ["--input-size {}x{}".format(*task["input_shape"][1:])]
+    signals = task["input_shape"][1:] == [1, 1]
+    flags = [] if signals else ["--input-size {}x{}".format(*task["input_shape"][1:])]
     # Of three channels the compiler would assume CIFAR-10's normalisation.
-    if task["mean"] is None and task["input_shape"][0] == 3:
+    if task["mean"] is None and task["input_shape"][0] == 3 and not signals:
         flags.append("--no-normalize")
     if task["mean"] is not None:
         flags += [f"--{k} {','.join(map(str, task[k]))}" for k in ("mean", "std")]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,8 @@ class Point:
         Joules per sample of both together.
     wasted_energy : float
         The part of `energy` that went into timesteps behind the exit.
+    share_heard : float
+        Mean share of a sample's timesteps that had passed at its exit.
     """
 
     rule: str
@@ -99,6 +101,7 @@ class Point:
     policy_energy: float | None
     total_energy: float | None
     wasted_energy: float = 0.0
+    share_heard: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +127,10 @@ class Evaluation:
         Reason why the program was not compared with its source; '' where it was.
     schedule : str
         Schedule of SEENN-I. On a pipeline fixed t and SEENN-II are pipelined: they know t before.
+    signals : bool
+        Whether samples have lengths or a rate: then tables tell the share heard, and seconds.
+    rate : float
+        Timesteps of a second; 0 where it is not known.
     """
 
     samples: int
@@ -138,6 +145,8 @@ class Evaluation:
     comparable: bool = False
     not_proven: str = ""
     schedule: str = "sequential"
+    signals: bool = False
+    rate: float = 0.0
 
     def __repr__(self) -> str:
         at_t = ", ".join(f"{100 * a:.2f} %" for a in self.accuracy_by_step)
@@ -170,6 +179,7 @@ class Evaluation:
             "seenn_2": self.seenn_2 and _stored(self.seenn_2),
             "seenn_1_as_accurate_as_seenn_2": self.equal and _stored(self.equal),
             "published": [asdict(p) for p in PUBLISHED] if self.comparable else [],
+            **({"timesteps_per_second": self.rate} if self.rate else {}),
         }
 
 
@@ -240,6 +250,8 @@ def evaluate(
         _is_resnet19(program),
         program.provenance.not_proven,
         table.schedule,
+        data.length is not None or data.rate > 0,
+        data.rate,
     )
 
 
@@ -263,6 +275,7 @@ class _Table:
     spent: Array
     policy_energy: float | None
     schedule: str
+    run: RunResult
 
     @classmethod
     def of(cls, program: Program, run: RunResult, correct: Array, cost: str | Path) -> _Table:
@@ -271,9 +284,10 @@ class _Table:
         name = "speculative" if program.schedule == "pipelined" else program.schedule
         last = injected(name, np.arange(1, T + 1), program.depth, T)
         policy = run.compare(cost).policy_energy
-        return cls(correct, useful, useful[:, last - 1], policy, name)
+        return cls(correct, useful, useful[:, last - 1], policy, name, run)
 
     def point(self, rule: str, parameter: float, step: Array, policy: bool = False) -> Point:
+        step = self.run.ended(step)
         rows, known = (np.arange(len(step)), step - 1), rule != "SEENN-I"
         useful = float(self.useful[rows].mean())
         energy = useful if known else float(self.spent[rows].mean())
@@ -281,7 +295,15 @@ class _Table:
         total = None if extra is None else energy + extra
         accuracy, mean_step = float(self.correct[rows].mean()), float(step.mean())
         return Point(
-            rule, float(parameter), accuracy, mean_step, energy, extra, total, energy - useful
+            rule,
+            float(parameter),
+            accuracy,
+            mean_step,
+            energy,
+            extra,
+            total,
+            energy - useful,
+            replace(self.run, exit_step=step).share_heard,
         )
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-_HELPERS = ("base", "convert", "import_model", "proof", "spikformer")
+_HELPERS = ("base", "convert", "import_model", "proof", "signals", "spikformer")
 
 
 def import_model(

@@ -20,14 +20,14 @@ from seenn_deploy import ir
 from seenn_deploy.errors import ModelError
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.fidelity import LEFT_OUT, Proof
-from seenn_deploy.frontends import base, spikformer
+from seenn_deploy.frontends import base, signals, spikformer
 from seenn_deploy.frontends.proof import prove_checkpoint
 from seenn_deploy.io.images.normalization import CIFAR10
 from seenn_deploy.io.state_dict import Tensors, read_state_dict
 from seenn_deploy.ir.provenance import Provenance
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
-NETWORKS = "SEENN's ResNet, SEW-ResNet, VGG, VGGSNN or Spikformer"
+NETWORKS = "SEENN's ResNet, SEW-ResNet, VGG, VGGSNN, Spikformer or mlp and rnn"
 VGGSNN_LAYERS = (0, 1, 3, 4, 6, 7, 9, 10)  # the gaps are average pools, one more follows the last
 WOAP_LAYERS = tuple(range(8))  # every second convolution has stride 2
 
@@ -77,7 +77,8 @@ def build(
     normalize : bool
         Whether normalisation becomes part of the program; without, inputs are normalised already.
     coding : 'direct' or 'events', optional
-        Coding of the input; by default 'events' for VGGSNN and 'direct' for the others.
+        Coding of the input; by default 'events' for VGGSNN and networks for signals, 'direct' for
+        the others.
     step_us : float
         Microseconds per timestep of event recordings; events after the T-th are not seen. 0 cuts
         each recording into T equal parts.
@@ -150,6 +151,10 @@ def _check_size(tensors: Tensors, net: base.Net) -> None:
 
 
 def _family(tensors: Tensors) -> tuple[Any, str] | None:
+    # What else `seenn train` makes has names that SEENN's networks have not.
+    for other, name in ((spikformer, "Spikformer"), (signals, "a network for signals")):
+        if other.FIRST.format(0) in tensors:
+            return other.build, name
     # Families differ in the wrappers around their layers, which show in the keys.
     if "conv1.weight" in tensors and "layer1.0.conv1.module.weight" in tensors:
         return partial(_resnet, _BASIC), "SEENN's ResNet"
@@ -159,8 +164,6 @@ def _family(tensors: Tensors) -> tuple[Any, str] | None:
         return _vggsnn, "SEENN's VGGSNN"
     if "features.0.module.weight" in tensors:
         return _vgg, "SEENN's VGG"
-    if spikformer.FIRST.format(0) in tensors:
-        return spikformer.build, "Spikformer"
     return None
 
 

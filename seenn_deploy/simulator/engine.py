@@ -59,7 +59,8 @@ def simulate(
     ----------
     program : Program
     images : array (N, C, H, W), for event coding (N, T, C, H, W), ImageSet, or a path
-        The images, as the program takes them.
+        The images, as the program takes them. Signals of an ImageSet or .npz with `length` end
+        where their length says, at the latest.
     labels : int array (N,), optional
     record : bool
         Whether to keep every population's spikes and, of integer programs, the potentials, integer
@@ -171,6 +172,7 @@ def _empty_result(program: Program, data: ImageSet, record: bool, wasted: bool) 
         program.timing,
         wasted,
         np.zeros((n, len(program.policy.choices)), np.int64) if record and program.policy else None,
+        data.length,
     )
 
 
@@ -188,6 +190,8 @@ class _Feed:
         self.finished, self.full_trace, self.every_step = finished, full_trace, every_step
         self.stop = Event()
         self._progress, self._lock = progress, Lock()
+        T = data.spec.T if data.spec.coding == "events" else np.iinfo(np.int64).max
+        self.length = np.full(len(data), T) if data.length is None else data.length
         self._images = self._unfinished(data)
         self.report(int(np.count_nonzero(finished)))
 
@@ -295,8 +299,10 @@ class _Worker:
             return
         for b, (number, image) in zip(slots, taken, strict=True):
             self.sample[b], self.frames[b] = number, image
-        self.t[slots], self.last[slots] = 0, self.program.T
-        self.until[slots] = self._known_before(taken)
+        # A sample ends where its signal does, whatever the exit rule says.
+        length = np.minimum(self.feed.length[[number for number, _ in taken]], self.program.T)
+        self.t[slots], self.last[slots] = 0, length
+        self.until[slots] = np.minimum(self._known_before(taken), length)
         for layer in self.runners:
             layer.begin(slots)
         for history in self.sent:
@@ -419,11 +425,21 @@ class _Worker:
         stops = running & (self.stops(self.z[slots], t) | (t >= self.until[slots]))
         result.exit_step[samples[stops]] = t[stops]
         if not self.feed.full_trace:
-            self.last[slots[stops]] = self._last_step(t[stops])
+            last = self._last_step(t[stops])
+            self.last[slots[stops]] = np.minimum(last, self.last[slots[stops]])
+        elif self.result.length is not None:
+            self._hold(slots[t >= self.last[slots]])
         gone = t >= self.last[slots]
         self.sample[slots[gone]] = -1
         self.feed.finished[samples[gone]] = True
         self.feed.report(int(gone.sum()))
+
+    def _hold(self, slots: Array) -> None:
+        """Let the answer of a signal that has ended stand until T, where nothing more is heard."""
+        for sample, t in zip(self.sample[slots], self.t[slots], strict=True):
+            for kept in (self.result.logits, self.result.integer_logits):
+                if kept is not None:
+                    kept[sample, t:] = kept[sample, t - 1]
 
     def _last_step(self, exit_step: Array) -> Array:
         """Return the last timestep that runs of samples with these exits."""

@@ -137,6 +137,9 @@ class RunResult(Exited):
         Whether the timesteps that a speculative schedule wastes ran, whatever the schedule is.
     policy_scores : int64 (N, K), optional
         What the policy network of a recorded integer program said of each choice.
+    length : int64 (N,), optional
+        Timesteps of each sample, where they differ. No sample exits later; with ``full_trace`` the
+        logits of its last timestep stand until T, and nothing is counted there.
 
     Examples
     --------
@@ -166,6 +169,7 @@ class RunResult(Exited):
     timing: Timing = field(default_factory=Timing)
     ran_wasted: bool = False
     policy_scores: Array | None = None
+    length: Array | None = None
 
     def __repr__(self) -> str:
         n, T, classes = self.logits.shape
@@ -238,6 +242,24 @@ class RunResult(Exited):
         This needs labels and ``full_trace``.
         """
         return accuracy_by_step(self.logits, self.needed_labels)
+
+    def ended(self, step: Array) -> Array:
+        """Return the timesteps to stop at, or where a sample ends before, its length.
+
+        Parameters
+        ----------
+        step : int array (N,) or (N, T)
+            The timesteps at which samples are asked to stop.
+        """
+        if self.length is None:
+            return step
+        return np.minimum(step, self.length if step.ndim == 1 else self.length[:, None])
+
+    @property
+    def share_heard(self) -> float:
+        """The mean share of a sample's timesteps that had passed at its exit."""
+        whole = self.logits.shape[1] if self.length is None else self.length
+        return float((self.exit_step / whole).mean())
 
     @property
     def full_trace(self) -> bool:
@@ -356,6 +378,7 @@ class RunResult(Exited):
         return {
             **({"not_proven": self.not_proven} if self.not_proven else {}),
             **self.exit_summary(),
+            **({} if self.length is None else {"share_heard": self.share_heard}),
             **{f"{name}_per_sample": float(values.mean()) for name, values in per_sample.items()},
             "cost_model": str(cost),
             **self.compare(cost, policy).summary(),
@@ -404,8 +427,11 @@ def load(folder: str | Path) -> RunResult:
             f"{folder}: {np.count_nonzero(finished)} of {len(finished)} samples are finished; "
             "go on with seenn simulate --resume"
         )
-    stored = (folder / "labels.npy").is_file()
-    result = _open(folder, _checked(folder, "labels", "r", samples) if stored else None, "r")
+    labels, length = (
+        _checked(folder, name, "r", samples) if (folder / f"{name}.npy").is_file() else None
+        for name in ("labels", "length")
+    )
+    result = replace(_open(folder, labels, "r"), length=length)
     exits = result.exit_step
     if samples[0] and not 1 <= exits.min() <= exits.max() <= result.logits.shape[1]:
         raise ProgramError(

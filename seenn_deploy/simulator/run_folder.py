@@ -36,7 +36,7 @@ try:
 except ModuleNotFoundError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-_PER_SAMPLE = ("logits", "exit_step", "finished", "labels")
+_PER_SAMPLE = ("logits", "exit_step", "finished", "labels", "length")
 _COUNTED = tuple(field.name for kind in (runs.Counts, LayerSizes) for field in fields(kind))
 FOLDER = folders.Kind(
     "a run", runs.MANIFEST, runs.FORMAT, tuple(f"{name}.npy" for name in (*_PER_SAMPLE, *_COUNTED))
@@ -104,7 +104,7 @@ def begin(
         result, finished = runs._open(folder, data.labels, "r+"), _finished(folder, len(data))
         finished[(result.exit_step < 1) | (result.exit_step > program.T)] = False
         # Where it has the same timesteps, a run is told under the schedule that is asked for now.
-        result = replace(result, timing=program.timing)
+        result = replace(result, timing=program.timing, length=data.length)
         _clear(result, ~finished)
         yield result, finished
 
@@ -141,6 +141,8 @@ def _describe(program: Program, data: ImageSet, options: dict[str, Any]) -> dict
     digest = hashlib.sha256(b"".join(data.take(i, i + 1).tobytes() for i in some))
     if data.labels is not None:
         digest.update(data.labels.tobytes())
+    if data.length is not None:
+        digest.update(data.length.tobytes())
     return {
         "program": program.fingerprint,
         "exit_rule": program.exit_rule.to_dict(),
@@ -165,6 +167,8 @@ def _create(
             _new(work, field.name, np.int64, n, len(layers), T)
         if data.labels is not None:
             np.save(work / "labels.npy", data.labels)
+        if data.length is not None:
+            np.save(work / "length.npy", data.length)
         for field in fields(LayerSizes):
             np.save(work / f"{field.name}.npy", getattr(sizes, field.name))
         stored = {

@@ -39,6 +39,8 @@ class Request:
         Seconds until the device is given up.
     progress : callable, optional
         To be called with the number of samples that just finished.
+    length : int64 array (N,), optional
+        Timesteps of each sample, where they differ; a device that `takes_length` alone gets any.
     """
 
     record: bool = False
@@ -46,6 +48,7 @@ class Request:
     wasted: bool = False
     timeout: float | None = None
     progress: Callable[[int], None] | None = None
+    length: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,9 +145,10 @@ class Device(Protocol):
     ``Device(bundle)`` opens or prepares it. A device that has a keyword `argument` gets in it what
     stands behind the colon of its name (``serial:/dev/ttyACM0``); its other keywords are its own
     options, each with a default, which ``sd.run`` and ``sd.verify`` hand on. A device that runs the
-    bundles of another target has its name as the class attribute `target`. A device whose bundles
-    keep ``program.made_for`` shows it as the attribute `made_for`: then a bundle that an earlier
-    compile left beside another program is refused.
+    bundles of another target has its name as the class attribute `target`. A device that takes
+    samples of different lengths has the class attribute `takes_length`, True, and ends each at its
+    ``request.length``. A device whose bundles keep ``program.made_for`` shows it as the attribute
+    `made_for`: then a bundle that an earlier compile left beside another program is refused.
     """
 
     def run(self, images: Array, request: Request) -> DeviceRun:

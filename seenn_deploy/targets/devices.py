@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from seenn_deploy import plugins
-from seenn_deploy._typing import checked_types
+from seenn_deploy._typing import Array, checked_types
 from seenn_deploy.errors import DeviceError, ProgramError
 from seenn_deploy.io.folders import MANIFEST
 from seenn_deploy.io.images.image_set import Images, ImageSet
@@ -122,6 +122,7 @@ def run(
     wasted: bool = False,
     timeout: float | None = None,
     progress: Progress = None,
+    length: Array | None = None,
     **options: Any,
 ) -> DeviceRun:
     """Run a bundle on images on a device, with early exit.
@@ -141,6 +142,8 @@ def run(
         See :class:`~seenn_deploy.targets.base.Request`.
     progress : bool or callable, optional
         As in ``simulate``.
+    length : int array (N,), optional
+        Timesteps of each sample, where they differ; an ImageSet or .npz has its own.
     **options
         Options of the device; those of 'lava' are `python`, the Lava interpreter, and `command`,
         which runs the bundle somewhere else (see ``targets/lava/device.py``).
@@ -169,14 +172,20 @@ def run(
         images = for_program(Program.load(place), images, labels)
     if isinstance(images, ImageSet):
         labels = images.labels if labels is None else labels
+        length = images.length if length is None else length
         images = images.take(0, len(images))
     stacked = np.asarray(images)
     inner = folder / found.target
     bundle = inner if inner.is_dir() else folder
     opened = found.open(bundle, options)
     _check_made_for(opened, bundle)
+    if length is not None and not getattr(opened, "takes_length", False):
+        raise DeviceError(
+            f"device {found.name} runs every sample to T, these have lengths from {min(length)} to "
+            f"{max(length)}: take one that ends them, as c, or samples of one length without it"
+        )
     with shown(progress, f"running on {device}", len(stacked)) as advance:
-        request = Request(record, full_trace, wasted, timeout, advance)
+        request = Request(record, full_trace, wasted, timeout, advance, length)
         ran = opened.run(stacked, request)
     return replace(ran, labels=None if labels is None else np.asarray(labels))
 

@@ -58,12 +58,15 @@ class DataSet:
     labels : int64 Tensor (N,)
     kind : Kind
     name : str
+    length : int64 Tensor (N,), optional
+        Timesteps of each signal, where they differ; what lies behind them is 0, and never heard.
     """
 
     samples: Tensor
     labels: Tensor
     kind: Kind
     name: str
+    length: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -125,7 +128,19 @@ def load(
             f"{path}: all {len(images)} labels are {images.labels[0]}; training needs two classes"
         )
     blocks = [_packed(block, kind) for block in images.batches(256)]
-    return DataSet(torch.cat(blocks), torch.from_numpy(images.labels), kind, str(path))
+    length = None if images.length is None else torch.from_numpy(images.length)
+    return DataSet(torch.cat(blocks), torch.from_numpy(images.labels), kind, str(path), length)
+
+
+def timesteps(path: str | Path) -> int | None:
+    """Return the timesteps of the frames or signals in a file; None where it has no such axis."""
+    path = Path(path)
+    if path.suffix.lower() != ".npz" or not path.is_file() or "x" not in (keys := npz_keys(path)):
+        return None
+    if events.is_recording(keys):
+        return None
+    shape = NpzMember.open(path, "x").shape
+    return shape[1] if len(shape) in (3, 5) else None
 
 
 def load_both(
@@ -150,7 +165,11 @@ def _packed(block: NDArray[np.float32], kind: Kind) -> Tensor:
     """Turn pixels and event frames back into bytes, which take a quarter of the memory."""
     if kind.pixels:
         return torch.from_numpy(np.rint(block * 255).astype(np.uint8))
-    return torch.from_numpy(block.astype(np.uint8) if kind.coding == "events" else block)
+    if kind.coding != "events" or block.min() < 0 or block.max() > 255:
+        return torch.from_numpy(block)
+    # Numbers of events; real values, as of signals, would lose what makes them so.
+    whole = block.astype(np.uint8)
+    return torch.from_numpy(whole if np.array_equal(whole, block) else block)
 
 
 def find_kind(path: Path) -> Kind:
@@ -177,11 +196,12 @@ def find_kind(path: Path) -> Kind:
 
 def _array_kind(member: NpzMember) -> Kind:
     shape, pixels = member.shape, member.dtype == np.uint8
-    if len(shape) == 5:
-        return Kind(shape[2:], "events", False)
+    if len(shape) in (3, 5):  # signals (N, T, C), or frames
+        return Kind((*shape[2:], 1, 1) if len(shape) == 3 else shape[2:], "events", False)
     if len(shape) != 4:
         raise DataError(
-            f"{member.name} has shape {shape}; expected (N, C, H, W) or (N, T, C, H, W)"
+            f"{member.name} has shape {shape}; expected (N, C, H, W), (N, T, C, H, W) or signals "
+            "(N, T, C)"
         )
     return Kind((shape[3], *shape[1:3]) if pixels else shape[1:], "direct", pixels)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,17 @@ from seenn_deploy.ir.program import Program
 from seenn_deploy.metrics import accuracy_by_step
 from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.training import loop, losses, models
-from seenn_deploy.training.data import DataSet, Kind, Normalization, find_kind, load_both
+from seenn_deploy.training.data import (
+    DataSet,
+    Kind,
+    Normalization,
+    find_kind,
+    load_both,
+    timesteps,
+)
 from seenn_deploy.training.distillation import teacher_logits
 from seenn_deploy.training.losses.base import Batch, Loss
+from seenn_deploy.training.models.signals import SIGNALS, SignalNet
 from seenn_deploy.training.policy import (
     PolicyModel,
     describe,
@@ -46,7 +54,7 @@ class Architecture:
     width : float
         Factor on the channels.
     T : int
-        Number of timesteps.
+        Number of timesteps. Signals have as many as the data has, whatever is said here by default.
     tau, v_threshold, surrogate, gamma
         Parameters of the neurons; see :class:`~seenn_deploy.training.models.neurons.LIF`.
     init : path, optional
@@ -124,6 +132,8 @@ class SpikingTask(loop.NetworkTask):
     ----------
     *network
         What `NetworkTask` takes.
+    length : Tensor, optional
+        Timesteps of each training sample, where they differ.
     recipe : Loss
     taught : (Tensor, float), optional
         A teacher's logits for all samples, and their weight.
@@ -132,15 +142,17 @@ class SpikingTask(loop.NetworkTask):
 
     def __init__(
         self, *network: Any, recipe: Loss, taught: tuple[Tensor, float] | None = None,
-        smoothing: float = 0.0,
+        smoothing: float = 0.0, length: Tensor | None = None,
     ) -> None:  # fmt: skip
         super().__init__(*network)
         self.recipe, self.taught, self.smoothing = recipe, taught, smoothing
+        self.length = length
 
     def loss(self, samples: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
         theirs, share = self.taught or (None, 0.0)
         known = theirs if theirs is None else theirs[rows].to(samples.device)
-        batch = Batch(samples, labels, rows, known, share, self.smoothing)
+        length = None if self.length is None else self.length[rows]
+        batch = Batch(samples, labels, rows, known, share, self.smoothing, length)
         return self.recipe.on_batch(self.outputs, self.network, batch)
 
     def test(self) -> dict[str, Any]:
@@ -148,8 +160,15 @@ class SpikingTask(loop.NetworkTask):
 
 
 def accumulated(net: nn.Module, outputs: Callable[[Tensor], Tensor], data: DataSet) -> Tensor:
-    """Return the accumulated logits (N, T, M) of all samples, on the CPU."""
-    return loop.on_all(net, lambda samples: outputs(samples).cumsum(dim=1), data)
+    """Return the accumulated logits (N, T, M) of all samples, on the CPU.
+
+    Behind a sample's end those of its last timestep stand.
+    """
+    z = loop.on_all(net, lambda samples: outputs(samples).cumsum(dim=1), data)
+    if data.length is None:
+        return z
+    last = torch.minimum(torch.arange(z.shape[1]), data.length[:, None] - 1)
+    return z.gather(1, last[:, :, None].expand_as(z))
 
 
 def step_figures(z: Tensor, data: DataSet) -> dict[str, Any]:
@@ -230,12 +249,16 @@ def train_snn(
     """
     if not 0 <= label_smoothing < 1:
         raise DataError(f"label_smoothing = {label_smoothing}; it is a share, in [0, 1)")
+    architecture, recipe = _for_signals(architecture, recipe, data)
     train, held_out = load_both(data, test, architecture.T, classes, limit, test_limit)
     classes = classes or train.classes
     normalization = Normalization.of(train.kind, mean, std)
     net = architecture.build(train.kind, classes, recipe.seed)
+    if isinstance(net, SignalNet) and architecture.init is None:
+        net.standardize(train.samples, train.length)
     chosen = _loss(loss, loss_options or {}, tet_weight, tet_mean, recipe)
     chosen.check(net)
+    chosen.check_data(train.length)
     more: dict[str, Any] = {"loss": loss, **{f"{loss}_{k}": v for k, v in vars(chosen).items()}}
     taught = None
     if teacher is not None:
@@ -247,9 +270,33 @@ def train_snn(
     agreed = loop.about("snn", architecture, train, classes, normalization, **more)
     task = SpikingTask(
         net, agreed, normalization, held_out, recipe=chosen, taught=taught,
-        smoothing=label_smoothing,
+        smoothing=label_smoothing, length=train.length,
     )  # fmt: skip
     return loop.fit(task, train, recipe, out, resume, progress, each_epoch)
+
+
+def _for_signals(
+    architecture: Architecture, recipe: loop.Recipe, data: str | Path
+) -> tuple[Architecture, loop.Recipe]:
+    """Take T of signals from the data, and leave out what is done to images alone.
+
+    Raises
+    ------
+    DataError, ModelError
+        When the data are signals and the network takes images, or the other way round, or T or an
+        option for images does not fit.
+    """
+    signals, T = find_kind(Path(data)).shape[1:] == (1, 1), timesteps(data)
+    if signals != (architecture.model in SIGNALS):
+        takes = "signals (N, T, C): --model mlp or rnn takes them" if signals else "no signals"
+        raise ModelError(f"{architecture.model}: {data} holds {takes}")
+    if not signals or T is None:
+        return architecture, recipe
+    if architecture.T not in (T, Architecture.T):
+        raise DataError(f"{data}: signals of {T} timesteps, T = {architecture.T}; leave T out")
+    if recipe.cutout or recipe.sizes:
+        raise DataError(f"{data}: holds signals; cutout and sizes are for images")
+    return replace(architecture, T=T), replace(recipe, augment="none")
 
 
 def _loss(

@@ -41,7 +41,9 @@ class Comparison:
         self.exits = self.simulated_exits()
         # After the earlier exit one of the two runs has no spikes to compare.
         shared = np.minimum(self.exits, ran.exit_step)
-        self.steps = np.full_like(shared, program.T) if full_trace else shared
+        whole = np.full_like(shared, program.T)
+        self.ends = whole if simulated.length is None else simulated.length
+        self.steps = self.ends if full_trace else shared
         self.populations = {node.name: node for node in self.graph.populations}
         self.layers = {
             p.name: LayerReport(p.name, int(self.steps.sum()) * int(np.prod(p.shape)))

@@ -61,7 +61,7 @@ class ExactComparison(Comparison):
         """Return the exits by the integer rule, unless they were known before the start."""
         if self._rule is None:
             return self.simulated.exit_step
-        return self._rule.exit_steps(self._asked[0])
+        return self.simulated.ended(self._rule.exit_steps(self._asked[0]))
 
     def near_exits(self) -> int:
         """Count the decisions up to the exits that are close to the rule's threshold."""
@@ -69,7 +69,7 @@ class ExactComparison(Comparison):
             return 0
         z, t = self._asked
         # What comes behind the exit is not decided any more, and at T every sample stops anyway.
-        decides = (t <= self.exits[:, None]) & (t < self.program.T)
+        decides = (t <= self.exits[:, None]) & (t < self.ends[:, None])
         return int((self._rule.near(z, t) & decides).sum())
 
     @cached_property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from seenn_deploy.io.images.image_set import ImageSet
 from seenn_deploy.ir.inputs import for_program
 from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.engine import simulate
+from seenn_deploy.simulator.result import RunResult
 
 BATCH = 50  # images whose recorded spikes are held at a time
 
@@ -65,6 +66,12 @@ class PrecisionReport:
         }
 
 
+def _recorded(program: Program, batch: Array, length: Array | None) -> RunResult:
+    # To T, so that both have spikes to compare wherever one of them would have stopped.
+    some = replace(for_program(program, batch), length=length)
+    return simulate(program, some, record=True, full_trace=True)
+
+
 def compare_precisions(
     program: Program, integer: Program, images: Array | ImageSet
 ) -> PrecisionReport:
@@ -91,8 +98,8 @@ def compare_precisions(
     right = np.zeros(2, np.int64)
     done = 0
     for batch in data.batches(BATCH):
-        # To T, so that both have spikes to compare wherever one of them would have stopped.
-        a, b = (simulate(p, batch, record=True, full_trace=True) for p in (program, integer))
+        length = None if data.length is None else data.length[done : done + len(batch)]
+        a, b = (_recorded(p, batch, length) for p in (program, integer))
         for name in changed:
             changed[name] += int(np.count_nonzero(a.spikes[name] != b.spikes[name]))
         for number, layer in enumerate(layers):
@@ -105,9 +112,13 @@ def compare_precisions(
         exits += int(np.count_nonzero(a.exit_step != b.exit_step))
         assert b.integer_logits is not None
         steps = np.broadcast_to(np.arange(1, program.T + 1), b.integer_logits.shape[:2])
-        near += int(np.count_nonzero(integer.integer_rule().near(b.integer_logits, steps)))
+        close = integer.integer_rule().near(b.integer_logits, steps)
+        if length is not None:
+            close &= steps <= length[:, None]
+        near += int(np.count_nonzero(close))
+    ran = len(data) * program.T if data.length is None else int(data.length.sum())
     shares = {
-        name: count / (len(data) * program.T * int(np.prod(program.graph.node(name).shape)))
+        name: count / (ran * int(np.prod(program.graph.node(name).shape)))
         for name, count in changed.items()
     }
     accuracy = None if data.labels is None else (right[0] / done, right[1] / done)

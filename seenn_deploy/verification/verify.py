@@ -87,26 +87,27 @@ def verify(
     began = time.perf_counter()
     place = None if bundle is None else Path(bundle)
     with shown(progress, f"running on {device}", len(stacked)) as advance:
-        request = Request(True, full_trace, False, timeout, advance)
+        request = Request(True, full_trace, False, timeout, advance, data.length)
         ran = _run(program, stacked, device, place, request, options)
     seconds = time.perf_counter() - began
     # a function counts the samples of the device alone
     bar = False if callable(progress) else progress
-    simulated = simulate(
-        program, stacked, record=True, full_trace=full_trace or exact, progress=bar
-    )
+    simulated = simulate(program, data, record=True, full_trace=full_trace or exact, progress=bar)
     # Integers must agree to the bit; float32 sums may differ by their order, and then proof
     # decides.
     compare = ExactComparison if exact else RoundedComparison
     report = compare(program, stacked, simulated, ran, full_trace).report(device, seconds)
-    wrong = wrong_latencies(program, ran, full_trace)
+    wrong = wrong_latencies(program, ran, full_trace, data.length)
     return replace(report, wrong_latencies=wrong, notes=ran.notes)
 
 
-def wrong_latencies(program: Program, ran: DeviceRun, full_trace: bool) -> int:
+def wrong_latencies(
+    program: Program, ran: DeviceRun, full_trace: bool, length: Array | None = None
+) -> int:
     """Count samples whose start or latency does not follow from the device's own exits."""
     depth = program.depth
-    last = np.full_like(ran.exit_step, program.T) if full_trace else ran.exit_step
+    ends = np.full_like(ran.exit_step, program.T) if length is None else length
+    last = ends if full_trace else ran.exit_step
     schedule = program.followed_schedule
     interval = initiation_interval(schedule, last, depth, program.T)
     wrong = ran.hardware_steps != latency(schedule, last, depth)

@@ -17,14 +17,26 @@ def evaluation_tables(found: Evaluation) -> Iterator[Table]:
         ("earliest timesteps", f"AET {found.aet:.4f}, empirical {found.empirical_aet:.4f}"),
         ("schedule", _schedule_text(found)),
     ])  # fmt: skip
-    points = [*found.fixed, *found.seenn_1, *([found.seenn_2] if found.seenn_2 else [])]
+    points = [*_some(found.fixed), *found.seenn_1, *([found.seenn_2] if found.seenn_2 else [])]
     yield _point_table([(_point_name(p), p) for p in points], found.cost)
+    if found.signals:
+        yield _heard_table([(_point_name(p), p) for p in points], found)
     if found.equal is not None:
         yield _point_table(
             [(f"{_point_name(found.equal)}: as accurate as SEENN-II", found.equal)], found.cost
         )
     if found.comparable:
         yield _published_table(found)
+
+
+MOST = 16  # fixed t that a table shows; --json has all
+
+
+def _some(points: tuple[Point, ...]) -> list[Point]:
+    """Leave some of many points, evenly apart, with the first and the last."""
+    if len(points) <= MOST:
+        return list(points)
+    return [points[round(i * (len(points) - 1) / (MOST - 1))] for i in range(MOST)]
 
 
 def _schedule_text(found: Evaluation) -> str:
@@ -56,6 +68,17 @@ def _point_table(rows: Iterable[tuple[str, Point]], cost: str) -> Table:
             f"{p.mean_exit_step:.3f}",
             *("-" if e is None else f"{1e6 * e:.3f}" for e in energies),
         )
+    return table
+
+
+def _heard_table(rows: Iterable[tuple[str, Point]], found: Evaluation) -> Table:
+    """How much of the signal was heard before the answer, and when it came."""
+    seconds = ["seconds of signal"] if found.rate else []
+    table = numbers_table("", "accuracy", "mean steps", "heard", *seconds)
+    for name, p in rows:
+        at = [f"{p.mean_exit_step / found.rate:.3f}"] if found.rate else []
+        heard = f"{100 * p.share_heard:.1f} %"
+        table.add(name, f"{100 * p.accuracy:.2f} %", f"{p.mean_exit_step:.3f}", heard, *at)
     return table
 
 

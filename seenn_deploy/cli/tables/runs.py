@@ -20,6 +20,8 @@ def exit_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if summary["accuracy"] is not None:
         yield "accuracy", f"{100 * summary['accuracy']:.2f} %"
     yield "mean exit step", f"{summary['mean_exit_step']:.3f} of {len(summary['exit_histogram'])}"
+    if "share_heard" in summary:
+        yield "heard", f"{100 * summary['share_heard']:.1f} % of each sample, on average"
     yield "exits", histogram_text(summary["exit_histogram"])
 
 

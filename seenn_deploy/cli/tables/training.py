@@ -7,14 +7,16 @@ from typing import Any
 from seenn_deploy.cli.tables.layout import Table
 from seenn_deploy.training.plot import Log
 
+LINE, ROW = 4, 10  # values of a list that a line and a row of a table show; log.csv has them all
+
 
 def log_table(log: Log) -> Table:
-    """Make a table with one row per epoch; the accuracies of many timesteps take several lines."""
+    """Make a table with one row per epoch; of many timesteps, some accuracies are shown."""
     names = [name for name in log[-1] if name != "lr"]
     form = "".join("t" if isinstance(log[-1][name], list) else "r" for name in names)
     table = Table(form, *(name.replace("_", " ") for name in names))
     for line in log:
-        table.add(*(_text(name, line[name]) for name in names))
+        table.add(*(_text(name, _short(line[name], ROW)) for name in names))
     return table
 
 
@@ -26,13 +28,20 @@ def epoch_line(log: Log, epochs: int) -> str:
     last, left = log[-1], epochs - len(log)
     seconds = int(left * sum(line["seconds"] for line in log) / len(log))
     figures = [
-        f"{name.replace('_', ' ')} {_text(name, value)}"
+        f"{name.replace('_', ' ')} {_text(name, _short(value, LINE))}"
         for name, value in last.items()
         if name == "loss" or name.startswith("accuracy")
     ]
     clock = f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d} left"
     line = ", ".join([f"epoch {last['epoch']} of {epochs}", *figures, clock])
     return "\r" + line.ljust(79)
+
+
+def _short(value: Any, most: int) -> Any:
+    """Leave `most` of a list's values, evenly apart, with the first and the last."""
+    if not isinstance(value, list) or len(value) <= most:
+        return value
+    return [value[round(i * (len(value) - 1) / (most - 1))] for i in range(most)]
 
 
 def _text(name: str, value: Any) -> str:

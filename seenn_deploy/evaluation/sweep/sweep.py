@@ -200,26 +200,29 @@ def _tables(run: RunResult, labels: Array, cost: str | Path, how: Timing) -> tup
     """Tabulate every figure by exit, (N, T): with an exit rule, and with T known before."""
     right = metrics.correct_by_step(run.logits, labels).astype(np.float64)
     energy = run.energy_by_step(cost)
+    # A sample that has ended before t stopped where it ended.
     steps = np.arange(1, energy.shape[1] + 1)
+    stopped = run.ended(np.broadcast_to(steps, energy.shape))
     common = {
         "accuracy": right,
         "accuracy_change": right - right[:, -1:],
-        "mean_exit_step": np.broadcast_to(steps, energy.shape),
+        "mean_exit_step": stopped,
         "ac": run.counts.ac.sum(axis=1).cumsum(axis=1),
         "mac": run.counts.mac.sum(axis=1).cumsum(axis=1),
     }
     # A fixed T is known before the start, so a pipeline need neither guess nor wait.
     before = how if how.schedule == "sequential" else Timing("pipelined", how.depth, True)
-    return common | _scheduled(energy, steps, how), common | _scheduled(energy, steps, before)
+    return common | _scheduled(energy, stopped, how), common | _scheduled(energy, stopped, before)
 
 
-def _scheduled(useful: Array, steps: Array, how: Timing) -> Tables:
+def _scheduled(useful: Array, stopped: Array, how: Timing) -> Tables:
     """Return latency, and the energy of all timesteps that run and of those after the exit."""
-    spent = useful[:, how.injected(steps, len(steps)) - 1]
+    steps = np.arange(1, useful.shape[1] + 1)
+    spent = useful[:, how.injected(steps, len(steps)) - 1]  # behind a sample's end nothing runs
     return {
         "energy": spent,
         "wasted_energy": spent - useful,
-        "latency_steps": np.broadcast_to(how.latency(steps), useful.shape),
+        "latency_steps": how.latency(stopped),
     }
 
 
@@ -375,10 +378,14 @@ def _choices(
     columns += [_values(tables, samples, step) for step in stops]
     estimates = _bootstrapped(np.stack(columns, axis=1), bootstrap, seed)
     found = [
-        Choice(rule, Figures(*row), tuple(np.bincount(step, minlength=T + 1)[1:].tolist()))
+        Choice(rule, Figures(*row), _histogram(tables["mean_exit_step"][samples, step - 1], T))
         for rule, row, step in zip(all_rules, estimates, at_steps + stops, strict=True)
     ]
     return tuple(found[:T]), dict(zip(rules, found[T:], strict=True))
+
+
+def _histogram(stopped: Array, T: int) -> tuple[int, ...]:
+    return tuple(np.bincount(stopped.astype(np.int64), minlength=T + 1)[1:].tolist())
 
 
 def _values(tables: Tables, samples: Array, exit_step: Array) -> Array:

@@ -11,6 +11,9 @@ a folder of images                     one subfolder per class of the program, l
 an image file                          one image without a label
 event programs                         ``x`` (N, T, C, H, W), integer or float, taken as it is;
                                        or recordings, see :mod:`seenn_deploy.io.images.events`
+signals, for the same programs         ``x`` (N, T, C) with ``length`` (N,): the timesteps that
+                                       each sample has, of which later ones are never read; and
+                                       ``rate``, how many timesteps a second has
 =====================================  =========================================================
 """
 
@@ -25,7 +28,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from seenn_deploy._typing import Shape
+from seenn_deploy._typing import Array, Shape
 from seenn_deploy.errors import DataError, DataWarning
 from seenn_deploy.io.images import sources
 from seenn_deploy.io.images.events import Binning, EventRecordings, is_recording
@@ -48,6 +51,10 @@ class ImageSet:
         Names of the subfolders, where images come from a folder: label i is ``class_names[i]``.
     limit : int, optional
         Number of images to use; the first ones of the source.
+    length : int64 array (N,), optional
+        Timesteps of each sample, from 1 to T; without it every sample has T.
+    rate : float
+        Timesteps of a second; 0 where it is not known.
     """
 
     source: sources.StoredImages
@@ -55,6 +62,8 @@ class ImageSet:
     labels: NDArray[np.int64] | None = None
     class_names: list[str] | None = None
     limit: int | None = None
+    length: NDArray[np.int64] | None = None
+    rate: float = 0.0
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
@@ -104,6 +113,10 @@ class ImageSet:
         told = False
         for block in self.source.blocks(start, stop, size):
             values = self.spec.convert(block)
+            if self.length is not None:
+                # What stands behind a sample's end is no part of it, whatever it is.
+                until = self.length[start : start + len(values), None]
+                values[np.arange(self.spec.T) >= until] = 0
             clipped = self.spec.check_values(values, self.source, start)
             if clipped and not told:
                 warnings.warn(clipped, DataWarning, stacklevel=2)
@@ -174,6 +187,8 @@ def from_array(
     std: Sequence[float] | None = None,
     limit: int | None = None,
     classes: int | None = None,
+    length: ArrayLike | None = None,
+    rate: float = 0.0,
 ) -> ImageSet:
     """Take images from an array, under the same checks as :func:`open_images`.
 
@@ -187,6 +202,10 @@ def from_array(
         What the program takes, see :class:`~seenn_deploy.io.images.spec.InputSpec`.
     limit, classes : int, optional
         As for :func:`open_images`.
+    length : int array (N,), optional
+        Timesteps of each sample, for event coding; later ones are never read.
+    rate : float
+        Timesteps of a second; 0 where it is not known.
 
     Raises
     ------
@@ -194,7 +213,9 @@ def from_array(
         When the data does not fit or is empty.
     """
     spec = InputSpec(tuple(shape), coding, T, input_range, plain(mean), plain(std))
-    return _wrap(x, labels, spec, limit, classes)
+    found = _wrap(x, labels, spec, limit, classes)
+    lengths = None if length is None else np.asarray(length)
+    return _timed(found, lengths, np.asarray(rate), "length")
 
 
 def fit(
@@ -255,7 +276,8 @@ def _labelled(images: ImageSet, labels: sources.ArraySource, classes: int | None
 
 def _narrowed(images: ImageSet, limit: int | None, classes: int | None) -> ImageSet:
     kept = len(images) if limit is None else min(limit, len(images))
-    narrowed = replace(images, limit=kept, labels=None)
+    length = None if images.length is None else images.length[:kept]
+    narrowed = replace(images, limit=kept, labels=None, length=length)
     if images.labels is None:
         return narrowed
     return _labelled(narrowed, sources.ArraySource(images.labels[:kept], "labels"), classes)
@@ -275,6 +297,34 @@ def _same_input(images: ImageSet, spec: InputSpec) -> ImageSet:
     return replace(images, spec=same)
 
 
+def _timed(images: ImageSet, length: Array | None, rate: Array, name: str) -> ImageSet:
+    """Add how long each sample is, and how long a timestep.
+
+    Raises
+    ------
+    DataError
+        When a length lies outside 1..T, or their number, type or rate does not fit.
+    """
+    if np.shape(rate) != () or rate.dtype.kind not in "iuf" or not 0 <= rate < np.inf:
+        raise DataError(f"{images.name}: rate is {rate}; give timesteps a second, one number")
+    images = replace(images, rate=float(rate))
+    if length is None:
+        return images
+    spec, samples = images.spec, images.source.shape[0]
+    if spec.coding != "events":
+        raise DataError(f"{name}: this program takes images, which have no length; leave it out")
+    if length.shape not in ((samples,), (len(images),)) or length.dtype.kind not in "iu":
+        raise DataError(
+            f"{name} is {length.dtype} of shape {length.shape} for {samples} samples; give one "
+            "whole number of timesteps for each"
+        )
+    outside = (length < 1) | (length > spec.T)
+    if outside.any():
+        i = int(np.argmax(outside))
+        raise DataError(f"{name}[{i}] is {length[i]}; it lies between 1 and T = {spec.T}")
+    return replace(images, length=length[: len(images)].astype(np.int64))
+
+
 def plain(values: Sequence[float] | None) -> tuple[float, ...] | None:
     """Return numbers as a tuple of floats, and None as None."""
     return None if values is None else tuple(float(v) for v in values)
@@ -292,7 +342,7 @@ def _as_array(values: ArrayLike, name: str) -> sources.ArraySource:
 
 def _open_npz(path: Path, spec: InputSpec, limit: int | None, classes: int | None) -> ImageSet:
     keys = sources.npz_keys(path)
-    images = ImageSet(_npz_source(path, keys, spec), spec, limit=limit)
+    images = _with_times(path, keys, ImageSet(_npz_source(path, keys, spec), spec, limit=limit))
     names = ("labels",) if is_recording(keys) else ("y", "labels")  # there y is a coordinate
     found = [key for key in names if key in keys]
     if not found:
@@ -304,6 +354,24 @@ def _open_npz(path: Path, spec: InputSpec, limit: int | None, classes: int | Non
     # An array of another shape is refused by its shape alone: it may be of any size.
     labels = member.load() if fits else np.broadcast_to(np.zeros((), member.dtype), member.shape)
     return _labelled(images, sources.ArraySource(labels, member.name), classes)
+
+
+def _with_times(path: Path, keys: list[str], images: ImageSet) -> ImageSet:
+    """Take `length` and `rate` of signals from the file."""
+    if is_recording(keys) or not {"length", "rate"} & set(keys):
+        return images
+    found = {key: _small(path, key, images) for key in ("length", "rate") if key in keys}
+    rate = found.get("rate", np.zeros(()))
+    return _timed(images, found.get("length"), rate, f"{path}: length")
+
+
+def _small(path: Path, key: str, images: ImageSet) -> Array:
+    """Read a single value, or one per sample; of another shape, zeros that are refused by it."""
+    member = sources.NpzMember.open(path, key)
+    if member.shape == ():
+        return np.asarray(replace(member, shape=(1,)).load()[0])
+    fits = member.shape == images.source.shape[:1]
+    return member.load() if fits else np.broadcast_to(np.zeros((), member.dtype), member.shape)
 
 
 def _npz_source(path: Path, keys: list[str], spec: InputSpec) -> sources.StoredImages:

@@ -35,6 +35,8 @@ class Device:
         When there is no compiler.
     """
 
+    takes_length = True
+
     def __init__(self, bundle: Path, argument: str = "", *, flags: str = "") -> None:
         self.bundle = Bundle.read(bundle)
         self.made_for = self.bundle.made_for

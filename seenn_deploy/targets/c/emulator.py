@@ -70,6 +70,7 @@ class Emulated:
     """
 
     target = "c"
+    takes_length = True
     compiler: ClassVar[Tool]
     emulator: ClassVar[Tool]
     compile_options: ClassVar[tuple[str, ...]]

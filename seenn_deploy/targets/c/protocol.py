@@ -43,8 +43,12 @@ def requests(bundle: Bundle, images: Array, asked: Request) -> list[bytes]:
     if images.shape[1:] != shape:
         raise DeviceError(f"samples of shape {images.shape[1:]}; the network takes {shape}")
     flags = FULL_TRACE if asked.full_trace or asked.wasted else 0
-    head = struct.pack("<BI", flags, frames * grid.size)
-    return [head + _values(given, grid, image) for image in images]
+    every = [frames] * len(images) if asked.length is None else [int(n) for n in asked.length]
+    return [
+        struct.pack("<BI", flags, number * grid.size)
+        + _values(given, grid, image if number == frames else image[:number])
+        for number, image in zip(every, images, strict=True)
+    ]
 
 
 def _values(given: dict[str, Any], grid: Grid, image: Array) -> bytes:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from math import isfinite
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -32,6 +33,8 @@ class Batch:
     smoothing : float in [0, 1)
         Share of the labels' weight that is spread over all classes (Szegedy et al. 2016, arXiv
         1512.00567).
+    length : int64 Tensor (N,), optional
+        Timesteps of each sample, where they differ.
     """
 
     samples: Tensor
@@ -40,13 +43,22 @@ class Batch:
     teacher: Tensor | None = None
     share: float = 0.0
     smoothing: float = 0.0
+    length: Tensor | None = None
 
     def entropy(self, logits: Tensor) -> Tensor:
         """Return the mean cross-entropy of logits (N, M) or, per timestep, (N, T, M)."""
         labels = self.labels
         if logits.ndim == 3:  # each timestep is a sample of its own
-            labels, logits = labels.repeat_interleave(logits.shape[1]), logits.flatten(0, 1)
+            labels = labels.repeat_interleave(logits.shape[1])
+            labels, logits = self.heard(labels.view(logits.shape[:2])), self.heard(logits)
         return functional.cross_entropy(logits, labels, label_smoothing=self.smoothing)
+
+    def heard(self, by_step: Tensor) -> Tensor:
+        """Return the values (N, T, ..) of timesteps up to each sample's end, as (K, ..)."""
+        if self.length is None:
+            return by_step.flatten(0, 1)
+        steps = torch.arange(by_step.shape[1], device=by_step.device)
+        return by_step[steps < self.length.to(by_step.device)[:, None]]
 
 
 @dataclass(frozen=True)
@@ -55,6 +67,9 @@ class Loss(ABC):
 
     compiles: ClassVar[bool] = True
     """Whether a network that ``torch.compile`` made can be trained with it."""
+
+    takes_length: ClassVar[bool] = True
+    """Whether samples may differ in length."""
 
     needs: ClassVar[str] = ""
     """Name of an attribute that a network needs for it."""
@@ -75,6 +90,12 @@ class Loss(ABC):
         if batch.teacher is None:
             return own
         return (1 - batch.share) * own + batch.share * distillation_loss(logits, batch.teacher)
+
+    def check_data(self, length: Tensor | None) -> None:
+        """Raise a DataError where samples differ in length, and the loss takes no such."""
+        if length is not None and not self.takes_length:
+            name = type(self).__name__.lower()
+            raise DataError(f"loss {name} takes samples of one length, these differ: tet or gap")
 
     def check(self, network: nn.Module) -> None:
         """Raise a ModelError where a network lacks what this loss looks into."""

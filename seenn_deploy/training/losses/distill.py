@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -34,6 +35,8 @@ class Distill(Loss):
     temperature : float above 0
         k above.
     """
+
+    takes_length: ClassVar[bool] = False
 
     weight: float = 0.5
     temperature: float = 3.0

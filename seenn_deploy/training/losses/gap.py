@@ -36,7 +36,7 @@ class Gap(Loss):
 
     def of_logits(self, logits: Tensor, batch: Batch) -> Tensor:
         missing = functional.relu(self.margin - leads(logits, batch.labels))
-        return batch.entropy(logits) + self.weight * missing.mean()
+        return batch.entropy(logits) + self.weight * batch.heard(missing).mean()
 
 
 def leads(logits: Tensor, labels: Tensor) -> Tensor:

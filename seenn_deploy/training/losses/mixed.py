@@ -44,6 +44,7 @@ class Mixed(Loss):
     """
 
     compiles: ClassVar[bool] = False
+    takes_length: ClassVar[bool] = False
     needs: ClassVar[str] = "retimed"
 
     samples: float = 3

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from seenn_deploy.errors import ModelError
 from seenn_deploy.training.losses.base import Batch, Loss
 from seenn_deploy.training.models.neurons import LIF, remaining
 
@@ -35,11 +36,16 @@ class Rcs(Loss):
     """
 
     compiles: ClassVar[bool] = False
+    takes_length: ClassVar[bool] = False
 
     weight: float = 0.1
 
     def of_logits(self, logits: Tensor, batch: Batch) -> Tensor:
         return batch.entropy(logits)
+
+    def check(self, network: nn.Module) -> None:
+        if any(hasattr(layer, "back") for layer in network.modules()):
+            raise ModelError("loss rcs: recurrent layers have currents that it does not see")
 
     def on_batch(self, forward: Callable[[Tensor], Tensor], net: nn.Module, batch: Batch) -> Tensor:
         penalties: list[Tensor] = []

@@ -32,4 +32,9 @@ class Tet(Loss):
         """Take any number, as ever: SEENN's `means` may be negative."""
 
     def of_logits(self, logits: Tensor, batch: Batch) -> Tensor:
-        return tet_loss(logits, batch.labels, self.weight, self.mean, batch.smoothing)
+        if batch.length is None:
+            return tet_loss(logits, batch.labels, self.weight, self.mean, batch.smoothing)
+        # Every timestep that a sample has is a sample of one timestep.
+        labels = batch.labels[:, None].expand(logits.shape[:2])
+        heard = batch.heard(logits)[:, None]
+        return tet_loss(heard, batch.heard(labels), self.weight, self.mean, batch.smoothing)

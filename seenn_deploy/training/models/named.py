@@ -8,6 +8,7 @@ from torch import nn
 
 from seenn_deploy.errors import ModelError
 from seenn_deploy.training.models.resnet import ResNet, resnets
+from seenn_deploy.training.models.signals import SIGNALS, SignalNet
 from seenn_deploy.training.models.spikformer import Spikformer
 from seenn_deploy.training.models.vgg import VGG, VGGSNN, VGGSNNwoAP
 
@@ -16,7 +17,7 @@ _RESNETS = tuple(resnets())
 
 def names() -> list[str]:
     """List the architectures that `build` knows."""
-    return sorted([*_RESNETS, "spikformer", "vgg16", "vggsnn", "vggsnn-woap"])
+    return sorted([*_RESNETS, *SIGNALS, "spikformer", "vgg16", "vggsnn", "vggsnn-woap"])
 
 
 def build(
@@ -37,7 +38,8 @@ def build(
     classes, in_channels : int
     width : float
         Factor on the channels of the published network. SEENN's ``width_mult`` is 8 `width` for
-        ResNets and 4 `width` for VGG. A Spikformer's 384 channels become whole heads of 32.
+        ResNets and 4 `width` for VGG. A Spikformer's 384 channels become whole heads of 32; mlp and
+        rnn have 128 neurons a layer.
     T : int
         Timesteps for which an image is shown.
     input_size : int
@@ -60,6 +62,8 @@ def build(
         raise ModelError(f"width = {width}; it must be above 0")
     if name in _RESNETS:
         return ResNet.named(name, classes, in_channels, width, T, **neuron)
+    if name in SIGNALS:
+        return SignalNet.named(name, classes, in_channels, width, T, **neuron)
     if name == "spikformer":
         return Spikformer.named(classes, in_channels, width, T, **neuron)
     if name == "vgg16":

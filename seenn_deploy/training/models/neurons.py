@@ -49,6 +49,27 @@ class _Steps(torch.autograd.Function):
         return torch.stack(found[::-1], dim=1), None, None, None, None
 
 
+class _Spike(torch.autograd.Function):
+    """One spike, whose slope is the surrogate's."""
+
+    @staticmethod
+    def forward(ctx: Any, over: Tensor, surrogate: str, gamma: float) -> Tensor:
+        ctx.save_for_backward(over)
+        ctx.neuron = surrogate, gamma
+        return _fires(over, surrogate).to(over.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (over,) = ctx.saved_tensors
+        return grad * _slope(over, *ctx.neuron), None, None
+
+
+def spike(over: Tensor, surrogate: str, gamma: float) -> Tensor:
+    """Return 1 where a neuron spikes whose potential is `over` above its threshold, else 0."""
+    apply: Any = _Spike.apply
+    return torch.as_tensor(apply(over, surrogate, gamma))
+
+
 def _potentials(currents: Tensor, tau: float, v_threshold: float, surrogate: str) -> list[Tensor]:
     """Return v' - V of each timestep, before the reset."""
     whole = torch.promote_types(currents.dtype, torch.float32)

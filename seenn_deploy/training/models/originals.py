@@ -20,6 +20,7 @@ from seenn_deploy.training.models import qcfs
 from seenn_deploy.training.models.layers import PerStep
 from seenn_deploy.training.models.neurons import LIF
 from seenn_deploy.training.models.resnet import BasicBlock, ResNet, SEWBlock
+from seenn_deploy.training.models.signals import SignalNet
 from seenn_deploy.training.models.spikformer import Spikformer
 from seenn_deploy.training.models.vgg import VGG, VGGSNN
 
@@ -101,11 +102,21 @@ def _spiking_model(arrays: Arrays, graph: SpikingGraph, neuron: dict[str, Any]) 
                 channels, [len(row) for row in rows], last[0], stem[1], graph.T,
                 lambda: LIF(**neuron), block,
             )  # fmt: skip
+    if "layers.0.linear.weight" in arrays:
+        return _signals(arrays, graph, neuron)
     if "head.module.weight" in arrays:
         return _spikformer(arrays, graph, neuron)
     if "features.0.fwd.module.0.weight" in arrays:
         return _vggsnn(arrays, graph, neuron)
     return _vgg(arrays, graph, neuron) if "features.0.module.weight" in arrays else None
+
+
+def _signals(arrays: Arrays, graph: SpikingGraph, neuron: dict[str, Any]) -> nn.Module:
+    pattern = r"layers\.\d+\.linear\.weight"
+    hidden = [len(arrays[name]) for name in arrays if re.fullmatch(pattern, name)]
+    classes, channels = len(arrays["head.weight"]), graph.source.shape[0]
+    back = "layers.0.act.back.weight" in arrays
+    return SignalNet(channels, classes, graph.T, hidden, back, **neuron)
 
 
 def _spikformer(arrays: Arrays, graph: SpikingGraph, neuron: dict[str, Any]) -> nn.Module:

@@ -41,6 +41,7 @@ class Device:
     """
 
     target = "c"
+    takes_length = True
 
     def __init__(self, bundle: Path, argument: str = "", *, baud: int = 115200) -> None:
         if not argument:

@@ -3,7 +3,8 @@
    Answers samples: on standard input and output, or with NET_FILES in the files request.bin and
    answer.bin, as under an emulator with semihosting. All numbers have their lowest byte first.
 
-   request: one byte of flags (1: run to the last timestep), the number of values (4 bytes), values
+   request: one byte of flags (1: run to the last timestep), the number of values (4 bytes), values:
+            of a network that takes a frame at every timestep perhaps fewer frames than timesteps
    answer:  'P' layer (4 bytes), its masks of spikes (4 bytes for 32 neurons), its potentials
             (4 bytes each), with NET_TRACE alone
             'K' scores of the policy network (4 bytes each), before the first 'L', where there is
@@ -75,6 +76,7 @@ static int net_answer(void)
     uint64_t flags;
     uint64_t count;
     uint32_t read = 0;
+    uint32_t frames;
     uint32_t exit_step = 0;
     int found = NET_GO_ON;
     if (!net_get(&flags, 1)) {
@@ -84,13 +86,17 @@ static int net_answer(void)
         net_refuse(NET_ERROR_SIZE);
         return 0;
     }
-    if (count != NET_FRAMES * NET_FRAME_SIZE) {
+    if (count == 0u || count % NET_FRAME_SIZE != 0u || count > NET_FRAMES * NET_FRAME_SIZE) {
         net_refuse(NET_ERROR_SIZE);
         return net_skip((uint32_t)count);
     }
+    frames = (uint32_t)(count / NET_FRAME_SIZE);
     net_begin(&net_state);
     while (net_state.t < NET_TIMESTEPS && (exit_step == 0u || (flags & 1u) != 0u)) {
-        if (read < NET_FRAMES) {
+        if (read == frames && NET_FRAMES != 1) {
+            break; /* the signal has ended */
+        }
+        if (read < frames) {
             if (!net_read_frame()) {
                 net_refuse(NET_ERROR_SIZE);
                 return 0;
@@ -100,7 +106,7 @@ static int net_answer(void)
         found = net_step(&net_state, net_frame, NET_FRAME_SIZE);
         if (found < 0) {
             net_refuse(found);
-            return net_skip((NET_FRAMES - read) * NET_FRAME_SIZE);
+            return net_skip((frames - read) * NET_FRAME_SIZE);
         }
 #ifdef NET_CHOICES
         for (uint32_t i = 0; i < NET_CHOICES && net_state.t == 1u; ++i) {
@@ -118,11 +124,14 @@ static int net_answer(void)
             exit_step = net_state.t;
         }
     }
+    if (exit_step == 0u) {
+        exit_step = net_state.t;
+    }
     (void)putc('A', net_answers);
     net_put(net_class(&net_state), 4);
     net_put(exit_step, 4);
     net_put(net_state.t, 4);
-    return net_skip((NET_FRAMES - read) * NET_FRAME_SIZE);
+    return net_skip((frames - read) * NET_FRAME_SIZE);
 }
 
 int main(void)
