@@ -15,6 +15,7 @@ from seenn_deploy.errors import ModelError
 from seenn_deploy.training import models
 from seenn_deploy.training.models.neurons import LIF
 from seenn_deploy.training.models.resnet import ResNet, resnets
+from seenn_deploy.training.models.signals import SIGNALS
 from tests import checkpoints, reference
 
 Pair = tuple[Callable[[], nn.Module], Callable[[], checkpoints.State], reference.Step]
@@ -117,8 +118,9 @@ def test_channels_and_blocks_are_the_paper_s() -> None:
 @pytest.mark.parametrize("name", models.names())
 def test_every_network_runs_and_every_parameter_gets_a_gradient(name: str) -> None:
     torch.manual_seed(0)
-    model = models.build(name, classes=3, in_channels=2, width=1 / 16, T=3, input_size=16)
-    logits = model(2 * torch.rand(4, 2, 16, 16))
+    size = 1 if name in SIGNALS else 16
+    model = models.build(name, classes=3, in_channels=2, width=1 / 16, T=3, input_size=size)
+    logits = model(2 * torch.rand(4, 2, size, size))
     assert logits.shape == (4, 3, 3)
     logits.square().sum().backward()
     assert all(p.grad is not None for p in model.parameters())
