@@ -46,6 +46,7 @@ COMMANDS = {
     "compile build": ["compile", "build", "-o", "other", "--exit", "fixed"],
     "convert": ["convert", "ann.onnx", "-T", "4", "--calibration", "data.npz", "-o", "converted"],
     "inspect": ["inspect", "build"],
+    "map": ["map", "integers"],
     "simulate": ["simulate", "build", *DATA, "--full-trace"],
     "sweep": ["sweep", "build", *DATA],
     "evaluate": ["evaluate", "build", *DATA],
@@ -85,6 +86,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         np.savez(place / "data.npz", x=x, y=rng.integers(0, 5, 40))
         known = list(targets.__path__)
         printed([*COMPILE, "-o", "build", "--target", "mock"])
+        printed([*COMPILE, "-o", "integers", "--precision", "int8"])
         yield place
         targets.__path__[:] = known  # type: ignore[index]
         sys.modules.pop("seenn_deploy.targets.mock", None)
@@ -107,7 +109,7 @@ def test_every_command_fits_80_columns(folder: Path, name: str) -> None:
     tables = text.split("compile it: ")[0]  # a command that is to be pasted stays one line
     assert tables.strip() and "…" not in text
     assert max(map(len, tables.splitlines())) <= 80, tables
-    if name in ("compile int8", "inspect", "verify", "check"):
+    if name in ("compile int8", "inspect", "map", "verify", "check"):
         for stage in STAGES:
             assert re.search(rf"^\S*{re.escape(stage)}", text, re.M), text
     if name == "verify":

@@ -80,6 +80,8 @@ def test_a_log_of_many_timesteps_is_whole() -> None:
     shown = text(log_table(log))
     assert shown.count("98.77") == 32
     assert all(x in shown for x in ("2.3026", " 8.9 ", " 11.00 %"))
+    shown = text(log_table([line | {"accuracy_by_step": [0.98765] * 300}]))
+    assert shown.count("98.77") == 32 and "accuracy by step, 32 of 300" in shown
 
 
 def test_exits_of_many_samples_stay_whole() -> None:

@@ -270,7 +270,7 @@ def test_normalization_is_what_the_compiler_assumes(tmp_path: Path) -> None:
         ({"y": np.zeros(96, int)}, {}, "all 96 labels are 0; training needs two classes"),
         ({"y": np.arange(96) % 3}, {"classes": 2}, "is 2; this program has 0..1"),
         ({"y": np.full(96, -1)}, {}, "is -1"),
-        ({"x": np.zeros((96, 8, 8), np.uint8)}, {}, "expected"),
+        ({"x": np.zeros((96, 8, 8), np.uint8)}, {}, "holds signals .N, T, C."),
         ({"x": np.zeros((95, 8, 8, 3), np.uint8)}, {}, "96"),
     ],
 )

@@ -7,14 +7,14 @@ from typing import Any
 from seenn_deploy.cli.tables.layout import Table
 from seenn_deploy.training.plot import Log
 
-LINE, ROW = 4, 10  # values of a list that a line and a row of a table show; log.csv has them all
+LINE, ROW = 4, 32  # values of a list that a line and a row of a table show; log.csv has them all
 
 
 def log_table(log: Log) -> Table:
     """Make a table with one row per epoch; of many timesteps, some accuracies are shown."""
     names = [name for name in log[-1] if name != "lr"]
     form = "".join("t" if isinstance(log[-1][name], list) else "r" for name in names)
-    table = Table(form, *(name.replace("_", " ") for name in names))
+    table = Table(form, *(_heading(name, log[-1][name]) for name in names))
     for line in log:
         table.add(*(_text(name, _short(line[name], ROW)) for name in names))
     return table
@@ -35,6 +35,11 @@ def epoch_line(log: Log, epochs: int) -> str:
     clock = f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d} left"
     line = ", ".join([f"epoch {last['epoch']} of {epochs}", *figures, clock])
     return "\r" + line.ljust(79)
+
+
+def _heading(name: str, value: Any) -> str:
+    some = isinstance(value, list) and len(value) > ROW
+    return name.replace("_", " ") + (f", {ROW} of {len(value)}" if some else "")
 
 
 def _short(value: Any, most: int) -> Any:
