@@ -18,9 +18,9 @@ from seenn_deploy.cli.shared import write_json
               help="Draw the mesh of the first chip into this .png file.")  # fmt: skip
 @opt.JSON
 def map_command(build: Path, chip: str, picture: Path | None, json_file: Path | None) -> None:
-    """Place every neuron on a chip's cores, and say what each layer takes of them.
+    """Place a program's neurons on the cores of a chip.
 
-    A core holds so many neurons, input axons, output axons and bits of synapses. Layers are cut
+    The table says what each layer takes of them. A core holds so many neurons, input axons, output axons and bits of synapses. Layers are cut
     into boxes of channels, rows and columns; shortcuts wait in delay lines, a neuron per spike and
     step. The readout has a core of its own, from which a token ends a sample on all others.
 
