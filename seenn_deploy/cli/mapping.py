@@ -20,9 +20,10 @@ from seenn_deploy.cli.shared import write_json
 def map_command(build: Path, chip: str, picture: Path | None, json_file: Path | None) -> None:
     """Place a program's neurons on the cores of a chip.
 
-    The table says what each layer takes of them. A core holds so many neurons, input axons, output axons and bits of synapses. Layers are cut
-    into boxes of channels, rows and columns; shortcuts wait in delay lines, a neuron per spike and
-    step. The readout has a core of its own, from which a token ends a sample on all others.
+    The table says what each layer takes of them. A core holds so many neurons, input axons, output
+    axons and bits of synapses. Layers are cut into boxes of channels, rows and columns; shortcuts
+    wait in delay lines, a neuron per spike and step. The readout has a core of its own, from which
+    a token ends a sample on all others.
 
     \b
     Examples:
