@@ -67,6 +67,8 @@ class Provenance(Mapping[str, Any]):
         notes = dict(notes)  # TypeError or ValueError for anything but a mapping, from a file
         known = {f.name for f in fields(cls)} - {"more"}
         named = {name: value for name, value in notes.items() if name in known}
+        for name, value in named.items():
+            _check_kind(name, value, type(getattr(_NOTHING, name)))
         return cls(**named, more={k: v for k, v in notes.items() if k not in known})
 
     @property
@@ -103,3 +105,16 @@ class Provenance(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self.to_dict())
+
+
+_NOTHING = Provenance()
+
+
+def _check_kind(name: str, value: Any, kind: type) -> None:
+    """Raise TypeError unless a note is text, a mapping or a list of mappings, as its field is."""
+    if kind is tuple:
+        fits = isinstance(value, list | tuple) and all(isinstance(v, Mapping) for v in value)
+    else:
+        fits = isinstance(value, str if kind is str else Mapping)
+    if not fits or (name == "proof" and value and not isinstance(value.get("why"), str)):
+        raise TypeError(f"provenance: {name} = {value!r} is no such note")
