@@ -35,7 +35,7 @@ def parameters() -> list[tuple[str, str]]:
         called = getattr(sd, function)
         hints = get_type_hints(called)
         for name, parameter in inspect.signature(called).parameters.items():
-            arrays = name in ("images", "labels", "logits", "calibration")
+            arrays = name in ("images", "labels", "logits", "calibration", "length")
             if not arrays and parameter.kind is not parameter.VAR_KEYWORD:
                 assert get_origin(hints[name]) or get_args(hints[name]) or hints[name] is not Any
                 found.append((function, name))
@@ -60,6 +60,13 @@ def test_a_wrong_type_is_one_line(function: str, name: str) -> None:
     assert said.startswith(f"{function}(")
     assert f"{name} is a Wrong, give " in said
     assert "\n" not in said
+
+
+@pytest.mark.parametrize("length", [Wrong(), "all", [1, 2], np.full(6, 2.5), np.full(6, 99)])
+def test_lengths_that_are_none_are_one_line(length: object) -> None:
+    with pytest.raises(sd.SeennError, match="length") as error:
+        sd.run(".", X, length=length)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("function", ["simulate", "evaluate", "verify"])

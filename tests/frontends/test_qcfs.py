@@ -215,7 +215,7 @@ def test_an_unknown_network_names_all_that_was_tried(tmp_path: Path) -> None:
     message = error(saved(tmp_path, {"a.weight": torch.zeros(2)}))
     assert "unknown network" in message
     assert qcfs.NETWORKS in message
-    assert "SEENN's ResNet, SEW-ResNet, VGG, VGGSNN or Spikformer" in message
+    assert "SEENN's ResNet, SEW-ResNet, VGG, VGGSNN, Spikformer or mlp and rnn" in message
 
 
 @pytest.mark.parametrize(
