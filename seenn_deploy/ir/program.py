@@ -247,6 +247,27 @@ class Program:
                 program = program.with_schedule(takes[0])
         return program
 
+    def waiting_steps(self, edge: Projection) -> int:
+        """Return the hardware steps that an edge's messages wait: its delay, and its lag in steps.
+
+        Between two timesteps lies one step, or on a gated schedule a whole run through the network.
+
+        Raises
+        ------
+        ProgramError
+            Where feedback takes longer than its lag.
+        """
+        # Gated, the next timestep waits for the verdict on this one, which comes D + 1 steps later.
+        timestep = self.depth + 1 if self.schedule == "gated" else 1
+        steps = edge.delay + edge.lag * timestep
+        if steps < 0:
+            raise ProgramError(
+                f"{edge.pre} -> {edge.post}: feedback with a lag of {edge.lag} comes back "
+                f"{-steps} hardware steps too late on a {self.schedule} schedule; "
+                "use --schedule gated"
+            )
+        return steps
+
     def save(
         self,
         out: str | Path,

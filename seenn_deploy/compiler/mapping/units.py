@@ -58,11 +58,6 @@ class Unit:
     shape: Shape
     links: tuple[Link, ...]
 
-    @property
-    def neurons(self) -> int:
-        """Number of neurons."""
-        return prod(self.shape)
-
 
 def units_of(program: ir.Program, chip: Chip) -> tuple[Unit, ...]:
     """List what has to be placed, in the order in which spikes run.
@@ -70,13 +65,15 @@ def units_of(program: ir.Program, chip: Chip) -> tuple[Unit, ...]:
     Raises
     ------
     ProgramError
-        When the chip cannot compute the program.
+        When the chip cannot compute the program, or feedback comes back too late.
     """
     if program.precision != "int8":
         raise ProgramError(
             f"chip {chip.name} computes in integers; this program has precision "
             f"{program.precision}: compile the network with --precision int8"
         )
+    # The cores of a chip are a pipeline, as Lava's processes are.
+    program = program.for_targets("lava")
     graph, lines = program.graph, dict[str, int]()
     for node in graph.layers:
         if node.kind not in ("population", "readout", "sum"):
@@ -87,7 +84,7 @@ def units_of(program: ir.Program, chip: Chip) -> tuple[Unit, ...]:
                 "sends; compile with --pools fold, or take another chip"
             )
     for edge in graph.projections:
-        lines[edge.pre] = max(lines.get(edge.pre, 0), steps(program, edge))
+        lines[edge.pre] = max(lines.get(edge.pre, 0), program.waiting_steps(edge))
     found = []
     for node in graph.layers:
         links = [_link(program, edge) for edge in graph.into(node.name)]
@@ -95,12 +92,6 @@ def units_of(program: ir.Program, chip: Chip) -> tuple[Unit, ...]:
         found.append(Unit(node.name, node.name, pixels(node.shape), whole))
         found += _line(node, lines.get(node.name, 0))
     return tuple(found)
-
-
-def steps(program: ir.Program, edge: ir.Projection) -> int:
-    """Hardware steps that the spikes of an edge wait: its delay, and its lag in timesteps."""
-    gated = program.for_targets("lava").followed_schedule == "gated"
-    return edge.delay + edge.lag * (program.depth if gated else 1)
 
 
 def pixels(shape: Shape) -> Shape:
@@ -111,7 +102,7 @@ def pixels(shape: Shape) -> Shape:
 def _link(program: ir.Program, edge: ir.Projection) -> Link | None:
     """The synapses of an edge, from the end of its delay line; none of an image."""
     graph = program.graph
-    source, waits = graph.source, steps(program, edge)
+    source, waits = graph.source, program.waiting_steps(edge)
     if edge.pre == source.name and source.coding == "direct":
         return None
     pre = HOST if edge.pre == source.name else edge.pre

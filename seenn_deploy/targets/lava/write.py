@@ -87,7 +87,7 @@ def examine(program: ir.Program) -> FidelityReport:
         ranges.check(program, report)
     for edge in graph.projections:
         with report.gathering(f"{edge.pre} -> {edge.post}"):
-            waiting_steps(program, edge)
+            program.waiting_steps(edge)
             _as_written(edge, program)
     for node in graph.order:
         with report.gathering(node.name):
@@ -101,28 +101,6 @@ def examine(program: ir.Program) -> FidelityReport:
             policy.lower(program.exit_rule)
     report.stop()
     return report
-
-
-def waiting_steps(program: ir.Program, edge: ir.Projection) -> int:
-    """Return the hardware steps that an edge's messages wait: its delay, and its lag in steps.
-
-    Between two timesteps lies one step, or on a gated schedule a whole run through the network.
-
-    Raises
-    ------
-    ProgramError
-        Where feedback takes longer than its lag.
-    """
-    # Gated, the next timestep waits for the verdict on this one, which comes D + 1 steps later.
-    timestep = program.depth + 1 if program.schedule == "gated" else 1
-    steps = edge.delay + edge.lag * timestep
-    if steps < 0:
-        raise ProgramError(
-            f"{edge.pre} -> {edge.post}: feedback with a lag of {edge.lag} comes back "
-            f"{-steps} hardware steps too late on a {program.schedule} schedule; "
-            "use --schedule gated"
-        )
-    return steps
 
 
 def _spec(program: ir.Program, arrays: dict[str, Array]) -> dict[str, Any]:
@@ -271,7 +249,7 @@ def _edge(
         "pre": edge.pre,
         "post": edge.post,
         "kind": synapses.kind,
-        "delay": waiting_steps(program, edge),
+        "delay": program.waiting_steps(edge),
         "lag": edge.lag,
         "split": ranges.needs_split(synapses),
     }

@@ -99,6 +99,36 @@ def test_what_a_chip_cannot_compute_is_refused(tmp_path: Path) -> None:
         sd.map_to_chip(program, described(tmp_path, input_axons=39, synapse_bits=64))
 
 
+def test_feedback_waits_as_long_as_on_every_pipeline() -> None:
+    """From the third layer back to the first: a lag of one timestep is too short, but for gated."""
+    rng = np.random.default_rng(0)
+    nodes = [
+        ir.Source("in", (6, 1, 1), input_range=(0.0, 1.0)),
+        *(ir.Population(name, (6,), v_threshold=0.2) for name in "abc"),
+        ir.Readout("out", (3,)),
+    ]
+    ends = [
+        ("in", "a", 6, 0),
+        ("a", "b", 6, 0),
+        ("b", "c", 6, 0),
+        ("c", "out", 3, 0),
+        ("c", "a", 6, 1),
+    ]
+    edges = [
+        ir.Projection(pre, post, (ir.Dense(rng.normal(size=(n, 6)).astype(np.float32)),), lag=lag)
+        for pre, post, n, lag in ends
+    ]
+    program = sd.compile(ir.SpikingGraph(nodes, edges, 4), sd.exits.Confidence(), "int8")
+    with pytest.raises(
+        ProgramError, match="c -> a: feedback with a lag of 1 comes back 2 hardware"
+    ):
+        sd.map_to_chip(program)
+    gated = program.with_schedule("gated")
+    (back,) = (edge for edge in gated.graph.projections if edge.lag)
+    assert gated.waiting_steps(back) == back.delay + gated.depth + 1 == 2
+    assert sd.map_to_chip(gated).layer("c")["delay_neurons"] == 2 * 6
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
