@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -303,7 +303,7 @@ class _Table:
             extra,
             total,
             energy - useful,
-            replace(self.run, exit_step=step).share_heard,
+            self.run.heard(step),
         )
 
 

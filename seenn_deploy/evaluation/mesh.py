@@ -44,18 +44,17 @@ def draw(placement: Placement, chip: int = 0) -> Figure:
     >>> placement = sd.map_to_chip(sd.compile(graph, precision="int8"), "loihi1")
     >>> mesh.draw(placement).savefig("mesh.png")
     """
+    from matplotlib import colormaps
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
     if not 0 <= chip < placement.chips:
         raise DataError(f"chip {chip}: the network is on {placement.chips}, counted from 0")
-    layers = list(dict.fromkeys(tile.layer for tile in placement.tiles))
-    of, full = _grids(placement, chip, layers)
+    layers = [layer["layer"] for layer in placement.layers]
+    of, full = _grids(placement, chip, {name: number for number, name in enumerate(layers)})
     figure = Figure(figsize=(12, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2)
     # Colours repeat only in networks of more layers than anybody tells apart.
-    from matplotlib import colormaps
-
     colours = colormaps["tab20"].resampled(20)
     left.imshow(np.ma.masked_less(of, 0) % 20, cmap=colours, vmin=0, vmax=19)
     left.set_title(f"{placement.chip.name}, chip {chip + 1} of {placement.chips}: layers")
@@ -73,7 +72,7 @@ def draw(placement: Placement, chip: int = 0) -> Figure:
     return figure
 
 
-def _grids(placement: Placement, chip: int, layers: list[str]) -> tuple[Array, Array]:
+def _grids(placement: Placement, chip: int, number: dict[str, int]) -> tuple[Array, Array]:
     """By place on the mesh, the layer with most neurons of each core and how full it is; or -1."""
     made = placement.chip
     across = int(np.ceil(np.sqrt(made.cores_per_tile)))
@@ -84,7 +83,7 @@ def _grids(placement: Placement, chip: int, layers: list[str]) -> tuple[Array, A
     most: dict[int, tuple[int, int]] = {}
     for tile in placement.tiles:
         known = most.get(tile.core, (0, -1))
-        most[tile.core] = max(known, (tile.neurons, layers.index(tile.layer)))
+        most[tile.core] = max(known, (tile.neurons, number[tile.layer]))
     for core in range(first, min(first + made.cores, placement.cores)):
         column, row = made.tile(core - first)
         inside = (core - first) % made.cores_per_tile

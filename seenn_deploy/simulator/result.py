@@ -251,15 +251,22 @@ class RunResult(Exited):
         step : int array (N,) or (N, T)
             The timesteps at which samples are asked to stop.
         """
-        if self.length is None:
-            return step
-        return np.minimum(step, self.length if step.ndim == 1 else self.length[:, None])
+        return np.minimum(step, self.ends if step.ndim == 1 else self.ends[:, None])
+
+    @property
+    def ends(self) -> Array:
+        """The last timestep of each sample, int64 (N,)."""
+        n, T = self.logits.shape[:2]
+        return np.full(n, T) if self.length is None else self.length
 
     @property
     def share_heard(self) -> float:
         """The mean share of a sample's timesteps that had passed at its exit."""
-        whole = self.logits.shape[1] if self.length is None else self.length
-        return float((self.exit_step / whole).mean())
+        return self.heard(self.exit_step)
+
+    def heard(self, step: Array) -> float:
+        """Return the mean share of a sample's timesteps that had passed at `step`, int (N,)."""
+        return float((step / self.ends).mean())
 
     @property
     def full_trace(self) -> bool:

@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike
 
 from seenn_deploy import plugins
 from seenn_deploy._typing import Array, checked_types
-from seenn_deploy.errors import DataError, DeviceError, ProgramError
+from seenn_deploy.errors import DeviceError, ProgramError
 from seenn_deploy.io.folders import MANIFEST
-from seenn_deploy.io.images.image_set import Images, ImageSet
+from seenn_deploy.io.images.image_set import Images, ImageSet, check_length
 from seenn_deploy.ir.inputs import for_program
 from seenn_deploy.ir.program import Program, target_names
 from seenn_deploy.progress import Progress, shown
@@ -175,7 +175,10 @@ def run(
         length = images.length if length is None else length
         images = images.take(0, len(images))
     stacked = np.asarray(images)
-    length = None if length is None else _checked_length(length, stacked)
+    if length is not None:
+        length = np.asarray(length)
+        # Signals (N, T, ..); of anything else no number of timesteps is known.
+        check_length(length, len(stacked), stacked.shape[1] if stacked.ndim > 2 else 0)
     inner = folder / found.target
     bundle = inner if inner.is_dir() else folder
     opened = found.open(bundle, options)
@@ -189,27 +192,6 @@ def run(
         request = Request(record, full_trace, wasted, timeout, advance, length)
         ran = opened.run(stacked, request)
     return replace(ran, labels=None if labels is None else np.asarray(labels))
-
-
-def _checked_length(length: Array, samples: Array) -> Array:
-    """The timesteps of each sample, of as many as there are.
-
-    Raises
-    ------
-    DataError
-        When they are no whole numbers from 1 to the timesteps of the samples, one of each.
-    """
-    given = np.asarray(length)
-    if given.shape != (len(samples),) or given.dtype.kind not in "iu" or samples.ndim < 3:
-        raise DataError(
-            f"length is {given.dtype} of shape {given.shape}; give one whole number for each of "
-            f"{len(samples)} samples (N, T, ..)"
-        )
-    outside = (given < 1) | (given > samples.shape[1])
-    if outside.any():
-        at = int(outside.argmax())
-        raise DataError(f"length[{at}] is {given[at]}; it lies between 1 and {samples.shape[1]}")
-    return given
 
 
 def _check_made_for(device: Device, bundle: Path) -> None:

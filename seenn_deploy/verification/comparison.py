@@ -41,8 +41,7 @@ class Comparison:
         self.exits = self.simulated_exits()
         # After the earlier exit one of the two runs has no spikes to compare.
         shared = np.minimum(self.exits, ran.exit_step)
-        whole = np.full_like(shared, program.T)
-        self.ends = whole if simulated.length is None else simulated.length
+        self.ends = simulated.ends
         self.steps = self.ends if full_trace else shared
         self.populations = {node.name: node for node in self.graph.populations}
         self.layers = {

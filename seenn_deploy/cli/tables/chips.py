@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from seenn_deploy.cli.tables.layout import Table, numbers_table
 from seenn_deploy.compiler.mapping.placement import RESOURCES, Placement
 
+_SHORT = dict(zip(RESOURCES, ("neurons", "in", "out", "synapses"), strict=True))
+
 
 def layer_table(placement: Placement) -> Table:
     """One line per layer: what it takes of how many cores, and what keeps it from taking fewer."""
@@ -26,17 +28,17 @@ def layer_table(placement: Placement) -> Table:
     return table
 
 
-_SHORT = dict(zip(RESOURCES, ("neurons", "in", "out", "synapses"), strict=True))
-
-
 def facts(placement: Placement) -> Iterator[tuple[str, str]]:
     """The whole network, and what the columns mean."""
     chip, busiest = placement.chip, placement.busiest
     yield "chip", f"{chip.name}: {chip.cores} cores"
     used = f"{placement.cores:,}"
     yield "cores", used if placement.chips == 1 else f"{used}, on {placement.chips:,} chips"
-    told = (f"{chip.limits[r]:,} {r.replace('_', ' ')}" for r in RESOURCES if r in chip.limits)
-    yield "a core has", f"{', '.join(told)}; {chip.shared_axons:,} axons can be shared by channels"
+    limits = (f"{chip.limits[r]:,} {r.replace('_', ' ')}" for r in RESOURCES if r in chip.limits)
+    yield (
+        "a core has",
+        f"{', '.join(limits)}; {chip.shared_axons:,} axons can be shared by channels",
+    )
     if missing := [r.replace("_", " ") for r in RESOURCES if r not in chip.limits]:
         yield "not checked", f"{', '.join(missing)}: nobody has published how many there are"
     work = placement.loads[busiest]["synapses"]
@@ -46,5 +48,5 @@ def facts(placement: Placement) -> Iterator[tuple[str, str]]:
         "in and out: input axons, output axon slots; KiB: synapse memory; delays: neurons of "
         "delay lines; binds: of the layer's fullest core, what is nearest to its limit",
     )
-    if placement.too_large:
-        yield "too large", placement.too_large
+    if told := placement.too_large:
+        yield "too large", told

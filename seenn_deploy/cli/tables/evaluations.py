@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from math import floor, log10
 
-from seenn_deploy.cli.tables.layout import Table, facts_table, numbers_table, unproven
+from seenn_deploy.cli.tables.layout import Table, facts_table, numbers_table, spread, unproven
 from seenn_deploy.evaluation.evaluate import Evaluation, Point
+
+MOST = 16  # fixed t that a table shows; --json has all
 
 
 def evaluation_tables(found: Evaluation) -> Iterator[Table]:
@@ -17,7 +19,11 @@ def evaluation_tables(found: Evaluation) -> Iterator[Table]:
         ("earliest timesteps", f"AET {found.aet:.4f}, empirical {found.empirical_aet:.4f}"),
         ("schedule", _schedule_text(found)),
     ])  # fmt: skip
-    points = [*_some(found.fixed), *found.seenn_1, *([found.seenn_2] if found.seenn_2 else [])]
+    points = [
+        *spread(found.fixed, MOST),
+        *found.seenn_1,
+        *([found.seenn_2] if found.seenn_2 else []),
+    ]
     yield _point_table([(_point_name(p), p) for p in points], found.cost)
     if found.signals:
         yield _heard_table([(_point_name(p), p) for p in points], found)
@@ -27,16 +33,6 @@ def evaluation_tables(found: Evaluation) -> Iterator[Table]:
         )
     if found.comparable:
         yield _published_table(found)
-
-
-MOST = 16  # fixed t that a table shows; --json has all
-
-
-def _some(points: tuple[Point, ...]) -> list[Point]:
-    """Leave some of many points, evenly apart, with the first and the last."""
-    if len(points) <= MOST:
-        return list(points)
-    return [points[round(i * (len(points) - 1) / (MOST - 1))] for i in range(MOST)]
 
 
 def _schedule_text(found: Evaluation) -> str:

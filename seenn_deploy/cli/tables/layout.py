@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from click import style
+
+T = TypeVar("T")
 
 BESIDE = 55  # columns right of the names of a report, in 80
 GAP = 2  # spaces between two columns; one where figures alone would fill the line
@@ -183,6 +185,13 @@ def facts_table(rows: Iterable[tuple[str, str]]) -> Table:
 def shape_text(shape: Iterable[int]) -> str:
     """Write dimensions as 16x32x32."""
     return "x".join(map(str, shape))
+
+
+def spread(values: Sequence[T], most: int) -> list[T]:
+    """Leave `most` of many values, evenly apart, with the first and the last."""
+    if len(values) <= most:
+        return list(values)
+    return [values[round(i * (len(values) - 1) / (most - 1))] for i in range(most)]
 
 
 def _some(names: list[str], most: int = 3) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from seenn_deploy.cli.tables.layout import Table
+from seenn_deploy.cli.tables.layout import Table, spread
 from seenn_deploy.training.plot import Log
 
 LINE, ROW = 4, 32  # values of a list that a line and a row of a table show; log.csv has them all
@@ -43,10 +43,7 @@ def _heading(name: str, value: Any) -> str:
 
 
 def _short(value: Any, most: int) -> Any:
-    """Leave `most` of a list's values, evenly apart, with the first and the last."""
-    if not isinstance(value, list) or len(value) <= most:
-        return value
-    return [value[round(i * (len(value) - 1) / (most - 1))] for i in range(most)]
+    return spread(value, most) if isinstance(value, list) else value
 
 
 def _text(name: str, value: Any) -> str:

@@ -103,8 +103,8 @@ def _convolved(
     format: Format,
 ) -> Needs:
     """Many boxes of a layer differ by nothing but where they lie, so that this is asked again."""
-    inputs, lists = rows.inputs * columns.inputs, product(rows.lengths, columns.lengths)
-    lengths = [y * x for y, x in lists]
+    inputs = rows.inputs * columns.inputs
+    lengths = [y * x for y, x in product(rows.lengths, columns.lengths)]
     channels = sum(n * k for n, k in groups)
     synapses = rows.synapses * columns.synapses * per_group * channels
     if atoms:

@@ -14,9 +14,9 @@ Rules:
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from itertools import product
 from math import prod
 
@@ -129,6 +129,11 @@ class _Cutter:
     chip: Chip
     slots: list[Slots]
 
+    @cached_property
+    def rooms(self) -> tuple[float, ...]:
+        """What a core has of each of `RESOURCES`."""
+        return _rooms(self.chip)
+
     def best(self) -> Split:
         """The cut by rule 2.
 
@@ -145,7 +150,7 @@ class _Cutter:
                 if found and least > min(found, key=_key)[0]:
                     continue
                 if (split := self._fewest_channels(rows, columns, axons)) is not None:
-                    work = max(self._takes(box, axons)[-1] for box in _some(split))
+                    work = max(self.takes(box, axons)[-1] for box in _some(split))
                     found.append((self._cores(split), work, split))
         for _, _, split in sorted(found, key=_key):
             if all(self._fits(box, split.axons) for box in split.boxes):
@@ -177,14 +182,12 @@ class _Cutter:
         return options[at] if at < len(options) else None
 
     def _fits(self, box: Box, axons: Axons) -> bool:
-        took = self._takes(box, axons)
+        took = self.takes(box, axons)
         if axons == "pixel" and took and took[1] > self.chip.shared_axons:
             return False
-        return bool(took) and all(
-            n <= room for n, room in zip(took, _rooms(self.chip), strict=False)
-        )
+        return bool(took) and all(n <= room for n, room in zip(took, self.rooms, strict=False))
 
-    def _takes(self, box: Box, axons: Axons) -> tuple[int, ...]:
+    def takes(self, box: Box, axons: Axons) -> tuple[int, ...]:
         """What a box takes of each of `RESOURCES`, and its synapses; nothing without a form."""
         total = Needs()
         for link in self.unit.links:
@@ -195,16 +198,11 @@ class _Cutter:
         slots = sum(part.within(box) for part in self.slots)
         return box.neurons, total.axons, slots, total.bits, total.synapses
 
-    def took(self, split: Split) -> Iterator[tuple[Box, tuple[int, ...]]]:
-        """The boxes of a cut, each with what it takes."""
-        for box in split.boxes:
-            yield box, self._takes(box, split.axons)
-
     def _refusal(self) -> ProgramError:
         """Of one neuron: what it takes, and of which resource a core has too little."""
         last = Box(*((n // 2, n // 2 + 1) for n in self.unit.shape))
-        options = [took for axons in AXONS if (took := self._takes(last, axons))]
-        rooms = _rooms(self.chip)
+        options = [took for axons in AXONS if (took := self.takes(last, axons))]
+        rooms = self.rooms
         shares = [max(n / room for n, room in zip(t, rooms, strict=False)) for t in options]
         took = options[int(np.argmin(shares))]
         over = [i for i, room in enumerate(rooms) if took[i] > room] or [
@@ -253,7 +251,9 @@ def _packed(units: tuple[Unit, ...], splits: Mapping[str, Split], chip: Chip) ->
     cores, placed = 0, list[Tile]()
     for unit in units:
         split = splits[unit.name]
-        for box, took in _Cutter(unit, chip, _slots(unit, units, splits)).took(split):
+        cutter = _Cutter(unit, chip, _slots(unit, units, splits))
+        for box in split.boxes:
+            took = cutter.takes(box, split.axons)
             takes = np.array(took[: len(RESOURCES)], float)
             core = -1
             if unit.name != readout and (takes / rooms).max() <= 0.5:

@@ -74,7 +74,7 @@ class Placement:
     tiles: tuple[Tile, ...]
     controller: int
 
-    @property
+    @cached_property
     def cores(self) -> int:
         """Cores in use."""
         return 1 + max(tile.core for tile in self.tiles)
@@ -97,7 +97,7 @@ class Placement:
         found[self.controller]["output_axons"] += min(self.cores, self.chip.cores)
         return found
 
-    @property
+    @cached_property
     def layers(self) -> list[dict[str, Any]]:
         """What each layer takes; see `layer`."""
         return [self.layer(name) for name in self._by_layer]
@@ -119,7 +119,7 @@ class Placement:
         chips = "" if self.chips == 1 else f", {self.chips} chips"
         return f"Placement({self.chip.name}, {self.cores} of {self.chip.cores} cores{chips})"
 
-    @property
+    @cached_property
     def busiest(self) -> int:
         """The core with the most synapses."""
         return max(range(self.cores), key=lambda core: self.loads[core]["synapses"])

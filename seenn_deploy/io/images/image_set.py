@@ -313,16 +313,23 @@ def _timed(images: ImageSet, length: Array | None, rate: Array, name: str) -> Im
     spec, samples = images.spec, images.source.shape[0]
     if spec.coding != "events":
         raise DataError(f"{name}: this program takes images, which have no length; leave it out")
-    if length.shape not in ((samples,), (len(images),)) or length.dtype.kind not in "iu":
+    # Where the first samples alone are used, there may be the lengths of these, or of all.
+    used = len(images)
+    check_length(length, used if length.shape == (used,) else samples, spec.T, name)
+    return replace(images, length=length[: len(images)].astype(np.int64))
+
+
+def check_length(length: Array, samples: int, T: int, name: str = "length") -> None:
+    """Raise DataError unless lengths are whole numbers from 1 to T, one for each sample."""
+    if length.shape != (samples,) or length.dtype.kind not in "iu":
         raise DataError(
             f"{name} is {length.dtype} of shape {length.shape} for {samples} samples; give one "
             "whole number of timesteps for each"
         )
-    outside = (length < 1) | (length > spec.T)
+    outside = (length < 1) | (length > T)
     if outside.any():
         i = int(np.argmax(outside))
-        raise DataError(f"{name}[{i}] is {length[i]}; it lies between 1 and T = {spec.T}")
-    return replace(images, length=length[: len(images)].astype(np.int64))
+        raise DataError(f"{name}[{i}] is {length[i]}; it lies between 1 and T = {T}")
 
 
 def plain(values: Sequence[float] | None) -> tuple[float, ...] | None:

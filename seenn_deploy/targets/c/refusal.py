@@ -15,18 +15,18 @@ MOST_NAMED = 3  # layers in a refusal
 Rows = list[dict[str, Any]]
 
 
-def check(board: Board, source: Source, sizes: Callable[[int], Rows]) -> None:
+def check(board: Board, source: Source, rows: Rows, sizes: Callable[[int], Rows]) -> None:
     """Raise ProgramError where a board has too little memory for a program.
 
     Parameters
     ----------
     board : Board
     source : Source
-        Of the program as it is.
+    rows : list of dict
+        ``sizes.table`` of the program as it is.
     sizes : callable
-        ``sizes.table`` of the program with so many timesteps.
+        The same with so many timesteps, for what would help.
     """
-    rows = sizes(source.program.T)
     lacks = board.lacks(rows[-1], policy=source.policy is not None)
     if lacks:
         told = ". ".join(_told(board, lack, rows, _remedies(source, lack, sizes)) for lack in lacks)

@@ -59,7 +59,7 @@ def write(
     given = None if board is None else Board.read(board)
     report, source, rule = _made(program)
     if given:
-        refusal.check(given, source, lambda T: _sizes(program, T))
+        refusal.check(given, source, sizes.table(source, rule), lambda T: _sizes(program, T))
     files = _files(source, rule, prefix)
     for name, content in files.items():
         folders.write_file(folder / name, content)

@@ -49,9 +49,9 @@ def test_the_refusal_says_what_would_help() -> None:
     """A timestep less takes two bytes less of tables; half of all weights, 0.7 of the channels."""
 
     def refused(flash: int, ram: int = 1 << 20) -> str:
-        source = _made(PROGRAM)[1]
+        source, rows = _made(PROGRAM)[1], _sizes(PROGRAM, 4)
         with pytest.raises(ProgramError) as refusal:
-            check(Board("mine", flash, ram, ""), source, lambda T: _sizes(PROGRAM, T))
+            check(Board("mine", flash, ram, ""), source, rows, lambda T: _sizes(PROGRAM, T))
         return str(refusal.value)
 
     tables = _sizes(PROGRAM, 4)[-1]["tables"]
