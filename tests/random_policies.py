@@ -13,11 +13,18 @@ CHOICES = (1, 2, 4)
 
 
 class Building:
-    """A growing network; `shape` is that of its last value, `gain` a factor on weights."""
+    """A growing network; `shape` is that of its last value, `gain` a factor on its first weights.
+
+    On the first alone: a chain of such factors leaves what onnxruntime's float32 can tell.
+    """
 
     def __init__(self, shape: tuple[int, ...], rng: np.random.Generator, gain: float = 1.0) -> None:
         self.operations: list[Operation] = []
-        self.shape, self.rng, self.gain = shape, rng, gain
+        self.shape, self.rng, self._gain = shape, rng, gain
+
+    def gain(self) -> float:
+        gain, self._gain = self._gain, 1.0
+        return gain
 
     @property
     def last(self) -> int:
@@ -38,14 +45,14 @@ class Building:
 
     def conv(self, outs: int, kernel: int, groups: int, **options: int) -> None:
         size = (outs, self.shape[0] // groups, kernel, kernel)
-        weight = self.rng.normal(0, 0.5, size) * self.gain
+        weight = self.rng.normal(0, 0.5, size) * self.gain()
         weight[self.rng.random(outs) < 0.1] = 0
         arrays = {"weight": weight, "bias": self.rng.normal(0, 0.3, outs)}
         self.add("conv2d", (self.last,), arrays, groups=groups, **options)
 
     def dense(self, outs: int) -> None:
         size = prod(self.shape)
-        weight = self.rng.normal(0, 1 / np.sqrt(size), (outs, size)) * self.gain
+        weight = self.rng.normal(0, 1 / np.sqrt(size), (outs, size)) * self.gain()
         self.add("dense", (self.last,), {"weight": weight, "bias": self.rng.normal(0, 0.1, outs)})
 
 
