@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from math import ceil, sqrt
 from typing import Any
 
+import numpy as np
+
+from seenn_deploy._typing import Array, Pair
 from seenn_deploy.compiler.mapping.chip import Chip
 from seenn_deploy.compiler.mapping.needs import Axons, Box
 
@@ -83,6 +87,24 @@ class Placement:
     def chips(self) -> int:
         """Chips that these are on."""
         return -(-self.cores // self.chip.cores)
+
+    @property
+    def mesh(self) -> Pair:
+        """Columns and rows of tiles of all chips, which lie in rows, as square as they can."""
+        across = ceil(sqrt(self.chips))
+        return across * self.chip.columns, -(-self.chips // across) * self.chip.rows
+
+    @cached_property
+    def where(self) -> Array:
+        """Column and row of each core's tile, over all chips, int64 (cores, 2)."""
+        across = self.mesh[0] // self.chip.columns
+        found = []
+        for core in range(self.cores):
+            number, inside = divmod(core, self.chip.cores)
+            down, right = divmod(number, across)
+            column, row = self.chip.tile(inside)
+            found.append((right * self.chip.columns + column, down * self.chip.rows + row))
+        return np.array(found, np.int64)
 
     @cached_property
     def loads(self) -> list[dict[str, int]]:

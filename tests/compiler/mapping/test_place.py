@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 import seenn_deploy as sd
 from seenn_deploy import ir
 from seenn_deploy.compiler.mapping import chip as chips
+from seenn_deploy.compiler.mapping.needs import Box
+from seenn_deploy.compiler.mapping.placement import Placement, Tile
 from seenn_deploy.errors import DataError, ProgramError
 from tests import placed, random_graphs
 from tests.simulator.test_integer import program_of, to_integers
@@ -170,3 +172,20 @@ def test_lists_take_what_nengo_loihi_says() -> None:
     # (synapses, neurons of the box): index bits 0, 6, 10, 12
     known = {(1, 1): 64, (64, 1): 576, (10, 60): 192, (65, 1024): 1280, (200, 4096): 4224}
     assert {key: bits(*key) for key in known} == known
+
+
+@pytest.mark.parametrize(("cores", "mesh"), [(1, (8, 4)), (129, (16, 4)), (300, (16, 8))])
+def test_tiles_of_several_chips_lie_side_by_side(cores: int, mesh: tuple[int, int]) -> None:
+    chip = chips.load("loihi1")
+    box = Box((0, 1), (0, 1), (0, 1))
+    tiles = tuple(Tile("a", "a", box, "neuron", i, 1, 0, 0, 0, 0) for i in range(cores))
+    placement = Placement(chip, "", tiles, 0)
+    assert placement.mesh == mesh
+    at = placement.where
+    assert at.min() == 0 and (at.max(axis=0) < mesh).all()
+    assert max(np.unique(at, axis=0, return_counts=True)[1]) <= chip.cores_per_tile
+    first, second = at[: chip.cores], at[chip.cores : 2 * chip.cores]
+    assert (second - first[: len(second)] == (8, 0)).all()
+    # Neighbours in number are in neighbouring tiles, but from chip to chip.
+    steps = np.abs(np.diff(first, axis=0)).sum(axis=1)
+    assert steps.max(initial=0) <= 1
