@@ -106,7 +106,9 @@ def sweep_command(
 @opt.FOLDER
 @opt.with_data
 @click.option(
-    "--rule", required=True, help="confidence, entropy, margin, conformal, or one of your own."
+    "--rule",
+    required=True,
+    help="confidence, entropy, margin, conformal, simes, fusion, or one of your own.",
 )
 @click.option("--level", type=float, default=0.9, show_default=True,
               help="Share of the early exits that shall be right; for margin, at "

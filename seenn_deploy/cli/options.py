@@ -192,8 +192,8 @@ NO_NORMALIZE = click.option(
 )  # fmt: skip
 _RULE_OPTIONS = together(
     click.option("--exit", "exit_name",
-                 help="Exit rule: fixed, confidence, entropy, margin, conformal, policy, or one of "
-                 "your own."),
+                 help="Exit rule: fixed, confidence, entropy, margin, conformal, simes, fusion, "
+                 "policy, or one of your own."),
     click.option("--alpha", type=float, help="Exit confidence: the largest softmax to exceed, in "
                                              "(0, 1]."),
     click.option("--theta", type=float, help="Exit certainty: 1 - entropy / ln M to exceed, in "

@@ -31,11 +31,15 @@ def calibrate(
     conformal  at every t the quantile of ``-ln softmax`` of the true label, with the finite-sample
                correction and 1 - level split over the T - 1 early exits (arXiv 2305.11322); see
                :class:`seenn_deploy.exits.conformal.Conformal` for what it guarantees
+    simes      as conformal, with one quantile for each number of timesteps that speak against a
+               label; see :class:`seenn_deploy.exits.simes.Simes`
+    fusion     the strength of the first timestep's vote under which the true labels are likeliest,
+               then the bound as confidence does; see :class:`seenn_deploy.exits.fusion.Fusion`
     ========== =====================================================================================
 
     Parameters
     ----------
-    rule : 'confidence', 'entropy', 'margin', 'conformal', or a rule of one's own
+    rule : 'confidence', 'entropy', 'margin', 'conformal', 'simes', 'fusion', or one of your own
     logits : array (N, T, M)
         Logits accumulated over timesteps 1..t, of a run with ``full_trace=True``.
     labels : int array (N,)

@@ -45,6 +45,9 @@ class ExitRule(ABC):
     known_before: ClassVar[bool] = False
     """Whether the rule fixes a sample's timesteps before the network starts."""
 
+    looks_back: ClassVar[bool] = False
+    """Whether the score at t needs the timesteps before it; z is then (..., s, M) from t = 1 on."""
+
     program: str = field(default="", kw_only=True)
 
     @property
@@ -65,9 +68,10 @@ class ExitRule(ABC):
         Parameters
         ----------
         z : array (..., M)
-            Sum of the readout over timesteps 1..t.
+            Sum of the readout over timesteps 1..t; of a rule that `looks_back` (..., s, M), which
+            are timesteps 1..s of each sample.
         t : int array (...)
-            Timestep, counted from 1.
+            Timestep, counted from 1; of a rule that `looks_back` 1..s along the last axis.
 
         Returns
         -------
@@ -82,6 +86,29 @@ class ExitRule(ABC):
         """Tell where the rule says stop; shapes as in :meth:`score`."""
         t = np.asarray(t)
         return np.asarray(self.score(z, t) > self.threshold(t))
+
+    def stops_after(self, z: NDArray[Any], t: NDArray[Any]) -> NDArray[np.bool_]:
+        """Tell which samples stop at timestep t, by what they said until then.
+
+        Parameters
+        ----------
+        z : array (N, T, M)
+            Accumulated logits; what stands behind a sample's timestep is not looked at.
+        t : int array (N,)
+            Timestep that each sample has reached, from 1.
+        """
+        now = np.arange(len(t)), np.asarray(t) - 1
+        if not self.looks_back:
+            return self.stops(z[now], t)
+        until = int(np.max(t, initial=0))
+        return np.asarray(self.stops(z[:, :until], np.arange(1, until + 1))[now])
+
+    def label_sets(self, z: NDArray[Any], t: NDArray[Any]) -> NDArray[np.bool_] | None:
+        """Return which labels the rule still holds possible, bool (..., M); shapes as in `score`.
+
+        None where the rule has no prediction sets.
+        """
+        return None
 
     def exit_steps(self, z: NDArray[Any]) -> NDArray[np.int64]:
         """Return the exits of N samples, int64 (N,) from 1, for accumulated logits (N, T, M)."""
@@ -138,7 +165,7 @@ class ExitRule(ABC):
         """
         right = logits.argmax(axis=-1) == labels[:, None]
         # Without T, where samples stop whatever their score.
-        found = smallest_threshold(early_scores(cls, logits), right[:, :-1], level)
+        found = smallest_threshold(early_scores(cls(), logits), right[:, :-1], level)
         numbers: dict[str, Any] = {cls.parameter: cls.certain if found is None else found}
         return cls(**numbers, program=program)
 
@@ -151,7 +178,7 @@ class ExitRule(ABC):
         This base class assumes that `parameter` is the threshold, and that the score does not
         depend on it. The other arguments are those of `calibrate`.
         """
-        return Scored.of(cls, logits, most, program)
+        return Scored.of(cls(), logits, most, program)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the rule as JSON values for ``exits.from_dict``; infinity becomes None."""

@@ -55,6 +55,9 @@ class Conformal(ExitRule):
     def threshold(self, t: NDArray[Any]) -> NDArray[np.float64]:
         return np.asarray(np.array(self.quantiles)[np.asarray(t) - 1])
 
+    def label_sets(self, z: NDArray[Any], t: NDArray[Any]) -> NDArray[np.bool_]:
+        return np.asarray(-log_softmax(z) <= self.threshold(t)[..., None])
+
     @property
     def timesteps(self) -> int | None:
         return len(self.quantiles)

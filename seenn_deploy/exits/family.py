@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -51,33 +51,33 @@ class Scored(Family):
     above : float64 (K,)
         The next threshold. Every number below it has the same exits, on the samples that the
         family was made from.
-    kind : class of the rule
-        Class of the rule, whose other fields have their defaults.
+    like : ExitRule
+        The rule at any threshold, with all its other fields.
     """
 
     above: Array
-    kind: type[ExitRule]
+    like: ExitRule
 
     @classmethod
-    def of(cls, kind: type[ExitRule], logits: Array, most: int, program: str) -> Scored:
+    def of(cls, like: ExitRule, logits: Array, most: int, program: str) -> Scored:
         """Take thresholds at the quantiles of the scores of `logits`, with both ends."""
-        scores = early_scores(kind, logits)
+        scores = early_scores(like, logits)
         distinct = distinct_thresholds(scores) if scores.size else np.zeros(1)
-        if isfinite(kind.certain):
+        if isfinite(like.certain):
             # Nothing exceeds it, so every sample runs to T: the cautious end of the curve.
-            distinct = np.union1d(distinct, kind.certain)
+            distinct = np.union1d(distinct, like.certain)
         picked = spread(len(distinct), most)
         above = np.append(distinct[1:], distinct[-1])
-        name, parameter = kind.__name__.lower(), kind.parameter
-        return cls(name, parameter, distinct[picked], program, above[picked], kind)
+        at = distinct[picked], program, above[picked]
+        return cls(like.name, like.parameter, *at, like)
 
     def points(self, logits: Array) -> OperatingPoints:
-        return OperatingPoints.of_scores(early_scores(self.kind, logits), self.threshold)
+        return OperatingPoints.of_scores(early_scores(self.like, logits), self.threshold)
 
     def rule(self, index: int) -> ExitRule:
         value = fewest_digits(float(self.threshold[index]), float(self.above[index]))
         numbers: dict[str, Any] = {self.parameter: value, "program": self.program}
-        return self.kind(**numbers)
+        return replace(self.like, **numbers)
 
 
 def fewest_digits(low: float, high: float) -> float:
@@ -89,9 +89,9 @@ def fewest_digits(low: float, high: float) -> float:
     return low
 
 
-def early_scores(kind: type[ExitRule], logits: Array) -> Array:
+def early_scores(rule: ExitRule, logits: Array) -> Array:
     """Score logits (N, T, M) at t < T, where a rule may stop: float64 (N, T - 1)."""
-    return kind().score(logits[:, :-1], np.arange(1, logits.shape[1]))
+    return rule.score(logits[:, :-1], np.arange(1, logits.shape[1]))
 
 
 def spread(count: int, most: int) -> Array:

@@ -22,6 +22,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor, inf, log, log1p, log2
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,8 @@ Integers = NDArray[np.int64]
 
 class IntegerRule(ABC):
     """An exit rule for integer logits; its arrays are those of ``ExitRule``."""
+
+    looks_back: ClassVar[bool] = False
 
     @abstractmethod
     def stops(self, z: NDArray[np.integer], t: NDArray[np.integer]) -> NDArray[np.bool_]:

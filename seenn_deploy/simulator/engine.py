@@ -422,7 +422,7 @@ class _Worker:
         for (_, kept), (_, step) in zip(result.counts.items(), self.counts.items(), strict=True):
             kept[samples, :, t - 1] = step[:, slots].T
         # A rule may say stop again; only its first word is the exit.
-        stops = running & (self.stops(self.z[slots], t) | (t >= self.until[slots]))
+        stops = running & (self._says_stop(slots, t) | (t >= self.until[slots]))
         result.exit_step[samples[stops]] = t[stops]
         if not self.feed.full_trace:
             last = self._last_step(t[stops])
@@ -433,6 +433,13 @@ class _Worker:
         self.sample[slots[gone]] = -1
         self.feed.finished[samples[gone]] = True
         self.feed.report(int(gone.sum()))
+
+    def _says_stop(self, slots: Array, t: Array) -> Array:
+        """Ask the exit rule, which sees this timestep's logits or, if it looks back, all so far."""
+        rule = self.program.exit_rule
+        if rule.looks_back:
+            return rule.stops_after(self.result.logits[self.sample[slots]], t)
+        return self.stops(self.z[slots], t)
 
     def _hold(self, slots: Array) -> None:
         """Let the answer of a signal that has ended stand until T, where nothing more is heard."""

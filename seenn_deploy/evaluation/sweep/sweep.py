@@ -57,7 +57,8 @@ def sweep(
         Run of `program` with labels and ``full_trace=True``.
     program : Program
     rules : names
-        Exit rules with a threshold: 'confidence', 'entropy', 'margin', 'conformal'.
+        Exit rules with a threshold: 'confidence', 'entropy', 'margin', 'conformal', and beyond the
+        default 'simes', 'fusion', or one of your own.
     candidates : int
         Largest number of thresholds to try per rule, at least 2; they are spread over the quantiles
         of its scores.

@@ -12,6 +12,7 @@ from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits import integer
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.fixed import Fixed
+from seenn_deploy.exits.fusion import Fusion
 from seenn_deploy.ir.graph import Population, SpikingGraph
 from seenn_deploy.ir.program import Program, write
 from seenn_deploy.simulator.engine import simulate
@@ -77,6 +78,19 @@ def stops(program: Program, logits: np.ndarray) -> np.ndarray:
     t = np.arange(1, program.T + 1)
     found = rule.stops(logits, np.broadcast_to(t, logits.shape[:2])) | (t == program.T)
     return found.argmax(axis=1) + 1
+
+
+def test_a_rule_that_looks_back(tmp_path: Path) -> None:
+    """On the device it sees all logits of its own sample, and none of the sample before."""
+    program = made(feature_graphs.everything("direct"), "float32").with_schedule("speculative")
+    images = feature_graphs.counts(program.graph, 10)
+    z = oracle.run(program.graph, images, False).logits
+    scores = Fusion().score(z, np.arange(1, program.T + 1))
+    rules = [Fusion(float(bound)) for bound in np.quantile(scores, [0.2, 0.4, 0.6, 0.8])]
+    programs = [program.with_exit(rule) for rule in rules]
+    best = max(programs, key=lambda found: len(set(stops(found, z).tolist())))
+    ran = on_lava(best, tmp_path, images)
+    assert_equals_oracle(ran, best, images)
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])

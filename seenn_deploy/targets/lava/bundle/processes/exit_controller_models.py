@@ -32,6 +32,7 @@ class Controlling(PyLoihiProcessModel):
         self.entry = seen(self.z.size, self.kind)
         self.record = Recorder(proc_params["file"])
         self.exit = 0
+        self.said: list[np.ndarray] = []  # the logits of this sample's timesteps
         self.verdict = np.array([-1, 0, 0, 0], np.int32)
 
     def run_spk(self) -> None:
@@ -52,15 +53,24 @@ class Controlling(PyLoihiProcessModel):
         if t == 1:
             self.u[:], self.z[:] = 0, 0
             self.exit = 0
+            self.said.clear()
         self.u = self._kept(self.u, self.tau_syn) + current + self.bias
         self.z = (self.z if self.tau is None else self._kept(self.z, self.tau)) + self.u
+        if self.rule.looks_back:
+            self.said.append(self.z)
+
+    def _says_stop(self, t: int) -> bool:
+        """Ask the exit rule, which sees this timestep's logits or, if it looks back, all so far."""
+        if self.rule.looks_back:
+            return bool(self.rule.stops_after(np.stack(self.said)[None], np.array([t]))[0])
+        return bool(self.rule.stops(self.z, np.array(t)))
 
     def _kept(self, state: np.ndarray, share: float) -> np.ndarray:
         """Return what a wave leaves of a state."""
         raise NotImplementedError
 
     def _judge(self, t: int, last: int, sample: int) -> None:
-        if not self.exit and (t == last or self.rule.stops(self.z, np.array(t))):
+        if not self.exit and (t == last or self._says_stop(t)):
             self.exit = t
             # Whoever started the run counts finished samples by this line.
             line = f"sample {sample + 1} of {self.samples}: stopped at step {t}"
