@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from seenn_deploy.frontends.torch.values import (
     SOURCE,
     Call,
     Constant,
+    Joined,
     Potential,
     Signal,
     State,
@@ -341,13 +342,7 @@ class Assembly:
     def _readout(self, outputs: list[Value]) -> Placed:
         readable = [i for i, o in enumerate(outputs) if self._can_be_read(o)]
         if not readable:
-            self.report.refuse(
-                "output",
-                "neither spikes nor currents"
-                if not any(isinstance(o, Potential) for o in outputs)
-                else "potentials of neurons that reset",
-                "return the last layer's spikes or currents first",
-            )
+            self._refuse_unreadable(outputs)
         self.output = self._chosen(outputs, readable)
         chosen = outputs[self.output]
         if isinstance(chosen, Signal) and chosen.pool is not None:
@@ -369,6 +364,15 @@ class Assembly:
             return self._leaky_readout(chosen)
         return self._summing_readout(self.walk.readout_name(self.output), chosen)
 
+    def _refuse_unreadable(self, outputs: list[Value]) -> NoReturn:
+        what = "neither spikes nor currents"
+        if any(isinstance(o, Potential) for o in outputs):
+            what = "potentials of neurons that reset"
+        joined = next((i for i, o in enumerate(outputs) if isinstance(o, Joined)), None)
+        if joined is not None:
+            what = f"{self.walk.place_of_output(joined)}, features side by side"
+        self.report.refuse("output", what, "return the last layer's spikes or currents first")
+
     def _chosen(self, outputs: list[Value], readable: list[int]) -> int:
         """The output that was asked for, or the only one that can be read."""
         names = self.walk.output_names
@@ -383,22 +387,44 @@ class Assembly:
             return found[0]
         # What the module takes back at its next call is a state, and no answer.
         answers = [i for i in readable if i not in self.walk.handed_on] or readable
-        currents = [i for i in answers if not isinstance(outputs[i], Potential)]
-        if len({id(outputs[i]) for i in currents}) > 1:
+        apart = {self._what_is_read(outputs[i]): i for i in reversed(answers)}
+        if len(apart) > 1:
             calls = self.walk.last_call
-            known = ", ".join(f"{names[i]!r} of {calls[i].sizes}" for i in currents)
+            known = ", ".join(f"{names[i]!r} of {calls[i].sizes}" for i in answers)
             self.report.refuse(
                 "output",
                 f"the module returns several: {known}",
                 f"say which one holds the logits: write {options}",
             )
-        return (currents or answers)[0]
+        return answers[0]
 
     def _can_be_read(self, output: Value) -> bool:
         if isinstance(output, Potential):
             neuron = self.walk.layers[output.layer].neuron
-            return neuron is not None and neuron.reads_out
+            # What Norse's readouts return beside their potential holds more than that.
+            own = neuron is not None and not (output.beside and neuron.sends_potential)
+            return own and neuron is not None and neuron.reads_out
         return isinstance(output, Signal | Unreadable)
+
+    def _what_is_read(self, output: Value) -> tuple[str, int, bool]:
+        """Tell outputs apart by what a graph that reads them out would be."""
+        if isinstance(output, Potential):
+            return "potential", output.layer, self._is_read_to_the_end(output)
+        return "currents", id(output), True
+
+    def _is_read_to_the_end(self, potential: Potential) -> bool:
+        """Whether it is that of the last timestep, or of all of them."""
+        steps, times = self._steps_of(potential.layer), potential.layout.times
+        if potential.step is not None:
+            return potential.step == steps - 1
+        return [atom.size for atom in times] == [steps]
+
+    def _steps_of(self, number: int) -> int:
+        """The timesteps that a layer does: its calls, or the length of its stream."""
+        neuron, calls = self.walk.layers[number].neuron, self.walk.calls[number]
+        if neuron is None or neuron.time_axis is None:
+            return len(calls)
+        return calls[0].sizes[neuron.time_axis]
 
     def _leaky_readout(self, potential: Potential) -> Placed:
         """Read out the potential of a layer that is never reset."""
@@ -407,16 +433,22 @@ class Assembly:
         assert neuron is not None
         # Of two states it is not clear which one is returned.
         pooled = any(call.pool for call in calls)
-        unclear = np.any(neuron.tau_syn) and not neuron.sends_potential
-        if unclear or pooled or potential.step not in (None, len(calls) - 1):
+        if not self._is_read_to_the_end(potential):
+            of = f"timestep {potential.step + 1} alone" if potential.step is not None else "some"
             self.report.refuse(
-                layer.name, "this potential as output", "read the last one, of a layer without syn"
+                self.walk.place_of_output(self.output),
+                f"the potential of {of} of {self._steps_of(potential.layer)}",
+                "return the last one, or the stack of all",
+            )
+        if pooled or (np.any(neuron.tau_syn) and not neuron.sends_potential):
+            self.report.refuse(
+                layer.name, "this potential as output", "read that of a layer without syn or pool"
             )
         terms = self._inputs_of_layer(potential.layer)
         neuron = self._fitted(layer.name, neuron)
         inputs = tuple((self._scaled(t, neuron.gain), lag) for t, lag in terms)
         self.report.faithful(layer.name, f"{layer.kind}: leaky readout, tau {shown(neuron.tau)}")
-        shape = self._logits(calls[-1])
+        shape = self._logits(potential.layout)
         leaks = (_flat(x, shape) for x in (neuron.tau, neuron.tau_syn))
         return Placed(
             ir.Readout(layer.name, shape, np.asarray(_flat(neuron.shift, shape)), *leaks), inputs
@@ -516,6 +548,13 @@ class Assembly:
                 self.walk.place_of_output(self.output),
                 "timesteps and features lie on one axis of it",
                 "return them on axes of their own, or a sum over timesteps",
+            )
+        roles = [a.role for axis in signal.axes for a in axis if a.size > 1 and a.role != "feature"]
+        if len(roles) > len({"time", "batch"} & set(roles)) + (roles == [None]):
+            self.report.refuse(
+                self.walk.place_of_output(self.output),
+                f"of its axes {list(signal.sizes)} one is neither batch, time nor features",
+                "return one number per class, at the last timestep or at all of them",
             )
         behind_time = len(signal.axes) - len(signal.times) - 1
         if behind_time > 1 and len([n for n in shape if n > 1]) > 1:

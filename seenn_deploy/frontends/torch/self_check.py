@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -93,9 +94,9 @@ class Subject:
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """One run of the module: outputs of each call, and of each spiking layer's calls."""
+    """One run of the module: what is read of each call, and what each spiking layer gave."""
 
-    outputs: list[list[Any]]
+    outputs: list[Tensor]
     layers: dict[str, list[Tensor]]
 
 
@@ -131,20 +132,20 @@ def _compared(
     other: list[Tensor] | None,
 ) -> _Run:  # fmt: skip
     """Run a probe as a new sample and compare it; in a batch of other size if that is given."""
-    if other is not None:
-        try:
-            begin(runner, starts)
-            before = kept_by(runner, subject.layers)
-            run = _run(runner, subject, other, FidelityReport(""))
-        except RefusedError:  # the module is written for batches of one size
-            return _compared(runner, subject, probe, found, starts, None)
-        number = f"with {len(_images(subject, other))} samples in a batch: "
-        _compare(subject, other, run, found, number + _causes(runner, subject.layers, before))
-        return run
     begin(runner, starts)
     before = kept_by(runner, subject.layers)
-    run = _run(runner, subject, probe, found.report)
-    _compare(subject, probe, run, found, _causes(runner, subject.layers, before))
+    report = found.report if other is None else FidelityReport("")
+    try:
+        run = _run(runner, subject, probe if other is None else other, report)
+    except RefusedError:
+        if other is None:
+            raise
+        # The module is written for batches of one size.
+        return _compared(runner, subject, probe, found, starts, None)
+    causes = _causes(runner, subject.layers, before)
+    if other is not None:
+        causes = f"with {len(_images(subject, other))} samples in a batch: {causes}"
+    _compare(subject, probe if other is None else other, run, found, causes)
     return run
 
 
@@ -222,7 +223,7 @@ def _run(module: nn.Module, subject: Subject, probe: list[Tensor], report: Fidel
                 if subject.one_step and not (given.shape == x.shape and torch.equal(given, x)):
                     changed_in_place = True
                     break
-                outputs.append(tree_leaves(result))
+                outputs.append(copied(subject.walk.returned_by(result, subject.output)))
                 states = handed_on(module, result)
     except Exception as error:  # whatever the user's code raises
         first = str(error).partition("\n")[0]
@@ -239,7 +240,7 @@ def _run(module: nn.Module, subject: Subject, probe: list[Tensor], report: Fidel
             "forward", "the module changes its input in place, so each call sees another",
             "let it change a copy: x = x.clone()",
         )  # fmt: skip
-    return _Run([[copied(v) for v in call] for call in outputs], seen)
+    return _Run(outputs, seen)
 
 
 def _keep(calls: list[Tensor]) -> Any:
@@ -270,7 +271,7 @@ def _compare(
     approximated = [x.name for x in subject.layers if x.neuron and x.neuron.approximations]
     for n in range(min(1 if found.samples else found.least, len(images))):
         own = {name: values[n] for name, values in spikes.items()}
-        found.add(images[n], own, None if logits is None else logits[n], causes, approximated)
+        found.add(images[n], own, logits[n], causes, approximated)
 
 
 def _spikes(
@@ -306,33 +307,44 @@ def _spikes(
     return found
 
 
-def _logits(subject: Subject, run: _Run, graph: ir.SpikingGraph, n: int) -> Array | None:
-    """Return the module's readout per timestep, float64 (N, T, M), or its sum, (N, 1, M)."""
-    read, values = subject.read, [call[subject.output] for call in run.outputs]
-    classes = graph.readout.shape[0]
-    if isinstance(read, Potential):  # the state itself, by call or timestep
-        if len(values) == 1 and graph.T > 1:
-            return None
-        return np.asarray(torch.stack([v.reshape(-1, classes) for v in values], 1).double())
-    assert isinstance(read, Signal)
-    atoms = [a for axis in read.axes for a in axis]
-    lead = [i for i, a in enumerate(atoms) if a.role in ("batch", None)][:1]
+def _logits(subject: Subject, run: _Run, graph: ir.SpikingGraph, n: int) -> Array:
+    """Return the module's readout at each timestep, float64 (N, T, M), or at the last alone."""
+    read, classes = subject.read, graph.readout.shape[0]
+    layout = read.layout if isinstance(read, Potential) else read
+    assert isinstance(layout, Signal)
+    by_call = [_by_timestep(subject, layout, given, n) for given in run.outputs]
+    steps = torch.cat([x.reshape(n, x.shape[1], classes) for x in by_call], 1)
+    if isinstance(read, Potential):
+        return np.asarray(steps)
+    if not subject.one_step and not layout.times:
+        factor = read.summed.factor if read.summed is not None else 1.0
+        return np.asarray(steps / factor)
+    return np.asarray(steps if subject.keeps else steps.cumsum(1))
+
+
+def _by_timestep(subject: Subject, layout: Signal, given: Any, n: int) -> Tensor:
+    """What one call returned, in float64 with samples and timesteps first: (N, steps, ..)."""
+    atoms = [a for axis in layout.axes for a in axis]
+    batch = [i for i, a in enumerate(atoms) if a.role == "batch"][:1] or [
+        i for i, a in enumerate(atoms) if a.role is None
+    ][:1]
     times = [i for i, a in enumerate(atoms) if a.role == "time"][:1]
     sizes = [a.size for a in atoms]
-    for i in lead:
+    for i in batch:
         sizes[i] = n
-    for i in times:
-        sizes[i] = graph.T
-    apart = [v.reshape(sizes) for v in values]
-    moved = [v.movedim(lead + times, list(range(len(lead + times)))).double() for v in apart]
-    if subject.one_step:
-        steps = torch.stack([v.reshape(len(v), classes) for v in moved], 1)
-    elif times:
-        steps = moved[0].reshape(*moved[0].shape[:2], classes)
-    else:
-        factor = read.summed.factor if read.summed is not None else 1.0
-        return np.asarray(moved[0].reshape(len(moved[0]), 1, classes) / factor)
-    return np.asarray(steps if subject.keeps else steps.cumsum(1))
+    for i in times if not subject.one_step else ():
+        sizes[i] = subject.graph.T
+    if not isinstance(given, Tensor) or given.numel() != prod(sizes):
+        found = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
+        subject.walk.report.refuse(
+            subject.walk.place_of_output(subject.output),
+            f"the module returns {found} there, its trace has {tuple(layout.sizes)}",
+            "return one tensor with an axis for each of batch, time and classes",
+        )
+    lead = batch + times
+    moved = given.reshape(sizes).movedim(lead, list(range(len(lead)))).double()
+    moved = moved if batch else moved[None]
+    return moved if times else moved.unsqueeze(1)
 
 
 # --- what may be the cause -----------------------------------------------------------------------

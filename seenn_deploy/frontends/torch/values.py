@@ -231,17 +231,27 @@ class Unreadable:
 
 @dataclass(frozen=True, eq=False)
 class Potential:
-    """A layer's state, to be handed to its next call or recorded.
+    """A layer's state, to be handed to its next call, recorded or read out.
 
     Parameters
     ----------
     layer : int
     step : int, optional
         Timestep, counted from 0; None where all timesteps are stacked.
+    layout : Signal
+        Where batch, time and features lie: those of the layer's input.
+    beside : bool
+        Whether it is what the layer returns beside its result, for its next call.
     """
 
     layer: int
     step: int | None
+    layout: Signal
+    beside: bool = False
+
+    @property
+    def sizes(self) -> Shape:
+        return self.layout.sizes
 
 
 class Unknown:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_flatten_with_path, tree_unflatten
+from torch.utils._pytree import key_get, tree_flatten_with_path, tree_unflatten
 
 from seenn_deploy.errors import ModelError
 from seenn_deploy.fidelity import FidelityReport, RefusedError
@@ -36,6 +36,7 @@ from seenn_deploy.frontends.torch.values import (
     Term,
     Unreadable,
     Value,
+    check_same_order,
     has_tokens,
     known,
 )
@@ -156,10 +157,20 @@ class Walk:
     @property
     def output_names(self) -> list[str]:
         """Name the tensors of the module's result: keys of a dict, numbers in a tuple."""
+        paths = self._paths_of_outputs()
+        return [".".join(str(getattr(k, "key", getattr(k, "idx", k))) for k in p) for p in paths]
+
+    def returned_by(self, result: Any, output: int) -> Any:
+        """Return that output of what the module itself returned in one call.
+
+        Its states are perhaps tuples, where the walk has one tensor.
+        """
+        return key_get(result, self._paths_of_outputs()[output])
+
+    def _paths_of_outputs(self) -> list[Any]:
         spec = self.program.call_spec.out_spec
         leaves = tree_unflatten(list(range(spec.num_leaves)), spec)
-        paths, _ = tree_flatten_with_path(leaves[-1])
-        return [".".join(str(getattr(k, "key", getattr(k, "idx", k))) for k in p) for p, _ in paths]
+        return [path for path, _ in tree_flatten_with_path(leaves[-1])[0]]
 
     @property
     def stream_lengths(self) -> set[int]:
@@ -229,8 +240,9 @@ class Walk:
         self.graph.here = module_path(node)
         try:
             result = self._result(node, args, named)
-            if isinstance(result, Signal):
+            if isinstance(result, Signal | Potential):
                 _check_read(node, result)
+            if isinstance(result, Signal):
                 _check_numbers(node, result, self.graph.graded(result.terms[0].origin))
             return result
         except NotSupportedError as error:
@@ -316,13 +328,16 @@ class Walk:
             x = channels_first(self.graph, x)
         if not any(value is UNKNOWN for value in states):
             self._check_states(layer, layer.neuron, states, len(earlier), number)
+            for given in states:
+                if isinstance(given, Potential):
+                    check_same_order(given.layout, x)
         if layer.neuron.time_axis is None:
             step, signal = len(earlier), _one_step(x, layer.name)
         else:
             step, signal = None, _whole_stream(x, layer.name, layer.neuron, bool(earlier))
         earlier.append(signal)
         if layer.neuron.sends_potential:
-            return Potential(number, step)
+            return Potential(number, step, _layout(signal, layer.name))
         term = Term(layer.name, (), step, real=layer.neuron.filters)
         return self._sent(layer.neuron, signal, term)
 
@@ -346,9 +361,10 @@ class Walk:
 
     def _state(self, number: int) -> Potential:
         """Return a layer's potential after its last call."""
-        neuron, calls = self.layers[number].neuron, self.calls[number]
-        whole = neuron is not None and neuron.time_axis is not None
-        return Potential(number, None if whole else len(calls) - 1)
+        layer, calls = self.layers[number], self.calls[number]
+        whole = layer.neuron is not None and layer.neuron.time_axis is not None
+        layout = _layout(calls[-1], layer.name)
+        return Potential(number, None if whole else len(calls) - 1, layout, beside=True)
 
     def _sent(self, neuron: Neuron, signal: Signal, term: Term) -> Signal:
         spikes = replace(signal, terms=(term,), pool=None)
@@ -388,6 +404,11 @@ def _feeds_linear(node: Any, channels: int) -> bool:
             return "linear" in name and user.args[0].meta["val"].shape[-1] == channels
         queue += [n for n in user.users if n not in queue]
     return False
+
+
+def _layout(current: Signal, name: str) -> Signal:
+    """The axes of what a layer keeps: those of its current."""
+    return replace(current, terms=(Term(name),), pool=None)
 
 
 def _unknown_current(sizes: tuple[int, ...], neuron: Neuron) -> Signal:
@@ -455,7 +476,7 @@ def _empty_like(value: Value, node: Any) -> Value:
     return value
 
 
-def _check_read(node: Any, result: Signal) -> None:
+def _check_read(node: Any, result: Signal | Potential) -> None:
     """Refuse a result whose shape differs from torch's, or whose numbers a cast rounds."""
     there = node.meta["val"]
     if result.sizes != tuple(there.shape):
@@ -465,10 +486,12 @@ def _check_read(node: Any, result: Signal) -> None:
         )
     # Who casts what was cast before rounds nothing more.
     before = [getattr(n.meta["val"], "dtype", there.dtype) for n in node.all_input_nodes[:1]]
-    whole = there.dtype in (torch.float32, torch.float64) or result.spikes
+    spikes = isinstance(result, Signal) and result.spikes
+    whole = there.dtype in (torch.float32, torch.float64) or spikes
     if not whole and there.dtype not in before:
+        said = "currents" if isinstance(result, Signal) else "potentials"
         raise NotSupportedError(
-            f"currents as {str(there.dtype).removeprefix('torch.')}", "leave them in float32"
+            f"{said} as {str(there.dtype).removeprefix('torch.')}", "leave them in float32"
         )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import wraps
 from math import prod
 from typing import Any
 
 from seenn_deploy.frontends.torch.operations.features import part
 from seenn_deploy.frontends.torch.operations.mapping import as_signal, places_of
 from seenn_deploy.frontends.torch.operations.products import reordered
-from seenn_deploy.frontends.torch.operations.registry import Graph, operation
+from seenn_deploy.frontends.torch.operations.registry import Graph, Operation, operation
 from seenn_deploy.frontends.torch.values import (
     Atom,
     NotSupportedError,
@@ -21,7 +22,20 @@ from seenn_deploy.frontends.torch.values import (
 )
 
 
+def axes_alone(change: Operation) -> Operation:
+    """Let what moves the axes of a signal move those of a potential, too."""
+
+    @wraps(change)
+    def moved(graph: Graph, x: Value, *args: Any, **named: Any) -> Value:
+        if isinstance(x, Potential):
+            return replace(x, layout=change(graph, x.layout, *args, **named))
+        return change(graph, x, *args, **named)
+
+    return moved
+
+
 @operation("view.default", "reshape.default", "_unsafe_view.default")
+@axes_alone
 def view(graph: Graph, x: Value, sizes: Sequence[int]) -> Value:
     """Put the same values on other axes, in C order."""
     signal = as_signal(x)
@@ -33,6 +47,7 @@ def view(graph: Graph, x: Value, sizes: Sequence[int]) -> Value:
 
 
 @operation("flatten.using_ints")
+@axes_alone
 def flatten(graph: Graph, x: Value, start: int = 0, end: int = -1) -> Value:
     """Merge the axes from `start` to `end` into one."""
     sizes = as_signal(x).sizes
@@ -41,6 +56,7 @@ def flatten(graph: Graph, x: Value, start: int = 0, end: int = -1) -> Value:
 
 
 @operation("unflatten.int")
+@axes_alone
 def unflatten(graph: Graph, x: Value, dim: int, sizes: Sequence[int]) -> Value:
     """Undo `flatten`."""
     before = as_signal(x).sizes
@@ -51,17 +67,16 @@ def unflatten(graph: Graph, x: Value, dim: int, sizes: Sequence[int]) -> Value:
 
 
 @operation("unsqueeze.default")
+@axes_alone
 def unsqueeze(graph: Graph, x: Value, dim: int) -> Value:
     """Insert an axis of size 1."""
-    # A potential is handed on or recorded, never computed with: its axes mean nothing.
-    if isinstance(x, Potential):
-        return x
     signal = as_signal(x)
     at = dim % (len(signal.axes) + 1)
     return replace(signal, axes=(*signal.axes[:at], (), *signal.axes[at:]))
 
 
 @operation("squeeze.dim", "squeeze.dims", "squeeze.default")
+@axes_alone
 def squeeze(graph: Graph, x: Value, dims: Any = None) -> Value:
     """Remove axes of size 1; their atoms go to the axis before."""
     signal = as_signal(x)
@@ -70,6 +85,7 @@ def squeeze(graph: Graph, x: Value, dims: Any = None) -> Value:
 
 
 @operation("permute.default")
+@axes_alone
 def permute(graph: Graph, x: Value, order: Sequence[int]) -> Value:
     """Put the axes into another order."""
     signal = as_signal(x)
@@ -77,11 +93,19 @@ def permute(graph: Graph, x: Value, order: Sequence[int]) -> Value:
 
 
 @operation("transpose.int")
+@axes_alone
 def transpose(graph: Graph, x: Value, a: int, b: int) -> Value:
     """Swap two axes."""
     order = list(range(len(as_signal(x).axes)))
     order[a], order[b] = order[b], order[a]
     return permute(graph, x, order)
+
+
+@operation("t.default")
+@axes_alone
+def turned(graph: Graph, x: Value) -> Value:
+    """Swap the two axes of a matrix; a vector stays as it is."""
+    return transpose(graph, x, 0, 1) if len(as_signal(x).axes) == 2 else x
 
 
 @operation("expand.default")
@@ -130,11 +154,26 @@ def slice_(
     graph: Graph, x: Value, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
 ) -> Value:
     """Accept a slice that is a whole axis, and refuse any other."""
-    size = as_signal(x).sizes[dim]
+    signal = x.layout if isinstance(x, Potential) else as_signal(x)
+    size = signal.sizes[dim]
     first, last = (start or 0) % size, size if end is None or end >= size else end % size
+    if step == 1 and (first, last) == (0, size):
+        return x
     if step != 1:
         raise NotSupportedError("a part of an axis", "a graph takes all of it; slice before")
-    return x if (first, last) == (0, size) else part(x, dim % len(x.axes), first, last - first)
+    if isinstance(x, Potential):
+        raise part_of_potential(x, dim % len(signal.axes))
+    return part(signal, dim % len(signal.axes), first, last - first)
+
+
+def part_of_potential(x: Potential, at: int) -> NotSupportedError:
+    """Say that a part of a potential is taken, along which axis."""
+    roles = {atom.role for atom in x.layout.axes[at]}
+    of = "timesteps" if "time" in roles else "samples" if "batch" in roles else "neurons"
+    return NotSupportedError(
+        f"a potential of some {of} alone",
+        "read the potential of all neurons, at the last timestep or at all of them",
+    )
 
 
 @operation("split.Tensor")

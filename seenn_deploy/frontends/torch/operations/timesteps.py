@@ -7,8 +7,9 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
-from seenn_deploy.frontends.torch.operations.axes import unsqueeze, view
+from seenn_deploy.frontends.torch.operations.axes import part_of_potential, unsqueeze, view
 from seenn_deploy.frontends.torch.operations.features import (
+    PARTS,
     part,
     summed_features,
     without_axis,
@@ -38,22 +39,23 @@ from seenn_deploy.frontends.torch.values import (
 @operation("select.int")
 def select(graph: Graph, x: Value, dim: int, index: int) -> Value:
     """Take one timestep of a stream."""
-    if isinstance(x, Potential):
-        return x
-    signal = as_signal(x)
+    signal = x.layout if isinstance(x, Potential) else as_signal(x)
     at = dim % len(signal.axes)
-    return _step(signal, at, index % signal.sizes[at])
+    return _step(x, at, index % signal.sizes[at])
 
 
 @operation("unbind.int")
 def unbind(graph: Graph, x: Value, dim: int = 0) -> Value:
     """Take all timesteps of a stream apart."""
-    signal = as_signal(x)
+    signal = x.layout if isinstance(x, Potential) else as_signal(x)
     at = dim % len(signal.axes)
-    return tuple(_step(signal, at, k) for k in range(signal.sizes[at]))
+    return tuple(_step(x, at, k) for k in range(signal.sizes[at]))
 
 
-def _step(signal: Signal, at: int, k: int) -> Signal:
+def _step(x: Value, at: int, k: int) -> Value:
+    if isinstance(x, Potential):
+        return _potential_at(x, at, k)
+    signal = as_signal(x)
     axes = (*signal.axes[:at], *signal.axes[at + 1 :])
     # An axis that was unsqueezed, whose only index gives the value itself.
     if not signal.axes[at]:
@@ -63,7 +65,11 @@ def _step(signal: Signal, at: int, k: int) -> Signal:
     (atom,) = signal.axes[at]
     if atom.role == "feature":
         return without_axis(part(signal, at, k, 1), at)
+    if atom.role == "batch":
+        raise NotSupportedError(*PARTS["batch"])
     atom.become("time")
+    if signal.state is not None:  # nothing is computed with it, so that it is what was stacked
+        return replace(signal, axes=axes, terms=signal.state.steps[k].terms, state=None)
     terms = tuple(
         # An image that was repeated over time is the same at every timestep; frames are not.
         replace(t, step=k) if t.origin != SOURCE or atom.of_input else t
@@ -72,11 +78,22 @@ def _step(signal: Signal, at: int, k: int) -> Signal:
     return replace(signal, axes=axes, terms=terms)
 
 
+def _potential_at(x: Potential, at: int, k: int) -> Potential:
+    """Take a potential's timestep, or its only index along an axis that was unsqueezed."""
+    layout = x.layout
+    left = replace(layout, axes=(*layout.axes[:at], *layout.axes[at + 1 :]))
+    if not layout.axes[at]:
+        return replace(x, layout=left)
+    if x.step is not None or [atom.role for atom in layout.axes[at]] != ["time"]:
+        raise part_of_potential(x, at)
+    return replace(x, step=k, layout=left)
+
+
 @operation("stack.default")
 def stack(graph: Graph, parts: Sequence[Value], dim: int = 0) -> Value:
     """Join timesteps to a stream."""
     if all(isinstance(p, Potential) for p in parts):
-        return _recorded([p for p in parts if isinstance(p, Potential)])
+        return _recorded([p for p in parts if isinstance(p, Potential)], dim)
     if len({isinstance(p, Constant) for p in parts}) > 1:
         other = next(k for k, p in enumerate(parts) if type(p) is not type(parts[0]))
         raise _made_otherwise(other)
@@ -98,7 +115,12 @@ def cat(graph: Graph, parts: Sequence[Value], dim: int = 0) -> Value:
     if _are_features(parts, dim):
         return Joined(tuple(parts))
     if all(isinstance(p, Potential) for p in parts):
-        return _recorded([p for p in parts if isinstance(p, Potential)])
+        at = dim % len(parts[0].layout.axes)
+        if any(p.layout.axes[at] for p in parts):
+            raise NotSupportedError(
+                "potentials side by side on an axis of neurons or samples", "stack them"
+            )
+        return _recorded([_potential_at(p, at, 0) for p in parts], at)
     signals = [as_signal(p) for p in parts]
     at = dim % len(signals[0].axes)
     if any(prod(a.size for a in s.axes[at]) != 1 for s in signals):
@@ -118,7 +140,7 @@ def _are_features(parts: Sequence[Value], dim: int) -> bool:
     return last and any(shape[-1] > 1 for shape in shapes)
 
 
-def _recorded(parts: list[Potential]) -> Potential:
+def _recorded(parts: list[Potential], dim: int) -> Potential:
     if len({p.layer for p in parts}) > 1:
         raise NotSupportedError("potentials of several layers side by side", "leave them out")
     if [p.step for p in parts] != list(range(len(parts))):
@@ -126,7 +148,13 @@ def _recorded(parts: list[Potential]) -> Potential:
             "a stack of potentials that are not those of all timesteps in order",
             "stack each timestep's once, from the first to the last",
         )
-    return Potential(parts[0].layer, None)
+    first = parts[0].layout
+    for potential in parts[1:]:
+        check_same_order(first, potential.layout)
+    at = dim % (len(first.axes) + 1)
+    axes = (*first.axes[:at], (Atom(len(parts), "time"),), *first.axes[at:])
+    beside = any(p.beside for p in parts)
+    return Potential(parts[0].layer, None, replace(first, axes=axes), beside)
 
 
 def _made_otherwise(k: int) -> NotSupportedError:
