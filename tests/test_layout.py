@@ -18,7 +18,7 @@ PACKAGE = "seenn_deploy"
 LOOSE = {"__init__.py", "__main__.py", "py.typed"}
 
 # The bundles are programs of their own: copied into a folder, their imports mean files there.
-BUNDLE = f"{PACKAGE}/targets/lava/bundle/"
+BUNDLES = tuple(f"{PACKAGE}/targets/{target}/bundle/" for target in ("lava", "sanafe"))
 
 # Modules that a string decides about at run time: the file, what it asks for, and why it has to.
 _BY_NAME = "extensions are found by their file names, those in a user's own folder included"
@@ -56,7 +56,7 @@ def modules() -> dict[str, Path]:
     found = {}
     for path in (ROOT / PACKAGE).rglob("*.py"):
         relative = path.relative_to(ROOT)
-        if not relative.as_posix().startswith(BUNDLE):
+        if not relative.as_posix().startswith(BUNDLES):
             parts = relative.with_suffix("").parts
             found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return found

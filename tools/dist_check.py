@@ -22,7 +22,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 IN_WHEEL = (
     "seenn_deploy/py.typed", "seenn_deploy/costs/*.json", "seenn_deploy/io/examples/*",
-    "seenn_deploy/targets/lava/bundle/**/*.py", "seenn_deploy/**/*.py",
+    "seenn_deploy/targets/lava/bundle/**/*.py", "seenn_deploy/targets/sanafe/bundle/*",
+    "seenn_deploy/**/*.py",
 )  # fmt: skip
 IN_ARCHIVE = (
     *IN_WHEEL, "tests/**/*.py", "docs/**/*.md", "examples/*", "benchmarks/*.py", "tools/*.py",

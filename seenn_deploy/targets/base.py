@@ -80,6 +80,11 @@ class DeviceRun(Exited):
         that it left out.
     policy_scores : int64 (N, K), optional
         What the integer policy network said of each choice.
+    measured : dict of arrays (S,)
+        What a device that simulates a chip counted in each hardware step, all samples in one go:
+        ``messages``, ``hops``, ``synapse_events``, ``updates`` of neurons, ``spikes``, ``tokens``
+        (1 where one was sent to end a sample; the other numbers include it), energies in joules
+        ``synapse_J``, ``neuron_J``, ``network_J``, and ``time_s`` in seconds.
     """
 
     logits: Array
@@ -93,6 +98,7 @@ class DeviceRun(Exited):
     integer_logits: Array | None = None
     notes: tuple[str, ...] = ()
     policy_scores: Array | None = None
+    measured: dict[str, Array] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         n, T, classes = self.logits.shape
@@ -108,6 +114,7 @@ class DeviceRun(Exited):
                 arrays[name] = getattr(self, name)
         for kind in ("spikes", "v"):
             arrays |= {f"{kind}/{name}": x for name, x in getattr(self, kind).items()}
+        arrays |= {f"measured/{name}": x for name, x in self.measured.items()}
         return arrays
 
     def save(self, out: str | Path, force: bool = False) -> None:
@@ -136,7 +143,14 @@ class DeviceRun(Exited):
             **self.exit_summary(),
             "hardware_steps_per_sample": float(self.hardware_steps.mean()),
             **({"notes": list(self.notes)} if self.notes else {}),
+            **({"measured": totals(self.measured)} if self.measured else {}),
         }
+
+
+def totals(measured: Mapping[str, Array]) -> dict[str, float]:
+    """Sums over all hardware steps, and their number as ``hardware_steps``."""
+    steps = {"hardware_steps": float(max(map(len, measured.values())))} if measured else {}
+    return {**steps, **{name: float(values.sum()) for name, values in measured.items()}}
 
 
 class Device(Protocol):

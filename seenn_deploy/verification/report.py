@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -101,6 +102,9 @@ class VerifyReport:
         Reason why the program was not compared with its source; '' where it was.
     notes : tuple of str
         What the device says of itself, each ``what: text``.
+    measured : dict of float
+        What a device that simulates a chip counted in all hardware steps together; see
+        :class:`~seenn_deploy.targets.base.DeviceRun`.
     """
 
     device: str
@@ -118,6 +122,7 @@ class VerifyReport:
     wrong_policy_scores: int = 0
     not_proven: str = ""
     notes: tuple[str, ...] = ()
+    measured: Mapping[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         spikes = sum(layer.compared for layer in self.layers)
@@ -176,6 +181,7 @@ class VerifyReport:
             "policy_scores": self.policy_scores,
             "wrong_policy_scores": self.wrong_policy_scores,
             "device_seconds": self.device_seconds,
+            **({"measured": dict(self.measured)} if self.measured else {}),
             "layers": [asdict(layer) for layer in self.layers],
             "first_differences": [asdict(d) for d in self.first_differences],
         }

@@ -17,7 +17,7 @@ from seenn_deploy.ir.program import Program, write
 from seenn_deploy.ir.schedule import initiation_interval, latency
 from seenn_deploy.progress import Progress, shown
 from seenn_deploy.simulator.engine import simulate
-from seenn_deploy.targets.base import DeviceRun, Outline, Request, checked
+from seenn_deploy.targets.base import DeviceRun, Outline, Request, checked, totals
 from seenn_deploy.targets.devices import find, run
 from seenn_deploy.verification.exact import ExactComparison
 from seenn_deploy.verification.report import Difference, LayerReport, VerifyReport
@@ -98,7 +98,8 @@ def verify(
     compare = ExactComparison if exact else RoundedComparison
     report = compare(program, stacked, simulated, ran, full_trace).report(device, seconds)
     wrong = wrong_latencies(program, ran, full_trace, data.length)
-    return replace(report, wrong_latencies=wrong, notes=ran.notes)
+    measured = totals(ran.measured)
+    return replace(report, wrong_latencies=wrong, notes=ran.notes, measured=measured)
 
 
 def wrong_latencies(
@@ -128,7 +129,7 @@ def _run(
         asked = vars(request) | {"progress": request.progress or False}  # the bar is there already
         ran = run(bundle, images, device=device, **asked, **options)
         again = checked(ran.to_arrays(), Outline.of(program), request, len(images))
-        return replace(again, notes=ran.notes)
+        return replace(again, notes=ran.notes, measured=ran.measured)
     target = find(device).target
     with tempfile.TemporaryDirectory(prefix="seenn-bundle-") as folder:
         write(target, program, Path(folder))

@@ -41,7 +41,7 @@ def test_targets_come_one_by_one_or_with_commas(
 ) -> None:
     assert seenn(monkeypatch, *convert, "--target", "nir,tpu") == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "'tpu': there are c, lava, nir" in line and not Path("build").exists()
+    assert "'tpu': there are c, lava, nir, sanafe" in line and not Path("build").exists()
     assert seenn(monkeypatch, *convert, "--target", "nir,lava", "--target", "nir") == 0
     assert Path("build/nir/network.nir").is_file() and Path("build/lava/run.py").is_file()
 

@@ -60,7 +60,9 @@ class Device:
 '''
 
 # Of this folder and of the package, with those in the folder `devices` of a target.
-THERE = "c, lava, mock, qemu-cortex-m3, qemu-cortex-m4, qemu-cortex-m7, qemu-riscv32, serial"
+THERE = (
+    "c, lava, mock, qemu-cortex-m3, qemu-cortex-m4, qemu-cortex-m7, qemu-riscv32, sanafe, serial"
+)
 FLOAT = graphs.program(graphs.small(), Confidence(0.8))
 INTEGER = integer_graphs.program(integer_graphs.small(), Confidence(0.8))
 IMAGES = graphs.images(FLOAT.graph, 3)

@@ -15,12 +15,33 @@ def device_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield from exit_rows(summary)
     yield "hardware steps per sample", f"{summary['hardware_steps_per_sample']:.2f}"
     yield from _notes(summary.get("notes", ()))
+    yield from measured_rows(summary.get("measured", {}))
 
 
 def _notes(notes: Iterable[str]) -> Iterator[tuple[str, str]]:
     for note in notes:
         what, _, told = note.partition(": ")
         yield what, told
+
+
+_MEASURED = {
+    "messages": "messages", "hops": "hops of messages", "tokens": "tokens of samples' ends",
+    "synapse_events": "synapses read", "updates": "neurons updated", "spikes": "spikes",
+}  # fmt: skip
+_ENERGIES = {"synapse_J": "synapses", "neuron_J": "neurons", "network_J": "messages and hops"}
+
+
+def measured_rows(measured: Mapping[str, float]) -> Iterator[tuple[str, str]]:
+    """Yield what a device that simulates a chip counted, in all hardware steps together."""
+    if not measured:
+        return
+    for name, words in _MEASURED.items():
+        yield words, f"{measured[name]:,.0f}"
+    parts = ", ".join(f"{words} {1e6 * measured[n]:.4g}" for n, words in _ENERGIES.items())
+    total = sum(measured[name] for name in _ENERGIES)
+    yield "energy on the chip", f"{1e6 * total:.4g} uJ: {parts}"
+    steps, seconds = measured["hardware_steps"], measured["time_s"]
+    yield "time on the chip", f"{1e6 * seconds:.4g} us, {steps:.0f} hardware steps"
 
 
 def verify_tables(report: VerifyReport) -> Iterator[Table]:
@@ -58,6 +79,7 @@ def _verdict(report: VerifyReport) -> Iterator[tuple[str, str]]:
     yield "hardware steps per sample", f"{steps:.2f}"
     yield f"seconds on {report.device}", f"{report.device_seconds:.1f}"
     yield from _notes(report.notes)
+    yield from measured_rows(report.measured)
     yield "verdict", _verdict_text(report)
 
 

@@ -267,6 +267,11 @@ def _copy_sources(folder: Path) -> None:
     ours = sorted(SOURCES.rglob("*.py"))
     for path in ours:
         _copy(path, folder / path.relative_to(SOURCES))
+    copy_exits(folder)
+
+
+def copy_exits(folder: Path) -> None:
+    """Copy the exit rules and what computes policy networks, which need numpy alone."""
     for name in ("base", "family", "integer", "points", *exits.names()):
         path = Path(str(plugins.load("exits", name).__file__))
         _copy(path, folder / "exits" / path.name)

@@ -20,7 +20,9 @@ class InputError(Exception):
     """Input that cannot be used; the message is one line."""
 
 
-def read_bundle(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def read_bundle(
+    folder: Path, kind: tuple[str, int] = (FORMAT, VERSION)
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Read ``network.json`` and the arrays that it names, after comparing their checksums."""
     try:
         spec = json.loads((folder / "network.json").read_text())
@@ -28,8 +30,8 @@ def read_bundle(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         checksums = spec["sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder / 'network.json'}: unreadable ({error})") from None
-    if found != (FORMAT, VERSION):
-        raise InputError(f"{folder / 'network.json'}: {found}, expected {(FORMAT, VERSION)}")
+    if found != kind:
+        raise InputError(f"{folder / 'network.json'}: {found}, expected {kind}")
     arrays: dict[str, np.ndarray] = {}
     for name, checksum in checksums.items():
         _check(folder / name, checksum)

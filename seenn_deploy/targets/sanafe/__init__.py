@@ -1,0 +1,1 @@
+"""A program on the cores of a chip, as SANA-FE simulates it; see :mod:`.write`."""

@@ -1,0 +1,74 @@
+"""The currents that an input causes, which the host computes and writes to the chip as biases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from files import InputError
+
+
+class Inputs:
+    """The samples as currents.
+
+    Parameters
+    ----------
+    spec, arrays
+        The bundle.
+    frames : array (N, F, *shape)
+        One frame a sample, or one a timestep.
+    """
+
+    def __init__(
+        self, spec: dict[str, Any], arrays: dict[str, np.ndarray], frames: np.ndarray
+    ) -> None:
+        (source,) = spec["nodes"]
+        centred = frames.astype(np.float64) - source["offset"]
+        self.integers = np.rint(centred * source["scale"]).astype(np.int64)
+        self.arrays, self.edges = arrays, spec["inputs"]
+        self.units = {unit["name"]: unit for unit in spec["units"]}
+
+    def __len__(self) -> int:
+        return len(self.integers)
+
+    @property
+    def targets(self) -> set[str]:
+        """Units that the input reaches."""
+        return {edge["post"] for edge in self.edges}
+
+    @property
+    def constant(self) -> bool:
+        """Whether a sample has one frame for all timesteps."""
+        return self.integers.shape[1] == 1
+
+    def images(self, sample: int) -> np.ndarray:
+        """The first frame of a sample, (1, *shape)."""
+        return self.integers[sample, :1].astype(np.int32)
+
+    def current(self, unit: str, sample: int, t: int) -> np.ndarray:
+        """What arrives at a unit at a timestep, from 1, int64 (neurons,).
+
+        Raises
+        ------
+        InputError
+            When states could leave their range.
+        """
+        total = np.zeros(int(np.prod(self.units[unit]["shape"])), np.int64)
+        for edge in self.edges:
+            if edge["post"] == unit and t > edge["lag"]:
+                frame = self.integers[sample, 0 if self.constant else t - 1 - edge["lag"]]
+                source, target, weight = (
+                    self.arrays[f"{edge['arrays']}/{name}"]
+                    for name in ("source", "target", "weight")
+                )
+                # In float64, which holds whole numbers of this size.
+                sent = frame.ravel()[source] * weight.astype(np.float64)
+                total += np.bincount(target, sent, len(total)).astype(np.int64)
+        low, high = self.units[unit]["room"]
+        for value in (int(total.min(initial=0)), int(total.max(initial=0))):
+            if not low <= value <= high:
+                raise InputError(
+                    f"sample {sample}: a current of {value} into {unit}, whose states are proven "
+                    f"for inputs of {low} to {high}; give values nearer to 0"
+                )
+        return total
