@@ -34,6 +34,7 @@ _NAMES = {
     "load": "evaluation.load",
     "map_to_chip": "compiler.mapping.place",
     "run": "targets.devices",
+    "run_placed": "evaluation.placed.run",
     "setup_lava": "targets.lava.interpreter",
     "simulate": "simulator.engine",
     "sweep": "evaluation.sweep.sweep",
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from seenn_deploy.evaluation.calibrate import calibrate
     from seenn_deploy.evaluation.evaluate import evaluate
     from seenn_deploy.evaluation.load import load
+    from seenn_deploy.evaluation.placed.run import run_placed
     from seenn_deploy.evaluation.sweep.sweep import sweep
     from seenn_deploy.frontends.convert import convert
     from seenn_deploy.frontends.import_model import import_model
@@ -82,6 +84,7 @@ __all__ = [
     "map_to_chip",
     "metrics",
     "run",
+    "run_placed",
     "setup_lava",
     "simulate",
     "sweep",

@@ -200,6 +200,15 @@ def test_batches_cover_every_image_once(
         np.testing.assert_array_equal(images.take(start, start + size), kept[start : start + size])
 
 
+def test_a_part_is_a_set_of_its_own() -> None:
+    x = np.arange(24, dtype=np.float32).reshape(6, 1, 2, 2)
+    images = data.from_array(x, [0, 1, 2, 0, 1, 2], shape=(1, 2, 2), limit=5)
+    part = images.part(2, 9)
+    assert len(part) == 3 and part.labels is not None and part.labels.tolist() == [2, 0, 1]
+    np.testing.assert_array_equal(part.take(1, 3), x[3:5])
+    assert part.source.where(0) == images.source.where(2)
+
+
 def test_batches_are_the_callers_to_write() -> None:
     x = EXPECTED.copy()
     for batch in data.from_array(x, shape=SHAPE).batches(4):

@@ -216,13 +216,22 @@ def _taps_of(
 
 
 @cache
+def meeting(
+    kernel: int, stride: int, padding: int, dilation: int, size: int, cuts: tuple[int, ...]
+) -> Array:
+    """Synapses of each input along an axis into each range between `cuts`, (ranges, size)."""
+    found = np.zeros((len(cuts) - 1, size), np.int64)
+    for number, (first, stop) in enumerate(pairwise(cuts)):
+        outputs = np.arange(first, stop)[:, None] * stride - padding
+        at = outputs + np.arange(kernel) * dilation
+        found[number] = np.bincount(at[(at >= 0) & (at < size)], minlength=size)
+    return found
+
+
+@cache
 def reaching(
     kernel: int, stride: int, padding: int, dilation: int, size: int, cuts: tuple[int, ...]
 ) -> Array:
     """How many of the ranges between `cuts` each input along an axis reaches, (size,)."""
-    found = np.zeros(size, np.int64)
-    for first, stop in pairwise(cuts):
-        outputs = np.arange(first, stop)[:, None] * stride - padding
-        at = np.unique(outputs + np.arange(kernel) * dilation)
-        found[at[(at >= 0) & (at < size)]] += 1
-    return found
+    found = meeting(kernel, stride, padding, dilation, size, cuts)
+    return np.asarray(np.count_nonzero(found, axis=0))

@@ -109,6 +109,15 @@ class ImageSet:
             return np.empty((0, *self.spec.sample_shape), np.float32)
         return next(self._read(start, stop, stop - start))
 
+    def part(self, start: int, stop: int) -> ImageSet:
+        """Images ``start:stop`` (as a slice takes them) as a set of their own."""
+        start, stop, _ = slice(start, stop).indices(len(self))
+        labels, length = (
+            None if of is None else of[start:stop] for of in (self.labels, self.length)
+        )
+        window = sources.Window(self.source, start, stop)
+        return replace(self, source=window, labels=labels, limit=None, length=length)
+
     def _read(self, start: int, stop: int, size: int) -> Iterator[NDArray[np.float32]]:
         told = False
         for block in self.source.blocks(start, stop, size):

@@ -60,6 +60,33 @@ class StoredImages(Protocol):
         """Yield images `start` to `stop`, in order, at most `size` at a time."""
 
 
+@dataclass(frozen=True)
+class Window:
+    """Some images of a source: `first` up to `stop`."""
+
+    source: StoredImages
+    first: int
+    stop: int
+
+    @property
+    def shape(self) -> Shape:
+        return (self.stop - self.first, *self.source.shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        return self.source.dtype
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    def where(self, i: int) -> str:
+        return self.source.where(self.first + i)
+
+    def blocks(self, start: int, stop: int, size: int) -> Iterator[Array]:
+        return self.source.blocks(self.first + start, self.first + stop, size)
+
+
 @dataclass(frozen=True, eq=False)
 class ArraySource:
     """An array in memory or mapped from an ``.npy`` file."""

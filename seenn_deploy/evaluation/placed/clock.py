@@ -1,0 +1,118 @@
+"""How long the hardware steps of a chip take, as samples follow each other.
+
+All cores step together. A step takes as long as the core that takes longest, for sending or for
+receiving, and the barrier behind it: the timing model ``simple`` of SANA-FE (docs/chips.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from seenn_deploy._typing import Array
+from seenn_deploy.compiler.mapping.placement import Placement
+
+
+@dataclass(frozen=True, eq=False)
+class Pace:
+    """Latency and throughput of N samples in the order of a run.
+
+    Parameters
+    ----------
+    latency : float64 array (N,)
+        Seconds from a sample's first step to its answer.
+    interval : float64 array (N,)
+        Seconds from its first step to that of the next sample.
+    """
+
+    latency: Array
+    interval: Array
+
+    @property
+    def throughput(self) -> float:
+        """Samples per second."""
+        return float(len(self.interval) / self.interval.sum())
+
+
+@dataclass(frozen=True, eq=False)
+class StepTime:
+    """What a step takes, in nanoseconds.
+
+    Parameters
+    ----------
+    base : float64 array (cores,)
+        Accesses of all neurons, at every step.
+    barrier : float
+    """
+
+    base: Array
+    barrier: float
+
+    @classmethod
+    def of(cls, placement: Placement) -> StepTime:
+        """That of a placed program; without published times, work in place of nanoseconds."""
+        neurons = np.array([load["neurons"] for load in placement.loads], np.float64)
+        time = placement.chip.time
+        if not time:
+            return cls(0.0 * neurons, 0.0)
+        tiles = len(np.unique(placement.where, axis=0))
+        reached = [took for least, took in sorted(time["barrier"]) if least <= tiles]
+        # As SANA-FE's table: the largest number of tiles that is reached, or else the first one.
+        barrier = reached[-1] if reached else min(time["barrier"])[1]
+        return cls(neurons * time["access"], float(barrier))
+
+    def busy(self, sending: Array, receiving: Array) -> Array:
+        """What each core takes, the longer of both sides, (.., cores)."""
+        return np.asarray(np.maximum(self.base + sending, receiving))
+
+    def __call__(self, sending: Array, receiving: Array) -> Array:
+        """What steps take, (..), with the barrier."""
+        return np.asarray(self.busy(sending, receiving).max(axis=-1) + self.barrier)
+
+
+@dataclass
+class Clock:
+    """The steps of a chip on which timesteps enter every `every` steps.
+
+    Parameters
+    ----------
+    step : StepTime
+    every : int
+        Hardware steps from one timestep to the next.
+    rows : int
+        Hardware steps that a timestep is under way.
+    """
+
+    step: StepTime
+    every: int
+    rows: int
+    took: list[float] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
+    _pending: Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        size = max(self.rows, self.every)
+        self._pending = np.zeros((2, size, len(self.step.base)))
+
+    def sample(self, sending: Array, receiving: Array) -> None:
+        """Let a sample in, whose timesteps do (timesteps, rows, cores)."""
+        self.starts.append(len(self.took))
+        for work in zip(sending, receiving, strict=True):
+            self._pending[:, : self.rows] += work
+            self._advance(self.every)
+
+    def _advance(self, steps: int) -> None:
+        done = self._pending[:, :steps]
+        self.took += self.step(*done).tolist()
+        rest = self._pending[:, steps:]
+        self._pending = np.concatenate([rest, np.zeros_like(done)], axis=1)
+
+    def pace(self, latency: Array) -> Pace:
+        """Latency and interval, of samples that take so many steps to their answer."""
+        end = len(self.took)
+        self._advance(self._pending.shape[1])
+        until = 1e-9 * np.concatenate([[0.0], np.cumsum(self.took)])
+        starts = np.array(self.starts)
+        interval = np.diff(until[np.append(starts, end)])
+        return Pace(until[starts + latency] - until[starts], interval)

@@ -1,0 +1,155 @@
+"""What happens at each hardware step of a sample that is alone on the chip, in the mean.
+
+Where timesteps follow each other at once, the steps are those from a sample's first one to its
+last timestep's arrival at the readout. Where a timestep waits until the last one has passed, they
+are those of one timestep, and the means are over timesteps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from seenn_deploy._typing import Array
+from seenn_deploy.compiler.mapping.placement import Placement
+from seenn_deploy.evaluation.placed.clock import StepTime
+from seenn_deploy.evaluation.placed.counting import Loads
+from seenn_deploy.ir.schedule import Timing
+
+COUNTED = ("spikes", "updates", "messages", "hops_east_west", "hops_north_south", "synapses")
+DIRECTIONS = ("east", "west", "south", "north")
+
+
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """Means over the samples that are still under way, by hardware step, (R,).
+
+    Parameters
+    ----------
+    counts : dict of float64 array (R,)
+        By `COUNTED`.
+    timed : bool
+        Whether the chip's times are published; otherwise work is told in synaptic operations.
+    time : float64 array (R,)
+        Seconds; 0 where no times are published.
+    core, core_work : int64, float64 array (R,)
+        The busiest core, and what it takes without the barrier: seconds, or synaptic operations.
+    link : list of R (column, row, direction), or None where there is no message over any
+    link_messages : float64 array (R,)
+        Messages over the busiest link.
+    by_core : float64 array (cores,)
+        What each core takes of a step, the mean over the steps.
+    """
+
+    counts: dict[str, Array]
+    timed: bool
+    time: Array
+    core: Array
+    core_work: Array
+    link: list[tuple[int, int, str] | None]
+    link_messages: Array
+    by_core: Array
+
+    def summary(self) -> list[dict[str, Any]]:
+        """Return a row for each step, as JSON values."""
+        return [
+            {
+                "step": row + 1,
+                **{name: float(values[row]) for name, values in self.counts.items()},
+                **({"time_us": float(1e6 * self.time[row])} if self.timed else {}),
+                "busiest_core": int(self.core[row]),
+                **self._work(float(self.core_work[row])),
+                "busiest_link": self.link[row],
+                "busiest_link_messages": float(self.link_messages[row]),
+            }
+            for row in range(len(self.time))
+        ]
+
+    def _work(self, value: float) -> dict[str, float]:
+        if self.timed:
+            return {"busiest_core_us": 1e6 * value}
+        return {"busiest_core_synapses": value}
+
+
+@dataclass
+class StepSums:
+    """Sums over samples, of which `means` makes the result."""
+
+    timing: Timing
+    T: int
+    placement: Placement
+    step: StepTime
+    every: int
+    counts: dict[str, Array]
+    time: Array
+    under_way: Array
+    busy: Array
+    links: Array
+
+    @classmethod
+    def empty(
+        cls, timing: Timing, T: int, rows: int, placement: Placement, step: StepTime
+    ) -> StepSums:
+        pipe = timing.followed in ("pipelined", "speculative")
+        size = T - 1 + rows if pipe else rows
+        columns, lines = placement.mesh
+        return cls(
+            timing, T, placement, step, 1 if pipe else 0,
+            {name: np.zeros(size, np.int64) for name in COUNTED},
+            np.zeros(size), np.zeros(size, np.int64), np.zeros((size, placement.cores)),
+            np.zeros((size, 4, lines, columns), np.int64),
+        )  # fmt: skip
+
+    def add(self, found: Loads, depths: list[int], exit_step: Array) -> None:
+        """Enter some samples."""
+        injected = self.timing.injected(exit_step, self.T)
+        rows = found.sending.shape[2]
+        for t in range(self.T):
+            runs = injected > t
+            first = t * self.every
+            for unit, depth in enumerate(depths):
+                for name, sums in self.counts.items():
+                    sums[first + depth] += getattr(found.counts, name)[runs, unit, t].sum()
+            self.links[first : first + rows] += found.links[runs, t].sum(axis=0)
+        for sending, receiving, until in zip(found.sending, found.receiving, injected, strict=True):
+            self._add_work(sending[:until], receiving[:until], rows)
+
+    def _add_work(self, sending: Array, receiving: Array, rows: int) -> None:
+        """Enter what cores do for a sample, (timesteps, rows, cores)."""
+        if not self.every:
+            self.time += self.step(sending, receiving).sum(axis=0)
+            self.busy += self.step.busy(sending, receiving).sum(axis=0)
+            self.under_way += len(sending)
+            return
+        size = len(sending) - 1 + rows
+        both = np.zeros((2, size, sending.shape[2]))
+        for t, work in enumerate(zip(sending, receiving, strict=True)):
+            both[:, t : t + rows] += work
+        self.time[:size] += self.step(*both)
+        self.busy[:size] += self.step.busy(*both)
+        self.under_way[:size] += 1
+
+    def means(self) -> Steps:
+        """Divide by how many samples, or timesteps, were under way."""
+        size = int((self.under_way > 0).sum())
+        n = self.under_way[:size]
+        timed = 1e-9 if self.placement.chip.time else 1.0
+        busy = self.busy[:size] / n[:, None]
+        links = self.links[:size].reshape(size, -1)
+        return Steps(
+            {name: sums[:size] / n for name, sums in self.counts.items()},
+            bool(self.placement.chip.time),
+            1e-9 * self.time[:size] / n if self.placement.chip.time else np.zeros(size),
+            busy.argmax(axis=1),
+            timed * busy.max(axis=1),
+            [self._named(int(link)) if most else None
+             for link, most in zip(links.argmax(axis=1), links.max(axis=1), strict=True)],
+            links.max(axis=1) / n,
+            timed * (busy * n[:, None]).sum(axis=0) / n.sum(),
+        )  # fmt: skip
+
+    def _named(self, link: int) -> tuple[int, int, str]:
+        direction, row, column = np.unravel_index(link, self.links.shape[1:])
+        return int(column), int(row), DIRECTIONS[int(direction)]
