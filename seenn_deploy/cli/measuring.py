@@ -111,6 +111,24 @@ def simulate_command(
               show_default=True,
               help="Exit thresholds alpha of SEENN-I's confidence to evaluate (the neurons' firing "
               "threshold is --threshold of seenn compile).")  # fmt: skip
+@click.option("--shift", is_flag=True,
+              help="Instead of SEENN's table: how confidence is tied to being right, and what "
+              "every exit rule does on noisy, blurred, .. images.")  # fmt: skip
+@click.option("--rules", help="With --shift: exit rules to calibrate.  [default: confidence,"
+              "entropy,margin,conformal,simes,fusion]")  # fmt: skip
+@click.option(
+    "--level", type=float, help="With --shift: level that they are calibrated for.  [default: 0.95]"
+)
+@click.option("--split", type=float,
+              help="With --shift: share of the images on which they are calibrated.  [default: "
+              "0.5]")  # fmt: skip
+@click.option("--per-shift", type=click.IntRange(min=1),
+              help="With --shift: images per shift.  [default: all others]")  # fmt: skip
+@click.option("--seed", type=click.IntRange(min=0),
+              help="With --shift: seed of the split and of the noise.  [default: 0]")  # fmt: skip
+@click.option("--plot", type=opt.PATH, callback=opt.new_file,
+              help="With --shift: draw reliability diagrams and the rules into this "
+              "PNG.")  # fmt: skip
 @opt.COST
 @opt.THREADS
 @opt.JSON
@@ -118,9 +136,11 @@ def evaluate_command(
     build: Path,
     data: opt.Data,
     thresholds: tuple[float, ...],
+    shift: bool,
     cost: str,
     threads: int | None,
     json_file: Path | None,
+    **options: Any,
 ) -> None:
     """Print SEENN's table: fixed timesteps, SEENN-I, SEENN-II.
 
@@ -128,9 +148,17 @@ def evaluate_command(
     program has a policy network, the accuracy and cost with it.
 
     \b
-    Example:
+    Examples:
       seenn evaluate build/ --data images.npz --thresholds 0.8,0.9,0.99
+      seenn evaluate build/ --data images.npz --shift --per-shift 2000 --plot shift.png
     """
+    given = {name: value for name, value in options.items() if value is not None}
+    if shift:
+        _evaluate_shift(build, data, cost, threads, json_file, given)
+        return
+    if given:
+        first = next(iter(given)).replace("_", "-")
+        raise SeennError(f"--{first} belongs to --shift; give both or neither")
     import seenn_deploy as sd
     from seenn_deploy import costs
     from seenn_deploy.cli import console
@@ -143,3 +171,29 @@ def evaluate_command(
     for part in evaluations.evaluation_tables(found):
         console.show(part, "")
     write_json(json_file, found.summary())
+
+
+def _evaluate_shift(
+    build: Path,
+    data: opt.Data,
+    cost: str,
+    threads: int | None,
+    json_file: Path | None,
+    options: dict[str, Any],
+) -> None:
+    from seenn_deploy.cli import console
+    from seenn_deploy.cli.tables import shifts
+    from seenn_deploy.evaluation import activity
+    from seenn_deploy.evaluation.shift import plot as pictures
+    from seenn_deploy.evaluation.shift.measure import evaluate_shift
+
+    picture = options.pop("plot", None)
+    if "rules" in options:
+        options["rules"] = [x.strip() for x in options["rules"].split(",") if x.strip()]
+    program = load_program(build, None)
+    found = evaluate_shift(program, data.open(program), cost=cost, threads=threads, **options)
+    for part in shifts.shift_tables(found):
+        console.show(part, "")
+    write_json(json_file, found.summary())
+    if picture is not None:
+        activity.write(pictures.overview(found), picture)

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from seenn_deploy import metrics
 from seenn_deploy._typing import Array, checked_types
 from seenn_deploy.errors import DataError
+from seenn_deploy.evaluation.schedule import spent_by_step
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.points import OperatingPoints, distinct_thresholds
 from seenn_deploy.exits.policy import Policy
@@ -24,7 +25,6 @@ from seenn_deploy.io.images.image_set import Images
 from seenn_deploy.ir import html
 from seenn_deploy.ir.inputs import for_program
 from seenn_deploy.ir.program import Program
-from seenn_deploy.ir.schedule import injected
 from seenn_deploy.progress import Progress
 from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.simulator.result import RunResult
@@ -279,12 +279,9 @@ class _Table:
 
     @classmethod
     def of(cls, program: Program, run: RunResult, correct: Array, cost: str | Path) -> _Table:
-        useful, T = run.energy_by_step(cost), program.T
-        # A pipelined program runs where SEENN-I would have to speculate.
-        name = "speculative" if program.schedule == "pipelined" else program.schedule
-        last = injected(name, np.arange(1, T + 1), program.depth, T)
+        found = spent_by_step(program, run, cost)
         policy = run.compare(cost).policy_energy
-        return cls(correct, useful, useful[:, last - 1], policy, name, run)
+        return cls(correct, found.useful, found.spent, policy, found.schedule, run)
 
     def point(self, rule: str, parameter: float, step: Array, policy: bool = False) -> Point:
         step = self.run.ended(step)

@@ -24,9 +24,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from seenn_deploy._typing import Array
 from seenn_deploy.errors import DataError
-from seenn_deploy.ir.schedule import SCHEDULES, check
+from seenn_deploy.ir.schedule import SCHEDULES, check, injected
 
 if TYPE_CHECKING:
     from seenn_deploy.ir.program import Program
@@ -115,6 +117,41 @@ def work(program: Program, run: RunResult) -> ScheduleReport:
         useful.mac.sum(axis=(1, 2)),
         wasted.mac.sum(axis=(1, 2)),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Spent:
+    """Joules of a run to T, had each sample stopped at t; float64 (N, T), no policy network.
+
+    Parameters
+    ----------
+    useful : of the timesteps up to t
+    spent : of those that run where t is found on the way, wasted ones included
+    schedule : the one that such a rule follows
+    """
+
+    useful: Array
+    spent: Array
+    schedule: str
+
+
+def spent_by_step(program: Program, run: RunResult, cost: str | Path = "paper") -> Spent:
+    """Tell what every exit would cost under the program's schedule.
+
+    Parameters
+    ----------
+    program : Program
+        Program that ran.
+    run : RunResult
+        Run with ``full_trace=True``.
+    cost : str or Path
+        Name of a cost model, or a file with one.
+    """
+    useful, T = run.energy_by_step(cost), program.T
+    # A pipelined program runs where a rule that looks at logits would have to speculate.
+    name = "speculative" if program.schedule == "pipelined" else program.schedule
+    last = injected(name, np.arange(1, T + 1), program.depth, T)
+    return Spent(useful, useful[:, last - 1], name)
 
 
 def summary(program: Program, run: RunResult, cost: str | Path = "paper") -> dict[str, Any]:

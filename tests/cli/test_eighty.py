@@ -50,6 +50,7 @@ COMMANDS = {
     "simulate": ["simulate", "build", *DATA, "--full-trace"],
     "sweep": ["sweep", "build", *DATA],
     "evaluate": ["evaluate", "build", *DATA],
+    "evaluate shift": ["evaluate", "build", *DATA, "--shift", "--per-shift", "5"],
     "calibrate": ["calibrate", "build", *DATA, "--rule", "margin", "-o", "rule.json"],
     "run": ["run", "build", *DATA, "--device", "mock"],
     "verify": ["verify", "build", *DATA, "--device", "mock", "--report", "report.txt"],

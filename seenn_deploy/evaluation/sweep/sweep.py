@@ -111,7 +111,7 @@ def sweep(
         bootstrap,
     )  # fmt: skip
     labels = checked_labels(run.logits, run.labels, program)
-    first, second = _split(len(labels), split, seed)
+    first, second = split_samples(len(labels), split, seed)
     how = Timing(schedule or program.schedule, program.depth)
     tables, fixed = _tables(run, labels, cost, how)
     held = run.logits[first], labels[first]
@@ -161,7 +161,7 @@ def check(
         raise DataError(f"candidates = {candidates}: give at least 2, the two ends")
     if bootstrap < 1:
         raise DataError(f"bootstrap = {bootstrap}: give at least 1 resample")
-    _split(samples, split, 0)
+    split_samples(samples, split, 0)
     _Aim.of(keep_accuracy, energy_budget, 0.0)
     how = schedule or program.schedule
     if how == "pipelined":
@@ -179,8 +179,14 @@ def _check_tunable(rule: str) -> None:
         raise DataError(f"exit rule {rule!r} has no threshold to sweep")
 
 
-def _split(samples: int, share: float, seed: int) -> tuple[Array, Array]:
-    """Return the numbers of the samples to choose on and of those to report, ascending."""
+def split_samples(samples: int, share: float, seed: int) -> tuple[Array, Array]:
+    """Return the numbers of the samples to choose on and of those to report, ascending.
+
+    Raises
+    ------
+    DataError
+        When the share lies outside (0, 1), or a part is empty.
+    """
     if not 0 < share < 1:
         raise DataError(f"split = {share} lies outside (0, 1)")
     shuffled = np.random.default_rng(seed).permutation(samples)

@@ -1,0 +1,1 @@
+"""The paper's open checks: is confidence tied to being right, and what if images shift."""
