@@ -230,13 +230,15 @@ def with_rule(function: F) -> F:
     return _RULE_OPTIONS(cast(F, command))
 
 
-_DATA_OPTIONS = together(
-    click.option("--data", required=True, type=PATH,
-                 help="Images: .npz with x (and y), .npy, a folder of images (one subfolder per "
-                 "class, or without labels), or a single image."),
-    click.option("--limit", type=click.IntRange(min=1), help="Use only the first LIMIT images."),
-    MEAN_STD,
-)  # fmt: skip
+def _data_options(required: bool) -> Callable[[F], F]:
+    return together(
+        click.option("--data", required=required, type=PATH,
+                     help="Images: .npz with x (and y), .npy, a folder of images (one subfolder "
+                     "per class, or without labels), or a single image."),
+        click.option("--limit", type=click.IntRange(min=1),
+                     help="Use only the first LIMIT images."),
+        MEAN_STD,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -259,7 +261,20 @@ def with_data(function: F) -> F:
     def command(data: Path, limit: int | None, mean: Any, std: Any, **options: Any) -> Any:
         return function(data=Data(data, {"mean": mean, "std": std, "limit": limit}), **options)
 
-    return _DATA_OPTIONS(cast(F, command))
+    return _data_options(True)(cast(F, command))
+
+
+def with_data_if_any(function: F) -> F:
+    """Add the options of images; the command gets them as `data`, None without --data."""
+
+    @wraps(function)
+    def command(data: Path | None, limit: int | None, mean: Any, std: Any, **options: Any) -> Any:
+        settings = {"mean": mean, "std": std, "limit": limit}
+        if data is None and any(value is not None for value in settings.values()):
+            raise SeennError("--limit, --mean and --std are about images: add --data")
+        return function(data=None if data is None else Data(data, settings), **options)
+
+    return _data_options(False)(cast(F, command))
 
 
 # --- exit rules ----------------------------------------------------------------------------------

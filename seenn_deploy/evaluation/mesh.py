@@ -1,24 +1,28 @@
-"""A picture of a chip's mesh: which layer each core has, and how full it is.
+"""A picture of a chip's mesh: which layer each core has, how full it is, and its work in a run.
 
 Each function returns a figure of matplotlib, as those of ``evaluation.activity``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from seenn_deploy._typing import Array
+from seenn_deploy._typing import Array, Pair
 from seenn_deploy.compiler.mapping.placement import RESOURCES, Placement
 from seenn_deploy.errors import DataError
+from seenn_deploy.evaluation.placed.run import PlacedRun
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 
-def draw(placement: Placement, chip: int = 0) -> Figure:
-    """Draw the cores of a chip twice: coloured by layer, and by the fullest of their limits.
+def draw(placement: Placement, chip: int = 0, run: PlacedRun | None = None) -> Figure:
+    """Draw the cores of a chip by layer and by the fullest of their limits, and by their work.
 
     Parameters
     ----------
@@ -26,6 +30,8 @@ def draw(placement: Placement, chip: int = 0) -> Figure:
         Of ``sd.map_to_chip``.
     chip : int
         Number of the chip, from 0, of a network that takes several.
+    run : PlacedRun, optional
+        Of ``sd.run_placed``: a third picture has what each core takes of a hardware step.
 
     Returns
     -------
@@ -52,8 +58,9 @@ def draw(placement: Placement, chip: int = 0) -> Figure:
         raise DataError(f"chip {chip}: the network is on {placement.chips}, counted from 0")
     layers = [layer["layer"] for layer in placement.layers]
     of, full = _grids(placement, chip, {name: number for number, name in enumerate(layers)})
-    figure = Figure(figsize=(12, 4.5), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    panels = 2 if run is None else 3
+    figure = Figure(figsize=(6 * panels, 4.5), layout="constrained")
+    left, *others = figure.subplots(1, panels)
     # Colours repeat only in networks of more layers than anybody tells apart.
     colours = colormaps["tab20"].resampled(20)
     left.imshow(np.ma.masked_less(of, 0) % 20, cmap=colours, vmin=0, vmax=19)
@@ -61,10 +68,12 @@ def draw(placement: Placement, chip: int = 0) -> Figure:
     seen = [i for i in range(len(layers)) if (of == i).any()]
     handles = [Patch(color=colours(i % 20), label=layers[i]) for i in seen]
     figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=7)
-    shown = right.imshow(np.ma.masked_less(full, 0), cmap="viridis", vmin=0, vmax=1)
-    right.set_title("share of the fullest limit")
-    figure.colorbar(shown, ax=right)
-    for axes in (left, right):
+    shown = others[0].imshow(np.ma.masked_less(full, 0), cmap="viridis", vmin=0, vmax=1)
+    others[0].set_title("share of the fullest limit")
+    figure.colorbar(shown, ax=others[0])
+    if run is not None:
+        figure.colorbar(_draw_work(others[1], placement, chip, run), ax=others[1])
+    for axes in (left, *others):
         axes.set_xticks(np.arange(of.shape[1]) - 0.5, labels=[])
         axes.set_yticks(np.arange(of.shape[0]) - 0.5, labels=[])
         axes.grid(color="white", linewidth=0.5)
@@ -72,23 +81,47 @@ def draw(placement: Placement, chip: int = 0) -> Figure:
     return figure
 
 
+def _draw_work(axes: Axes, placement: Placement, chip: int, run: PlacedRun) -> AxesImage:
+    """What each core takes of a hardware step, in the mean over the steps of a sample."""
+    scale, unit = (1e6, "us") if run.steps.timed else (1.0, "synaptic operations")
+    work = np.full(_size(placement), -1.0)
+    for core, place in _places(placement, chip):
+        work[place] = scale * run.steps.by_core[core]
+    axes.set_title(f"work per hardware step, {unit}")
+    return axes.imshow(np.ma.masked_less(work, 0), cmap="inferno", vmin=0)
+
+
 def _grids(placement: Placement, chip: int, number: dict[str, int]) -> tuple[Array, Array]:
     """By place on the mesh, the layer with most neurons of each core and how full it is; or -1."""
-    made = placement.chip
-    across = int(np.ceil(np.sqrt(made.cores_per_tile)))
-    down = -(-made.cores_per_tile // across)
-    of = np.full((made.rows * down, made.columns * across), -1)
-    full = np.full(of.shape, -1.0)
-    first = chip * made.cores
+    limits = placement.chip.limits
+    of, full = np.full(_size(placement), -1), np.full(_size(placement), -1.0)
     most: dict[int, tuple[int, int]] = {}
     for tile in placement.tiles:
         known = most.get(tile.core, (0, -1))
         most[tile.core] = max(known, (tile.neurons, number[tile.layer]))
+    for core, place in _places(placement, chip):
+        load = placement.loads[core]
+        of[place] = most[core][1]
+        full[place] = max(load[r] / limits[r] for r in RESOURCES if r in limits)
+    return of, full
+
+
+def _tile_size(placement: Placement) -> Pair:
+    """Rows and columns of cores that a tile is drawn with."""
+    across = int(np.ceil(np.sqrt(placement.chip.cores_per_tile)))
+    return -(-placement.chip.cores_per_tile // across), across
+
+
+def _size(placement: Placement) -> Pair:
+    down, across = _tile_size(placement)
+    return placement.chip.rows * down, placement.chip.columns * across
+
+
+def _places(placement: Placement, chip: int) -> Iterator[tuple[int, Pair]]:
+    """The cores in use of a chip, and where each is drawn."""
+    made, (down, across) = placement.chip, _tile_size(placement)
+    first = chip * made.cores
     for core in range(first, min(first + made.cores, placement.cores)):
         column, row = made.tile(core - first)
         inside = (core - first) % made.cores_per_tile
-        place = row * down + inside // across, column * across + inside % across
-        load = placement.loads[core]
-        of[place] = most[core][1]
-        full[place] = max(load[r] / made.limits[r] for r in RESOURCES if r in made.limits)
-    return of, full
+        yield core, (row * down + inside // across, column * across + inside % across)

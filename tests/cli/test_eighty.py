@@ -47,6 +47,7 @@ COMMANDS = {
     "convert": ["convert", "ann.onnx", "-T", "4", "--calibration", "data.npz", "-o", "converted"],
     "inspect": ["inspect", "build"],
     "map": ["map", "integers"],
+    "map run": ["map", "integers", *DATA, "--limit", "2"],
     "simulate": ["simulate", "build", *DATA, "--full-trace"],
     "sweep": ["sweep", "build", *DATA],
     "evaluate": ["evaluate", "build", *DATA],

@@ -31,13 +31,51 @@ def test_a_table_a_picture_and_json(tmp_path: Path) -> None:
         mesh.draw(placement, chip=1)
 
 
+def images(folder: Path, number: int = 3) -> Path:
+    rng = np.random.default_rng(0)
+    path = folder / "x.npz"
+    shape = PROGRAM.graph.source.shape
+    np.savez(path, x=rng.random((number, *shape)).astype(np.float32), y=np.zeros(number, int))
+    return path
+
+
+def test_a_run_on_the_cores(tmp_path: Path) -> None:
+    PROGRAM.save(tmp_path / "build")
+    data = images(tmp_path)
+    words = "map", tmp_path / "build", "--data", data, "--exit", "confidence", "--alpha", "0.6"
+    done = seenn(*words, "--picture", tmp_path / "mesh.png", "--json", tmp_path / "map.json")
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert (tmp_path / "mesh.png").read_bytes().startswith(b"\x89PNG")
+    program = PROGRAM.with_exit(sd.exits.Confidence(0.6))
+    found = sd.run_placed(program, sd.map_to_chip(program), data)
+    told = json.loads((tmp_path / "map.json").read_text())["run"]
+    assert told == json.loads(json.dumps(found.summary()))
+    assert told["schedules"]["pipelined"] is None
+    speculative = f"{told['schedules']['speculative']['total_energy_uJ_per_sample']:.3g}"
+    assert speculative[:4] in done.stdout
+    gated = seenn(*words, "--chip", "loihi2", "--schedule", "gated").stdout
+    assert max(map(len, gated.splitlines())) <= 80
+    assert "nobody has published what an operation costs on loihi2" in " ".join(gated.split())
+
+
 def test_faults_are_one_line(tmp_path: Path) -> None:
     PROGRAM.save(tmp_path / "build")
+    sd.compile(sd.import_model(sd.example().network, T=1)).save(tmp_path / "float")
     for words, says in (
         (["--chip", "loihi9"], "chip 'loihi9' does not exist; there are loihi1, loihi2"),
         (["--picture", tmp_path], "is a folder"),
+        (["--data", tmp_path / "none.npz"], "none.npz"),
+        (["--exit", "fixed"], "add --data"),
+        (["--limit", "3"], "add --data"),
+        (["--schedule", "sequential"], "cannot follow a sequential schedule"),
+        (
+            ["--schedule", "pipelined", "--data", images(tmp_path), "--exit", "confidence"],
+            "pipelined",
+        ),
     ):
         done = seenn("map", tmp_path / "build", *words, code=2)
         (line,) = done.stderr.splitlines()
         assert says in line
         assert not done.stdout
+    done = seenn("map", tmp_path / "float", code=2)
+    assert len(done.stderr.splitlines()) == 1 and "--precision int8" in done.stderr
