@@ -100,7 +100,7 @@ def test_there_is_one_example_of_each_kind() -> None:
 def test_new_files_are_found_by_their_names(checkout: Path) -> None:
     names = "from seenn_deploy import exits, costs, targets as t; print(*exits.names(), "
     found = in_python(checkout, names + "*costs.names(), *t.names())").split()
-    assert {"lead", "horowitz45-fp16", "half"} <= set(found)
+    assert {"lead", "horowitz45-int32", "half"} <= set(found)
     rule = "import seenn_deploy as sd; print(sd.exits.Lead(2.0).to_dict())"
     assert in_python(checkout, rule).strip() == "{'rule': 'lead', 'kappa': 2.0}"
 

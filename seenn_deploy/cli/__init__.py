@@ -14,6 +14,7 @@ from seenn_deploy import __version__
 from seenn_deploy.cli.checking import check_command
 from seenn_deploy.cli.choosing import calibrate_command, sweep_command
 from seenn_deploy.cli.compiling import compile_command, convert_command, inspect_command
+from seenn_deploy.cli.costs import costs_command
 from seenn_deploy.cli.devices import run_command, setup_lava_command, verify_command
 from seenn_deploy.cli.example import example_command
 from seenn_deploy.cli.mapping import map_command
@@ -48,7 +49,7 @@ def seenn() -> None:
 for _command in (
     check_command, compile_command, convert_command, inspect_command, simulate_command,
     map_command, sweep_command, evaluate_command, calibrate_command, setup_lava_command,
-    run_command, verify_command, train, example_command,
+    run_command, verify_command, train, example_command, costs_command,
 ):  # fmt: skip
     seenn.add_command(_command)
 

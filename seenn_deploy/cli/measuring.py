@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 @opt.with_data
 @opt.with_rule
 @opt.COST
+@click.option("--all-costs", is_flag=True,
+              help="Print the energy under every cost model, beside that of --cost.")  # fmt: skip
 @click.option("--first-layer", type=click.Choice(["once", "every_step"]), default="once",
               show_default=True, help="How often the MACs on the image count: its result is "
               "computed once, and "
@@ -44,6 +46,7 @@ def simulate_command(
     data: opt.Data,
     rule: ExitRule | None,
     cost: str,
+    all_costs: bool,
     first_layer: Any,
     schedule: Any,
     full_trace: bool,
@@ -71,10 +74,11 @@ def simulate_command(
     from seenn_deploy import costs
     from seenn_deploy.cli import console
     from seenn_deploy.cli import predictions as answers
+    from seenn_deploy.cli.tables import costs as cost_tables
     from seenn_deploy.cli.tables import layout
     from seenn_deploy.cli.tables import runs as reports
     from seenn_deploy.cli.tables.attention import attention_tables
-    from seenn_deploy.evaluation import activity, attention
+    from seenn_deploy.evaluation import activity, attention, conventions
     from seenn_deploy.evaluation.schedule import summary as schedule_summary
 
     check_resume(resume, out, "--out")
@@ -98,6 +102,12 @@ def simulate_command(
     console.show(layout.facts_table(reports.run_rows(summary)), "")
     console.show(*attention_tables(ways))
     console.show(reports.schedule_table(summary), reports.schedule_note(summary))
+    if all_costs:
+        # A file of the user's stands below those that come with the package.
+        names = [*costs.names(), *([] if cost in costs.names() else [cost])]
+        matrix = conventions.matrix(run, names)
+        summary |= {"conventions": matrix.summary()}
+        console.show("", *cost_tables.matrix_tables(matrix))
     answers.write(predictions, images, run, run.energy(cost))
     write_json(json_file, summary)
     if plot is not None:

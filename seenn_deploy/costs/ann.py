@@ -114,13 +114,13 @@ def ann_energy(cost: CostModel, sizes: LayerSizes, bits: int | None = None) -> f
     Every multiply-accumulate costs the model's ``mac``. With `bits`, activations of that many bits
     are multiplied bit by bit: each set bit adds the shifted weight, so a multiply-accumulate is at
     most `bits` accumulates, and never dearer than the multiplier itself. All bits are taken as set
-    and shifts as free. In both cases a memory model charges one weight fetch per
-    multiply-accumulate, as it does per synaptic operation of a spiking network (the bits of one
-    activation share the fetch), and the weights are as wide as the spiking network's.
+    and shifts as free. In both cases a memory model charges what one multiply-accumulate of a
+    spiking network moves, the weight and in some models the activation, whose bits share the
+    fetch. The weights are as wide as the spiking network's.
     """
-    if cost.no_ann:
+    if cost.no_ann or cost.lacks(sizes, ["mac"]):
         return None
-    price = cost.layer_prices(sizes)["mac"]
+    price = cost.mac_price(sizes)
     if bits is not None:
         # Only the arithmetic changes its price; the memory traffic in `price` stays.
         arithmetic = min(bits * cost.prices["ac"], cost.prices["mac"])

@@ -6,14 +6,22 @@ A file has these entries:
     Text.
 ``prices``
     The price in picojoules and its ``source``, for each count that the model prices. The names
-    are those of :class:`seenn_deploy.simulator.result.Counts`; ``ac`` and ``mac`` are required.
+    are those of :class:`seenn_deploy.simulator.result.Counts`, and of :data:`DERIVED`; ``ac`` and
+    ``mac`` are required.
+``addressing``, optional
+    As ``prices``: what finding a neuron's place costs on top. It is no arithmetic, so the ANN
+    beside the spiking network has none of it.
 ``memory``, optional
     The traffic between arithmetic units and memories. ``levels`` gives, smallest memory first,
     the price of one access of ``access_bits`` to a memory of at most ``bytes``, with its source.
-    A memory larger than the last level is taken as banked, at the last level's price per access.
+    ``between`` says what a memory between two levels costs: ``step``, the default, as much as the
+    next larger one; ``linear``, in proportion. A memory larger than the last level is taken as
+    banked, at the last level's price per access. Instead of levels, ``line`` gives ``pJ`` plus
+    ``pJ_per_byte``, without an end.
     ``traffic`` gives the words of ``word_bits`` that one counted operation moves, for example
-    ``{"ac": {"weights": 1}}``. They come from a memory as large as the layer's ``weights`` or
-    ``potentials``, and several words share one access where they fit into it.
+    ``{"ac": {"weights": 1}}``. They come from a memory as large as the layer's ``weights``,
+    ``potentials`` or ``inputs``, or from a ``queue`` of ``queue_words``, and several words share
+    one access where they fit into it.
 ``not_applied``, optional
     Published figures of the hardware that no count here can be multiplied with.
 ``no_ann``, optional
@@ -22,14 +30,18 @@ A file has these entries:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from math import prod
+from typing import Any, Literal
 
 import numpy as np
 
 from seenn_deploy._typing import Array
+from seenn_deploy.errors import DataError
 from seenn_deploy.ir.graph import Projection, SpikingGraph
+from seenn_deploy.ir.nodes import Node
 
 COUNTS = (
     "ac",
@@ -46,7 +58,18 @@ COUNTS = (
     "payloads",
     "comparisons",
 )
-MEMORIES = ("weights", "potentials")
+DERIVED = {
+    "events": ("spikes",),  # a spike, once for each layer that takes it
+    "convolved": ("spikes",),  # the same, convolutions alone: targets are found by multiplication
+    "leaks": ("updates_active", "updates_inactive"),  # updates of neurons that leak
+}
+"""Counts that follow from a run's counts and its graph, and the counts that they follow from."""
+_WORDS = {
+    "ac": "AC", "mac": "MAC", "ac_effective": "effective AC", "mac_effective": "effective MAC",
+    "bias_adds": "biases", "updates_active": "active updates",
+    "updates_inactive": "inactive updates", "convolved": "spikes into convolutions",
+}  # fmt: skip
+MEMORIES = ("weights", "potentials", "inputs", "queue")
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,11 +84,21 @@ class LayerSizes:
         Membrane potentials, one per neuron; the readout has one per class.
     dense_macs : int64 array (L,)
         Multiply-accumulates of the trained layer in an ANN, on padding too.
+    inputs : int64 array (L,), optional
+        Values that the layer takes, at a timestep.
+    events, convolved : int64 array (L,), optional
+        Layers that take the layer's spikes, and how many of them are convolutions.
+    leaks : int64 array (L,), optional
+        1 where neurons leak, else 0.
     """
 
     weights: Array
     potentials: Array
     dense_macs: Array
+    inputs: Array | None = None
+    events: Array | None = None
+    convolved: Array | None = None
+    leaks: Array | None = None
 
     @classmethod
     def of(cls, graph: SpikingGraph) -> LayerSizes:
@@ -75,6 +108,10 @@ class LayerSizes:
             np.array([sum(_stored(graph, e) for e in edges) for edges in into], np.int64),
             np.array([node.potentials for node in graph.layers], np.int64),
             np.array([sum(e.dense_macs for e in edges) for edges in into], np.int64),
+            np.array([sum(prod(graph.node(e.pre).shape) for e in x) for x in into], np.int64),
+            _readers(graph),
+            _readers(graph, "conv2d"),
+            np.array([_leaks(node) for node in graph.layers], np.int64),
         )
 
     @classmethod
@@ -82,6 +119,16 @@ class LayerSizes:
         """The sizes of the policy network in a stored exit rule (``ExitRule.to_dict``), if any."""
         layers = rule.get("layers")
         return cls(*np.array(layers, np.int64).T) if layers else None
+
+
+def _readers(graph: SpikingGraph, kind: str = "") -> Array:
+    """How many projections leave each layer, of all kinds of synapses or of one, int64 (L,)."""
+    found = Counter(e.pre for e in graph.projections if not kind or e.synapses.kind == kind)
+    return np.array([found[node.name] for node in graph.layers], np.int64)
+
+
+def _leaks(node: Node) -> bool:
+    return bool(np.any(np.asarray(getattr(node, "tau", 1.0)) != 1))
 
 
 def _stored(graph: SpikingGraph, edge: Projection) -> int:
@@ -95,32 +142,57 @@ class Memory:
 
     Parameters
     ----------
-    levels : tuple of (bytes, picojoules per access)
-        The smallest memory comes first.
     access_bits, word_bits : int
         Width of one access and of one word.
     traffic : dict of count to dict of memory to words
         Words that one operation of this count moves from or to each memory.
+    levels : tuple of (bytes, picojoules per access)
+        The smallest memory comes first.
+    between : 'step' or 'linear'
+        What a memory between two levels costs.
+    line : (picojoules per access, picojoules per access and byte), optional
+        The price of an access instead of levels.
+    queue_words : int
+        Words that a queue of spikes holds.
+    sources : tuple of str
+        Sources of the levels, or of the line.
+    about : str
     """
 
-    levels: tuple[tuple[int, float], ...]
     access_bits: int
     word_bits: int
     traffic: dict[str, dict[str, float]]
+    levels: tuple[tuple[float, float], ...] = ()
+    between: Literal["step", "linear"] = "step"
+    line: tuple[float, float] | None = None
+    queue_words: int = 0
+    sources: tuple[str, ...] = ()
+    about: str = ""
 
     def word_price(self, words: Array) -> Array:
         """Picojoules per word of a memory that holds `words` words, in the shape of `words`."""
         held = np.asarray(words) * self.word_bits / 8
+        return np.asarray(self._access_price(held) * self.word_bits / self.access_bits)
+
+    def _access_price(self, held: Array) -> Array:
+        if self.line is not None:
+            return self.line[0] + self.line[1] * held
         sizes, prices = (np.array(column, np.float64) for column in zip(*self.levels, strict=True))
-        # The smallest level that holds the layer; beyond the last, the memory is banked.
-        level = np.minimum(np.searchsorted(sizes, held), len(sizes) - 1)
-        return np.asarray(prices[level] * self.word_bits / self.access_bits)
+        # Beyond the last level, in both cases, the memory is banked.
+        if self.between == "linear":
+            return np.asarray(np.interp(held, sizes, prices))
+        return np.asarray(prices[np.minimum(np.searchsorted(sizes, held), len(sizes) - 1)])
 
     def prices(self, count: str, sizes: LayerSizes) -> Array:
         """Picojoules of memory traffic for one counted operation in each layer, float64 (L,)."""
         moved = self.traffic.get(count, {})
-        found = [n * self.word_price(getattr(sizes, name)) for name, n in moved.items()]
+        found = [n * self.word_price(self._held(name, sizes)) for name, n in moved.items()]
         return np.sum(found, axis=0) if found else np.zeros(len(sizes.weights))
+
+    def _held(self, name: str, sizes: LayerSizes) -> Array:
+        if name == "queue":
+            return np.full(len(sizes.weights), self.queue_words)
+        return np.asarray(getattr(sizes, name))
 
 
 @dataclass(frozen=True)
@@ -132,10 +204,12 @@ class CostModel:
     name, about : str
     prices, sources : dict of count to float, of count to str
     memory : Memory, optional
-    not_applied : dict of name to float
+    not_applied, not_applied_sources : dict of name to float, of name to str
         Picojoules that no count can be multiplied with.
     no_ann : str
         Why the model prices no ANN; '' where it does.
+    addressing, addressing_sources : dict of count to float, of count to str
+        Picojoules of finding a neuron's place, on top of `prices`.
     """
 
     name: str
@@ -145,16 +219,88 @@ class CostModel:
     memory: Memory | None = None
     not_applied: dict[str, float] = field(default_factory=dict)
     no_ann: str = ""
+    addressing: dict[str, float] = field(default_factory=dict)
+    addressing_sources: dict[str, str] = field(default_factory=dict)
+    not_applied_sources: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def includes(self) -> tuple[str, ...]:
+        """What the model has a price for, in words."""
+        moved = {place for words in self._traffic.values() for place in words}
+        return (
+            *(_WORDS.get(count, count) for count in self.prices),
+            *(["addresses"] if self.addressing else []),
+            *([f"memory ({', '.join(sorted(moved, key=MEMORIES.index))})"] if moved else []),
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """Return the model as JSON values, prices in picojoules with their sources."""
+        return {
+            "name": self.name,
+            "about": self.about,
+            "includes": list(self.includes),
+            "prices": _sourced(self.prices, self.sources),
+            "addressing": _sourced(self.addressing, self.addressing_sources),
+            "memory": asdict(self.memory) if self.memory else None,
+            "not_applied": _sourced(self.not_applied, self.not_applied_sources),
+            "no_ann": self.no_ann,
+        }
+
+    @property
+    def _traffic(self) -> dict[str, dict[str, float]]:
+        return self.memory.traffic if self.memory else {}
+
+    @property
+    def priced(self) -> tuple[str, ...]:
+        """The counts that cost something: arithmetic, addresses or traffic."""
+        return tuple({**self.prices, **self.addressing, **self._traffic})
+
+    def lacks(self, sizes: LayerSizes, counts: Iterable[str] | None = None) -> str:
+        """Return why layers of these sizes cannot be priced; '' where they can.
+
+        Parameters
+        ----------
+        sizes : LayerSizes
+        counts : iterable of str, optional
+            The counts that matter; by default all that the model prices.
+        """
+        counts = self.priced if counts is None else counts
+        needed = {count for count in counts if count in DERIVED and count in self.priced}
+        needed |= {"inputs" for count in counts if "inputs" in self._traffic.get(count, {})}
+        missing = sorted(name for name in needed if getattr(sizes, name) is None)
+        return (
+            f"cost model {self.name} needs what is not known of these layers: {', '.join(missing)}"
+            if missing
+            else ""
+        )
+
+    def mac_price(self, sizes: LayerSizes) -> Array:
+        """Joules of a multiply-accumulate of an ANN in each layer, with its traffic (L,)."""
+        moved = self.memory.prices("mac", sizes) if self.memory else 0.0
+        return (np.full(len(sizes.weights), self.prices["mac"]) + moved) * 1e-12
 
     def layer_prices(self, sizes: LayerSizes) -> dict[str, Array]:
-        """Joules per operation in each layer, arithmetic plus memory traffic, float64 (L,)."""
-        traffic = self.memory.traffic if self.memory else {}
-        picojoules = {}
-        # What moves memory may have no price of its own, and the other way round.
-        for count in {**self.prices, **traffic}:
-            moved = self.memory.prices(count, sizes) if self.memory else 0.0
-            picojoules[count] = np.full(len(sizes.weights), self.prices.get(count, 0.0)) + moved
-        return {count: price * 1e-12 for count, price in picojoules.items()}
+        """Joules per operation in each layer, float64 (L,): arithmetic, addresses and memory.
+
+        Raises
+        ------
+        DataError
+            When the model needs sizes that are not known.
+        """
+        if missing := self.lacks(sizes):
+            raise DataError(missing)
+        found: dict[str, Array] = {}
+        for count in self.priced:
+            price = self._picojoules(count, sizes) * 1e-12
+            times = np.asarray(getattr(sizes, count)) if count in DERIVED else 1
+            for counted in DERIVED.get(count, (count,)):
+                found[counted] = found.get(counted, 0.0) + times * price
+        return found
+
+    def _picojoules(self, count: str, sizes: LayerSizes) -> Array:
+        moved = self.memory.prices(count, sizes) if self.memory else 0.0
+        own = self.prices.get(count, 0.0) + self.addressing.get(count, 0.0)
+        return np.full(len(sizes.weights), own) + moved
 
     def layer_energy(self, counts: Mapping[str, Array], sizes: LayerSizes) -> Array:
         """Energy per layer in joules.
@@ -176,3 +322,7 @@ class CostModel:
     def energy(self, counts: Mapping[str, Array], sizes: LayerSizes) -> Array:
         """The energy of all layers together in joules, float64 (...); see `layer_energy`."""
         return np.asarray(self.layer_energy(counts, sizes).sum(axis=-1))
+
+
+def _sourced(prices: Mapping[str, float], sources: Mapping[str, str]) -> dict[str, Any]:
+    return {name: {"pJ": pJ, "source": sources[name]} for name, pJ in prices.items()}

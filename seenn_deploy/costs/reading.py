@@ -8,13 +8,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from seenn_deploy.costs.model import COUNTS, MEMORIES, CostModel, Memory
+from seenn_deploy.costs.model import COUNTS, DERIVED, MEMORIES, CostModel, Memory
 from seenn_deploy.errors import DataError
 
 # The keys of each kind of JSON object: those that must be there, those that may be.
 _KEYS = {
-    "model": ({"name", "about", "prices"}, {"memory", "not_applied", "no_ann"}),
-    "memory": ({"about", "access_bits", "word_bits", "levels", "traffic"}, set[str]()),
+    "model": ({"name", "about", "prices"}, {"addressing", "memory", "not_applied", "no_ann"}),
+    "memory": (
+        {"about", "access_bits", "word_bits", "traffic"},
+        {"levels", "between", "line", "queue_words"},
+    ),
+    "line": ({"pJ", "pJ_per_byte", "source"}, set[str]()),
     "level": ({"bytes", "pJ", "source"}, set[str]()),
     "price": ({"pJ", "source"}, set[str]()),
 }
@@ -29,10 +33,8 @@ def read(path: Path, stored: Any) -> CostModel:
         As :func:`load` raises it.
     """
     stored = _keys(path, "the cost model", stored, "model")
-    entries = _object(path, "'prices'", stored["prices"])
-    for count in entries:
-        _known(path, f"prices {count!r}, which is not counted", count, COUNTS)
-    prices = {count: _sourced_price(path, count, entry) for count, entry in entries.items()}
+    prices, sources = _prices(path, "prices", stored["prices"])
+    addressing, places = _prices(path, "addressing", stored.get("addressing", {}))
     for count in ("ac", "mac"):
         if count not in prices:
             raise DataError(f"{path}: the price of {count!r} is missing; give its pJ and source")
@@ -41,31 +43,66 @@ def read(path: Path, stored: Any) -> CostModel:
         _text(path, "'name'", stored["name"]),
         _text(path, "'about'", stored["about"]),
         prices,
-        {count: entry["source"] for count, entry in entries.items()},
+        sources,
         _memory(path, stored["memory"]) if "memory" in stored else None,
         {name: _sourced_price(path, name, entry) for name, entry in aside.items()},
         _text(path, "'no_ann'", stored["no_ann"]) if "no_ann" in stored else "",
+        addressing,
+        places,
+        {name: entry["source"] for name, entry in aside.items()},
     )
+
+
+def _prices(path: Path, key: str, stored: Any) -> tuple[dict[str, float], dict[str, str]]:
+    """Return the picojoules of each count, and their sources."""
+    entries = _object(path, f"{key!r}", stored)
+    for count in entries:
+        _known(path, f"{key} {count!r}, which is not counted", count, (*COUNTS, *DERIVED))
+    prices = {count: _sourced_price(path, count, entry) for count, entry in entries.items()}
+    return prices, {count: entry["source"] for count, entry in entries.items()}
 
 
 def _memory(path: Path, stored: Any) -> Memory:
     stored = _keys(path, "'memory'", stored, "memory")
     _text(path, "'about' of 'memory'", stored["about"])
+    if ("levels" in stored) == ("line" in stored):
+        raise DataError(f"{path}: 'memory' needs 'levels' or a 'line', and not both")
+    traffic = _traffic(path, _object(path, "'traffic'", stored["traffic"]))
+    if any("queue" in moved for moved in traffic.values()) != ("queue_words" in stored):
+        raise DataError(f"{path}: a queue in 'traffic' and 'queue_words' need each other")
+    between = stored.get("between", "step")
+    if between not in ("step", "linear"):
+        raise DataError(f"{path}: 'between' is {between!r}; give step or linear")
+    parts = [stored["line"]] if "line" in stored else stored["levels"]
     return Memory(
-        _levels(path, stored["levels"]),
         _whole(path, "'access_bits'", stored["access_bits"]),
         _whole(path, "'word_bits'", stored["word_bits"]),
-        _traffic(path, _object(path, "'traffic'", stored["traffic"])),
+        traffic,
+        _levels(path, stored["levels"], between) if "levels" in stored else (),
+        between,
+        _line(path, stored["line"]) if "line" in stored else None,
+        _whole(path, "'queue_words'", stored.get("queue_words", 1)),
+        tuple(part["source"] for part in parts),
+        stored["about"],
     )
 
 
-def _levels(path: Path, stored: Any) -> tuple[tuple[int, float], ...]:
+def _line(path: Path, stored: Any) -> tuple[float, float]:
+    stored = _keys(path, "the memory's line", stored, "line")
+    price = _sourced_price(path, "the line", {k: stored[k] for k in ("pJ", "source")})
+    return price, _number(path, "the line rises by", "pJ_per_byte", stored["pJ_per_byte"])
+
+
+def _levels(path: Path, stored: Any, between: str) -> tuple[tuple[float, float], ...]:
     if not isinstance(stored, list) or not stored:
         raise DataError(f"{path}: 'levels' is {stored!r}; list memories, the smallest first")
     levels = []
     for number, entry in enumerate(stored, 1):
         where = f"memory level {number}"
-        size = _whole(path, f"'bytes' of {where}", _keys(path, where, entry, "level")["bytes"])
+        size = _keys(path, where, entry, "level")["bytes"]
+        # A line between levels may begin at nothing; a memory of no bytes holds nothing.
+        if between == "step" or type(size) is not int or size != 0:
+            _whole(path, f"'bytes' of {where}", size)
         price = {k: entry[k] for k in ("pJ", "source")}
         levels.append((size, _sourced_price(path, where, price)))
     for (small, _), (large, _) in pairwise(levels):
@@ -78,7 +115,7 @@ def _levels(path: Path, stored: Any) -> tuple[tuple[int, float], ...]:
 def _traffic(path: Path, stored: dict[str, Any]) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for count, moved in stored.items():
-        _known(path, f"traffic of {count!r}, which is not counted", count, COUNTS)
+        _known(path, f"traffic of {count!r}, which is not counted", count, (*COUNTS, *DERIVED))
         found[count] = {}
         for memory, words in _object(path, f"the traffic of {count!r}", moved).items():
             _known(path, f"traffic with a memory {memory!r}", memory, MEMORIES)

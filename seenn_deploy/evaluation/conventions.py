@@ -32,7 +32,7 @@ class Row:
     name, about : str
         The cost model, and what it says of itself.
     useful : float, optional
-        Timesteps up to the exit.
+        Timesteps up to the exit; None where the model needs what the run does not have.
     wasted : float, optional
         Timesteps that the schedule began behind the exit; None where they did not run.
     policy : float, optional
@@ -136,10 +136,11 @@ def matrix(run: RunResult, models: Sequence[str | Path] | None = None) -> Matrix
 def _row(
     run: RunResult, model: CostModel, useful: Mapping[str, Array], wasted: Mapping[str, Array]
 ) -> Row:
-    spent = float(model.energy(useful, run.sizes))
-    unused = None if run.lower_bound else float(model.energy(wasted, run.sizes))
+    known = not model.lacks(run.sizes)
+    spent = float(model.energy(useful, run.sizes)) if known else None
+    unused = float(model.energy(wasted, run.sizes)) if known and not run.lower_bound else None
     policy = ann_energy(model, run.policy) if run.policy else 0.0
-    total = None if unused is None or policy is None else spent + unused + policy
+    parts = (spent, unused, policy)
     bits = activation_bits(run.logits.shape[1])
     return Row(
         model.name,
@@ -147,7 +148,7 @@ def _row(
         spent,
         unused,
         policy,
-        total,
+        None if None in parts else sum(part for part in parts if part is not None),
         ann_energy(model, run.sizes),
         ann_energy(model, run.sizes, bits),
         "; ".join(_reasons(run, model)),
@@ -163,6 +164,10 @@ def _reasons(run: RunResult, model: CostModel) -> Iterator[str]:
         )
     if model.no_ann:
         yield model.no_ann
+    if lacks := model.lacks(run.sizes):
+        yield lacks
+    if run.policy and (lacks := model.lacks(run.policy, ["mac"])):
+        yield f"the policy network: {lacks}"
 
 
 def _row_summary(row: Row) -> dict[str, Any]:

@@ -413,7 +413,7 @@ class RunResult(Exited):
 
 
 FORMAT = "seenn-deploy run"
-VERSION = 4  # with comparisons and products
+VERSION = 5  # with what layers take and who takes from them
 MANIFEST = "run.json"
 
 

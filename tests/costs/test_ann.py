@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,17 @@ def test_fewer_bits_never_cost_more(bits: int, name: str) -> None:
     assert few <= more * (1 + 1e-12) and more <= dense * (1 + 1e-12)
 
 
+@pytest.mark.parametrize(("bits", "arithmetic"), [(None, 3.2), (3, 3 * 0.1)])
+def test_an_ann_fetches_activations_and_finds_no_addresses(
+    bits: int | None, arithmetic: float
+) -> None:
+    model = costs.load("lemaire")
+    assert ann_energy(model, sizes([1000], [10]), bits) is None, "its inputs are not known"
+    known = replace(sizes([1000], [10]), inputs=np.array([500]))
+    price = arithmetic + 2 * 13.2 + 8.72e-5 * 4 * (10 + 500)
+    assert ann_energy(model, known, bits) == pytest.approx(1000 * price * 1e-12)
+
+
 def test_a_policy_s_shares() -> None:
     found = compare(costs.load("paper"), sizes([1000], [1]), 4, 23e-12, sizes([5], [1]))
     assert found.policy_macs == 5 and found.policy_mac_share == 0.005
@@ -67,7 +79,7 @@ def test_a_policy_s_shares() -> None:
 
 
 def test_without_a_policy_its_figures_are_zero() -> None:
-    for name in costs.names():
+    for name in ("paper", "loihi1", "memory"):
         found = compare(costs.load(name), sizes([1000], [1]), 4, 1e-6)
         assert (found.policy_macs, found.policy_energy) == (0, 0.0)
         assert (found.policy_mac_share, found.policy_energy_share) == (0.0, 0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +14,38 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seenn_deploy import costs, ir
-from seenn_deploy.costs.model import LayerSizes
+from seenn_deploy.costs.model import DERIVED, LayerSizes
 from seenn_deploy.errors import DataError
+
+MODELS = Path(costs.__file__).parent
 
 
 def sizes(weights: list[int], potentials: list[int]) -> LayerSizes:
     return LayerSizes(np.array(weights), np.array(potentials), np.zeros(len(weights), np.int64))
 
 
+def layers(**given: list[int]) -> LayerSizes:
+    """Sizes of layers; what is not given is 1."""
+    n = len(next(iter(given.values())))
+    ones = {f.name: np.ones(n, np.int64) for f in fields(LayerSizes)}
+    return LayerSizes(**{**ones, **{name: np.array(x) for name, x in given.items()}})
+
+
 def counted(**values: int | list[int]) -> dict[str, np.ndarray]:
     """Counts of one sample with L layers; what is not given is zero."""
-    layers = max(len(np.atleast_1d(v)) for v in values.values())
-    zeros = {name: np.zeros(layers, np.int64) for name in costs.COUNTS}
+    n = max(len(np.atleast_1d(v)) for v in values.values())
+    zeros = {name: np.zeros(n, np.int64) for name in costs.COUNTS}
     return zeros | {name: np.atleast_1d(v) for name, v in values.items()}
 
 
 # --- the models that come with the package -----------------------------------------------------
 
 
-def test_there_are_four_and_no_figure_for_loihi_2() -> None:
-    assert costs.names() == ["horowitz45-int8", "loihi1", "memory", "paper"]
+def test_they_are_listed_and_none_has_a_figure_for_loihi_2() -> None:
+    assert costs.names() == [
+        "horowitz45-fp16", "horowitz45-int8", "horowitz45-int8-acc32", "lemaire", "loihi1",
+        "memory", "paper", "spikingjelly", "spikingjelly-lemaire",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", costs.names())
@@ -40,17 +53,22 @@ def test_every_price_has_a_source(name: str) -> None:
     model = costs.load(name)
     assert model.name == name and model.about
     assert model.sources.keys() == model.prices.keys()
-    assert all(model.sources.values())
+    assert model.addressing_sources.keys() == model.addressing.keys()
+    assert all([*model.sources.values(), *model.addressing_sources.values()])
+    assert model.memory is None or all(model.memory.sources)
 
 
 @pytest.mark.parametrize(
     ("name", "picojoules"),
     [
         ("paper", 10 * 0.9 + 3 * 4.6),
+        ("horowitz45-fp16", 10 * 0.4 + 3 * 1.5),
         ("horowitz45-int8", 10 * 0.03 + 3 * 0.23),
+        ("horowitz45-int8-acc32", 10 * 0.1 + 3 * 0.3),
         ("loihi1", 13 * 23.6 + 2 * 81 + 5 * 52 + 4 * 1.7),
         # all fits into 8 KiB: 13 fetches and 7 reads and writes of half an access of 10 pJ
         ("memory", 10 * 0.9 + 3 * 4.6 + 13 * 5 + 7 * 2 * 5),
+        ("spikingjelly", 10 * 0.9 + 3 * 4.6 + (13 + 7 * 2) * 4 * 24.96),
     ],
 )
 def test_one_layer_by_hand(name: str, picojoules: float) -> None:
@@ -85,38 +103,105 @@ def test_hops_are_told_but_not_applied() -> None:
     assert costs.load("loihi1").not_applied == {"hop_east_west": 3.0, "hop_north_south": 4.0}
 
 
+@pytest.mark.parametrize(
+    ("name", "weights", "potentials", "inputs", "queue"),
+    [
+        # 13.2 pJ and 8.72e-5 pJ for each of four bytes a word
+        ("lemaire", 13.2 + 2e6 * 8.72e-5, 13.2 + 400 * 8.72e-5, 13.2 + 16e3 * 8.72e-5, 13.5488),
+        # in proportion between 0, 8 KiB, 32 KiB and 1 MiB, which is the end
+        ("spikingjelly-lemaire", 100, 400 / 8192 * 10, 10 + (16e3 - 8192) / 24576 * 10, 4.8828125),
+    ],
+)
+def test_lemaire_s_equations_on_one_layer(
+    name: str, weights: float, potentials: float, inputs: float, queue: float
+) -> None:
+    """Seven spikes go to two layers, one of them a convolution; the neurons leak."""
+    counts = counted(
+        ac=10, mac=3, bias_adds=6, updates_active=2, updates_inactive=5, spikes=7, resets=7
+    )
+    one = layers(weights=[500_000], potentials=[100], inputs=[4000], events=[2], convolved=[1])
+    operations = 0.1 * (10 + 6 + 7) + 3.2 * (3 + 7)
+    addresses = 0.1 * 10 + 2 * 3.2 * 7
+    fetches = (10 + 3 + 6) * weights + 3 * inputs
+    states = 2 * (10 + 2 + 5) * potentials
+    total = operations + addresses + fetches + states + 2 * 2 * 7 * queue
+    assert costs.load(name).energy(counts, one) == pytest.approx(total * 1e-12, rel=1e-9)
+    still = replace(one, leaks=np.array([0]))
+    saved = costs.load(name).energy(counts, one) - costs.load(name).energy(counts, still)
+    assert saved == pytest.approx(3.2e-12 * 7, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", costs.names())
+def test_what_a_model_needs_of_the_layers_is_said(name: str) -> None:
+    model, bare = costs.load(name), sizes([10], [10])
+    derived = any(count in DERIVED for count in model.priced)
+    assert bool(model.lacks(bare)) == derived
+    if derived:
+        with pytest.raises(DataError, match=f"cost model {name} needs what is not known of these"):
+            model.layer_energy(counted(ac=1), bare)
+
+
 @given(
     name=st.sampled_from(costs.names()),
     seed=st.integers(0, 2**32 - 1),
     lead=st.lists(st.integers(1, 3), max_size=2),
-    layers=st.integers(1, 4),
+    n=st.integers(1, 4),
 )
 def test_energy_is_the_sum_over_everything_counted(
-    name: str, seed: int, lead: list[int], layers: int
+    name: str, seed: int, lead: list[int], n: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    counts = {c: rng.integers(0, 10**6, (*lead, layers)) for c in costs.COUNTS}
-    size = sizes(list(rng.integers(1, 10**6, layers)), list(rng.integers(1, 10**5, layers)))
-    model = costs.load(name)
-    energy = model.energy(counts, size)
+    counts = {c: rng.integers(0, 10**6, (*lead, n)) for c in costs.COUNTS}
+    size = layers(
+        **{key: list(rng.integers(1, 10**6, n)) for key in ("weights", "potentials", "inputs")},
+        **{key: list(rng.integers(0, 3, n)) for key in ("events", "convolved", "leaks")},
+    )
+    stored = json.loads((MODELS / f"{name}.json").read_text())
+    energy = costs.load(name).energy(counts, size)
     assert energy.shape == tuple(lead)
     for at in np.ndindex(*lead):
         total = 0.0
-        for layer in range(layers):
-            for count in costs.COUNTS:
-                n = int(counts[count][(*at, layer)])
-                total += n * model.prices.get(count, 0.0)
-                if name == "memory" and count in ("ac", "mac"):
-                    total += n * half_access(4 * int(size.weights[layer]))
-                if name == "memory" and count in ("updates_active", "updates_inactive"):
-                    total += 2 * n * half_access(4 * int(size.potentials[layer]))
+        for layer in range(n):
+            here = {key: int(getattr(size, key)[layer]) for key in SIZES}
+            for count in (*costs.COUNTS, *FOLLOWS):
+                times = int(counts[count][(*at, layer)]) if count in counts else 0
+                if count in FOLLOWS:
+                    of = sum(int(counts[c][(*at, layer)]) for c in FOLLOWS[count])
+                    times = of * here[count]
+                total += times * naive_price(stored, count, here)
         assert energy[at] == pytest.approx(total * 1e-12, rel=1e-9)
 
 
-def half_access(held: int) -> float:
-    if held <= 8 * 1024:
-        return 5
-    return 10 if held <= 32 * 1024 else 50
+SIZES = ("weights", "potentials", "inputs", "events", "convolved", "leaks")
+FOLLOWS = {
+    "events": ["spikes"], "convolved": ["spikes"], "leaks": ["updates_active", "updates_inactive"],
+}  # fmt: skip
+
+
+def naive_price(stored: dict[str, Any], count: str, here: dict[str, int]) -> float:
+    """Picojoules of one operation, read off the file entry by entry."""
+    total = 0.0
+    for part in ("prices", "addressing"):
+        total += stored.get(part, {}).get(count, {"pJ": 0})["pJ"]
+    memory = stored.get("memory", {"traffic": {}})
+    for place, words in memory["traffic"].get(count, {}).items():
+        held = (memory["queue_words"] if place == "queue" else here[place]) * 4
+        total += words * naive_access(memory, held) * 32 / memory["access_bits"]
+    return total
+
+
+def naive_access(memory: dict[str, Any], held: float) -> float:
+    if "line" in memory:
+        return float(memory["line"]["pJ"] + memory["line"]["pJ_per_byte"] * held)
+    below = None
+    for level in memory["levels"]:
+        if held <= level["bytes"]:
+            if below is None or memory.get("between") != "linear":
+                return float(level["pJ"])
+            share = (held - below["bytes"]) / (level["bytes"] - below["bytes"])
+            return float(below["pJ"] + share * (level["pJ"] - below["pJ"]))
+        below = level
+    return float(memory["levels"][-1]["pJ"])
 
 
 # --- how large layers are ----------------------------------------------------------------------
@@ -128,7 +213,7 @@ def test_sizes_of_a_graph() -> None:
         [
             ir.Source("input", (2, 4, 4)),
             ir.Population("a", (3, 4, 4)),
-            ir.Population("b", (3, 4, 4)),
+            ir.Population("b", (3, 4, 4), tau=1.0),
             ir.Readout("out", (5,)),
         ],
         [
@@ -143,9 +228,12 @@ def test_sizes_of_a_graph() -> None:
     assert found.weights.tolist() == [54, 9 + 1, 240]
     assert found.potentials.tolist() == [48, 48, 5]
     assert found.dense_macs.tolist() == [54 * 16, 9 * 16, 15]
-    assert {x.dtype for x in (found.weights, found.potentials, found.dense_macs)} == {
-        np.dtype(np.int64)
-    }
+    assert found.inputs is not None and found.events is not None and found.leaks is not None
+    assert found.inputs.tolist() == [32, 48 + 48, 48]
+    assert found.events.tolist() == [2, 1, 0], "a feeds b twice"
+    assert found.convolved is not None and found.convolved.tolist() == [1, 0, 0]
+    assert found.leaks.tolist() == [1, 0, 0], "b is made of IF neurons, a readout sums"
+    assert {getattr(found, f.name).dtype for f in fields(LayerSizes)} == {np.dtype(np.int64)}
 
 
 def test_a_sum_stores_nothing() -> None:
@@ -262,7 +350,13 @@ def test_the_name_of_a_shipped_model_wins_over_nothing_else(tmp_path: Path) -> N
         ("no_ann", 1, "'no_ann' is 1; give a text"),
         ("not_applied", {"hop": {"pJ": -3, "source": "x"}}, "the price of 'hop' is -3 pJ"),
         ("not_applied", {"hop": {"pJ": 3}}, "the price of 'hop' has no source"),
-        ("memory.levels", None, "'memory' has no 'levels'"),
+        ("memory.levels", None, "'memory' needs 'levels' or a 'line', and not both"),
+        ("memory.line", {"pJ": 1, "pJ_per_byte": 1, "source": "me"}, "and not both"),
+        ("memory.between", "log", "'between' is 'log'; give step or linear"),
+        ("memory.queue_words", 5, "a queue in 'traffic' and 'queue_words' need each other"),
+        ("memory.traffic.ac.queue", 1, "a queue in 'traffic' and 'queue_words' need each other"),
+        ("addressing", {"adds": {"pJ": 1, "source": "me"}}, "addressing 'adds', which is not coun"),
+        ("addressing", {"ac": {"pJ": 1}}, "the price of 'ac' has no source"),
         ("memory.levels", [], r"'levels' is \[\]; list memories"),
         ("memory.levels.0.source", None, "memory level 1.*has no 'source'"),
         ("memory.levels.0.pJ", -1, "the price of 'memory level 1' is -1 pJ"),
@@ -291,5 +385,5 @@ def test_what_is_no_cost_model_at_all(tmp_path: Path, text: str) -> None:
 
 
 def test_no_such_model() -> None:
-    with pytest.raises(DataError, match="'loihi2': no such file; there are horowitz45-int8"):
+    with pytest.raises(DataError, match="'loihi2': no such file; there are horowitz45-fp16, horow"):
         costs.load("loihi2")

@@ -21,7 +21,16 @@ PARTS = ("useful", "wasted", "policy", "total")
 def the_run(full: bool = True) -> RunResult:
     """Three samples, four layers, five timesteps, a policy network beside them."""
     run = a_run(np.array([1, 3, 5]), 4, 5, seed=3, full=full)
-    sizes = LayerSizes(*(np.array(n) for n in ([9, 5000, 70, 10], [64, 9000, 3, 2], [80] * 4)))
+    listed = (
+        [9, 5000, 70, 10],
+        [64, 9000, 3, 2],
+        [80] * 4,
+        [5] * 4,
+        [1, 2, 1, 0],
+        [1] * 4,
+        [1] * 4,
+    )
+    sizes = LayerSizes(*(np.array(values) for values in listed))
     policy = LayerSizes(*(np.array([n]) for n in (30, 4, 700)))
     timing = Timing("speculative", 3)
     return replace(run, sizes=sizes, policy=policy, timing=timing)
@@ -38,6 +47,7 @@ def test_a_row_is_what_the_run_says_of_itself(name: str) -> None:
     for key in (*keys, "dense_ann_energy_uJ", "quantized_ann_energy_uJ"):
         assert row[key] == (told[key] if told[key] is None else pytest.approx(told[key])), key
     assert bool(row["reason"]) == any(row[key] is None for key in row)
+    assert name not in ("paper", "memory") or not row["reason"]
     assert row["about"] == costs.load(name).about
     json.dumps(found.summary(), allow_nan=False)
 
@@ -47,6 +57,15 @@ def test_what_did_not_run_is_no_zero() -> None:
     assert row.wasted is None and row.total is None
     assert row.useful is not None and row.policy and row.dense_ann
     assert "did not run" in row.reason
+
+
+def test_a_model_that_needs_more_than_the_run_has_says_so() -> None:
+    run = the_run()
+    short = replace(run, sizes=replace(run.sizes, events=None))
+    paper, lemaire = conventions.matrix(short, ["paper", "lemaire"]).rows
+    assert lemaire.useful is None and lemaire.total is None and lemaire.dense_ann
+    assert "needs what is not known of these layers: events" in lemaire.reason
+    assert paper.total and not paper.reason
 
 
 def test_models_are_those_asked_for() -> None:
