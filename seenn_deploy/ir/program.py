@@ -35,6 +35,7 @@ from seenn_deploy.ir.graph import Projection, SpikingGraph
 from seenn_deploy.ir.provenance import Provenance
 from seenn_deploy.ir.schedule import SCHEDULES, Schedule, Timing
 from seenn_deploy.ir.serialize import (
+    arrays_of,
     edge_from_dict,
     edge_to_dict,
     input_to_dict,
@@ -356,6 +357,7 @@ class Program:
             nodes = with_input((node_from_dict(n, arrays) for n in manifest["nodes"]), manifest)
             edges = _edges(manifest, arrays, {node.name: node.shape for node in nodes})
             graph = SpikingGraph(nodes, edges, manifest["T"], manifest["provenance"])
+            _check_whole(graph, arrays)
             return cls(
                 graph,
                 _read_rule(folder, manifest),
@@ -502,6 +504,23 @@ def _check_arrays(manifest: dict[str, Any], arrays: dict[str, Array]) -> None:
             raise ProgramError(
                 f"{WEIGHTS}: {name} is {array.dtype} in a program of {manifest['precision']}"
             )
+
+
+def _check_whole(graph: SpikingGraph, arrays: dict[str, Array]) -> None:
+    """Raise ProgramError where edges wait otherwise than compiled, or arrays have no use."""
+    for edge in graph.projections:
+        waits = graph.depth[edge.post] - graph.depth[edge.pre] - graph.stages(edge)
+        if edge.delay != waits:
+            raise ProgramError(
+                f"{edge.pre} -> {edge.post}: a delay of {edge.delay} steps, where all paths meet "
+                f"after {waits}"
+            )
+    used = arrays_of(graph)
+    for number, edge in enumerate(graph.projections):
+        own_to_dict(edge, number, used)
+    unused = sorted(arrays.keys() - used.keys())
+    if unused:
+        raise ProgramError(f"{WEIGHTS} holds {unused[0]}, which nothing takes")
 
 
 def _check_file(path: Path, manifest: dict[str, Any]) -> None:

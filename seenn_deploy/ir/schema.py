@@ -22,6 +22,7 @@ from seenn_deploy.errors import ProgramError
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 Bound = float | None  # None stands for infinity
 Means = Annotated[list[float], Meta(min_length=1)]
+Lag = Annotated[int, Meta(ge=0, le=1 << 20)]  # timesteps; no network has more
 Deviations = Annotated[list[Annotated[float, Meta(gt=0)]], Meta(min_length=1)]
 
 
@@ -32,16 +33,16 @@ class Edge(Struct):
     post: str
     key: str
     kind: str
-    delay: int
+    delay: Annotated[int, Meta(ge=-(1 << 31), le=1 << 31)]
     dense_macs: Annotated[int, Meta(ge=0, le=1 << 62)]
-    lag: Annotated[int, Meta(ge=0)] = 0
+    lag: Lag = 0
 
 
 class OwnInput(Struct, forbid_unknown_fields=True):
     """A signal of a layer as it was trained; its maps are checked by their kinds."""
 
     pre: str
-    lag: Annotated[int, Meta(ge=0)]
+    lag: Lag
     maps: list[dict[str, Any]]
 
 

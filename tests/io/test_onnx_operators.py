@@ -173,6 +173,21 @@ def test_an_ann_without_activations(tmp_path: Path) -> None:
         read_ann(path)
 
 
+def test_a_sparse_constant_is_refused_by_name(tmp_path: Path) -> None:
+    path = network(tmp_path)
+    stored = onnx.load(path)
+    (first, *_) = stored.graph.initializer
+    dense = numpy_helper.to_array(first)
+    values = numpy_helper.from_array(dense.ravel()[:1].copy(), first.name)
+    indices = numpy_helper.from_array(np.zeros(1, np.int64), "places")
+    sparse = helper.make_sparse_tensor(values, indices, list(dense.shape))
+    stored.graph.initializer.remove(first)
+    stored.graph.sparse_initializer.append(sparse)
+    onnx.save(stored, path)
+    with pytest.raises(ModelError, match=rf"net\.onnx: its constant '{values.name}' is sparse"):
+        read_ann(path)
+
+
 WHOLE = [
     (op, name)
     for op, known in OPERATORS.items()

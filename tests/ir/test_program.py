@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 
 from seenn_deploy import exits, ir
+from seenn_deploy.compiler.passes import balance_delays
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.fixed import Fixed
@@ -24,13 +25,16 @@ def program(scale: float = 1.0, **options: Any) -> ir.Program:
         [
             ir.Source("input", (2, 2, 2)),
             ir.Population("p", (5,), tau=0.25, comparison=">="),
+            ir.Population("q", (5,)),
             ir.Readout("out", (3,), np.float32([1, 2, 3])),
         ],
         [
             ir.Projection(
                 "input", "p", (ir.Dense(rng.random((5, 8), np.float32) * np.float32(scale)),)
             ),
-            ir.Projection("p", "out", (ir.Dense(rng.random((3, 5), np.float32)),), delay=2),
+            ir.Projection("p", "out", (ir.Dense(rng.random((3, 5), np.float32)),), delay=1),
+            ir.Projection("p", "q", (ir.Identity(),)),
+            ir.Projection("q", "out", (ir.Dense(rng.random((3, 5), np.float32)),)),
         ],
         T=4,
         provenance={"source": "x.pth", "assumed": {"T": 4}},
@@ -87,7 +91,7 @@ def test_any_graph_survives_the_round_trip(
     tmp_path_factory: pytest.TempPathFactory, example: random_graphs.Example
 ) -> None:
     out = tmp_path_factory.mktemp("programs") / "build"
-    saved = ir.Program(example.graph, Fixed())
+    saved = ir.Program(balance_delays.apply(example.graph), Fixed())
     saved.save(out)
     assert_same_program(ir.Program.load(out), saved)
 

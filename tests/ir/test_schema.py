@@ -111,6 +111,31 @@ def test_what_to_do_after_editing(folder: Path, edited: Callable[..., Path]) -> 
     assert sd.Program.load(edited(manifest)).schedule == "gated"
 
 
+def test_edges_without_a_checksum(folder: Path, edited: Callable[..., Path]) -> None:
+    """Each is a network that could be simulated, and would be another one."""
+    stored = json.loads((folder / MANIFEST).read_text())
+    del stored["checksum"]
+    assert refusal(edited(stored)) is None
+    cases: list[tuple[dict[str, Any], str]] = []
+    for number in range(len(stored["projections"])):
+        for key, value in (("delay", 1 << 70), ("delay", 3), ("lag", 1 << 70), ("lag", 1 << 21)):
+            changed = deepcopy(stored)
+            changed["projections"][number][key] = value
+            cases.append((changed, "delay of 3" if value == 3 else f"projections[{number}].{key}"))
+    (counted,) = [k for k, layers in enumerate(stored["own"]) if layers]
+    emptied, inner = deepcopy(stored), deepcopy(stored)
+    emptied["own"][counted] = []
+    inner["own"][counted][0]["inputs"][0]["lag"] = 1 << 70
+    cases += [
+        (emptied, f"holds own/{counted}.0/fan_out, which nothing takes"),
+        (stored | {"own": [None] * len(stored["own"])}, "which nothing takes"),
+        (stored | {"own": []}, "which nothing takes"),
+        (inner, f"own[{counted}][0].inputs[0].lag"),
+    ]
+    for changed, text in cases:
+        assert text in str(refusal(edited(changed))), text
+
+
 @pytest.mark.parametrize("depth", [2000, 200_000])
 def test_deep_nesting(folder: Path, tmp_path: Path, depth: int) -> None:
     (tmp_path / MANIFEST).write_text('{"a":' * depth + "1" + "}" * depth)

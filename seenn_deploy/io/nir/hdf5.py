@@ -29,6 +29,7 @@ _MAY_LACK = {  # parameters that follow from the nodes before
     "Input": ("shape",),
     "Output": ("shape",),
 }
+_NO_NUMBERS = ("input_type", "output_type", "metadata", "padding")  # they may be text or groups
 Content = dict[str, Any]
 
 
@@ -98,6 +99,10 @@ def build(kind: str, name: str, content: Content, report: FidelityReport) -> Any
     made = getattr(nir, kind)
     for key in sorted(_needed(made) - content.keys()):
         report.refuse(where, f"has no {key}", "export it again")
+    for field in fields(made):
+        held = _instead_of_numbers(content.get(field.name))
+        if held and field.name not in _NO_NUMBERS:
+            report.refuse(where, f"its {field.name} is {held}, no numbers", "export it again")
     left_out = [k for k in _MAY_LACK.get(kind, ()) if k not in content]
     try:
         return nir.dict2NIRNode({**content, **dict.fromkeys(left_out)})
@@ -109,6 +114,13 @@ def _needed(made: Any) -> set[str]:
     """Return the parameters that nir can neither infer nor fill in."""
     found = {f.name for f in fields(made) if f.init and f.default is f.default_factory is MISSING}
     return found - {"v_reset", "input_shape", "input_type", "output_type"}
+
+
+def _instead_of_numbers(value: Any) -> str:
+    """What a member of a node is if it is no array or number; '' if it is one, or missing."""
+    if isinstance(value, dict):
+        return "a group"
+    return "text" if isinstance(value, str | bytes | list) else ""
 
 
 def _text(value: Any) -> Any:

@@ -65,6 +65,8 @@ def _load(onnx: Any, path: Path) -> tuple[Any, list[str]]:
                 f"its weights lie in {file.name!r}, which is missing beside it; copy it there, or "
                 "export with external_data=False"
             )
+    for sparse in bare.graph.sparse_initializer:
+        raise ModelError(f"its constant {sparse.values.name!r} is sparse; export it as dense")
     isolated.limit([path, *beside])
     with _readable():
         model = onnx.load(str(path))  # refuses external files outside the folder

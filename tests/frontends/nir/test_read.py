@@ -585,7 +585,10 @@ def _sub_graph(**more: str) -> Any:
         ("nodes/n", 3, "node 'n': has no type"),
         ("nodes/n/type", np.zeros(2), "node 'n': has no type"),
         ("nodes/output/shape", np.ones((1, 8)), "Output node 'output': .*no list of sizes"),
-        ("nodes/fc/weight", "text", "Linear node 'fc'"),
+        ("nodes/fc/weight", "text", "Linear node 'fc': its weight is text, no numbers"),
+        ("nodes/fc/weight", ["a", "b"], "Linear node 'fc': its weight is text, no numbers"),
+        ("nodes/fc/weight/inside", 1.0, "Linear node 'fc': its weight is a group, no numbers"),
+        ("nodes/n/v_threshold", "text", "LIF node 'n': its v_threshold is text, no numbers"),
         ("nodes/input/shape", np.array([5.5]), "Input node 'input': .*no list of sizes"),
         ("nodes/input/shape", None, "Input node 'input': has shape"),
         ("edges", np.arange(6), "its edges are no pairs"),
@@ -598,8 +601,10 @@ def test_damaged_nodes_are_named(tmp_path: Path, key: str, content: Any, text: s
     path = write(single(lif(8)), tmp_path)
     with h5py.File(path, "a") as file:
         nodes = file["node"]
-        if key in nodes:
-            del nodes[key]
+        parent = key.rpartition("/")[0] or key
+        for old in {key, parent}:
+            if old in nodes and (old == key or isinstance(nodes[old], h5py.Dataset)):
+                del nodes[old]  # of a parent: a group in place of numbers
         if content is not None:
             nodes[key] = content
     with pytest.raises(ModelError, match=text) as error:
@@ -636,7 +641,7 @@ def test_what_older_files_lack(tmp_path: Path) -> None:
     with h5py.File(path, "a") as file:
         del file["node/nodes/c/groups"]
         file["node/nodes/c/groups"] = "two"
-    with pytest.raises(ModelError, match="Conv2d node 'c': holds what it cannot"):
+    with pytest.raises(ModelError, match="Conv2d node 'c': its groups is text"):
         import_model(path, T=4)
 
 
