@@ -1,12 +1,13 @@
 """A chip as SANA-FE's architecture: tiles and cores with the prices of the chip's file.
 
-Tiles of SANA-FE lie in columns, from the bottom up; several chips lie side by side on one mesh.
-What the host or the tokens of samples need besides has units of its own, which cost nothing.
+SANA-FE numbers tiles column by column. What the tokens of samples and spikes of the host need
+besides has units of its own, which cost nothing.
 """
 
 from __future__ import annotations
 
 from seenn_deploy.compiler.mapping.chip import Chip
+from seenn_deploy.compiler.mapping.placement import Placement
 from seenn_deploy.errors import ProgramError
 
 COMPARTMENTS = 1024  # of a soma unit: loihi_max_compartments, src/models.hpp of SANA-FE 2.2.9
@@ -29,24 +30,25 @@ def check(chip: Chip) -> None:
         )
 
 
-def tile(chip: Chip, core: int) -> tuple[int, int]:
+def place(placement: Placement, core: int) -> tuple[int, int]:
     """Return the number of a core's tile, and the core's place in it, as SANA-FE counts."""
-    number, within = divmod(core, chip.cores)
-    column, row = chip.tile(within)
-    return (number * chip.columns + column) * chip.rows + row, core % chip.cores_per_tile
+    column, row = placement.where[core].tolist()
+    return column * placement.mesh[1] + row, core % placement.chip.cores_per_tile
 
 
-def text(chip: Chip, chips: int) -> str:
-    """Write the architecture of so many chips as YAML."""
-    tiles = chip.columns * chip.rows * chips
+def text(placement: Placement, host: int) -> str:
+    """Write the architecture as YAML, with room for so many neurons of the host."""
+    chip, (width, height) = placement.chip, placement.mesh
+    tiles = width * height
+    most = chip.limits["neurons"] + TOKENS + host
     barrier = ", ".join(f"{int(tiles)}: {_s(ns)}" for tiles, ns in chip.time["barrier"])
     lines = [
         "architecture:",
         f"  name: {chip.name}",
         "  attributes:",
         "    topology: mesh",
-        f"    width: {chip.columns * chips}",
-        f"    height: {chip.rows}",
+        f"    width: {width}",
+        f"    height: {height}",
         f"    link_buffer_size: {LINK_BUFFER}",
         "    sync_model: table",
         f"    latency_sync: {{ {barrier} }}",
@@ -59,8 +61,8 @@ def text(chip: Chip, chips: int) -> str:
         "          attributes:",
         "            buffer_position: soma",
         "            buffer_inside_unit: false",
-        f"            max_neurons_supported: {chip.limits['neurons'] + TOKENS}",
-        *_units(chip),
+        f"            max_neurons_supported: {most}",
+        *_units(chip, -(-host // COMPARTMENTS)),
     ]
     return "\n".join(lines) + "\n"
 
@@ -74,8 +76,8 @@ def _hops(chip: Chip) -> list[str]:
     return found
 
 
-def _units(chip: Chip) -> list[str]:
-    """The units of a core: axons, synapses by kind, dendrites, somas."""
+def _units(chip: Chip, hosts: int) -> list[str]:
+    """The units of a core: axons, synapses by kind, dendrites, somas; and those that are free."""
     e, t = chip.energy, chip.time
     lif = {
         "model": "leaky_integrate_fire",
@@ -96,11 +98,12 @@ def _units(chip: Chip) -> list[str]:
         "energy_message_out": _j(e["message"]),
         "latency_message_out": _s(t["message_out"]),
     }
+    others = ["token", *(f"host{i}" for i in range(hosts))]
     return [
         *_section("axon_in", {"axons": axon_in}),
         *_section("synapse", synapses),
-        *_section("dendrite", {"sum": adds, "token_sum": adds}),
-        *_section("soma", {"lif": lif, "token_soma": free}),
+        *_section("dendrite", {"sum": adds, **{f"{name}_sum": adds for name in others}}),
+        *_section("soma", {"lif": lif, **{f"{name}_soma": free for name in others}}),
         *_section("axon_out", {"axons_out": axon_out}),
     ]
 

@@ -3,7 +3,7 @@
 The folder is ``architecture.yaml`` (the chip, as SANA-FE reads it), ``network.json`` and
 ``network.npz`` (neurons, their cores and their synapses), and readable source files that load both
 into SANA-FE and run it. What SANA-FE's neurons cannot do stays with the host, which runs them: the
-currents of the input, the exit rule, the policy network, and writing initial potentials.
+currents of an image, the exit rule, the policy network, and writing initial potentials.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def write(program: ir.Program, folder: Path, chip: str = CHIP) -> None:
         spec["integer_policy"], more = program.policy.to_arrays()
         arrays |= more
     np.savez_compressed(folder / ARRAYS, allow_pickle=False, **arrays)
-    text = architecture.text(found, placement.chips)
+    text = architecture.text(placement, sum(host["size"] for host in spec["hosts"]))
     folders.write_file(folder / CHIP_FILE, text.encode())
     spec["sha256"] = {ARRAYS: folders.sha256(folder / ARRAYS)}
     folders.write_json(folder / NETWORK, spec)
@@ -145,6 +145,7 @@ def _spec(program: ir.Program, placement: Placement, arrays: dict[str, Array]) -
         "units": [_unit(program, placement, unit, i, arrays) for i, unit in enumerate(units)],
         "links": _links(units, arrays),
         "inputs": _inputs(program, arrays),
+        "hosts": _hosts(program, units),
         "token": _token(placement),
         "integer_policy": None,
         "synapses": sum(len(arrays[key]) for key in arrays if key.endswith("/target")),
@@ -163,7 +164,7 @@ def _unit(
     for tile in placement.tiles:
         if tile.unit == unit.name:
             cores[tile.box.slices] = tile.core
-    places = [architecture.tile(placement.chip, core) for core in range(placement.cores)]
+    places = [architecture.place(placement, core) for core in range(placement.cores)]
     arrays[f"{number}/tile"], arrays[f"{number}/core"] = np.array(places)[cores.ravel()].T
     _keep(made, f"{number}", arrays)
     return {
@@ -211,6 +212,27 @@ def _inputs(program: ir.Program, arrays: dict[str, Array]) -> list[dict[str, Any
     return found
 
 
+def _hosts(program: ir.Program, units: tuple[Unit, ...]) -> list[dict[str, Any]]:
+    """Neurons of the host that send frames of events: one a pixel, for each time of sending.
+
+    A frame goes to a layer of depth d in step t + d - 1, so that it arrives with its own timestep.
+    """
+    graph = program.graph
+    source, number = graph.source, {unit.name: i for i, unit in enumerate(units)}
+    times: dict[tuple[int, int], list[dict[str, Any]]] = {}
+    edges = [edge for edge in graph.projections if edge.pre == source.name]
+    for place, edge in enumerate(edges if source.coding == "events" else ()):
+        scale = 1 / UNIT if edge.post == graph.readout.name else 1.0
+        link = {"post": number[edge.post], "arrays": f"input{place}", "scale": scale}
+        key = graph.depth[edge.post] - 1, edge.lag
+        times.setdefault(key, []).append(link | {"synapses": _hardware(edge.synapses)})
+    size = int(np.prod(source.shape))
+    return [
+        {"depth": depth, "lag": lag, "size": size, "links": links}
+        for (depth, lag), links in times.items()
+    ]
+
+
 def _list(synapses: ir.Synapses, shape: Shape, prefix: str, arrays: dict[str, Array]) -> None:
     source, target, weight = ir.Sparse.listing(synapses, shape).connections(shape)
     for name, values in (("source", source), ("target", target), ("weight", weight)):
@@ -240,6 +262,6 @@ def _token(placement: Placement) -> dict[str, Any]:
     first = controller // chip.cores * chip.cores
     cores = range(first, min(first + chip.cores, placement.cores))
     return {
-        "from": architecture.tile(chip, controller),
-        "to": [architecture.tile(chip, core) for core in cores],
+        "from": architecture.place(placement, controller),
+        "to": [architecture.place(placement, core) for core in cores],
     }

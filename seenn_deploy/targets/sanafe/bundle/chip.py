@@ -17,6 +17,7 @@ from inputs import Inputs
 
 UNIT = 64.0  # of a potential
 NEVER = float(2**24)  # a threshold that no potential reaches
+COMPARTMENTS = 1024  # of a soma unit of SANA-FE
 BYTES = 4000  # that SANA-FE takes for a synapse, as measured with 2.2.9
 MEASURED = {
     "hops": "hops", "synapse_events": "spikes", "updates": "updated", "spikes": "fired",
@@ -38,6 +39,8 @@ class Chip:
         Whether spikes and potentials of all populations are kept.
     timing : 'simple' or 'detailed'
         How SANA-FE finds the time of a step.
+    unit : int
+        What an event of a frame is in integers.
     """
 
     def __init__(
@@ -48,16 +51,19 @@ class Chip:
         *,
         record: bool,
         timing: str,
+        unit: int,
     ) -> None:
         _check_memory(spec["synapses"])
         self.timing, self.record, self.gated = timing, record, spec["schedule"] == "gated"
         self.units = [Layer(unit, i, arrays) for i, unit in enumerate(spec["units"])]
+        self.hosts = [Host(host, i, unit) for i, host in enumerate(spec["hosts"])]
         self.readout = next(u for u in self.units if u.kind == "readout")
         self.chip = self._made(folder, spec, arrays)
-        for unit in self.units:
-            unit.mapped = self.chip.mapped_neuron_groups[unit.group]
+        for layer in (*self.units, *self.hosts):
+            layer.mapped = self.chip.mapped_neuron_groups[layer.group]
         self.sender = self.chip.mapped_neuron_groups["token"][0]
-        self.sends = False
+        self.sends, self.took = False, 0
+        self.takers = len(spec["token"]["to"])
 
     # --- making it --------------------------------------------------------------------------------
 
@@ -67,22 +73,30 @@ class Chip:
         cores = [tile.cores for tile in tiles]
         groups = [self._group(net, unit, cores) for unit in self.units]
         for link in spec["links"]:
-            _connect(groups, link, arrays)
+            _connect(groups[link["pre"]], groups[link["post"]], link, arrays)
+        for host in self.hosts:
+            sending = host.made(net, cores[0][0])
+            for link in host.links:
+                _connect(sending, groups[link["post"]], link, arrays)
         self._token(net, spec["token"], cores)
         chip = sanafe.SpikingChip(architecture)
         chip.load(net)
         return chip
 
     def _group(self, net: Any, unit: Layer, cores: list[Any]) -> Any:
-        keeps = unit.kind == "readout" or (self.record and unit.kind == "population")
         group = net.create_neuron_group(
             unit.group, unit.size, {**unit.held(), "reset_mode": "soft" if unit.soft else "hard"},
-            soma_hw_name="lif", default_dendrite_hw_name="sum", log_potential=keeps,
+            soma_hw_name="lif", default_dendrite_hw_name="sum", log_potential=self._keeps(unit),
             log_spikes=self.record and unit.kind == "population",
         )  # fmt: skip
         for neuron, tile, core in zip(group.neurons, unit.tile, unit.core, strict=True):
             neuron.map_to_core(cores[tile][core])
         return group
+
+    def _keeps(self, unit: Layer) -> bool:
+        """Whether potentials of a unit are read: of the readout, and where they have to be."""
+        wanted = self.record or self.gated
+        return unit.kind == "readout" or (wanted and unit.kind == "population")
 
     def _token(self, net: Any, token: dict[str, Any], cores: list[Any]) -> None:
         """The neuron that sends a sample's end to every core, and those that take it there."""
@@ -110,10 +124,13 @@ class Chip:
                 unit.hold(self.gated)
                 continue
             current = None
-            fed = unit.name in inputs.targets
-            if fed and (wave.t == 1 or not inputs.constant):
+            if unit.name in inputs.targets and (wave.t == 1 or not inputs.constant):
                 current = inputs.current(unit.name, wave.sample, wave.t)
-            unit.go(first=wave.t == 1, current=current)
+            # Frames of events come by messages; their currents were computed to be checked.
+            unit.go(wave.t == 1, current if inputs.constant else None)
+        for host in self.hosts:
+            wave = wave_at(host.depth)
+            host.send(inputs.events(*wave, host.lag) if wave else np.zeros(host.size, bool))
         if sends_token != self.sends:
             self.sender.set_attributes(model_attributes={"bias": float(sends_token)})
             self.sends = sends_token
@@ -131,12 +148,21 @@ class Chip:
         # Potentials come in the order of groups' names, of those that keep them.
         values, at = np.array(self.found["potential_trace"][0]), 0
         for unit in self.units:
-            if unit.kind == "readout" or (self.record and unit.kind == "population"):
+            if self._keeps(unit):
                 unit.potential = np.rint(UNIT * values[at : at + unit.size]).astype(np.int64)
                 at += unit.size
         counts = {name: float(np.ravel(trace[key])[-1]) for name, key in MEASURED.items()}
+        self._without_helpers(counts)
         sent = {"messages": float(self.found["packets_sent"]), "tokens": float(self.sends)}
         return {**sent, **counts}
+
+    def _without_helpers(self, counts: dict[str, float]) -> None:
+        """Leave out spikes, updates and synapses of neurons that only bring events and tokens."""
+        sends = sum(int(host.sent.sum()) for host in self.hosts) + self.sends
+        counts["spikes"] -= sends
+        counts["updates"] -= sends + self.took
+        counts["synapse_events"] -= self.takers * self.sends
+        self.took = self.takers * self.sends  # they are updated a step later
 
     def logits(self) -> np.ndarray:
         """The potentials of the readout."""
@@ -174,18 +200,23 @@ class Layer:
         self.mapped: Any = None
         self.potential = np.zeros(self.size, np.int64)
         self.holds, self.added = True, np.zeros(self.size)
+        self.parked = np.zeros(self.size)
 
     @staticmethod
     def held() -> dict[str, Any]:
         """The attributes of a neuron that holds."""
-        return {"threshold": NEVER, "leak_decay": 1.0, "bias": 0.0, "force_update": False}
+        return {"threshold": NEVER, "leak_decay": 1.0, "bias": 0.0, "potential": 0.0}
 
     def hold(self, keeps: bool) -> None:
-        """Hold, if it does not yet; what a sample leaves is needed between waves alone."""
+        """Hold, if it does not yet. Where a sample goes on, the host keeps the potentials.
+
+        SANA-FE would update a neuron whose potential is not 0.
+        """
         if not self.holds:
-            values = {**self.held(), **({} if keeps else {"potential": 0.0})}
+            if keeps:
+                self.parked = self.potential / UNIT
             for neuron in self.mapped:
-                neuron.set_attributes(model_attributes=values)
+                neuron.set_attributes(model_attributes=self.held())
             self.holds = True
 
     def go(self, first: bool, current: np.ndarray | None) -> None:
@@ -195,22 +226,47 @@ class Layer:
         """
         if current is not None:
             self.added = current / (UNIT if self.kind == "readout" else 1.0)
-        if first or self.holds or current is not None:
+        if first or self.holds:
             columns = {
                 "threshold": self.threshold if self.kind != "readout" else [NEVER] * self.size,
                 "leak_decay": self.leak,
                 "bias": self.bias + self.added,
-                **({"potential": self.start} if first else {}),
+                "potential": self.start if first else self.parked,
             }
             rows = zip(*(np.asarray(values).tolist() for values in columns.values()), strict=True)
             for neuron, row in zip(self.mapped, rows, strict=True):
-                values = dict(zip(columns, row, strict=True))
-                neuron.set_attributes(model_attributes={**values, "force_update": True})
+                neuron.set_attributes(model_attributes=dict(zip(columns, row, strict=True)))
             self.holds = False
 
 
-def _connect(groups: list[Any], link: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-    pre, post = groups[link["pre"]], groups[link["post"]]
+class Host:
+    """Neurons of the host, by which frames of events enter; on the first core, and for free."""
+
+    def __init__(self, spec: dict[str, Any], number: int, unit: int) -> None:
+        self.depth, self.lag, self.size = spec["depth"], spec["lag"], spec["size"]
+        self.links = [{**link, "scale": link["scale"] * unit} for link in spec["links"]]
+        self.group, self.first = f"host{number}", number * self.size
+        self.sent = np.zeros(self.size, bool)
+        self.mapped: Any = None
+
+    def made(self, net: Any, core: Any) -> Any:
+        """Make the group of its neurons."""
+        values = {"threshold": 0.5, "leak_decay": 0.0, "reset_mode": "hard"}
+        found = net.create_neuron_group(self.group, self.size, values)
+        for place, neuron in enumerate(found.neurons, self.first):
+            unit = f"host{place // COMPARTMENTS}"
+            neuron.set_attributes(soma_hw_name=f"{unit}_soma", dendrite_hw_name=f"{unit}_sum")
+            neuron.map_to_core(core)
+        return found
+
+    def send(self, spikes: np.ndarray) -> None:
+        """Have those neurons spike in the next step, and no other."""
+        for i in np.flatnonzero(spikes != self.sent).tolist():
+            self.mapped[i].set_attributes(model_attributes={"bias": float(spikes[i])})
+        self.sent = spikes
+
+
+def _connect(pre: Any, post: Any, link: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     for neuron in post.neurons:  # a connection takes the unit that its target names then
         neuron.set_attributes(default_synapse_hw_name=link["synapses"])
     source, target, weight = (

@@ -1,4 +1,4 @@
-"""The currents that an input causes, which the host computes and writes to the chip as biases."""
+"""What an input is on the chip: an image a bias of each neuron, frames of events messages."""
 
 from __future__ import annotations
 
@@ -26,7 +26,25 @@ class Inputs:
         centred = frames.astype(np.float64) - source["offset"]
         self.integers = np.rint(centred * source["scale"]).astype(np.int64)
         self.arrays, self.edges = arrays, spec["inputs"]
+        self.constant = spec["input"]["coding"] == "direct"  # one frame for all timesteps
         self.units = {unit["name"]: unit for unit in spec["units"]}
+        self.unit = self._unit(spec["chip"])
+
+    def _unit(self, chip: str) -> int:
+        """What one event is in integers.
+
+        Raises
+        ------
+        InputError
+            When there are events of several sizes.
+        """
+        values = np.ones(1) if self.constant else np.unique(self.integers[self.integers != 0])
+        if len(values) > 1:
+            raise InputError(
+                f"the samples hold events of {len(values)} sizes, and spikes carry no values on "
+                f"{chip}; give frames of 0 and one other value"
+            )
+        return int(values[0]) if len(values) else 1
 
     def __len__(self) -> int:
         return len(self.integers)
@@ -36,10 +54,10 @@ class Inputs:
         """Units that the input reaches."""
         return {edge["post"] for edge in self.edges}
 
-    @property
-    def constant(self) -> bool:
-        """Whether a sample has one frame for all timesteps."""
-        return self.integers.shape[1] == 1
+    def events(self, sample: int, t: int, lag: int) -> np.ndarray:
+        """Which pixels send what reaches a layer with its timestep t, bool (pixels,)."""
+        frame = self.integers[sample, max(t - 1 - lag, 0)].ravel()
+        return (frame != 0) & (t > lag)
 
     def images(self, sample: int) -> np.ndarray:
         """The first frame of a sample, (1, *shape)."""

@@ -80,7 +80,7 @@ def _run(
     from inputs import Inputs
 
     inputs = Inputs(spec, arrays, frames)
-    chip = _chip(spec, arrays, options)
+    chip = _chip(spec, arrays, options, inputs.unit)
     began = time.perf_counter()
     ran = Waves(spec, arrays, inputs, options).run(chip)
     _add(spec, ran, options, results)
@@ -94,7 +94,9 @@ def _run(
     )
 
 
-def _chip(spec: dict[str, Any], arrays: dict[str, np.ndarray], options: argparse.Namespace) -> Any:
+def _chip(
+    spec: dict[str, Any], arrays: dict[str, np.ndarray], options: argparse.Namespace, unit: int
+) -> Any:
     """Do what needs SANA-FE, which prints to standard output what nobody asked for."""
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - as long as the process runs
     os.dup2(sys.stdout.fileno(), 1)
@@ -102,7 +104,8 @@ def _chip(spec: dict[str, Any], arrays: dict[str, np.ndarray], options: argparse
         from chip import Chip
     except ImportError as error:
         raise files.InputError(f"{sys.executable} cannot run SANA-FE: {error}") from None
-    return Chip(HERE, spec, arrays, record=options.record, timing=options.timing)
+    kept = {"record": options.record, "timing": options.timing}
+    return Chip(HERE, spec, arrays, unit=unit, **kept)
 
 
 def _add(
