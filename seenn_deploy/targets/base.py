@@ -83,8 +83,10 @@ class DeviceRun(Exited):
     measured : dict of arrays (S,)
         What a device that simulates a chip counted in each hardware step, all samples in one go:
         ``messages``, ``hops``, ``synapse_events``, ``updates`` of neurons, ``spikes``, ``tokens``
-        (1 where one was sent to end a sample; the other numbers include it), energies in joules
+        (1 where a sample's end was sent to every core), energies in joules
         ``synapse_J``, ``neuron_J``, ``network_J``, and ``time_s`` in seconds.
+    chip : str
+        Name or file of the chip that it simulates; '' of any other device.
     """
 
     logits: Array
@@ -99,6 +101,7 @@ class DeviceRun(Exited):
     notes: tuple[str, ...] = ()
     policy_scores: Array | None = None
     measured: dict[str, Array] = field(default_factory=dict)
+    chip: str = ""
 
     def __repr__(self) -> str:
         n, T, classes = self.logits.shape

@@ -105,6 +105,8 @@ class VerifyReport:
     measured : dict of float
         What a device that simulates a chip counted in all hardware steps together; see
         :class:`~seenn_deploy.targets.base.DeviceRun`.
+    counted : dict of float
+        The same, counted by us from the simulator's spikes.
     """
 
     device: str
@@ -123,6 +125,7 @@ class VerifyReport:
     not_proven: str = ""
     notes: tuple[str, ...] = ()
     measured: Mapping[str, float] = field(default_factory=dict)
+    counted: Mapping[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         spikes = sum(layer.compared for layer in self.layers)
@@ -182,6 +185,7 @@ class VerifyReport:
             "wrong_policy_scores": self.wrong_policy_scores,
             "device_seconds": self.device_seconds,
             **({"measured": dict(self.measured)} if self.measured else {}),
+            **({"counted": dict(self.counted)} if self.counted else {}),
             "layers": [asdict(layer) for layer in self.layers],
             "first_differences": [asdict(d) for d in self.first_differences],
         }

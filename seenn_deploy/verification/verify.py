@@ -20,6 +20,7 @@ from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.targets.base import DeviceRun, Outline, Request, checked, totals
 from seenn_deploy.targets.devices import find, run
 from seenn_deploy.verification.exact import ExactComparison
+from seenn_deploy.verification.placed import counted
 from seenn_deploy.verification.report import Difference, LayerReport, VerifyReport
 from seenn_deploy.verification.rounded import RoundedComparison
 
@@ -98,8 +99,11 @@ def verify(
     compare = ExactComparison if exact else RoundedComparison
     report = compare(program, stacked, simulated, ran, full_trace).report(device, seconds)
     wrong = wrong_latencies(program, ran, full_trace, data.length)
-    measured = totals(ran.measured)
-    return replace(report, wrong_latencies=wrong, notes=ran.notes, measured=measured)
+    report = replace(report, wrong_latencies=wrong, notes=ran.notes)
+    if not ran.measured:
+        return report
+    ours = counted(program, ran.chip, stacked, full_trace)
+    return replace(report, measured=totals(ran.measured), counted=ours)
 
 
 def wrong_latencies(
@@ -129,7 +133,7 @@ def _run(
         asked = vars(request) | {"progress": request.progress or False}  # the bar is there already
         ran = run(bundle, images, device=device, **asked, **options)
         again = checked(ran.to_arrays(), Outline.of(program), request, len(images))
-        return replace(again, notes=ran.notes, measured=ran.measured)
+        return replace(again, notes=ran.notes, measured=ran.measured, chip=ran.chip)
     target = find(device).target
     with tempfile.TemporaryDirectory(prefix="seenn-bundle-") as folder:
         write(target, program, Path(folder))

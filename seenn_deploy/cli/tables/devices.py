@@ -25,23 +25,34 @@ def _notes(notes: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 
 _MEASURED = {
-    "messages": "messages", "hops": "hops of messages", "tokens": "tokens of samples' ends",
+    "messages": "messages", "hops": "hops of messages", "tokens": "samples' ends",
     "synapse_events": "synapses read", "updates": "neurons updated", "spikes": "spikes",
+    "synapse_J": "energy of synapses, uJ", "neuron_J": "energy of neurons, uJ",
+    "network_J": "energy of messages and hops, uJ", "time_s": "time, us",
+    "hardware_steps": "hardware steps",
 }  # fmt: skip
-_ENERGIES = {"synapse_J": "synapses", "neuron_J": "neurons", "network_J": "messages and hops"}
 
 
 def measured_rows(measured: Mapping[str, float]) -> Iterator[tuple[str, str]]:
     """Yield what a device that simulates a chip counted, in all hardware steps together."""
-    if not measured:
-        return
+    for name, words in _MEASURED.items() if measured else ():
+        yield words, _figure(name, measured[name])
+
+
+def _figure(name: str, value: float) -> str:
+    return f"{1e6 * value:,.4f}" if name.endswith(("_J", "_s")) else f"{value:,.0f}"
+
+
+def measured_table(report: VerifyReport) -> Table:
+    """The device's counts beside ours."""
+    table = numbers_table("on the chip", report.device, "counted here", "difference")
     for name, words in _MEASURED.items():
-        yield words, f"{measured[name]:,.0f}"
-    parts = ", ".join(f"{words} {1e6 * measured[n]:.4g}" for n, words in _ENERGIES.items())
-    total = sum(measured[name] for name in _ENERGIES)
-    yield "energy on the chip", f"{1e6 * total:.4g} uJ: {parts}"
-    steps, seconds = measured["hardware_steps"], measured["time_s"]
-    yield "time on the chip", f"{1e6 * seconds:.4g} us, {steps:.0f} hardware steps"
+        theirs, ours = report.measured[name], report.counted[name]
+        rounding = 1e-9 * max(abs(theirs), abs(ours))
+        share = 0.0 if abs(theirs - ours) <= rounding else theirs / ours - 1 if ours else 1.0
+        told = "0" if not share else f"{100 * share:+.3f} %"
+        table.add(words, _figure(name, theirs), _figure(name, ours), told)
+    return table
 
 
 def verify_tables(report: VerifyReport) -> Iterator[Table]:
@@ -54,6 +65,8 @@ def verify_tables(report: VerifyReport) -> Iterator[Table]:
         colour = "red" if layer.mismatches or layer.potentials else None
         table.add(layer.name, f"{layer.compared:,}", *map(str, counts), fg=colour)
     yield table
+    if report.measured:
+        yield measured_table(report)
     yield facts_table(_verdict(report))
 
 
@@ -79,7 +92,6 @@ def _verdict(report: VerifyReport) -> Iterator[tuple[str, str]]:
     yield "hardware steps per sample", f"{steps:.2f}"
     yield f"seconds on {report.device}", f"{report.device_seconds:.1f}"
     yield from _notes(report.notes)
-    yield from measured_rows(report.measured)
     yield "verdict", _verdict_text(report)
 
 

@@ -24,10 +24,13 @@ class Pace:
         Seconds from a sample's first step to its answer.
     interval : float64 array (N,)
         Seconds from its first step to that of the next sample.
+    steps : float64 array (S,)
+        Seconds of each hardware step, those behind the last sample's start included.
     """
 
     latency: Array
     interval: Array
+    steps: Array
 
     @property
     def throughput(self) -> float:
@@ -115,4 +118,4 @@ class Clock:
         until = 1e-9 * np.concatenate([[0.0], np.cumsum(self.took)])
         starts = np.array(self.starts)
         interval = np.diff(until[np.append(starts, end)])
-        return Pace(until[starts + latency] - until[starts], interval)
+        return Pace(until[starts + latency] - until[starts], interval, np.diff(until))

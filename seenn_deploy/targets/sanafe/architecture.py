@@ -37,11 +37,14 @@ def place(placement: Placement, core: int) -> tuple[int, int]:
 
 
 def text(placement: Placement, host: int) -> str:
-    """Write the architecture as YAML, with room for so many neurons of the host."""
+    """Write the architecture as YAML; with neurons of the host, which get a core on a first tile.
+
+    Spikes of the host come by the tile of core 0, and take it nothing but their messages.
+    """
     chip, (width, height) = placement.chip, placement.mesh
-    tiles = width * height
-    most = chip.limits["neurons"] + TOKENS + host
     barrier = ", ".join(f"{int(tiles)}: {_s(ns)}" for tiles, ns in chip.time["barrier"])
+    cores = _core(f"core[0..{chip.cores_per_tile - 1}]", chip.limits["neurons"], _units(chip))
+    hosts = _core("host", host, _free(chip, -(-host // COMPARTMENTS))) if host else []
     lines = [
         "architecture:",
         f"  name: {chip.name}",
@@ -53,62 +56,79 @@ def text(placement: Placement, host: int) -> str:
         "    sync_model: table",
         f"    latency_sync: {{ {barrier} }}",
         "  tile:",
-        f"    - name: tile[0..{tiles - 1}]",
-        "      attributes:",
-        *_hops(chip),
-        "      core:",
-        f"        - name: core[0..{chip.cores_per_tile - 1}]",
-        "          attributes:",
-        "            buffer_position: soma",
-        "            buffer_inside_unit: false",
-        f"            max_neurons_supported: {most}",
-        *_units(chip, -(-host // COMPARTMENTS)),
+        *_tile("first", chip, [*cores, *hosts]),
     ]
+    if width * height > 1:
+        lines += _tile(f"tile[1..{width * height - 1}]", chip, cores)
     return "\n".join(lines) + "\n"
 
 
-def _hops(chip: Chip) -> list[str]:
-    found = []
+def _tile(name: str, chip: Chip, cores: list[str]) -> list[str]:
+    head = [f"    - name: {name}", "      attributes:"]
     for axis, ways in (("east_west", ("east", "west")), ("north_south", ("north", "south"))):
         for way in ways:
-            found.append(f"        energy_{way}_hop: {_j(chip.energy[f'hop_{axis}'])}")
-            found.append(f"        latency_{way}_hop: {_s(chip.time[f'hop_{axis}'])}")
-    return found
+            head.append(f"        energy_{way}_hop: {_j(chip.energy[f'hop_{axis}'])}")
+            head.append(f"        latency_{way}_hop: {_s(chip.time[f'hop_{axis}'])}")
+    return [*head, "      core:", *cores]
 
 
-def _units(chip: Chip, hosts: int) -> list[str]:
-    """The units of a core: axons, synapses by kind, dendrites, somas; and those that are free."""
+def _core(name: str, neurons: int, units: list[str]) -> list[str]:
+    return [
+        f"        - name: {name}",
+        "          attributes:",
+        "            buffer_position: soma",
+        "            buffer_inside_unit: false",
+        f"            max_neurons_supported: {neurons + TOKENS}",
+        *units,
+    ]
+
+
+_ADDS = {"model": "accumulator", "energy_update": "0.0", "latency_update": "0.0"}
+_SOMA = {"access_neuron": "access", "update_neuron": "update", "spike_out": "spike"}
+_NOTHING = {
+    "model": "leaky_integrate_fire",
+    **{f"{what}_{k}": "0.0" for what in ("energy", "latency") for k in _SOMA},
+}
+
+
+def _units(chip: Chip) -> list[str]:
+    """The units of a core: axons, synapses by kind, dendrites, somas; and those of tokens."""
     e, t = chip.energy, chip.time
-    lif = {
+    soma = {
         "model": "leaky_integrate_fire",
         **{f"energy_{k}": _j(e[v]) for k, v in _SOMA.items()},
         **{f"latency_{k}": _s(t[v]) for k, v in _SOMA.items()},
     }
-    free = {
-        "model": "leaky_integrate_fire",
-        **{f"{what}_{k}": "0.0" for what in ("energy", "latency") for k in _SOMA},
-    }
-    adds = {"model": "accumulator", "energy_update": "0.0", "latency_update": "0.0"}
     synapses = {
         kind: _synapse(_j(e[f"synapse_{kind}"]), _s(t[f"synapse_{kind}"])) for kind in KINDS
     }
-    synapses["token"] = _synapse("0.0", "0.0")
-    axon_in = {"energy_message_in": "0.0", "latency_message_in": _s(t["message_in"])}
-    axon_out = {
-        "energy_message_out": _j(e["message"]),
-        "latency_message_out": _s(t["message_out"]),
-    }
-    others = ["token", *(f"host{i}" for i in range(hosts))]
     return [
-        *_section("axon_in", {"axons": axon_in}),
-        *_section("synapse", synapses),
-        *_section("dendrite", {"sum": adds, **{f"{name}_sum": adds for name in others}}),
-        *_section("soma", {"lif": lif, **{f"{name}_soma": free for name in others}}),
-        *_section("axon_out", {"axons_out": axon_out}),
+        *_axon_in(_s(t["message_in"])),
+        *_section("synapse", {**synapses, "token": _synapse("0.0", "0.0")}),
+        *_section("dendrite", {"sum": _ADDS, "token_sum": _ADDS}),
+        *_section("soma", {"lif": soma, "token_soma": _NOTHING}),
+        *_axon_out(_j(e["message"]), _s(t["message_out"])),
     ]
 
 
-_SOMA = {"access_neuron": "access", "update_neuron": "update", "spike_out": "spike"}
+def _free(chip: Chip, units: int) -> list[str]:
+    """The units of the host's core: of all that, only the energy of its messages is paid."""
+    return [
+        *_axon_in("0.0"),
+        *_section("synapse", {"none": _synapse("0.0", "0.0")}),
+        *_section("dendrite", {f"sum{i}": _ADDS for i in range(units)}),
+        *_section("soma", {f"soma{i}": _NOTHING for i in range(units)}),
+        *_axon_out(_j(chip.energy["message"]), "0.0"),
+    ]
+
+
+def _axon_in(latency: str) -> list[str]:
+    return _section("axon_in", {"in": {"energy_message_in": "0.0", "latency_message_in": latency}})
+
+
+def _axon_out(energy: str, latency: str) -> list[str]:
+    prices = {"energy_message_out": energy, "latency_message_out": latency}
+    return _section("axon_out", {"out": prices})
 
 
 def _synapse(energy: str, latency: str) -> dict[str, str]:

@@ -20,6 +20,7 @@ from seenn_deploy.targets.base import DeviceRun, Outline, Request, checked
 from seenn_deploy.targets.command import drive
 
 NEEDED = "2.2.9"
+CHIP = "chip.json"
 
 
 class Device:
@@ -58,6 +59,8 @@ class Device:
         self.bundle, self.timing = bundle.absolute(), timing
         self.spec = json.loads((bundle / "network.json").read_text())
         self.made_for = self.spec.get("made_for")
+        own = self.bundle / CHIP  # of a chip that does not come with the package
+        self.chip = str(own) if own.is_file() else self.spec["chip"]
         self.python = str(python or sys.executable)
         self.version = _version(self.python)
 
@@ -83,7 +86,7 @@ class Device:
         chip = f"chip: {chips}{self.spec['chip']}, simulated by SANA-FE {self.version}"
         policy = ", policy network" if self.spec["integer_policy"] else ""
         host = f"on the host: currents of the input, exit rule{policy}, initial potentials"
-        return replace(ran, measured=measured, notes=(chip, host))
+        return replace(ran, measured=measured, notes=(chip, host), chip=self.chip)
 
 
 def _version(python: str) -> str:

@@ -71,6 +71,8 @@ def write(program: ir.Program, folder: Path, chip: str = CHIP) -> None:
     folders.write_file(folder / CHIP_FILE, text.encode())
     spec["sha256"] = {ARRAYS: folders.sha256(folder / ARRAYS)}
     folders.write_json(folder / NETWORK, spec)
+    if chip not in chips.names():
+        shutil.copyfile(chip, folder / "chip.json")
     folders.write_json(folder / REPORT, report.to_dict())
     for path in (*SOURCES.iterdir(), SHARED):
         if path.suffix in (".py", ".md"):
@@ -146,7 +148,7 @@ def _spec(program: ir.Program, placement: Placement, arrays: dict[str, Array]) -
         "links": _links(units, arrays),
         "inputs": _inputs(program, arrays),
         "hosts": _hosts(program, units),
-        "token": _token(placement),
+        "tokens": _tokens(placement),
         "integer_policy": None,
         "synapses": sum(len(arrays[key]) for key in arrays if key.endswith("/target")),
     }
@@ -256,12 +258,12 @@ def _(synapses: ir.Synapses) -> str:
     return "dense"
 
 
-def _token(placement: Placement) -> dict[str, Any]:
-    """From the controller's core to all cores in use of its chip; others have their own hosts."""
-    chip, controller = placement.chip, placement.controller
-    first = controller // chip.cores * chip.cores
-    cores = range(first, min(first + chip.cores, placement.cores))
-    return {
-        "from": architecture.place(placement, controller),
-        "to": [architecture.place(placement, core) for core in cores],
-    }
+def _tokens(placement: Placement) -> list[dict[str, Any]]:
+    """From the readout's core to all of its chip; other chips get them by their first core."""
+    found, size = [], placement.chip.cores
+    places = [architecture.place(placement, core) for core in range(placement.cores)]
+    for first in range(0, placement.cores, size):
+        inside = range(first, min(first + size, placement.cores))
+        sender = placement.controller if placement.controller in inside else first
+        found.append({"from": places[sender], "to": [places[core] for core in inside]})
+    return found

@@ -101,8 +101,8 @@ def converted(comparison: Any = ">=") -> ir.SpikingGraph:
     return ir.SpikingGraph(nodes, edges, T)
 
 
-def events() -> ir.SpikingGraph:
-    """Frames of an event stream, which reach two layers, one of them a timestep later."""
+def events(late: bool = False) -> ir.SpikingGraph:
+    """Frames of an event stream; `late`: a second layer gets them a timestep later."""
     rng = np.random.default_rng(4)
     nodes = [
         ir.Source("input", (2, 4, 4), "events"),
@@ -112,10 +112,11 @@ def events() -> ir.SpikingGraph:
     ]
     edges = [
         edge("input", "first", _conv(rng, (3, 2, 3, 3), padding=(1, 1))),
-        ir.Projection("input", "second", (_dense(rng, 8, 32, 30),), lag=1),
         edge("first", "second", _dense(rng, 8, 48, 30)),
         edge("second", "logits", _dense(rng, 4, 8)),
     ]
+    if late:
+        edges.append(ir.Projection("input", "second", (_dense(rng, 8, 32, 30),), lag=1))
     return ir.SpikingGraph(nodes, edges, T)
 
 

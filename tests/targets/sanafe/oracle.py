@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,20 @@ def count(
     shapes, links = placed.neurons_and_synapses(program)
     tile_of = placed.tiles_of(placement["tiles"], shapes)
     core_of = {key: placement["tiles"][tile]["core"] for key, tile in tile_of.items()}
-    spikes = naive_integer.run(program.graph, images).outputs
+    run = naive_integer.run(program.graph, images)
+    spikes, updated = run.outputs, keeps(program.graph, images, run)
+    spikes["host"] = spikes[program.graph.source.name]
     out: dict[tuple[str, int], Any] = defaultdict(lambda: defaultdict(Counter))
+    for unit, node, _ in units(program, shapes):
+        if unit != node:
+            updated[unit] = np.zeros(spikes[node].shape, bool)
+    lags = [edge.lag for edge in arriving(program)]
+    for (pre, post, sources, targets, _), lag in zip_longest(links, lags, fillvalue=0):
+        sent_by = spikes[pre.partition(".delay")[0]]
+        for sample, t in np.ndindex(*sent_by.shape[:2]):
+            if t >= lag:
+                fired = sent_by[sample, t - lag].ravel()[sources] != 0
+                updated[post][sample, t].reshape(-1)[targets[fired]] = True
     for (pre, post, sources, targets, _), kind in zip(links, kinds(program, links), strict=True):
         for source, target in zip(sources.tolist(), targets.tolist(), strict=True):
             out[pre, source][core_of[post, target]][kind] += 1
@@ -46,42 +59,82 @@ def count(
         senders[:, core] += number * nanos["access"]
     found["neuron_J"] += len(core_of) * price["access"]
     for unit, node, depth in units(program, shapes):
-        cores = Counter(core_of[unit, i] for i in range(int(np.prod(shapes[unit]))))
         for sample, t in np.argwhere(sent >= 0):
             step = int(sent[sample, t]) + depth
-            found["updates"][step] += sum(cores.values())
-            found["neuron_J"][step] += sum(cores.values()) * price["update"]
-            for core, number in cores.items():
-                senders[step, core] += number * nanos["update"]
-            if node not in spikes or node == program.graph.readout.name:
+            for i in np.flatnonzero(updated[unit][sample, t]).tolist():
+                found["updates"][step] += 1
+                found["neuron_J"][step] += price["update"]
+                senders[step, core_of[unit, i]] += nanos["update"]
+            if node == program.graph.readout.name:
                 continue
             for source in np.flatnonzero(spikes[node][sample, t]).tolist():
                 here = core_of[unit, source]
                 found["spikes"][step] += 1
                 found["neuron_J"][step] += price["spike"]
                 senders[step, here] += nanos["spike"]
-                for there, read in out[unit, source].items():
-                    x, y = (
-                        abs(a - b) for a, b in zip(at(here, chip), at(there, chip), strict=True)
-                    )
-                    found["messages"][step] += 1
-                    found["hops"][step] += x + y
-                    found["synapse_events"][step] += sum(read.values())
-                    found["synapse_J"][step] += sum(
-                        n * price[f"synapse_{k}"] for k, n in read.items()
-                    )
-                    found["network_J"][step] += (
-                        price["message"] + x * price["hop_east_west"] + y * price["hop_north_south"]
-                    )
-                    senders[step, here] += nanos["message_out"]
-                    takers[step, there] += nanos["message_in"]
-                    takers[step, there] += sum(n * nanos[f"synapse_{k}"] for k, n in read.items())
+                _send(found, step, out[unit, source], here, chip)
+                senders[step, here] += nanos["message_out"] * len(out[unit, source])
+                _take(takers[step], out[unit, source], nanos)
+    for sample, t in np.argwhere(sent >= 0):
+        if program.graph.source.coding == "events":
+            for source in np.flatnonzero(spikes["host"][sample, t]).tolist():
+                _send(found, int(sent[sample, t]), out["host", source], 0, chip)
+                _take(takers[sent[sample, t]], out["host", source], nanos)
     _tokens(found, placement, chip, price, nanos, sent.max(axis=1) + program.depth + 1,
             senders, takers)  # fmt: skip
     used = len({at(core, chip) for core in neurons})
     barrier = [time for tiles, time in nanos["barrier"] if tiles <= used][-1]
     found["time_s"] = 1e-9 * (np.maximum(senders.max(axis=1), takers.max(axis=1)) + barrier)
     return found
+
+
+def _send(
+    found: dict[str, np.ndarray], step: int, targets: Any, here: int, chip: dict[str, Any]
+) -> None:
+    """Count a spike's messages, from a core to others, by the kinds of synapses that it meets."""
+    price = {key: entry["value"] * 1e-12 for key, entry in chip["energy_pJ"].items()}
+    for there, read in targets.items():
+        x, y = (abs(a - b) for a, b in zip(at(here, chip), at(there, chip), strict=True))
+        found["messages"][step] += 1
+        found["hops"][step] += x + y
+        found["synapse_events"][step] += sum(read.values())
+        found["synapse_J"][step] += sum(n * price[f"synapse_{k}"] for k, n in read.items())
+        found["network_J"][step] += (
+            price["message"] + x * price["hop_east_west"] + y * price["hop_north_south"]
+        )
+
+
+def _take(takers: np.ndarray, targets: Any, nanos: dict[str, float]) -> None:
+    for there, read in targets.items():
+        takers[there] += nanos["message_in"]
+        takers[there] += sum(n * nanos[f"synapse_{k}"] for k, n in read.items())
+
+
+def keeps(graph: Any, images: np.ndarray, run: Any) -> dict[str, np.ndarray]:
+    """Neurons that have a potential before a timestep, or a bias, bool (N, T, *shape) by layer."""
+    found = {}
+    image = run.outputs[graph.source.name][:, 0].reshape(len(images), -1)
+    for node in graph.layers:
+        bias = np.broadcast_to(np.asarray(node.bias, np.int64), node.shape).ravel()
+        bias = np.tile(bias, (len(images), 1))
+        for edge in graph.into(node.name):
+            if edge.pre == graph.source.name and graph.source.coding == "direct":
+                source, target, weight = edge.maps[0].connections(graph.source.shape)
+                for row, x in zip(bias, image, strict=True):
+                    np.add.at(row, target, 64 * x[source] * weight.astype(np.int64))
+        after = run.logits if node is graph.readout else run.membrane[node.name]
+        first = np.zeros(node.shape) if node is graph.readout else node.v_init
+        before = np.broadcast_to(first, after[:, :1].shape)
+        before = np.concatenate([before, after[:, :-1]], axis=1)
+        found[node.name] = (before != 0) | (bias != 0).reshape(len(images), 1, *node.shape)
+    return found
+
+
+def arriving(program: Any) -> list[Any]:
+    """Edges that spikes take, in the order of ``placed.neurons_and_synapses``."""
+    graph = program.graph
+    image = graph.source.name if graph.source.coding == "direct" else ""
+    return [edge for edge in graph.projections if edge.pre != image]
 
 
 def _tokens(
@@ -93,20 +146,15 @@ def _tokens(
     here = placement["controller_core"]
     for step in steps.tolist():
         found["tokens"][step] += 1
-        found["spikes"][step] += 1
-        found["updates"][step] += 1
         for there in range(placement["cores"]):
             x, y = (abs(a - b) for a, b in zip(at(here, chip), at(there, chip), strict=True))
             found["messages"][step] += 1
             found["hops"][step] += x + y
-            found["synapse_events"][step] += 1
             found["network_J"][step] += (
                 price["message"] + x * price["hop_east_west"] + y * price["hop_north_south"]
             )
             senders[step, here] += nanos["message_out"]
             takers[step, there] += nanos["message_in"]
-            if step + 1 < len(found["updates"]):
-                found["updates"][step + 1] += 1
 
 
 NAMES = ("messages", "hops", "synapse_events", "updates", "spikes", "tokens", "synapse_J",
@@ -124,13 +172,8 @@ def units(program: Any, shapes: dict[str, Any]) -> list[tuple[str, str, int]]:
 
 def kinds(program: Any, links: list[Any]) -> list[str]:
     """The price of each link's synapses: of convolutions, matrices, and everything else."""
-    graph = program.graph
     words = {"conv2d": "conv", "dense": "dense", "pooled_dense": "dense"}
-    edges = [
-        words.get(edge.maps[0].kind, "sparse")
-        for edge in graph.projections
-        if edge.pre != graph.source.name or graph.source.coding != "direct"
-    ]
+    edges = [words.get(edge.maps[0].kind, "sparse") for edge in arriving(program)]
     return edges + ["sparse"] * (len(links) - len(edges))
 
 

@@ -61,9 +61,9 @@ class Chip:
         self.chip = self._made(folder, spec, arrays)
         for layer in (*self.units, *self.hosts):
             layer.mapped = self.chip.mapped_neuron_groups[layer.group]
-        self.sender = self.chip.mapped_neuron_groups["token"][0]
+        self.senders = self.chip.mapped_neuron_groups["token"]
         self.sends, self.took = False, 0
-        self.takers = len(spec["token"]["to"])
+        self.takers = sum(len(token["to"]) for token in spec["tokens"])
 
     # --- making it --------------------------------------------------------------------------------
 
@@ -75,10 +75,10 @@ class Chip:
         for link in spec["links"]:
             _connect(groups[link["pre"]], groups[link["post"]], link, arrays)
         for host in self.hosts:
-            sending = host.made(net, cores[0][0])
+            sending = host.made(net, cores[0][-1])
             for link in host.links:
                 _connect(sending, groups[link["post"]], link, arrays)
-        self._token(net, spec["token"], cores)
+        self._tokens(net, spec["tokens"], cores)
         chip = sanafe.SpikingChip(architecture)
         chip.load(net)
         return chip
@@ -98,21 +98,23 @@ class Chip:
         wanted = self.record or self.gated
         return unit.kind == "readout" or (wanted and unit.kind == "population")
 
-    def _token(self, net: Any, token: dict[str, Any], cores: list[Any]) -> None:
-        """The neuron that sends a sample's end to every core, and those that take it there."""
+    def _tokens(self, net: Any, tokens: list[dict[str, Any]], cores: list[Any]) -> None:
+        """Neurons that send a sample's end to every core of a chip, and those that take it."""
         values = {"threshold": 0.5, "leak_decay": 0.0, "reset_mode": "hard"}
         of = {"soma_hw_name": "token_soma", "default_dendrite_hw_name": "token_sum"}
-        sender = net.create_neuron_group("token", 1, values, **of)
-        (neuron,) = sender.neurons
-        tile, core = token["from"]
-        neuron.map_to_core(cores[tile][core])
+        places = [place for token in tokens for place in token["to"]]
+        senders = net.create_neuron_group("token", len(tokens), values, **of)
         takers = net.create_neuron_group(
-            "token_ends", len(token["to"]), values, default_synapse_hw_name="token", **of
+            "token_ends", len(places), values, default_synapse_hw_name="token", **of
         )
-        for taker, (tile, core) in zip(takers.neurons, token["to"], strict=True):
+        for sender, token in zip(senders.neurons, tokens, strict=True):
+            tile, core = token["from"]
+            sender.map_to_core(cores[tile][core])
+        for taker, (tile, core) in zip(takers.neurons, places, strict=True):
             taker.map_to_core(cores[tile][core])
-        pairs = [(0, i) for i in range(len(token["to"]))]
-        sender.connect_neurons_sparse(takers, {"weight": [0.0] * len(pairs)}, pairs)
+        owners = [i for i, token in enumerate(tokens) for _ in token["to"]]
+        pairs = list(zip(owners, range(len(places)), strict=True))
+        senders.connect_neurons_sparse(takers, {"weight": [0.0] * len(pairs)}, pairs)
 
     # --- running it -------------------------------------------------------------------------------
 
@@ -132,7 +134,8 @@ class Chip:
             wave = wave_at(host.depth)
             host.send(inputs.events(*wave, host.lag) if wave else np.zeros(host.size, bool))
         if sends_token != self.sends:
-            self.sender.set_attributes(model_attributes={"bias": float(sends_token)})
+            for sender in self.senders:
+                sender.set_attributes(model_attributes={"bias": float(sends_token)})
             self.sends = sends_token
 
     def step(self) -> dict[str, float]:
@@ -158,7 +161,7 @@ class Chip:
 
     def _without_helpers(self, counts: dict[str, float]) -> None:
         """Leave out spikes, updates and synapses of neurons that only bring events and tokens."""
-        sends = sum(int(host.sent.sum()) for host in self.hosts) + self.sends
+        sends = sum(int(host.sent.sum()) for host in self.hosts) + len(self.senders) * self.sends
         counts["spikes"] -= sends
         counts["updates"] -= sends + self.took
         counts["synapse_events"] -= self.takers * self.sends
@@ -240,7 +243,7 @@ class Layer:
 
 
 class Host:
-    """Neurons of the host, by which frames of events enter; on the first core, and for free."""
+    """Neurons of the host, by which frames of events enter; their core is in the first tile."""
 
     def __init__(self, spec: dict[str, Any], number: int, unit: int) -> None:
         self.depth, self.lag, self.size = spec["depth"], spec["lag"], spec["size"]
@@ -254,8 +257,8 @@ class Host:
         values = {"threshold": 0.5, "leak_decay": 0.0, "reset_mode": "hard"}
         found = net.create_neuron_group(self.group, self.size, values)
         for place, neuron in enumerate(found.neurons, self.first):
-            unit = f"host{place // COMPARTMENTS}"
-            neuron.set_attributes(soma_hw_name=f"{unit}_soma", dendrite_hw_name=f"{unit}_sum")
+            unit = place // COMPARTMENTS
+            neuron.set_attributes(soma_hw_name=f"soma{unit}", dendrite_hw_name=f"sum{unit}")
             neuron.map_to_core(core)
         return found
 
