@@ -33,6 +33,7 @@ _NAMES = {
     "inspect": "ir.inspection",
     "load": "evaluation.load",
     "map_to_chip": "compiler.mapping.place",
+    "report": "evaluation.report.report",
     "run": "targets.devices",
     "run_placed": "evaluation.placed.run",
     "setup_lava": "targets.lava.interpreter",
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from seenn_deploy.evaluation.evaluate import evaluate
     from seenn_deploy.evaluation.load import load
     from seenn_deploy.evaluation.placed.run import run_placed
+    from seenn_deploy.evaluation.report.report import report
     from seenn_deploy.evaluation.sweep.sweep import sweep
     from seenn_deploy.frontends.convert import convert
     from seenn_deploy.frontends.import_model import import_model
@@ -83,6 +85,7 @@ __all__ = [
     "load",
     "map_to_chip",
     "metrics",
+    "report",
     "run",
     "run_placed",
     "setup_lava",

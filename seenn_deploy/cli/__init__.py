@@ -19,6 +19,7 @@ from seenn_deploy.cli.devices import run_command, setup_lava_command, verify_com
 from seenn_deploy.cli.example import example_command
 from seenn_deploy.cli.mapping import map_command
 from seenn_deploy.cli.measuring import evaluate_command, simulate_command
+from seenn_deploy.cli.reporting import report_command
 from seenn_deploy.cli.training import train
 from seenn_deploy.errors import DataWarning, SeennError
 
@@ -32,8 +33,8 @@ def seenn() -> None:
 
     A trained network is looked through (check) and becomes a program (compile, convert); a program
     is looked at (inspect), placed on a chip (map), costed on images (simulate, evaluate), given its
-    exit rule (sweep, calibrate), and run on a device (setup-lava, run, verify). To begin without a
-    network: seenn example FOLDER.
+    exit rule (sweep, calibrate), and run on a device (setup-lava, run, verify); report makes a page
+    of what a run found, costs lists the prices. To begin without a network: seenn example FOLDER.
 
     \b
     Examples:
@@ -48,8 +49,8 @@ def seenn() -> None:
 
 for _command in (
     check_command, compile_command, convert_command, inspect_command, simulate_command,
-    map_command, sweep_command, evaluate_command, calibrate_command, setup_lava_command,
-    run_command, verify_command, train, example_command, costs_command,
+    map_command, sweep_command, evaluate_command, calibrate_command, report_command,
+    setup_lava_command, run_command, verify_command, train, example_command, costs_command,
 ):  # fmt: skip
     seenn.add_command(_command)
 

@@ -164,15 +164,18 @@ def summary(program: Program, run: RunResult, cost: str | Path = "paper") -> dic
     # Wasted timesteps that did not run are unknown, which is not 0.
     known = None if run.lower_bound else work(program, run).summary()
     names = ("wasted_ac_per_sample", "wasted_mac_per_sample", "wasted_share")
-    possible = program.timing.possible
     return {
         "depth": program.depth,
         **{name: known and known[name] for name in names},
         **_figures(run, cost),
-        "schedules": {
-            s: _figures(run.under(s), cost) if s in possible else None for s in SCHEDULES
-        },
+        "schedules": every(run, cost),
     }
+
+
+def every(run: RunResult, cost: str | Path = "paper") -> dict[str, dict[str, Any] | None]:
+    """Return energy and latency under each schedule, None where the exit rule does not allow it."""
+    possible = run.timing.possible
+    return {s: _figures(run.under(s), cost) if s in possible else None for s in SCHEDULES}
 
 
 def _figures(run: RunResult, cost: str | Path) -> dict[str, Any]:

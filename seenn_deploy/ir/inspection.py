@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import networkx as nx
 
@@ -73,6 +74,34 @@ def inspect(program: Program) -> list[LayerInfo]:
     layer1.0.spike1 conv 3x3 14336 1731856
     """
     return [_describe(program.graph, node.name) for node in program.graph.layers]
+
+
+def description(program: Program) -> dict[str, Any]:
+    """Return what a program is as JSON values, for files and reports that lie without it.
+
+    Returns
+    -------
+    dict
+        ``layers`` as of `inspect`, ``edges`` as [from, to, lag], and the ``program``: its
+        fingerprint, precision, T, exit rule, schedule, depth, and where it came from.
+    """
+    kept = ("source", "frontend", "family", "assumed", "report", "precision", "proof", "quantized")
+    notes = program.provenance.to_dict()
+    return {
+        "program": {
+            "fingerprint": program.fingerprint,
+            "precision": program.precision,
+            "T": program.T,
+            "exit_rule": str(program.exit_rule),
+            "schedule": program.schedule,
+            "depth": program.depth,
+            "source": {name: notes[name] for name in kept if name in notes},
+            "not_proven": program.provenance.not_proven,
+        },
+        "input": {"name": program.graph.source.name, "shape": list(program.graph.source.shape)},
+        "layers": [asdict(layer) for layer in inspect(program)],
+        "edges": [[edge.pre, edge.post, edge.lag] for edge in program.graph.projections],
+    }
 
 
 def _describe(graph: SpikingGraph, name: str) -> LayerInfo:

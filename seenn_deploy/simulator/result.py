@@ -293,6 +293,21 @@ class RunResult(Exited):
         ran = self.ran_wasted or self.timing.followed != "speculative"
         return not ran and not self.full_trace
 
+    def take(self, samples: Array) -> RunResult:
+        """Return the run of some samples alone.
+
+        Parameters
+        ----------
+        samples : int array (K,) or bool array (N,)
+        """
+        kept: dict[str, Any] = {"counts": Counts(*(x[samples] for _, x in self.counts.items()))}
+        for name in ("logits", "exit_step", "labels", "integer_logits", "policy_scores", "length"):
+            values = getattr(self, name)
+            kept[name] = None if values is None else values[samples]
+        for name in ("spikes", "v"):
+            kept[name] = {layer: x[samples] for layer, x in getattr(self, name).items()}
+        return replace(self, **kept)
+
     def under(self, schedule: str) -> RunResult:
         """Return the same run under another schedule, which changes its energy and latency.
 
@@ -434,10 +449,7 @@ def load(folder: str | Path) -> RunResult:
             f"{folder}: {np.count_nonzero(finished)} of {len(finished)} samples are finished; "
             "go on with seenn simulate --resume"
         )
-    labels, length = (
-        _checked(folder, name, "r", samples) if (folder / f"{name}.npy").is_file() else None
-        for name in ("labels", "length")
-    )
+    labels, length = (_optional(folder, name, samples) for name in ("labels", "length"))
     result = replace(_open(folder, labels, "r"), length=length)
     exits = result.exit_step
     if samples[0] and not 1 <= exits.min() <= exits.max() <= result.logits.shape[1]:
@@ -446,6 +458,44 @@ def load(folder: str | Path) -> RunResult:
             f"{result.logits.shape[1]} timesteps; delete the folder and run again"
         )
     return result
+
+
+def load_finished(folder: str | Path) -> tuple[RunResult, Array, dict[str, Any]]:
+    """Read the finished samples of a run that may still go on, or was cut off.
+
+    Returns
+    -------
+    RunResult
+        The run of the finished samples alone.
+    bool array (N,)
+        Whether each sample is finished.
+    dict
+        What ``run.json`` says: ``run`` has the program, data and options, ``about`` the program's
+        layers, where the folder is of a version that wrote them.
+
+    Raises
+    ------
+    ProgramError
+        When the folder holds no run, or not one of its samples is finished.
+    """
+    folder = Path(folder)
+    manifest = _read_manifest(folder)
+    samples = (manifest["run"]["samples"],)
+    finished = np.array(_checked(folder, "finished", "r", samples, np.bool_))
+    if not finished.any():
+        raise ProgramError(
+            f"{folder}: none of {len(finished)} samples is finished; go on with seenn simulate "
+            "--resume"
+        )
+    run = replace(
+        _open(folder, _optional(folder, "labels", samples), "r"),
+        length=_optional(folder, "length", samples),
+    )
+    return (run if finished.all() else run.take(finished)), finished, manifest
+
+
+def _optional(folder: Path, name: str, shape: tuple[int, ...]) -> Array | None:
+    return _checked(folder, name, "r", shape) if (folder / f"{name}.npy").is_file() else None
 
 
 def _open(folder: Path, labels: Array | None, mode: Any) -> RunResult:

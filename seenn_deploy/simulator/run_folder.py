@@ -28,6 +28,7 @@ from seenn_deploy.costs.model import LayerSizes
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.io import folders
 from seenn_deploy.io.images.image_set import ImageSet
+from seenn_deploy.ir.inspection import description
 from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator import result as runs
 
@@ -137,20 +138,25 @@ def _clear(result: runs.RunResult, samples: Array) -> None:
 
 def _describe(program: Program, data: ImageSet, options: dict[str, Any]) -> dict[str, Any]:
     """Describe the program and the data; both have to be the same for a run to go on."""
-    some = np.unique(np.linspace(0, len(data) - 1, CHECKED).astype(int))  # all would be read twice
-    digest = hashlib.sha256(b"".join(data.take(i, i + 1).tobytes() for i in some))
-    if data.labels is not None:
-        digest.update(data.labels.tobytes())
-    if data.length is not None:
-        digest.update(data.length.tobytes())
     return {
         "program": program.fingerprint,
         "exit_rule": program.exit_rule.to_dict(),
         "samples": len(data),
-        "images": digest.hexdigest()[:16],
+        "images": digest(data),
         **program.made_with,
         **options,
     }
+
+
+def digest(data: ImageSet) -> str:
+    """Return sixteen hexadecimal digits that tell the images of a run from others."""
+    some = np.unique(np.linspace(0, len(data) - 1, CHECKED).astype(int))  # all would be read twice
+    found = hashlib.sha256(b"".join(data.take(i, i + 1).tobytes() for i in some))
+    if data.labels is not None:
+        found.update(data.labels.tobytes())
+    if data.length is not None:
+        found.update(data.length.tobytes())
+    return found.hexdigest()[:16]
 
 
 def _create(
@@ -178,6 +184,7 @@ def _create(
             "run": described,
             "timing": asdict(program.timing),
             "not_proven": program.provenance.not_proven,
+            "about": description(program),
         }
         folders.write_manifest(work / runs.MANIFEST, stored)
 

@@ -233,6 +233,36 @@ def _scheduled(useful: Array, stopped: Array, how: Timing) -> Tables:
     }
 
 
+def curves(
+    run: RunResult,
+    rules: Sequence[str] = ("confidence", "entropy", "margin"),
+    candidates: int = 200,
+    cost: str | Path = "paper",
+) -> list[Curve]:
+    """Return every fixed t and every threshold of some rules on all samples of a run to T.
+
+    Nothing is chosen here: `sweep` makes and chooses thresholds on one part of the samples, and
+    reports them on another. Energies are those of the run's schedule.
+
+    Parameters
+    ----------
+    run : RunResult
+        Run with labels and ``full_trace=True``.
+    rules, candidates, cost
+        As of `sweep`.
+
+    Returns
+    -------
+    list of Curve
+        Fixed timesteps first.
+    """
+    labels, everyone = run.needed_labels, np.arange(len(run.logits))
+    tables, fixed = _tables(run, labels, cost, run.timing)
+    families = [exits.rule_class(name).family(run.logits, labels, candidates, "") for name in rules]
+    found = [_curve(x, _sums(x, run.logits, tables, everyone)) for x in families]
+    return _with_fronts([_fixed_curve(fixed, everyone), *found])
+
+
 # --- curves --------------------------------------------------------------------------------------
 
 
