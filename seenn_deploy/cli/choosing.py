@@ -44,6 +44,8 @@ if TYPE_CHECKING:
               help="Folder that keeps the run itself, sample by sample.")  # fmt: skip
 @click.option("--resume", is_flag=True,
               help="Use the run in --run, and finish it where it was cut off.")  # fmt: skip
+@click.option("--plot", type=opt.PATH, callback=opt.new_file,
+              help="Draw the curves into this PNG or SVG file as well.")  # fmt: skip
 @opt.FORCE
 @opt.JSON
 def sweep_command(
@@ -53,6 +55,7 @@ def sweep_command(
     out: Path | None,
     run_folder: Path | None,
     resume: bool,
+    plot: Path | None,
     force: bool,
     json_file: Path | None,
     **options: Any,
@@ -76,6 +79,7 @@ def sweep_command(
     from seenn_deploy.cli.tables import layout, sweeps
     from seenn_deploy.cli.tables.attention import attention_tables
     from seenn_deploy.evaluation import attention
+    from seenn_deploy.evaluation.sweep.plot import plot as draw
     from seenn_deploy.evaluation.sweep.report import RULE
 
     program = shared.load_program(build, None)
@@ -87,6 +91,8 @@ def sweep_command(
     report = sd.sweep(run, program, **options)
     if out is not None:
         report.save(out, force)
+    if plot is not None:
+        draw(report, plot)
     console.show(layout.facts_table(sweeps.sweep_rows(report)), "")
     console.show(sweeps.sweep_table(report, console.width()), "")
     notes = sweeps.sweep_notes(

@@ -61,10 +61,10 @@ def report_command(
     import seenn_deploy as sd
     from seenn_deploy.cli import console
     from seenn_deploy.cli.tables import layout
-    from seenn_deploy.evaluation.report import page
     from seenn_deploy.io.folders import MANIFEST
+    from seenn_deploy.ir import charts
 
-    page.check()  # the libraries, before a run that may take an hour
+    charts.check()  # the libraries, before a run that may take an hour
     folder = program or (what if (what / MANIFEST).is_file() else None)
     ran = None if folder is None else sd.Program.load(folder)
     images: Any = data
@@ -82,7 +82,8 @@ def report_command(
     values = made.summary()
     rows = [("verdict", values["verdict"]), *(("warning", text) for text in values["banners"])]
     rows += [(line["layer"] or "advice", line["text"]) for line in values["advice"]]
-    console.show(layout.facts_table([*rows, ("page", f"{out}, {out.stat().st_size / 1e6:.1f} MB")]))
+    # A path is for pasting, so it is no cell of a table, which would break it.
+    console.show(layout.facts_table(rows), f"page: {out} ({out.stat().st_size / 1e6:.1f} MB)")
     write_json(json_file, values)
 
 

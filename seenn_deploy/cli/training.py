@@ -91,7 +91,7 @@ _RUN = opt.together(
                       "mean is tested and written."),
     click.option("--resume", is_flag=True, help="Go on with a run that was cut off."),
     click.option("--plot", type=opt.PATH, callback=opt.new_file,
-                 help="PNG file for a picture of the log."),
+                 help="PNG or SVG file for a picture of the log."),
 )  # fmt: skip
 _NETWORK = opt.together(
     click.option("--model", default="resnet19", show_default=True,

@@ -20,6 +20,7 @@ from seenn_deploy.io.images.sources import DAMAGED_ARRAY
 from seenn_deploy.ir import html
 from seenn_deploy.ir.schedule import Timing
 from seenn_deploy.metrics import Exited, accuracy_by_step
+from seenn_deploy.simulator import pictures
 
 if TYPE_CHECKING:
     import pandas
@@ -181,7 +182,8 @@ class RunResult(Exited):
         how = f"energy (uJ, cost model paper, {self.timing.schedule})"
         bound = "at least " if self.lower_bound else ""
         rows = [(how, f"{bound}{1e6 * self.energy().mean():.4g}")]
-        return html.table(repr(self), ("per sample", "mean"), [*rows, *counts.items()])
+        table = html.table(repr(self), ("per sample", "mean"), [*rows, *counts.items()])
+        return table + pictures.of_run(self)
 
     @property
     def confidence(self) -> Array:

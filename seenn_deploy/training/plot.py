@@ -5,18 +5,31 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from seenn_deploy.io import folders
+from seenn_deploy.ir import charts
+
 Log = list[dict[str, Any]]
 
 
 def draw(log: Log, path: Path) -> None:
     """Draw the loss and the held-out figures over epochs, into a PNG file.
 
+    An SVG has the held-out figures alone, by the chart of reports.
+
     Parameters
     ----------
     log : list of dict
         The log that ``fit`` returns, or the lines of a run's ``log.jsonl``.
     path : Path
+
+    Raises
+    ------
+    SeennError
+        When the libraries that draw an SVG are not installed.
     """
+    if path.suffix.lower() == ".svg":
+        folders.write_file(path, charts.svg("history", {"epochs": _rows(log)}))
+        return
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -37,6 +50,15 @@ def draw(log: Log, path: Path) -> None:
         right.legend(frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, format="png")
+
+
+def _rows(log: Log) -> list[dict[str, Any]]:
+    """The curves as rows of a chart; the loss where nothing was tested."""
+    return [
+        {"epoch": line["epoch"], "t": name, "value": value}
+        for name, values in (_curves(log) or {"loss": [line["loss"] for line in log]}).items()
+        for line, value in zip(log, values, strict=True)
+    ]
 
 
 def _curves(log: Log) -> dict[str, list[float]]:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from seenn_deploy.ir import html
+from seenn_deploy.ir import charts, html
 
 Kind = Literal["tie", "consequence", "mismatch"]
 
@@ -147,7 +147,22 @@ class VerifyReport:
             (x.name, f"{x.compared:,}", x.ties, x.consequences, x.mismatches, x.potentials)
             for x in self.layers
         ]
-        return html.table(repr(self), header, rows)
+        return html.table(repr(self), header, rows) + charts.pictures(
+            ("verified", {"spikes": self.spikes_by_layer()}, len(self.layers))
+        )
+
+    def spikes_by_layer(self) -> list[dict[str, Any]]:
+        """Return what became of each layer's spikes, as rows of a chart: layer, what, n."""
+        return [
+            {"layer": layer.name, "what": what, "n": n}
+            for layer in self.layers
+            for what, n in (
+                ("equal", layer.compared - layer.mismatching),
+                ("ties", layer.ties),
+                ("consequences", layer.consequences),
+                ("mismatches", layer.mismatches),
+            )
+        ]
 
     @property
     def ok(self) -> bool:

@@ -48,6 +48,7 @@ COMMANDS = {
     "inspect": ["inspect", "build"],
     "map": ["map", "integers"],
     "map run": ["map", "integers", *DATA, "--limit", "2"],
+    "report": ["report", "build", *DATA, "-o", "report.html"],
     "simulate": ["simulate", "build", *DATA, "--full-trace"],
     "simulate under all": ["simulate", "build", *DATA, "--all-costs"],
     "costs": ["costs"],

@@ -110,8 +110,8 @@
 
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  function draw(name, rows, lines) {
-    const place = $(`chart-${name}`);
+  function draw(name, rows, lines, where = name) {
+    const place = $(`chart-${where}`);
     if (!place) return Promise.resolve(null);
     const ink = colour("--ink"), line = colour("--line");
     const specification = structuredClone(charts[name]);
@@ -126,7 +126,7 @@
     if (lines) specification.height = specification.usermeta.row * lines;
     // An interpreter of Vega's expressions instead of eval, which the page's policy forbids.
     return vegaEmbed(place, specification, { actions: false, renderer: "svg", ast: true })
-      .then((made) => { (window.drawn = window.drawn || {})[name] = made.view; return made.view; })
+      .then((made) => { (window.drawn = window.drawn || {})[where] = made.view; return made.view; })
       .catch((error) => { place.textContent = `This chart could not be drawn: ${error.message}`; });
   }
 
@@ -206,6 +206,14 @@
     draw("changes", { changes: found.layers.flatMap((layer) => [[a, layer.before_uJ], [b, layer.after_uJ]].filter(([, e]) => e).map(([name, e]) => ({ layer: layer.layer, run: name, energy: e[model()] }))) }, found.layers.length);
   }
 
+  function devices() {
+    values.devices.filter((device) => device.layers).forEach((device, i) => {
+      const rows = device.layers.flatMap((l) => [["equal", l.compared - l.mismatching], ["ties", l.ties], ["consequences", l.consequences], ["mismatches", l.mismatches]]
+        .map(([what, n]) => ({ layer: l.name, what, n })));
+      draw("verified", { spikes: rows }, device.layers.length, `verified-${i}`);
+    });
+  }
+
   // --- samples at a chosen threshold ----------------------------------------------------------
 
   const named = (label) => (values.class_names[label] !== undefined ? values.class_names[label] : `class ${label}`);
@@ -265,6 +273,7 @@
     layerTable();
     graph();
     if (values.chip) draw("chip", { cores: values.chip.cores_of_first_chip }, new Set(values.chip.cores_of_first_chip.map((c) => c.y)).size);
+    devices();
     if (!run) return;
     cards(); schedules(); heatMap(); exits(); front(); costModels(); comparison();
   }

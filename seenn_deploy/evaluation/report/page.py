@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from seenn_deploy.errors import SeennError
-from seenn_deploy.evaluation.report import charts
+from seenn_deploy.ir import charts
 
 HERE = Path(__file__).parent
 
@@ -28,7 +26,7 @@ def render(values: dict[str, Any]) -> str:
     SeennError
         When the libraries are not installed.
     """
-    check()
+    charts.check()
     import jinja2
 
     environment = jinja2.Environment(
@@ -39,18 +37,11 @@ def render(values: dict[str, Any]) -> str:
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # columns keep their order
     return environment.get_template("page.html").render(
         values=values,
-        charts=charts.specifications(),
+        charts={name: charts.specification(name) for name in charts.CHARTS},
         library=library(),
         style=(HERE / "page.css").read_text(encoding="utf-8"),
         script=(HERE / "page.js").read_text(encoding="utf-8"),
     )
-
-
-def check() -> None:
-    """Raise a SeennError when a library is not installed, before there is work to lose."""
-    for name in ("altair", "jinja2", "vl_convert"):
-        if find_spec(name) is None:
-            raise SeennError(f"a report needs {name}: pip install 'seenn-deploy[report]'")
 
 
 def figure(value: Any, digits: int = 4) -> str:

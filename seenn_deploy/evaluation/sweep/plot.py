@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seenn_deploy.evaluation.sweep.curves import Choice, Curve, Estimate
+from seenn_deploy.io import folders
+from seenn_deploy.ir import charts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +23,19 @@ GREY = "#555555"
 
 
 def plot(report: SweepReport, path: Path) -> None:
-    """Draw two panels into a PNG file: one curve per rule, fixed t, the front and the choices."""
+    """Draw a sweep into a file.
+
+    A PNG has two panels: one curve per rule, fixed t, the front and the choices, over energy and
+    over steps. An SVG has the chart of reports, over energy.
+
+    Raises
+    ------
+    SeennError
+        When the libraries that draw an SVG are not installed.
+    """
+    if path.suffix.lower() == ".svg":
+        folders.write_file(path, charts.svg("front", report.points()))
+        return
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

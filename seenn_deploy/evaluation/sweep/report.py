@@ -14,7 +14,7 @@ from seenn_deploy._typing import Array
 from seenn_deploy.evaluation.sweep.curves import Choice, Curve
 from seenn_deploy.exits import ExitRule
 from seenn_deploy.io import folders
-from seenn_deploy.ir import html
+from seenn_deploy.ir import charts, html
 
 FORMAT = "seenn-deploy sweep"
 VERSION = 1
@@ -167,7 +167,24 @@ class SweepReport:
              f"{x.mean_exit_step.value:.3f}", f"{1e6 * x.energy.value:.4g}")
             for name, x in [*fixed, *chosen]
         ]  # fmt: skip
-        return html.table(repr(self), header, rows)
+        return html.table(repr(self), header, rows) + charts.pictures(("front", self.points(), 0))
+
+    def points(self) -> dict[str, list[dict[str, Any]]]:
+        """Return the rows of a chart of accuracy over energy, and the choice in it."""
+        rows = [
+            {"rule": "fixed t" if curve is self.fixed else curve.rule, "threshold": threshold,
+             "accuracy": 100 * accuracy, "steps": steps, "cost": 1e6 * energy}
+            for curve in (self.fixed, *self.curves.values())
+            for threshold, accuracy, steps, energy in zip(
+                curve.threshold.tolist(), curve.accuracy.tolist(), curve.mean_exit_step.tolist(),
+                curve.energy.tolist(), strict=True,
+            )
+        ]  # fmt: skip
+        best = self.best and self.best.figures
+        here = best and {"rule": "recommended", "threshold": None,
+                         "accuracy": 100 * best.accuracy.value, "steps": best.mean_exit_step.value,
+                         "cost": 1e6 * best.energy.value}  # fmt: skip
+        return {"points": rows, "here": [here] if here else []}
 
     def summary(self) -> dict[str, Any]:
         """Return the figures as JSON values, those of `leader` (without one of T) at the top.

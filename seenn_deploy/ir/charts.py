@@ -1,4 +1,4 @@
-"""The charts of a report, as Vega-Lite specifications whose data come by name.
+"""The charts of reports and notebooks, as Vega-Lite specifications whose data come by name.
 
 Each function describes one picture and holds no number: a page draws it again with other rows when
 a reader chooses another cost model, and a notebook draws it once. Altair checks what stands here
@@ -7,12 +7,16 @@ against Vega-Lite's schema (https://altair-viz.github.io).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any, TypeAlias
+
+from seenn_deploy.errors import SeennError
 
 Chart: TypeAlias = Any  # a chart of Altair, which need not be installed
 # Pixels of a row's line, of charts with a row for each layer, model, or row of cores.
-ROWS = {"graph": 26, "heat_map": 22, "cost_models": 30, "chip": 22, "changes": 26}
+ROWS = {"graph": 26, "heat_map": 22, "cost_models": 30, "chip": 22, "changes": 26, "verified": 22}
+WIDTH = 560  # pixels of a picture that cannot follow its page
 # Okabe and Ito's colours, which people who see few colours tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
@@ -193,7 +197,7 @@ def changes() -> Chart:
 
 
 def history() -> Chart:
-    """Draw a training's accuracy by timestep. Data: ``epochs`` with epoch, accuracy, t."""
+    """Draw a training's figures over epochs. Data: ``epochs`` with epoch, t, value."""
     import altair as alt
 
     return (
@@ -201,32 +205,90 @@ def history() -> Chart:
         .mark_line(point=True)
         .encode(
             x=alt.X("epoch:Q", axis=alt.Axis(tickMinStep=1)),
-            y=alt.Y("accuracy:Q", title="accuracy (%)", scale=alt.Scale(zero=False)),
+            y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False)),
             color=alt.Color("t:N", title=None, scale=_colours(alt), legend=_above(alt)),
             tooltip=[
                 alt.Tooltip("epoch:Q"),
                 alt.Tooltip("t:N"),
-                alt.Tooltip("accuracy:Q", format=".2f"),
+                alt.Tooltip("value:Q", format=".4~g"),
             ],
         )
-        .properties(width="container", height=240, description="Accuracy over epochs")
+        .properties(width="container", height=240, description="Figures over epochs")
+    )
+
+
+def verified() -> Chart:
+    """Draw what became of each layer's spikes on a device. Data: ``spikes`` with layer, what, n."""
+    import altair as alt
+
+    return (
+        alt.Chart(alt.NamedData("spikes"))
+        .mark_bar()
+        .encode(
+            x=alt.X("n:Q", title="share of the spikes compared", stack="normalize"),
+            y=alt.Y("layer:N", sort=None, title=None, axis=alt.Axis(labelLimit=170)),
+            color=alt.Color("what:N", title=None, scale=_colours(alt), legend=_above(alt)),
+            tooltip=[alt.Tooltip("layer:N"), alt.Tooltip("what:N"), alt.Tooltip("n:Q")],
+        )
+        .properties(width="container", description="Spikes of a device against the simulator")
     )
 
 
 CHARTS: dict[str, Callable[[], Chart]] = {
-    made.__name__: made for made in (graph, heat_map, exits, front, cost_models, chip, changes)
+    made.__name__: made
+    for made in (graph, heat_map, exits, front, cost_models, chip, changes, history, verified)
 }
 
 
-def specifications() -> dict[str, dict[str, Any]]:
-    """Return every chart's specification by name, without data.
+def missing() -> list[str]:
+    """Return the libraries of reports and pictures that are not installed."""
+    return [name for name in ("altair", "vl_convert", "jinja2") if find_spec(name) is None]
+
+
+def check() -> None:
+    """Raise a SeennError when a library is missing, before there is work to lose."""
+    if found := missing():
+        raise SeennError(f"this needs {', '.join(found)}: pip install 'seenn-deploy[report]'")
+
+
+def specification(name: str) -> dict[str, Any]:
+    """Return a chart's specification without data.
 
     ``usermeta`` has the pixels of a row, by which a chart with a line per layer grows.
     """
-    return {
-        name: made().to_dict() | {"usermeta": {"row": ROWS.get(name, 0)}}
-        for name, made in CHARTS.items()
-    }
+    made: dict[str, Any] = CHARTS[name]().to_dict()
+    return made | {"usermeta": {"row": ROWS.get(name, 0)}}
+
+
+def svg(name: str, data: Mapping[str, Sequence[Mapping[str, Any]]], lines: int = 0) -> str:
+    """Draw a chart as an SVG element.
+
+    Parameters
+    ----------
+    name : str
+        One of `CHARTS`.
+    data : mapping of str to rows
+        What its function names.
+    lines : int
+        Number of rows of a chart with a line per layer; 0 for other charts.
+
+    Raises
+    ------
+    SeennError
+        When the libraries are not installed.
+    """
+    check()
+    import vl_convert
+
+    whole = specification(name) | {"datasets": data, "width": WIDTH}
+    if lines:
+        whole["height"] = ROWS[name] * lines
+    return str(vl_convert.vegalite_to_svg(whole))
+
+
+def pictures(*charts: tuple[str, Mapping[str, Sequence[Mapping[str, Any]]], int]) -> str:
+    """Draw charts for a notebook, one below the other; nothing where libraries are missing."""
+    return "" if missing() else "".join(f"<div>{svg(*chart)}</div>" for chart in charts)
 
 
 def _colours(alt: Any) -> Any:
