@@ -79,6 +79,7 @@ def sweep_command(
     from seenn_deploy.cli.tables import layout, sweeps
     from seenn_deploy.cli.tables.attention import attention_tables
     from seenn_deploy.evaluation import attention
+    from seenn_deploy.evaluation.placed.cost import resolved
     from seenn_deploy.evaluation.sweep.plot import plot as draw
     from seenn_deploy.evaluation.sweep.report import RULE
 
@@ -86,6 +87,8 @@ def sweep_command(
     images = data.open(program)
     _check_sweep(program, images, out, force, options)
     shared.check_resume(resume, run_folder, "--run")
+    cost = options["cost"]
+    options["cost"] = resolved(cost, program, images, threads)
     # To T, since a threshold that is larger than the program's own asks for later logits.
     run = shared.full_run(program, images, threads, run_folder, resume)
     report = sd.sweep(run, program, **options)
@@ -103,7 +106,7 @@ def sweep_command(
     )
     console.show(layout.facts_table(notes))
     whole = np.full_like(run.exit_step, program.T)
-    ways = attention.compare(program, run, options["cost"], whole)
+    ways = attention.compare(program, run, cost, whole)
     console.show(*attention_tables(ways, f"attention, to t = {program.T}"))
     shared.write_json(json_file, report.summary() | attention.summary(ways))
 
@@ -166,7 +169,6 @@ def _check_sweep(
     program: Program, images: ImageSet, out: Path | None, force: bool, options: dict[str, Any]
 ) -> None:
     """Complete the options, and refuse now what the sweep would refuse after the run."""
-    from seenn_deploy import costs
     from seenn_deploy.evaluation.sweep import report, sweep
     from seenn_deploy.io.folders import check_ours
 
@@ -174,7 +176,6 @@ def _check_sweep(
     # Without an aim, the cheapest rule is the one that stops everything at t = 1.
     if options["keep_accuracy"] is None and options["energy_budget"] is None:
         options["keep_accuracy"] = 0.5
-    costs.load(options["cost"])
     if out is not None:
         check_ours(out, report.FOLDER, force)
     shared.need_labels(images)

@@ -79,6 +79,7 @@ def simulate_command(
     from seenn_deploy.cli.tables import runs as reports
     from seenn_deploy.cli.tables.attention import attention_tables
     from seenn_deploy.evaluation import activity, attention, conventions
+    from seenn_deploy.evaluation.placed.cost import resolved
     from seenn_deploy.evaluation.schedule import summary as schedule_summary
 
     check_resume(resume, out, "--out")
@@ -87,8 +88,8 @@ def simulate_command(
     program = load_program(build, rule)
     # It changes what is spent and nothing of what is computed.
     program = program.with_schedule(schedule) if schedule else program
-    costs.load(cost)
     images = data.open(program)
+    priced = resolved(cost, program, images, threads)
     # A folder keeps what the program's own schedule runs; the table alone needs what others waste.
     wasted = False if skip_wasted else None if out else True
     run = sd.simulate(
@@ -97,18 +98,19 @@ def simulate_command(
     )  # fmt: skip
     ways = attention.compare(program, run, cost)
     summary = (
-        run.summary(cost) | schedule_summary(program, run, cost) | attention.summary(ways)
+        run.summary(priced) | schedule_summary(program, run, priced) | attention.summary(ways)
     )  # fmt: skip
     console.show(layout.facts_table(reports.run_rows(summary)), "")
     console.show(*attention_tables(ways))
     console.show(reports.schedule_table(summary), reports.schedule_note(summary))
     if all_costs:
         # A file of the user's stands below those that come with the package.
-        names = [*costs.names(), *([] if cost in costs.names() else [cost])]
+        own = [cost] if priced is cost and cost not in costs.names() else []
+        names = [*costs.names(), *own]
         matrix = conventions.matrix(run, names)
         summary |= {"conventions": matrix.summary()}
         console.show("", *cost_tables.matrix_tables(matrix))
-    answers.write(predictions, images, run, run.energy(cost))
+    answers.write(predictions, images, run, run.energy(priced))
     write_json(json_file, summary)
     if plot is not None:
         activity.write(activity.overview(run), plot)
@@ -170,14 +172,14 @@ def evaluate_command(
         first = next(iter(given)).replace("_", "-")
         raise SeennError(f"--{first} belongs to --shift; give both or neither")
     import seenn_deploy as sd
-    from seenn_deploy import costs
     from seenn_deploy.cli import console
     from seenn_deploy.cli.tables import evaluations
+    from seenn_deploy.evaluation.placed.cost import resolved
 
     program = load_program(build, None)
-    costs.load(cost)
     images = data.open(program)
-    found = sd.evaluate(program, images, thresholds=thresholds, cost=cost, threads=threads)
+    priced = resolved(cost, program, images, threads)
+    found = sd.evaluate(program, images, thresholds=thresholds, cost=priced, threads=threads)
     for part in evaluations.evaluation_tables(found):
         console.show(part, "")
     write_json(json_file, found.summary())

@@ -170,7 +170,10 @@ PREDICTIONS = click.option(
     "file, class, exit step, confidence and, of a simulation, energy in uJ.",
 )  # fmt: skip
 COST = click.option(
-    "--cost", default="paper", show_default=True, help="Name of a cost model, or a file with one."
+    "--cost",
+    default="paper",
+    show_default=True,
+    help="Name of a cost model, a file with one, or loihi1-placed: what the cores of a chip spend.",
 )
 THREADS = click.option("--threads", type=click.IntRange(min=1), help="Default: all cores.")
 DEVICE_COMMAND = click.option(

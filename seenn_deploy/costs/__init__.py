@@ -9,7 +9,7 @@ True
 0.9
 """
 
-from seenn_deploy.costs.model import COUNTS, CostModel, LayerSizes
-from seenn_deploy.costs.reading import load, names
+from seenn_deploy.costs.model import COUNTS, Cost, CostModel, LayerSizes, Priced
+from seenn_deploy.costs.reading import load, names, of
 
-__all__ = ["COUNTS", "CostModel", "LayerSizes", "load", "names"]
+__all__ = ["COUNTS", "Cost", "CostModel", "LayerSizes", "Priced", "load", "names", "of"]

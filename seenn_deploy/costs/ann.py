@@ -10,10 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from seenn_deploy._typing import Array
-from seenn_deploy.costs.model import CostModel, LayerSizes
+from seenn_deploy.costs.model import Cost, LayerSizes
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class Comparison:
 
 
 def compare(
-    cost: CostModel,
+    cost: Cost,
     sizes: LayerSizes,
     T: int,
     snn_energy: float,
@@ -74,7 +72,7 @@ def compare(
 
     Parameters
     ----------
-    cost : CostModel
+    cost : Cost
     sizes : LayerSizes
         Sizes of the spiking network's layers.
     T : int
@@ -108,7 +106,7 @@ def activation_bits(T: int) -> int:
     return int(T).bit_length()
 
 
-def ann_energy(cost: CostModel, sizes: LayerSizes, bits: int | None = None) -> float | None:
+def ann_energy(cost: Cost, sizes: LayerSizes, bits: int | None = None) -> float | None:
     """Return the joules of one dense forward pass, None where the cost model prices no ANN.
 
     Every multiply-accumulate costs the model's ``mac``. With `bits`, activations of that many bits
@@ -118,14 +116,7 @@ def ann_energy(cost: CostModel, sizes: LayerSizes, bits: int | None = None) -> f
     spiking network moves, the weight and in some models the activation, whose bits share the
     fetch. The weights are as wide as the spiking network's.
     """
-    if cost.no_ann or cost.lacks(sizes, ["mac"]):
-        return None
-    price = cost.mac_price(sizes)
-    if bits is not None:
-        # Only the arithmetic changes its price; the memory traffic in `price` stays.
-        arithmetic = min(bits * cost.prices["ac"], cost.prices["mac"])
-        price = price + (arithmetic - cost.prices["mac"]) * 1e-12
-    return float(np.sum(sizes.dense_macs * price))
+    return cost.ann(sizes, bits)
 
 
 def _micro(joules: float | Array | None) -> float | None:

@@ -30,11 +30,13 @@ A file has these entries:
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from math import prod
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
@@ -42,6 +44,7 @@ from seenn_deploy._typing import Array
 from seenn_deploy.errors import DataError
 from seenn_deploy.ir.graph import Projection, SpikingGraph
 from seenn_deploy.ir.nodes import Node
+from seenn_deploy.ir.schedule import Timing
 
 COUNTS = (
     "ac",
@@ -195,8 +198,54 @@ class Memory:
         return np.asarray(getattr(sizes, name))
 
 
+class Ran(Protocol):
+    """What a cost knows of a run: N samples, L layers, T timesteps."""
+
+    @property
+    def counts(self) -> Any:
+        """Counts, whose ``items`` are pairs of a name and an int64 array (N, L, T)."""
+
+    @property
+    def sizes(self) -> LayerSizes:
+        """Sizes of the L layers."""
+
+    @property
+    def layers(self) -> list[str]:
+        """Their names."""
+
+    @property
+    def timing(self) -> Timing:
+        """The schedule under which energy is told."""
+
+
+class Cost(ABC):
+    """What a run costs in energy.
+
+    A :class:`CostModel` prices the counts of each layer. What counts do not say, as where neurons
+    are placed, is a cost of its own: it prices the one run that it was made of.
+    """
+
+    name: str
+    no_ann: str
+
+    def __str__(self) -> str:
+        return self.name
+
+    @abstractmethod
+    def spent(self, run: Ran) -> Array:
+        """Joules of each timestep and layer, float64 (N, T, L)."""
+
+    def ann(self, sizes: LayerSizes, bits: int | None = None) -> float | None:
+        """Joules of a dense forward pass, None where there is no price; see `ann.ann_energy`."""
+        return None
+
+
+Priced: TypeAlias = str | Path | Cost
+"""A cost as public functions take it: the name of a model, a file with one, or the cost itself."""
+
+
 @dataclass(frozen=True)
-class CostModel:
+class CostModel(Cost):
     """Prices in picojoules by count, and where they come from (see the module's docstring).
 
     Parameters
@@ -278,6 +327,20 @@ class CostModel:
         """Joules of a multiply-accumulate of an ANN in each layer, with its traffic (L,)."""
         moved = self.memory.prices("mac", sizes) if self.memory else 0.0
         return (np.full(len(sizes.weights), self.prices["mac"]) + moved) * 1e-12
+
+    def spent(self, run: Ran) -> Array:
+        by_step = {name: values.swapaxes(1, 2) for name, values in run.counts.items()}
+        return self.layer_energy(by_step, run.sizes)
+
+    def ann(self, sizes: LayerSizes, bits: int | None = None) -> float | None:
+        if self.no_ann or self.lacks(sizes, ["mac"]):
+            return None
+        price = self.mac_price(sizes)
+        if bits is not None:
+            # Only the arithmetic changes its price; the memory traffic in `price` stays.
+            arithmetic = min(bits * self.prices["ac"], self.prices["mac"])
+            price = price + (arithmetic - self.prices["mac"]) * 1e-12
+        return float(np.sum(sizes.dense_macs * price))
 
     def layer_prices(self, sizes: LayerSizes) -> dict[str, Array]:
         """Joules per operation in each layer, float64 (L,): arithmetic, addresses and memory.

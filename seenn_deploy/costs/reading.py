@@ -8,7 +8,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from seenn_deploy.costs.model import COUNTS, DERIVED, MEMORIES, CostModel, Memory
+from seenn_deploy.costs.model import (
+    COUNTS,
+    DERIVED,
+    MEMORIES,
+    Cost,
+    CostModel,
+    Memory,
+    Priced,
+)  # fmt: skip
 from seenn_deploy.errors import DataError
 
 # The keys of each kind of JSON object: those that must be there, those that may be.
@@ -200,3 +208,8 @@ def load(cost: str | Path) -> CostModel:
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not JSON ({error}); see costs/paper.json") from None
     return read(path, stored)
+
+
+def of(cost: Priced) -> Cost:
+    """The cost itself, or the model that `load` finds by its name."""
+    return cost if isinstance(cost, Cost) else load(cost)

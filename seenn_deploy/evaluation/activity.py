@@ -134,7 +134,7 @@ def activity(run: RunResult) -> Figure:
     return figure
 
 
-def energy(run: RunResult, cost: str | Path = "paper") -> Figure:
+def energy(run: RunResult, cost: costs.Priced = "paper") -> Figure:
     """Draw where the energy goes: that of every layer up to the exit, the mean of the samples.
 
     Products and sums of spikes, which have no neurons, have a colour of their own.
@@ -142,8 +142,8 @@ def energy(run: RunResult, cost: str | Path = "paper") -> Figure:
     Parameters
     ----------
     run : RunResult
-    cost : str or Path
-        Name of a cost model, or a file with one.
+    cost : str, Path or Cost
+        Name of a cost model, a file with one, or what a placed run costs.
 
     Returns
     -------
@@ -154,8 +154,8 @@ def energy(run: RunResult, cost: str | Path = "paper") -> Figure:
     DataError
         When the cost model cannot be read.
     """
-    counts = run.charged.by_layer()
-    spent = 1e6 * costs.load(cost).layer_energy(counts, run.sizes).mean(axis=0)
+    useful = np.arange(run.logits.shape[1]) < run.exit_step[:, None]
+    spent = 1e6 * (costs.of(cost).spent(run) * useful[:, :, None]).sum(axis=1).mean(axis=0)
     kept = np.flatnonzero(spent)
     bare = (run.sizes.potentials == 0)[kept]
     figure = _figure(7, max(3.0, 1.2 + HEIGHT * len(kept)))

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from seenn_deploy import metrics
 from seenn_deploy._typing import Array, checked_types
+from seenn_deploy.costs import Priced
 from seenn_deploy.errors import DataError
 from seenn_deploy.evaluation.schedule import spent_by_step
 from seenn_deploy.exits.confidence import Confidence
@@ -190,7 +190,7 @@ def evaluate(
     labels: ArrayLike | None = None,
     *,
     thresholds: Sequence[float] = THRESHOLDS,
-    cost: str | Path = "paper",
+    cost: Priced = "paper",
     threads: int | None = None,
     progress: Progress = None,
 ) -> Evaluation:
@@ -204,8 +204,8 @@ def evaluate(
         As in ``simulate``; labels are required.
     thresholds : sequence of float in (0, 1]
         Thresholds alpha of SEENN-I's confidence.
-    cost : str or Path
-        Name of a cost model, or a file with one.
+    cost : str, Path or Cost
+        Name of a cost model, a file with one, or what a placed run of the same samples costs.
     threads : int, optional
     progress : bool or callable, optional
         As in ``simulate``.
@@ -278,7 +278,7 @@ class _Table:
     run: RunResult
 
     @classmethod
-    def of(cls, program: Program, run: RunResult, correct: Array, cost: str | Path) -> _Table:
+    def of(cls, program: Program, run: RunResult, correct: Array, cost: Priced) -> _Table:
         found = spent_by_step(program, run, cost)
         policy = run.compare(cost).policy_energy
         return cls(correct, found.useful, found.spent, policy, found.schedule, run)

@@ -21,12 +21,12 @@ A speculative schedule behind a policy network, or with no early exit, knows T_i
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from seenn_deploy._typing import Array
+from seenn_deploy.costs import Priced
 from seenn_deploy.errors import DataError
 from seenn_deploy.ir.schedule import SCHEDULES, check, injected
 
@@ -135,7 +135,7 @@ class Spent:
     schedule: str
 
 
-def spent_by_step(program: Program, run: RunResult, cost: str | Path = "paper") -> Spent:
+def spent_by_step(program: Program, run: RunResult, cost: Priced = "paper") -> Spent:
     """Tell what every exit would cost under the program's schedule.
 
     Parameters
@@ -144,8 +144,8 @@ def spent_by_step(program: Program, run: RunResult, cost: str | Path = "paper") 
         Program that ran.
     run : RunResult
         Run with ``full_trace=True``.
-    cost : str or Path
-        Name of a cost model, or a file with one.
+    cost : str, Path or Cost
+        Name of a cost model, a file with one, or what a placed run of the same samples costs.
     """
     useful, T = run.energy_by_step(cost), program.T
     # A pipelined program runs where a rule that looks at logits would have to speculate.
@@ -154,7 +154,7 @@ def spent_by_step(program: Program, run: RunResult, cost: str | Path = "paper") 
     return Spent(useful, useful[:, last - 1], name)
 
 
-def summary(program: Program, run: RunResult, cost: str | Path = "paper") -> dict[str, Any]:
+def summary(program: Program, run: RunResult, cost: Priced = "paper") -> dict[str, Any]:
     """Return a schedule's figures for a report; wasted work is None where it is not known.
 
     ``schedules`` has energy and latency under every schedule, None where the exit rule does not
@@ -172,13 +172,13 @@ def summary(program: Program, run: RunResult, cost: str | Path = "paper") -> dic
     }
 
 
-def every(run: RunResult, cost: str | Path = "paper") -> dict[str, dict[str, Any] | None]:
+def every(run: RunResult, cost: Priced = "paper") -> dict[str, dict[str, Any] | None]:
     """Return energy and latency under each schedule, None where the exit rule does not allow it."""
     possible = run.timing.possible
     return {s: _figures(run.under(s), cost) if s in possible else None for s in SCHEDULES}
 
 
-def _figures(run: RunResult, cost: str | Path) -> dict[str, Any]:
+def _figures(run: RunResult, cost: Priced) -> dict[str, Any]:
     """Return the figures by which schedules are compared."""
     told = run.energy_summary(cost)
     T, names = run.logits.shape[1], ("total", "wasted")

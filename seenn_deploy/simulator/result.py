@@ -190,7 +190,7 @@ class RunResult(Exited):
         """Largest softmax of the logits at each sample's exit, float64 (N,)."""
         return np.asarray(softmax(self.exit_logits).max(axis=-1))
 
-    def by_sample(self, cost: str | Path = "paper") -> dict[str, Array]:
+    def by_sample(self, cost: costs.Priced = "paper") -> dict[str, Array]:
         """Return a column of N values for each of what a sample did.
 
         The columns are the prediction, the label where there are labels, the exit step, the
@@ -198,8 +198,8 @@ class RunResult(Exited):
 
         Parameters
         ----------
-        cost : str or Path
-            Name of a cost model, or a file with one.
+        cost : str, Path or Cost
+            Name of a cost model, a file with one, or what a placed run costs.
         """
         labels = {} if self.labels is None else {"label": self.labels}
         return {
@@ -210,7 +210,7 @@ class RunResult(Exited):
             "energy_uJ": 1e6 * self.energy(cost),
         }
 
-    def to_pandas(self, cost: str | Path = "paper") -> pandas.DataFrame:
+    def to_pandas(self, cost: costs.Priced = "paper") -> pandas.DataFrame:
         """Return a row for each sample with the columns of `by_sample`; this needs pandas.
 
         Raises
@@ -324,7 +324,7 @@ class RunResult(Exited):
         """
         return replace(self, timing=self.timing.under(schedule))
 
-    def energy(self, cost: str | Path = "paper") -> Array:
+    def energy(self, cost: costs.Priced = "paper") -> Array:
         """Return the energy that the schedule spends on each sample in joules, float64 (N,).
 
         It is the sum of `useful_energy`, `wasted_energy` and the energy of the policy network; a
@@ -332,25 +332,25 @@ class RunResult(Exited):
 
         Parameters
         ----------
-        cost : str or Path
-            Name of a cost model, or a file with one.
+        cost : str, Path or Cost
+            Name of a cost model, a file with one, or what a placed run costs.
 
         Raises
         ------
         DataError
             When the cost model cannot be read.
         """
-        model = costs.load(cost)
+        model = costs.of(cost)
         # A model that cannot price the policy network adds nothing here; summaries say None.
         policy = (ann.ann_energy(model, self.policy) if self.policy else None) or 0.0
         # What ran is paid for, whether its result was used or not.
         return self.useful_energy(cost) + self.wasted_energy(cost) + policy
 
-    def useful_energy(self, cost: str | Path = "paper") -> Array:
+    def useful_energy(self, cost: costs.Priced = "paper") -> Array:
         """Return the energy of the timesteps up to each sample's exit; see `energy`."""
         return self._energy_until(self.exit_step, cost)
 
-    def wasted_energy(self, cost: str | Path = "paper") -> Array:
+    def wasted_energy(self, cost: costs.Priced = "paper") -> Array:
         """Return the energy of timesteps injected before the exit was known; see `energy`.
 
         It is zero where these timesteps did not run; see `lower_bound`.
@@ -358,32 +358,31 @@ class RunResult(Exited):
         injected = self.timing.injected(self.exit_step, self.logits.shape[1])
         return self._energy_until(injected, cost) - self.useful_energy(cost)
 
-    def _energy_until(self, step: Array, cost: str | Path) -> Array:
+    def _energy_until(self, step: Array, cost: costs.Priced) -> Array:
         return np.asarray(self.energy_by_step(cost)[np.arange(len(step)), step - 1])
 
-    def energy_by_step(self, cost: str | Path = "paper") -> Array:
+    def energy_by_step(self, cost: costs.Priced = "paper") -> Array:
         """Return the energy in joules of timesteps 1..t of each sample; float64 (N, T).
 
         The figures are cumulative, without a policy network. They no longer grow after the last
         timestep that ran, which is T with ``full_trace``. Parameters and errors are those of
         `energy`.
         """
-        by_step = {name: values.swapaxes(1, 2) for name, values in self.counts.items()}
-        return np.cumsum(costs.load(cost).energy(by_step, self.sizes), axis=1)
+        return np.cumsum(costs.of(cost).spent(self).sum(axis=-1), axis=1)
 
     def compare(
-        self, cost: str | Path = "paper", policy: costs.LayerSizes | None = None
+        self, cost: costs.Priced = "paper", policy: costs.LayerSizes | None = None
     ) -> ann.Comparison:
         """Compare the mean sample with the same network as an ANN; see `ann.compare`.
 
         Without `policy`, the policy network is the one that the run itself had.
         """
-        model, T = costs.load(cost), self.logits.shape[1]
+        model, T = costs.of(cost), self.logits.shape[1]
         energy = float((self.useful_energy(cost) + self.wasted_energy(cost)).mean())
         return ann.compare(model, self.sizes, T, energy, policy or self.policy)
 
     def summary(
-        self, cost: str | Path = "paper", policy: costs.LayerSizes | None = None
+        self, cost: costs.Priced = "paper", policy: costs.LayerSizes | None = None
     ) -> dict[str, Any]:
         """Return the figures of a report as JSON values.
 
@@ -393,8 +392,8 @@ class RunResult(Exited):
 
         Parameters
         ----------
-        cost : str or Path
-            Name of a cost model, or a file with one.
+        cost : str, Path or Cost
+            Name of a cost model, a file with one, or what a placed run costs.
         policy : LayerSizes, optional
             Sizes of the policy network that ran before each sample; the run's own by default.
         """
@@ -410,11 +409,11 @@ class RunResult(Exited):
         }
 
     def energy_summary(
-        self, cost: str | Path = "paper", policy: costs.LayerSizes | None = None
+        self, cost: costs.Priced = "paper", policy: costs.LayerSizes | None = None
     ) -> dict[str, Any]:
         """Return the schedule and what it spends as JSON values; arguments as in `summary`."""
         sizes = policy or self.policy
-        extra = ann.ann_energy(costs.load(cost), sizes) if sizes else 0.0
+        extra = ann.ann_energy(costs.of(cost), sizes) if sizes else 0.0
         useful, wasted = (
             float(1e6 * part.mean())
             for part in (self.useful_energy(cost), self.wasted_energy(cost))

@@ -97,9 +97,7 @@ class PlacedRun:
 
     def steps_of(self, schedule: str) -> int:
         """Hardware steps from one timestep of a sample to the next."""
-        pipe = self.timing.under(schedule).followed in ("pipelined", "speculative")
-        # One timestep after the other has passed the network, which sequential means, too.
-        return 1 if pipe else self.timing.depth + 1
+        return steps_between(self.timing.under(schedule))
 
     def latency_steps(self, schedule: str) -> Array:
         """Hardware steps from a sample's first one to its answer, int64 (N,)."""
@@ -114,8 +112,13 @@ class PlacedRun:
         """Timesteps of each sample that run, int64 (N,)."""
         return self.timing.under(schedule).injected(self.exit_step, self.T)
 
-    def step_energy(self, schedule: str) -> dict[str, Array]:
+    def step_energy(self, every: int) -> dict[str, Array]:
         """Joules of each unit and timestep by term, float64 (N, U, T), tokens left out.
+
+        Parameters
+        ----------
+        every : int
+            Hardware steps from one timestep to the next, at each of which neurons are accessed.
 
         Raises
         ------
@@ -124,7 +127,7 @@ class PlacedRun:
         """
         price = self._prices
         counts = self.counts
-        accesses = np.array([unit.neurons for unit in self.units]) * self.steps_of(schedule)
+        accesses = np.array([unit.neurons for unit in self.units]) * every
         return {
             "synapse": sum(
                 (price[f"synapse_{kind}"] * getattr(counts, f"synapses_{kind}") for kind in KINDS),
@@ -186,7 +189,7 @@ class PlacedRun:
         kept = np.arange(self.T) < until[:, None]
         return {
             name: np.asarray((spent * kept[:, None]).sum(axis=(1, 2)))
-            for name, spent in self.step_energy(schedule).items()
+            for name, spent in self.step_energy(self.steps_of(schedule)).items()
         }
 
     def schedule(self, name: str) -> dict[str, Any] | None:
@@ -217,7 +220,7 @@ class PlacedRun:
         """Mean microjoules per sample of the neurons of delay lines, and of what they send."""
         lines = np.array([unit.name != unit.layer and unit.neurons > 0 for unit in self.units])
         kept = np.arange(self.T) < self.injected(schedule)[:, None]
-        spent = sum(self.step_energy(schedule).values(), np.zeros(()))
+        spent = sum(self.step_energy(self.steps_of(schedule)).values(), np.zeros(()))
         return float(1e6 * (spent[:, lines] * kept[:, None]).sum(axis=(1, 2)).mean())
 
     def summary(self) -> dict[str, Any]:
@@ -243,6 +246,13 @@ class PlacedRun:
         """Means over the samples, by timestep, over all units."""
         found = {name: values.sum(axis=1).mean(axis=0) for name, values in self.counts.items()}
         return {name: values.tolist() for name, values in found.items()}
+
+
+def steps_between(timing: Timing) -> int:
+    """Hardware steps from one timestep of a sample to the next."""
+    pipe = timing.followed in ("pipelined", "speculative")
+    # One timestep after the other has passed the network, which sequential means, too.
+    return 1 if pipe else timing.depth + 1
 
 
 def tokens(placement: Placement) -> tuple[int, tuple[int, int]]:

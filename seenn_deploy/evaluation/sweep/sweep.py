@@ -9,12 +9,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
 from seenn_deploy import exits, metrics
 from seenn_deploy._typing import Array, checked_types
+from seenn_deploy.costs import Priced
 from seenn_deploy.errors import DataError, ProgramError
 from seenn_deploy.evaluation.calibrate import checked_labels
 from seenn_deploy.evaluation.sweep.curves import FIGURES, Choice, Curve, Estimate, Figures
@@ -40,7 +40,7 @@ def sweep(
     program: Program,
     rules: Sequence[str] = RULES,
     candidates: int = 1000,
-    cost: str | Path = "paper",
+    cost: Priced = "paper",
     schedule: str | None = None,
     keep_accuracy: float | None = None,
     energy_budget: float | None = None,
@@ -62,8 +62,8 @@ def sweep(
     candidates : int
         Largest number of thresholds to try per rule, at least 2; they are spread over the quantiles
         of its scores.
-    cost : str or Path
-        Name of a cost model, or a file with one.
+    cost : str, Path or Cost
+        Name of a cost model, a file with one, or what a placed run of the same samples costs.
     schedule : 'sequential', 'speculative' or 'gated', optional
         Schedule; the program's by default. Its wasted timesteps are part of every energy. On a
         pipeline the fixed baselines are pipelined, as T is known before.
@@ -203,13 +203,12 @@ def split_samples(samples: int, share: float, seed: int) -> tuple[Array, Array]:
 # --- what a sample costs, had it stopped at t ----------------------------------------------------
 
 
-def _tables(run: RunResult, labels: Array, cost: str | Path, how: Timing) -> tuple[Tables, Tables]:
+def _tables(run: RunResult, labels: Array, cost: Priced, how: Timing) -> tuple[Tables, Tables]:
     """Tabulate every figure by exit, (N, T): with an exit rule, and with T known before."""
     right = metrics.correct_by_step(run.logits, labels).astype(np.float64)
-    energy = run.energy_by_step(cost)
     # A sample that has ended before t stopped where it ended.
-    steps = np.arange(1, energy.shape[1] + 1)
-    stopped = run.ended(np.broadcast_to(steps, energy.shape))
+    steps = np.arange(1, right.shape[1] + 1)
+    stopped = run.ended(np.broadcast_to(steps, right.shape))
     common = {
         "accuracy": right,
         "accuracy_change": right - right[:, -1:],
@@ -219,11 +218,13 @@ def _tables(run: RunResult, labels: Array, cost: str | Path, how: Timing) -> tup
     }
     # A fixed T is known before the start, so a pipeline need neither guess nor wait.
     before = how if how.schedule == "sequential" else Timing("pipelined", how.depth, True)
-    return common | _scheduled(energy, stopped, how), common | _scheduled(energy, stopped, before)
+    by_rule, by_step = (_scheduled(run, cost, stopped, timing) for timing in (how, before))
+    return common | by_rule, common | by_step
 
 
-def _scheduled(useful: Array, stopped: Array, how: Timing) -> Tables:
+def _scheduled(run: RunResult, cost: Priced, stopped: Array, how: Timing) -> Tables:
     """Return latency, and the energy of all timesteps that run and of those after the exit."""
+    useful = replace(run, timing=how).energy_by_step(cost)
     steps = np.arange(1, useful.shape[1] + 1)
     spent = useful[:, how.injected(steps, len(steps)) - 1]  # behind a sample's end nothing runs
     return {
@@ -237,7 +238,7 @@ def curves(
     run: RunResult,
     rules: Sequence[str] = ("confidence", "entropy", "margin"),
     candidates: int = 200,
-    cost: str | Path = "paper",
+    cost: Priced = "paper",
 ) -> list[Curve]:
     """Return every fixed t and every threshold of some rules on all samples of a run to T.
 
