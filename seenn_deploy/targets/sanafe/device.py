@@ -85,7 +85,8 @@ class Device:
         chips = f"{self.spec['chips']} x " if self.spec["chips"] > 1 else ""
         chip = f"chip: {chips}{self.spec['chip']}, simulated by SANA-FE {self.version}"
         policy = ", policy network" if self.spec["integer_policy"] else ""
-        host = f"on the host: currents of the input, exit rule{policy}, initial potentials"
+        image = "currents of the image, " if self.spec["input"]["coding"] == "direct" else ""
+        host = f"on the host: {image}initial potentials, exit rule{policy}"
         return replace(ran, measured=measured, notes=(chip, host), chip=self.chip)
 
 

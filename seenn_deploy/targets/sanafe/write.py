@@ -125,7 +125,7 @@ def _check(edge: ir.Projection, graph: ir.SpikingGraph) -> None:
 
 def _spec(program: ir.Program, placement: Placement, arrays: dict[str, Array]) -> dict[str, Any]:
     source, units = program.graph.source, units_of(program, placement.chip)
-    return {
+    spec: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
         "made_for": program.made_for,
@@ -150,8 +150,10 @@ def _spec(program: ir.Program, placement: Placement, arrays: dict[str, Array]) -
         "hosts": _hosts(program, units),
         "tokens": _tokens(placement),
         "integer_policy": None,
-        "synapses": sum(len(arrays[key]) for key in arrays if key.endswith("/target")),
     }
+    hosts = [link for host in spec["hosts"] for link in host["links"]]
+    loaded = (arrays[f"{link['arrays']}/target"] for link in (*spec["links"], *hosts))
+    return spec | {"synapses": sum(map(len, loaded))}
 
 
 def _unit(

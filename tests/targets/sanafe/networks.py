@@ -171,10 +171,11 @@ def samples(graph: ir.SpikingGraph, number: int = 3) -> np.ndarray:
     return rng.random((number, *source.shape)).astype(np.float32)
 
 
-def small_chip(folder: Path, neurons: int) -> Path:
+def small_chip(folder: Path, neurons: int, **limits: int) -> Path:
     """loihi1 with so few neurons a core that small networks cross its mesh."""
     of = json.loads((CHIPS / "loihi1.json").read_text())
-    of["limits"]["neurons"]["value"] = neurons
+    for name, value in {"neurons": neurons, **limits}.items():
+        of["limits"][name]["value"] = value
     path = folder / "small.json"
     path.write_text(json.dumps(of))
     return path
