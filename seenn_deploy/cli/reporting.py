@@ -14,6 +14,8 @@ from seenn_deploy.cli import options as opt
 from seenn_deploy.cli.shared import write_json
 from seenn_deploy.errors import SeennError
 
+ON_CHIP = 100  # images that run through a placed network, which takes longer than a simulation
+
 
 @click.command("report")
 @click.argument("what", type=opt.PATH)
@@ -28,8 +30,8 @@ from seenn_deploy.errors import SeennError
               "the run's folder says of it]")  # fmt: skip
 @click.option("--verified", type=opt.PATH, multiple=True,
               help="What seenn verify --json wrote. Repeat it for more devices.")  # fmt: skip
-@click.option("--chip", help="Place the program on a chip: loihi1, loihi2, or the JSON file of "
-              "another.")  # fmt: skip
+@click.option("--chip", help="Place the program on a chip (loihi1, loihi2, or the JSON file of "
+              "another), and run the first 100 images there.")  # fmt: skip
 @opt.THREADS
 @opt.JSON
 def report_command(
@@ -72,11 +74,16 @@ def report_command(
         images = opt.Data(data, {"limit": limit}).open(ran)
     if chip and ran is None:
         raise SeennError("--chip places a program; name it with --program")
+    placed: Any = None
+    if chip and ran is not None:
+        placed = sd.map_to_chip(ran, chip)
+        if images is not None:
+            some = images.part(0, min(len(images), ON_CHIP))
+            placed = sd.run_placed(ran, placed, some, threads=threads)
     made = sd.report(
         ran if program is None and ran is not None else what, other, program=ran, images=images,
         verified=[_verified(path) for path in verified],
-        placement=sd.map_to_chip(ran, chip) if chip and ran is not None else None,
-        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), threads=threads,
+        placed=placed, command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), threads=threads,
     )  # fmt: skip
     made.save(out)
     values = made.summary()

@@ -85,7 +85,7 @@ def _draw_work(axes: Axes, placement: Placement, chip: int, run: PlacedRun) -> A
     """What each core takes of a hardware step, in the mean over the steps of a sample."""
     scale, unit = (1e6, "us") if run.steps.timed else (1.0, "synaptic operations")
     work = np.full(_size(placement), -1.0)
-    for core, place in _places(placement, chip):
+    for core, place in places(placement, chip):
         work[place] = scale * run.steps.by_core[core]
     axes.set_title(f"work per hardware step, {unit}")
     return axes.imshow(np.ma.masked_less(work, 0), cmap="inferno", vmin=0)
@@ -99,7 +99,7 @@ def _grids(placement: Placement, chip: int, number: dict[str, int]) -> tuple[Arr
     for tile in placement.tiles:
         known = most.get(tile.core, (0, -1))
         most[tile.core] = max(known, (tile.neurons, number[tile.layer]))
-    for core, place in _places(placement, chip):
+    for core, place in places(placement, chip):
         load = placement.loads[core]
         of[place] = most[core][1]
         full[place] = max(load[r] / limits[r] for r in RESOURCES if r in limits)
@@ -117,7 +117,7 @@ def _size(placement: Placement) -> Pair:
     return placement.chip.rows * down, placement.chip.columns * across
 
 
-def _places(placement: Placement, chip: int) -> Iterator[tuple[int, Pair]]:
+def places(placement: Placement, chip: int) -> Iterator[tuple[int, Pair]]:
     """The cores in use of a chip, and where each is drawn."""
     made, (down, across) = placement.chip, _tile_size(placement)
     first = chip * made.cores

@@ -154,7 +154,7 @@ def cost_models() -> Chart:
 
 
 def chip() -> Chart:
-    """Draw a chip's cores. Data: ``cores`` with x, y, layer, full."""
+    """Draw a chip's cores. Data: ``cores`` with x, y, layer, value."""
     import altair as alt
 
     return (
@@ -163,14 +163,14 @@ def chip() -> Chart:
         .encode(
             x=alt.X("x:O", axis=None),
             y=alt.Y("y:O", axis=None),
-            color=alt.Color("full:Q", title=None, scale=alt.Scale(scheme="viridis", domain=[0, 1])),
+            color=alt.Color("value:Q", title=None, scale=alt.Scale(scheme="viridis", domainMin=0)),
             tooltip=[
                 alt.Tooltip("core:Q"),
                 alt.Tooltip("layer:N"),
-                alt.Tooltip("full:Q", format=".0%"),
+                alt.Tooltip("value:Q", format=".3~g"),
             ],
         )
-        .properties(width="container", description="Cores by how full they are")
+        .properties(width="container", description="Cores of the first chip")
     )
 
 

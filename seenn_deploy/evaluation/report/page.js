@@ -206,6 +206,12 @@
     draw("changes", { changes: found.layers.flatMap((layer) => [[a, layer.before_uJ], [b, layer.after_uJ]].filter(([, e]) => e).map(([name, e]) => ({ layer: layer.layer, run: name, energy: e[model()] }))) }, found.layers.length);
   }
 
+  function chip() {
+    if (!values.chip) return;
+    const cores = values.chip.cores_of_first_chip, what = chosen("core-value", "full");
+    draw("chip", { cores: cores.map((core) => ({ ...core, value: core[what] })) }, new Set(cores.map((core) => core.y)).size);
+  }
+
   function devices() {
     values.devices.filter((device) => device.layers).forEach((device, i) => {
       const rows = device.layers.flatMap((l) => [["equal", l.compared - l.mismatching], ["ties", l.ties], ["consequences", l.consequences], ["mismatches", l.mismatches]]
@@ -272,7 +278,7 @@
   function all() {
     layerTable();
     graph();
-    if (values.chip) draw("chip", { cores: values.chip.cores_of_first_chip }, new Set(values.chip.cores_of_first_chip.map((c) => c.y)).size);
+    chip();
     devices();
     if (!run) return;
     cards(); schedules(); heatMap(); exits(); front(); costModels(); comparison();
@@ -281,6 +287,7 @@
   on("model", "change", all);
   on("node-value", "change", graph);
   on("step-value", "change", heatMap);
+  on("core-value", "change", chip);
   on("filter", "input", layerTable);
   on("alpha", "input", pictures);
   dark.addEventListener("change", all);

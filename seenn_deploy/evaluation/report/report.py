@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from seenn_deploy._typing import checked_types
-from seenn_deploy.compiler.mapping.placement import RESOURCES, Placement
+from seenn_deploy.compiler.mapping.placement import Placement
 from seenn_deploy.errors import DataError, ProgramError
-from seenn_deploy.evaluation.report import figures, linters, thumbnails
+from seenn_deploy.evaluation.placed.run import PlacedRun
+from seenn_deploy.evaluation.report import chips, figures, linters, thumbnails
 from seenn_deploy.evaluation.report.compare import compare
 from seenn_deploy.io import folders
 from seenn_deploy.io.images.image_set import Images, ImageSet
@@ -93,7 +94,7 @@ def report(
     images: Images | ImageSet | None = None,
     labels: Any = None,
     verified: Sequence[Any] = (),
-    placement: Placement | None = None,
+    placed: Placement | PlacedRun | None = None,
     command: str = "",
     threads: int | None = None,
 ) -> Report:
@@ -115,8 +116,8 @@ def report(
         As of ``sd.simulate``.
     verified : sequence of mappings or VerifyReport
         What ``sd.verify`` found, or the values that ``seenn verify --json`` wrote.
-    placement : Placement, optional
-        Of ``sd.map_to_chip``.
+    placed : Placement or PlacedRun, optional
+        Of ``sd.map_to_chip``, or what its cores do, of ``sd.run_placed``.
     command : str
         The command that made the report, for its last lines.
     threads : int, optional
@@ -172,7 +173,7 @@ def report(
         values["thumbnails"] = thumbnails.of_samples(data, values["run"]["samples"])
         values["class_names"] = data.class_names or []
     values["devices"] = [v if isinstance(v, Mapping) else v.summary() for v in verified]
-    values["chip"] = placement and _chip(placement)
+    values["chip"] = None if placed is None else chips.figures(placed)
     values["made"]["command"] = command
     return Report(json.loads(json.dumps(values)))
 
@@ -251,8 +252,21 @@ def _values(
     }
     if second and second.run and first.run:
         found["other"] = figures.of_run(second.run)
-        found["comparison"] = compare(first.run, second.run)
+        found["comparison"] = compare(first.run, second.run) | {"settings": _changed(first, second)}
     return found | {"verdict": _verdict(run)}
+
+
+def _changed(first: _Given, second: _Given) -> list[dict[str, str]]:
+    """What was set otherwise in the second run, as far as both folders say it."""
+    told = [dict((given.about or {}).get("program", {})) for given in (first, second)]
+    for known, given in zip(told, (first, second), strict=True):
+        known.pop("source", None)
+        known |= {"schedule": given.run and given.run.timing.schedule}
+    names = [name for name in {**told[0], **told[1]} if told[0].get(name) != told[1].get(name)]
+    return [
+        {"name": name, "before": str(told[0].get(name)), "after": str(told[1].get(name))}
+        for name in names
+    ]
 
 
 def _banners(first: _Given, second: _Given | None) -> list[str]:
@@ -286,27 +300,3 @@ def _verdict(run: dict[str, Any] | None) -> str:
         f"{right}{told['mean_exit_step']:.3f} of {run['timesteps']} timesteps and {spent} per "
         f"sample, over {told['samples']:,} samples"
     )
-
-
-def _chip(placement: Placement) -> dict[str, Any]:
-    """The cores of the first chip, each with the layer that has most of its neurons."""
-    chip, limits = placement.chip, placement.chip.limits
-    owners: dict[int, tuple[int, str]] = {}
-    for tile in placement.tiles:
-        owners[tile.core] = max(owners.get(tile.core, (0, "")), (tile.neurons, tile.layer))
-    across = int(np.ceil(np.sqrt(chip.cores_per_tile)))
-    down = -(-chip.cores_per_tile // across)
-    cores = []
-    for core in range(min(placement.cores, chip.cores)):
-        column, row = chip.tile(core)
-        inside, load = core % chip.cores_per_tile, placement.loads[core]
-        full = {r: load[r] / limits[r] for r in RESOURCES if r in limits}
-        cores.append({
-            "core": core, "layer": owners[core][1], "full": max(full.values()),
-            "x": column * across + inside % across, "y": row * down + inside // across,
-            "synapses": load["synapses"],
-        })  # fmt: skip
-    whole = placement.summary()
-    kept = ("chip", "cores", "cores_per_chip", "chips", "busiest_core", "busiest_core_synapses",
-            "too_large", "layers")  # fmt: skip
-    return {**{name: whole[name] for name in kept}, "cores_of_first_chip": cores}

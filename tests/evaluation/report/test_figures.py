@@ -180,8 +180,13 @@ def test_runs_of_other_things_are_told(program, tmp_path) -> None:
     other = sd.compile(sd.import_model(sd.example().network, T=2, check=False))
     sd.simulate(program, images, out=tmp_path / "a")
     sd.simulate(other, images, out=tmp_path / "b")
-    (banner,) = sd.report(tmp_path / "a", tmp_path / "b").summary()["banners"]
+    values = sd.report(tmp_path / "a", tmp_path / "b").summary()
+    (banner,) = values["banners"]
     assert "two different programs" in banner and other.fingerprint in banner
+    changed = {
+        row["name"]: (row["before"], row["after"]) for row in values["comparison"]["settings"]
+    }
+    assert changed["T"] == ("4", "2") and "precision" not in changed
     with pytest.raises(ProgramError, match="is a run of program"):
         sd.report(tmp_path / "a", program=other)
     x = np.random.default_rng(0).random((50, 3, 32, 32)).astype(np.float32)

@@ -20,6 +20,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 import seenn_deploy as sd
 from seenn_deploy.evaluation.report.page import figure
+from seenn_deploy.ir.inputs import for_program
 
 HOSTILE = "</script><script>window.taken=1</script><b>\"'&\u202e\x07 {{7*7}}"
 CHARTS = ["graph", "heat_map", "exits", "front", "cost_models", "chip"]
@@ -40,10 +41,12 @@ def browser() -> Iterator[Browser]:
 def report(program: sd.Program, run: sd.RunResult) -> Any:
     images = sd.example().images
     graph = sd.import_model(sd.example().network, T=4, check=False)
-    placement = sd.map_to_chip(sd.compile(graph, precision="int8"), "loihi2")
+    integers = sd.compile(graph, precision="int8")
+    few = for_program(integers, images).part(0, 2)
+    placed = sd.run_placed(integers, sd.map_to_chip(integers, "loihi1"), few)
     verified = {"device": "mock", "samples": 2, "ok": True, "exact": True, "spikes_compared": 10,
                 "spikes_ties": 0, "spikes_mismatches": 0, "wrong_logits": 0}  # fmt: skip
-    return sd.report(run, program=program, images=images, placement=placement,
+    return sd.report(run, program=program, images=images, placed=placed,
                      verified=[verified], command="seenn report run/")  # fmt: skip
 
 
@@ -128,6 +131,21 @@ def test_another_cost_model_changes_the_figures(page: Page, run: sd.RunResult) -
     gated = run.under("gated").summary()["total_energy_uJ_per_sample"]
     assert schedules["gated"] == figure(gated)
     assert schedules["pipelined"] == "the exit rule does not allow it"
+
+
+def test_the_chip_tells_its_steps_and_links(page: Page, report: Any) -> None:
+    chip = report.summary()["chip"]
+    assert chip["work_unit"] == "us" and chip["run"]["samples"] == 2
+    before = page.inner_html("#chart-chip")
+    page.select_option("#core-value", "work")
+    page.wait_for_function("before => document.querySelector('#chart-chip').innerHTML !== before",
+                           arg=before)  # fmt: skip
+    steps = rows(page, "#chip [aria-label='Hardware steps'] table")
+    assert len(steps) == len(chip["run"]["hardware_steps"])
+    busiest = chip["run"]["hardware_steps"][3]
+    column, row, direction = busiest["busiest_link"]
+    assert steps[3][7] == f"({column}, {row}) {direction}"
+    assert steps[3][5] == figure(busiest["time_us"])
 
 
 def test_downloads_hold_what_python_has(page: Page, run: sd.RunResult, report: Any) -> None:
