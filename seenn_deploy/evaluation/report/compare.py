@@ -40,7 +40,11 @@ def compare(before: RunResult, after: RunResult) -> dict[str, Any]:
     both = before.labels is not None and after.labels is not None
     if both and not np.array_equal(before.needed_labels, after.needed_labels):
         raise DataError("the runs have different labels; compare runs on the same images")
-    models = costs.names()
+    models = [
+        name
+        for name in costs.names()
+        if not any(costs.load(name).lacks(run.sizes) for run in (before, after))
+    ]
     right = None if labels is None else [run.prediction == labels for run in (before, after)]
     return {
         "changes": {

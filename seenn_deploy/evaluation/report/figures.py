@@ -10,7 +10,7 @@ import numpy as np
 
 from seenn_deploy import costs
 from seenn_deploy._typing import Array
-from seenn_deploy.evaluation import schedule
+from seenn_deploy.evaluation import conventions, schedule
 from seenn_deploy.evaluation.sweep.sweep import curves
 from seenn_deploy.exits.base import softmax
 from seenn_deploy.simulator.result import RunResult
@@ -31,11 +31,13 @@ def of_run(run: RunResult) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``summary`` by cost model, as of ``run.summary``; ``intervals`` of 95 %; ``layers`` and
-        ``steps`` with means per sample up to its exit; ``schedules`` by cost model; ``front``, the
-        curves over thresholds, where every sample ran to T and has a label; ``samples``.
+        ``costs`` as of ``conventions.matrix``; ``summary`` by cost model, as of ``run.summary``;
+        ``intervals`` of 95 %; ``layers`` and ``steps`` with means per sample up to its exit;
+        ``schedules`` by cost model; ``front``, the curves over thresholds, where every sample ran
+        to T and has a label; ``samples``.
     """
-    models = costs.names()
+    # Some models need to know of the layers what older folders do not say.
+    models = [name for name in costs.names() if not costs.load(name).lacks(run.sizes)]
     return {
         "samples_total": len(run.exit_step),
         "timesteps": run.logits.shape[1],
@@ -47,6 +49,7 @@ def of_run(run: RunResult) -> dict[str, Any]:
         "lower_bound": run.lower_bound,
         "not_proven": run.not_proven,
         "models": models,
+        "costs": conventions.matrix(run).summary(),
         "summary": {model: run.summary(model) for model in models},
         "intervals": _intervals(run, models),
         "layers": _layers(run, models),

@@ -182,13 +182,12 @@
   }
 
   function costModels() {
-    const rows = run.models.flatMap((name) => {
-      const told = run.summary[name];
-      return [["this network", told.total_energy_uJ_per_sample === null ? told.energy_uJ_per_sample : told.total_energy_uJ_per_sample], ["dense ANN", told.dense_ann_energy_uJ],
-        ["quantised ANN", told.quantized_ann_energy_uJ], ["policy alone", told.policy_energy_uJ_per_sample]]
-        .filter(([, energy]) => energy !== null && energy > 0).map(([what, energy]) => ({ model: name, what, energy }));
-    });
-    draw("cost_models", { costs: rows }, run.models.length);
+    const models = run.costs.cost_models;
+    const rows = models.flatMap((told) => [
+      ["this network", told.total_energy_uJ_per_sample === null ? told.useful_energy_uJ_per_sample : told.total_energy_uJ_per_sample], ["dense ANN", told.dense_ann_energy_uJ],
+      ["quantised ANN", told.quantized_ann_energy_uJ], ["policy alone", told.policy_energy_uJ_per_sample],
+    ].filter(([, energy]) => energy !== null && energy > 0).map(([what, energy]) => ({ model: told.name, what, energy })));
+    draw("cost_models", { costs: rows }, models.length);
   }
 
   function comparison() {

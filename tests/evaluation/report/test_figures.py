@@ -23,7 +23,7 @@ def found(run: sd.RunResult) -> dict:
     return json.loads(json.dumps(figures.of_run(run)))
 
 
-@pytest.mark.parametrize("model", sd.costs.names())
+@pytest.mark.parametrize("model", ["paper", "memory", "lemaire", "spikingjelly"])
 def test_layers_and_steps_add_up_to_the_summary(run, found, model) -> None:
     told = run.summary(model)
     assert found["summary"][model] == json.loads(json.dumps(told))
