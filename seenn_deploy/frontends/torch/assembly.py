@@ -78,6 +78,7 @@ class Assembly:
         self._pools = {name: (term, shape) for name, term, shape in walk.graph.pools.values()}
         self._products = dict(walk.graph.products.values())
         self._relays = dict(walk.graph.relays.values())
+        self._arranged = dict(walk.graph.arranged.values())
         self._sums = {name: summands for summands, name in walk.graph.sums.items()}
         self._placed: dict[str, Placed] = {}
         self.output = 0  # which of the outputs is read out
@@ -127,6 +128,8 @@ class Assembly:
             return tuple((term, 0) for term in self._products[name].factors)
         if name in self._relays:
             return self._relays[name].inputs
+        if name in self._arranged:
+            return tuple((term, 0) for term in self._arranged[name].parts)
         if name in self._sums:
             return tuple((Term(origin), 0) for origin in self._sums[name])
         return self._inputs_of_layer(self._layers[name])
@@ -135,7 +138,7 @@ class Assembly:
         if name in self._layers:
             return self._node_of_layer(self.walk.layers[self._layers[name]])
         shape = self._shape(name)
-        if name in self._sums:
+        if name in self._sums or name in self._arranged:
             return ir.Sum(name, shape)
         if name in self._products:
             self.report.faithful(name, "product of spikes, element by element")
@@ -230,6 +233,8 @@ class Assembly:
             return self._products[name].shape
         if name in self._relays:
             return self._relays[name].shape
+        if name in self._arranged:
+            return self._arranged[name].shape
         shape = self.walk.calls[self._layers[name]][0].shape
         assert shape is not None
         return shape

@@ -145,6 +145,8 @@ def _check_given(module: Any, example_input: Any, T: Any, report: FidelityReport
                 "a copy would still run the original: put it into the module's class",
             )  # fmt: skip
     for name, weights in module.named_parameters():
+        if isinstance(weights, torch.nn.parameter.UninitializedParameter):
+            report.refuse(name, "has no values yet", "run the module once on the example before")
         if not weights.is_meta and not bool(weights.isfinite().all()):
             report.refuse(name, "holds NaN or infinity", "train it anew, or load other weights")
     if any(t.is_meta for t in (*module.parameters(), *module.buffers())):

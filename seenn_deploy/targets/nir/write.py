@@ -119,10 +119,14 @@ class _Writer:
                 _check_node(node, report)
         for edge in graph.projections:
             if graph.node(edge.post).kind == "sum" and edge.synapses.kind != "identity":
+                listed = edge.synapses.kind == "sparse"
                 report.refuse(
-                    f"{edge.pre} -> {edge.post}", "a pool that is deployed as a sum",
-                    "compile with pools='fold'",
-                )  # fmt: skip
+                    f"{edge.pre} -> {edge.post}",
+                    "spikes put elsewhere" if listed else "a pool that is deployed as a sum",
+                    "NIR has no node for it; let neurons follow"
+                    if listed
+                    else "compile with pools='fold'",
+                )
         report.stop()
         self.nodes: dict[str, Any] = {}
         self.edges: set[tuple[str, str]] = set()

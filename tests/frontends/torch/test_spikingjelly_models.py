@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -75,6 +75,22 @@ def plif(kind: str) -> nn.Module:
     return getattr(model("parametric_lif_net"), kind)(4, **PLIF)
 
 
+def spike_dhs(as_it_is: bool = False) -> nn.Module:
+    """Cells whose channels are put side by side, behind images that get another size."""
+    cells = {"fea_step": 3, "fea_num_layers": 8, "fea_block_multiplier": 3}
+    file = model("spike_dhs")
+    net = file.SpikeDHS(3, SimpleNamespace(fea_filter_multiplier=2, **cells))
+    net.classifier, net._time_step = file.SpikingLinear(24, CLASSES, spiking=False), T
+    net.feature.auxiliary_head = nn.Identity()  # of training alone
+    net.global_pooling.spike.v_threshold = 0.1
+    for part in list(net.modules()):  # of the search for an architecture alone
+        for name in [n for n in part._modules if n.endswith(("_s", "_b")) or n == "spikes"]:
+            del part._modules[name]
+    if not as_it_is:
+        net.feature.cells[0].downup_sample = int(net.feature.cells[0].downup_sample)
+    return net
+
+
 def frames(channels: int, size: int) -> Tensor:
     return (torch.rand(T, 2, channels, size, size) < 0.3).float()
 
@@ -97,6 +113,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor]]] = {
     "spiking_vgg_bn": (lambda: vgg(True), lambda: torch.rand(T, 2, 3, 8, 8)),
     "ottt_vgg": (lambda: online_vgg(False), lambda: torch.rand(2, 3, 8, 8)),
     "ottt_vgg_ws": (lambda: online_vgg(True), lambda: torch.rand(2, 3, 8, 8)),
+    "spike_dhs": (spike_dhs, lambda: torch.rand(2, 3, 8, 8)),
     "MNISTNet": (lambda: plif("MNISTNet"), lambda: torch.rand(T, 2, 1, 28, 28)),
     "NMNISTNet": (lambda: plif("NMNISTNet"), lambda: frames(2, 34)),
     "CIFAR10Net": (lambda: plif("CIFAR10Net"), lambda: torch.rand(T, 2, 3, 32, 32)),
@@ -116,12 +133,21 @@ def test_logits_are_the_model_s_own(name: str) -> None:
     functional.reset_net(net)
     with torch.no_grad():
         steps = torch.stack([net(x) for _ in range(T)]) if one_step else net(x)
+    steps = steps[0] if isinstance(steps, tuple) else steps
     images = x.transpose(0, 1) if graph.source.coding == "events" else x
     run = sd.simulate(sd.compile(graph), images.numpy(), full_trace=True, record=True)
     assert [n for n, spikes in run.spikes.items() if not spikes.any()] == []
     want = steps.transpose(0, 1).cumsum(1).numpy() if steps.ndim == 3 else T * steps[:, None]
     np.testing.assert_allclose(run.logits[:, -want.shape[1] :], want, rtol=1e-5, atol=1e-6)
     assert want.std() > 0 or name.endswith("Net")  # their last layer is of few neurons that vote
+
+
+def test_a_tensor_as_condition_is_refused_by_line() -> None:
+    net = spike_dhs(as_it_is=True)
+    functional.set_step_mode(net, "m")
+    with pytest.raises(sd.SeennError, match=r"spike_dhs\.py:\d+.*condition") as caught:
+        sd.import_model(net.eval(), torch.rand(2, 3, 8, 8))
+    assert "\n" not in str(caught.value)
 
 
 def waken(net: nn.Module, x: Tensor) -> None:

@@ -4,7 +4,23 @@ Operators without a function here are refused by name. Arguments arrive as value
 constants, potentials or plain numbers.
 """
 
-from seenn_deploy.frontends.torch.operations import arithmetic, axes, pools, timesteps, weights
+from seenn_deploy.frontends.torch.operations import (
+    arithmetic,
+    arrangements,
+    axes,
+    pools,
+    timesteps,
+    weights,
+)
 from seenn_deploy.frontends.torch.operations.registry import OPERATIONS, Graph
 
-__all__ = ["OPERATIONS", "Graph", "arithmetic", "axes", "pools", "timesteps", "weights"]
+__all__ = [
+    "OPERATIONS",
+    "Graph",
+    "arithmetic",
+    "arrangements",
+    "axes",
+    "pools",
+    "timesteps",
+    "weights",
+]

@@ -32,6 +32,14 @@ class Multiplied:
     right: Shape
 
 
+@dataclass(frozen=True)
+class Arranged:
+    """Spikes of one or more nodes in other places: what arrives, each at places of its own."""
+
+    parts: tuple[Term, ...]
+    shape: Shape
+
+
 class Graph:
     """The things that operations add: maps, sums, products and pools of spikes, each made once."""
 
@@ -42,10 +50,14 @@ class Graph:
         self.products: dict[Any, tuple[str, Multiplied]] = {}
         self.pools: dict[Any, tuple[str, Term, tuple[int, ...]]] = {}
         self.relays: dict[Any, tuple[str, Relayed]] = {}
+        self.arranged: dict[Any, tuple[str, Arranged]] = {}
         self.here = ""  # path of the module that is being read
 
     def graded(self, name: str) -> bool:
         """Whether a node sends sums or products, and not spikes alone."""
+        for node, found in self.arranged.values():
+            if node == name:
+                return any(self.graded(part.origin) for part in found.parts)
         return name in self.sums.values() or name in (n for n, _ in self.products.values())
 
     def name(self, wanted: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
+from seenn_deploy.frontends.torch.operations.arrangements import side_by_side
 from seenn_deploy.frontends.torch.operations.axes import part_of_potential, unsqueeze, view
 from seenn_deploy.frontends.torch.operations.features import (
     PARTS,
@@ -33,6 +34,7 @@ from seenn_deploy.frontends.torch.values import (
     check_same_order,
     has_tokens,
     in_order,
+    trailing,
 )
 
 
@@ -124,9 +126,7 @@ def cat(graph: Graph, parts: Sequence[Value], dim: int = 0) -> Value:
     signals = [as_signal(p) for p in parts]
     at = dim % len(signals[0].axes)
     if any(prod(a.size for a in s.axes[at]) != 1 for s in signals):
-        raise NotSupportedError(
-            "a concatenation of batches or features", "only timesteps may be put side by side"
-        )
+        return side_by_side(graph, signals, at)
     squeezed = [replace(s, axes=(*s.axes[:at], *s.axes[at + 1 :])) for s in signals]
     return stack(graph, squeezed, at)
 
@@ -137,7 +137,8 @@ def _are_features(parts: Sequence[Value], dim: int) -> bool:
         return False
     shapes = [p.tensor.shape if isinstance(p, Constant) else as_signal(p).sizes for p in parts]
     last = {len(shape) - 1 for shape in shapes} == {dim % len(shapes[0])}
-    return last and any(shape[-1] > 1 for shape in shapes)
+    images = any(isinstance(p, Signal) and trailing(p) > 1 for p in parts)
+    return last and not images and any(shape[-1] > 1 for shape in shapes)
 
 
 def _recorded(parts: list[Potential], dim: int) -> Potential:
