@@ -271,7 +271,7 @@ def _source(walk: Walk, coding: Coding | None) -> Source:
             "not clear",
             "give (N, ..) images, or frames with one time axis that a layer or a loop goes over",
         )
-    shape = image_shape(tuple(a.size for a in walk.input if a.role == "feature"))
+    shape = walk.seen.shape or image_shape(tuple(a.size for a in walk.input if a.role == "feature"))
     found: Coding = "events" if timed else "direct"
     if coding not in (None, "direct", "events"):
         walk.report.refuse(SOURCE, f"coding {coding!r}", "there is 'direct' and 'events'")

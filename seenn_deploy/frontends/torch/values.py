@@ -54,13 +54,17 @@ class Atom:
 
     def split(self, first: int) -> tuple[Atom, Atom]:
         """Split features into an axis of `first` and one of the rest, in C order."""
+        if self.of_input and self.role is None:  # of an image that comes as a vector
+            self.become("feature")
         if self.role != "feature" or first < 1 or self.size % first:
             raise NotSupportedError(
                 f"a reshape that cuts through an axis of {self.size}",
                 "views may merge and split axes only where batch, time and features meet",
             )
         if first not in self.parts:
-            self.parts[first] = Atom(first, "feature"), Atom(self.size // first, "feature")
+            sizes = first, self.size // first
+            left, right = (Atom(n, "feature", self.of_input) for n in sizes)
+            self.parts[first] = left, right
         return self.parts[first]
 
     def become(self, role: Role) -> None:
@@ -95,6 +99,19 @@ class State:
 
     tau: float
     steps: tuple[Signal, ...]
+
+
+@dataclass(eq=False)
+class Seen:
+    """What the module sees its input as: a vector may be viewed as an image.
+
+    Parameters
+    ----------
+    shape : tuple of int, optional
+        Its shape in the graph, once a layer that needs an image has been found.
+    """
+
+    shape: Shape | None = None
 
 
 @dataclass(frozen=True)
@@ -176,6 +193,8 @@ class Signal:
     pool : Window, optional
         The max pool behind the sum of the terms. Maxima of sums are no sums of maxima, so that
         neurons alone take such a signal as it is; for all else it becomes a node.
+    seen : Seen, optional
+        Of the module's input, where it is noted as what it is seen.
     """
 
     axes: Axes
@@ -185,6 +204,7 @@ class Signal:
     summed: Summed | None = None
     state: State | None = None
     pool: Window | None = None
+    seen: Seen | None = None
 
     @property
     def sizes(self) -> Shape:
@@ -361,6 +381,12 @@ def feature_shape(signal: Signal, count: int, ordered: bool = True) -> Shape:
     inside = [a for axis in signal.axes[len(signal.axes) - count :] for a in axis]
     outside = [a for axis in signal.axes[: len(signal.axes) - count] for a in axis]
     for atom in inside:
+        fresh = atom.of_input and atom.role is None and atom.size > 1
+        if fresh and signal.shape is not None and all(atom is not a for a in signal.features):
+            raise NotSupportedError(
+                f"an axis of {atom.size} of the input beside the one that a layer takes",
+                "flatten the input before, or begin with a convolution of kernel 1",
+            )
         atom.become("feature")
     # Axes of 1 may lie anywhere: they do not change the order of numbers in memory.
     order = [a for a in signal.features if a in inside and a.size > 1]
@@ -462,7 +488,14 @@ def known(signal: Signal, count: int, ordered: bool = True) -> Signal:
     if signal.shape is not None:
         return signal
     atoms = tuple(a for axis in signal.axes[len(signal.axes) - count :] for a in axis)
-    shape = image_shape(tuple(a.size for a in atoms) or view)
+    # An axis of 1 that was unsqueezed has no atom, but is a channel of an image all the same.
+    shape = view if len(view) == 3 else image_shape(tuple(a.size for a in atoms) or view)
+    if signal.seen is not None and len(view) == 3:
+        if signal.seen.shape not in (None, shape):
+            raise NotSupportedError(
+                f"the input is seen as {signal.seen.shape} and as {shape}", "see it as one image"
+            )
+        signal.seen.shape = shape
     return replace(signal, features=atoms, shape=shape)
 
 

@@ -32,6 +32,7 @@ from seenn_deploy.frontends.torch.values import (
     NotSupportedError,
     Potential,
     Role,
+    Seen,
     Signal,
     Term,
     Unreadable,
@@ -70,6 +71,8 @@ class Walk:
         For each layer, its input at each call.
     input : tuple of Atom
         The axes of the module's input.
+    seen : Seen
+        As what image the module sees it.
     graph : Graph
         The sums and pools of spikes that were found.
     starts : dict of int to float
@@ -91,6 +94,7 @@ class Walk:
         self.graph = Graph(layer.name for layer in layers)
         self.calls: list[list[Signal]] = [[] for _ in layers]
         self.input: tuple[Atom, ...] = ()
+        self.seen = Seen()
         self.starts: dict[int, float] = {}
         self.charges = [0] * len(layers)
         self.places: dict[str, str] = {}
@@ -231,7 +235,7 @@ class Walk:
         (node,) = (n for n in self.program.graph.nodes if n.name == name)
         self.input = tuple(Atom(int(n), of_input=True) for n in node.meta["val"].shape)
         axes = tuple((a,) for a in self.input)
-        self._values[name] = Signal(axes, self.input, None, (Term(SOURCE),))
+        self._values[name] = Signal(axes, self.input, None, (Term(SOURCE),), seen=self.seen)
 
     def _read(self, node: Any) -> Value:
         args = tuple(self._value(a) for a in node.args)

@@ -127,3 +127,64 @@ def test_layers_without_values_are_refused_by_name() -> None:
     net = nn.Sequential(nn.LazyLinear(4), neuron.IFNode(), nn.Linear(4, 2))
     with pytest.raises(sd.SeennError, match=r"0\.weight: has no values yet"):
         sd.import_model(net, torch.rand(2, 3), T=2)
+
+
+# --- the input as the module sees it -------------------------------------------------------------
+
+
+class Viewed(nn.Module):
+    """A first layer that takes what `view` makes of the input."""
+
+    def __init__(self, view: Callable[[Tensor], Tensor], first: nn.Module, hidden: int) -> None:
+        super().__init__()
+        self.view, self.first = view, first
+        self.spike, self.fc = neuron.IFNode(), nn.Linear(hidden, 5)
+        first.weight.data.mul_(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        functional.reset_net(self)
+        logits: Any = 0
+        for _ in range(T):
+            logits = logits + self.fc(self.spike(self.first(self.view(x))).flatten(1))
+        return logits
+
+
+VIEWS: dict[str, tuple[Callable[[Tensor], Tensor], tuple[int, ...]]] = {
+    "a vector": (lambda x: x.view(-1, 1, 6, 6), (4, 36)),
+    "as many samples as pixels": (lambda x: x.view(-1, 1, 6, 6), (36, 36)),
+    "a vector, unflattened": (lambda x: x.unflatten(1, (1, 6, 6)), (4, 36)),
+    "without channels": (lambda x: x.unsqueeze(1), (4, 6, 6)),
+    "without channels, indexed": (lambda x: x[:, None], (4, 6, 6)),
+    "without channels, viewed": (lambda x: x.view(len(x), 1, 6, 6), (4, 6, 6)),
+}
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_an_input_that_is_viewed_as_an_image(name: str) -> None:
+    view, sizes = VIEWS[name]
+    torch.manual_seed(0)
+    net, x = Viewed(view, nn.Conv2d(1, 4, 3, padding=1), 144).eval(), torch.rand(sizes)
+    with torch.no_grad():
+        theirs = net(x).numpy()
+    graph = sd.import_model(net, x)
+    assert graph.source.shape == (1, 6, 6)
+    run = sd.simulate(sd.compile(graph), x.reshape(-1, 1, 6, 6).numpy(), full_trace=True)
+    assert theirs.std() > 0.01
+    np.testing.assert_allclose(run.logits[:, -1], theirs, atol=1e-5)
+
+
+def test_a_linear_layer_over_tokens_of_the_input_is_refused() -> None:
+    net = Viewed(lambda x: x, nn.Linear(6, 8), 40).eval()
+    with pytest.raises(sd.SeennError, match="an axis of 5 of the input beside the one"):
+        sd.import_model(net, torch.rand(4, 5, 6))
+
+
+def test_two_images_of_one_vector_are_refused() -> None:
+    class Two(Viewed):
+        def forward(self, x: Tensor) -> Tensor:
+            other = self.first(x.view(-1, 1, 4, 9)).flatten(1)
+            return torch.as_tensor(self.fc(self.spike(self.first(self.view(x)).flatten(1) + other)))
+
+    net = Two(lambda x: x.view(-1, 1, 6, 6), nn.Conv2d(1, 4, 3, padding=1), 144).eval()
+    with pytest.raises(sd.SeennError, match=r"seen as|cuts through"):
+        sd.import_model(net, torch.rand(4, 36), T=T)
