@@ -55,10 +55,10 @@ def normalized(images: np.ndarray) -> torch.Tensor:
     return (torch.from_numpy(images) - mean) / std
 
 
-def random_width_8(images: np.ndarray, path: Path) -> None:
-    """A checkpoint of width 8 whose batch norms fit the images."""
+def random_network(width: int, images: np.ndarray, path: Path) -> None:
+    """A checkpoint of 16, 32 and 64 times `width` channels, whose batch norms fit the images."""
     torch.manual_seed(0)
-    net = _seenn_torch.ResNet19((128, 256, 512), 10, 1)
+    net = _seenn_torch.ResNet19((16 * width, 32 * width, 64 * width), 10, 1)
     for name, parameter in net.named_parameters():
         if name.endswith("bn2.weight"):  # the shortcut adds its spikes to this current
             torch.nn.init.constant_(parameter, 0.8)
@@ -193,7 +193,7 @@ def main() -> None:
         table.add_column(heading, justify="left" if heading in ("network", "") else "right")
     with tempfile.TemporaryDirectory() as folder:
         wide = Path(folder) / "width8.pth"
-        random_width_8(images[: args.wide], wide)
+        random_network(8, images[: args.wide], wide)
         print("ResNet-19, width 8")
         compare("ResNet-19, width 8, random", wide, images[: args.wide], args.rounds, table)
     print("ResNet-19, width 1")

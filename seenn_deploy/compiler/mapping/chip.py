@@ -14,6 +14,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +56,19 @@ class Format:
 
     def bits(self, synapses: int, targets: int) -> int:
         """Bits of a list of synapses, whose targets are among so many neurons."""
-        index = max(0, targets - 1).bit_length()
-        width = self.weight_bits + min(
-            (b for b in self.index_bits if b >= index), default=max(self.index_bits)
-        )
+        width = self._widths[min(max(0, targets - 1).bit_length(), len(self._widths) - 1)]
         full, rest = divmod(synapses, self.block)
-        sizes = (full, self.block), (bool(rest), rest)
-        return sum(number * self._rounded(size * width + self.block_bits) for number, size in sizes)
+        bits = full * self._rounded(self.block * width + self.block_bits)
+        return bits + (self._rounded(rest * width + self.block_bits) if rest else 0)
+
+    @cached_property
+    def _widths(self) -> list[int]:
+        """Bits of a synapse by those that the number of a target needs; more than any have most."""
+        most = max(self.index_bits)
+        return [
+            self.weight_bits + min(b for b in self.index_bits if b >= needed)
+            for needed in range(most + 1)
+        ]
 
     def _rounded(self, bits: int) -> int:
         return -(-bits // self.unit_bits) * self.unit_bits

@@ -68,8 +68,7 @@ def map_to_chip(program: ir.Program, chip: str | Chip = "loihi1") -> Placement:
     """
     found = chip if isinstance(chip, Chip) else load(chip)
     units = units_of(program, found)
-    splits = _splits(units, found)
-    tiles = _packed(units, splits, found)
+    tiles = _packed(units, _cuts(units, found), found)
     readout = program.graph.readout.name
     controller = next(tile.core for tile in tiles if tile.unit == readout)
     return Placement(found, program.fingerprint, tiles, controller)
@@ -78,14 +77,22 @@ def map_to_chip(program: ir.Program, chip: str | Chip = "loihi1") -> Placement:
 # --- cutting units into boxes ---------------------------------------------------------------------
 
 
-def _splits(units: tuple[Unit, ...], chip: Chip) -> dict[str, Split]:
-    splits: dict[str, Split] = {}
+@dataclass(frozen=True)
+class Cut:
+    """A unit in boxes, and what each of them takes; see `_Cutter.takes`."""
+
+    split: Split
+    takes: tuple[tuple[int, ...], ...]
+
+
+def _cuts(units: tuple[Unit, ...], chip: Chip) -> dict[str, Cut]:
+    cuts: dict[str, Cut] = {}
     for _ in range(MOST_PASSES):
-        before = dict(splits)
+        before = dict(cuts)
         for unit in reversed(units):
-            splits[unit.name] = _Cutter(unit, chip, _slots(unit, units, splits)).best()
-        if before == splits or not _sends_back(units):
-            return splits
+            cuts[unit.name] = _Cutter(unit, chip, _slots(unit, units, cuts)).best()
+        if before == cuts or not _sends_back(units):
+            return cuts
     raise ProgramError(
         f"chip {chip.name}: no cut of the layers that send back was found that all limits allow"
     )
@@ -100,13 +107,13 @@ def _sends_back(units: tuple[Unit, ...]) -> bool:
     )
 
 
-def _slots(unit: Unit, units: tuple[Unit, ...], splits: Mapping[str, Split]) -> list[Slots]:
+def _slots(unit: Unit, units: tuple[Unit, ...], cuts: Mapping[str, Cut]) -> list[Slots]:
     """The output axon slots of a unit's neurons, for each of its targets that was cut."""
     found = []
     for target in units:
         for link in target.links:
-            if link.pre == unit.name and (split := splits.get(target.name)):
-                found.append(Slots.of(reach(link.synapses, link.shape, split)))
+            if link.pre == unit.name and (cut := cuts.get(target.name)):
+                found.append(Slots.of(reach(link.synapses, link.shape, cut.split)))
     return found
 
 
@@ -134,7 +141,7 @@ class _Cutter:
         """What a core has of each of `RESOURCES`."""
         return _rooms(self.chip)
 
-    def best(self) -> Split:
+    def best(self) -> Cut:
         """The cut by rule 2.
 
         Raises
@@ -153,9 +160,20 @@ class _Cutter:
                     work = max(self.takes(box, axons)[-1] for box in _some(split))
                     found.append((self._cores(split), work, split))
         for _, _, split in sorted(found, key=_key):
-            if all(self._fits(box, split.axons) for box in split.boxes):
-                return split
+            takes = self._all_take(split)
+            if takes is not None:
+                return Cut(split, takes)
         raise self._refusal()
+
+    def _all_take(self, split: Split) -> tuple[tuple[int, ...], ...] | None:
+        """What each box takes; None where one does not fit."""
+        found = []
+        for box in split.boxes:
+            took = self.takes(box, split.axons)
+            if not self._allowed(took, split.axons):
+                return None
+            found.append(took)
+        return tuple(found)
 
     def _cores(self, split: Split) -> float:
         """Estimate of the cores that a cut takes, its own and more for those who send to it."""
@@ -182,7 +200,9 @@ class _Cutter:
         return options[at] if at < len(options) else None
 
     def _fits(self, box: Box, axons: Axons) -> bool:
-        took = self.takes(box, axons)
+        return self._allowed(self.takes(box, axons), axons)
+
+    def _allowed(self, took: tuple[int, ...], axons: Axons) -> bool:
         if axons == "pixel" and took and took[1] > self.chip.shared_axons:
             return False
         return bool(took) and all(n <= room for n, room in zip(took, self.rooms, strict=False))
@@ -243,17 +263,15 @@ def _rooms(chip: Chip) -> tuple[float, ...]:
 # --- putting boxes on cores -----------------------------------------------------------------------
 
 
-def _packed(units: tuple[Unit, ...], splits: Mapping[str, Split], chip: Chip) -> tuple[Tile, ...]:
+def _packed(units: tuple[Unit, ...], cuts: Mapping[str, Cut], chip: Chip) -> tuple[Tile, ...]:
     """Rule 3, with cores numbered in the order of the boxes that opened them."""
     rooms, readout = np.array(_rooms(chip)), units[-1].name
-    number = sum(split.number for split in splits.values())
+    number = sum(cut.split.number for cut in cuts.values())
     used, work = np.zeros((number, len(RESOURCES))), np.zeros(number)
     cores, placed = 0, list[Tile]()
     for unit in units:
-        split = splits[unit.name]
-        cutter = _Cutter(unit, chip, _slots(unit, units, splits))
-        for box in split.boxes:
-            took = cutter.takes(box, split.axons)
+        split = cuts[unit.name].split
+        for box, took in zip(split.boxes, cuts[unit.name].takes, strict=True):
             takes = np.array(took[: len(RESOURCES)], float)
             core = -1
             if unit.name != readout and (takes / rooms).max() <= 0.5:
