@@ -21,9 +21,10 @@ class Pace:
     Parameters
     ----------
     latency : float64 array (N,)
-        Seconds from a sample's first step to its answer.
+        Seconds from a sample's first step to its answer, on a chip that is empty before the first.
     interval : float64 array (N,)
-        Seconds from its first step to that of the next sample.
+        Seconds from its first step to that of the next sample, as if the samples came again and
+        again: the first ones meet the last ones in the pipe.
     steps : float64 array (S,)
         Seconds of each hardware step, those behind the last sample's start included.
     """
@@ -92,6 +93,7 @@ class Clock:
     rows: int
     took: list[float] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
+    _first: list[Array] = field(default_factory=list)
     _pending: Array = field(init=False)
 
     def __post_init__(self) -> None:
@@ -107,15 +109,29 @@ class Clock:
 
     def _advance(self, steps: int) -> None:
         done = self._pending[:, :steps]
+        if len(self._first) < self.rows:
+            self._first += list(done.swapaxes(0, 1))
         self.took += self.step(*done).tolist()
         rest = self._pending[:, steps:]
         self._pending = np.concatenate([rest, np.zeros_like(done)], axis=1)
 
     def pace(self, latency: Array) -> Pace:
         """Latency and interval, of samples that take so many steps to their answer."""
-        end = len(self.took)
+        starts, end = np.array(self.starts), len(self.took)
+        again = _until(self._steady(end))
         self._advance(self._pending.shape[1])
-        until = 1e-9 * np.concatenate([[0.0], np.cumsum(self.took)])
-        starts = np.array(self.starts)
-        interval = np.diff(until[np.append(starts, end)])
+        until = _until(self.took)
+        interval = np.diff(again[np.append(starts, end)])
         return Pace(until[starts + latency] - until[starts], interval, np.diff(until))
+
+    def _steady(self, end: int) -> list[float]:
+        """What steps take where the last samples are still under way in the first ones."""
+        first = np.array(self._first[:end])
+        for later, work in enumerate(self._pending.swapaxes(0, 1)):
+            first[later % end] += work  # a short run meets itself more than once
+        return [*self.step(first[:, 0], first[:, 1]).tolist(), *self.took[len(first) :]]
+
+
+def _until(took: list[float]) -> Array:
+    """Seconds before each step, and behind the last one, of nanoseconds."""
+    return np.asarray(1e-9 * np.concatenate([[0.0], np.cumsum(took)]))

@@ -105,8 +105,9 @@ def test_steps_and_energy_by_hand() -> None:
     assert found.steps.core.tolist() == [0, 0, 0, 0, 0, 1]
     assert found.latency_steps("pipelined").tolist() == [4 + 2]
     assert found.paces["pipelined"].latency == pytest.approx([1e-9 * sum(600 + s for s in steps)])
+    # As samples follow each other, the fourth timestep of the one before is in the first step.
     assert found.paces["pipelined"].interval == pytest.approx(
-        [1e-9 * sum(600 + s for s in steps[:4])]
+        [1e-9 * sum(600 + took for took in (two, one, two, two))]
     )
     # Gated, a timestep takes three steps: the host's, that of core 0 and that of core 1.
     alone = [[18.0, spiking, 19.4] for spiking in (one, two, two, two)]
