@@ -70,3 +70,34 @@ def test_instructions_are_counted_layer_by_layer(monkeypatch: pytest.MonkeyPatch
     assert (counted.to_exit < counted.steps.sum(1)).any()
     silent = edge.snn(PROGRAM, np.zeros_like(IMAGES))
     assert silent.steps.mean() < counted.steps.mean()
+
+
+@pytest.fixture
+def conventions(counters: ModuleType) -> ModuleType:
+    sys.modules.pop("conventions", None)
+    import conventions
+
+    return conventions
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["dense", "convolutional"])
+def test_every_joule_of_spikingjelly_is_explained(conventions: ModuleType, name: str) -> None:
+    """Its two energy models on one image, from our counts and the reasons for each difference."""
+    images = conventions.counters.read_images(1)
+    net = getattr(conventions, name)().eval().requires_grad_(False)
+    graph = sd.import_model(net, images, T=conventions.T)
+    run = sd.simulate(sd.compile(graph, sd.exits.Fixed()), images.numpy())
+    exact, seen = conventions.ours(run), conventions.observe(net, images)
+    assert exact.microjoules == pytest.approx(1e6 * run.energy("spikingjelly").sum())
+    reasons = conventions.common(seen, exact) | conventions.spikingjelly_reasons(seen, exact)
+    explained = sum(reasons.values(), exact)
+    assert conventions.spikingjelly(net, images) == explained
+    assert reasons["layer 1 at every step, for us once"].mac == 3 * exact.mac
+    found = sum(conventions.lemaire_of(net, images).values())
+    energy = 1e6 * run.energy("spikingjelly-lemaire").sum()
+    steps = conventions.lemaire_reasons(run, seen)
+    assert found == pytest.approx(energy + sum(steps.values()), rel=1e-9)
+    # Without what torch does at every step, the equations are the cost model's.
+    assert abs(steps["pools folded, shortcuts priced, other spikes"]) < 0.01 * energy
+    assert (steps["spikes meet whole kernels"] > 0.1 * energy) == (name == "convolutional")
