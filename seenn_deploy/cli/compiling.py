@@ -30,11 +30,14 @@ PROGRAM = opt.together(
                  help="Folder of the program."),
     opt.FORCE,
     click.option("--target", multiple=True, callback=opt.target_names,
-                 help="Also write the files of this target: lava, c or nir; several with commas."),
+                 help="Also write the files of this target: lava, c, nir or sanafe; several with "
+                 "commas."),
     click.option("--c-prefix", help="What names in the files of --target c begin with.  [default: "
                  "net]"),
     click.option("--board", help="Refuse what this board's memory cannot hold, of --target c: a "
                  "name such as rp2040 or stm32f407, or a JSON file."),
+    click.option("--chip", help="Chip of --target sanafe: loihi1, or the JSON file of one like it. "
+                 " [default: loihi1]"),
     opt.with_rule,
     click.option("--precision", default="float32", show_default=True),
     click.option("--schedule",
@@ -126,6 +129,7 @@ def compile_command(
     target: tuple[str, ...],
     c_prefix: str | None,
     board: str | None,
+    chip: str | None,
     rule: ExitRule | None,
     precision: str,
     schedule: Any,
@@ -169,7 +173,7 @@ def compile_command(
     # Before the import, which can take minutes.
     folders.check_ours(out, PROGRAM_FOLDER, force)
     check_schedule(schedule, *target)
-    of_targets = _of_targets(target, c_prefix, board)
+    of_targets = _of_targets(target, c_prefix, board, chip)
     counts = pools == "auto" or attention_order == "cheapest"
     if calibration and precision == "float32" and not counts:
         raise SeennError(
@@ -205,9 +209,27 @@ def compile_command(
 
 
 def _of_targets(
-    targets: tuple[str, ...], c_prefix: str | None, board: str | None
+    targets: tuple[str, ...], c_prefix: str | None, board: str | None, chip: str | None
 ) -> dict[str, dict[str, Any]]:
     """What targets take besides the program, by target, checked before any work is done."""
+    return _of_c(targets, c_prefix, board) | _of_sanafe(targets, chip)
+
+
+def _of_sanafe(targets: tuple[str, ...], chip: str | None) -> dict[str, dict[str, Any]]:
+    if chip is None:
+        return {}
+    from seenn_deploy.compiler.mapping.chip import load
+    from seenn_deploy.targets.sanafe.architecture import check
+
+    if "sanafe" not in targets:
+        raise SeennError("--chip is what --target sanafe writes for; add --target sanafe")
+    check(load(chip))
+    return {"sanafe": {"chip": chip}}
+
+
+def _of_c(
+    targets: tuple[str, ...], c_prefix: str | None, board: str | None
+) -> dict[str, dict[str, Any]]:
     options = {"prefix": c_prefix, "board": board}
     found = {name: value for name, value in options.items() if value is not None}
     if not found:
@@ -289,6 +311,7 @@ def convert_command(
     target: tuple[str, ...],
     c_prefix: str | None,
     board: str | None,
+    chip: str | None,
     rule: ExitRule | None,
     precision: str,
     schedule: Any,
@@ -313,7 +336,7 @@ def convert_command(
 
     check_ours(out, PROGRAM_FOLDER, force)
     check_schedule(schedule, *target)
-    of_targets = _of_targets(target, c_prefix, board)
+    of_targets = _of_targets(target, c_prefix, board, chip)
     with _refusal_into(json_file), shown(None, f"converting {model.name}"):
         program = sd.convert(
             model, rule, precision=precision, schedule=schedule or "sequential", strict=strict,

@@ -122,7 +122,7 @@ def events(late: bool = False) -> ir.SpikingGraph:
 
 def random(rng: np.random.Generator) -> ir.SpikingGraph:
     """Layers of any geometry that skip to any later one, with neurons of any kind."""
-    nodes: list[ir.Node] = [ir.Source("input", (2, 5, 5), scale=float(rng.choice([1, 17, 60])))]
+    nodes: list[ir.Node] = [ir.Source("input", (2, 5, 5), scale=float(rng.choice([1, 7, 15])))]
     edges = []
     for number in range(int(rng.integers(1, 4))):
         before, synapses = nodes[-1], _dense(rng, 9, int(np.prod(nodes[-1].shape)), 40)

@@ -150,6 +150,24 @@ def test_chips_that_it_cannot_simulate_are_one_line(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["small.json"]
 
 
+def test_the_command_takes_a_chip(tmp_path: Path) -> None:
+    program = networks.program(networks.dense(), CONFIDENT, "speculative")
+    program.save(tmp_path / "a")
+    chip = networks.small_chip(tmp_path, 4)
+
+    def seenn(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "seenn_deploy", *words]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    refused = seenn("compile", "a", "-o", "b", "--chip", "small.json", "--target", "nir")
+    assert refused.returncode == 2 and "error: --chip is what --target sanafe" in refused.stderr
+    lacking = seenn("compile", "a", "-o", "b", "--chip", "loihi2", "--target", "sanafe")
+    assert lacking.returncode == 2 and "chip loihi2 has no energies" in lacking.stderr
+    assert not (tmp_path / "b").exists()
+    program.save(tmp_path / "b", ["sanafe"], options={"sanafe": {"chip": str(chip)}})
+    assert Device(tmp_path / "b" / "sanafe").chip.endswith("chip.json")
+
+
 def test_inputs_beyond_what_was_proven_are_refused(tmp_path: Path) -> None:
     graph = networks.dense()
     program = networks.program(graph, CONFIDENT, "speculative")
