@@ -169,94 +169,94 @@ class _Parts:
         return self.code.Layer(self.spec["units"][number], number, part)
 
     def _made(self, layers: dict[int, Any], kept: list[np.ndarray]) -> tuple[Any, dict[int, Any]]:
+        """The cores' neurons and synapses, and players of all that send to them."""
         sanafe = self.code.sanafe
         architecture, net = sanafe.load_arch(self.architecture), sanafe.Network()
-        cores, groups, players = [tile.cores for tile in architecture.tiles], {}, {}
-        for number, layer in layers.items():
-            keeps = {"log_potential": True, "log_spikes": layer.kind != "readout"}
-            values = {**layer.held(), "reset_mode": "soft" if layer.soft else "hard"}
-            groups[number] = net.create_neuron_group(
-                layer.group, layer.size, values, soma_hw_name="lif",
-                default_dendrite_hw_name="sum", **keeps,
-            )  # fmt: skip
-            _map(groups[number], layer.tile, layer.core, cores)
-        for link in self.spec["links"]:
-            if link["post"] not in layers:
-                continue
-            source, target, weight = (
-                self.arrays[f"{link['arrays']}/{name}"] for name in ("source", "target", "weight")
-            )
-            place = np.full(len(self.core[link["post"]]), -1)
-            place[kept[link["post"]]] = np.arange(len(kept[link["post"]]))
-            mine = place[target] >= 0
-            played, which = np.unique(source[mine], return_inverse=True)
-            # One player for a neuron, whichever layers it sends to: it is one message.
-            players.setdefault(link["pre"], {})
-            for neuron in played.tolist():
-                players[link["pre"]].setdefault(neuron, len(players[link["pre"]]))
-            link["part"] = played, which, place[target[mine]], weight[mine]
-        of = {"soma_hw_name": "token_soma", "default_dendrite_hw_name": "token_sum"}
-        values = {"threshold": 0.5, "leak_decay": 0.0, "reset_mode": "hard"}
-        made = {}
-        for pre, places in players.items():
-            order = np.array(list(places))
-            made[pre] = net.create_neuron_group(f"player{pre:04}", len(order), values, **of)
-            tile, core = self.arrays[f"{pre}/tile"][order], self.arrays[f"{pre}/core"][order]
-            _map(made[pre], tile, core, cores)
-        for link in self.spec["links"]:
-            if link["post"] not in layers:
-                continue
-            played, which, target, weight = link.pop("part")
-            at = np.array([players[link["pre"]][neuron] for neuron in played.tolist()])[which]
-            part = {"p/source": at, "p/target": target, "p/weight": weight}
-            told = {**link, "arrays": "p"}
-            self.code._connect(made[link["pre"]], groups[link["post"]], told, part)
+        cores = [tile.cores for tile in architecture.tiles]
+        groups = {number: _group(net, layer, cores) for number, layer in layers.items()}
+        links = [link for link in self.spec["links"] if link["post"] in layers]
+        parts = [self._part(link, kept[link["post"]]) for link in links]
+        order = _senders(links, parts)
+        players = {pre: self._player(net, pre, order[pre], cores) for pre in order}
+        for link, part in zip(links, parts, strict=True):
+            # A neuron has one player, whichever layers it sends to: to a core it is one message.
+            at = np.searchsorted(order[link["pre"]], part["part/source"])
+            told = {**link, "arrays": "part"}
+            pre, post = players[link["pre"]], groups[link["post"]]
+            self.code._connect(pre, post, told, {**part, "part/source": at})
         chip = sanafe.SpikingChip(architecture)
         chip.load(net)
+        mapped = chip.mapped_neuron_groups
         for layer in layers.values():
-            layer.mapped = chip.mapped_neuron_groups[layer.group]
-        return chip, {pre: (chip.mapped_neuron_groups[f"player{pre:04}"],
-                            np.array(list(places))) for pre, places in players.items()}  # fmt: skip
+            layer.mapped = mapped[layer.group]
+        return chip, {pre: (mapped[f"player{pre:04}"], order[pre]) for pre in order}
+
+    def _part(self, link: dict[str, Any], own: np.ndarray) -> dict[str, np.ndarray]:
+        """The synapses of a link into some neurons of its layer, which are numbered anew."""
+        names = ("source", "target", "weight")
+        source, target, weight = (self.arrays[f"{link['arrays']}/{name}"] for name in names)
+        place = np.full(len(self.core[link["post"]]), -1)
+        place[own] = np.arange(len(own))
+        mine = place[target] >= 0
+        found = source[mine], place[target[mine]], weight[mine]
+        return {f"part/{name}": values for name, values in zip(names, found, strict=True)}
+
+    def _player(self, net: Any, unit: int, order: np.ndarray, cores: list[Any]) -> Any:
+        """Neurons that cost nothing but their messages, where those that they play live."""
+        values = {"threshold": 0.5, "leak_decay": 0.0, "reset_mode": "hard"}
+        group = net.create_neuron_group(
+            f"player{unit:04}", len(order), values, soma_hw_name="token_soma",
+            default_dendrite_hw_name="token_sum",
+        )  # fmt: skip
+        _map(group, self.arrays[f"{unit}/tile"][order], self.arrays[f"{unit}/core"][order], cores)
+        return group
 
     def _play(
         self, chip: Any, layers: dict[int, Any], players: dict[int, Any], kept: list[np.ndarray]
     ) -> tuple[int, int, dict[str, float]]:
-        T, units = self.spec["T"], self.spec["units"]
-        waves, neurons, wrong = self.samples * T, 0, 0
+        waves, neurons, wrong = self.samples * self.spec["T"], 0, 0
         found: dict[str, float] = dict.fromkeys(ROWS[:-1], 0.0)
         sent = {pre: np.zeros(len(order), bool) for pre, (_, order) in players.items()}
         for step in range(waves + self.spec["depth"] + 1):
-            spikes_of_players = 0
             for number, layer in layers.items():
-                wave = step - layer.depth
-                if not 0 <= wave < waves:
-                    layer.hold(False)
-                    continue
-                sample, t = divmod(wave, T)
-                current = None
-                if t == 0 and layer.name in self.inputs.targets:
-                    current = self.inputs.current(layer.name, sample, 1)[kept[number]]
-                layer.go(t == 0, current)
+                self._arrange(layer, self._wave(step, layer.depth), kept[number])
             for pre, (mapped, order) in players.items():
-                wave = step - units[pre]["depth"]
-                now = np.zeros(len(order), bool)
-                if 0 <= wave < waves:
-                    now = self._fired(pre, *divmod(wave, T))[order]
+                wave = self._wave(step, self.spec["units"][pre]["depth"])
+                now = self._fired(pre, *wave)[order] if wave else np.zeros(len(order), bool)
                 for i in np.flatnonzero(now != sent[pre]).tolist():
                     mapped[i].set_attributes(model_attributes={"bias": float(now[i])})
                 sent[pre] = now
-                spikes_of_players += int(now.sum())
             ran = chip.sim(1, timing_model="simple", processing_threads=1, perf_trace=True,
                            spike_trace=True, potential_trace=True)  # fmt: skip
-            found["messages"] += ran["packets_sent"]
-            for name, key in self.code.MEASURED.items():
-                if name in found:
-                    found[name] += float(np.ravel(ran["perf_trace"][key])[-1])
-            found["spikes"] -= spikes_of_players
-            found["updates"] -= spikes_of_players
+            played = sum(int(now.sum()) for now in sent.values())
+            for name, value in self._measured(ran, played).items():
+                found[name] += value
             n, w = self._compared(ran, step, layers, kept)
             neurons, wrong = neurons + n, wrong + w
         return neurons, wrong, found
+
+    def _wave(self, step: int, depth: int) -> tuple[int, int] | None:
+        """Sample and timestep that reach a layer of this depth in a step."""
+        wave = step - depth
+        inside = 0 <= wave < self.samples * self.spec["T"]
+        return divmod(wave, self.spec["T"]) if inside else None
+
+    def _arrange(self, layer: Any, wave: tuple[int, int] | None, own: np.ndarray) -> None:
+        if wave is None:
+            layer.hold(False)
+            return
+        sample, t = wave
+        fed = t == 0 and layer.name in self.inputs.targets
+        layer.go(t == 0, self.inputs.current(layer.name, sample, 1)[own] if fed else None)
+
+    def _measured(self, ran: dict[str, Any], played: int) -> dict[str, float]:
+        """What SANA-FE counted in a step, without the players' spikes and updates."""
+        trace = ran["perf_trace"]
+        names = {name: key for name, key in self.code.MEASURED.items() if name in ROWS[:-1]}
+        found = {name: float(np.ravel(trace[key])[-1]) for name, key in names.items()}
+        found["spikes"] -= played
+        found["updates"] -= played
+        return {**found, "messages": float(ran["packets_sent"])}
 
     def _fired(self, unit: int, sample: int, t: int) -> np.ndarray:
         node = self.spec["units"][unit]["name"].partition(".delay")[0]
@@ -269,25 +269,39 @@ class _Parts:
         for neuron in ran["spike_trace"][0]:
             fired[neuron.group_name][neuron.neuron_offset] = True
         values, at, neurons, wrong = np.array(ran["potential_trace"][0]), 0, 0, 0
-        T = self.spec["T"]
-        for number, layer in sorted(layers.items(), key=lambda pair: pair[1].group):
+        for number, layer in sorted(layers.items()):
             v = np.rint(64 * values[at : at + layer.size]) - layer.shift
             at += layer.size
-            wave = step - layer.depth
-            if not 0 <= wave < self.samples * T:
+            wave, own = self._wave(step, layer.depth), kept[number]
+            if wave is None:
                 wrong += int(fired[layer.group].sum())
                 continue
-            sample, t = divmod(wave, T)
-            own = kept[number]
             neurons += layer.size
             if layer.kind == "readout":
-                wrong += int((self.wanted.integer_logits[sample, t].ravel()[own] != v).sum())
+                wrong += int((self.wanted.integer_logits[wave].ravel()[own] != v).sum())
                 continue
-            wrong += int((self._fired(number, sample, t)[own] != fired[layer.group]).sum())
+            wrong += int((self._fired(number, *wave)[own] != fired[layer.group]).sum())
             if layer.kind == "population":
-                want = self.wanted.v[layer.name][sample, t].ravel()[own]
-                wrong += int((want != v).sum())
+                wrong += int((self.wanted.v[layer.name][wave].ravel()[own] != v).sum())
         return neurons, wrong
+
+
+def _group(net: Any, layer: Any, cores: list[Any]) -> Any:
+    values = {**layer.held(), "reset_mode": "soft" if layer.soft else "hard"}
+    group = net.create_neuron_group(
+        layer.group, layer.size, values, soma_hw_name="lif", default_dendrite_hw_name="sum",
+        log_potential=True, log_spikes=layer.kind != "readout",
+    )  # fmt: skip
+    _map(group, layer.tile, layer.core, cores)
+    return group
+
+
+def _senders(links: list[Any], parts: list[dict[str, np.ndarray]]) -> dict[int, np.ndarray]:
+    """The neurons of each unit that send to the cores, in ascending order."""
+    found: dict[int, list[np.ndarray]] = {}
+    for link, part in zip(links, parts, strict=True):
+        found.setdefault(link["pre"], []).append(part["part/source"])
+    return {pre: np.unique(np.concatenate(sources)) for pre, sources in found.items()}
 
 
 def _map(group: Any, tiles: np.ndarray, places: np.ndarray, cores: list[Any]) -> None:
