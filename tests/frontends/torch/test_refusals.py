@@ -112,7 +112,7 @@ def ceil_max_pool(net: Net, x: Tensor) -> Tensor:
 
 def concatenated(net: Net, x: Tensor) -> Tensor:
     s = net.lif(net.conv(x))
-    return net.lif2(torch.cat((s, s), dim=1)).flatten(1)
+    return net.lif2(torch.cat((s, net.conv(x)), dim=1)).flatten(1)
 
 
 @pytest.mark.parametrize(
