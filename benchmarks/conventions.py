@@ -133,7 +133,7 @@ class Work:
         """Energy by the prices of SpikingJelly's simple model."""
         model = costs.load("spikingjelly")
         assert model.memory is not None
-        word = float(model.memory.word_price(1))
+        word = float(model.memory.word_price("weights", 1))
         words = self.weights + self.biases + self.states
         return 1e-6 * (self.ac * model.prices["ac"] + self.mac * model.prices["mac"] + words * word)
 
@@ -368,19 +368,21 @@ def lemaire(seen: Seen, how: Convention) -> float:
     assert model.memory is not None
     add, multiply = model.prices["ac"], model.prices["mac"]
     word = model.memory.word_price
-    picojoules, queue = 0.0, float(word(1000))
+    picojoules, queue = 0.0, float(word("queue", 1000))
     for call in seen.calls:
         module, share = call.module, 1 / T if how.once and call.kind == "image" else 1
         stored = module.weight.numel()
         outputs = call.outputs if module.bias is not None else 0
         if how.biased and module.bias is not None:
             stored += module.bias.numel()
-        fetch = float(word(stored))
+        fetch = float(word("weights", stored))
         picojoules += outputs * (fetch + add)
         if call.kind == "spikes" or (call.kind == "graded" and not how.dense):
             added = call.active * call.strided if how.whole else call.events
             moved = call.active * call.kernel if how.whole else call.events
-            picojoules += add * added + (add + fetch + 2 * float(word(call.outputs))) * moved
+            picojoules += (
+                add * added + (add + fetch + 2 * float(word("potentials", call.outputs))) * moved
+            )
             picojoules += queue * call.active
             picojoules += 2 * multiply * call.active * isinstance(module, nn.Conv2d)
         else:
@@ -390,13 +392,13 @@ def lemaire(seen: Seen, how: Convention) -> float:
             reads = products
             if how.dense and isinstance(module, nn.Linear):
                 reads = call.inputs
-            picojoules += reads * float(word(call.inputs))
+            picojoules += reads * float(word("inputs", call.inputs))
             if how.dense_addresses:
                 window = prod(module.weight.shape[2:]) * len(module.weight)
                 kernels = window if isinstance(module, nn.Conv2d) else 0
                 picojoules += add * (call.inputs + call.outputs + kernels)
     for neurons, spikes in seen.fired:
-        picojoules += neurons * (multiply + 2 * float(word(neurons)))
+        picojoules += neurons * (multiply + 2 * float(word("potentials", neurons)))
         picojoules += spikes * (add + queue)
     return 1e-6 * picojoules
 
@@ -422,7 +424,7 @@ def _module_biases(seen: Seen) -> float:
     model = costs.load("spikingjelly-lemaire")
     assert model.memory is not None
     return 1e-6 * sum(
-        call.outputs * (float(model.memory.word_price(call.module.weight.numel())) + 0.1)
+        call.outputs * (float(model.memory.word_price("weights", call.module.weight.numel())) + 0.1)
         for call in seen.calls
         if call.module.bias is not None
     )

@@ -19,9 +19,9 @@ A file has these entries:
     banked, at the last level's price per access. Instead of levels, ``line`` gives ``pJ`` plus
     ``pJ_per_byte``, without an end.
     ``traffic`` gives the words of ``word_bits`` that one counted operation moves, for example
-    ``{"ac": {"weights": 1}}``. They come from a memory as large as the layer's ``weights``,
-    ``potentials`` or ``inputs``, or from a ``queue`` of ``queue_words``, and several words share
-    one access where they fit into it.
+    ``{"ac": {"weights": 1}}``; the width is one number, or one for each memory. Words come from a
+    memory as large as the layer's ``weights``, ``potentials`` or ``inputs``, or from a ``queue``
+    of ``queue_words``, and several of them share one access where they fit into it.
 ``not_applied``, optional
     Published figures of the hardware that no count here can be multiplied with.
 ``no_ann``, optional
@@ -145,8 +145,10 @@ class Memory:
 
     Parameters
     ----------
-    access_bits, word_bits : int
-        Width of one access and of one word.
+    access_bits : int
+        Width of one access.
+    word_bits : dict of memory to int
+        Width of one word.
     traffic : dict of count to dict of memory to words
         Words that one operation of this count moves from or to each memory.
     levels : tuple of (bytes, picojoules per access)
@@ -163,7 +165,7 @@ class Memory:
     """
 
     access_bits: int
-    word_bits: int
+    word_bits: dict[str, int]
     traffic: dict[str, dict[str, float]]
     levels: tuple[tuple[float, float], ...] = ()
     between: Literal["step", "linear"] = "step"
@@ -172,10 +174,11 @@ class Memory:
     sources: tuple[str, ...] = ()
     about: str = ""
 
-    def word_price(self, words: Array) -> Array:
+    def word_price(self, place: str, words: Array | int) -> Array:
         """Picojoules per word of a memory that holds `words` words, in the shape of `words`."""
-        held = np.asarray(words) * self.word_bits / 8
-        return np.asarray(self._access_price(held) * self.word_bits / self.access_bits)
+        bits = self.word_bits[place]
+        held = np.asarray(words) * bits / 8
+        return np.asarray(self._access_price(held) * bits / self.access_bits)
 
     def _access_price(self, held: Array) -> Array:
         if self.line is not None:
@@ -189,7 +192,7 @@ class Memory:
     def prices(self, count: str, sizes: LayerSizes) -> Array:
         """Picojoules of memory traffic for one counted operation in each layer, float64 (L,)."""
         moved = self.traffic.get(count, {})
-        found = [n * self.word_price(self._held(name, sizes)) for name, n in moved.items()]
+        found = [n * self.word_price(name, self._held(name, sizes)) for name, n in moved.items()]
         return np.sum(found, axis=0) if found else np.zeros(len(sizes.weights))
 
     def _held(self, name: str, sizes: LayerSizes) -> Array:

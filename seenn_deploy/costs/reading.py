@@ -84,7 +84,7 @@ def _memory(path: Path, stored: Any) -> Memory:
     parts = [stored["line"]] if "line" in stored else stored["levels"]
     return Memory(
         _whole(path, "'access_bits'", stored["access_bits"]),
-        _whole(path, "'word_bits'", stored["word_bits"]),
+        _word_bits(path, stored["word_bits"], traffic),
         traffic,
         _levels(path, stored["levels"], between) if "levels" in stored else (),
         between,
@@ -93,6 +93,16 @@ def _memory(path: Path, stored: Any) -> Memory:
         tuple(part["source"] for part in parts),
         stored["about"],
     )
+
+
+def _word_bits(path: Path, stored: Any, traffic: dict[str, dict[str, float]]) -> dict[str, int]:
+    """Return the width of each memory that is used."""
+    used = sorted({place for moved in traffic.values() for place in moved}, key=MEMORIES.index)
+    if not isinstance(stored, dict):
+        return dict.fromkeys(used, _whole(path, "'word_bits'", stored))
+    if sorted(stored) != sorted(used):
+        raise DataError(f"{path}: 'word_bits' has {', '.join(stored)}; give {', '.join(used)}")
+    return {place: _whole(path, f"'word_bits' of {place}", stored[place]) for place in used}
 
 
 def _line(path: Path, stored: Any) -> tuple[float, float]:

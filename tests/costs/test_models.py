@@ -44,7 +44,7 @@ def counted(**values: int | list[int]) -> dict[str, np.ndarray]:
 def test_they_are_listed_and_none_has_a_figure_for_loihi_2() -> None:
     assert costs.names() == [
         "horowitz45-fp16", "horowitz45-int8", "horowitz45-int8-acc32", "lemaire", "loihi1",
-        "memory", "paper", "spikingjelly", "spikingjelly-lemaire",
+        "memory", "memory-int8", "paper", "spikingjelly", "spikingjelly-lemaire",
     ]  # fmt: skip
 
 
@@ -68,6 +68,8 @@ def test_every_price_has_a_source(name: str) -> None:
         ("loihi1", 13 * 23.6 + 2 * 81 + 5 * 52 + 4 * 1.7),
         # all fits into 8 KiB: 13 fetches and 7 reads and writes of half an access of 10 pJ
         ("memory", 10 * 0.9 + 3 * 4.6 + 13 * 5 + 7 * 2 * 5),
+        # weights of a byte: an eighth of an access; potentials: half of one
+        ("memory-int8", 10 * 0.1 + 3 * 0.3 + 13 * 1.25 + 7 * 2 * 5),
         ("spikingjelly", 10 * 0.9 + 3 * 4.6 + (13 + 7 * 2) * 4 * 24.96),
     ],
 )
@@ -185,8 +187,10 @@ def naive_price(stored: dict[str, Any], count: str, here: dict[str, int]) -> flo
         total += stored.get(part, {}).get(count, {"pJ": 0})["pJ"]
     memory = stored.get("memory", {"traffic": {}})
     for place, words in memory["traffic"].get(count, {}).items():
-        held = (memory["queue_words"] if place == "queue" else here[place]) * 4
-        total += words * naive_access(memory, held) * 32 / memory["access_bits"]
+        bits = memory["word_bits"]
+        bits = bits[place] if isinstance(bits, dict) else bits
+        held = (memory["queue_words"] if place == "queue" else here[place]) * bits / 8
+        total += words * naive_access(memory, held) * bits / memory["access_bits"]
     return total
 
 
@@ -363,6 +367,8 @@ def test_the_name_of_a_shipped_model_wins_over_nothing_else(tmp_path: Path) -> N
         ("memory.levels.1.bytes", 10, "memory levels of 10 and 10 bytes; smallest first"),
         ("memory.levels.1.bytes", 1.5, "'bytes' of memory level 2 is 1.5; give a whole number"),
         ("memory.access_bits", 0, "'access_bits' is 0; give a whole number, at least 1"),
+        ("memory.word_bits", "8", "'word_bits' is '8'; give a whole number"),
+        ("memory.word_bits", {"weights": 8}, "'word_bits' has weights; give weights, potentials"),
         ("memory.traffic.acs", {"weights": 1}, "traffic of 'acs', which is not counted"),
         ("memory.traffic.ac.spikes", 1, "traffic with a memory 'spikes'; there are weights, pot"),
         ("memory.traffic.ac.weights", -1, "'ac' moves -1 words; give a number, at least 0"),

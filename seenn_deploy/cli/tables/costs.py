@@ -57,7 +57,9 @@ def _add(table: Table, what: str, prices: Mapping[str, float], sources: Mapping[
 
 def _memory_rows(memory: Memory) -> Iterator[tuple[str, str]]:
     yield "memory", memory.about
-    yield "word", f"{memory.word_bits} bits"
+    widths = set(memory.word_bits.values())
+    each = ", ".join(f"{bits} bits of {place}" for place, bits in memory.word_bits.items())
+    yield "word", f"{widths.pop()} bits" if len(widths) == 1 else each
     for count, words in memory.traffic.items():
         yield f"per {count}", ", ".join(f"{n:g} of {place}" for place, n in words.items())
     access = f"access of {memory.access_bits} bits"
