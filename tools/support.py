@@ -26,7 +26,7 @@ from seenn_deploy.frontends.nir.linear import LINEAR
 from seenn_deploy.frontends.nir.neurons import INTEGRATORS, SPIKING
 from seenn_deploy.frontends.torch.operations import OPERATIONS
 from seenn_deploy.ir.program import schedules_of, target_names
-from seenn_deploy.ir.schedule import SCHEDULES
+from seenn_deploy.ir.schedule import SCHEDULES, STAGED
 
 PAGE = Path(__file__).parent.parent / "docs" / "support.md"
 ADAPTERS = "frontends/torch/adapters"
@@ -252,11 +252,13 @@ def _tuned() -> Iterator[Sequence[str]]:
     for name in exits.names():
         rule = exits.rule_class(name)
         found = "yes" if rule.parameter else "-"
-        yield f"`{name}`", "all" if rule.known_before else "all but pipelined", found, found
+        before = "all but staged" if rule.known_before else "all but pipelined and staged"
+        followed = "all but pipelined" if rule.known_after_first else before
+        yield f"`{name}`", followed, found, found
 
 
 def _schedules() -> Iterator[Sequence[str]]:
-    yield "simulator", ", ".join(SCHEDULES)
+    yield "simulator", ", ".join((*SCHEDULES, STAGED))
     for target in target_names():
         yield f"`{target}`", ", ".join(schedules_of(target)) or "that of its program"
 

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
               help="Choose the most accurate threshold within this energy per sample, e.g. "
               "20uJ.")  # fmt: skip
 @opt.COST
-@click.option("--schedule", help="sequential, speculative or gated.  [default: the program's own]")
+@click.option(
+    "--schedule", help="sequential, speculative, gated or staged.  [default: the program's own]"
+)
 @click.option("--split", type=float, default=0.5, show_default=True,
               help="Share of the images on which thresholds are chosen; the figures are those of "
               "the others.")  # fmt: skip
@@ -117,7 +119,7 @@ def sweep_command(
 @click.option(
     "--rule",
     required=True,
-    help="confidence, entropy, margin, conformal, simes, fusion, or one of your own.",
+    help="confidence, entropy, margin, conformal, simes, fusion, lookahead, or one of your own.",
 )
 @click.option("--level", type=float, default=0.9, show_default=True,
               help="Share of the early exits that shall be right; for margin, at "

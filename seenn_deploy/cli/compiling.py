@@ -41,8 +41,8 @@ PROGRAM = opt.together(
     opt.with_rule,
     click.option("--precision", default="float32", show_default=True),
     click.option("--schedule",
-                 help="sequential, pipelined, speculative or gated.  [default: sequential; with "
-                 "--target lava: speculative]"),
+                 help="sequential, pipelined, speculative, gated or staged.  [default: sequential; "
+                 "with --target lava: speculative]"),
 )  # fmt: skip
 STRICT = opt.together(
     click.option("--strict", is_flag=True,

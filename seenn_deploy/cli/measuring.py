@@ -26,8 +26,8 @@ if TYPE_CHECKING:
               show_default=True, help="How often the MACs on the image count: its result is "
               "computed once, and "
               "replayed at every timestep.")  # fmt: skip
-@click.option("--schedule", help="sequential, pipelined, speculative or gated.  [default: the "
-              "program's own]")  # fmt: skip
+@click.option("--schedule", help="sequential, pipelined, speculative, gated or staged.  [default: "
+              "the program's own]")  # fmt: skip
 @click.option("--full-trace", is_flag=True, help="Run every sample to T, whatever its exit.")
 @click.option("--skip-wasted", is_flag=True,
               help="Leave out the timesteps behind the exit that a speculative schedule wastes: "

@@ -196,7 +196,7 @@ NO_NORMALIZE = click.option(
 _RULE_OPTIONS = together(
     click.option("--exit", "exit_name",
                  help="Exit rule: fixed, confidence, entropy, margin, conformal, simes, fusion, "
-                 "policy, or one of your own."),
+                 "lookahead, policy, or one of your own."),
     click.option("--alpha", type=float, help="Exit confidence: the largest softmax to exceed, in "
                                              "(0, 1]."),
     click.option("--theta", type=float, help="Exit certainty: 1 - entropy / ln M to exceed, in "

@@ -63,7 +63,7 @@ def compile(
         By default the one that the network came with (``graph.exit_rule``), as SEENN's own
         checkpoints do; without one ``Fixed()``. ``program.exit_rule_assumed`` then says why.
     precision : 'float32' or 'int8'
-    schedule : 'sequential', 'pipelined', 'speculative' or 'gated'
+    schedule : 'sequential', 'pipelined', 'speculative', 'gated' or 'staged'
         How timesteps follow each other. A target with a pipeline replaces 'sequential' by its own
         default when the program is written for it.
     input_range : (float, float), optional

@@ -35,6 +35,8 @@ def calibrate(
                label; see :class:`seenn_deploy.exits.simes.Simes`
     fusion     the strength of the first timestep's vote under which the true labels are likeliest,
                then the bound as confidence does; see :class:`seenn_deploy.exits.fusion.Fusion`
+    lookahead  the smallest patience at which, of the samples that stop before T, the share of right
+               ones is at least `level`; see :class:`seenn_deploy.exits.lookahead.Lookahead`
     ========== =====================================================================================
 
     Parameters

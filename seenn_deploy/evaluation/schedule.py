@@ -13,6 +13,8 @@ pipelined      T_i known before the start; a reset wave trails       T_i + D    
 speculative    inject every step until the exit comes out            t* + D              steps t*+1
                                                                                          .. t*+D
 gated          inject the next step only after "go on"               t* (D + 1)          nothing
+staged         gated once: t* known after the first timestep, the    1 + D, or t* + 2D   nothing
+               others follow each other without waiting
 =============  ====================================================  ==================  =========
 
 A speculative schedule behind a policy network, or with no early exit, knows T_i too: it pipelines.
@@ -28,7 +30,7 @@ import numpy as np
 from seenn_deploy._typing import Array
 from seenn_deploy.costs import Priced
 from seenn_deploy.errors import DataError
-from seenn_deploy.ir.schedule import SCHEDULES, check, injected
+from seenn_deploy.ir.schedule import STAGED, check, injected
 
 if TYPE_CHECKING:
     from seenn_deploy.ir.program import Program
@@ -148,8 +150,8 @@ def spent_by_step(program: Program, run: RunResult, cost: Priced = "paper") -> S
         Name of a cost model, a file with one, or what a placed run of the same samples costs.
     """
     useful, T = run.energy_by_step(cost), program.T
-    # A pipelined program runs where a rule that looks at logits would have to speculate.
-    name = "speculative" if program.schedule == "pipelined" else program.schedule
+    # What a rule that looks at the logits of every timestep would do where it cannot follow.
+    name = {"pipelined": "speculative", STAGED: "gated"}.get(program.schedule, program.schedule)
     last = injected(name, np.arange(1, T + 1), program.depth, T)
     return Spent(useful, useful[:, last - 1], name)
 
@@ -175,7 +177,8 @@ def summary(program: Program, run: RunResult, cost: Priced = "paper") -> dict[st
 def every(run: RunResult, cost: Priced = "paper") -> dict[str, dict[str, Any] | None]:
     """Return energy and latency under each schedule, None where the exit rule does not allow it."""
     possible = run.timing.possible
-    return {s: _figures(run.under(s), cost) if s in possible else None for s in SCHEDULES}
+    compared = run.timing.compared
+    return {s: _figures(run.under(s), cost) if s in possible else None for s in compared}
 
 
 def _figures(run: RunResult, cost: Priced) -> dict[str, Any]:

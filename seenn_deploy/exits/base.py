@@ -45,6 +45,9 @@ class ExitRule(ABC):
     known_before: ClassVar[bool] = False
     """Whether the rule fixes a sample's timesteps before the network starts."""
 
+    known_after_first: ClassVar[bool] = False
+    """Whether the rule fixes a sample's timesteps once the first one is through the network."""
+
     looks_back: ClassVar[bool] = False
     """Whether the score at t needs the timesteps before it; z is then (..., s, M) from t = 1 on."""
 

@@ -33,7 +33,7 @@ from seenn_deploy.ir import html, schedule, schema
 from seenn_deploy.ir import policy as integer_policy
 from seenn_deploy.ir.graph import Projection, SpikingGraph
 from seenn_deploy.ir.provenance import Provenance
-from seenn_deploy.ir.schedule import SCHEDULES, Schedule, Timing
+from seenn_deploy.ir.schedule import SCHEDULES, STAGED, Schedule, Timing
 from seenn_deploy.ir.serialize import (
     arrays_of,
     edge_from_dict,
@@ -61,7 +61,7 @@ class Program:
     graph : SpikingGraph
         Compiled graph, with one synapse map per edge.
     exit_rule : ExitRule
-    schedule : 'sequential', 'pipelined', 'speculative' or 'gated'
+    schedule : 'sequential', 'pipelined', 'speculative', 'gated' or 'staged'
         How timesteps and samples follow each other (design, section 5).
     precision : 'float32' or 'int8'
     input_range : (float, float)
@@ -137,7 +137,8 @@ class Program:
     @property
     def timing(self) -> Timing:
         """How timesteps follow each other: schedule, depth, and whether their number is known."""
-        return Timing(self.schedule, self.depth, self.exit_rule.known_before)
+        rule = self.exit_rule
+        return Timing(self.schedule, self.depth, rule.known_before, rule.known_after_first)
 
     @property
     def followed_schedule(self) -> str:
@@ -260,6 +261,11 @@ class Program:
         """
         # Gated, the next timestep waits for the verdict on this one, which comes D + 1 steps later.
         timestep = self.depth + 1 if self.schedule == "gated" else 1
+        if edge.lag and self.schedule == STAGED:
+            raise ProgramError(
+                f"{edge.pre} -> {edge.post}: a staged schedule waits once, so a lag of {edge.lag} "
+                "timesteps is no fixed number of hardware steps; use --schedule gated"
+            )
         steps = edge.delay + edge.lag * timestep
         if steps < 0:
             raise ProgramError(

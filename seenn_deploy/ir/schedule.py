@@ -15,8 +15,10 @@ from seenn_deploy._typing import Array
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.exits import ExitRule
 
-Schedule = Literal["sequential", "pipelined", "speculative", "gated"]
+Schedule = Literal["sequential", "pipelined", "speculative", "gated", "staged"]
 SCHEDULES = ("sequential", "pipelined", "speculative", "gated")
+# Gated once: for rules that know a sample's timesteps after the first one, and for no others.
+STAGED = "staged"
 
 
 @dataclass(frozen=True)
@@ -25,23 +27,27 @@ class Timing:
 
     Parameters
     ----------
-    schedule : 'sequential', 'pipelined', 'speculative' or 'gated'
+    schedule : 'sequential', 'pipelined', 'speculative', 'gated' or 'staged'
     depth : int
         Number of synapse stages D.
     known_before : bool
         Whether a sample's number of timesteps is known before it starts.
+    known_after_first : bool
+        Whether it is known when the first timestep is through the network.
     """
 
     schedule: str = "sequential"
     depth: int = 0
     known_before: bool = False
+    known_after_first: bool = False
 
     def __post_init__(self) -> None:
         check_name(self.schedule)
         if type(self.depth) is not int or self.depth < 0:
             raise ProgramError(f"depth = {self.depth!r}: give a number of stages, at least 0")
-        if type(self.known_before) is not bool:
-            raise ProgramError(f"known_before = {self.known_before!r}: give True or False")
+        for name in ("known_before", "known_after_first"):
+            if type(value := getattr(self, name)) is not bool:
+                raise ProgramError(f"{name} = {value!r}: give True or False")
 
     @property
     def followed(self) -> str:
@@ -52,7 +58,13 @@ class Timing:
     @property
     def possible(self) -> tuple[str, ...]:
         """The schedules that the exit rule allows: a pipeline must know the timesteps before."""
-        return tuple(s for s in SCHEDULES if s != "pipelined" or self.known_before)
+        known = tuple(s for s in SCHEDULES if s != "pipelined" or self.known_before)
+        return (*known, STAGED) if self.known_after_first else known
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The schedules that tables set side by side; those that are not `possible` included."""
+        return (*SCHEDULES, STAGED) if self.known_after_first else SCHEDULES
 
     def under(self, schedule: str) -> Timing:
         """Return the same network and exit rule under another schedule.
@@ -64,9 +76,8 @@ class Timing:
         """
         found = replace(self, schedule=schedule)
         if schedule not in self.possible:
-            raise ProgramError(
-                f"a {schedule} schedule must know a sample's timesteps before it starts"
-            )
+            when = "after its first one" if schedule == STAGED else "before it starts"
+            raise ProgramError(f"a {schedule} schedule must know a sample's timesteps {when}")
         return found
 
     def latency(self, exit_step: Array) -> Array:
@@ -91,13 +102,18 @@ def check(schedule: str, rule: ExitRule) -> None:
             f"{rule.name!r} finds them on the way; use fixed or policy, "
             "or a sequential, speculative or gated schedule"
         )
+    if schedule == STAGED and not rule.known_after_first:
+        raise ProgramError(
+            f"a staged schedule must know a sample's timesteps after its first one, exit rule "
+            f"{rule.name!r} does not; use lookahead, or a sequential, speculative or gated schedule"
+        )
 
 
 def check_name(schedule: str) -> None:
     """Raise ProgramError for a schedule that does not exist."""
-    if schedule not in SCHEDULES:
+    if schedule not in (*SCHEDULES, STAGED):
         raise ProgramError(
-            f"schedule {schedule!r} does not exist; there are {', '.join(SCHEDULES)}"
+            f"schedule {schedule!r} does not exist; there are {', '.join((*SCHEDULES, STAGED))}"
         )
 
 
@@ -106,7 +122,7 @@ def latency(schedule: str, exit_step: Array, depth: int) -> Array:
 
     Parameters
     ----------
-    schedule : 'sequential', 'pipelined', 'speculative' or 'gated'
+    schedule : 'sequential', 'pipelined', 'speculative', 'gated' or 'staged'
     exit_step : int array (N,)
         Timestep of each exit, counted from 1.
     depth : int
@@ -127,7 +143,10 @@ def latency(schedule: str, exit_step: Array, depth: int) -> Array:
     if schedule == "sequential":
         return t
     # Gated: each timestep waits for the verdict on the last, D steps through the network, 1 back.
-    return t * (depth + 1) if schedule == "gated" else t + depth
+    if schedule == "gated":
+        return t * (depth + 1)
+    # Staged: the second one waits for the verdict on the first, the others follow at once.
+    return t + depth + np.where(t > 1, depth, 0) if schedule == STAGED else t + depth
 
 
 def injected(schedule: str, exit_step: Array, depth: int, T: int) -> Array:
@@ -145,6 +164,9 @@ def initiation_interval(schedule: str, exit_step: Array, depth: int, T: int) -> 
     # A pipeline takes one timestep per step, so the next sample follows the last that was injected.
     if schedule in ("pipelined", "speculative"):
         return injected(schedule, exit_step, depth, T)
+    # Staged, it follows the last timestep, or the verdict that there is no other.
+    if schedule == STAGED:
+        return np.asarray(exit_step, np.int64) + depth
     return latency(schedule, exit_step, depth)
 
 

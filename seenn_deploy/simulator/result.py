@@ -315,7 +315,7 @@ class RunResult(Exited):
 
         Parameters
         ----------
-        schedule : 'sequential', 'pipelined', 'speculative' or 'gated'
+        schedule : 'sequential', 'pipelined', 'speculative', 'gated' or 'staged'
 
         Raises
         ------

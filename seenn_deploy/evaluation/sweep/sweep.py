@@ -24,7 +24,7 @@ from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.family import Family
 from seenn_deploy.exits.fixed import Fixed
 from seenn_deploy.ir.program import Program
-from seenn_deploy.ir.schedule import Timing
+from seenn_deploy.ir.schedule import STAGED, Timing
 from seenn_deploy.ir.schedule import check as check_schedule
 from seenn_deploy.simulator.result import RunResult
 
@@ -58,13 +58,13 @@ def sweep(
     program : Program
     rules : names
         Exit rules with a threshold: 'confidence', 'entropy', 'margin', 'conformal', and beyond the
-        default 'simes', 'fusion', or one of your own.
+        default 'simes', 'fusion', 'lookahead', or one of your own.
     candidates : int
         Largest number of thresholds to try per rule, at least 2; they are spread over the quantiles
         of its scores.
     cost : str, Path or Cost
         Name of a cost model, a file with one, or what a placed run of the same samples costs.
-    schedule : 'sequential', 'speculative' or 'gated', optional
+    schedule : 'sequential', 'speculative', 'gated' or 'staged', optional
         Schedule; the program's by default. Its wasted timesteps are part of every energy. On a
         pipeline the fixed baselines are pipelined, as T is known before.
     keep_accuracy : float, optional
@@ -169,7 +169,15 @@ def check(
             "a sweep's exit rules find a sample's timesteps on the way, a pipelined schedule must "
             "know them before; sweep with --schedule sequential, gated or speculative"
         )
-    check_schedule(how, Confidence())
+    if how == STAGED:
+        for rule in rules:
+            if not exits.rule_class(rule).known_after_first:
+                raise ProgramError(
+                    f"a staged schedule needs a rule that knows the timesteps after the first, "
+                    f"which {rule} does not; sweep --rules lookahead, or another --schedule"
+                )
+    else:
+        check_schedule(how, Confidence())
 
 
 def _check_tunable(rule: str) -> None:
