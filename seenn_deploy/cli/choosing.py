@@ -11,6 +11,7 @@ import click
 
 from seenn_deploy.cli import options as opt
 from seenn_deploy.cli import shared
+from seenn_deploy.cli.cluster import DASK, connected
 
 if TYPE_CHECKING:
     from seenn_deploy.io.images.image_set import ImageSet
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
               help="Seed of the split and of the bootstrap.")  # fmt: skip
 @opt.THREADS
+@DASK
 @click.option("-o", "--out", type=opt.PATH,
               help="Output folder for sweep.json, sweep.csv, sweep.png and rule.json.")  # fmt: skip
 @click.option("--run", "run_folder", type=opt.PATH,
@@ -54,6 +56,7 @@ def sweep_command(
     build: Path,
     data: opt.Data,
     threads: int | None,
+    dask: str | None,
     out: Path | None,
     run_folder: Path | None,
     resume: bool,
@@ -92,7 +95,8 @@ def sweep_command(
     cost = options["cost"]
     options["cost"] = resolved(cost, program, images, threads)
     # To T, since a threshold that is larger than the program's own asks for later logits.
-    run = shared.full_run(program, images, threads, run_folder, resume)
+    with connected(dask) as client:
+        run = shared.full_run(program, images, threads, run_folder, resume, client)
     report = sd.sweep(run, program, **options)
     if out is not None:
         report.save(out, force)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seenn_deploy.cli import options as opt
+from seenn_deploy.cli.cluster import DASK, connected
 from seenn_deploy.cli.shared import check_resume, load_program, write_json
 from seenn_deploy.errors import SeennError
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
               help="Leave out the timesteps behind the exit that a speculative schedule wastes: "
               "faster, but its energy is then a lower bound.")  # fmt: skip
 @opt.THREADS
+@DASK
 @click.option("-o", "--out", type=opt.PATH,
               help="Output folder of the run, written as results come.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on with an --out folder that was cut off.")
@@ -52,6 +54,7 @@ def simulate_command(
     full_trace: bool,
     skip_wasted: bool,
     threads: int | None,
+    dask: str | None,
     out: Path | None,
     resume: bool,
     force: bool,
@@ -69,6 +72,7 @@ def simulate_command(
       seenn simulate build/ --data images.npz
       seenn simulate build/ --data images/ --exit confidence --alpha 0.99 --json out.json
       seenn simulate build/ --data images.npz --schedule gated --out run/ --resume
+      seenn simulate build/ --data images.npz --out run/ --dask local:2
     """
     import seenn_deploy as sd
     from seenn_deploy import costs
@@ -92,10 +96,11 @@ def simulate_command(
     priced = resolved(cost, program, images, threads)
     # A folder keeps what the program's own schedule runs; the table alone needs what others waste.
     wasted = False if skip_wasted else None if out else True
-    run = sd.simulate(
-        program, images, first_layer=first_layer, threads=threads, out=out, resume=resume,
-        full_trace=full_trace, wasted=wasted, force=force,
-    )  # fmt: skip
+    with connected(dask) as client:
+        run = sd.simulate(
+            program, images, first_layer=first_layer, threads=threads, out=out, resume=resume,
+            full_trace=full_trace, wasted=wasted, force=force, client=client,
+        )  # fmt: skip
     ways = attention.compare(program, run, cost)
     summary = (
         run.summary(priced) | schedule_summary(program, run, priced) | attention.summary(ways)
@@ -143,6 +148,7 @@ def simulate_command(
               "PNG.")  # fmt: skip
 @opt.COST
 @opt.THREADS
+@DASK
 @opt.JSON
 def evaluate_command(
     build: Path,
@@ -151,6 +157,7 @@ def evaluate_command(
     shift: bool,
     cost: str,
     threads: int | None,
+    dask: str | None,
     json_file: Path | None,
     **options: Any,
 ) -> None:
@@ -166,6 +173,8 @@ def evaluate_command(
     """
     given = {name: value for name, value in options.items() if value is not None}
     if shift:
+        if dask:
+            raise SeennError("--shift runs on this machine alone; leave out --dask")
         _evaluate_shift(build, data, cost, threads, json_file, given)
         return
     if given:
@@ -179,7 +188,10 @@ def evaluate_command(
     program = load_program(build, None)
     images = data.open(program)
     priced = resolved(cost, program, images, threads)
-    found = sd.evaluate(program, images, thresholds=thresholds, cost=priced, threads=threads)
+    with connected(dask) as client:
+        found = sd.evaluate(
+            program, images, thresholds=thresholds, cost=priced, threads=threads, client=client
+        )
     for part in evaluations.evaluation_tables(found):
         console.show(part, "")
     write_json(json_file, found.summary())

@@ -58,11 +58,14 @@ def full_run(
     threads: int | None,
     out: Path | None = None,
     resume: bool = False,
+    client: Any = None,
 ) -> RunResult:
     """Run every image to T."""
     import seenn_deploy as sd
 
-    return sd.simulate(program, images, full_trace=True, threads=threads, out=out, resume=resume)
+    return sd.simulate(
+        program, images, full_trace=True, threads=threads, out=out, resume=resume, client=client
+    )
 
 
 def write_json(path: Path | None, value: dict[str, Any]) -> None:

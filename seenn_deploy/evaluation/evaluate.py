@@ -193,6 +193,7 @@ def evaluate(
     cost: Priced = "paper",
     threads: int | None = None,
     progress: Progress = None,
+    client: Any = None,
 ) -> Evaluation:
     """Evaluate fixed timesteps, earliest timesteps, SEENN-I and, with a policy, SEENN-II.
 
@@ -208,6 +209,7 @@ def evaluate(
         Name of a cost model, a file with one, or what a placed run of the same samples costs.
     threads : int, optional
     progress : bool or callable, optional
+    client : distributed.Client, optional
         As in ``simulate``.
 
     Raises
@@ -230,7 +232,8 @@ def evaluate(
     data = for_program(program, images, labels)
     if data.labels is None:
         raise DataError(f"{data.name}: no labels; an evaluation needs y, or class folders")
-    run = simulate(program, data, full_trace=True, threads=threads, progress=progress)
+    run = simulate(program, data, full_trace=True, threads=threads, progress=progress,
+                   client=client)  # fmt: skip
     correct = metrics.correct_by_step(run.logits, data.labels)
     table = _Table.of(program, run, correct, cost)
     steps = range(1, program.T + 1)

@@ -10,10 +10,11 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from math import prod
 from pathlib import Path
 from threading import Event, Lock
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -25,7 +26,7 @@ from seenn_deploy.io.images.image_set import Images, ImageSet
 from seenn_deploy.ir.inputs import for_program
 from seenn_deploy.ir.program import Program
 from seenn_deploy.progress import Progress, shown
-from seenn_deploy.simulator import arithmetic, memory, run_folder
+from seenn_deploy.simulator import arithmetic, distribute, memory, run_folder
 from seenn_deploy.simulator.kernels import kernels
 from seenn_deploy.simulator.kernels.vector_masks import LANES
 from seenn_deploy.simulator.layout import PART_WORDS, Edge, Layer, lay_out, planes
@@ -52,6 +53,7 @@ def simulate(
     out: str | Path | None = None,
     resume: bool = False,
     force: bool = False,
+    client: Any = None,
 ) -> RunResult:
     """Run a program on images, event by event, and count its operations.
 
@@ -88,11 +90,16 @@ def simulate(
         Whether to go on with a run folder that was cut off.
     force : bool
         Whether to begin anew in a folder that holds a run; files of others there stay.
+    client : distributed.Client, optional
+        A Dask cluster whose workers run the samples, with a thread per chunk of them; `threads`
+        and `slots` are then the cluster's own. Results are the same, bit for bit.
 
     Raises
     ------
     DataError
         When the images do not fit the program.
+    SeennError
+        When the cluster has no worker, or one without this version of the package.
     ProgramError
         When the run folder exists without `resume` or `force`, or belongs to another run.
     ResourceError
@@ -129,9 +136,30 @@ def simulate(
         else run_folder.begin(Path(out), program, data, options, resume, force)
     )
     with storage as (result, finished), shown(progress, "simulating", len(data)) as advance:
-        feed = _Feed(data, finished, full_trace, first_layer == "every_step", advance)
-        _work(program, result, feed, threads, extent.slots_of(program))
+        if client is not None:
+            distribute.work(client, program, data, result, finished, options | {"record": record},
+                            _chunk, advance)  # fmt: skip
+        else:
+            feed = _Feed(data, finished, full_trace, first_layer == "every_step", advance)
+            _work(program, lay_out(program), result, feed, threads, extent.slots_of(program))
     return result
+
+
+def _chunk(program: Program, data: ImageSet, options: dict[str, Any]) -> RunResult:
+    """Run some samples on one thread, as a worker of a cluster does."""
+    result = _empty_result(program, data, options["record"], options["wasted"])
+    finished = np.zeros(len(data), np.bool_)
+    every_step = options["first_layer"] == "every_step"
+    feed = _Feed(data, finished, options["full_trace"], every_step, None)
+    slots = memory.Extent(len(data), 1, None, options["record"], False).slots_of(program)
+    _work(program, _laid_out(program), result, feed, 1, slots)
+    return result
+
+
+@lru_cache(maxsize=1)
+def _laid_out(program: Program) -> tuple[Layer, ...]:
+    """The layers of the program whose chunks a worker runs, laid out once."""
+    return lay_out(program)
 
 
 def _cores() -> int:
@@ -139,9 +167,15 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _work(program: Program, result: RunResult, feed: _Feed, threads: int, slots: int) -> None:
+def _work(
+    program: Program,
+    layers: tuple[Layer, ...],
+    result: RunResult,
+    feed: _Feed,
+    threads: int,
+    slots: int,
+) -> None:
     """Run all workers until the feed is empty; a worker that fails stops the others."""
-    layers = lay_out(program)
     with ThreadPoolExecutor(threads) as pool:
         jobs = [
             pool.submit(_Worker(program, layers, slots, result, feed).run) for _ in range(threads)
