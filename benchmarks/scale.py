@@ -37,6 +37,16 @@ def main() -> None:
     Console().print(table)
 
 
+class Clock:
+    """When a run began, and when its first samples were done."""
+
+    def __init__(self) -> None:
+        self.start, self.first = time.perf_counter(), 0.0
+
+    def __call__(self, samples: int) -> None:
+        self.first = self.first or time.perf_counter()
+
+
 def compared(program: sd.Program, x: np.ndarray, workers: int, rounds: int) -> list[str]:
     """Medians of paired runs on as many threads as there are worker processes."""
     plain, spread, first = [], [], []
@@ -49,13 +59,10 @@ def compared(program: sd.Program, x: np.ndarray, workers: int, rounds: int) -> l
             start = time.perf_counter()
             alone = sd.simulate(program, x, threads=workers, progress=False)
             plain.append(time.perf_counter() - start)
-            seen: list[float] = []
-            start = time.perf_counter()
-            found = sd.simulate(
-                program, x, client=client, progress=lambda n: seen.append(time.perf_counter())
-            )
-            spread.append(time.perf_counter() - start)
-            first.append(seen[0] - start)
+            clock = Clock()
+            found = sd.simulate(program, x, client=client, progress=clock)
+            spread.append(time.perf_counter() - clock.start)
+            first.append(clock.first - clock.start)
             assert np.array_equal(found.logits, alone.logits, equal_nan=True)
             assert np.array_equal(found.counts.ac, alone.counts.ac)
     ratio = statistics.median(b / a for a, b in zip(plain, spread, strict=True))
