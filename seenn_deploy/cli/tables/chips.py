@@ -79,7 +79,11 @@ def steps_table(run: PlacedRun) -> Table:
     rows = run.steps.summary()
     unit = 1000 if max(row["synapses"] for row in rows) >= MANY else 1
     digits = 1 if unit > 1 or any(row[name] % 1 for row in rows for name in _COUNTS) else 0
-    last = ("core", "us", "link", "step us") if run.steps.timed else ("core", "its syn", "link")
+    timed = run.steps.timed
+    last: tuple[str, ...] = (
+        ("core", "us", "link", "step us") if timed else ("core", "its syn", "link")
+    )
+    last += () if run.steps.least is None else ("least us",)
     table = numbers_table("step", "spikes", "updates", "mess.", "E-W", "N-S", "syn", *last)
     for row in rows:
         cells = [f"{row[name] / unit:,.{digits}f}" for name in _COUNTS]
@@ -88,6 +92,8 @@ def steps_table(run: PlacedRun) -> Table:
         cells += [f"{row['busiest_link_messages'] / unit:,.{digits}f}"]
         if run.steps.timed:
             cells.append(f"{row['time_us']:,.1f}")
+        if run.steps.least is not None:
+            cells.append(f"{row['least_us']:,.2f}")
         table.add(f"{row['step']}", *cells)
     return table
 
@@ -143,10 +149,12 @@ def _run_facts(run: PlacedRun, told: dict[str, Any]) -> Iterator[tuple[str, str]
     if not chip.energy:
         yield "no energy", f"nobody has published what an operation costs on {chip.name}"
     if not chip.time:
+        least = "" if chip.bound else ", of whose operations its file has no times either"
         yield (
             "no time",
-            f"{chip.name}'s file has no times: a step takes at least what its busiest core and "
-            "link take",
+            f"of {chip.name} a lower bound alone is published (arXiv 2601.10035): a step takes at "
+            "least the neurons and synaptic operations of its busiest core, the messages over its "
+            f"busiest link, and the barrier{least}",
         )
     yield "steps", _steps_note(run)
     yield "sequential", "the cores are a pipeline: one timestep after the other is what gated does"

@@ -5,7 +5,9 @@ A chip is one JSON file. ``mesh`` has ``columns`` and ``rows`` of tiles and ``co
 ``input_axons`` and ``output_axons``; ``synapses`` the format in which synapses lie in memory
 (:class:`Format`); ``population_axons`` the largest number of ``channels`` that share an axon, and
 how many such axons there are ``per_core``. ``energy_pJ`` and ``time_ns`` are left out where
-nothing is published. Every number has its source beside it.
+nothing is published. In place of times, ``bound_ns`` may have what one neuron, one synaptic
+operation and one message over a link take at least, and the barrier. Every number has its source
+beside it.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ TIMES = (
     "synapse_conv", "synapse_sparse", "synapse_dense", "access", "update", "spike", "message_in",
     "message_out", "hop_east_west", "hop_north_south", "barrier",
 )  # fmt: skip
+BOUNDS = ("neuron", "synapse", "message", "barrier")
 LIMITS = ("neurons", "synapse_bits", "input_axons", "output_axons")
 _NEEDED = ("name", "about", "mesh", "graded_spikes", "limits", "synapses", "population_axons")
 _FOLDER = Path(__file__).parent / "chips"
@@ -98,6 +101,10 @@ class Chip:
         Nanoseconds by the names of `TIMES`; ``barrier`` has pairs of tiles in use and time.
     sources : mapping
         Where each number is from, by its place in the file: ``"limits.neurons"``.
+    bound : mapping
+        Nanoseconds that a step takes at least, by the names of `BOUNDS`: it is the largest of the
+        neurons and synaptic operations of the busiest core, the messages over the busiest link, and
+        the barrier (equation 1 of arXiv 2601.10035, memory reads left out). Empty where unknown.
     """
 
     name: str
@@ -113,6 +120,7 @@ class Chip:
     energy: Mapping[str, float]
     time: Mapping[str, Any]
     sources: Mapping[str, str]
+    bound: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def cores(self) -> int:
@@ -190,6 +198,7 @@ class _Reader:
             energy=self._numbers("energy_pJ", parts.get("energy_pJ", {}), ENERGIES, (), sources),
             time=self._times(parts.get("time_ns", {}), sources),
             sources=sources,
+            bound=self._numbers("bound_ns", parts.get("bound_ns", {}), BOUNDS, (), sources),
         )
 
     def _format(self, stored: Any, sources: dict[str, str]) -> Format:

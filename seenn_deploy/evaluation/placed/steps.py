@@ -41,6 +41,8 @@ class Steps:
         Messages over the busiest link.
     by_core : float64 array (cores,)
         What each core takes of a step, the mean over the steps.
+    least : float64 array (R,), optional
+        Seconds that a step takes at least, for a chip of which no more is known; see `Chip.bound`.
     """
 
     counts: dict[str, Array]
@@ -51,6 +53,7 @@ class Steps:
     link: list[tuple[int, int, str] | None]
     link_messages: Array
     by_core: Array
+    least: Array | None = None
 
     def summary(self) -> list[dict[str, Any]]:
         """Return a row for each step, as JSON values."""
@@ -59,6 +62,7 @@ class Steps:
                 "step": row + 1,
                 **{name: float(values[row]) for name, values in self.counts.items()},
                 **({"time_us": float(1e6 * self.time[row])} if self.timed else {}),
+                **({} if self.least is None else {"least_us": float(1e6 * self.least[row])}),
                 "busiest_core": int(self.core[row]),
                 **self._work(float(self.core_work[row])),
                 "busiest_link": self.link[row],
@@ -148,7 +152,18 @@ class StepSums:
              for link, most in zip(links.argmax(axis=1), links.max(axis=1), strict=True)],
             links.max(axis=1) / n,
             timed * (busy * n[:, None]).sum(axis=0) / n.sum(),
+            self._least(busy.max(axis=1), links.max(axis=1) / n),
         )  # fmt: skip
+
+    def _least(self, synapses: Array, messages: Array) -> Array | None:
+        """Seconds that steps take at least; of means, it is no more than the mean of bounds."""
+        chip = self.placement.chip
+        if chip.time or not chip.bound:
+            return None
+        neurons = max(load["neurons"] for load in self.placement.loads)
+        fixed = max(chip.bound["barrier"], chip.bound["neuron"] * neurons)
+        moved = np.maximum(chip.bound["synapse"] * synapses, chip.bound["message"] * messages)
+        return np.asarray(1e-9 * np.maximum(moved, fixed))
 
     def _named(self, link: int) -> tuple[int, int, str]:
         direction, row, column = np.unravel_index(link, self.links.shape[1:])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ from seenn_deploy.evaluation.placed.counting import loads
 from seenn_deploy.evaluation.placed.run import TERMS, tokens
 from seenn_deploy.evaluation.placed.steps import DIRECTIONS
 from tests import placed_counts, random_graphs
-from tests.compiler.mapping.test_place import described
+from tests.compiler.mapping.test_place import FILES, described
 from tests.simulator.test_integer import program_of, to_integers
 
 
@@ -194,6 +196,18 @@ def test_energy_and_time_are_told_where_they_are_published() -> None:
     assert "energy_uJ_per_sample" not in told["schedules"]["gated"]
     assert not found.paces and "time_us" not in told["hardware_steps"][0]
     assert max(row["busiest_core_synapses"] for row in told["hardware_steps"]) == 4
+
+
+def test_a_step_s_lower_bound_where_a_chip_s_file_has_one(tmp_path: Path) -> None:
+    of = json.loads((FILES / "loihi2.json").read_text())
+    numbers = {"neuron": 1.0, "synapse": 2.0, "message": 5.0, "barrier": 4.5}
+    of["bound_ns"] = {k: {"value": v, "source": "made up"} for k, v in numbers.items()}
+    (tmp_path / "mine.json").write_text(json.dumps(of))
+    program, images = by_hand(sd.exits.Fixed())
+    found = sd.run_placed(program, sd.map_to_chip(program, tmp_path / "mine.json"), images)
+    # Three neurons; one, then two spikes of two synapses; no link is used; the barrier.
+    told = [row["least_us"] for row in found.summary()["hardware_steps"]]
+    assert told == pytest.approx([0.0045, 0.0045, 0.008, 0.008, 0.008, 0.0045])
 
 
 def test_another_program_is_refused() -> None:
