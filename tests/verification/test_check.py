@@ -111,6 +111,7 @@ def test_a_verdict_is_what_lowering_does(name: str, tmp_path: Path) -> None:
     report = sd.check(graph)
     assert list(report.columns) == [
         "simulator float32", "simulator int8", "c int8", "lava float32", "lava int8", "nir float32",
+        "sanafe int8",
     ]  # fmt: skip
     taken = {column: report.takes(column) != "no" for column in report.columns}
     assert taken == {column: happens(graph, column, tmp_path / "p") for column in report.columns}
@@ -217,7 +218,7 @@ def test_every_kind_of_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     Path("build/weights.safetensors").write_bytes(b"")
     assert refusals(run("build", code=2)) == ["build"]
     sd.compile(bounded(small()), precision="int8").save("whole")
-    assert list(run("whole")["targets"]) == ["simulator int8", "c int8", "lava int8"]
+    assert list(run("whole")["targets"]) == ["simulator int8", "c int8", "lava int8", "sanafe int8"]
     assert Program.load("whole").precision == "int8"
 
 
