@@ -14,6 +14,7 @@ from seenn_deploy.cli import shared
 from seenn_deploy.cli.cluster import DASK, connected
 
 if TYPE_CHECKING:
+    from seenn_deploy.evaluation.sweep.report import SweepReport
     from seenn_deploy.io.images.image_set import ImageSet
     from seenn_deploy.ir.program import Program
 
@@ -106,7 +107,7 @@ def sweep_command(
     console.show(sweeps.sweep_table(report, console.width()), "")
     notes = sweeps.sweep_notes(
         report,
-        _again(build, program, report.schedule),
+        _again(build, program, _followed(report)),
         quote(str(out / RULE)) if out else "",
         f"seenn simulate {quote(str(build))} --data {quote(str(data.path))}",
     )
@@ -163,6 +164,14 @@ def calibrate_command(
     split = replace(run, exit_step=run.ended(fitted.exit_steps(run.logits)))
     rows = [*sweeps.calibration_rows(fitted, split), ("written", str(out))]
     console.show(layout.facts_table(rows))
+
+
+def _followed(report: SweepReport) -> str:
+    """Return the schedule of what a sweep says to use: nothing is staged where T is fixed."""
+    from seenn_deploy.ir.schedule import STAGED
+
+    fixed = report.best is not None and report.best.rule.known_before
+    return "pipelined" if fixed and report.schedule == STAGED else report.schedule
 
 
 def _again(build: Path, program: Program, schedule: str) -> str:

@@ -6,15 +6,18 @@ import itertools
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import seenn_deploy as sd
 from seenn_deploy import exits
+from seenn_deploy.cli import choosing, seenn
 from seenn_deploy.cli.shared import check_schedule
 from seenn_deploy.errors import ProgramError, SeennError
 from seenn_deploy.exits.integer import lower
@@ -162,6 +165,27 @@ def test_a_staged_run(tmp_path: Path) -> None:
         bootstrap=2,
     )  # fmt: skip
     assert figures.schedule == "staged"
+
+
+def test_a_sweep_recommends_a_schedule_that_its_rule_can_follow(tmp_path: Path) -> None:
+    """Where a fixed t is better than any lookahead, it is pipelined: t is known before."""
+    program = sd.compile(graphs.small(4))
+    program.save(tmp_path / "build")
+    x = graphs.images(program.graph, 40)
+    z = sd.simulate(program, x, full_trace=True).logits
+    np.savez(tmp_path / "data.npz", x=x, y=z[:, 1].argmax(axis=-1))
+    words = ["sweep", "build", "--data", "data.npz", "--rules", "lookahead", "--schedule", "staged"]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(tmp_path)
+        done = CliRunner().invoke(seenn, [*words, "--keep-accuracy", "100", "-o", "sweep"])
+        assert done.exit_code == 0, done.output
+        assert "staged" in done.stdout
+        for rule, schedule in ((exits.Fixed(), "pipelined"), (Lookahead(1.0, (0.0,)), "staged")):
+            best = SimpleNamespace(rule=rule)
+            report: Any = SimpleNamespace(best=best, schedule="staged")
+            assert choosing._followed(report) == schedule
+        report = SimpleNamespace(best=None, schedule="gated")
+        assert choosing._followed(report) == "gated"
 
 
 def test_what_cannot_be_staged_is_refused_in_one_line() -> None:
