@@ -108,19 +108,18 @@
 
   // --- charts -------------------------------------------------------------------------------
 
-  const dark = window.matchMedia("(prefers-color-scheme: dark)");
-  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   function draw(name, rows, lines, where = name) {
     const place = $(`chart-${where}`);
     if (!place) return Promise.resolve(null);
-    const ink = colour("--ink"), line = colour("--line");
+    // The page's own colours, so that charts follow it to the dark and onto paper.
+    const ink = "currentColor", faint = 0.25;
     const specification = structuredClone(charts[name]);
     specification.datasets = rows;
     specification.background = "transparent";
     specification.autosize = { type: "fit-x", contains: "padding" };
     specification.config = {
       font: "system-ui, sans-serif", view: { stroke: null }, text: { color: ink },
-      axis: { labelColor: ink, titleColor: ink, gridColor: line, domainColor: line, tickColor: line },
+      axis: { labelColor: ink, titleColor: ink, gridColor: ink, gridOpacity: faint, domainColor: ink, tickColor: ink, tickOpacity: faint, domainOpacity: faint },
       legend: { labelColor: ink, titleColor: ink },
     };
     if (lines) specification.height = specification.usermeta.row * lines;
@@ -289,7 +288,6 @@
   on("core-value", "change", chip);
   on("filter", "input", layerTable);
   on("alpha", "input", pictures);
-  dark.addEventListener("change", all);
   all();
   if (run && $("alpha")) pictures();
 })();
