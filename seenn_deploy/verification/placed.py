@@ -55,5 +55,5 @@ def counted(program: Program, chip: str, images: Array, full_trace: bool) -> dic
 
 def hardware_steps(placed: PlacedRun, schedule: str) -> int:
     """Steps from the first timestep that is sent to the last sample's token."""
-    under_way = placed.timing.depth if placed.steps_of(schedule) == 1 else 0
+    under_way = placed.timing.depth if placed.steps_of(schedule)[1] == 1 else 0
     return int(placed.interval_steps(schedule).sum()) + under_way + TOKEN

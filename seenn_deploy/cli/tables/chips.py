@@ -168,7 +168,7 @@ def _run_facts(run: PlacedRun, told: dict[str, Any]) -> Iterator[tuple[str, str]
 
 
 def _steps_note(run: PlacedRun) -> str:
-    if run.steps_of(run.timing.schedule) == 1:
+    if run.steps_of(run.timing.schedule)[1] == 1:
         return "of a sample alone on the chip, from its first one to the readout's last"
     return (
         f"of one timestep, the mean over those that run; each takes D + 1 = {run.timing.depth + 1}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from seenn_deploy._typing import Array
+from seenn_deploy._typing import Array, Pair
 from seenn_deploy.compiler.mapping.placement import Placement
 
 
@@ -77,19 +77,19 @@ class StepTime:
 
 @dataclass
 class Clock:
-    """The steps of a chip on which timesteps enter every `every` steps.
+    """The steps of a chip on which timesteps follow each other as a schedule says.
 
     Parameters
     ----------
     step : StepTime
-    every : int
-        Hardware steps from one timestep to the next.
+    every : (int, int)
+        Hardware steps from a sample's first timestep to the second, and between later ones.
     rows : int
         Hardware steps that a timestep is under way.
     """
 
     step: StepTime
-    every: int
+    every: Pair
     rows: int
     took: list[float] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
@@ -97,15 +97,15 @@ class Clock:
     _pending: Array = field(init=False)
 
     def __post_init__(self) -> None:
-        size = max(self.rows, self.every)
+        size = max(self.rows, *self.every)
         self._pending = np.zeros((2, size, len(self.step.base)))
 
     def sample(self, sending: Array, receiving: Array) -> None:
         """Let a sample in, whose timesteps do (timesteps, rows, cores)."""
         self.starts.append(len(self.took))
-        for work in zip(sending, receiving, strict=True):
+        for t, work in enumerate(zip(sending, receiving, strict=True)):
             self._pending[:, : self.rows] += work
-            self._advance(self.every)
+            self._advance(self.every[t > 0])
 
     def _advance(self, steps: int) -> None:
         done = self._pending[:, :steps]

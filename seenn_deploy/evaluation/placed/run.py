@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from seenn_deploy import ir
-from seenn_deploy._typing import Array
+from seenn_deploy._typing import Array, Pair
 from seenn_deploy.compiler.mapping.placement import Placement
 from seenn_deploy.compiler.mapping.routes import KINDS, Routes, routes_of
 from seenn_deploy.costs.model import LayerSizes
@@ -22,7 +22,7 @@ from seenn_deploy.evaluation.placed.counting import Loads, PlacedCounts, loads
 from seenn_deploy.evaluation.placed.steps import Steps, StepSums
 from seenn_deploy.io.images.image_set import Images
 from seenn_deploy.ir.inputs import for_program
-from seenn_deploy.ir.schedule import SCHEDULES, Timing
+from seenn_deploy.ir.schedule import STAGED, Timing
 from seenn_deploy.progress import Progress, shown
 from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.simulator.result import RunResult
@@ -95,30 +95,33 @@ class PlacedRun:
         """Neurons on all cores, each of which is accessed at every step."""
         return sum(unit.neurons for unit in self.units)
 
-    def steps_of(self, schedule: str) -> int:
-        """Hardware steps from one timestep of a sample to the next."""
+    def steps_of(self, schedule: str) -> Pair:
+        """Hardware steps from a sample's first timestep to its second, and between later ones."""
         return steps_between(self.timing.under(schedule))
 
     def latency_steps(self, schedule: str) -> Array:
         """Hardware steps from a sample's first one to its answer, int64 (N,)."""
-        every = self.steps_of(schedule)
-        return np.asarray((self.exit_step - 1) * every + self.timing.depth + 1)
+        first, later = self.steps_of(schedule)
+        begun = np.where(self.exit_step > 1, first + (self.exit_step - 2) * later, 0)
+        return np.asarray(begun + self.timing.depth + 1)
 
     def interval_steps(self, schedule: str) -> Array:
         """Hardware steps from one sample's start to the next one's, int64 (N,)."""
-        return self.injected(schedule) * self.steps_of(schedule)
+        first, later = self.steps_of(schedule)
+        return first + (self.injected(schedule) - 1) * later
 
     def injected(self, schedule: str) -> Array:
         """Timesteps of each sample that run, int64 (N,)."""
         return self.timing.under(schedule).injected(self.exit_step, self.T)
 
-    def step_energy(self, every: int) -> dict[str, Array]:
+    def step_energy(self, every: Pair) -> dict[str, Array]:
         """Joules of each unit and timestep by term, float64 (N, U, T), tokens left out.
 
         Parameters
         ----------
-        every : int
-            Hardware steps from one timestep to the next, at each of which neurons are accessed.
+        every : (int, int)
+            Hardware steps from the first timestep to the second, and between later ones; neurons
+            are accessed at each of them.
 
         Raises
         ------
@@ -127,13 +130,14 @@ class PlacedRun:
         """
         price = self._prices
         counts = self.counts
-        accesses = np.array([unit.neurons for unit in self.units]) * every
+        steps = np.where(np.arange(self.T) == 0, *every)
+        accesses = np.array([unit.neurons for unit in self.units])[:, None] * steps
         return {
             "synapse": sum(
                 (price[f"synapse_{kind}"] * getattr(counts, f"synapses_{kind}") for kind in KINDS),
                 np.zeros(()),
             ),
-            "access": price["access"] * np.broadcast_to(accesses[:, None], counts.spikes.shape),
+            "access": price["access"] * np.broadcast_to(accesses, counts.spikes.shape),
             "update": price["update"] * counts.updates,
             "spike": price["spike"] * counts.spikes,
             "message": price["message"] * counts.messages,
@@ -239,7 +243,7 @@ class PlacedRun:
             "policy_mac": int(self.policy.dense_macs.sum()) if self.policy else 0,
             "per_timestep": self._by_timestep(),
             "hardware_steps": self.steps.summary(),
-            "schedules": {name: self.schedule(name) for name in SCHEDULES},
+            "schedules": {name: self.schedule(name) for name in self.timing.compared},
         }
 
     def _by_timestep(self) -> dict[str, list[float]]:
@@ -248,11 +252,12 @@ class PlacedRun:
         return {name: values.tolist() for name, values in found.items()}
 
 
-def steps_between(timing: Timing) -> int:
-    """Hardware steps from one timestep of a sample to the next."""
-    pipe = timing.followed in ("pipelined", "speculative")
+def steps_between(timing: Timing) -> Pair:
+    """Hardware steps from a sample's first timestep to its second, and between later ones."""
+    if timing.followed in ("pipelined", "speculative"):
+        return 1, 1
     # One timestep after the other has passed the network, which sequential means, too.
-    return 1 if pipe else timing.depth + 1
+    return timing.depth + 1, 1 if timing.followed == STAGED else timing.depth + 1
 
 
 def tokens(placement: Placement) -> tuple[int, tuple[int, int]]:
@@ -361,7 +366,7 @@ class _Book:
     program: ir.Program
     placement: Placement
     routes: list[Routes]
-    clocks: dict[int, Clock]
+    clocks: dict[Pair, Clock]
     steps: StepSums
     counts: list[PlacedCounts]
     exit_step: list[Array]
@@ -371,8 +376,8 @@ class _Book:
     def empty(cls, program: ir.Program, placement: Placement, routes: list[Routes]) -> _Book:
         rows = 1 + max(route.depth for route in routes)
         step = StepTime.of(placement)
-        # Timesteps follow each other at once, or after a whole run through the network.
-        clocks = {every: Clock(step, every, rows) for every in (1, program.depth + 1)}
+        ways = {steps_between(program.timing.under(name)) for name in program.timing.possible}
+        clocks = {every: Clock(step, every, rows) for every in ways}
         sums = StepSums.empty(program.timing, program.T, rows, placement, step)
         return cls(program, placement, routes, clocks, sums, [], [], [])
 
@@ -381,7 +386,7 @@ class _Book:
         timing, T = self.program.timing, self.program.T
         pipe = timing.under("pipelined" if timing.known_before else "speculative")
         for every, clock in self.clocks.items():
-            until = pipe.injected(run.exit_step, T) if every == 1 else run.exit_step
+            until = pipe.injected(run.exit_step, T) if every == (1, 1) else run.exit_step
             for sending, receiving, t in zip(found.sending, found.receiving, until, strict=True):
                 clock.sample(sending[:t], receiving[:t])
         self.steps.add(found, [route.depth for route in self.routes], run.exit_step)
@@ -403,7 +408,7 @@ class _Book:
         return replace(found, paces=self._paces(found)) if self.placement.chip.time else found
 
     def _paces(self, found: PlacedRun) -> dict[str, Pace]:
-        of: dict[int, Pace] = {}
+        of: dict[Pair, Pace] = {}
         for name in found.timing.possible:
             every = found.steps_of(name)
             if every not in of:

@@ -16,7 +16,7 @@ from seenn_deploy._typing import Array
 from seenn_deploy.compiler.mapping.placement import Placement
 from seenn_deploy.evaluation.placed.clock import StepTime
 from seenn_deploy.evaluation.placed.counting import Loads
-from seenn_deploy.ir.schedule import Timing
+from seenn_deploy.ir.schedule import STAGED, Timing
 
 COUNTED = ("spikes", "updates", "messages", "hops_east_west", "hops_north_south", "synapses")
 DIRECTIONS = ("east", "west", "south", "north")
@@ -85,7 +85,7 @@ class StepSums:
     T: int
     placement: Placement
     step: StepTime
-    every: int
+    starts: list[int]  # row of each timestep's first step
     counts: dict[str, Array]
     time: Array
     under_way: Array
@@ -96,11 +96,11 @@ class StepSums:
     def empty(
         cls, timing: Timing, T: int, rows: int, placement: Placement, step: StepTime
     ) -> StepSums:
-        pipe = timing.followed in ("pipelined", "speculative")
-        size = T - 1 + rows if pipe else rows
+        starts = [_start(timing, t) for t in range(T)]
+        size = starts[-1] + rows
         columns, lines = placement.mesh
         return cls(
-            timing, T, placement, step, 1 if pipe else 0,
+            timing, T, placement, step, starts,
             {name: np.zeros(size, np.int64) for name in COUNTED},
             np.zeros(size), np.zeros(size, np.int64), np.zeros((size, placement.cores)),
             np.zeros((size, 4, lines, columns), np.int64),
@@ -112,7 +112,7 @@ class StepSums:
         rows = found.sending.shape[2]
         for t in range(self.T):
             runs = injected > t
-            first = t * self.every
+            first = self.starts[t]
             for unit, depth in enumerate(depths):
                 for name, sums in self.counts.items():
                     sums[first + depth] += getattr(found.counts, name)[runs, unit, t].sum()
@@ -122,15 +122,15 @@ class StepSums:
 
     def _add_work(self, sending: Array, receiving: Array, rows: int) -> None:
         """Enter what cores do for a sample, (timesteps, rows, cores)."""
-        if not self.every:
+        if not any(self.starts):
             self.time += self.step(sending, receiving).sum(axis=0)
             self.busy += self.step.busy(sending, receiving).sum(axis=0)
             self.under_way += len(sending)
             return
-        size = len(sending) - 1 + rows
+        size = self.starts[len(sending) - 1] + rows
         both = np.zeros((2, size, sending.shape[2]))
         for t, work in enumerate(zip(sending, receiving, strict=True)):
-            both[:, t : t + rows] += work
+            both[:, self.starts[t] : self.starts[t] + rows] += work
         self.time[:size] += self.step(*both)
         self.busy[:size] += self.step.busy(*both)
         self.under_way[:size] += 1
@@ -168,3 +168,10 @@ class StepSums:
     def _named(self, link: int) -> tuple[int, int, str]:
         direction, row, column = np.unravel_index(link, self.links.shape[1:])
         return int(column), int(row), DIRECTIONS[int(direction)]
+
+
+def _start(timing: Timing, t: int) -> int:
+    """The row of a timestep's first step; 0 for all where they are told as one timestep."""
+    if timing.followed == STAGED:
+        return t and timing.depth + t
+    return t if timing.followed in ("pipelined", "speculative") else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from seenn_deploy import ir
 from seenn_deploy.compiler.mapping.routes import routes_of
 from seenn_deploy.errors import DataError, ProgramError
 from seenn_deploy.evaluation.placed.activity import Activity
+from seenn_deploy.evaluation.placed.clock import Clock, StepTime
 from seenn_deploy.evaluation.placed.counting import loads
 from seenn_deploy.evaluation.placed.run import TERMS, tokens
 from seenn_deploy.evaluation.placed.steps import DIRECTIONS
+from seenn_deploy.ir.schedule import Timing
 from tests import placed_counts, random_graphs
 from tests.compiler.mapping.test_place import FILES, described
 from tests.simulator.test_integer import program_of, to_integers
@@ -215,3 +218,25 @@ def test_another_program_is_refused() -> None:
     other = sd.compile(sd.import_model(sd.example().network, T=2), precision="int8")
     with pytest.raises(ProgramError, match="the placement is of program"):
         sd.run_placed(other, sd.map_to_chip(program), images)
+
+
+def test_a_staged_schedule_waits_once() -> None:
+    """Known after the first timestep: others follow it at once, behind the verdict."""
+    program, images = by_hand(sd.exits.Fixed())
+    timing, exit_step = Timing("staged", 2, known_after_first=True), np.array([3])
+    found = replace(
+        sd.run_placed(program, sd.map_to_chip(program), images), timing=timing, exit_step=exit_step
+    )
+    assert found.latency_steps("staged") == timing.latency(exit_step) == 3 + 2 * 2
+    assert found.interval_steps("staged") == timing.interval(exit_step, 4) == 3 + 2
+    assert found.energy("staged")["access"] == pytest.approx([1e-12 * (3 + 1 + 1) * 5 * 51.2])
+    # One core, whose timesteps take 1, 10 and 100 ns in their three steps.
+    clock = Clock(StepTime(np.zeros(1), 0.0), (3, 1), 3)
+    work = np.array([1.0, 10.0, 100.0])[None, :, None].repeat(3, axis=0)
+    clock.sample(work, 0 * work)
+    pace = clock.pace(np.array([7]))
+    steps = [1, 10, 100, 1, 10 + 1, 100 + 10, 100]
+    assert pace.steps[:7] * 1e9 == pytest.approx(steps)
+    assert pace.latency * 1e9 == pytest.approx([sum(steps)])
+    # The next sample's first two steps are the last two of this one.
+    assert pace.interval * 1e9 == pytest.approx([sum(steps)])
