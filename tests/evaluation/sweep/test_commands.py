@@ -17,6 +17,7 @@ import pytest
 from seenn_deploy import cli, exits
 from seenn_deploy.cli import choosing, options
 from seenn_deploy.ir.program import Program
+from seenn_deploy.simulator.engine import simulate
 from tests.ir.test_program import program
 
 Seenn = Callable[..., tuple[int, str, str]]
@@ -139,6 +140,13 @@ def test_calibrate_writes_a_rule_for_compile_and_simulate(seenn: Seenn) -> None:
 
 
 def test_a_level_that_no_threshold_reaches_is_told(seenn: Seenn) -> None:
+    """Every early answer is wrong: the labels are classes that no timestep before T names."""
+    x = np.load("data.npz")["x"]
+    said = simulate(Program.load("build"), x, full_trace=True).logits[:, :3].argmax(axis=-1)
+    others = [sorted({0, 1, 2} - set(row)) for row in said.tolist()]
+    kept = [n for n, labels in enumerate(others) if labels]
+    assert kept
+    np.savez("data.npz", x=x[kept], y=[others[n][0] for n in kept])
     code, out, _ = seenn("calibrate", "build", "--data", "data.npz", "--rule", "confidence",
                          "--level", "1", "-o", "rule.json")  # fmt: skip
     assert json.loads(Path("rule.json").read_text())["alpha"] == 1

@@ -399,7 +399,7 @@ def test_results_show_themselves_in_a_line() -> None:
     shown = {
         "RunResult(60 samples, 2 layers, T=4, 3 classes, mean exit step 4.000)": run,
         "Counts(60 samples, 2 layers, T=4)": run.counts,
-        "ScheduleReport(speculative, D=2, 60 samples)": schedule.work(PROGRAM, run),
+        "ScheduleReport(speculative, D=3, 60 samples)": schedule.work(PROGRAM, run),
         f"Curve(margin, {len(report.curves['margin'].threshold)} values of beta)": report.curves[
             "margin"
         ],
