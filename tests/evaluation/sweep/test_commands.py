@@ -223,7 +223,7 @@ def test_a_budget_without_its_unit_is_told_once(seenn: Seenn) -> None:
     (warning,) = [line for line in err.splitlines() if "unit" in line]
     assert warning == "warning: 20 without a unit is read as joules; write 20J, or 20uJ"
     code, out, err = seenn(*SWEEP, "--energy-budget", "1e-5J", "--schedule", "gated")
-    assert (code, err) == (0, "") and "gated, D=2" in out
+    assert (code, err) == (0, "") and "gated, D=3" in out
 
 
 def test_figures_are_refused_where_they_cannot_be_written(seenn: Seenn) -> None:
