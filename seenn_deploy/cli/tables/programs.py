@@ -66,7 +66,7 @@ def quantized_tables(program: Program, changes: PrecisionReport | None) -> Itera
     """Scales and rounding by layer and, of a comparison on images, what they changed."""
     headings = ("scale", "threshold", "largest w", "clipped w", "rounding", "headroom")
     table = numbers_table("layer", *headings, *(("changed",) if changes else ()))
-    for layer in program.provenance["quantized"]:
+    for layer in program.provenance.quantized:
         share = changes.spikes_changed.get(layer["name"]) if changes else None
         table.add(
             layer["name"],
@@ -89,9 +89,7 @@ def _of(layer: Mapping[str, Any]) -> str:
 
 
 def _quantized_rows(program: Program, changes: PrecisionReport | None) -> Iterator[tuple[str, str]]:
-    open_layers = [
-        x["name"] for x in program.provenance["quantized"] if not x["headroom_bits"] >= 0
-    ]
+    open_layers = [x["name"] for x in program.provenance.quantized if not x["headroom_bits"] >= 0]
     yield "", ""
     yield (
         "overflow",
@@ -101,8 +99,8 @@ def _quantized_rows(program: Program, changes: PrecisionReport | None) -> Iterat
             else "proven impossible in every layer, for any input in range"
         ),
     )
-    advice = [layer["advice"] for layer in program.provenance["quantized"] if layer.get("advice")]
-    clipped = [x for x in program.provenance["quantized"] if x["clipped_weights"]]
+    advice = [layer["advice"] for layer in program.provenance.quantized if layer.get("advice")]
+    clipped = [x for x in program.provenance.quantized if x["clipped_weights"]]
     if clipped:
         count = sum(x["clipped_weights"] for x in clipped)
         why = (

@@ -55,7 +55,9 @@ def _figure_cells(figures: Figures, gap: str) -> Iterator[str]:
 
 def _interval(x: Estimate, factor: float, digits: int, gap: str) -> str:
     value, low, high = (f"{factor * n:.{digits}f}" for n in (x.value, x.low, x.high))
-    return f"{value}{gap}[{low}, {high}]"
+    # Four decimals leave no column to spare: the table is 80 wide.
+    comma = "," if digits > 3 else ", "
+    return f"{value}{gap}[{low}{comma}{high}]"
 
 
 def sweep_notes(

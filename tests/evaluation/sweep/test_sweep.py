@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 import seenn_deploy as sd
-from seenn_deploy import exits
+from seenn_deploy import exits, ir
 from seenn_deploy.costs.model import LayerSizes
 from seenn_deploy.errors import DataError, ProgramError
 from seenn_deploy.evaluation import schedule
@@ -27,10 +27,22 @@ from seenn_deploy.exits.base import log_softmax
 from seenn_deploy.exits.conformal import Conformal, ConformalFamily
 from seenn_deploy.simulator.result import Counts, RunResult
 from tests.evaluation.sweep import oracle
-from tests.ir.test_program import program
 
-PROGRAM = program(schedule="speculative")  # T = 4, 3 classes, 2 layers
 T, M = 4, 3
+
+
+def two_layers() -> ir.Program:
+    """So shallow that a speculative schedule has not started all timesteps before an early exit."""
+    rng = np.random.default_rng(0)
+    nodes = [ir.Source("input", (2, 2, 2)), ir.Population("p", (5,)), ir.Readout("out", (M,))]
+    edges = [
+        ir.Projection("input", "p", (ir.Dense(rng.random((5, 8), np.float32)),)),
+        ir.Projection("p", "out", (ir.Dense(rng.random((M, 5), np.float32)),)),
+    ]
+    return ir.Program(ir.SpikingGraph(nodes, edges, T), exits.Confidence(0.9), "speculative")
+
+
+PROGRAM = two_layers()
 PRICES = {"ac": 0.9e-12, "mac": 4.6e-12}
 
 
@@ -399,7 +411,7 @@ def test_results_show_themselves_in_a_line() -> None:
     shown = {
         "RunResult(60 samples, 2 layers, T=4, 3 classes, mean exit step 4.000)": run,
         "Counts(60 samples, 2 layers, T=4)": run.counts,
-        "ScheduleReport(speculative, D=3, 60 samples)": schedule.work(PROGRAM, run),
+        "ScheduleReport(speculative, D=2, 60 samples)": schedule.work(PROGRAM, run),
         f"Curve(margin, {len(report.curves['margin'].threshold)} values of beta)": report.curves[
             "margin"
         ],
