@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seenn_deploy import ir
+from seenn_deploy.compiler.passes import balance_delays
 from seenn_deploy.errors import DataError
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.exits.fixed import Fixed
@@ -217,7 +218,7 @@ def test_first_layer_must_be_known(example: Example) -> None:
 @settings(max_examples=10)
 @given(random_graphs.examples(samples=3))
 def test_a_saved_program_runs_the_same(example: Example) -> None:
-    program = ir.Program(example.graph, Confidence(0.6))
+    program = ir.Program(balance_delays.apply(example.graph), Confidence(0.6))
     with TemporaryDirectory() as folder:
         program.save(Path(folder) / "build")
         loaded = ir.Program.load(Path(folder) / "build")
