@@ -26,6 +26,7 @@ from seenn_deploy.ir import html
 from seenn_deploy.ir.inputs import for_program
 from seenn_deploy.ir.program import Program
 from seenn_deploy.progress import Progress
+from seenn_deploy.simulator.distribute import Cluster
 from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.simulator.result import RunResult
 
@@ -193,7 +194,7 @@ def evaluate(
     cost: Priced = "paper",
     threads: int | None = None,
     progress: Progress = None,
-    client: Any = None,
+    client: Cluster | None = None,
 ) -> Evaluation:
     """Evaluate fixed timesteps, earliest timesteps, SEENN-I and, with a policy, SEENN-II.
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -26,6 +26,28 @@ from seenn_deploy.simulator.result import RunResult
 CHUNK = 64  # samples: a second or so of a network of CIFAR's size, and some 100 kB to send back
 AHEAD = 3  # chunks under way per thread of the cluster, so that no thread waits for the client
 PACKAGE = "seenn-deploy"
+
+
+@runtime_checkable
+class Cluster(Protocol):
+    """What a ``distributed.Client`` has, of which a run makes use."""
+
+    def submit(self, function: Any, /, *args: Any, **options: Any) -> Any:
+        """Let a worker call a function."""
+        ...
+
+    def scatter(self, data: Any, /, **options: Any) -> Any:
+        """Bring data to workers."""
+        ...
+
+    def run(self, function: Any, /, *args: Any, **options: Any) -> Any:
+        """Let every worker call a function."""
+        ...
+
+    def nthreads(self) -> dict[str, int]:
+        """Tell the threads of each worker by its address."""
+        ...
+
 
 Run = Callable[[Program, ImageSet, dict[str, Any]], RunResult]
 

@@ -53,7 +53,7 @@ def simulate(
     out: str | Path | None = None,
     resume: bool = False,
     force: bool = False,
-    client: Any = None,
+    client: distribute.Cluster | None = None,
 ) -> RunResult:
     """Run a program on images, event by event, and count its operations.
 

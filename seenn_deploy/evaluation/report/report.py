@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from seenn_deploy._typing import checked_types
 from seenn_deploy.compiler.mapping.placement import Placement
@@ -92,7 +93,7 @@ def report(
     other: str | Path | RunResult | None = None,
     program: str | Path | Program | None = None,
     images: Images | ImageSet | None = None,
-    labels: Any = None,
+    labels: ArrayLike | None = None,
     verified: Sequence[Any] = (),
     placed: Placement | PlacedRun | None = None,
     command: str = "",
