@@ -23,7 +23,7 @@ from seenn_deploy.io.images.sources import ArraySource, Window
 from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.result import RunResult
 
-CHUNK = 64  # samples: a second or so of a network of CIFAR's size, and some 100 kB to send back
+CHUNK = 256  # samples: seconds of a network of CIFAR's size, and some 100 kB to send back
 AHEAD = 3  # chunks under way per thread of the cluster, so that no thread waits for the client
 PACKAGE = "seenn-deploy"
 
