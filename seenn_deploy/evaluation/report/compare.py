@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from seenn_deploy import costs
 from seenn_deploy.errors import DataError
-from seenn_deploy.evaluation.report.figures import mean_interval
+from seenn_deploy.evaluation.report.figures import by_layer, mean_interval, priced
 from seenn_deploy.simulator.result import RunResult
 
 MOST_SIDES = 200  # samples that changed side which a page lists
@@ -40,11 +39,7 @@ def compare(before: RunResult, after: RunResult) -> dict[str, Any]:
     both = before.labels is not None and after.labels is not None
     if both and not np.array_equal(before.needed_labels, after.needed_labels):
         raise DataError("the runs have different labels; compare runs on the same images")
-    models = [
-        name
-        for name in costs.names()
-        if not any(costs.load(name).lacks(run.sizes) for run in (before, after))
-    ]
+    models = priced(before, after)
     right = None if labels is None else [run.prediction == labels for run in (before, after)]
     return {
         "changes": {
@@ -66,13 +61,9 @@ def compare(before: RunResult, after: RunResult) -> dict[str, Any]:
 
 
 def _layers(before: RunResult, after: RunResult, models: list[str]) -> list[dict[str, Any]]:
-    energy = []
-    for run in (before, after):
-        means = {name: x.sum(axis=2).mean(axis=0) for name, x in run.charged.items()}
-        of = {m: 1e6 * costs.load(m).layer_energy(means, run.sizes) for m in models}
-        energy.append({
-            name: {m: float(of[m][i]) for m in models} for i, name in enumerate(run.layers)
-        })  # fmt: skip
+    energy = [
+        {row["layer"]: row["energy_uJ"] for row in by_layer(run, models)} for run in (before, after)
+    ]
     names = dict.fromkeys([*before.layers, *after.layers])
     return [
         {"layer": name, "before_uJ": energy[0].get(name), "after_uJ": energy[1].get(name)}

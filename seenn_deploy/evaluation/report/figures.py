@@ -36,8 +36,7 @@ def of_run(run: RunResult) -> dict[str, Any]:
         ``schedules`` by cost model; ``front``, the curves over thresholds, where every sample ran
         to T and has a label; ``samples``.
     """
-    # Some models need to know of the layers what older folders do not say.
-    models = [name for name in costs.names() if not costs.load(name).lacks(run.sizes)]
+    models = priced(run)
     return {
         "samples_total": len(run.exit_step),
         "timesteps": run.logits.shape[1],
@@ -52,12 +51,22 @@ def of_run(run: RunResult) -> dict[str, Any]:
         "costs": conventions.matrix(run).summary(),
         "summary": {model: run.summary(model) for model in models},
         "intervals": _intervals(run, models),
-        "layers": _layers(run, models),
+        "layers": by_layer(run, models),
         "steps": _steps(run, models),
         "schedules": {model: schedule.every(run, model) for model in models},
         "front": _front(run, models),
         "samples": _samples(run),
     }
+
+
+def priced(*runs: RunResult) -> list[str]:
+    """Return the cost models that can price all of some runs.
+
+    Some models need to know of the layers what older folders do not say.
+    """
+    return [
+        name for name in costs.names() if not any(costs.load(name).lacks(run.sizes) for run in runs)
+    ]
 
 
 def mean_interval(values: Array) -> list[float]:
@@ -88,8 +97,9 @@ def _intervals(run: RunResult, models: list[str]) -> dict[str, Any]:
     return found
 
 
-def _layers(run: RunResult, models: list[str]) -> list[dict[str, Any]]:
-    means = {name: values.sum(axis=2).mean(axis=0) for name, values in run.charged.items()}
+def by_layer(run: RunResult, models: list[str]) -> list[dict[str, Any]]:
+    """Return a row for each layer: mean counts per sample, firing rate, and energy by model."""
+    means = {name: values.mean(axis=0) for name, values in run.charged.by_layer().items()}
     energy = _energy(run, models, means)
     potentials = run.sizes.potentials
     steps = float(run.exit_step.mean())
