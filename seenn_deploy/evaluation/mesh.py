@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from seenn_deploy._typing import Array, Pair
-from seenn_deploy.compiler.mapping.placement import RESOURCES, Placement
+from seenn_deploy.compiler.mapping.placement import Placement
 from seenn_deploy.errors import DataError
 from seenn_deploy.evaluation.placed.run import PlacedRun
 
@@ -93,16 +93,9 @@ def _draw_work(axes: Axes, placement: Placement, chip: int, run: PlacedRun) -> A
 
 def _grids(placement: Placement, chip: int, number: dict[str, int]) -> tuple[Array, Array]:
     """By place on the mesh, the layer with most neurons of each core and how full it is; or -1."""
-    limits = placement.chip.limits
     of, full = np.full(_size(placement), -1), np.full(_size(placement), -1.0)
-    most: dict[int, tuple[int, int]] = {}
-    for tile in placement.tiles:
-        known = most.get(tile.core, (0, -1))
-        most[tile.core] = max(known, (tile.neurons, number[tile.layer]))
     for core, place in places(placement, chip):
-        load = placement.loads[core]
-        of[place] = most[core][1]
-        full[place] = max(load[r] / limits[r] for r in RESOURCES if r in limits)
+        of[place], full[place] = number[placement.owners[core]], placement.full(core)
     return of, full
 
 

@@ -120,6 +120,21 @@ class Placement:
         return found
 
     @cached_property
+    def owners(self) -> list[str]:
+        """The layer that has most neurons of each core; of equal ones the last."""
+        number = {layer: i for i, layer in enumerate(self._by_layer)}
+        most = [(0, -1)] * self.cores
+        for tile in self.tiles:
+            most[tile.core] = max(most[tile.core], (tile.neurons, number[tile.layer]))
+        names = list(self._by_layer)
+        return [names[i] for _, i in most]
+
+    def full(self, core: int) -> float:
+        """The share of a core's limit that is nearest."""
+        limits, load = self.chip.limits, self.loads[core]
+        return max(load[r] / limits[r] for r in RESOURCES if r in limits)
+
+    @cached_property
     def layers(self) -> list[dict[str, Any]]:
         """What each layer takes; see `layer`."""
         return [self.layer(name) for name in self._by_layer]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from seenn_deploy.compiler.mapping.placement import RESOURCES, Placement
+from seenn_deploy.compiler.mapping.placement import Placement
 from seenn_deploy.evaluation.mesh import places
 from seenn_deploy.evaluation.placed.run import PlacedRun
 
@@ -25,15 +25,10 @@ def figures(placed: Placement | PlacedRun) -> dict[str, Any]:
     """
     run = placed if isinstance(placed, PlacedRun) else None
     placement = placed.placement if isinstance(placed, PlacedRun) else placed
-    limits = placement.chip.limits
-    owners: dict[int, tuple[int, str]] = {}
-    for tile in placement.tiles:
-        owners[tile.core] = max(owners.get(tile.core, (0, "")), (tile.neurons, tile.layer))
-    cores = []
+    cores: list[dict[str, Any]] = []
     for core, (row, column) in places(placement, 0):
-        load = placement.loads[core]
-        full = max(load[r] / limits[r] for r in RESOURCES if r in limits)
-        cores.append({"core": core, "layer": owners[core][1], "x": column, "y": row, "full": full})
+        owner, full = placement.owners[core], placement.full(core)
+        cores.append({"core": core, "layer": owner, "x": column, "y": row, "full": full})
         if run is not None:
             scale = 1e6 if run.steps.timed else 1.0
             cores[-1]["work"] = float(scale * run.steps.by_core[core])
