@@ -26,7 +26,13 @@ from seenn_deploy.training.data import (
 from seenn_deploy.training.distillation import distillation_loss
 from seenn_deploy.training.loop import Recipe
 from seenn_deploy.training.models.resnet import ResNet
-from seenn_deploy.training.tasks import Architecture, train_joint, train_policy, train_snn
+from seenn_deploy.training.tasks import (
+    Architecture,
+    load_weights,
+    train_joint,
+    train_policy,
+    train_snn,
+)
 from tests.io.test_events import recordings
 
 TINY = Architecture("resnet8", width=0.25, T=2)
@@ -352,6 +358,24 @@ def test_weights_of_another_architecture_are_refused(trained: Path, tmp_path: Pa
     found = r"other\.pth: of another .*: conv1\.weight has shape \(4, 3, 3, 3\), .* \(8, 3, 3, 3\)"
     with pytest.raises(ModelError, match=found):
         train_snn(trained / "shapes0.npz", tmp_path / "run", wide, RECIPE)
+
+
+def test_weights_need_one_name_each_and_no_count_of_batches(tmp_path: Path) -> None:
+    """The files in checkpoints/ leave out the second names of SEENN's batch norms."""
+    torch.manual_seed(3)
+    full = {k: v.half() for k, v in models.build("resnet20", 2, width=0.25).state_dict().items()}
+    short = {k: v for k, v in full.items() if ".seqbn." not in k and "num_batches" not in k}
+    assert len(short) < len(full)
+    torch.save(short, tmp_path / "short.pth")
+    network = models.build("resnet20", 2, width=0.25)
+    load_weights(network, tmp_path / "short.pth")
+    loaded = network.state_dict()
+    assert all(torch.equal(loaded[k].half(), v) for k, v in full.items() if "num_batches" not in k)
+    torch.save({k: v for k, v in short.items() if k != "bn.bn.weight"}, tmp_path / "less.pth")
+    with pytest.raises(
+        ModelError, match=r"less\.pth: of another architecture: it has no bn\.bn\.w"
+    ):
+        load_weights(network, tmp_path / "less.pth")
 
 
 def test_policies_need_a_program_that_shows_images(trained: Path, tmp_path: Path) -> None:
