@@ -25,9 +25,10 @@ import numpy as np
 
 from seenn_deploy._typing import Array
 from seenn_deploy.costs.model import LayerSizes
-from seenn_deploy.errors import ProgramError
+from seenn_deploy.errors import DataError, ProgramError
 from seenn_deploy.io import folders
-from seenn_deploy.io.images.image_set import ImageSet
+from seenn_deploy.io.images.image_set import Images, ImageSet
+from seenn_deploy.ir.inputs import for_program
 from seenn_deploy.ir.inspection import description
 from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator import result as runs
@@ -159,6 +160,56 @@ def digest(data: ImageSet) -> str:
     return found.hexdigest()[:16]
 
 
+def _place(data: ImageSet) -> dict[str, Any]:
+    """Say where images lie and how they were read, so that a later command can read them again."""
+    # A path that a user gives is often one from the folder where the command ran.
+    local = data.place and Path(data.place).exists()
+    path = str(Path(data.place).resolve()) if local else data.place
+    return {"path": path, "mean": data.spec.mean, "std": data.spec.std}
+
+
+def images_of(folder: str | Path, program: Program, data: Images | None = None) -> ImageSet:
+    """Open the images of a run, to run them once more.
+
+    Parameters
+    ----------
+    folder : path
+        Of the run.
+    program : Program
+        The one that ran.
+    data : image set, path, or array, optional
+        The images, where they are no longer in the place that the folder tells.
+
+    Raises
+    ------
+    ProgramError
+        When the folder holds no run, or one of another program.
+    DataError
+        When there are no images, or others than those that ran.
+    """
+    folder = Path(folder)
+    stored = runs._read_manifest(folder)
+    run, place = stored["run"], stored.get("data") or {}
+    if run.get("program") != program.fingerprint:
+        raise ProgramError(
+            f"{folder}: is a run of program {run.get('program')}, not of {program.fingerprint}; "
+            "name the program that ran"
+        )
+    if data is None:
+        path = str(place.get("path", ""))
+        if not path or not Path(path).exists():
+            told = f"are no longer at {path}" if path else "came as an array"
+            raise DataError(f"{folder}: its images {told}; name them with --data")
+        found = for_program(
+            program, path, mean=place["mean"], std=place["std"], limit=run["samples"]
+        )
+    else:
+        found = for_program(program, data, limit=run["samples"])
+    if len(found) != run["samples"] or digest(found) != run.get("images"):
+        raise DataError(f"{found.name}: not the {run['samples']} images of the run {folder}")
+    return found
+
+
 def _create(
     folder: Path, program: Program, data: ImageSet, described: dict[str, Any], force: bool
 ) -> None:
@@ -184,6 +235,7 @@ def _create(
             "run": described,
             "timing": asdict(program.timing),
             "not_proven": program.provenance.not_proven,
+            "data": _place(data),
             "about": description(program),
         }
         folders.write_manifest(work / runs.MANIFEST, stored)

@@ -58,6 +58,37 @@ def test_a_run_on_the_cores(tmp_path: Path) -> None:
     assert "nobody has published what an operation costs on loihi2" in " ".join(gated.split())
 
 
+def test_a_run_s_folder_says_which_images_ran_and_where_they_left(tmp_path: Path) -> None:
+    PROGRAM.save(tmp_path / "build")
+    data, run = images(tmp_path), tmp_path / "run"
+    rule = "--exit", "confidence", "--alpha", "0.6"
+    seenn("simulate", tmp_path / "build", "--data", data, *rule, "--schedule", "gated",
+          "--out", run)  # fmt: skip
+    seenn("map", tmp_path / "build", "--run", run, "--json", tmp_path / "told.json")
+    told = json.loads((tmp_path / "told.json").read_text())["run"]
+    program = PROGRAM.with_exit(sd.exits.Confidence(0.6)).with_schedule("gated")
+    placement = sd.map_to_chip(program)
+    assert told == json.loads(json.dumps(sd.run_placed(program, placement, data).summary()))
+    # A schedule asked for is that of the table; the exits stay.
+    seenn("map", tmp_path / "build", "--run", run, "--schedule", "speculative",
+          "--json", tmp_path / "told.json")  # fmt: skip
+    other = json.loads((tmp_path / "told.json").read_text())["run"]
+    assert other["schedule"] == "speculative" and other["schedules"] == told["schedules"]
+
+    moved = data.rename(tmp_path / "moved.npz")
+    seenn("map", tmp_path / "build", "--run", run, "--data", moved)
+    np.savez(tmp_path / "else.npz", x=np.zeros((3, *PROGRAM.graph.source.shape), np.float32))
+    for words, says in (
+        ([], "its images are no longer at "),
+        (["--data", tmp_path / "else.npz"], "not the 3 images of the run"),
+        ([*rule, "--data", moved], "leave out --exit"),
+        (["--schedule", "pipelined", "--data", moved], "pipelined"),
+    ):
+        done = seenn("map", tmp_path / "build", "--run", run, *words, code=2)
+        (line,) = done.stderr.splitlines()
+        assert says in line
+
+
 def test_faults_are_one_line(tmp_path: Path) -> None:
     PROGRAM.save(tmp_path / "build")
     sd.compile(sd.import_model(sd.example().network, T=1)).save(tmp_path / "float")

@@ -22,6 +22,7 @@ from seenn_deploy.evaluation.placed.counting import Loads, PlacedCounts, loads
 from seenn_deploy.evaluation.placed.steps import Steps, StepSums
 from seenn_deploy.io.images.image_set import Images
 from seenn_deploy.ir.inputs import for_program
+from seenn_deploy.ir.program import schedules_of
 from seenn_deploy.ir.schedule import STAGED, Timing
 from seenn_deploy.progress import Progress, shown
 from seenn_deploy.simulator.engine import simulate
@@ -282,6 +283,7 @@ def run_placed(
     images: Images,
     labels: ArrayLike | None = None,
     *,
+    run: RunResult | None = None,
     threads: int | None = None,
     progress: Progress = None,
 ) -> PlacedRun:
@@ -295,6 +297,10 @@ def run_placed(
         Of ``sd.map_to_chip``.
     images, labels, threads, progress
         As in ``simulate``.
+    run : RunResult, optional
+        What ``simulate`` found for these images, e.g. ``sd.RunResult.load(folder)``: samples leave
+        where they left there, under its schedule, whatever those of the program are. A run keeps
+        no spikes by neuron, so they are computed again, and refused where a layer had other ones.
 
     Returns
     -------
@@ -305,7 +311,7 @@ def run_placed(
     ProgramError
         When the placement is that of another program.
     DataError
-        When the images do not fit the program.
+        When the images do not fit the program, or the run is of others.
 
     Examples
     --------
@@ -327,11 +333,17 @@ def run_placed(
     data = for_program(program, images, labels)
     if not len(data):
         raise DataError("no images; give at least one")
+    if run is not None and run.logits.shape[:2] != (len(data), program.T):
+        n, T = run.logits.shape[:2]
+        raise DataError(
+            f"the run has {n} samples and T = {T}, these are {len(data)} and T = {program.T}: give "
+            "the images that ran, and the program"
+        )
     routes = list(routes_of(program, placement))
-    book = _Book.empty(program, placement, routes)
+    book = _Book.empty(program, placement, routes, run)
     with shown(progress, "counting on cores", len(data)) as advance:
         for first, stop in _chunks(program, placement, routes, len(data)):
-            run = simulate(
+            found = simulate(
                 program,
                 data.part(first, stop),
                 record=True,
@@ -339,11 +351,27 @@ def run_placed(
                 threads=threads,
                 progress=False,
             )
-            activity = Activity(program, data.take(first, stop), run)
-            book.add(loads(program, placement, routes, activity), run)
+            if run is not None:
+                found = _leaving_as(run.take(np.arange(first, stop)), found, first)
+            activity = Activity(program, data.take(first, stop), found)
+            book.add(loads(program, placement, routes, activity), found)
             if advance:
                 advance(stop - first)
     return book.closed()
+
+
+def _leaving_as(before: RunResult, found: RunResult, first: int) -> RunResult:
+    """Give samples the exits of an earlier run, once it is known to be one of the same samples."""
+    ran = np.arange(found.logits.shape[1]) < before.exit_step[:, None, None]
+    differs = (before.counts.spikes != found.counts.spikes) & ran
+    if differs.any():
+        sample, layer, t = np.argwhere(differs)[0]
+        raise DataError(
+            f"the run is of other images: sample {first + sample} has "
+            f"{before.counts.spikes[sample, layer, t]} spikes of {before.layers[layer]} at t = "
+            f"{t + 1} there, {found.counts.spikes[sample, layer, t]} here"
+        )
+    return replace(found, exit_step=before.exit_step)
 
 
 def _chunks(
@@ -363,7 +391,8 @@ def _chunks(
 class _Book:
     """What was counted so far."""
 
-    program: ir.Program
+    timing: Timing
+    policy: LayerSizes | None
     placement: Placement
     routes: list[Routes]
     clocks: dict[Pair, Clock]
@@ -373,17 +402,26 @@ class _Book:
     right: list[Array]
 
     @classmethod
-    def empty(cls, program: ir.Program, placement: Placement, routes: list[Routes]) -> _Book:
+    def empty(
+        cls, program: ir.Program, placement: Placement, routes: list[Routes], run: RunResult | None
+    ) -> _Book:
+        """Begin for a program, whose exit rule that of a run stands for where there is one."""
+        timing, policy = program.timing, LayerSizes.of_policy(program.exit_rule.to_dict())
+        if run is not None:
+            chips = schedules_of("lava")
+            timing = run.timing
+            timing = timing if timing.schedule in chips else timing.under(program.schedule)
+            policy = run.policy
         rows = 1 + max(route.depth for route in routes)
         step = StepTime.of(placement)
-        ways = {steps_between(program.timing.under(name)) for name in program.timing.possible}
+        ways = {steps_between(timing.under(name)) for name in timing.possible}
         clocks = {every: Clock(step, every, rows) for every in ways}
-        sums = StepSums.empty(program.timing, program.T, rows, placement, step)
-        return cls(program, placement, routes, clocks, sums, [], [], [])
+        sums = StepSums.empty(timing, program.T, rows, placement, step)
+        return cls(timing, policy, placement, routes, clocks, sums, [], [], [])
 
     def add(self, found: Loads, run: RunResult) -> None:
         """Enter some samples, in order."""
-        timing, T = self.program.timing, self.program.T
+        timing, T = self.timing, run.logits.shape[1]
         pipe = timing.under("pipelined" if timing.known_before else "speculative")
         for every, clock in self.clocks.items():
             until = pipe.injected(run.exit_step, T) if every == (1, 1) else run.exit_step
@@ -400,10 +438,10 @@ class _Book:
         counts = PlacedCounts(*map(np.concatenate, zip(*map(_arrays, self.counts), strict=True)))
         units = tuple(PlacedUnit(r.unit, r.layer, r.depth, r.on_cores) for r in self.routes)
         found = PlacedRun(
-            self.placement, self.program.timing, units, counts, np.concatenate(self.exit_step),
+            self.placement, self.timing, units, counts, np.concatenate(self.exit_step),
             self.steps.means(), {},
             float(np.concatenate(self.right).mean()) if self.right else None,
-            LayerSizes.of_policy(self.program.exit_rule.to_dict()),
+            self.policy,
         )  # fmt: skip
         return replace(found, paces=self._paces(found)) if self.placement.chip.time else found
 

@@ -55,6 +55,8 @@ class ImageSet:
         Timesteps of each sample, from 1 to T; without it every sample has T.
     rate : float
         Timesteps of a second; 0 where it is not known.
+    place : str
+        The file or folder that the images were opened from; none where they came as an array.
     """
 
     source: sources.StoredImages
@@ -64,6 +66,7 @@ class ImageSet:
     limit: int | None = None
     length: NDArray[np.int64] | None = None
     rate: float = 0.0
+    place: str = ""
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
@@ -246,7 +249,7 @@ def fit(
     if isinstance(images, ImageSet):
         found = _narrowed(_same_input(images, spec), limit, classes)
     else:
-        found = _open(Path(images), spec, limit, classes)
+        found = replace(_open(Path(images), spec, limit, classes), place=str(images))
     return found if labels is None else _labelled(found, _as_array(labels, "labels"), classes)
 
 

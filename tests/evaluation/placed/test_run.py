@@ -240,3 +240,17 @@ def test_a_staged_schedule_waits_once() -> None:
     assert pace.latency * 1e9 == pytest.approx([sum(steps)])
     # The next sample's first two steps are the last two of this one.
     assert pace.interval * 1e9 == pytest.approx([sum(steps)])
+
+
+def test_samples_leave_where_an_earlier_run_let_them() -> None:
+    program, images = by_hand(sd.exits.Confidence(0.9))
+    placement = sd.map_to_chip(program, "loihi1")
+    two = np.concatenate([images, images])
+    fixed = sd.simulate(program.with_exit(sd.exits.Fixed()), two)
+    found = sd.run_placed(program, placement, two, run=fixed)
+    assert found.exit_step.tolist() == [4, 4]
+    assert found.schedule("pipelined") is not None  # its timesteps were known before
+    with pytest.raises(DataError, match="sample 1 has 1 spikes of hidden at t = 1 there, 0 here"):
+        sd.run_placed(program, placement, np.concatenate([images, 0 * images]), run=fixed)
+    with pytest.raises(DataError, match=r"the run has 2 samples and T = 4, these are 1 and T = 4"):
+        sd.run_placed(program, placement, images, run=fixed)
