@@ -1,6 +1,6 @@
 """How much memory a run takes, told before it starts.
 
-The sizes are those of the arrays that ``layout``, ``spikes``, ``nodes`` and ``engine`` allocate.
+The sizes are those of the arrays that ``layout``, ``spikes``, ``nodes`` and the workers allocate.
 What every process has, such as compiled kernels, is not among them.
 """
 

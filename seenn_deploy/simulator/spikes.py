@@ -165,9 +165,9 @@ class Events:
             self.values[slots] = words
             self.units[slots] = np.count_nonzero(np.abs(grid) == 1, axis=-1)
 
-    def fired(self, slot: int) -> Array:
-        """Return which neurons of one slot sent an event, bool of the node's shape."""
-        return np.asarray(self._fired(np.array([slot]))[0], np.bool_)
+    def fired(self, slots: Array) -> Array:
+        """Return which neurons sent an event, bool (len(slots), *shape)."""
+        return np.asarray(self._fired(slots), np.bool_)
 
     def dense(self, slots: Array) -> Array:
         """Return the values that were sent, zeros among them, (slots, *shape)."""

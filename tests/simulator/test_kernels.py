@@ -132,7 +132,7 @@ def test_events_that_are_put_come_out_again() -> None:
     frames = random_frames(np.random.default_rng(2), (19, 4, 3), 0.3, True)
     events = events_of(frames, (2, 1), True, np.float32)
     for b, frame in enumerate(frames):
-        np.testing.assert_array_equal(events.fired(b), frame != 0)
+        np.testing.assert_array_equal(events.fired(np.array([b]))[0], frame != 0)
         grid = events.plane.to_grid(frame)
         np.testing.assert_array_equal(events.number[b], np.count_nonzero(grid, axis=1))
         np.testing.assert_array_equal(events.units[b], (np.abs(grid) == 1).sum(axis=1))

@@ -1,0 +1,164 @@
+"""The engine that goes event by event: each timestep, layer by layer, through compiled kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+
+import numpy as np
+
+from seenn_deploy._typing import Array
+from seenn_deploy.ir.program import Program
+from seenn_deploy.simulator.kernels import kernels
+from seenn_deploy.simulator.kernels.vector_masks import LANES
+from seenn_deploy.simulator.layout import PART_WORDS, Edge, Layer, planes
+from seenn_deploy.simulator.nodes import Logits, Neurons, runner
+from seenn_deploy.simulator.result import Counts, RunResult
+from seenn_deploy.simulator.spikes import Events, Scratch, aligned
+from seenn_deploy.simulator.worker import Feed, Worker
+
+# Currents that a layer works on at a time: 1 MiB stays in a second-level cache.
+CURRENTS = 1 << 18
+
+
+class EventWorker(Worker):
+    """Slots whose state lies as the kernels want it."""
+
+    def __init__(
+        self,
+        program: Program,
+        layers: tuple[Layer, ...],
+        slots: int,
+        result: RunResult,
+        feed: Feed,
+    ) -> None:
+        super().__init__(program, slots, result, feed)
+        graph, kind = program.graph, self.arithmetic
+        self.layers = layers
+        # By node, the events of this timestep and of as many earlier ones as its longest lag needs.
+        plane = planes(graph)
+        self.sent = [
+            [
+                Events.empty(slots, plane[n.name], n.graded, kind.value)
+                for _ in range(1 + min(graph.lag[n.name], graph.T))
+            ]
+            for n in graph.order
+        ]
+        seen = max(layer.arriving.pixels for layer in layers)
+        self.scratch = Scratch.empty(slots * seen, PART_WORDS * LANES, kind.value)
+        source = plane[self.source.name]
+        self.frame = aligned((slots, source.pixels, source.padded), kind.value)
+        self.current = self._currents(slots)
+        self.runners = [runner(layer.node, layer, kind, slots) for layer in layers]
+        (self.z,) = (found.z for found in self.runners if isinstance(found, Logits))
+        # What the image adds to a layer's currents at every timestep, and its operations.
+        self.replay = {
+            layer.index: np.zeros_like(self.current[layer.index])
+            for layer in layers
+            if any(edge.analog for edge in layer.edges)
+        }
+        self.by_layer = [
+            {name: array[number] for name, array in self.counts.items()}
+            for number in range(len(layers))
+        ]
+
+    def _currents(self, slots: int) -> dict[int, Array]:
+        """Allocate the currents; they live for one layer's turn, so all layers share memory."""
+        sizes = {
+            layer.index: (slots, layer.arriving.pixels, layer.arriving.padded)
+            for layer in self.layers
+        }
+        shared = aligned((max(prod(size) for size in sizes.values()),), self.arithmetic.value)
+        return {index: shared[: prod(size)].reshape(size) for index, size in sizes.items()}
+
+    def begin(self, slots: Array, images: list[Array]) -> None:
+        """Set the initial state of a sample, and compute what its image adds at every timestep."""
+        for layer in self.runners:
+            layer.begin(slots)
+        for history in self.sent:
+            for events in history if len(history) > 1 else ():
+                events.clear(slots)  # nothing was sent before the first timestep
+        if self.source.coding == "direct":
+            self._load(slots, images)
+            self._compute_replay(slots)
+
+    def _load(self, slots: Array, frames: list[Array]) -> None:
+        """Turn one frame per slot into the source's events."""
+        channels, events = self.source.shape[0], self.sent[0][0]
+        self.frame[slots, :, :channels] = self.arithmetic.frames(self.source, frames)
+        sent = events.sent, events.values, events.number, events.units
+        kernels.send_values(slots, self.frame, channels, *sent)
+
+    def _compute_replay(self, slots: Array) -> None:
+        """Compute the currents that an image causes at every timestep, and their operations."""
+        for _, array in self.image_counts.items():
+            array[:, slots] = 0
+        for replay in self.replay.values():
+            replay[slots] = 0
+        for number, layer in enumerate(self.layers):
+            for edge in layer.edges:
+                if edge.analog:
+                    self._send(slots, edge, self.replay[layer.index])
+                    self._count(slots, number, edge, self.image_counts)
+
+    def step(self, slots: Array, frames: list[Array]) -> None:
+        """Run one timestep of every active slot, layer by layer."""
+        for _, array in self.counts.items():
+            array[:, slots] = 0
+        for history in self.sent:
+            history.insert(0, history.pop())  # the oldest events are overwritten
+        if frames:
+            self._load(slots, frames)
+        for number, layer in enumerate(self.layers):
+            for some in self._together(slots, layer):
+                self._run_layer(some, number, layer)
+
+    def _together(self, slots: Array, layer: Layer) -> list[Array]:
+        """Cut slots into groups whose currents stay in the cache until the layer has fired."""
+        most = max(1, CURRENTS // (layer.arriving.pixels * layer.arriving.padded))
+        return [slots[first : first + most] for first in range(0, len(slots), most)]
+
+    def _run_layer(self, slots: Array, number: int, layer: Layer) -> None:
+        current = self.current[layer.index]
+        if layer.index in self.replay:
+            for b in slots:  # all at once, numpy would make a copy in between
+                current[b] = self.replay[layer.index][b]
+        for edge in layer.edges:
+            if not edge.analog:
+                self._send(slots, edge, current)
+                self._count(slots, number, edge, self.counts)
+        self.counts.bias_adds[number, slots] = layer.bias_adds
+        sent, counts = self.sent[layer.index][0], self.by_layer[number]
+        self.runners[number].step(slots, current, sent, counts)
+
+    def _send(self, slots: Array, edge: Edge, current: Array) -> None:
+        edge.accumulate(slots, self.sent[edge.pre][edge.lag], current, self.scratch)
+
+    def _count(self, slots: Array, number: int, edge: Edge, counts: Counts) -> None:
+        ac, mac = counts.ac[number], counts.mac[number]
+        own_ac, own_mac = counts.own_ac[number], counts.own_mac[number]
+        before = ac[slots], mac[slots]
+        self._count_program(slots, number, edge, counts)
+        if edge.own is None:
+            own_ac[slots] += ac[slots] - before[0]
+            own_mac[slots] += mac[slots] - before[1]
+        for layer in edge.own or ():
+            layer.count(slots, self.sent, own_ac, own_mac)
+
+    def _count_program(self, slots: Array, number: int, edge: Edge, counts: Counts) -> None:
+        events = self.sent[edge.pre][edge.lag]
+        ac, mac = counts.ac[number], counts.mac[number]
+        effective = counts.ac_effective[number], counts.mac_effective[number]
+        if edge.per_event == 0:
+            return
+        if edge.per_event:  # an addition, whatever the value
+            mac, effective = ac, (effective[0], effective[0])
+        edge.count(slots, events, edge.fan_out, ac, mac)
+        edge.count(slots, events, edge.effective, *effective)
+
+    def recorded(self, slots: Array) -> Iterator[tuple[str, Array, Array]]:
+        """Yield each population's name, its spikes and its potentials, (len(slots), *shape)."""
+        for found in self.runners:
+            if isinstance(found, Neurons):
+                spikes = self.sent[found.layer.index][0].fired(slots)
+                yield found.node.name, spikes, found.layer.plane.from_grid(found.state.v[slots])
