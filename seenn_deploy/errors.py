@@ -27,6 +27,10 @@ class DataError(SeennError):
     """Images or labels that do not fit the program."""
 
 
+class UnreachableError(DataError):
+    """A file of images that is missing where somebody looks for it, or that nothing gives out."""
+
+
 class DataWarning(UserWarning):
     """What was done to images or labels that fit the program only so; the command line says it."""
 

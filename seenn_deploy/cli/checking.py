@@ -9,7 +9,7 @@ import click
 
 from seenn_deploy.cli import console
 from seenn_deploy.cli.compiling import IMPORT, INPUT_RANGE, given
-from seenn_deploy.cli.options import JSON, PATH
+from seenn_deploy.cli.options import IMAGES, JSON, PATH
 from seenn_deploy.cli.shared import write_json
 from seenn_deploy.progress import shown
 
@@ -18,14 +18,14 @@ from seenn_deploy.progress import shown
 @click.argument("source", type=PATH)
 @IMPORT
 @INPUT_RANGE
-@click.option("--calibration", type=PATH,
+@click.option("--calibration", type=IMAGES,
               help="Images for the scales of int8 and an ONNX model's thresholds.")  # fmt: skip
 @JSON
 def check_command(
     source: Path,
     example: str | None,
     input_range: tuple[float, float] | None,
-    calibration: Path | None,
+    calibration: str | Path | None,
     json_file: Path | None,
     **options: Any,
 ) -> None:

@@ -109,7 +109,7 @@ IMPORT = opt.together(
 @PROGRAM
 @IMPORT
 @INPUT_RANGE
-@click.option("--calibration", type=opt.PATH,
+@click.option("--calibration", type=opt.IMAGES,
               help="Samples from which int8 takes its scales, and on which it is compared with "
               "float32, layer by layer; --pools auto and --attention-order cheapest count on "
               "them.")  # fmt: skip
@@ -135,7 +135,7 @@ def compile_command(
     schedule: Any,
     example: str | None,
     input_range: tuple[float, float] | None,
-    calibration: Path | None,
+    calibration: str | Path | None,
     pools: Any,
     attention_order: Any,
     strict: bool,
@@ -553,7 +553,9 @@ def _refusal_into(json_file: Path | None, program: Program | None = None) -> Ite
         raise
 
 
-def _compare_with_float(graph: SpikingGraph, program: Program, images: Path) -> PrecisionReport:
+def _compare_with_float(
+    graph: SpikingGraph, program: Program, images: str | Path
+) -> PrecisionReport:
     import seenn_deploy as sd
     from seenn_deploy.ir.inputs import for_program
     from seenn_deploy.verification.precision import compare_precisions

@@ -21,6 +21,20 @@ if TYPE_CHECKING:
 
 JSON_ON_STDOUT = "seenn_deploy.json_on_stdout"  # of a click context: tables go to standard error
 PATH = click.Path(path_type=Path)
+
+
+class Where(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4 alone
+    """A path, or an address such as s3://bucket/val.tar, which stays text: a path would fold it."""
+
+    name = "path"
+
+    def convert(
+        self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | Path:
+        return value if "://" in str(value) else Path(value)
+
+
+IMAGES = Where()
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -235,9 +249,10 @@ def with_rule(function: F) -> F:
 
 def _data_options(required: bool) -> Callable[[F], F]:
     return together(
-        click.option("--data", required=required, type=PATH,
+        click.option("--data", required=required, type=IMAGES,
                      help="Images: .npz with x (and y), .npy, a folder of images (one subfolder "
-                     "per class, or without labels), or a single image."),
+                     "per class, or without labels), tar shards (val-{000..049}.tar, or a folder "
+                     "of them), or a single image; a path, or an address such as s3://.."),
         click.option("--limit", type=click.IntRange(min=1),
                      help="Use only the first LIMIT images."),
         MEAN_STD,
@@ -248,7 +263,7 @@ def _data_options(required: bool) -> Callable[[F], F]:
 class Data:
     """The images of --data, --limit, --mean and --std; how they are read depends on a program."""
 
-    path: Path
+    path: str | Path
     options: dict[str, Any]
 
     def open(self, program: Program) -> ImageSet:
@@ -261,7 +276,7 @@ def with_data(function: F) -> F:
     """Add the options of images; the command gets them as `data`."""
 
     @wraps(function)
-    def command(data: Path, limit: int | None, mean: Any, std: Any, **options: Any) -> Any:
+    def command(data: str | Path, limit: int | None, mean: Any, std: Any, **options: Any) -> Any:
         return function(data=Data(data, {"mean": mean, "std": std, "limit": limit}), **options)
 
     return _data_options(True)(cast(F, command))
@@ -271,7 +286,9 @@ def with_data_if_any(function: F) -> F:
     """Add the options of images; the command gets them as `data`, None without --data."""
 
     @wraps(function)
-    def command(data: Path | None, limit: int | None, mean: Any, std: Any, **options: Any) -> Any:
+    def command(
+        data: str | Path | None, limit: int | None, mean: Any, std: Any, **options: Any
+    ) -> Any:
         settings = {"mean": mean, "std": std, "limit": limit}
         if data is None and any(value is not None for value in settings.values()):
             raise SeennError("--limit, --mean and --std are about images: add --data")

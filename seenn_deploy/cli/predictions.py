@@ -13,6 +13,7 @@ from seenn_deploy._typing import Array
 from seenn_deploy.exits.base import log_softmax
 from seenn_deploy.io import folders
 from seenn_deploy.io.images.image_set import ImageSet
+from seenn_deploy.io.images.shards import TarShards
 from seenn_deploy.io.images.sources import ImageFiles
 from seenn_deploy.metrics import Exited
 
@@ -51,7 +52,7 @@ def write(
 
 def _rows(images: ImageSet, run: Exited, energy: Array | None) -> list[dict[str, Any]]:
     confidence = np.exp(log_softmax(run.exit_logits)).max(axis=-1)
-    names, files = images.class_names, isinstance(images.source, ImageFiles)
+    names, files = images.class_names, isinstance(images.source, ImageFiles | TarShards)
     found = []
     for i, answer in enumerate(run.prediction.tolist()):
         row: dict[str, Any] = {"sample": i}

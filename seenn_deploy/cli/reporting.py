@@ -22,7 +22,7 @@ ON_CHIP = 100  # images that run through a placed network, which takes longer th
 @click.argument("other", type=opt.PATH, required=False)
 @click.option("-o", "--out", type=opt.PATH, callback=opt.new_file, default="report.html",
               show_default=True, help="HTML file of the page.")  # fmt: skip
-@click.option("--data", type=opt.PATH,
+@click.option("--data", type=opt.IMAGES,
               help="Images of the run, for pictures of those that leave late or wrong; a program "
               "without a run is simulated on them.")  # fmt: skip
 @click.option("--limit", type=click.IntRange(1), help="Use only the first LIMIT images of --data.")
@@ -38,7 +38,7 @@ def report_command(
     what: Path,
     other: Path | None,
     out: Path,
-    data: Path | None,
+    data: str | Path | None,
     limit: int | None,
     program: Path | None,
     verified: tuple[Path, ...],

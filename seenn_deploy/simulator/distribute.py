@@ -17,7 +17,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from seenn_deploy._typing import Array
-from seenn_deploy.errors import DataError, ProgramError, SeennError
+from seenn_deploy.errors import DataError, ProgramError, SeennError, UnreachableError
 from seenn_deploy.io.images.image_set import ImageSet
 from seenn_deploy.io.images.sources import ArraySource, Window
 from seenn_deploy.ir.program import Program
@@ -170,7 +170,14 @@ def _answer(job: Job, chosen: Array, part: ImageSet | None) -> RunResult:
     if part is None:
         assert job.data is not None
         part = job.data.part(int(chosen[0]), int(chosen[-1]) + 1)
-    return job.run(job.program, part, job.options)
+    try:
+        return job.run(job.program, part, job.options)
+    except UnreachableError as error:
+        from distributed import get_worker
+
+        raise DataError(
+            f"worker {get_worker().address}: {error}; name a place that all workers see"
+        ) from None
 
 
 def _result_of(future: Any) -> RunResult:

@@ -10,17 +10,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from distributed import Client, LocalCluster
 
 import seenn_deploy as sd
+from seenn_deploy import ir
 from seenn_deploy.cli import cluster as command
 from seenn_deploy.cli import seenn
 from seenn_deploy.errors import DataError, ProgramError, SeennError
+from seenn_deploy.ir.inputs import for_program
 from seenn_deploy.simulator import distribute
-from tests.targets.lava.graphs import images, program, small
+from tests.io.test_shards import SHAPE, members, tar
+from tests.targets.lava.graphs import edge, exact_weights, images, program, small
 
 TESTED = program(small(), sd.exits.Confidence(0.5))
 X, Y = images(TESTED.graph, 300), np.arange(300) % 4
@@ -127,6 +131,30 @@ def test_what_fails_on_a_worker_is_one_line_here(
     monkeypatch.setattr(distribute, "Job", lambda *a: replace(real(*a), version="0.0.1"))
     with pytest.raises(ProgramError, match=r"the client 0\.0\.1: use the same"):
         sd.simulate(TESTED, X, client=client)
+
+
+def test_shards_are_read_by_workers_that_reach_them(client: Client, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    nodes = [ir.Source("input", SHAPE), ir.Population("spikes", (8,)), ir.Readout("logits", (3,))]
+    edges = [
+        edge("input", "spikes", ir.Dense(exact_weights(rng, (8, 60)))),
+        edge("spikes", "logits", ir.Dense(exact_weights(rng, (3, 8)))),
+    ]
+    tested = program(ir.SpikingGraph(nodes, edges, 2))
+    memory = fsspec.filesystem("memory")  # each process has its own: workers cannot read it
+    memory.mkdirs("/shards", exist_ok=True)
+    for k in range(3):
+        content = tar(members(range(2 * k, 2 * k + 2)))
+        (tmp_path / f"{k}.tar").write_bytes(content)
+        memory.pipe(f"/shards/{k}.tar", content)
+    images = for_program(tested, tmp_path)
+    plain = sd.simulate(tested, images)
+    assert plain.labels is not None
+    for where in (images, "memory://shards"):
+        same(sd.simulate(tested, where, client=client), plain)
+    (tmp_path / "1.tar").unlink()
+    with pytest.raises(DataError, match=r"worker tcp.*1\.tar: cannot be read \(no such file\)"):
+        sd.simulate(tested, images, client=client)
 
 
 def test_errors_travel() -> None:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from seenn_deploy._typing import Array, Shape
 from seenn_deploy.errors import DataError
+from seenn_deploy.io.images.remote import Place
 from seenn_deploy.io.images.sources import NpzMember, npz_keys
 
 KEYS = ("x", "y", "p", "t_us")
@@ -136,7 +136,7 @@ class EventRecordings:
 
     Parameters
     ----------
-    path : Path
+    path : Path or Remote
     T : int
         Frames per recording.
     sample : (2, H, W)
@@ -144,7 +144,7 @@ class EventRecordings:
     binning : Binning
     """
 
-    path: Path
+    path: Place
     T: int
     sample: Shape
     binning: Binning = EQUAL_PARTS
@@ -229,7 +229,7 @@ class EventRecordings:
             yield np.stack(block)
 
 
-def frame_size(path: Path) -> tuple[int, int]:
+def frame_size(path: Place) -> tuple[int, int]:
     """Return the smallest height and width that hold every event of a file."""
     rows, columns = (NpzMember.open(path, key).load() for key in ("y", "x"))
     if not len(rows):

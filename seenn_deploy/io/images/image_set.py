@@ -5,6 +5,8 @@
                                        uint8 (N, H, W, C) pixels, divided by 255
 ``.npz`` with ``jpeg``, ``offsets``    encoded images after one another [and ``labels``]
 ``.npy``                               the same arrays as ``x``, without labels
+``.tar``, a folder of them, or         encoded images in shards, a sample as ``key.jpg`` and
+``val-{000..049}.tar``                 ``key.cls`` or ``key.json``
 a folder of images                     one subfolder per class of the program, labels in the order
                                        of their names; some alone where they are named by number;
                                        without subfolders: no labels
@@ -15,6 +17,8 @@ signals, for the same programs         ``x`` (N, T, C) with ``length`` (N,): the
                                        each sample has, of which later ones are never read; and
                                        ``rate``, how many timesteps a second has
 =====================================  =========================================================
+
+Each may lie at an address that fsspec knows (``s3://``, ``gs://``, ``hf://``) instead of a path.
 """
 
 from __future__ import annotations
@@ -30,8 +34,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from seenn_deploy._typing import Array, Shape
 from seenn_deploy.errors import DataError, DataWarning
-from seenn_deploy.io.images import sources
+from seenn_deploy.io.images import shards, sources
+from seenn_deploy.io.images.array_at import ArrayAt
 from seenn_deploy.io.images.events import Binning, EventRecordings, is_recording
+from seenn_deploy.io.images.remote import Place, Remote, place
 from seenn_deploy.io.images.spec import ANY_VALUE, Coding, InputSpec, Range, check_labels
 
 
@@ -163,7 +169,7 @@ def open_images(
     Parameters
     ----------
     path : str or Path
-        ``.npz``, ``.npy``, or a folder of images.
+        ``.npz``, ``.npy``, ``.tar``, or a folder of images; or an address of one.
     shape, coding, T, input_range, mean, std
         What the program takes, see :class:`~seenn_deploy.io.images.spec.InputSpec`.
     limit : int, optional
@@ -184,7 +190,7 @@ def open_images(
     """
     binning = Binning(step_us, counts_events)
     spec = InputSpec(tuple(shape), coding, T, input_range, plain(mean), plain(std), binning)
-    return _open(Path(path), spec, limit, classes)
+    return _open(place(path), spec, limit, classes)
 
 
 def from_array(
@@ -249,11 +255,13 @@ def fit(
     if isinstance(images, ImageSet):
         found = _narrowed(_same_input(images, spec), limit, classes)
     else:
-        found = replace(_open(Path(images), spec, limit, classes), place=str(images))
+        found = replace(_open(place(images), spec, limit, classes), place=str(images))
     return found if labels is None else _labelled(found, _as_array(labels, "labels"), classes)
 
 
-def _open(path: Path, spec: InputSpec, limit: int | None, classes: int | None) -> ImageSet:
+def _open(path: Place, spec: InputSpec, limit: int | None, classes: int | None) -> ImageSet:
+    if found := shards.find(path):
+        return _open_shards(path, found, spec, limit, classes)
     if path.is_dir():
         return _open_folder(path, spec, limit, classes)
     if not path.exists():
@@ -264,9 +272,12 @@ def _open(path: Path, spec: InputSpec, limit: int | None, classes: int | None) -
         spec.check_pictures(str(path))
         return ImageSet(sources.ImageFiles(path, [path], spec.shape), spec, limit=limit)
     if path.suffix.lower() == ".npy":
-        return ImageSet(sources.ArraySource.from_npy(path), spec, limit=limit)
+        array: sources.StoredImages = (
+            ArrayAt.open(path) if isinstance(path, Remote) else sources.ArraySource.from_npy(path)
+        )
+        return ImageSet(array, spec, limit=limit)
     kind = path.suffix or "a file without suffix"
-    raise DataError(f"{path}: images come as .npz, .npy or a folder of images, not as {kind}")
+    raise DataError(f"{path}: images come as .npz, .npy, .tar or a folder, not as {kind}")
 
 
 def _wrap(
@@ -359,7 +370,7 @@ def _as_array(values: ArrayLike, name: str) -> sources.ArraySource:
 # --- formats -----------------------------------------------------------------------------------
 
 
-def _open_npz(path: Path, spec: InputSpec, limit: int | None, classes: int | None) -> ImageSet:
+def _open_npz(path: Place, spec: InputSpec, limit: int | None, classes: int | None) -> ImageSet:
     keys = sources.npz_keys(path)
     images = _with_times(path, keys, ImageSet(_npz_source(path, keys, spec), spec, limit=limit))
     names = ("labels",) if is_recording(keys) else ("y", "labels")  # there y is a coordinate
@@ -375,7 +386,7 @@ def _open_npz(path: Path, spec: InputSpec, limit: int | None, classes: int | Non
     return _labelled(images, sources.ArraySource(labels, member.name), classes)
 
 
-def _with_times(path: Path, keys: list[str], images: ImageSet) -> ImageSet:
+def _with_times(path: Place, keys: list[str], images: ImageSet) -> ImageSet:
     """Take `length` and `rate` of signals from the file."""
     if is_recording(keys) or not {"length", "rate"} & set(keys):
         return images
@@ -384,7 +395,7 @@ def _with_times(path: Path, keys: list[str], images: ImageSet) -> ImageSet:
     return _timed(images, found.get("length"), rate, f"{path}: length")
 
 
-def _small(path: Path, key: str, images: ImageSet) -> Array:
+def _small(path: Place, key: str, images: ImageSet) -> Array:
     """Read a single value, or one per sample; of another shape, zeros that are refused by it."""
     member = sources.NpzMember.open(path, key)
     if member.shape == ():
@@ -393,7 +404,7 @@ def _small(path: Path, key: str, images: ImageSet) -> Array:
     return member.load() if fits else np.broadcast_to(np.zeros((), member.dtype), member.shape)
 
 
-def _npz_source(path: Path, keys: list[str], spec: InputSpec) -> sources.StoredImages:
+def _npz_source(path: Place, keys: list[str], spec: InputSpec) -> sources.StoredImages:
     if is_recording(keys):
         return EventRecordings(path, spec.T, spec.shape, spec.binning)
     if "x" in keys:
@@ -407,10 +418,34 @@ def _npz_source(path: Path, keys: list[str], spec: InputSpec) -> sources.StoredI
     )
 
 
-def _open_folder(folder: Path, spec: InputSpec, limit: int | None, classes: int | None) -> ImageSet:
+def _open_shards(
+    path: Place,
+    found: Sequence[Place],
+    spec: InputSpec,
+    limit: int | None,
+    classes: int | None,
+) -> ImageSet:
+    spec.check_pictures(str(path))
+    source = shards.TarShards(str(path), found, spec.shape)
+    images = ImageSet(source, spec, limit=limit)
+    if source.labels is None:
+        return images
+    labels = source.labels
+    if classes is not None and (beyond := np.flatnonzero(labels >= classes)).size:
+        i = int(beyond[0])
+        raise DataError(
+            f"{source.where(i)} is of class {labels[i]}; this program has 0..{classes - 1}"
+        )
+    return replace(images, labels=labels[: len(images)])
+
+
+def _open_folder(
+    folder: Place, spec: InputSpec, limit: int | None, classes: int | None
+) -> ImageSet:
     spec.check_pictures(str(folder))
     loose = _image_files(folder)
-    folders = sorted(d for d in folder.iterdir() if d.is_dir() and not d.name.startswith("."))
+    held = (d for d in folder.iterdir() if d.is_dir() and not d.name.startswith("."))
+    folders = sorted(held, key=_name)
     if not folders:
         return ImageSet(sources.ImageFiles(folder, loose, spec.shape), spec, limit=limit)
     if loose:
@@ -430,7 +465,7 @@ def _open_folder(folder: Path, spec: InputSpec, limit: int | None, classes: int 
     return _labelled(images, sources.ArraySource(labels, f"{folder}: labels"), classes)
 
 
-def _classes(folder: Path, names: list[str], classes: int | None) -> tuple[list[int], list[str]]:
+def _classes(folder: Place, names: list[str], classes: int | None) -> tuple[list[int], list[str]]:
     """The class of each class folder, and the name of every class.
 
     Names in order are the classes from 0 where there is a folder for each. Otherwise a folder may
@@ -455,7 +490,7 @@ def _classes(folder: Path, names: list[str], classes: int | None) -> tuple[list[
     return [number[name] for name in names], every
 
 
-def _tell(folder: Path, what: str, names: list[str], number: dict[str, int]) -> None:
+def _tell(folder: Place, what: str, names: list[str], number: dict[str, int]) -> None:
     told = _some([f"{name} is class {number[name]}" for name in names], most=10)
     warnings.warn(f"{folder}: {what}: {told}", DataWarning, stacklevel=2)
 
@@ -464,11 +499,16 @@ def _some(names: list[str], most: int = 4) -> str:
     return ", ".join(names[:most]) + (", .." if len(names) > most else "")
 
 
-def _image_files(folder: Path) -> list[Path]:
-    return sorted(
+def _image_files(folder: Place) -> list[Place]:
+    found = (
         file
         for file in folder.iterdir()
         if file.suffix.lower() in sources.IMAGE_SUFFIXES
         and not file.name.startswith(".")
         and file.is_file()
     )
+    return sorted(found, key=_name)
+
+
+def _name(of: Place) -> str:
+    return of.name

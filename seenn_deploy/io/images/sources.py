@@ -24,6 +24,7 @@ import numpy as np
 
 from seenn_deploy._typing import Array, Shape
 from seenn_deploy.errors import DataError
+from seenn_deploy.io.images.remote import Place, reached
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 # Pillow knows formats that start other programs (EPS); only these are ever decoded
@@ -130,7 +131,7 @@ class NpzMember:
 
     Parameters
     ----------
-    path : Path
+    path : Path or Remote
     key : str
         The array's name in the file.
     shape, dtype
@@ -139,14 +140,14 @@ class NpzMember:
         Length of the header in bytes.
     """
 
-    path: Path
+    path: Place
     key: str
     shape: Shape
     dtype: np.dtype[np.generic]
     start: int
 
     @classmethod
-    def open(cls, path: Path, key: str) -> NpzMember:
+    def open(cls, path: Place, key: str) -> NpzMember:
         """Read the header of one array.
 
         Raises
@@ -155,8 +156,8 @@ class NpzMember:
             When the array is damaged, holds Python objects or is in Fortran order.
         """
         member = f"{key}.npy"
-        with _readable(path), zipfile.ZipFile(path) as archive, archive.open(member) as file:
-            shape, fortran, dtype = _npy_header(file)
+        with _archive(path) as archive, archive.open(member) as file:
+            shape, fortran, dtype = npy_header(file)
             found = cls(path, key, shape, dtype, file.tell())
             stored = archive.getinfo(member).file_size
         if dtype.hasobject:
@@ -187,11 +188,7 @@ class NpzMember:
     def pieces(self, edges: Sequence[int] | Array) -> Iterator[Array]:
         """Yield rows ``edges[0]:edges[1]``, ``edges[1]:edges[2]``, .. in one pass over the file."""
         row = math.prod(self.shape[1:]) * self.dtype.itemsize
-        with (
-            _readable(self.path),
-            zipfile.ZipFile(self.path) as archive,
-            archive.open(f"{self.key}.npy") as file,
-        ):
+        with _archive(self.path) as archive, archive.open(f"{self.key}.npy") as file:
             file.seek(self.start + int(edges[0]) * row)
             for i, j in pairwise(edges):
                 count = int(j) - int(i)
@@ -207,7 +204,7 @@ class NpzMember:
         return next(self.pieces([0, self.shape[0]]))
 
 
-def npz_keys(path: Path) -> list[str]:
+def npz_keys(path: Place) -> list[str]:
     """List the names of the arrays in an ``.npz``.
 
     Raises
@@ -215,23 +212,28 @@ def npz_keys(path: Path) -> list[str]:
     DataError
         When the file is no readable ``.npz``.
     """
-    with _readable(path), zipfile.ZipFile(path) as archive:
+    with _archive(path) as archive:
         return [name[:-4] for name in archive.namelist() if name.endswith(".npy")]
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Turn whatever a damaged or foreign file raises into an error of one line."""
-    try:
-        yield
-    except (*DAMAGED_ARRAY, zipfile.BadZipFile, zlib.error) as error:
-        what = str(error)[:200]  # zipfile quotes whatever stands in the place of a name
-        raise DataError(f"{path}: not a readable .npz file ({what}); save it anew") from None
-    except (RuntimeError, NotImplementedError) as error:  # a password, an unusual compression
-        raise DataError(f"{path}: cannot be unpacked ({error}); save it with np.savez") from None
+def _archive(path: Place) -> Iterator[zipfile.ZipFile]:
+    """Open an ``.npz``; whatever a damaged or foreign file raises becomes an error of one line."""
+    with reached(path):
+        try:
+            with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+                yield archive
+        except (*DAMAGED_ARRAY, zipfile.BadZipFile, zlib.error) as error:
+            what = str(error)[:200]  # zipfile quotes whatever stands in the place of a name
+            raise DataError(f"{path}: not a readable .npz file ({what}); save it anew") from None
+        except (RuntimeError, NotImplementedError) as error:  # a password, an unusual compression
+            raise DataError(
+                f"{path}: cannot be unpacked ({error}); save it with np.savez"
+            ) from None
 
 
-def _npy_header(file: IO[bytes]) -> tuple[Shape, bool, np.dtype[np.generic]]:
+def npy_header(file: IO[bytes]) -> tuple[Shape, bool, np.dtype[np.generic]]:
+    """Read shape, Fortran order and type of an ``.npy``, up to its first value."""
     version = np.lib.format.read_magic(file)
     if version not in _NPY_HEADERS:
         raise ValueError(f"array format {version[0]}.{version[1]} is unknown")
@@ -278,7 +280,7 @@ class EncodedImages(ABC):
 class PackedImages(EncodedImages):
     """Encoded images that lie after one another in one uint8 array of an ``.npz``."""
 
-    def __init__(self, path: Path, takes: Shape) -> None:
+    def __init__(self, path: Place, takes: Shape) -> None:
         self._bytes = NpzMember.open(path, "jpeg")
         self._offsets = NpzMember.open(path, "offsets").load()
         self.name = self._bytes.name
@@ -292,7 +294,7 @@ class PackedImages(EncodedImages):
         for piece in self._bytes.pieces(self._offsets[start : stop + 1]):
             yield io.BytesIO(piece.tobytes())
 
-    def _check(self, path: Path) -> None:
+    def _check(self, path: Place) -> None:
         offsets, total = self._offsets, self._bytes.shape
         if self._bytes.dtype != np.uint8 or len(total) != 1:
             raise DataError(
@@ -318,7 +320,7 @@ class PackedImages(EncodedImages):
 class ImageFiles(EncodedImages):
     """The image files of a folder."""
 
-    def __init__(self, folder: Path, files: Sequence[Path], takes: Shape) -> None:
+    def __init__(self, folder: Place, files: Sequence[Place], takes: Shape) -> None:
         self.name = str(folder)
         self._files = files
         super().__init__(len(files), takes)
@@ -327,7 +329,8 @@ class ImageFiles(EncodedImages):
         return str(self._files[i])
 
     def encoded(self, start: int, stop: int) -> Iterator[Path | io.BytesIO]:
-        yield from self._files[start:stop]
+        for file in self._files[start:stop]:
+            yield file if isinstance(file, Path) else io.BytesIO(file.read_bytes())
 
 
 def _decode(raw: Path | io.BytesIO, where: str, shape: Shape) -> Array:
