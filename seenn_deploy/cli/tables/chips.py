@@ -149,12 +149,16 @@ def _run_facts(run: PlacedRun, told: dict[str, Any]) -> Iterator[tuple[str, str]
     if not chip.energy:
         yield "no energy", f"nobody has published what an operation costs on {chip.name}"
     if not chip.time:
-        least = "" if chip.bound else ", of whose operations its file has no times either"
+        least = (
+            "least us: " + ", ".join(f"{value:g} ns per {name}" for name, value in numbers)
+            if (numbers := [(name, value) for name, value in chip.bound.items() if value])
+            else "its file has no times of them"
+        )
         yield (
             "no time",
             f"of {chip.name} a lower bound alone is published (arXiv 2601.10035): a step takes at "
             "least the neurons and synaptic operations of its busiest core, the messages over its "
-            f"busiest link, and the barrier{least}",
+            f"busiest link, and the barrier; {least}",
         )
     yield "steps", _steps_note(run)
     yield "sequential", "the cores are a pipeline: one timestep after the other is what gated does"

@@ -198,6 +198,8 @@ def test_energy_and_time_are_told_where_they_are_published() -> None:
     told = found.summary()
     assert "energy_uJ_per_sample" not in told["schedules"]["gated"]
     assert not found.paces and "time_us" not in told["hardware_steps"][0]
+    # Three neurons take 3 x 2.65 ns, more than four synaptic operations of 0.7 ns.
+    assert [row["least_us"] for row in told["hardware_steps"]] == pytest.approx([0.00795] * 6)
     assert max(row["busiest_core_synapses"] for row in told["hardware_steps"]) == 4
 
 
