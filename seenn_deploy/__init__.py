@@ -25,6 +25,7 @@ _NAMES = {
     "SpikingGraph": "ir.graph",
     "calibrate": "evaluation.calibrate",
     "check": "verification.check",
+    "compare": "evaluation.comparison.compare",
     "compile": "compiler.pipeline",
     "convert": "frontends.convert",
     "evaluate": "evaluation.evaluate",
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from seenn_deploy.compiler.pipeline import compile
     from seenn_deploy.errors import SeennError
     from seenn_deploy.evaluation.calibrate import calibrate
+    from seenn_deploy.evaluation.comparison.compare import compare
     from seenn_deploy.evaluation.evaluate import evaluate
     from seenn_deploy.evaluation.load import load
     from seenn_deploy.evaluation.placed.run import run_placed
@@ -74,6 +76,7 @@ __all__ = [
     "SpikingGraph",
     "calibrate",
     "check",
+    "compare",
     "compile",
     "convert",
     "costs",

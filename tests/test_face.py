@@ -18,8 +18,8 @@ from seenn_deploy import progress
 from seenn_deploy.errors import ArgumentError
 from tests.targets.lava.graphs import images, program, small
 
-FUNCTIONS = ("calibrate", "compile", "convert", "evaluate", "inspect", "run", "simulate", "sweep",
-             "verify")  # fmt: skip
+FUNCTIONS = ("calibrate", "compare", "compile", "convert", "evaluate", "inspect", "run",
+             "simulate", "sweep", "verify")  # fmt: skip
 TESTED = program(small())
 X = images(TESTED.graph, 6)
 
@@ -47,7 +47,7 @@ def right(function: str) -> dict[str, Any]:
     run = sd.simulate(TESTED, X, np.zeros(6, int), full_trace=True)
     given = {"program": TESTED, "images": X, "run": run, "rule": "margin", "logits": run.logits,
              "labels": run.labels, "level": 0.9, "graph": small(), "folder": ".",
-             "model": "a.pth"}  # fmt: skip
+             "programs": {"a": TESTED, "b": TESTED}, "model": "a.pth"}  # fmt: skip
     wanted = inspect.signature(getattr(sd, function)).parameters.values()
     return {p.name: given[p.name] for p in wanted if p.default is p.empty and p.name in given}
 

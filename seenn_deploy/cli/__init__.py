@@ -13,6 +13,7 @@ import click
 from seenn_deploy import __version__
 from seenn_deploy.cli.checking import check_command
 from seenn_deploy.cli.choosing import calibrate_command, sweep_command
+from seenn_deploy.cli.comparing import compare_command
 from seenn_deploy.cli.compiling import compile_command, convert_command, inspect_command
 from seenn_deploy.cli.costs import costs_command
 from seenn_deploy.cli.devices import run_command, setup_lava_command, verify_command
@@ -33,8 +34,9 @@ def seenn() -> None:
 
     A trained network is looked through (check) and becomes a program (compile, convert); a program
     is looked at (inspect), placed on a chip (map), costed on images (simulate, evaluate), given its
-    exit rule (sweep, calibrate), and run on a device (setup-lava, run, verify); report makes a page
-    of what a run found, costs lists the prices. To begin without a network: seenn example FOLDER.
+    exit rule (sweep, calibrate), held against others (compare), and run on a device (setup-lava,
+    run, verify); report makes a page of what a run found, costs lists the prices. To begin without
+    a network: seenn example FOLDER.
 
     \b
     Examples:
@@ -49,8 +51,9 @@ def seenn() -> None:
 
 for _command in (
     check_command, compile_command, convert_command, inspect_command, simulate_command,
-    map_command, sweep_command, evaluate_command, calibrate_command, report_command,
-    setup_lava_command, run_command, verify_command, train, example_command, costs_command,
+    map_command, sweep_command, evaluate_command, calibrate_command, compare_command,
+    report_command, setup_lava_command, run_command, verify_command, train, example_command,
+    costs_command,
 ):  # fmt: skip
     seenn.add_command(_command)
 

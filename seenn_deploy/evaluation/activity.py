@@ -73,7 +73,7 @@ def raster(run: RunResult, layer: str, sample: int = 0) -> Figure:
     spiked = np.add.reduceat(spikes.reshape(T, neurons), edges, axis=1, dtype=np.float64)
     share = spiked / np.diff(edges, append=neurons)
 
-    figure = _figure(7, 4.5)
+    figure = empty_figure(7, 4.5)
     axes = figure.subplots()
     image = axes.imshow(
         share.T, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest",
@@ -109,7 +109,7 @@ def exits(run: RunResult) -> Figure:
     -------
     matplotlib.figure.Figure
     """
-    figure = _figure(6, 4)
+    figure = empty_figure(6, 4)
     _draw_exits(figure.subplots(), run)
     return figure
 
@@ -129,7 +129,7 @@ def activity(run: RunResult) -> Figure:
     -------
     matplotlib.figure.Figure
     """
-    figure = _figure(7, _height(run))
+    figure = empty_figure(7, _height(run))
     _draw_activity(figure.subplots(), run)
     return figure
 
@@ -158,7 +158,7 @@ def energy(run: RunResult, cost: costs.Priced = "paper") -> Figure:
     spent = 1e6 * (costs.of(cost).spent(run) * useful[:, :, None]).sum(axis=1).mean(axis=0)
     kept = np.flatnonzero(spent)
     bare = (run.sizes.potentials == 0)[kept]
-    figure = _figure(7, max(3.0, 1.2 + HEIGHT * len(kept)))
+    figure = empty_figure(7, max(3.0, 1.2 + HEIGHT * len(kept)))
     axes = figure.subplots()
     for chosen, colour, label in (
         (~bare, BLUE, "layers of neurons"), (bare, ORANGE, "products and sums of spikes")
@@ -188,7 +188,7 @@ def overview(run: RunResult) -> Figure:
     -------
     matplotlib.figure.Figure
     """
-    figure = _figure(12, _height(run))
+    figure = empty_figure(12, _height(run))
     left, right = figure.subplots(1, 2)
     _draw_exits(left, run)
     _draw_activity(right, run)
@@ -260,7 +260,7 @@ def _draw_activity(axes: Axes, run: RunResult) -> None:
     _finish(axes, frame=True)
 
 
-def _figure(width: float, height: float) -> Figure:
+def empty_figure(width: float, height: float) -> Figure:
     """An empty figure without pyplot: it needs no window system and changes no global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

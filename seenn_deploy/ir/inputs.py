@@ -42,13 +42,20 @@ def for_program(
     DataError
         When the images do not fit the program.
     """
+    spec = spec_of(program, mean, std)
+    return fit(images, spec, labels, limit, classes=program.graph.readout.shape[0])
+
+
+def spec_of(
+    program: Program, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+) -> InputSpec:
+    """Return what a program takes as input; `mean` and `std` are those of `for_program`."""
     source = program.graph.source
-    spec = InputSpec(
+    return InputSpec(
         source.shape, source.coding, program.T, program.input_range, plain(mean), plain(std),
         Binning(source.step_us, source.counts_events), _values(program),
         source.normalization is not None or program.precision == "float32",
     )  # fmt: skip
-    return fit(images, spec, labels, limit, classes=program.graph.readout.shape[0])
 
 
 def _values(program: Program) -> Literal["any", "whole", "clipped"]:

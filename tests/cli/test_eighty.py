@@ -54,6 +54,7 @@ COMMANDS = {
     "costs": ["costs"],
     "costs lemaire": ["costs", "lemaire"],
     "costs loihi1": ["costs", "loihi1"],
+    "compare": ["compare", "build", "integers", *DATA],
     "sweep": ["sweep", "build", *DATA],
     "evaluate": ["evaluate", "build", *DATA],
     "evaluate shift": ["evaluate", "build", *DATA, "--shift", "--per-shift", "5"],

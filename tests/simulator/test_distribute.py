@@ -63,6 +63,11 @@ def test_a_cluster_gives_the_same_bits(client: Client, precision: str, how: dict
     same(sd.simulate(tested, X, Y, client=client, **how), sd.simulate(tested, X, Y, **how))
 
 
+def test_a_comparison_runs_on_a_cluster(client: Client) -> None:
+    programs = {"a": TESTED, "b": TESTED.with_exit(sd.exits.Fixed())}
+    assert sd.compare(programs, X, Y, client=client) == sd.compare(programs, X, Y)
+
+
 def test_images_are_read_where_they_lie_or_sent(
     client: Client, tmp_path: Path, monkeypatch
 ) -> None:

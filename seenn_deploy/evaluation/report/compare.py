@@ -7,7 +7,12 @@ from typing import Any
 import numpy as np
 
 from seenn_deploy.errors import DataError
-from seenn_deploy.evaluation.report.figures import by_layer, mean_interval, priced
+from seenn_deploy.evaluation.report.figures import (
+    by_layer,
+    mean_interval,
+    paired_share_interval,
+    priced,
+)
 from seenn_deploy.simulator.result import RunResult
 
 MOST_SIDES = 200  # samples that changed side which a page lists
@@ -43,7 +48,7 @@ def compare(before: RunResult, after: RunResult) -> dict[str, Any]:
     right = None if labels is None else [run.prediction == labels for run in (before, after)]
     return {
         "changes": {
-            "accuracy": right and mean_interval(right[1].astype(float) - right[0]),
+            "accuracy": right and paired_share_interval(*right),
             "mean_exit_step": mean_interval(after.exit_step - before.exit_step),
             "latency_steps": mean_interval(
                 after.timing.latency(after.exit_step) - before.timing.latency(before.exit_step)

@@ -1,0 +1,1 @@
+"""Several programs on the same images, with paired intervals."""
