@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from decimal import Context, Decimal, localcontext
 from fractions import Fraction
 from math import ceil, floor, inf, log, log1p, log2
 from typing import ClassVar
@@ -31,6 +32,7 @@ from .base import ExitRule, first_stops, top_two
 
 BITS = 24  # of the fixed-point fraction: a sum over 1,000 classes then fits 34 bits
 LONGEST = 2**20  # entries of a table; a finer scale would need more
+UNSURE = 1e-6  # of a unit: floats put exp(-d scale) of a table within 1e-7 of where it lies
 LARGEST = 2**62  # more than any sum of a table or difference of logits, and safe in int64
 Integers = NDArray[np.int64]
 
@@ -110,7 +112,13 @@ def table(scale: float) -> Integers:
         raise ValueError(
             f"logit scale {scale:g} needs a table of {length} exponentials, the limit is {LONGEST}"
         )
-    units: Integers = np.rint(2.0**BITS * np.exp(-scale * np.arange(length))).astype(np.int64)
+    values = 2.0**BITS * np.exp(-scale * np.arange(length))
+    units: Integers = np.rint(values).astype(np.int64)
+    # The last bits of a float's exponential are other ones on every machine. Where they would tell
+    # between two units, decimals do.
+    with localcontext(Context(prec=40)):
+        for d in np.flatnonzero(np.abs(values - np.floor(values) - 0.5) < UNSURE).tolist():
+            units[d] = int((2**BITS * (-Decimal(scale) * d).exp()).to_integral_value())
     return units
 
 

@@ -1,6 +1,7 @@
 """Exit rules in integers: equal to the float rules, except within the bound that they state."""
 
 import math
+from decimal import Context, Decimal, localcontext
 from fractions import Fraction
 
 import numpy as np
@@ -130,6 +131,16 @@ def test_margin_is_exact(seed: int, classes: int, scale: float, beta: float) -> 
         assert stops[n, step] == (lead > needed)
     differs = stops != rule.stops(z * scale, t)
     assert not (differs & ~lowered.near(z, t)).any()
+
+
+def test_tables_are_those_of_every_machine() -> None:
+    """Where an exponential lies between two units, to the last bit of a float."""
+    for k in range(3_000_000, 15_000_000, 150_000):
+        scale = -math.log((k + 0.5) / 2**24)
+        with localcontext(Context(prec=60)):
+            exact = 2**24 * (-Decimal(scale)).exp()
+        assert abs(exact - k) < 0.5000001 and abs(exact - k - 1) < 0.5000001
+        assert integer.table(scale)[1] == (k if 2 * exact < 2 * k + 1 else k + 1)
 
 
 def test_what_has_no_integer_form_is_refused() -> None:
