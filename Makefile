@@ -6,6 +6,9 @@ PYTEST_ARGS ?=
 # per cent of statements that the tests must run: just below what `make coverage` prints
 FLOOR := 93
 
+# which tests were left out for want of a tool, and how to get it
+LEFT_OUT := $(CURDIR)/build/left-out.txt
+
 VENV := .venv
 BIN  := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -33,6 +36,7 @@ demo: $(READY) $(LAVA_READY)  ## compile, simulate and check on Lava the network
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
 
 test: lint coverage docs  ## every check: style, types, tests with and without JIT, coverage, the site
+	@cat $(LEFT_OUT)
 
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check
@@ -48,7 +52,8 @@ nojit: $(READY)  ## kernel tests as plain Python: what numba compiles must also 
 
 # one run of the tests is measured, not a second one; what numba compiles shows without JIT alone
 coverage: $(READY) $(LAVA_READY)  ## both runs of the tests, and the lines that they leave out
-	$(BIN)/pytest -n $(WORKERS) --cov --cov-report= $(PYTEST_ARGS)
+	@mkdir -p build
+	SEENN_LEFT_OUT=$(LEFT_OUT) $(BIN)/pytest -n $(WORKERS) --cov --cov-report= $(PYTEST_ARGS)
 	NUMBA_DISABLE_JIT=1 $(BIN)/pytest -m nojit -n $(WORKERS) --cov --cov-append --cov-report=
 	$(BIN)/coverage report --fail-under=$(FLOOR)
 
