@@ -175,7 +175,8 @@ def compile_command(
     check_schedule(schedule, *target)
     of_targets = _of_targets(target, c_prefix, board, chip)
     counts = pools == "auto" or attention_order == "cheapest"
-    if calibration and precision == "float32" and not counts:
+    compiled = (model / folders.MANIFEST).is_file()
+    if calibration and precision == "float32" and not counts and not compiled:
         raise SeennError(
             "--calibration is for the scales of int8, for --pools auto and for --attention-order "
             "cheapest; add one of them"
@@ -183,7 +184,7 @@ def compile_command(
     if pools == "auto" and not all(map(takes_sums, target)):
         pools = "fold"
     of_import = given(options)
-    if (model / folders.MANIFEST).is_file():
+    if compiled:
         of_source = {
             "calibration": calibration, "input_range": input_range,
             "pools": None if pools == "fold" else pools,

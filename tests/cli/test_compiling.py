@@ -46,6 +46,17 @@ def test_targets_come_one_by_one_or_with_commas(
     assert Path("build/nir/network.nir").is_file() and Path("build/lava/run.py").is_file()
 
 
+def test_calibration_of_what_is_compiled_is_for_its_source(
+    convert: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert seenn(monkeypatch, *convert) == 0
+    words = ("compile", "build", "--target", "c", "--calibration", "train.npz", "-o", "other")
+    capsys.readouterr()
+    assert seenn(monkeypatch, *words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "build: is compiled already, --calibration is for its source" in line
+
+
 @pytest.mark.parametrize(("target", "last"), [("c", "sum"), ("nir", "fold")])
 def test_pools_are_sums_where_all_targets_take_them(
     target: str, last: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -206,7 +206,7 @@ def _lowered(
 def _with_integer_form(node: ir.Node) -> ir.Population | ir.Readout:
     raise ModelError(
         f"{node.name}: int8 has no form for a {node.kind} node ({node.text}); compile with "
-        "precision float32"
+        "precision float32, for targets that compute in it (c does not)"
     )
 
 

@@ -13,7 +13,13 @@ from seenn_deploy.errors import ProgramError
 CODE = 8 << 10  # kept free in flash: net.c takes about 3 kB on a Cortex-M, a start-up the rest
 POLICY = 4 << 10  # as much more for a policy network, whose code is as large as that again
 STACK = 2 << 10  # kept free in RAM; `stack.measured` says what a compiler makes of it
+_OWN = files(__package__).joinpath("budgets")
 KINDS = {"flash": ("tables",), "ram": ("state", "buffers")}
+
+
+def kept_free(policy: bool) -> dict[str, int]:
+    """Bytes of each memory that tables and state may not take; more of flash with a policy."""
+    return {"flash": CODE + (POLICY if policy else 0), "ram": STACK}
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,11 @@ class Board:
     ram: int
     source: str
 
+    @staticmethod
+    def names() -> list[str]:
+        """The boards that come with the target, by name."""
+        return sorted(p.name.removesuffix(".json") for p in _OWN.iterdir() if p.is_file())
+
     @classmethod
     def read(cls, board: str) -> Board:
         """The board of a name, or that of a JSON file with the same keys.
@@ -66,10 +77,9 @@ class Board:
         ProgramError
             When there is none, or its file is no board.
         """
-        own = files(__package__).joinpath("budgets")
-        known = sorted(p.name.removesuffix(".json") for p in own.iterdir() if p.is_file())
+        known = cls.names()
         try:
-            place = own.joinpath(f"{board}.json") if board in known else Path(board)
+            place = _OWN.joinpath(f"{board}.json") if board in known else Path(board)
             stored = json.loads(place.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise ProgramError(
@@ -100,7 +110,7 @@ class Board:
         policy : bool
             Whether a policy network is among it.
         """
-        kept = {"flash": CODE + (POLICY if policy else 0), "ram": STACK}
+        kept = kept_free(policy)
         found = []
         for memory, kinds in KINDS.items():
             needed = sum(total[kind] for kind in kinds) + kept[memory]

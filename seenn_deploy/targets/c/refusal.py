@@ -47,7 +47,7 @@ def _told(board: Board, lack: Lack, rows: Rows, remedies: list[str]) -> str:
 def _remedies(source: Source, lack: Lack, sizes: Callable[[int], Rows]) -> list[str]:
     found = [_width(lack), _timesteps(source.program.T, lack, sizes)]
     if lack.memory == "ram":
-        found.append(_potentials(source))
+        found.append(_potentials(source, lack.needed - lack.there))
     return [text for text in found if text]
 
 
@@ -76,13 +76,14 @@ def _timesteps(T: int, lack: Lack, sizes: Callable[[int], Rows]) -> str:
         return ""  # a rule that was calibrated for T, or a policy that chooses up to it
 
 
-def _potentials(source: Source) -> str:
+def _potentials(source: Source, missing: int) -> str:
     nodes = source.program.graph.populations
     wide = [node for node in nodes if source.potentials.get(node.name) == "int32"]
     saved = 2 * sum(prod(node.shape) for node in wide)
     if not wide:
         return ""
+    enough = "and fit" if saved >= missing else "which is not enough"
     return (
-        f"potentials of 16 bits would save {saved:,}: {len(wide)} layers "
+        f"potentials of 16 bits would save {saved:,}, {enough}: {len(wide)} layers "
         "have wider ones, as their bounds ask (fewer or smaller weights a neuron)"
     )

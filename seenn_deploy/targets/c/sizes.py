@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from seenn_deploy.targets.c import text
+from seenn_deploy.targets.c.budget import Board, kept_free
 from seenn_deploy.targets.c.memory import placed
 from seenn_deploy.targets.c.source import Cost, Policy, Source, Stopping
 
@@ -46,11 +47,14 @@ def readme(source: Source, rule: Stopping, about: str) -> str:
         f"| {text.plain(row['layer'])} | {' | '.join(f'{row[kind]:,}' for kind in kinds)} |"
         for row in rows
     ]
-    total = rows[-1]
+    total, policy = rows[-1], source.policy is not None
+    enough = [name for name in Board.names() if not Board.read(name).lacks(total, policy)]
     return text.runtime(
         "README.md",
         about=about,
         rows="\n".join(lines),
         flash=f"{total['tables']:,}",
         ram=f"{total['state'] + total['buffers']:,}",
+        **{f"kept_{memory}": f"{size:,}" for memory, size in kept_free(policy).items()},
+        boards=", ".join(enough) or "none of those that `--board` knows",
     )

@@ -92,8 +92,8 @@ def _made(program: ir.Program) -> tuple[FidelityReport, Source, Stopping]:
     with report.gathering("program"):
         if program.precision not in PRECISIONS:
             raise ProgramError(
-                f"precision {program.precision!r}: target c computes in integers; compile the "
-                "model with --precision int8"
+                f"precision {program.precision!r}: target c computes in integers; "
+                f"{_instead(program.graph)}"
             )
     report.stop()
     source = Source(program)
@@ -111,6 +111,13 @@ def _made(program: ir.Program) -> tuple[FidelityReport, Source, Stopping]:
         rule = rules.lowered(source)
     report.stop()
     return report, source, rule
+
+
+def _instead(graph: ir.SpikingGraph) -> str:
+    """What to do with a program that is none of integers."""
+    if real := next((node for node in graph.layers if node.real), None):
+        return f"and {real.name} ({real.text}) sends real values, which have no integer form"
+    return "compile the model with --precision int8"
 
 
 def _sizes(program: ir.Program, T: int) -> list[dict[str, object]]:

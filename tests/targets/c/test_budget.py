@@ -63,7 +63,9 @@ def test_the_refusal_says_what_would_help() -> None:
     both = refused(CODE, STACK)
     assert "bytes of flash" in both and "bytes of ram" in both
     wide = [v for v in _made(PROGRAM)[1].potentials.values() if v == "int32"]
-    assert f"{len(wide)} layers have wider ones" in both
+    assert f", which is not enough: {len(wide)} layers have wider ones" in both
+    total = _sizes(PROGRAM, 4)[-1]
+    assert ", and fit: " in refused(1 << 20, total["state"] + total["buffers"] + STACK - 1)
 
 
 def test_ram_is_the_size_of_the_state(tmp_path: Path) -> None:
@@ -71,6 +73,9 @@ def test_ram_is_the_size_of_the_state(tmp_path: Path) -> None:
     _, source, rule = _made(PROGRAM)
     total = sizes.table(source, rule)[-1]
     folder = written(PROGRAM, tmp_path / "build")
+    assert (
+        f"these boards are large enough: {', '.join(BOARDS)}." in (folder / "README.md").read_text()
+    )
     needed = total["state"] + total["buffers"]
     (folder / "size.c").write_text(
         '#include "net.h"\n'

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -332,6 +333,14 @@ def test_a_changed_description_is_refused(tmp_path: Path) -> None:
 def test_what_has_no_form_is_refused_in_a_line(tmp_path: Path) -> None:
     with pytest.raises(RefusedError, match="compile the model with --precision int8"):
         sd.compile(sd.import_model(sd.example().network, T=2)).save(tmp_path / "a", ["c"])
+    nodes = [ir.Source("in", (2,)), ir.Filter("kept", (2,)), ir.Readout("out", (2,), np.zeros(2))]
+    edges = [
+        ir.Projection(pre.name, post.name, (ir.Dense(np.eye(2, dtype=np.float32)),))
+        for pre, post in pairwise(nodes)
+    ]
+    real = sd.compile(ir.SpikingGraph(nodes, edges, 2))
+    with pytest.raises(RefusedError, match=r"kept \(synapse filter, tau 0.5\) sends real values"):
+        real.save(tmp_path / "a", ["c"])
     for prefix in ("2net", "my-net", "", "n" * 32):
         with pytest.raises(SeennError, match="is no C identifier"):
             PROGRAM.save(tmp_path / "b", ["c"], options={"c": {"prefix": prefix}})

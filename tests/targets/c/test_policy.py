@@ -99,7 +99,10 @@ def test_its_memory_is_the_layers_own(seenn_ii: sd.Program, tmp_path: Path) -> N
     rows = {}
     for name, rule in (("policy", seenn_ii.exit_rule), ("fixed", sd.exits.Fixed())):
         folder = written(seenn_ii.with_exit(rule), tmp_path / name)
-        cells = [line.split("|")[1:-1] for line in (folder / "README.md").read_text().split("\n")]
+        readme = (folder / "README.md").read_text()
+        assert "these boards are large enough: raspberry-pi-zero-2w.\n" in readme
+        assert ("With 12,288 bytes of flash" in readme) == (name == "policy")
+        cells = [line.split("|")[1:-1] for line in readme.split("\n")]
         rows[name] = {
             c[0].strip(): [int(x.replace(",", "")) for x in c[1:]]
             for c in cells
