@@ -17,7 +17,7 @@ from seenn_deploy import ir
 from seenn_deploy._typing import Array, Shape
 from seenn_deploy.frontends.torch.adapters.base import Neuron
 from seenn_deploy.frontends.torch.layers import Layer
-from seenn_deploy.frontends.torch.maps import Maps, constant_of
+from seenn_deploy.frontends.torch.maps import Maps, constant_of, flat_over
 from seenn_deploy.frontends.torch.operations.registry import Multiplied
 from seenn_deploy.frontends.torch.recurrences import leak_of, leak_of_last, shares
 from seenn_deploy.frontends.torch.values import (
@@ -32,6 +32,7 @@ from seenn_deploy.frontends.torch.values import (
     Unreadable,
     Value,
     Window,
+    in_graph_order,
     in_order,
 )
 from seenn_deploy.frontends.torch.walk import Walk
@@ -572,11 +573,13 @@ class Assembly:
 
     def _seen_flat(self, term: Term, shape: Shape) -> Term:
         """Flatten a term to a vector, whatever axes it has."""
-        found = self._shape(term.origin)
+        before = found = self._shape(term.origin)
         for step in term.maps:
-            found = step.out_shape(found)
+            before, found = found, step.out_shape(found)
         if found == shape:
             return term
+        if (whole := flat_over(term.maps, before)) is not None:
+            return replace(term, maps=whole)
         if (term.maps and isinstance(term.maps[-1], ir.Conv2d | ir.Sparse)) or shape[
             0
         ] > _MOST_CLASSES:
@@ -601,27 +604,27 @@ class Assembly:
 
     def _fitted(self, name: str, neuron: Neuron) -> Neuron:
         """Give parameters that differ between neurons the shape that they have in the graph."""
-        signal, shape = self.walk.calls[self._layers[name]][0], self._shape(name)
+        signal = self.walk.calls[self._layers[name]][0]
         # Behind the batch, and in a stream behind time as well.
         view = signal.sizes[1 if neuron.time_axis is None else 2 :]
         fitted: dict[str, Any] = {
-            part: self._in_graph(name, part, values, view, shape)
+            part: self._in_graph(name, part, values, view, signal)
             for part, values in vars(neuron).items()
             if isinstance(values, np.ndarray)
         }
         return replace(neuron, **fitted)
 
-    def _in_graph(self, name: str, part: str, values: Array, view: Shape, shape: Shape) -> Array:
+    def _in_graph(self, name: str, part: str, values: Array, view: Shape, signal: Signal) -> Array:
         """Broadcast a parameter as torch does, and keep one number per channel if that holds it."""
         lead = max(0, values.ndim - len(view))
         try:
-            wide = np.broadcast_to(values.reshape(values.shape[lead:]), view).reshape(shape)
+            wide = np.broadcast_to(values.reshape(values.shape[lead:]), view)
         except ValueError:
             self.report.refuse(
                 name, f"{part} of shape {values.shape} beside neurons of shape {view}",
                 "give one number for the layer, by channel or by neuron",
             )  # fmt: skip
-        return _by_channel(wide)
+        return _by_channel(in_graph_order(signal, wide.reshape(-1)).reshape(self._shape(name)))
 
     def _gain(self, name: str) -> Parameter:
         if name not in self._layers or name not in self._placed:

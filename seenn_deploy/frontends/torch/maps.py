@@ -34,6 +34,12 @@ class MapStore:
         key = ("dense", self._print(weight), self._print(bias))
         return self._once(key, lambda: ir.Dense(_array(weight), _optional(bias)))
 
+    def by_token(self, layer: ir.Dense, rows: bool) -> ir.Conv2d:
+        """Return a linear layer as one of all tokens: over the rows of an image, or its pixels."""
+        at = (slice(None), None, None) if rows else (..., None, None)
+        key = ("by token", id(layer), rows)
+        return self._once(key, lambda: ir.Conv2d(layer.weight[at], bias=layer.bias))
+
     def affine(self, scale: Array, shift: Array) -> ir.LinearMap:
         key = ("affine", scale.tobytes(), shift.tobytes())
         return self._once(key, lambda: ir.Affine(scale, shift))
@@ -209,6 +215,23 @@ def pooled(conv: ir.Conv2d, pool: ir.AvgPool2d) -> ir.Conv2d:
         for x in range(p_w):
             wide[:, :, y * s_h : y * s_h + k_h, x * s_w : x * s_w + k_w] += conv.weight
     return replace(conv, weight=wide / (p_h * p_w), stride=(s_h * p_h, s_w * p_w))
+
+
+def flat_over(maps: Maps, in_shape: Shape) -> Maps | None:
+    """Return a chain with its last convolution over whole images of `in_shape` as a linear layer.
+
+    It is the mean of a 1x1 convolution over the image as a pool and a linear layer. None where the
+    last map is no such convolution.
+    """
+    conv = maps[-1] if maps else None
+    if not isinstance(conv, ir.Conv2d) or conv.groups > 1 or conv.padding != (0, 0):
+        return None
+    if conv.weight.shape[2:] != in_shape[1:]:
+        return None
+    if np.ptp(conv.weight.reshape(*conv.weight.shape[:2], -1), axis=-1).any():
+        return (*maps[:-1], ir.Dense(conv.weight.reshape(len(conv.weight), -1), conv.bias))
+    mean = ir.Dense(conv.weight.sum((2, 3)), conv.bias)
+    return (*maps[:-1], ir.AvgPool2d((in_shape[1], in_shape[2])), mean)
 
 
 def _windows(shape: Shape, size: tuple[int, int]) -> ir.Sparse:

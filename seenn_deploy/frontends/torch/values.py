@@ -113,6 +113,14 @@ class Seen:
 
     shape: Shape | None = None
 
+    def become(self, shape: Shape) -> None:
+        """Take a shape, which is then final."""
+        if self.shape not in (None, shape):
+            raise NotSupportedError(
+                f"the input is seen as {self.shape} and as {shape}", "see it as one image"
+            )
+        self.shape = shape
+
 
 @dataclass(frozen=True)
 class Window:
@@ -381,12 +389,6 @@ def feature_shape(signal: Signal, count: int, ordered: bool = True) -> Shape:
     inside = [a for axis in signal.axes[len(signal.axes) - count :] for a in axis]
     outside = [a for axis in signal.axes[: len(signal.axes) - count] for a in axis]
     for atom in inside:
-        fresh = atom.of_input and atom.role is None and atom.size > 1
-        if fresh and signal.shape is not None and all(atom is not a for a in signal.features):
-            raise NotSupportedError(
-                f"an axis of {atom.size} of the input beside the one that a layer takes",
-                "flatten the input before, or begin with a convolution of kernel 1",
-            )
         atom.become("feature")
     # Axes of 1 may lie anywhere: they do not change the order of numbers in memory.
     order = [a for a in signal.features if a in inside and a.size > 1]
@@ -396,12 +398,20 @@ def feature_shape(signal: Signal, count: int, ordered: bool = True) -> Shape:
             "the features lie in another order than they were made in",
             "leave out the permute, or apply it to the weights",
         )
-    if any(a.role == "feature" and a.size > 1 for a in outside):
+    # What a layer leaves of the bare input is looked at behind it (``operations.tokens``).
+    bare = signal.shape is None
+    if any(a.role == "feature" and a.size > 1 and not (bare and a.of_input) for a in outside):
         raise NotSupportedError(
             f"only the last {count} axes are taken as features, there are more",
             "a layer sees all features of a sample",
         )
     return signal.sizes[len(signal.axes) - count :]
+
+
+def left_of_input(axis: Iterable[Atom], signal: Signal) -> list[Atom]:
+    """List the atoms of an axis that are the input's, and that no layer has taken yet."""
+    fresh = [a for a in axis if a.of_input and a.size > 1 and a.role in (None, "feature")]
+    return [a for a in fresh if all(a is not own for own in signal.features)]
 
 
 def check_same_order(a: Signal, b: Signal) -> None:
@@ -491,11 +501,7 @@ def known(signal: Signal, count: int, ordered: bool = True) -> Signal:
     # An axis of 1 that was unsqueezed has no atom, but is a channel of an image all the same.
     shape = view if len(view) == 3 else image_shape(tuple(a.size for a in atoms) or view)
     if signal.seen is not None and len(view) == 3:
-        if signal.seen.shape not in (None, shape):
-            raise NotSupportedError(
-                f"the input is seen as {signal.seen.shape} and as {shape}", "see it as one image"
-            )
-        signal.seen.shape = shape
+        signal.seen.become(shape)
     return replace(signal, features=atoms, shape=shape)
 
 
@@ -511,6 +517,13 @@ def has_tokens(signal: Signal) -> bool:
     """Whether there are features on other axes than the last one."""
     before = [a for axis in signal.axes[:-1] for a in axis if a.size > 1]
     return signal.shape is not None and any(a in signal.features for a in before)
+
+
+def has_all_turned(signal: Signal) -> bool:
+    """Whether all features lie on the last axis, in another order than they were made in."""
+    there = [a for a in signal.axes[-1] if a.size > 1]
+    own = [a for a in signal.features if a.size > 1]
+    return signal.shape is not None and there != own and set(there) == set(own)
 
 
 def trailing(signal: Signal) -> int:

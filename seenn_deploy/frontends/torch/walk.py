@@ -16,6 +16,7 @@ from seenn_deploy.frontends.torch.layers import Layer
 from seenn_deploy.frontends.torch.operations import OPERATIONS, Graph
 from seenn_deploy.frontends.torch.operations.products import channels_first
 from seenn_deploy.frontends.torch.operations.timesteps import delayed
+from seenn_deploy.frontends.torch.operations.tokens import with_tokens
 from seenn_deploy.frontends.torch.tracing import (
     line_of,
     module_path,
@@ -328,6 +329,7 @@ class Walk:
             raise NotSupportedError(
                 f"{layer.name} is given what is no current of one timestep", "give it currents"
             )
+        x = with_tokens(self.graph, x, len(x.axes) - (1 if layer.neuron.time_axis is None else 2))
         if has_tokens(x) and _feeds_linear(node, x.sizes[-1]):
             x = channels_first(self.graph, x)
         if not any(value is UNKNOWN for value in states):

@@ -157,8 +157,12 @@ class InputSpec:
         return self.sample_shape
 
     def _without_ones(self, stored: Shape) -> Shape:
-        """Return the shape without the axes of 1 that linear and 1-d layers have no use for."""
+        """Return the shape without the axes of 1 that images of one channel, linear and 1-d layers
+        have no use for.
+        """
         channels, height, width = self.shape
+        if channels == 1 < height:
+            return (*stored[:-3], height, width)
         if height != 1 or (width != 1 and stored != self.sample_shape):
             return stored  # pixels in a row stay (1, W, C): channels and width could be mistaken
         return (*stored[:-3], channels, *([] if width == 1 else [width]))

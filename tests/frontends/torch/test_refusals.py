@@ -87,7 +87,8 @@ def own_statistics(net: Net, x: Tensor) -> Tensor:
 
 
 def permuted(net: Net, x: Tensor) -> Tensor:
-    return net.fc(net.lif(net.conv(x)).permute(0, 2, 3, 1).flatten(1))
+    spikes = net.lif(net.conv(x)).permute(0, 2, 3, 1).flatten(1)
+    return net.fc(spikes * torch.arange(spikes.shape[1]))
 
 
 def half(net: Net, x: Tensor) -> Tensor:
@@ -131,7 +132,7 @@ def concatenated(net: Net, x: Tensor) -> Tensor:
         (rectified, 1, "a ReLU of currents"),
         (product, 2, "a product of two signals"),
         (own_statistics, 1, "batch norm without running statistics"),
-        (permuted, 1, "features lie in another order"),
+        (permuted, 2, "features lie in another order"),
         (half, 1, "a part of an axis"),
         (per_pixel, 1, "within a channel"),
         (random, 1, "rand gives random numbers"),

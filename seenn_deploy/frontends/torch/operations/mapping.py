@@ -12,6 +12,7 @@ import torch
 
 from seenn_deploy._typing import Array
 from seenn_deploy.frontends.torch.operations.registry import Graph
+from seenn_deploy.frontends.torch.operations.tokens import with_tokens
 from seenn_deploy.frontends.torch.values import (
     Atom,
     Call,
@@ -53,7 +54,7 @@ def mapped(
 def _mapped(
     graph: Graph, signal: Signal, count: int, step: LinearMap, ordered: bool, counted: bool
 ) -> Signal:
-    signal = known(signal, count, ordered)
+    signal = known(with_tokens(graph, signal, count), count, ordered)
     assert signal.shape is not None
     if signal.state is not None:
         raise NotSupportedError(
@@ -92,7 +93,7 @@ def _mapped(
         out = shape
     atoms = tuple(Atom(n, "feature") for n in out)
     axes = (*signal.axes[: len(signal.axes) - count], *((a,) for a in atoms))
-    return Signal(axes, atoms, shape, terms, signal.summed)
+    return Signal(axes, atoms, shape, terms, signal.summed, seen=signal.seen)
 
 
 def _by_pixel(step: LinearMap) -> bool:
@@ -133,6 +134,7 @@ def affine(graph: Graph, signal: Signal, scale: Any, shift: Any) -> Signal:
     """Apply ``scale x + shift`` with constants that may differ between channels."""
     if bool((scale == 1).all()) and not bool(shift.any()):
         return signal
+    signal = with_tokens(graph, signal, trailing(signal))
     count, ordered = trailing(signal), max(scale.numel(), shift.numel()) > 1
     signal = known(signal, count, ordered)
     assert signal.shape is not None

@@ -21,13 +21,16 @@ from seenn_deploy.frontends.torch.operations.mapping import (
 )
 from seenn_deploy.frontends.torch.operations.products import channels_first, matrix_product
 from seenn_deploy.frontends.torch.operations.registry import Graph, operation
+from seenn_deploy.frontends.torch.operations.tokens import with_tokens
 from seenn_deploy.frontends.torch.values import (
     Constant,
     Joined,
     NotSupportedError,
     Signal,
     Value,
+    has_all_turned,
     has_tokens,
+    in_graph_order,
     trailing,
 )
 
@@ -67,9 +70,15 @@ def linear(graph: Graph, x: Value, weight: Value, bias: Value = None) -> Value:
     """Connect all to all over the last axis."""
     if isinstance(x, Joined):
         return _of_joined(graph, x, as_tensor(weight), as_tensor(bias))
-    if has_tokens(as_signal(x)):
-        return _of_tokens(graph, x, as_tensor(weight), as_tensor(bias))
-    return mapped(graph, as_signal(x), 1, graph.maps.dense(as_tensor(weight), as_tensor(bias)))
+    signal = with_tokens(graph, as_signal(x), 1)
+    if has_tokens(signal):
+        return _of_tokens(graph, signal, as_tensor(weight), as_tensor(bias))
+    if not has_all_turned(signal):
+        return mapped(graph, signal, 1, graph.maps.dense(as_tensor(weight), as_tensor(bias)))
+    # Tokens lie before their channels there, and behind them in the graph.
+    turned = torch.from_numpy(in_graph_order(signal, as_tensor(weight).numpy()))
+    dense = graph.maps.dense(turned, as_tensor(bias))
+    return mapped(graph, signal, 1, dense, ordered=False)
 
 
 def _of_tokens(graph: Graph, x: Signal, weight: Any, bias: Any) -> Signal:
