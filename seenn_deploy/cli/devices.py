@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from seenn_deploy.cli import cluster
 from seenn_deploy.cli import options as opt
 from seenn_deploy.cli.shared import check_schedule, load_program, write_json
 
@@ -96,6 +97,7 @@ def run_command(
               help="pipelined, speculative or gated.  [default: the bundle's own]")  # fmt: skip
 @opt.DEVICE_COMMAND
 @opt.TIMEOUT
+@cluster.DASK
 @click.option("--report", "report_file", type=opt.PATH, callback=opt.new_file,
               help="File for what is printed.")  # fmt: skip
 @opt.JSON
@@ -107,6 +109,7 @@ def verify_command(
     schedule: Any,
     device_command: str | None,
     timeout: float | None,
+    dask: str | None,
     report_file: Path | None,
     json_file: Path | None,
 ) -> None:
@@ -118,6 +121,7 @@ def verify_command(
     \b
     Examples:
       seenn verify build/ --device lava --data images.npz --limit 2
+      seenn verify build/ --device qemu-cortex-m4 --data images.npz --dask local:2
       seenn verify build/ --data images.npz --report verify.txt --device-command \\
         'ssh host "d=$(mktemp -d); tar -xf - -C $d && python3.10 $d/bundle/answer.py"'
     """
@@ -131,10 +135,11 @@ def verify_command(
         check_schedule(schedule, find(device).target)
         program = program.with_schedule(schedule)
     images = data.open(program)
-    report = sd.verify(
-        program, images, device=device, bundle=None if schedule else build,
-        full_trace=full_trace, timeout=timeout, command=device_command,
-    )  # fmt: skip
+    with cluster.connected(dask) as client:
+        report = sd.verify(
+            program, images, device=device, bundle=None if schedule else build,
+            full_trace=full_trace, timeout=timeout, client=client, command=device_command,
+        )  # fmt: skip
     console.show(*devices.verify_tables(report))
     if report_file is not None:
         console.write_text(report_file, devices.verify_tables(report))

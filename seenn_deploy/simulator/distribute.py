@@ -1,4 +1,4 @@
-"""A run over the workers of a Dask cluster: chunks of samples go out, finished rows come back.
+"""Samples over the workers of a Dask cluster: chunks go out, what was found for them comes back.
 
 Dask (https://distributed.dask.org) starts the workers, moves data between them and repeats what a
 lost worker had begun. Here is only what a run is made of: the program reaches each worker once;
@@ -9,7 +9,7 @@ depend on each other, so neither does a result on who computed it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any, Protocol, runtime_checkable
@@ -49,7 +49,7 @@ class Cluster(Protocol):
         ...
 
 
-Run = Callable[[Program, ImageSet, dict[str, Any]], RunResult]
+Call = Callable[[Program, ImageSet, Mapping[str, Any]], Any]
 
 
 @dataclass(frozen=True)
@@ -61,18 +61,18 @@ class Job:
     program : Program
     data : ImageSet, optional
         All images, where workers read them themselves.
-    options : dict
-        Options of ``simulate`` that change results.
-    run : callable
-        The engine.
+    options : mapping
+        What the function takes besides.
+    call : callable
+        What is called for each chunk: the engine, or a device's verification.
     version : str
         Version of the package that the client has.
     """
 
     program: Program
     data: ImageSet | None
-    options: dict[str, Any]
-    run: Run
+    options: Mapping[str, Any]
+    call: Call
     version: str
 
 
@@ -82,8 +82,8 @@ def work(
     data: ImageSet,
     result: RunResult,
     finished: Array,
-    options: dict[str, Any],
-    run: Run,
+    options: Mapping[str, Any],
+    run: Call,
     advance: Callable[[int], None] | None,
 ) -> None:
     """Run all samples that are not finished on a cluster, and enter what comes back.
@@ -107,19 +107,56 @@ def work(
     Raises
     ------
     SeennError
+        As `answers`.
+    """
+    if advance and finished.any():
+        advance(int(np.count_nonzero(finished)))
+    for chosen, answer in answers(client, program, data, options, run, chunks(finished, CHUNK)):
+        _enter(result, finished, chosen, answer)
+        if advance:
+            advance(len(chosen))
+
+
+def answers(
+    client: Any,
+    program: Program,
+    data: ImageSet,
+    options: Mapping[str, Any],
+    call: Call,
+    chunks: Iterator[Array],
+) -> Iterator[tuple[Array, Any]]:
+    """Let workers call a function for chunks of samples.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    program : Program
+    data : ImageSet
+    options : mapping
+        What the function takes besides the program and a chunk's images.
+    call : callable
+        A function of a module, so that workers find it.
+    chunks : iterator of int array
+        Neighbouring samples.
+
+    Yields
+    ------
+    int array, object
+        The samples of a chunk and what was found for them, as it comes back.
+
+    Raises
+    ------
+    SeennError
         When no worker is there, or one has another version of the package, or none.
     DataError, ProgramError
-        What the engine raises for a chunk.
+        What the function raises for a chunk.
     """
     from distributed import as_completed
 
     _check_workers(client)
     stays = _readable(client, data)
-    job = Job(program, data if stays else None, options, run, version(PACKAGE))
-    if advance and finished.any():
-        advance(int(np.count_nonzero(finished)))
+    job = Job(program, data if stays else None, options, call, version(PACKAGE))
     shared = client.scatter(job, broadcast=True, hash=False)
-    chunks = _chunks(finished)
     threads = sum(client.nthreads().values())
     waiting = as_completed(with_results=False)
     rows: dict[str, Array] = {}
@@ -136,22 +173,19 @@ def work(
         for _ in range(AHEAD * threads):
             send()
         for future in waiting:
-            chosen = rows.pop(future.key)
-            _enter(result, finished, chosen, _result_of(future))
-            if advance:
-                advance(len(chosen))
+            yield rows.pop(future.key), _result_of(future)
             send()
     finally:
         for future in list(waiting.futures):
             future.cancel()
 
 
-def _chunks(finished: Array) -> Iterator[Array]:
-    """Neighbouring samples that are not finished, at most `CHUNK` at a time."""
+def chunks(finished: Array, most: int) -> Iterator[Array]:
+    """Neighbouring samples that are not finished, at most so many at a time."""
     missing = np.flatnonzero(~finished)
     for some in np.split(missing, np.flatnonzero(np.diff(missing) != 1) + 1):
-        for first in range(0, len(some), CHUNK):
-            yield some[first : first + CHUNK]
+        for first in range(0, len(some), most):
+            yield some[first : first + most]
 
 
 def _sent(data: ImageSet, chosen: Array) -> ImageSet:
@@ -162,8 +196,8 @@ def _sent(data: ImageSet, chosen: Array) -> ImageSet:
     return replace(data.part(first, stop), source=source)
 
 
-def _answer(job: Job, chosen: Array, part: ImageSet | None) -> RunResult:
-    """Run a chunk; this is what a worker does."""
+def _answer(job: Job, chosen: Array, part: ImageSet | None) -> Any:
+    """Answer for a chunk; this is what a worker does."""
     here = version(PACKAGE)
     if here != job.version:
         raise ProgramError(f"a worker has {PACKAGE} {here}, the client {job.version}: use the same")
@@ -171,7 +205,7 @@ def _answer(job: Job, chosen: Array, part: ImageSet | None) -> RunResult:
         assert job.data is not None
         part = job.data.part(int(chosen[0]), int(chosen[-1]) + 1)
     try:
-        return job.run(job.program, part, job.options)
+        return job.call(job.program, part, job.options)
     except UnreachableError as error:
         from distributed import get_worker
 
@@ -180,12 +214,12 @@ def _answer(job: Job, chosen: Array, part: ImageSet | None) -> RunResult:
         ) from None
 
 
-def _result_of(future: Any) -> RunResult:
+def _result_of(future: Any) -> Any:
     """The answer of a worker, or its error as the client's own."""
     from distributed import KilledWorker
 
     try:
-        found: RunResult = future.result()
+        return future.result()
     except KilledWorker as error:
         raise SeennError(
             f"workers ended again and again at one chunk ({error.last_worker}): most likely they "
@@ -195,7 +229,6 @@ def _result_of(future: Any) -> RunResult:
         raise DataError(
             f"a worker cannot read {error.filename}: name a path that all workers see"
         ) from None
-    return found
 
 
 def _enter(result: RunResult, finished: Array, chosen: Array, answer: RunResult) -> None:

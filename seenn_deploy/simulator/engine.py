@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
@@ -136,7 +137,7 @@ def simulate(
     return result
 
 
-def _chunk(program: Program, data: ImageSet, options: dict[str, Any]) -> RunResult:
+def _chunk(program: Program, data: ImageSet, options: Mapping[str, Any]) -> RunResult:
     """Run some samples on one thread, as a worker of a cluster does."""
     result = _empty_result(program, data, options["record"], options["wasted"])
     finished = np.zeros(len(data), np.bool_)

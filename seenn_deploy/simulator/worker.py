@@ -210,7 +210,7 @@ class Worker(ABC):
         result.logits[place] = self.z[slots] * self.program.logit_scale
         if result.integer_logits is not None:
             result.integer_logits[place] = self.z[slots]
-        if result.spikes:
+        if result.spikes and len(slots):
             self._record(slots)
 
     def _record(self, slots: Array) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -127,6 +127,34 @@ class VerifyReport:
     measured: Mapping[str, float] = field(default_factory=dict)
     counted: Mapping[str, float] = field(default_factory=dict)
 
+    @classmethod
+    def joined(cls, parts: Sequence[VerifyReport]) -> VerifyReport:
+        """Make one report of those on one part of the samples after another.
+
+        `device_seconds` is the sum over the devices.
+        """
+        first = np.cumsum([0, *(part.samples for part in parts)])
+        differences = tuple(
+            replace(found, sample=found.sample + int(before))
+            for part, before in zip(parts, first[:-1], strict=True)
+            for found in part.first_differences
+        )
+        layers = tuple(_summed(same) for same in zip(*(part.layers for part in parts), strict=True))
+        counts = ("samples", "wrong_logits", "device_seconds", "wrong_latencies", "near_exits",
+                  "policy_scores", "wrong_policy_scores")  # fmt: skip
+        return replace(
+            parts[0],
+            layers=layers,
+            first_differences=differences,
+            exit_steps=tuple(pair for part in parts for pair in part.exit_steps),
+            hardware_steps=tuple(steps for part in parts for steps in part.hardware_steps),
+            max_logit_difference=max(part.max_logit_difference for part in parts),
+            notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
+            measured=_added([part.measured for part in parts]),
+            counted=_added([part.counted for part in parts]),
+            **{name: sum(getattr(part, name) for part in parts) for name in counts},
+        )
+
     def __repr__(self) -> str:
         spikes = sum(layer.compared for layer in self.layers)
         counts = {
@@ -204,3 +232,15 @@ class VerifyReport:
             "layers": [asdict(layer) for layer in self.layers],
             "first_differences": [asdict(d) for d in self.first_differences],
         }
+
+
+def _summed(layers: Sequence[LayerReport]) -> LayerReport:
+    """One layer's comparison over several parts of the samples."""
+    counts = [of.name for of in fields(LayerReport) if of.name != "name"]
+    return LayerReport(
+        layers[0].name, **{name: sum(getattr(of, name) for of in layers) for name in counts}
+    )
+
+
+def _added(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: sum(part[name] for part in parts) for name in parts[0]}

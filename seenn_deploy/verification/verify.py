@@ -16,6 +16,7 @@ from seenn_deploy.ir.inputs import for_program
 from seenn_deploy.ir.program import Program, write
 from seenn_deploy.ir.schedule import initiation_interval, latency
 from seenn_deploy.progress import Progress, shown
+from seenn_deploy.simulator.distribute import Cluster
 from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.targets.base import DeviceRun, Outline, Request, checked, totals
 from seenn_deploy.targets.devices import find, run
@@ -23,6 +24,7 @@ from seenn_deploy.verification.exact import ExactComparison
 from seenn_deploy.verification.placed import counted
 from seenn_deploy.verification.report import Difference, LayerReport, VerifyReport
 from seenn_deploy.verification.rounded import RoundedComparison
+from seenn_deploy.verification.spread import verify_on
 
 
 @checked_types
@@ -34,6 +36,7 @@ def verify(
     bundle: str | Path | None = None,
     full_trace: bool = False,
     timeout: float | None = None,
+    client: Cluster | None = None,
     progress: Progress = None,
     **options: Any,
 ) -> VerifyReport:
@@ -61,6 +64,9 @@ def verify(
         Bundle to run on the device; by default it is written for this call.
     full_trace : bool
         Whether to compare all T timesteps, also those after the exit.
+    client : distributed.Client, optional
+        A Dask cluster, whose workers verify chunks of the samples, each on a device of its own;
+        `timeout` is that of one chunk.
     timeout, progress, **options
         As for ``sd.run``; of device 'lava' the options are `python` and `command`.
 
@@ -82,11 +88,14 @@ def verify(
     """
     program = program.for_targets(find(device).target)
     data = for_program(program, images)
+    place = None if bundle is None else Path(bundle)
+    if client is not None:
+        asked = {"full_trace": full_trace, "timeout": timeout, **options}
+        return verify_on(client, program, data, device, place, asked, progress)
     # Whole, because a device takes all samples in one go: starting Lava takes seconds.
     stacked = data.take(0, len(data))
     exact = program.precision != "float32"
     began = time.perf_counter()
-    place = None if bundle is None else Path(bundle)
     with shown(progress, f"running on {device}", len(stacked)) as advance:
         request = Request(True, full_trace, False, timeout, advance, data.length)
         ran = _run(program, stacked, device, place, request, options)

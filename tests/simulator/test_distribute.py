@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,7 +23,9 @@ from seenn_deploy.cli import cluster as command
 from seenn_deploy.cli import seenn
 from seenn_deploy.errors import DataError, ProgramError, SeennError
 from seenn_deploy.ir.inputs import for_program
+from seenn_deploy.ir.program import write
 from seenn_deploy.simulator import distribute
+from seenn_deploy.verification.report import Difference, LayerReport, VerifyReport
 from tests.io.test_shards import SHAPE, members, tar
 from tests.targets.lava.graphs import edge, exact_weights, images, program, small
 
@@ -160,6 +163,38 @@ def test_shards_are_read_by_workers_that_reach_them(client: Client, tmp_path: Pa
     (tmp_path / "1.tar").unlink()
     with pytest.raises(DataError, match=r"worker tcp.*1\.tar: cannot be read \(no such file\)"):
         sd.simulate(tested, images, client=client)
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+def test_devices_are_verified_on_workers(client: Client, tmp_path: Path) -> None:
+    tested = sd.compile(small(), sd.exits.Confidence(0.5), precision="int8", calibration=X)
+    build = tmp_path / "build"
+    tested.save(build)
+    plain = sd.verify(tested, X[:20], device="c")
+    spread = sd.verify(tested, X[:20], device="c", client=client)
+    assert plain.exact and replace(spread, device_seconds=plain.device_seconds) == plain
+    # What the folder here holds is what workers run, wherever they are.
+    write("c", tested, build)
+    source = next(build.rglob("weights.c"))
+    source.write_text(source.read_text() + "/* */")
+    with pytest.raises(SeennError, match=r"weights\.c"):
+        sd.verify(tested, X[:2], device="c", bundle=build, client=client)
+
+
+def test_reports_of_parts_are_joined() -> None:
+    layer = LayerReport("a", 10, 3, 1, 1, 1, 2)
+    found = Difference(1, 2, "a", (0,), "tie", 0.1, 0.2, "spike", 0.0, 1.0)
+    one = VerifyReport(
+        "c", 2, (layer,), (found,), ((1, 1), (2, 2)), 1, 0.5, (3, 4), 1.5, notes=("c: gcc",),
+        measured={"hops": 1.0}, counted={"hops": 1.0},
+    )  # fmt: skip
+    two = replace(one, max_logit_difference=0.75, notes=("c: gcc", "c: clang"))
+    both = VerifyReport.joined([one, two])
+    assert both.samples == 4 and both.layers == (LayerReport("a", 20, 6, 2, 2, 2, 4),)
+    assert [d.sample for d in both.first_differences] == [1, 3]
+    assert both.exit_steps == ((1, 1), (2, 2)) * 2 and both.hardware_steps == (3, 4, 3, 4)
+    assert (both.wrong_logits, both.max_logit_difference, both.device_seconds) == (2, 0.75, 3.0)
+    assert both.notes == ("c: gcc", "c: clang") and both.measured == {"hops": 2.0} == both.counted
 
 
 def test_errors_travel() -> None:
