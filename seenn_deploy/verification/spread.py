@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from seenn_deploy.io.images.image_set import ImageSet
 from seenn_deploy.ir.program import Program
 from seenn_deploy.progress import Progress, shown
-from seenn_deploy.simulator.distribute import CHUNK, answers, chunks
+from seenn_deploy.simulator.distribute import CHUNK, Call, answers, chunks
 from seenn_deploy.verification.report import VerifyReport
 
 # A device may take a second to start and minutes per sample: chunks as large as leave each thread
@@ -24,8 +25,7 @@ def verify_on(
     client: Any,
     program: Program,
     data: ImageSet,
-    device: str,
-    bundle: Path | None,
+    call: Call,
     options: Mapping[str, Any],
     progress: Progress,
 ) -> VerifyReport:
@@ -36,34 +36,32 @@ def verify_on(
     client : distributed.Client
     program : Program
     data : ImageSet
-    device : str
-    bundle : Path, optional
-        A folder here; its files are sent.
+    call : callable
+        What a worker calls for a chunk.
     options : mapping
-        Options of ``verify``.
+        What it takes besides.
     progress
-        As there.
+        As of ``verify``.
 
     Raises
     ------
     SeennError
         As ``verify`` on a worker, or ``distribute.answers``.
     """
-    files = None if bundle is None else _files(bundle)
     threads = max(1, sum(client.nthreads().values()))
     size = min(CHUNK, max(1, -(-len(data) // (PER_THREAD * threads))))
     pieces = chunks(np.zeros(len(data), np.bool_), size)
-    told = {"device": device, "files": files, **options}
     parts: dict[int, VerifyReport] = {}
-    with shown(progress, f"verifying on {device}", len(data)) as advance:
-        for chosen, report in answers(client, program, data, told, _verified, pieces):
+    with shown(progress, "verifying", len(data)) as advance:
+        for chosen, report in answers(client, program, data, options, call, pieces):
             parts[int(chosen[0])] = report
             if advance:
                 advance(len(chosen))
     return VerifyReport.joined([parts[first] for first in sorted(parts)])
 
 
-def _files(folder: Path) -> dict[str, bytes]:
+def packed(folder: Path) -> dict[str, bytes]:
+    """Read the files of a bundle, by their paths in it, to send them to workers."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -71,17 +69,15 @@ def _files(folder: Path) -> dict[str, bytes]:
     }
 
 
-def _verified(program: Program, part: ImageSet, options: Mapping[str, Any]) -> VerifyReport:
-    """Verify a chunk; this is what a worker does."""
-    from seenn_deploy.verification.verify import verify
-
-    given = dict(options)
-    device, files = given.pop("device"), given.pop("files")
+@contextmanager
+def unpacked(files: Mapping[str, bytes] | None) -> Iterator[Path | None]:
+    """Give a folder of such files for a while; none for none."""
     if files is None:
-        return verify(program, part, device, progress=False, **given)
+        yield None
+        return
     with tempfile.TemporaryDirectory(prefix="seenn-bundle-") as folder:
         for name, content in files.items():
             path = Path(folder) / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        return verify(program, part, device, bundle=folder, progress=False, **given)
+        yield Path(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from seenn_deploy._typing import Array, checked_types
-from seenn_deploy.io.images.image_set import Images
+from seenn_deploy.io.images.image_set import Images, ImageSet
 from seenn_deploy.ir.inputs import for_program
 from seenn_deploy.ir.program import Program, write
 from seenn_deploy.ir.schedule import initiation_interval, latency
@@ -24,7 +25,7 @@ from seenn_deploy.verification.exact import ExactComparison
 from seenn_deploy.verification.placed import counted
 from seenn_deploy.verification.report import Difference, LayerReport, VerifyReport
 from seenn_deploy.verification.rounded import RoundedComparison
-from seenn_deploy.verification.spread import verify_on
+from seenn_deploy.verification.spread import packed, unpacked, verify_on
 
 
 @checked_types
@@ -90,8 +91,9 @@ def verify(
     data = for_program(program, images)
     place = None if bundle is None else Path(bundle)
     if client is not None:
-        asked = {"full_trace": full_trace, "timeout": timeout, **options}
-        return verify_on(client, program, data, device, place, asked, progress)
+        files = None if place is None else packed(place)
+        told = {"device": device, "full_trace": full_trace, "timeout": timeout, **options}
+        return verify_on(client, program, data, _verified, {"files": files, **told}, progress)
     # Whole, because a device takes all samples in one go: starting Lava takes seconds.
     stacked = data.take(0, len(data))
     exact = program.precision != "float32"
@@ -113,6 +115,13 @@ def verify(
         return report
     ours = counted(program, ran.chip, stacked, full_trace)
     return replace(report, measured=totals(ran.measured), counted=ours)
+
+
+def _verified(program: Program, part: ImageSet, options: Mapping[str, Any]) -> VerifyReport:
+    """Verify a chunk of the samples; this is what a worker of a cluster does."""
+    given = dict(options)
+    with unpacked(given.pop("files")) as bundle:
+        return verify(program, part, bundle=bundle, progress=False, **given)
 
 
 def wrong_latencies(
