@@ -57,6 +57,14 @@ INPUT_RANGE = click.option(
     help="Smallest and largest input value as LOW,HIGH: 0,1 for pixels. int8 needs it where "
     "neither normalisation nor samples say it.",
 )  # fmt: skip
+RESIZE = opt.together(
+    click.option("--resize", type=click.IntRange(min=1),
+                 help="Bring the shorter side of image files to so many pixels before the network "
+                 "(256 for most of ImageNet); the program keeps it."),
+    click.option("--crop", callback=opt.size,
+                 help="Then cut HEIGHTxWIDTH out of the middle: the network's own size, the "
+                 "default."),
+)  # fmt: skip
 NO_CHECK = click.option(
     "--no-check", is_flag=True,
     help="Do not compare the graph with what runs its source: the module itself, our own torch "
@@ -109,6 +117,7 @@ IMPORT = opt.together(
 @PROGRAM
 @IMPORT
 @INPUT_RANGE
+@RESIZE
 @click.option("--calibration", type=opt.IMAGES,
               help="Samples from which int8 takes its scales, and on which it is compared with "
               "float32, layer by layer; --pools auto and --attention-order cheapest count on "
@@ -135,6 +144,8 @@ def compile_command(
     schedule: Any,
     example: str | None,
     input_range: tuple[float, float] | None,
+    resize: int | None,
+    crop: tuple[int, int] | None,
     calibration: str | Path | None,
     pools: Any,
     attention_order: Any,
@@ -163,6 +174,7 @@ def compile_command(
       seenn-compile events.nir -T 300 --step-us 1000 --count-events -o build/
       seenn-compile nets.py:make_net --example 2,3,32,32 -T 4 -o build/
       seenn-compile build/ --exit fixed --target nir -o other/
+      seenn-compile build/ --resize 256 --crop 224 -o other/
       seenn-compile model.pth --precision int8 --calibration images.npz --target lava -o build/
     """
     import seenn_deploy as sd
@@ -191,6 +203,8 @@ def compile_command(
             "attention_order": None if attention_order == "module" else attention_order,
         }  # fmt: skip
         program = _changed(model, rule, of_import | {k: v for k, v in of_source.items() if v})
+        if resize is not None or crop is not None:
+            program = program.with_preparation(resize, crop)
         with _refusal_into(json_file):
             program.provenance.check(strict, allow)
         _save(program, out, force, target, strict, allow, json_file, of_targets)
@@ -201,7 +215,7 @@ def compile_command(
         program = sd.compile(
             graph, rule, precision=precision, schedule=schedule or "sequential",
             input_range=input_range, calibration=calibration, pools=pools,
-            attention_order=attention_order, strict=strict, allow=allow,
+            attention_order=attention_order, resize=resize, crop=crop, strict=strict, allow=allow,
         )  # fmt: skip
     changes = None
     if calibration and precision != "float32":
@@ -427,6 +441,7 @@ def _print_compiled(
         *_proof(provenance),
         *_pools(provenance),
         *_attention(provenance),
+        *_prepared(program),
         # A rule that nobody chose must not look like one that somebody did.
         ("exit rule", f"{rule}, assumed: {why}" if why else rule),
         ("written", ", ".join([f"{out}/", *(f"{out / target}/" for target in targets)])),
@@ -437,6 +452,11 @@ def _print_compiled(
         _print_report("import", FidelityReport.from_dict(provenance.report))
     for target, report in exports.items():
         _print_report(f"export to {target}", report)
+
+
+def _prepared(program: Program) -> list[tuple[str, str]]:
+    said = program.graph.source.preparation
+    return [("image files", str(said))] if said else []
 
 
 def _proof(provenance: Provenance) -> list[tuple[str, str]]:

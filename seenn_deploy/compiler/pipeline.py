@@ -33,7 +33,7 @@ from seenn_deploy.io.images.spec import bounded
 from seenn_deploy.ir import policy
 from seenn_deploy.ir.graph import Source, SpikingGraph
 from seenn_deploy.ir.inputs import for_program
-from seenn_deploy.ir.program import Program
+from seenn_deploy.ir.program import Program, prepared_for
 from seenn_deploy.ir.schedule import Schedule
 
 PRECISIONS = ("float32", "int8")
@@ -50,6 +50,8 @@ def compile(
     calibration: Images | None = None,
     pools: sum_pools.Pools = "fold",
     attention_order: orders.Order = "module",
+    resize: int | None = None,
+    crop: int | tuple[int, int] | None = None,
     strict: bool = False,
     allow: Sequence[str] = (),
 ) -> Program:
@@ -82,6 +84,12 @@ def compile(
         Order of the products of attention: the network's own, or the one with the fewest
         accumulates, (q k^T) v or q (k^T v), on the calibration samples or where every neuron
         spikes; spikes and logits are the same. ``program.provenance.attention`` has both counts.
+    resize : int, optional
+        Pixels that the shorter side of image files is brought to before the network, bilinear with
+        antialiasing: 256 for most networks of ImageNet. The program keeps it, and everything that
+        runs it on image files does it; arrays are taken as they are.
+    crop : int or (int, int), optional
+        What is cut out of the middle after that: the network's own height and width, the default.
     strict : bool
         Whether to refuse whatever import or precision only approximate.
     allow : names
@@ -118,6 +126,8 @@ def compile(
         )
     if input_range is not None:
         graph = _stated(graph, input_range)
+    if resize is not None or crop is not None:
+        graph = prepared_for(graph, resize, crop)
     rule, assumed = (exit_rule, "") if exit_rule is not None else _default_rule(graph)
     if pools in sum_pools.CHOICES:  # any other word is refused below
         memory.require(graph, pools, precision)

@@ -54,7 +54,7 @@ def spec_of(
     return InputSpec(
         source.shape, source.coding, program.T, program.input_range, plain(mean), plain(std),
         Binning(source.step_us, source.counts_events), _values(program),
-        source.normalization is not None or program.precision == "float32",
+        source.normalization is not None or program.precision == "float32", source.preparation,
     )  # fmt: skip
 
 

@@ -21,14 +21,15 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from seenn_deploy import exits, plugins
-from seenn_deploy._typing import Array, Shape, checked_types
-from seenn_deploy.errors import ProgramError, SeennError
+from seenn_deploy._typing import Array, Pair, Shape, checked_types
+from seenn_deploy.errors import DataError, ProgramError, SeennError
 from seenn_deploy.exits.integer import IntegerRule, lower
 from seenn_deploy.exits.policy import FILE as POLICY
 from seenn_deploy.exits.policy import Policy
 from seenn_deploy.exits.policy_network.integer import IntegerPolicy
 from seenn_deploy.fidelity import FidelityReport, Finding, RefusedError, RefusedExportError, report
 from seenn_deploy.io import folders
+from seenn_deploy.io.images.preparation import prepared
 from seenn_deploy.ir import html, schedule, schema
 from seenn_deploy.ir import policy as integer_policy
 from seenn_deploy.ir.graph import Projection, SpikingGraph
@@ -236,6 +237,25 @@ class Program:
         """Return the same program with another schedule."""
         return replace(self, schedule=schedule)
 
+    def with_preparation(
+        self, resize: int | None = None, crop: int | Pair | None = None
+    ) -> Program:
+        """Return the same program with a resize and a crop of image files before it.
+
+        Parameters
+        ----------
+        resize : int, optional
+            Pixels that the shorter side is brought to, bilinear with antialiasing.
+        crop : int or (int, int), optional
+            What is cut out of the middle: the program's own height and width, the default.
+
+        Raises
+        ------
+        DataError
+            When the crop is not of the program's size, or larger than the resized image.
+        """
+        return replace(self, graph=prepared_for(self.graph, resize, crop))
+
     def for_targets(self, *targets: str) -> Program:
         """Return the program under the schedule that it has on targets.
 
@@ -389,6 +409,16 @@ def _edges(
     own = manifest.get("own") or [None] * len(stored)  # earlier versions have none
     pairs = zip(stored, own, strict=True)
     return [with_own(edge_from_dict(e, arrays), layers, arrays, shapes) for e, layers in pairs]
+
+
+def prepared_for(graph: SpikingGraph, resize: int | None, crop: int | Pair | None) -> SpikingGraph:
+    """Return the graph whose source says this resize and crop; see `Program.with_preparation`."""
+    source = graph.source
+    if source.coding == "events" or len(source.shape) != 3:
+        what = "events" if source.coding == "events" else f"shape {source.shape}"
+        raise DataError(f"resize and crop are for image files, this program takes {what}")
+    told = replace(source, preparation=prepared(source.shape, resize, crop))
+    return graph.replace([told, *graph.layers])
 
 
 def _check_rule(program: Program) -> None:

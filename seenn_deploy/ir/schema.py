@@ -75,6 +75,13 @@ class PolicyForm(Struct, forbid_unknown_fields=True):
     made_of: Digest
 
 
+class Prepared(Struct, forbid_unknown_fields=True):
+    """How image files are resized and cropped."""
+
+    crop: tuple[Annotated[int, Meta(ge=1)], Annotated[int, Meta(ge=1)]]
+    resize: Annotated[int, Meta(ge=0)]
+
+
 class Manifest(Struct, forbid_unknown_fields=True):
     """A whole ``program.json``; what has a value here was missing in earlier versions."""
 
@@ -92,6 +99,7 @@ class Manifest(Struct, forbid_unknown_fields=True):
     sha256: dict[str, Digest]
     exit_rule_assumed: str = ""
     normalization: tuple[Means, Deviations] | None = None
+    preparation: Prepared | None = None
     written: list[str] = []
     own: list[list[OwnLayer] | None] = []
     policy: PolicyForm | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from math import prod
 from typing import Any, cast
 
@@ -12,13 +12,18 @@ import numpy as np
 from seenn_deploy._typing import Array, Shape
 from seenn_deploy.errors import ModelError
 from seenn_deploy.exits.base import to_json
+from seenn_deploy.io.images.preparation import Preparation
 from seenn_deploy.ir import kinds, schema
 from seenn_deploy.ir.graph import Node, Projection, Source, SpikingGraph
 from seenn_deploy.ir.maps import LinearMap, Synapses
 from seenn_deploy.ir.own import OwnInput, OwnLayer
 from seenn_deploy.ir.provenance import Provenance
 
-_OF_THE_INPUT = ("input_range", "normalization")  # they change no logit: outside the fingerprint
+_OF_THE_INPUT = (
+    "input_range",
+    "normalization",
+    "preparation",
+)  # they change no logit: outside the fingerprint
 _BEFORE = ("real_range",)  # what nothing needs after compilation
 
 
@@ -74,7 +79,11 @@ def node_from_dict(stored: dict[str, Any], arrays: dict[str, Array]) -> Node:
 
 def input_to_dict(source: Source) -> dict[str, Any]:
     """Return what a source says about input values, which is stored beside the nodes."""
-    return {name: to_json(getattr(source, name)) for name in _OF_THE_INPUT}
+    return {
+        "input_range": to_json(source.input_range),
+        "normalization": to_json(source.normalization),
+        "preparation": source.preparation and asdict(source.preparation),
+    }
 
 
 def with_input(nodes: Iterable[Node], stored: Mapping[str, Any]) -> list[Node]:
@@ -88,10 +97,14 @@ def with_input(nodes: Iterable[Node], stored: Mapping[str, Any]) -> list[Node]:
     earlier = (assumed["mean"], assumed["std"]) if assumed.get("mean") is not None else None
     found = stored.get("normalization", earlier)
     normalization = found and (tuple(found[0]), tuple(found[1]))
-    return [
-        replace(n, input_range=limits, normalization=normalization) if isinstance(n, Source) else n
-        for n in nodes
-    ]
+    before = stored.get("preparation")
+    preparation = before and Preparation(tuple(before["crop"]), before["resize"])
+    said: dict[str, Any] = {
+        "input_range": limits,
+        "normalization": normalization,
+        "preparation": preparation,
+    }
+    return [replace(n, **said) if isinstance(n, Source) else n for n in nodes]
 
 
 def edge_to_dict(edge: Projection, number: int, arrays: dict[str, Array]) -> dict[str, Any]:

@@ -488,7 +488,7 @@ def test_paths_that_are_no_images(tmp_path: Path) -> None:
     with refused(r"none\.npz: no such file or folder"):
         data.open_images(tmp_path / "none.npz", SHAPE)
     (tmp_path / "a.csv").write_text("1,2")
-    with refused(r"a\.csv: images come as \.npz, \.npy, \.tar or a folder, not as \.csv"):
+    with refused(r"a\.csv: images come as \.npz, \.npy, \.tar, \.zarr or a folder, not as \.csv"):
         data.open_images(tmp_path / "a.csv", SHAPE)
     with refused("not as a file without suffix"):
         (tmp_path / "a").touch()

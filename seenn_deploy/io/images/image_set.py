@@ -7,6 +7,7 @@
 ``.npy``                               the same arrays as ``x``, without labels
 ``.tar``, a folder of them, or         encoded images in shards, a sample as ``key.jpg`` and
 ``val-{000..049}.tar``                 ``key.cls`` or ``key.json``
+``.zarr``, or a folder of zarr         an array as ``x``, or a group with ``x`` and ``y``
 a folder of images                     one subfolder per class of the program, labels in the order
                                        of their names; some alone where they are named by number;
                                        without subfolders: no labels
@@ -37,8 +38,10 @@ from seenn_deploy.errors import DataError, DataWarning
 from seenn_deploy.io.images import shards, sources
 from seenn_deploy.io.images.array_at import ArrayAt
 from seenn_deploy.io.images.events import Binning, EventRecordings, is_recording
+from seenn_deploy.io.images.preparation import Preparation
 from seenn_deploy.io.images.remote import Place, Remote, place
 from seenn_deploy.io.images.spec import ANY_VALUE, Coding, InputSpec, Range, check_labels
+from seenn_deploy.io.images.zarr_array import ZarrArray, is_zarr
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,6 +166,7 @@ def open_images(
     classes: int | None = None,
     step_us: float = 0.0,
     counts_events: bool = False,
+    preparation: Preparation | None = None,
 ) -> ImageSet:
     """Open a file or folder of images, in one of the formats that the module lists.
 
@@ -182,6 +186,8 @@ def open_images(
     counts_events : bool
         Whether a value of an event frame is the number of events; otherwise it is 1 where there
         was any.
+    preparation : Preparation, optional
+        How image files are resized and cropped before.
 
     Raises
     ------
@@ -189,7 +195,8 @@ def open_images(
         When the data does not fit, is damaged or is empty.
     """
     binning = Binning(step_us, counts_events)
-    spec = InputSpec(tuple(shape), coding, T, input_range, plain(mean), plain(std), binning)
+    spec = InputSpec(tuple(shape), coding, T, input_range, plain(mean), plain(std), binning,
+                     preparation=preparation)  # fmt: skip
     return _open(place(path), spec, limit, classes)
 
 
@@ -262,6 +269,8 @@ def fit(
 def _open(path: Place, spec: InputSpec, limit: int | None, classes: int | None) -> ImageSet:
     if found := shards.find(path):
         return _open_shards(path, found, spec, limit, classes)
+    if is_zarr(path):
+        return _open_zarr(path, spec, limit, classes)
     if path.is_dir():
         return _open_folder(path, spec, limit, classes)
     if not path.exists():
@@ -270,14 +279,16 @@ def _open(path: Place, spec: InputSpec, limit: int | None, classes: int | None) 
         return _open_npz(path, spec, limit, classes)
     if path.suffix.lower() in sources.IMAGE_SUFFIXES:
         spec.check_pictures(str(path))
-        return ImageSet(sources.ImageFiles(path, [path], spec.shape), spec, limit=limit)
+        return ImageSet(
+            sources.ImageFiles(path, [path], spec.shape, spec.preparation), spec, limit=limit
+        )
     if path.suffix.lower() == ".npy":
         array: sources.StoredImages = (
             ArrayAt.open(path) if isinstance(path, Remote) else sources.ArraySource.from_npy(path)
         )
         return ImageSet(array, spec, limit=limit)
     kind = path.suffix or "a file without suffix"
-    raise DataError(f"{path}: images come as .npz, .npy, .tar or a folder, not as {kind}")
+    raise DataError(f"{path}: images come as .npz, .npy, .tar, .zarr or a folder, not as {kind}")
 
 
 def _wrap(
@@ -309,9 +320,14 @@ def _narrowed(images: ImageSet, limit: int | None, classes: int | None) -> Image
 def _same_input(images: ImageSet, spec: InputSpec) -> ImageSet:
     """Return `images` if they were opened for a program with the same input, else refuse them."""
     mean, std = (images.spec.mean, images.spec.std) if spec.mean is None else (spec.mean, spec.std)
-    recorded = isinstance(images.source, EventRecordings)
-    binning = spec.binning if recorded else images.spec.binning  # ready-made frames have none
-    same = replace(spec, mean=mean, std=std, binning=binning)
+    stored = images.source
+    while isinstance(stored, sources.Window):
+        stored = stored.source
+    # Frames that are ready were binned by nobody, and arrays are resized by nobody.
+    binning = spec.binning if isinstance(stored, EventRecordings) else images.spec.binning
+    files = isinstance(stored, sources.EncodedImages)
+    preparation = spec.preparation if files else images.spec.preparation
+    same = replace(spec, mean=mean, std=std, binning=binning, preparation=preparation)
     if replace(images.spec, values=spec.values, normalizes=spec.normalizes) != same:
         raise DataError(
             f"{images.name}: opened for another program ({images.spec}, this one takes {spec}); "
@@ -411,7 +427,7 @@ def _npz_source(path: Place, keys: list[str], spec: InputSpec) -> sources.Stored
         return sources.NpzMember.open(path, "x")
     if {"jpeg", "offsets"} <= set(keys):
         spec.check_pictures(str(path))
-        return sources.PackedImages(path, spec.shape)
+        return sources.PackedImages(path, spec.shape, spec.preparation)
     raise DataError(
         f"{path}: holds {', '.join(keys) or 'no arrays'}; expected x (and y), or jpeg, offsets "
         "(and labels)"
@@ -426,7 +442,7 @@ def _open_shards(
     classes: int | None,
 ) -> ImageSet:
     spec.check_pictures(str(path))
-    source = shards.TarShards(str(path), found, spec.shape)
+    source = shards.TarShards(str(path), found, spec.shape, spec.preparation)
     images = ImageSet(source, spec, limit=limit)
     if source.labels is None:
         return images
@@ -439,6 +455,29 @@ def _open_shards(
     return replace(images, labels=labels[: len(images)])
 
 
+def _open_zarr(path: Place, spec: InputSpec, limit: int | None, classes: int | None) -> ImageSet:
+    arrays = ZarrArray.find(path)
+    if "" in arrays:
+        return ImageSet(arrays[""], spec, limit=limit)
+    if "x" not in arrays:
+        raise DataError(
+            f"{path}: holds {', '.join(sorted(arrays)) or 'no arrays'}; expected x (and y)"
+        )
+    if {"length", "rate"} & arrays.keys():
+        raise DataError(f"{path}: holds length or rate: signals come as .npz")
+    images = ImageSet(arrays["x"], spec, limit=limit)
+    found = [arrays[key] for key in ("y", "labels") if key in arrays]
+    if not found:
+        return images
+    if len(found) > 1:
+        raise DataError(f"{path}: holds both y and labels; keep one")
+    (array,) = found
+    fits = array.shape == images.source.shape[:1]
+    # An array of another shape is refused by its shape alone: it may be of any size.
+    labels = array.load() if fits else np.broadcast_to(np.zeros((), array.dtype), array.shape)
+    return _labelled(images, sources.ArraySource(labels, array.name), classes)
+
+
 def _open_folder(
     folder: Place, spec: InputSpec, limit: int | None, classes: int | None
 ) -> ImageSet:
@@ -447,7 +486,9 @@ def _open_folder(
     held = (d for d in folder.iterdir() if d.is_dir() and not d.name.startswith("."))
     folders = sorted(held, key=_name)
     if not folders:
-        return ImageSet(sources.ImageFiles(folder, loose, spec.shape), spec, limit=limit)
+        return ImageSet(
+            sources.ImageFiles(folder, loose, spec.shape, spec.preparation), spec, limit=limit
+        )
     if loose:
         raise DataError(
             f"{folder}: has class folders and loose images ({loose[0].name}); move the images "
@@ -460,7 +501,8 @@ def _open_folder(
         if not found and classes is None:
             raise DataError(f"{where}: a class folder without images; fill or remove it")
     labels = np.repeat(numbers, [len(found) for found in files])
-    source = sources.ImageFiles(folder, [file for found in files for file in found], spec.shape)
+    every = [file for found in files for file in found]
+    source = sources.ImageFiles(folder, every, spec.shape, spec.preparation)
     images = ImageSet(source, spec, class_names=class_names, limit=limit)
     return _labelled(images, sources.ArraySource(labels, f"{folder}: labels"), classes)
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from seenn_deploy._typing import Shape
 from seenn_deploy.errors import DataError
+from seenn_deploy.io.images.preparation import Preparation
 from seenn_deploy.io.images.remote import Place, place, reached
 from seenn_deploy.io.images.sources import IMAGE_SUFFIXES, EncodedImages
 from seenn_deploy.progress import shown
@@ -109,6 +110,7 @@ class TarShards(EncodedImages):
         What the shards are called together.
     shards : sequence of Path or Remote
     takes : (C, H, W)
+    preparation : Preparation, optional
 
     Attributes
     ----------
@@ -122,7 +124,13 @@ class TarShards(EncodedImages):
         class is no whole number; the message names shard and member.
     """
 
-    def __init__(self, name: str, shards: Sequence[Place], takes: Shape) -> None:
+    def __init__(
+        self,
+        name: str,
+        shards: Sequence[Place],
+        takes: Shape,
+        preparation: Preparation | None = None,
+    ) -> None:
         self.name, self._shards = name, tuple(shards)
         found = []
         with shown(None, "reading the index of shards", len(shards)) as advance:
@@ -135,7 +143,7 @@ class TarShards(EncodedImages):
         self._size = np.concatenate([np.array(one.size, np.int64) for one in found])
         self._names = np.concatenate([np.array(one.names, np.bytes_) for one in found])
         self.labels = _together(shards, found)
-        super().__init__(len(self._offset), takes)
+        super().__init__(len(self._offset), takes, preparation)
 
     def where(self, i: int) -> str:
         return f"{self._shards[self._shard_of(i)]}: {self._names[i].decode()}"

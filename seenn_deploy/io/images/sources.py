@@ -24,6 +24,7 @@ import numpy as np
 
 from seenn_deploy._typing import Array, Shape
 from seenn_deploy.errors import DataError
+from seenn_deploy.io.images.preparation import Preparation
 from seenn_deploy.io.images.remote import Place, reached
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -249,15 +250,17 @@ class EncodedImages(ABC):
     count : int
         Number of images.
     takes : (C, H, W)
-        The shape that the program takes; an image of another size or kind is refused, never
-        resized or converted.
+        The shape that the program takes; an image of another size or kind is refused.
+    preparation : Preparation, optional
+        How the program wants images resized, cropped and converted before.
     """
 
     dtype = np.dtype(np.uint8)
     name: str
 
-    def __init__(self, count: int, takes: Shape) -> None:
+    def __init__(self, count: int, takes: Shape, preparation: Preparation | None = None) -> None:
         self.shape: Shape = (count, *takes[1:], takes[0])
+        self._preparation = preparation
 
     @abstractmethod
     def where(self, i: int) -> str:
@@ -270,7 +273,7 @@ class EncodedImages(ABC):
     def blocks(self, start: int, stop: int, size: int) -> Iterator[Array]:
         """Yield the decoded images `start` to `stop`, at most `size` at a time."""
         images = (
-            _decode(raw, self.where(i), self.shape[1:])
+            _decode(raw, self.where(i), self.shape[1:], self._preparation)
             for i, raw in enumerate(self.encoded(start, stop), start)
         )
         while block := list(islice(images, size)):
@@ -280,12 +283,12 @@ class EncodedImages(ABC):
 class PackedImages(EncodedImages):
     """Encoded images that lie after one another in one uint8 array of an ``.npz``."""
 
-    def __init__(self, path: Place, takes: Shape) -> None:
+    def __init__(self, path: Place, takes: Shape, preparation: Preparation | None = None) -> None:
         self._bytes = NpzMember.open(path, "jpeg")
         self._offsets = NpzMember.open(path, "offsets").load()
         self.name = self._bytes.name
         self._check(path)
-        super().__init__(len(self._offsets) - 1, takes)
+        super().__init__(len(self._offsets) - 1, takes, preparation)
 
     def where(self, i: int) -> str:
         return self._bytes.where(i)
@@ -320,10 +323,16 @@ class PackedImages(EncodedImages):
 class ImageFiles(EncodedImages):
     """The image files of a folder."""
 
-    def __init__(self, folder: Place, files: Sequence[Place], takes: Shape) -> None:
+    def __init__(
+        self,
+        folder: Place,
+        files: Sequence[Place],
+        takes: Shape,
+        preparation: Preparation | None = None,
+    ) -> None:
         self.name = str(folder)
         self._files = files
-        super().__init__(len(files), takes)
+        super().__init__(len(files), takes, preparation)
 
     def where(self, i: int) -> str:
         return str(self._files[i])
@@ -333,18 +342,23 @@ class ImageFiles(EncodedImages):
             yield file if isinstance(file, Path) else io.BytesIO(file.read_bytes())
 
 
-def _decode(raw: Path | io.BytesIO, where: str, shape: Shape) -> Array:
+def _decode(
+    raw: Path | io.BytesIO, where: str, shape: Shape, preparation: Preparation | None
+) -> Array:
     """Decode one image to uint8 (H, W, C); refuse one that is not what the program takes."""
     from PIL import Image
 
     height, width, channels = shape
     kind = "grey" if channels == 1 else "RGB"
     try:
-        with Image.open(raw, formats=_PILLOW_FORMATS) as image:
+        with Image.open(raw, formats=_PILLOW_FORMATS) as opened:
+            image: Image.Image = opened
+            if preparation is not None:
+                image = preparation.apply(opened, channels == 1, where)
             if image.size != (width, height):
                 raise DataError(
                     f"{where} is {image.height}x{image.width} (height x width), this program takes "
-                    f"{height}x{width}: resize or crop all images to it"
+                    f"{height}x{width}: resize or crop all images to it, or compile with --resize"
                 )
             if image.mode not in _PILLOW_MODES[channels]:
                 raise DataError(

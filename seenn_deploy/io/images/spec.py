@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from seenn_deploy._typing import Array, Shape
 from seenn_deploy.errors import DataError
 from seenn_deploy.io.images.events import EQUAL_PARTS, Binning
+from seenn_deploy.io.images.preparation import Preparation
 from seenn_deploy.io.images.sources import StoredImages
 
 Coding: TypeAlias = Literal["direct", "events"]
@@ -50,6 +51,8 @@ class InputSpec:
         Of an integer program: whether it takes whole numbers alone, or clips to `input_range`.
     normalizes : bool
         Whether normalisation is why the range is that of pixels.
+    preparation : Preparation, optional
+        How image files are resized and cropped before; arrays are taken as they are.
 
     Raises
     ------
@@ -66,6 +69,7 @@ class InputSpec:
     binning: Binning = EQUAL_PARTS
     values: Literal["any", "whole", "clipped"] = "any"
     normalizes: bool = True
+    preparation: Preparation | None = None
 
     def __post_init__(self) -> None:
         if len(self.shape) != 3:

@@ -9,6 +9,7 @@ import numpy as np
 
 from seenn_deploy._typing import Array, Shape
 from seenn_deploy.io.images.normalization import Normalization
+from seenn_deploy.io.images.preparation import Preparation, prepared
 from seenn_deploy.io.images.spec import ANY_VALUE, Range
 from seenn_deploy.ir.nodes.base import Node
 
@@ -37,6 +38,13 @@ class Source(Node):
         example that the network was imported with, or as stated.
     normalization : (mean, std), optional
         Normalisation per channel, if it is part of the network; a policy network needs it too.
+    preparation : Preparation, optional
+        How image files are resized and cropped before.
+
+    Raises
+    ------
+    DataError
+        When `preparation` crops to another size than that of the source.
     """
 
     graded: ClassVar[bool] = True
@@ -52,6 +60,11 @@ class Source(Node):
     input_range: Range = ANY_VALUE
     real_range: Range | None = None
     normalization: Normalization | None = None
+    preparation: Preparation | None = None
+
+    def __post_init__(self) -> None:
+        if self.preparation is not None:
+            prepared(self.shape, None, self.preparation.crop)
 
     def integers(self, images: Array) -> Array:
         """Return float images (..., *shape) as an integer program's numbers, int32."""
