@@ -113,11 +113,19 @@ class Emulated:
                 (work / file.name).write_bytes(file.read_bytes())
         macros = ["FILES", *(["TRACE"] if trace else [])]
         sources = [str(self.bundle.folder / name) for name in ("net.c", "weights.c", "main.c")]
-        output_of(
-            [self.tools[0], "-O2", *STRICT, *(f"-D{self.bundle.macro(m)}" for m in macros),
-             *self.options(work), *sources, "-o", str(work / "net.elf")],
-            "the C compiler",
-        )  # fmt: skip
+        command = [
+            self.tools[0], "-O2", *STRICT, *(f"-D{self.bundle.macro(m)}" for m in macros),
+            *self.options(work), *sources, "-o", str(work / "net.elf"),
+        ]  # fmt: skip
+        try:
+            output_of(command, "the C compiler")
+        except DeviceError as error:
+            if ".specs" not in str(error):  # the C library's, a package of its own
+                raise
+            raise DeviceError(
+                f"{self.compiler.name} lacks its C library ({error}); on Debian: apt-get install "
+                f"{self.compiler.packages}"
+            ) from None
 
     def options(self, work: Path) -> tuple[str, ...]:
         """Options of the compiler and the linker; `work` has the files of ``boards/``."""

@@ -15,6 +15,7 @@ import pytest
 import seenn_deploy as sd
 from seenn_deploy.errors import DeviceError
 from seenn_deploy.targets import devices
+from seenn_deploy.targets.base import Request
 from seenn_deploy.targets.c.budget import STACK
 from seenn_deploy.targets.c.devices import qemu_cortex_m4
 from seenn_deploy.targets.c.emulator import SEMIHOSTING
@@ -145,3 +146,8 @@ def test_a_missing_tool_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(DeviceError, match="apt-get install gcc-arm-none-eabi"):
         qemu_cortex_m4.Device(folder)
+    for tool in ("arm-none-eabi-gcc", "qemu-system-arm"):
+        (tmp_path / tool).write_text("#!/bin/sh\necho no rdimon.specs >&2\nexit 1\n")
+        (tmp_path / tool).chmod(0o755)
+    with pytest.raises(DeviceError, match=r"(?s)lacks its C library .*libnewlib-arm-none-eabi"):
+        qemu_cortex_m4.Device(folder).run(IMAGES[:1], Request())
