@@ -326,7 +326,8 @@ class Program:
         ------
         ProgramError
             When `out` holds an earlier program and `force` is not given, or anything that was not
-            written by seenn-deploy, or when a target cannot run the program.
+            written by seenn-deploy, when a target cannot run the program, or when its graph was not
+            compiled.
         """
         program = self.for_targets(*targets)
         with folders.new_folder(Path(out), FOLDER, force) as work:
@@ -337,7 +338,17 @@ class Program:
                 write(target, program, work / target, strict, allow, **more)
 
     def write(self, folder: Path) -> None:
-        """Write the program's files into `folder`."""
+        """Write the program's files into `folder`.
+
+        Raises
+        ------
+        ProgramError
+            When the graph was not compiled: paths of other lengths do not meet.
+        """
+        try:
+            _check_delays(self.graph)
+        except ProgramError as error:
+            raise ProgramError(f"{error}; let sd.compile make a program of the graph") from None
         arrays: dict[str, Array] = {}
         manifest = {
             "format": folders.FORMAT,
@@ -544,6 +555,17 @@ def _check_arrays(manifest: dict[str, Any], arrays: dict[str, Array]) -> None:
 
 def _check_whole(graph: SpikingGraph, arrays: dict[str, Array]) -> None:
     """Raise ProgramError where edges wait otherwise than compiled, or arrays have no use."""
+    _check_delays(graph)
+    used = arrays_of(graph)
+    for number, edge in enumerate(graph.projections):
+        own_to_dict(edge, number, used)
+    unused = sorted(arrays.keys() - used.keys())
+    if unused:
+        raise ProgramError(f"{WEIGHTS} holds {unused[0]}, which nothing takes")
+
+
+def _check_delays(graph: SpikingGraph) -> None:
+    """Raise ProgramError where an edge waits otherwise than compiled."""
     for edge in graph.projections:
         waits = graph.depth[edge.post] - graph.depth[edge.pre] - graph.stages(edge)
         if edge.delay != waits:
@@ -551,12 +573,6 @@ def _check_whole(graph: SpikingGraph, arrays: dict[str, Array]) -> None:
                 f"{edge.pre} -> {edge.post}: a delay of {edge.delay} steps, where all paths meet "
                 f"after {waits}"
             )
-    used = arrays_of(graph)
-    for number, edge in enumerate(graph.projections):
-        own_to_dict(edge, number, used)
-    unused = sorted(arrays.keys() - used.keys())
-    if unused:
-        raise ProgramError(f"{WEIGHTS} holds {unused[0]}, which nothing takes")
 
 
 def _check_file(path: Path, manifest: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,14 @@ def test_any_graph_survives_the_round_trip(
     saved = ir.Program(balance_delays.apply(example.graph), Fixed())
     saved.save(out)
     assert_same_program(ir.Program.load(out), saved)
+
+
+def test_a_graph_whose_paths_do_not_meet_is_not_saved(tmp_path: Path) -> None:
+    compiled = program().graph
+    edges = [replace(edge, delay=0) for edge in compiled.projections]
+    with pytest.raises(ProgramError, match="p -> out: a delay of 0 steps, where all paths meet"):
+        ir.Program(compiled.replace(projections=edges), Fixed()).save(tmp_path / "build")
+    assert not list(tmp_path.iterdir())
 
 
 def test_saving_twice_gives_the_same_bytes(tmp_path: Path) -> None:
