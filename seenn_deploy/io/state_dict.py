@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors import SafetensorError, safe_open
 
 from seenn_deploy._typing import Array
 from seenn_deploy.errors import ModelError
@@ -31,12 +31,16 @@ def read_state_dict(path: Path) -> dict[str, Array]:
 
 
 def _read_safetensors(path: Path) -> dict[str, Array]:
+    name, arrays = "", dict[str, Array]()
     try:
-        arrays = load_file(path)
+        with safe_open(path, "numpy") as file:
+            for name in file.keys():  # noqa: SIM118 - it is no dict
+                arrays[name] = file.get_tensor(name)
     except (SafetensorError, OSError, KeyError) as error:
         raise ModelError(f"{path}: not a safetensors file ({error})") from None
     except (TypeError, AttributeError) as error:  # bfloat16 and float8, which numpy does not have
-        raise ModelError(f"{path}: {error}; save the tensors as float32") from None
+        kind = re.findall(r"'(\w+)'", str(error))[-1]
+        raise ModelError(f"{path}: {name!r} is {kind}; save the tensors as float32") from None
     for name, array in arrays.items():
         if array.dtype.kind not in "fiub":  # bfloat16 again, where ml_dtypes is installed
             raise ModelError(f"{path}: {name!r} is {array.dtype}; save the tensors as float32")

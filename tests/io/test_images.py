@@ -130,6 +130,7 @@ def test_folder_of_classes(tmp_path: Path) -> None:
     [
         (("3", "7"), 10, {3, 7}, "2 class folders for 10 classes: 3 is class 3, 7 is class 7"),
         (("02", "10"), 12, {2, 10}, "02 is class 2, 10 is class 10"),
+        (("two", "one"), 2, {0, 1}, "the order of the names: one is class 0, two is class 1"),
         (tuple(map(str, range(11))), 11, {0, 1, 2}, "the order of the names: 10 is class 2, 2 is"),
     ],
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from seenn_deploy.errors import ModelError
 from seenn_deploy.io.state_dict import read_state_dict
@@ -28,6 +29,14 @@ def test_tensors_of_another_kind_are_refused(tmp_path: Path, name: str) -> None:
     torch.save({"fine": torch.ones(2), "layer.weight": tensor}, tmp_path / "net.pth")
     with pytest.raises(ModelError, match=f"'layer.weight' .*{said}.*save dense"):
         read_state_dict(tmp_path / "net.pth")
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "float8_e4m3fn", "complex64"])
+def test_in_safetensors_they_are_named_too(tmp_path: Path, kind: str) -> None:
+    odd = torch.ones(2).to(getattr(torch, kind))
+    save_file({"fine": torch.ones(2), "layer.weight": odd}, tmp_path / "net.safetensors")
+    with pytest.raises(ModelError, match=f"'layer.weight' is {kind}; save the tensors as float32"):
+        read_state_dict(tmp_path / "net.safetensors")
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64, torch.int64])

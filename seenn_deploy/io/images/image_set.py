@@ -511,13 +511,16 @@ def _classes(folder: Place, names: list[str], classes: int | None) -> tuple[list
     """The class of each class folder, and the name of every class.
 
     Names in order are the classes from 0 where there is a folder for each. Otherwise a folder may
-    say its class as a number, and a `DataWarning` says what was understood.
+    say its class as a number. A `DataWarning` says what was understood of names that a program
+    does not know.
     """
     if classes is None or len(names) == classes:
         number = {name: i for i, name in enumerate(names)}
         moved = [n for n in names if n.isdecimal() and int(n) < len(names) and int(n) != number[n]]
         if moved and set(names) == {str(i) for i in range(len(names))}:
             _tell(folder, "labels follow the order of the names", moved, number)
+        elif classes is not None and not all(name.isdecimal() for name in names):
+            _tell(folder, "classes are in the order of the names", names, number)
         return list(number.values()), names
     width = max(len(str(classes - 1)), len(names[0]) if names[0].isdecimal() else 0)
     every = [str(i).zfill(width) for i in range(classes)]
