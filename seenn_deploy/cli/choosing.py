@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
               help="Seed of the split and of the bootstrap.")  # fmt: skip
 @opt.THREADS
+@opt.TORCH
 @DASK
 @click.option("-o", "--out", type=opt.PATH,
               help="Output folder for sweep.json, sweep.csv, sweep.png and rule.json.")  # fmt: skip
@@ -57,6 +58,7 @@ def sweep_command(
     build: Path,
     data: opt.Data,
     threads: int | None,
+    device: str | None,
     dask: str | None,
     out: Path | None,
     run_folder: Path | None,
@@ -97,7 +99,7 @@ def sweep_command(
     options["cost"] = resolved(cost, program, images, threads)
     # To T, since a threshold that is larger than the program's own asks for later logits.
     with connected(dask) as client:
-        run = shared.full_run(program, images, threads, run_folder, resume, client)
+        run = shared.full_run(program, images, threads, run_folder, resume, client, device)
     report = sd.sweep(run, program, **options)
     if out is not None:
         report.save(out, force)

@@ -115,6 +115,8 @@ def verify_command(
 ) -> None:
     """Compare a device with the simulator, spike for spike. The exit code is 1 if they differ.
 
+    Torch's cpu and cuda are devices, too: what --device is to seenn simulate.
+
     With --device-command the device is the program that this command starts: it gets a tar with the
     bundle, the images and request.json on its standard input, and answers with a tar of arrays.
 
@@ -122,17 +124,19 @@ def verify_command(
     Examples:
       seenn verify build/ --device lava --data images.npz --limit 2
       seenn verify build/ --device qemu-cortex-m4 --data images.npz --dask local:2
+      seenn verify build/ --device cuda --data images.npz --limit 100
       seenn verify build/ --data images.npz --report verify.txt --device-command \\
         'ssh host "d=$(mktemp -d); tar -xf - -C $d && python3.10 $d/bundle/answer.py"'
     """
     import seenn_deploy as sd
     from seenn_deploy.cli import console
     from seenn_deploy.cli.tables import devices
+    from seenn_deploy.simulator.engine import is_torch
     from seenn_deploy.targets.devices import find
 
     program = load_program(build, None)
     if schedule:
-        check_schedule(schedule, find(device).target)
+        check_schedule(schedule, *([] if is_torch(device) else [find(device).target]))
         program = program.with_schedule(schedule)
     images = data.open(program)
     with cluster.connected(dask) as client:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
               help="Leave out the timesteps behind the exit that a speculative schedule wastes: "
               "faster, but its energy is then a lower bound.")  # fmt: skip
 @opt.THREADS
+@opt.TORCH
 @DASK
 @click.option("-o", "--out", type=opt.PATH,
               help="Output folder of the run, written as results come.")  # fmt: skip
@@ -54,6 +55,7 @@ def simulate_command(
     full_trace: bool,
     skip_wasted: bool,
     threads: int | None,
+    device: str | None,
     dask: str | None,
     out: Path | None,
     resume: bool,
@@ -73,6 +75,7 @@ def simulate_command(
       seenn simulate build/ --data images/ --exit confidence --alpha 0.99 --json out.json
       seenn simulate build/ --data images.npz --schedule gated --out run/ --resume
       seenn simulate build/ --data images.npz --out run/ --dask local:2
+      seenn simulate build/ --data images.npz --device cuda
     """
     import seenn_deploy as sd
     from seenn_deploy import costs
@@ -99,7 +102,7 @@ def simulate_command(
     with connected(dask) as client:
         run = sd.simulate(
             program, images, first_layer=first_layer, threads=threads, out=out, resume=resume,
-            full_trace=full_trace, wasted=wasted, force=force, client=client,
+            full_trace=full_trace, wasted=wasted, force=force, client=client, device=device,
         )  # fmt: skip
     ways = attention.compare(program, run, cost)
     summary = (
@@ -148,6 +151,7 @@ def simulate_command(
               "PNG.")  # fmt: skip
 @opt.COST
 @opt.THREADS
+@opt.TORCH
 @DASK
 @opt.JSON
 def evaluate_command(
@@ -157,6 +161,7 @@ def evaluate_command(
     shift: bool,
     cost: str,
     threads: int | None,
+    device: str | None,
     dask: str | None,
     json_file: Path | None,
     **options: Any,
@@ -173,8 +178,8 @@ def evaluate_command(
     """
     given = {name: value for name, value in options.items() if value is not None}
     if shift:
-        if dask:
-            raise SeennError("--shift runs on this machine alone; leave out --dask")
+        if dask or device:
+            raise SeennError("--shift runs on this machine alone; leave out --dask and --device")
         _evaluate_shift(build, data, cost, threads, json_file, given)
         return
     if given:
@@ -190,8 +195,9 @@ def evaluate_command(
     priced = resolved(cost, program, images, threads)
     with connected(dask) as client:
         found = sd.evaluate(
-            program, images, thresholds=thresholds, cost=priced, threads=threads, client=client
-        )
+            program, images, thresholds=thresholds, cost=priced, threads=threads, client=client,
+            device=device,
+        )  # fmt: skip
     for part in evaluations.evaluation_tables(found):
         console.show(part, "")
     write_json(json_file, found.summary())

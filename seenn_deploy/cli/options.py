@@ -189,6 +189,11 @@ COST = click.option(
     show_default=True,
     help="Name of a cost model, a file with one, or loihi1-placed: what the cores of a chip spend.",
 )
+TORCH = click.option(
+    "--device", metavar="cpu|cuda[:N]",
+    help="Run in torch, in batches, on this device: the same bits of int8, of float32 the same up "
+    "to rounding ties.  [default: compiled kernels, event by event]",
+)  # fmt: skip
 THREADS = click.option("--threads", type=click.IntRange(min=1), help="Default: all cores.")
 DEVICE_COMMAND = click.option(
     "--device-command", help="Command that runs the device, e.g. over ssh; see seenn verify --help."

@@ -59,13 +59,15 @@ def full_run(
     out: Path | None = None,
     resume: bool = False,
     client: Any = None,
+    device: str | None = None,
 ) -> RunResult:
     """Run every image to T."""
     import seenn_deploy as sd
 
     return sd.simulate(
-        program, images, full_trace=True, threads=threads, out=out, resume=resume, client=client
-    )
+        program, images, full_trace=True, threads=threads, out=out, resume=resume, client=client,
+        device=device,
+    )  # fmt: skip
 
 
 def write_json(path: Path | None, value: dict[str, Any]) -> None:

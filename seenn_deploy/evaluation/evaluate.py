@@ -195,6 +195,7 @@ def evaluate(
     threads: int | None = None,
     progress: Progress = None,
     client: Cluster | None = None,
+    device: str | None = None,
 ) -> Evaluation:
     """Evaluate fixed timesteps, earliest timesteps, SEENN-I and, with a policy, SEENN-II.
 
@@ -211,6 +212,7 @@ def evaluate(
     threads : int, optional
     progress : bool or callable, optional
     client : distributed.Client, optional
+    device : 'cpu', 'cuda' or 'cuda:N', optional
         As in ``simulate``.
 
     Raises
@@ -234,7 +236,7 @@ def evaluate(
     if data.labels is None:
         raise DataError(f"{data.name}: no labels; an evaluation needs y, or class folders")
     run = simulate(program, data, full_trace=True, threads=threads, progress=progress,
-                   client=client)  # fmt: skip
+                   client=client, device=device)  # fmt: skip
     correct = metrics.correct_by_step(run.logits, data.labels)
     table = _Table.of(program, run, correct, cost)
     steps = range(1, program.T + 1)

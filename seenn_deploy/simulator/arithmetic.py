@@ -89,8 +89,12 @@ class Arithmetic(ABC):
     integrate_logits: Callable[..., None]  # its kernel
 
     @abstractmethod
+    def sent(self, source: Source, images: list[Array]) -> Array:
+        """Return the input values (n, *shape) that the source sends for n images."""
+
     def frames(self, source: Source, images: list[Array]) -> Array:
-        """Return the input values (n, P, C) that the source sends for n images."""
+        """Return the input values as the kernels take them, (n, P, C)."""
+        return Plane(source.shape).to_grid(self.sent(source, images))
 
     @abstractmethod
     def stopping(self, program: Program) -> Stopping:
@@ -134,9 +138,9 @@ class Float32(Arithmetic):
     value, potential, logits = np.float32, np.float32, np.float64
     integrate_logits = staticmethod(kernels.integrate_logits)
 
-    def frames(self, source: Source, images: list[Array]) -> Array:
+    def sent(self, source: Source, images: list[Array]) -> Array:
         """Send the images as they are."""
-        return Plane(source.shape).to_grid(np.stack(images).astype(np.float32, copy=False))
+        return np.stack(images).astype(np.float32, copy=False)
 
     def stopping(self, program: Program) -> Stopping:
         """Apply the exit rule itself, since logits are floats."""
@@ -177,9 +181,9 @@ class Integer(Arithmetic):
     value, potential, logits = np.int32, np.int32, np.int64
     integrate_logits = staticmethod(kernels.integrate_logits_integer)
 
-    def frames(self, source: Source, images: list[Array]) -> Array:
+    def sent(self, source: Source, images: list[Array]) -> Array:
         """Centre, scale and round the images."""
-        return Plane(source.shape).to_grid(source.integers(np.stack(images)))
+        return source.integers(np.stack(images))
 
     def stopping(self, program: Program) -> Stopping:
         """Apply the rule to integer logits, exactly as an exit controller on the chip decides."""

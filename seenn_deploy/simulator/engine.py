@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, nullcontext
-from functools import lru_cache
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,14 +17,14 @@ from numpy.typing import ArrayLike
 
 from seenn_deploy._typing import Array, checked_types
 from seenn_deploy.costs.model import LayerSizes
-from seenn_deploy.errors import DataError
+from seenn_deploy.errors import DataError, SeennError
 from seenn_deploy.io.images.image_set import Images, ImageSet
 from seenn_deploy.ir.inputs import for_program
 from seenn_deploy.ir.program import Program
 from seenn_deploy.progress import Progress, shown
 from seenn_deploy.simulator import distribute, memory, run_folder
 from seenn_deploy.simulator.event_worker import EventWorker
-from seenn_deploy.simulator.layout import Layer, lay_out
+from seenn_deploy.simulator.layout import lay_out
 from seenn_deploy.simulator.result import Counts, RunResult
 from seenn_deploy.simulator.worker import Feed
 
@@ -46,6 +48,7 @@ def simulate(
     resume: bool = False,
     force: bool = False,
     client: distribute.Cluster | None = None,
+    device: str | None = None,
 ) -> RunResult:
     """Run a program on images, event by event, and count its operations.
 
@@ -85,13 +88,18 @@ def simulate(
     client : distributed.Client, optional
         A Dask cluster whose workers run the samples, with a thread per chunk of them; `threads`
         and `slots` are then the cluster's own. Results are the same, bit for bit.
+    device : 'cpu', 'cuda' or 'cuda:N', optional
+        Where torch runs the program, in batches; without it, compiled kernels go event by event.
+        Results of int8 programs are the same, bit for bit. Those of float programs are the same up
+        to rounding ties, and their ``RunResult.engine`` says so.
 
     Raises
     ------
     DataError
         When the images do not fit the program.
     SeennError
-        When the cluster has no worker, or one without this version of the package.
+        When the cluster has no worker, or one without this version of the package; or when there
+        is no torch or no such GPU.
     ProgramError
         When the run folder exists without `resume` or `force`, or belongs to another run.
     ResourceError
@@ -120,38 +128,63 @@ def simulate(
         raise DataError(f"threads = {threads} lies outside 1..{MOST_THREADS}")
     if out is not None and record:
         raise DataError("record keeps spikes in memory; a run folder (out) does not hold them")
-    extent = memory.Extent(len(data), threads, slots, record, out is not None)
+    extent = memory.Extent(len(data), threads, slots, record, out is not None, device)
+    engine = _engine(program, device, here=client is None)
     memory.require(program, extent)
+    made_by = {**options, "engine": engine}
     storage: AbstractContextManager[tuple[RunResult, Array]] = (
         nullcontext((_empty_result(program, data, record, wasted), np.zeros(len(data), np.bool_)))
         if out is None
-        else run_folder.begin(Path(out), program, data, options, resume, force)
+        else run_folder.begin(Path(out), program, data, made_by, resume, force)
     )
-    with storage as (result, finished), shown(progress, "simulating", len(data)) as advance:
+    with storage as (kept, finished), shown(progress, "simulating", len(data)) as advance:
+        result = replace(kept, engine=engine)
         if client is not None:
-            distribute.work(client, program, data, result, finished, options | {"record": record},
-                            _chunk, advance)  # fmt: skip
+            asked = options | {"record": record, "device": device}
+            distribute.work(client, program, data, result, finished, asked, _chunk, advance)
         else:
             feed = Feed(data, finished, full_trace, first_layer == "every_step", advance)
-            _work(program, lay_out(program), result, feed, threads, extent.slots_of(program))
+            _work(program, result, feed, extent)
     return result
 
 
 def _chunk(program: Program, data: ImageSet, options: Mapping[str, Any]) -> RunResult:
     """Run some samples on one thread, as a worker of a cluster does."""
+    _engine(program, options["device"], here=True)
     result = _empty_result(program, data, options["record"], options["wasted"])
     finished = np.zeros(len(data), np.bool_)
     every_step = options["first_layer"] == "every_step"
     feed = Feed(data, finished, options["full_trace"], every_step, None)
-    slots = memory.Extent(len(data), 1, None, options["record"], False).slots_of(program)
-    _work(program, _laid_out(program), result, feed, 1, slots)
+    extent = memory.Extent(len(data), 1, None, options["record"], False, options["device"])
+    _work(program, result, feed, extent)
     return result
 
 
-@lru_cache(maxsize=1)
-def _laid_out(program: Program) -> tuple[Layer, ...]:
-    """The layers of the program whose chunks a worker runs, laid out once."""
-    return lay_out(program)
+def is_torch(device: str) -> bool:
+    """Whether a device is one of torch's, on which ``simulate`` can run a program."""
+    return bool(re.fullmatch(r"cpu|cuda(:\d+)?", device))
+
+
+def _engine(program: Program, device: str | None, here: bool) -> str:
+    """The name of the engine in a float program's result, once there is one, `here` at least.
+
+    Raises
+    ------
+    SeennError
+        When there is no such device, or no torch.
+    """
+    if device is None:
+        return ""
+    if not is_torch(device):
+        raise DataError(f"device = {device!r} must be 'cpu', 'cuda' or 'cuda:N'")
+    if here:
+        if find_spec("torch") is None:
+            raise SeennError(f"device {device} needs torch: pip install 'seenn-deploy[torch]'")
+        from seenn_deploy.simulator.tensors.worker import check
+
+        check(device)
+    # Whole numbers are the same in any order of summation.
+    return f"torch {device.split(':')[0]}" if program.precision == "float32" else ""
 
 
 def _cores() -> int:
@@ -159,19 +192,19 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _work(
-    program: Program,
-    layers: tuple[Layer, ...],
-    result: RunResult,
-    feed: Feed,
-    threads: int,
-    slots: int,
-) -> None:
-    """Run all workers until the feed is empty; a worker that fails stops the others."""
-    with ThreadPoolExecutor(threads) as pool:
+def _work(program: Program, result: RunResult, feed: Feed, extent: memory.Extent) -> None:
+    """Run all workers until the feed is empty; one that fails stops the others."""
+    slots = extent.slots_of(program)
+    if extent.device is not None:
+        from seenn_deploy.simulator.tensors.worker import run
+
+        run(program, slots, result, feed, extent.device, extent.threads)
+        return
+    layers = lay_out(program)
+    with ThreadPoolExecutor(extent.threads) as pool:
         jobs = [
             pool.submit(EventWorker(program, layers, slots, result, feed).run)
-            for _ in range(threads)
+            for _ in range(extent.threads)
         ]
         try:
             for job in as_completed(jobs):

@@ -26,6 +26,8 @@ from seenn_deploy.simulator.spikes import Plane
 MAX_SLOTS = 16  # samples that one worker holds at a time, at most
 STATE_BYTES = 96 << 20  # memory of one worker; large networks get fewer slots
 READ_AT_ONCE = 64  # images
+# Samples that the torch engine holds at a time at most, and the memory that they may take.
+BATCH = {"cpu": (64, 512 << 20), "cuda": (256, 8 << 30)}
 _WORD, _LONG = 4, 8  # bytes of the numbers of kernels and of counts
 
 
@@ -72,6 +74,8 @@ class Extent:
         Whether spikes and potentials are kept.
     stored : bool
         Whether results go to a folder, whose pages the system can give up.
+    device : str, optional
+        Where the torch engine runs; its `threads` share the slots of one worker.
     """
 
     samples: int
@@ -79,14 +83,23 @@ class Extent:
     slots: int | None = None
     record: bool = False
     stored: bool = False
+    device: str | None = None
+
+    @property
+    def workers(self) -> int:
+        """The number of workers, each with slots of its own."""
+        return self.threads if self.device is None else 1
 
     def slots_of(self, program: ir.Program) -> int:
         """The number of slots of a worker."""
         neurons = sum(prod(node.shape) for node in program.graph.order)
-        share = -(-self.samples // self.threads)  # samples per worker, rounded up
-        # A neuron takes about 8 bytes: its potential, and its place among the events.
-        fitting = min(MAX_SLOTS, share, STATE_BYTES // (8 * neurons))
-        return self.slots or max(1, fitting)
+        share = -(-self.samples // self.workers)  # samples per worker, rounded up
+        if self.device is None:
+            # A neuron takes about 8 bytes: its potential, and its place among the events.
+            most, taken, each = MAX_SLOTS, STATE_BYTES, 8 * neurons
+        else:
+            (most, taken), each = BATCH[self.device.split(":")[0]], _batched(program.graph)
+        return self.slots or max(1, min(most, share, taken // each))
 
 
 def forecast(program: ir.Program, extent: Extent) -> Forecast:
@@ -100,11 +113,17 @@ def forecast(program: ir.Program, extent: Extent) -> Forecast:
     if extent.record:
         kept = sum(prod(p.shape) for p in graph.populations)
         per_step += kept + (kept * _WORD + classes * _LONG) * integer
-    shared = sum(_state(node)[1] for node in graph.layers)
-    of_slot = sum(_per_slot(graph, plane, integer))
+    if extent.device is None:
+        shared = sum(_state(node)[1] for node in graph.layers)
+        of_slot = sum(_per_slot(graph, plane, integer))
+        network = (0, 0) if is_laid_out(program) else _network(graph, plane, integer)
+    else:
+        here = extent.device == "cpu"  # what a GPU holds is not taken from this machine's memory
+        shared, of_slot = 0, here * _batched(graph)
+        network = here * _tensors(graph), 2 * max(_tensors_of(graph))
     return Forecast(
-        *((0, 0) if is_laid_out(program) else _network(graph, plane, integer)),
-        extent.threads * (slots * of_slot + shared),
+        *network,
+        extent.workers * (slots * of_slot + shared),
         0 if extent.stored else extent.samples * graph.T * per_step,
         min(extent.samples, READ_AT_ONCE) * prod(graph.source.shape) * frames * _WORD * 2,
     )
@@ -195,6 +214,27 @@ def _(identity: ir.Identity, pre: Plane, post: Plane) -> int:
 
 def _bytes(weight: Array) -> int:
     return narrow(weight).itemsize
+
+
+# --- of the torch engine --------------------------------------------------------------------------
+
+
+def _tensors(graph: ir.SpikingGraph) -> int:
+    """Bytes of all weights and fan-outs, in float64 at most."""
+    return sum(_tensors_of(graph))
+
+
+def _tensors_of(graph: ir.SpikingGraph) -> Iterator[int]:
+    for edge in graph.projections:
+        synapses, neurons = edge.synapses, prod(graph.node(edge.pre).shape)
+        places = 2 * _LONG * synapses.weight.size * (synapses.kind == "sparse")
+        yield _LONG * (synapses.weight.size + 2 * neurons) + places
+
+
+def _batched(graph: ir.SpikingGraph) -> int:
+    """Bytes of a sample: states, what is sent, and a layer's currents on their way through it."""
+    kept = sum((3 + graph.lag[node.name]) * prod(node.shape) for node in graph.order)
+    return _LONG * (kept + 8 * max(prod(node.arriving) for node in graph.layers))
 
 
 # --- of one worker --------------------------------------------------------------------------------

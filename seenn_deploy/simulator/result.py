@@ -141,6 +141,10 @@ class RunResult(Exited):
     length : int64 (N,), optional
         Timesteps of each sample, where they differ. No sample exits later; with ``full_trace`` the
         logits of its last timestep stand until T, and nothing is counted there.
+    engine : str
+        What added up the currents of a float program where that was torch, as ``torch cuda``: its
+        sums have another order, so the run is that of the plain engine up to rounding ties
+        (``sd.verify`` with the same device proves them). '' where it is the same bit for bit.
 
     Examples
     --------
@@ -171,6 +175,7 @@ class RunResult(Exited):
     ran_wasted: bool = False
     policy_scores: Array | None = None
     length: Array | None = None
+    engine: str = ""
 
     def __repr__(self) -> str:
         n, T, classes = self.logits.shape
@@ -400,6 +405,7 @@ class RunResult(Exited):
         per_sample = self.charged.per_sample()
         return {
             **({"not_proven": self.not_proven} if self.not_proven else {}),
+            **({"engine": self.engine} if self.engine else {}),
             **self.exit_summary(),
             **({} if self.length is None else {"share_heard": self.share_heard}),
             **{f"{name}_per_sample": float(values.mean()) for name, values in per_sample.items()},
@@ -516,6 +522,7 @@ def _open(folder: Path, labels: Array | None, mode: Any) -> RunResult:
         timing=_timing(folder, manifest),
         ran_wasted=manifest["run"].get("wasted") is True,
         not_proven=str(manifest.get("not_proven", "")),
+        engine=str(manifest["run"].get("engine", "")),
     )  # fmt: skip
 
 

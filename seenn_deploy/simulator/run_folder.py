@@ -270,7 +270,8 @@ def _reserve(file: IO[bytes], size: int) -> None:
 
 
 def _check_same(folder: Path, stored: dict[str, Any], described: dict[str, Any]) -> None:
-    run = {"wasted": False, **stored["run"]}  # earlier releases ended every sample at its exit
+    # Earlier releases ended every sample at its exit, and had one engine.
+    run = {"wasted": False, "engine": "", **stored["run"]}
     for name, value in json.loads(json.dumps(described)).items():
         if run.get(name) != value:
             raise ProgramError(

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from seenn_deploy._typing import Array, checked_types
+from seenn_deploy.errors import DeviceError
 from seenn_deploy.io.images.image_set import Images, ImageSet
 from seenn_deploy.ir.inputs import for_program
 from seenn_deploy.ir.program import Program, write
 from seenn_deploy.ir.schedule import initiation_interval, latency
 from seenn_deploy.progress import Progress, shown
 from seenn_deploy.simulator.distribute import Cluster
-from seenn_deploy.simulator.engine import simulate
+from seenn_deploy.simulator.engine import is_torch, simulate
 from seenn_deploy.targets.base import DeviceRun, Outline, Request, checked, totals
 from seenn_deploy.targets.devices import find, run
 from seenn_deploy.verification.exact import ExactComparison
@@ -60,7 +61,8 @@ def verify(
     images : array (N, C, H, W), for event coding (N, T, C, H, W), ImageSet, or a path
         Images, as the program takes them.
     device : str
-        Target that can run what it writes, as for ``sd.run``.
+        Target that can run what it writes, as for ``sd.run``; or torch's 'cpu', 'cuda' or
+        'cuda:N', as for ``sd.simulate``, which proves the ties of a float program there.
     bundle : Path, optional
         Bundle to run on the device; by default it is written for this call.
     full_trace : bool
@@ -87,11 +89,14 @@ def verify(
     >>> report.ok, report.samples
     (True, 1)
     """
-    program = program.for_targets(find(device).target)
+    torch = is_torch(device)
+    if torch and (timeout is not None or any(value is not None for value in options.values())):
+        raise DeviceError(f"device {device} is torch in this process: no timeout, no options")
+    program = program if torch else program.for_targets(find(device).target)
     data = for_program(program, images)
     place = None if bundle is None else Path(bundle)
     if client is not None:
-        files = None if place is None else packed(place)
+        files = None if place is None or torch else packed(place)
         told = {"device": device, "full_trace": full_trace, "timeout": timeout, **options}
         return verify_on(client, program, data, _verified, {"files": files, **told}, progress)
     # Whole, because a device takes all samples in one go: starting Lava takes seconds.
@@ -100,7 +105,10 @@ def verify(
     began = time.perf_counter()
     with shown(progress, f"running on {device}", len(stacked)) as advance:
         request = Request(True, full_trace, False, timeout, advance, data.length)
-        ran = _run(program, stacked, device, place, request, options)
+        if torch:
+            ran = _in_torch(program, data, device, request)
+        else:
+            ran = _run(program, stacked, device, place, request, options)
     seconds = time.perf_counter() - began
     # a function counts the samples of the device alone
     bar = False if callable(progress) else progress
@@ -136,6 +144,28 @@ def wrong_latencies(
     wrong = ran.hardware_steps != latency(schedule, last, depth)
     wrong[1:] |= np.diff(ran.start) != interval[:-1]
     return int(wrong.sum())
+
+
+def _in_torch(program: Program, data: ImageSet, device: str, request: Request) -> DeviceRun:
+    """Run torch's engine as a device whose hardware steps are those of the schedule."""
+    run = simulate(
+        program, data, record=True, full_trace=request.full_trace, device=device,
+        progress=request.progress or False,
+    )  # fmt: skip
+    last = run.ends if request.full_trace else run.exit_step
+    schedule, depth = program.followed_schedule, program.depth
+    interval = initiation_interval(schedule, last, depth, program.T)
+    return DeviceRun(
+        run.logits,
+        run.exit_step,
+        latency(schedule, last, depth),
+        run.spikes,
+        start=np.cumsum(interval) - interval,
+        injected=program.timing.injected(last, program.T),
+        v=run.v,
+        integer_logits=run.integer_logits,
+        policy_scores=run.policy_scores,
+    )
 
 
 def _run(

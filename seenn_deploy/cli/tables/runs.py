@@ -16,6 +16,8 @@ A_ROW = 4  # of them, at most
 def exit_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the lines that simulations and device runs have in common."""
     yield from unproven(summary.get("not_proven", ""))
+    if "engine" in summary:
+        yield "computed by", f"{summary['engine']}, equal up to rounding ties"
     yield "samples", f"{summary['samples']:,}"
     if summary["accuracy"] is not None:
         yield "accuracy", f"{100 * summary['accuracy']:.2f} %"
