@@ -219,15 +219,16 @@ def write_manifest(path: Path, manifest: dict[str, Any]) -> None:
     write_json(path, plain | {CHECKSUM: _digest(plain)})
 
 
-def check_manifest(path: Path, manifest: dict[str, Any]) -> None:
+def check_manifest(path: Path, manifest: dict[str, Any], *, edited: bool = True) -> None:
     """Raise ProgramError where a manifest was changed after it was written.
 
-    Manifests of earlier versions have no checksum.
+    Manifests of earlier versions have no checksum. `edited` says that one is used without, too.
     """
     if CHECKSUM in manifest and manifest[CHECKSUM] != _digest(manifest):
+        without = f', or delete its line "{CHECKSUM}" to use it as you edited it' if edited else ""
         raise ProgramError(
-            f"{path}: was changed after it was written (its checksum differs); make it again, or "
-            f'delete its line "{CHECKSUM}" to use it as you edited it'
+            f"{path}: was changed after it was written (its checksum differs); make it again"
+            f"{without}"
         )
 
 

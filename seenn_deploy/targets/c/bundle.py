@@ -58,7 +58,7 @@ class Bundle:
                 f"{path}: format {found[0]!r} version {found[1]}, this is {FORMAT!r} version "
                 f"{VERSION}; renew it with --target c"
             )
-        folders.check_manifest(path, spec)
+        folders.check_manifest(path, spec, edited=False)
         for name, digest in spec["sha256"].items():
             if not (folder / name).is_file():
                 raise ProgramError(f"{folder / name}: is missing; renew it with --target c")

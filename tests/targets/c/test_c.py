@@ -320,7 +320,7 @@ def test_a_changed_description_is_refused(tmp_path: Path) -> None:
     path = written(PROGRAM, tmp_path / "build") / "network.json"
     before = path.read_text()
     for change, says in (
-        (('"T": 4', '"T": 5'), "its checksum differs"),
+        (('"T": 4', '"T": 5'), r"its checksum differs\); make it again$"),
         (('"version": 1', '"version": 9'), "version 9, this is"),
         (('"checksum"', '"sum"'), "network.json: is not what was written"),
         (("{", "["), "network.json: is not what was written"),
