@@ -36,7 +36,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from math import prod
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 import numpy as np
 
@@ -230,6 +230,8 @@ class Cost(ABC):
 
     name: str
     no_ann: str
+    # Whether the price of a sample depends on its own counts alone.
+    by_sample: ClassVar[bool] = False
 
     def __str__(self) -> str:
         return self.name
@@ -263,6 +265,8 @@ class CostModel(Cost):
     addressing, addressing_sources : dict of count to float, of count to str
         Picojoules of finding a neuron's place, on top of `prices`.
     """
+
+    by_sample: ClassVar[bool] = True
 
     name: str
     about: str

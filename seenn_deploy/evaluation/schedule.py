@@ -108,16 +108,16 @@ def work(program: Program, run: RunResult) -> ScheduleReport:
             "a speculative schedule's wasted work lies behind the exits; simulate with "
             "wasted=True or full_trace=True (--full-trace)"
         )
-    wasted, useful = run.wasted, run.charged
+    wasted, useful = run.wasted_per_sample(), run.charged_per_sample()
     return ScheduleReport(
         program.schedule,
         program.depth,
         run.timing.latency(run.exit_step),
         run.timing.interval(run.exit_step, program.T),
-        useful.ac.sum(axis=(1, 2)),
-        wasted.ac.sum(axis=(1, 2)),
-        useful.mac.sum(axis=(1, 2)),
-        wasted.mac.sum(axis=(1, 2)),
+        useful["ac"],
+        wasted["ac"],
+        useful["mac"],
+        wasted["mac"],
     )
 
 

@@ -137,8 +137,9 @@ def simulate(
         if out is None
         else run_folder.begin(Path(out), program, data, made_by, resume, force)
     )
-    with storage as (kept, finished), shown(progress, "simulating", len(data)) as advance:
+    with storage as (kept, finished), shown(progress, "simulating", len(data)) as bar:
         result = replace(kept, engine=engine)
+        advance = bar if out is None else run_folder.letting_go(result, bar)
         if client is not None:
             asked = options | {"record": record, "device": device}
             distribute.work(client, program, data, result, finished, asked, _chunk, advance)

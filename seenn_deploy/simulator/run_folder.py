@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from math import prod
@@ -46,6 +46,7 @@ FOLDER = folders.Kind(
 # So many images, the first and last among them, tell whether a run goes on with the same data.
 CHECKED = 9
 _PIECE = 1 << 20
+_KEPT = 1 << 24  # bytes of results that stay in a process's memory while it runs
 
 
 @contextmanager
@@ -109,6 +110,27 @@ def begin(
         result = replace(result, timing=program.timing, length=data.length)
         _clear(result, ~finished)
         yield result, finished
+
+
+def letting_go(
+    result: runs.RunResult, advance: Callable[[int], None] | None
+) -> Callable[[int], None]:
+    """Return `advance` that also takes what was written out of this process's memory at times."""
+    counted = (values for _, values in result.counts.items())
+    size = sum(array.nbytes for array in (result.logits, result.exit_step, *counted))
+    row = size // max(1, len(result.exit_step))
+    written = 0
+
+    def told(samples: int) -> None:
+        nonlocal written
+        written += samples * row
+        if written >= _KEPT:
+            written = 0
+            runs.let_go(result)
+        if advance is not None:
+            advance(samples)
+
+    return told
 
 
 @contextmanager

@@ -18,6 +18,8 @@ import pytest
 import seenn_deploy as sd
 from seenn_deploy import ir
 from seenn_deploy.errors import ProgramError, SeennError
+from seenn_deploy.evaluation import schedule
+from seenn_deploy.simulator import result, run_folder
 from seenn_deploy.simulator.result import Counts, RunResult
 
 
@@ -41,6 +43,20 @@ def program() -> sd.Program:
 @pytest.fixture(scope="module")
 def images() -> np.ndarray:
     return np.random.default_rng(1).normal(size=(40, 2, 6, 6)).astype(np.float32)
+
+
+def test_figures_in_parts_are_those_of_the_whole(program, images, tmp_path, monkeypatch) -> None:
+    """And what is written meanwhile may leave the memory at any time."""
+    monkeypatch.setattr(run_folder, "_KEPT", 1)
+    speculative = program.with_schedule("speculative")
+    whole = sd.simulate(speculative, images, np.arange(40) % 3)
+    stored = sd.simulate(speculative, images, np.arange(40) % 3, out=tmp_path / "run", slots=3)
+    assert_same(stored, whole)
+    told = schedule.work(speculative, whole).summary() | whole.summary("lemaire")
+    monkeypatch.setattr(result, "_PART", 7)
+    assert schedule.work(speculative, stored).summary() | stored.summary("lemaire") == told
+    assert whole.charged_per_sample()["ac"].tolist() == whole.charged.ac.sum((1, 2)).tolist()
+    assert whole.wasted_per_sample()["ac"].tolist() == whole.wasted.ac.sum((1, 2)).tolist()
 
 
 class CutOffError(Exception):

@@ -132,16 +132,16 @@ class TarShards(EncodedImages):
         preparation: Preparation | None = None,
     ) -> None:
         self.name, self._shards = name, tuple(shards)
-        found = []
+        found: list[_Found] = []
         with shown(None, "reading the index of shards", len(shards)) as advance:
             for shard in shards:
-                found.append(_Index.of(shard))
+                found.append(_Index.of(shard))  # arrays: lists of 50,000 would take 10 MB
                 if advance:
                     advance(1)
         self._first = np.cumsum([0, *(len(one.names) for one in found)])
-        self._offset = np.concatenate([np.array(one.offset, np.int64) for one in found])
-        self._size = np.concatenate([np.array(one.size, np.int64) for one in found])
-        self._names = np.concatenate([np.array(one.names, np.bytes_) for one in found])
+        self._offset = np.concatenate([one.offset for one in found])
+        self._size = np.concatenate([one.size for one in found])
+        self._names = np.concatenate([one.names for one in found])
         self.labels = _together(shards, found)
         super().__init__(len(self._offset), takes, preparation)
 
@@ -166,9 +166,19 @@ class TarShards(EncodedImages):
         return int(np.searchsorted(self._first, i, side="right")) - 1
 
 
+@dataclass(frozen=True)
+class _Found:
+    """Where the n images of a shard lie, their names, and their classes; arrays (n,)."""
+
+    offset: NDArray[np.int64]
+    size: NDArray[np.int64]
+    names: NDArray[np.bytes_]
+    labels: NDArray[np.int64] | None
+
+
 @dataclass
 class _Index:
-    """Where the images of a shard lie, and their classes."""
+    """The images of a shard while its members are being read."""
 
     shard: Place
     offset: list[int] = field(default_factory=list)
@@ -182,7 +192,7 @@ class _Index:
     said: str = ""
 
     @classmethod
-    def of(cls, shard: Place) -> _Index:
+    def of(cls, shard: Place) -> _Found:
         index, last = cls(shard), "its beginning"
         with reached(shard), shard.open("rb") as file:
             try:
@@ -198,7 +208,12 @@ class _Index:
         index.close()
         if not index.names:
             index.refuse("no images in it; a sample is key.jpg and key.cls")
-        return index
+        return _Found(
+            np.array(index.offset, np.int64),
+            np.array(index.size, np.int64),
+            np.array(index.names, np.bytes_),
+            np.array(index.labels, np.int64) if index.labels else None,
+        )
 
     def enter(self, member: tarfile.TarInfo, archive: tarfile.TarFile) -> None:
         """Take a member in, as a part of its sample."""
@@ -279,11 +294,10 @@ def _check_end(file: IO[bytes], end: int) -> None:
         raise tarfile.ReadError("more follows the end mark, as where two tars were joined")
 
 
-def _together(shards: Sequence[Place], found: list[_Index]) -> NDArray[np.int64] | None:
-    labelled = [bool(one.labels) for one in found]
-    if True in labelled and False in labelled:
-        odd = labelled.index(not labelled[0])
-        raise DataError(f"{shards[odd]}: {_lonely(found[odd].names[0].decode(), labelled[odd])}")
-    if not labelled[0]:
-        return None
-    return np.concatenate([np.array(one.labels, np.int64) for one in found])
+def _together(shards: Sequence[Place], found: list[_Found]) -> NDArray[np.int64] | None:
+    labels = [one.labels for one in found if one.labels is not None]
+    if labels and len(labels) < len(found):
+        first = found[0].labels is None
+        odd = next(i for i, one in enumerate(found) if (one.labels is None) != first)
+        raise DataError(f"{shards[odd]}: {_lonely(found[odd].names[0].decode(), first)}")
+    return np.concatenate(labels) if labels else None
