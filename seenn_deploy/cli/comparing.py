@@ -18,6 +18,7 @@ from seenn_deploy.errors import SeennError
 @opt.with_data
 @opt.COST
 @opt.THREADS
+@opt.TORCH
 @DASK
 @click.option("-o", "--out", type=opt.PATH,
               help="Folder for the runs, each in a folder of its program's name.")  # fmt: skip
@@ -30,6 +31,7 @@ def compare_command(
     data: opt.Data,
     cost: str,
     threads: int | None,
+    device: str | None,
     dask: str | None,
     out: Path | None,
     resume: bool,
@@ -56,7 +58,9 @@ def compare_command(
     check_resume(resume, out, "--out")
     programs: dict[str, Any] = _named(builds)
     with connected(dask) as client:
-        found = compare_opened(programs, data.open, cost, threads, None, out, resume, client)
+        found = compare_opened(
+            programs, data.open, cost, threads, None, out, resume, client, device
+        )
     for i, part in enumerate(comparison_tables(found)):
         console.show(*([""] if i else []), part)
     write_json(json_file, found.summary())

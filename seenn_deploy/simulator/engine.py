@@ -75,6 +75,7 @@ def simulate(
         same image at every timestep, so its result is computed once and replayed.
     threads, slots : int, optional
         Number of workers, and of samples that each works on at a time. Results depend on neither.
+        With a `device`, the number of torch's threads, and of samples in a batch.
     progress : bool or callable, optional
         True shows a bar, False none. By default there is one on a terminal and in a notebook, once
         the run takes longer than two seconds. A function is called with the number of samples
@@ -124,12 +125,12 @@ def simulate(
     options = {"full_trace": full_trace, "first_layer": first_layer, "wasted": wasted}
     if resume and force:
         raise DataError("resume goes on with a run and force begins it anew; give one of them")
-    if not 1 <= (threads := threads or _cores()) <= MOST_THREADS:
+    engine, here = _engine(program, device, here=client is None), client is None
+    if not 1 <= (threads := threads or _threads(device if here else None)) <= MOST_THREADS:
         raise DataError(f"threads = {threads} lies outside 1..{MOST_THREADS}")
     if out is not None and record:
         raise DataError("record keeps spikes in memory; a run folder (out) does not hold them")
     extent = memory.Extent(len(data), threads, slots, record, out is not None, device)
-    engine = _engine(program, device, here=client is None)
     memory.require(program, extent)
     made_by = {**options, "engine": engine}
     storage: AbstractContextManager[tuple[RunResult, Array]] = (
@@ -188,8 +189,13 @@ def _engine(program: Program, device: str | None, here: bool) -> str:
     return f"torch {device.split(':')[0]}" if program.precision == "float32" else ""
 
 
-def _cores() -> int:
-    """How many cores this process may use; macOS and Windows tell how many there are."""
+def _threads(device: str | None) -> int:
+    """How many threads to use: torch's own number, or the cores that this process may use."""
+    if device is not None:
+        from seenn_deploy.simulator.tensors.worker import threads
+
+        return threads()
+    # macOS and Windows tell how many cores there are.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -71,6 +71,13 @@ def test_a_comparison_runs_on_a_cluster(client: Client) -> None:
     assert sd.compare(programs, X, Y, client=client) == sd.compare(programs, X, Y)
 
 
+def test_workers_run_torch_as_well(client: Client) -> None:
+    tested = sd.compile(small(), precision="int8", calibration=X)
+    same(sd.simulate(tested, X, Y, client=client, device="cpu"), sd.simulate(tested, X, Y))
+    with pytest.raises(SeennError, match=r"^device cuda:7: (no GPU|GPUs)"):
+        sd.simulate(tested, X, Y, client=client, device="cuda:7")
+
+
 def test_images_are_read_where_they_lie_or_sent(
     client: Client, tmp_path: Path, monkeypatch
 ) -> None:

@@ -24,7 +24,8 @@ from seenn_deploy.cli import seenn
 from seenn_deploy.errors import DataError, ProgramError, SeennError
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.ir.inputs import for_program
-from tests import random_graphs
+from tests import checkpoints, checkpoints_qcfs, random_graphs
+from tests.frontends.test_sew import network as sew
 from tests.simulator.test_integer import program_of, to_integers
 from tests.targets.lava.graphs import images, program, small
 
@@ -46,7 +47,7 @@ def assert_same(a: sd.RunResult, b: sd.RunResult) -> None:
             np.testing.assert_array_equal(values, found[layer], err_msg=f"{name} {layer}")
 
 
-@settings(max_examples=20)
+@settings(max_examples=15)
 @given(
     random_graphs.examples(samples=6, real=True),
     st.floats(0.3, 0.99),
@@ -66,7 +67,7 @@ def test_random_float_graphs(
     )
 
 
-@settings(max_examples=20)
+@settings(max_examples=15)
 @given(
     random_graphs.examples(samples=6),
     st.sampled_from([1, 1, 40, 3000]),
@@ -100,12 +101,39 @@ def test_the_networks_of_examples_in_int8(name: str) -> None:
     graph = sd.import_model(EXAMPLES / name, T=4)
     policy = sd.exits.Policy(str(EXAMPLES / "policy_resnet20_cifar10.onnx"))
     rule = policy if name.startswith("resnet20") else Confidence(0.9)
-    x = for_program(sd.compile(graph), DATA).take(0, 4)
+    x = for_program(sd.compile(graph), DATA).take(0, 2)
     tested = sd.compile(graph, rule, precision="int8", calibration=x)
     found = sd.simulate(tested, x, record=True, wasted=True, device="cpu", threads=1)
     assert_same(sd.simulate(tested, x, record=True, wasted=True), found)
     assert found.engine == ""
     assert found.counts.spikes.sum() > 0
+
+
+STATES: dict[str, tuple[Any, dict[str, Any]]] = {
+    "QCFS": (checkpoints_qcfs.resnet, {"input_size": 8}),
+    "SEW": (lambda: sew((1, 1)).state_dict(), {"input_size": 8}),
+    "events": (lambda: checkpoints.vggsnn((4, 6, 6, 8, 8, 8, 8, 8), size=16), {}),
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_other_families(name: str, tmp_path: Path) -> None:
+    """int8 to the last bit, float32 up to ties, each proven; own layers are counted, too."""
+    state, options = STATES[name]
+    torch.save(state(), tmp_path / "model.pth")
+    graph = sd.import_model(tmp_path / "model.pth", T=3, **options)
+    shape = graph.source.shape
+    made, shape = (
+        (checkpoints.events, (3, *shape)) if name == "events" else (checkpoints.images, shape)
+    )
+    x = made((4, *shape))
+    tested = sd.compile(graph, precision="int8", calibration=x)
+    how: dict[str, Any] = {"record": True, "full_trace": True, "threads": 1}
+    plain = sd.simulate(tested, x, **how)
+    assert_same(plain, sd.simulate(tested, x, device="cpu", slots=3, **how))
+    assert plain.counts.spikes.sum() > 0
+    report = sd.verify(sd.compile(graph), x, device="cpu", full_trace=True)
+    assert report.ok, report
 
 
 def test_float32_is_the_same_up_to_ties_and_says_so(tmp_path: Path) -> None:

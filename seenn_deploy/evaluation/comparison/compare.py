@@ -130,6 +130,7 @@ def compare(
     out: str | Path | None = None,
     resume: bool = False,
     client: Cluster | None = None,
+    device: str | None = None,
 ) -> Comparison:
     """Run several programs on the same images, and tell how they differ from the first.
 
@@ -150,6 +151,8 @@ def compare(
         Whether to go on with the run folders in `out` that were cut off.
     client : distributed.Client, optional
         A Dask cluster whose workers run the samples.
+    device : 'cpu', 'cuda' or 'cuda:N', optional
+        Where torch runs them, as in ``simulate``.
 
     Raises
     ------
@@ -172,7 +175,7 @@ def compare(
     """
     return compare_opened(
         programs, lambda program: for_program(program, images, labels), cost, threads, progress,
-        out, resume, client,
+        out, resume, client, device,
     )  # fmt: skip
 
 
@@ -185,6 +188,7 @@ def compare_opened(
     out: str | Path | None = None,
     resume: bool = False,
     client: Cluster | None = None,
+    device: str | None = None,
 ) -> Comparison:
     """Compare programs on the images that `read` opens for each; the rest is as of `compare`."""
     if len(programs) < 2:
@@ -209,6 +213,7 @@ def compare_opened(
             ran = simulate(
                 program, images, threads=threads, progress=tell or False,
                 out=None if out is None else Path(out) / name, resume=resume, client=client,
+                device=device,
             )  # fmt: skip
             columns = _columns(ran, resolved(str(cost), program, images, threads))
             told.append(_compared(name, program, columns, first or columns))

@@ -322,6 +322,11 @@ def check(device: str) -> None:
         raise SeennError(f"device {device}: {how_many}")
 
 
+def threads() -> int:
+    """The number of threads that torch uses in this process."""
+    return torch.get_num_threads()
+
+
 def run(
     program: Program, slots: int, result: RunResult, feed: Feed, device: str, threads: int
 ) -> None:
