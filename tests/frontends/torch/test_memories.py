@@ -206,3 +206,33 @@ def test_features_side_by_side_before_a_linear_layer() -> None:
 def test_what_no_graph_can_express_is_refused_by_name(part: nn.Module, says: str) -> None:
     with pytest.raises(RefusedError, match=says):
         sd.import_model(net("m", part, spike("m")), torch.rand(T, 2, INPUTS))
+
+
+class Searched(nn.Module):
+    """A connection back in time that an architecture search left out: a factor of 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.out = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+        self.spike1, self.spike2 = neuron.IFNode(v_threshold=0.5), neuron.IFNode(v_threshold=0.2)
+        self.left_out = torch.tensor(0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        before, logits = torch.zeros(()), torch.zeros(())
+        for _ in range(4):
+            hidden = self.second(self.spike1(self.first(x) + before))
+            before = self.left_out * (hidden + before)
+            logits = logits + self.out(self.spike2(hidden))
+        return logits
+
+
+def test_what_is_multiplied_by_0_is_no_input() -> None:
+    torch.manual_seed(0)
+    net, x = Searched().eval(), 2 * torch.rand(5, 6)
+    graph = sd.import_model(net, x)
+    functional.reset_net(net)
+    with torch.no_grad():
+        want = net(x).numpy()
+    run = sd.simulate(sd.compile(graph), x.numpy(), full_trace=True)
+    assert not any(edge.lag for edge in graph.projections) and want.std() > 0.1
+    np.testing.assert_allclose(run.logits[:, -1], want, atol=1e-5)

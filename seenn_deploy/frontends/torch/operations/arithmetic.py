@@ -5,10 +5,13 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
+import torch
+
 from seenn_deploy.frontends.torch.operations.mapping import affine, as_signal, like, unpooled
 from seenn_deploy.frontends.torch.operations.products import multiplied
 from seenn_deploy.frontends.torch.operations.registry import Graph, operation
 from seenn_deploy.frontends.torch.values import (
+    Constant,
     NotSupportedError,
     Signal,
     Term,
@@ -58,7 +61,11 @@ def mul(graph: Graph, a: Value, b: Value) -> Value:
     if isinstance(a, Signal) and isinstance(b, Signal):
         return multiplied(graph, a, b)
     a, b = (b, a) if isinstance(b, Signal) else (a, b)
-    return affine(graph, as_signal(a), like(b), like(0.0))
+    signal, factor = as_signal(a), like(b)
+    # What is multiplied by 0, as a connection that a search left out, is no input any more.
+    if not bool(factor.any()):
+        return Constant(torch.zeros(signal.sizes) * factor.to(torch.float32))
+    return affine(graph, signal, factor, like(0.0))
 
 
 @operation("div.Tensor", "div.Scalar")
