@@ -132,6 +132,8 @@ def simulate(
         raise DataError("record keeps spikes in memory; a run folder (out) does not hold them")
     extent = memory.Extent(len(data), threads, slots, record, out is not None, device)
     memory.require(program, extent)
+    if here:
+        _lay_out(program, device)  # what cannot be laid out is refused before there is a folder
     made_by = {**options, "engine": engine}
     storage: AbstractContextManager[tuple[RunResult, Array]] = (
         nullcontext((_empty_result(program, data, record, wasted), np.zeros(len(data), np.bool_)))
@@ -160,6 +162,16 @@ def _chunk(program: Program, data: ImageSet, options: Mapping[str, Any]) -> RunR
     extent = memory.Extent(len(data), 1, None, options["record"], False, options["device"])
     _work(program, result, feed, extent)
     return result
+
+
+def _lay_out(program: Program, device: str | None) -> None:
+    """Make a program ready to run, which an engine remembers."""
+    if device is None:
+        lay_out(program)
+        return
+    from seenn_deploy.simulator.tensors import worker
+
+    worker.lay_out(program, device)
 
 
 def is_torch(device: str) -> bool:

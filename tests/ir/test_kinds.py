@@ -325,6 +325,10 @@ def test_what_has_no_form_for_a_kind_of_nodes_says_so(folder: Path) -> None:
         with pytest.raises((ModelError, ProgramError), match=line):
             program.save(folder / target, targets=[target])
         assert not (folder / target).exists()
+    line = "^shy: the torch engine has no form for a refractory node; leave out the device$"
+    with pytest.raises(ProgramError, match=line):
+        sd.simulate(program, images(), device="cpu", out=folder / "run")
+    assert not (folder / "run").exists()
     shy = graph.node("shy")
     silent = ir.Reticent(shy.name, shy.shape)  # type: ignore[attr-defined]
     replaced = graph.replace([silent if n is shy else n for n in graph.order])

@@ -24,6 +24,7 @@ from seenn_deploy.cli import seenn
 from seenn_deploy.errors import DataError, ProgramError, SeennError
 from seenn_deploy.exits.confidence import Confidence
 from seenn_deploy.ir.inputs import for_program
+from seenn_deploy.simulator.tensors import synapses
 from tests import checkpoints, checkpoints_qcfs, random_graphs
 from tests.frontends.test_sew import network as sew
 from tests.simulator.test_integer import program_of, to_integers
@@ -87,6 +88,21 @@ def test_random_integer_graphs_that_wrap_and_saturate(
         plain,
         sd.simulate(tested, x, record=True, full_trace=True, device="cpu", threads=1, slots=slots),
     )
+
+
+@settings(max_examples=25)
+@given(st.data(), random_graphs.image_shapes(), st.integers(1, 5))
+def test_a_convolution_is_a_product_of_matrices_on_a_gpu(
+    data: st.DataObject, shape: tuple[int, ...], samples: int
+) -> None:
+    """What runs there, on this processor; the windows of some samples at a time."""
+    conv = data.draw(random_graphs.convs(shape))
+    x = random_graphs.exact_weights(np.random.default_rng(samples), (samples, *shape))
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setattr(synapses, "_HAS_ONEDNN", False)
+        changed.setattr(synapses, "WINDOWS", 512)
+        made = synapses.currents(conv, shape, torch.float64, torch.device("cpu"))
+        np.testing.assert_array_equal(made(torch.from_numpy(x).double()).numpy(), conv.currents(x))
 
 
 @pytest.mark.parametrize(
@@ -162,7 +178,7 @@ def test_an_int8_run_goes_on_in_the_other_engine(tmp_path: Path) -> None:
     assert_same(plain, resumed)
 
 
-def test_sums_beyond_float32_are_taken_in_float64() -> None:
+def test_sums_beyond_float32_are_taken_in_float64(tmp_path: Path) -> None:
     """2^24 + 1 is no number of float32; sums beyond 2^53 are refused."""
     graph = ir.SpikingGraph(
         [
@@ -185,7 +201,8 @@ def test_sums_beyond_float32_are_taken_in_float64() -> None:
         input_range=(-np.inf, np.inf),
     )
     with pytest.raises(ProgramError, match=r"^out: .* beyond 2\^53.* leave out the device$"):
-        sd.simulate(endless, x, device="cpu")
+        sd.simulate(endless, x, device="cpu", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_what_the_process_allows_torch_is_left_as_it_was() -> None:

@@ -77,6 +77,9 @@ class Place:
         return torch.zeros(self.slots, *node.shape, dtype=kind or self.kind, device=self.device)
 
 
+_NO_FORM = "{node.name}: the torch engine has no form for a {node.kind} node; leave out the device"
+
+
 class Runner(Protocol):
     """A layer with the state of all slots."""
 
@@ -99,7 +102,13 @@ def runner(node: Node, place: Place) -> Runner:
     ProgramError
         When the kind has not.
     """
-    raise ProgramError(f"{node.name}: the torch engine has no form for a {node.kind} node")
+    raise ProgramError(_NO_FORM.format(node=node))
+
+
+def check(node: Node) -> None:
+    """Raise ProgramError where the kind of a node has no runner."""
+    if runner.dispatch(type(node)) is runner.dispatch(Node):
+        raise ProgramError(_NO_FORM.format(node=node))
 
 
 def number(flags: Tensor) -> Tensor:
@@ -149,12 +158,13 @@ class Neurons:
             "spikes": fired,
             "resets": fired,  # every spike resets its neuron, softly or not
         }
-        if cut is not None:
-            counts["saturated"] = number(cut | (free != new))
+        if new is not free:
+            clipped = free != new
+            counts["saturated"] = number(clipped if cut is None else cut | clipped)
         return spike.to(torch.float32), counts
 
     def _arriving(self, rows: Rows, current: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What meets the potentials, and where integers ended, if these are integers."""
+        """What meets the potentials, and where integers ended, where they can."""
         a = current + self.added
         if self.u is not None:
             a = self._leaked(self.tau_syn, self.u[rows]) + a
@@ -186,13 +196,14 @@ class WholeNeurons(Neurons):
     def _arriving(self, rows: Rows, current: Tensor) -> tuple[Tensor, Tensor | None]:
         shifted = current.to(self.v.dtype) * (1 << SHIFT)
         arrived = _wrapped(shifted) if self.wraps else shifted
-        flowing, cut = arrived + self.added, arrived != shifted
+        flowing, cut = arrived + self.added, arrived != shifted if self.wraps else None
         if self.u is None:
             return flowing, cut
         flowing = self._leaked(self.tau_syn, self.u[rows]) + flowing
         kept = self._held(flowing)
         self.u[rows] = kept
-        return kept, cut | (flowing != kept)
+        clipped = flowing != kept
+        return kept, clipped if cut is None else cut | clipped
 
     def _leaked(self, share: Tensor, state: Tensor) -> Tensor:
         return (state * (share / UNITY)).trunc()

@@ -92,15 +92,33 @@ def lay_out(program: Program, device: str) -> tuple[Layer, ...]:
     """Bring a program's weights and fan-outs to a device, layer by layer in topological order.
 
     Programs that differ in their exit rule alone share them, for as long as they live.
+
+    Raises
+    ------
+    ProgramError
+        When sums are too large to be exact, or a kind of nodes has no form in torch.
+    ResourceError
+        When the memory of the GPU is full.
     """
     ready, key = _READY.setdefault(program.graph, {}), (program.input_range, device)
     if key not in ready:
         numbers, place = Numbers(program), torch.device(device)
-        ready[key] = tuple(_layer(numbers, node, place) for node in program.graph.layers)
+        with _memory_of(device, "the program's weights"):
+            ready[key] = tuple(_layer(numbers, node, place) for node in program.graph.layers)
     return ready[key]
 
 
+@contextmanager
+def _memory_of(device: str, holding: str) -> Iterator[None]:
+    """Say in one line that the memory of a GPU is full."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError:
+        raise ResourceError(f"device {device}: its memory is full, with {holding}") from None
+
+
 def _layer(numbers: Numbers, node: Node, device: torch.device) -> Layer:
+    nodes.check(node)
     edges = numbers.program.graph.into(node.name)
     bias = np.zeros(()) if node.bias is None else np.asarray(node.bias)
     bound, kind = Interval(0, 0), torch.float32
@@ -337,14 +355,10 @@ def run(
     ResourceError
         When the memory of the GPU is full.
     """
-    try:
-        with _exact_products(threads), torch.inference_mode():
-            layers = lay_out(program, device)
-            TensorWorker(program, layers, slots, result, feed, device).run()
-    except torch.cuda.OutOfMemoryError:
-        raise ResourceError(
-            f"device {device}: its memory is full with {slots} slots; give fewer"
-        ) from None
+    batch = f"a batch of {slots} slots; give fewer"
+    with _memory_of(device, batch), _exact_products(threads), torch.inference_mode():
+        layers = lay_out(program, device)
+        TensorWorker(program, layers, slots, result, feed, device).run()
 
 
 @contextmanager
