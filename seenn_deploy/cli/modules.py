@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import traceback
 from collections.abc import Callable
@@ -47,6 +48,8 @@ def load(model: Path) -> Any:
     """
     from torch import nn
 
+    # SpikingJelly defines its kernels at first use, of each of which torch would say so.
+    logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
     file, name = str(model).rsplit(":", 1)
     python = _run_file(Path(file))
     if not hasattr(python, name):
