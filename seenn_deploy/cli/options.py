@@ -257,7 +257,8 @@ def _data_options(required: bool) -> Callable[[F], F]:
         click.option("--data", required=required, type=IMAGES,
                      help="Images: .npz with x (and y), .npy, a folder of images (one subfolder "
                      "per class, or without labels), tar shards (val-{000..049}.tar, or a folder "
-                     "of them), or a single image; a path, or an address such as s3://.."),
+                     "of them), .zarr, or a single image; a path, or an address such as "
+                     "s3://.."),
         click.option("--limit", type=click.IntRange(min=1),
                      help="Use only the first LIMIT images."),
         MEAN_STD,

@@ -28,6 +28,7 @@ from seenn_deploy.costs.model import LayerSizes
 from seenn_deploy.errors import DataError, ProgramError
 from seenn_deploy.io import folders
 from seenn_deploy.io.images.image_set import Images, ImageSet
+from seenn_deploy.io.images.remote import place
 from seenn_deploy.ir.inputs import for_program
 from seenn_deploy.ir.inspection import description
 from seenn_deploy.ir.program import Program
@@ -185,8 +186,8 @@ def digest(data: ImageSet) -> str:
 def _place(data: ImageSet) -> dict[str, Any]:
     """Say where images lie and how they were read, so that a later command can read them again."""
     # A path that a user gives is often one from the folder where the command ran.
-    local = data.place and Path(data.place).exists()
-    path = str(Path(data.place).resolve()) if local else data.place
+    where = data.place and place(data.place)
+    path = str(where.resolve()) if isinstance(where, Path) else data.place
     return {"path": path, "mean": data.spec.mean, "std": data.spec.std}
 
 

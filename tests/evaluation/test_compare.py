@@ -51,7 +51,7 @@ def test_figures_are_the_runs_own_and_differences_by_sample(tmp_path: Path) -> N
     assert b.changes["accuracy"].value == pytest.approx(now.mean() - was.mean())
     assert (b.became_right, b.became_wrong) == ((~was & now).sum(), (was & ~now).sum())
     assert overview(found).axes[0].get_xlabel() == "accuracy (%)"
-    bare = sd.compare({"a": FIRST, "b": OTHER}, X)
+    bare = sd.compare({"a": FIRST, "b": OTHER}, X, device="cpu")
     assert "accuracy" not in bare.programs[1].changes and len(overview(bare).axes) == 3
 
 
