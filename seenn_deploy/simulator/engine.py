@@ -75,7 +75,8 @@ def simulate(
         same image at every timestep, so its result is computed once and replayed.
     threads, slots : int, optional
         Number of workers, and of samples that each works on at a time. Results depend on neither.
-        With a `device`, the number of torch's threads, and of samples in a batch.
+        With a `device`, the number of torch's threads, and of samples in a batch; ties of a float
+        program may fall otherwise with others.
     progress : bool or callable, optional
         True shows a bar, False none. By default there is one on a terminal and in a notebook, once
         the run takes longer than two seconds. A function is called with the number of samples

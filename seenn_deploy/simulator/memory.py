@@ -98,7 +98,7 @@ class Extent:
             # A neuron takes about 8 bytes: its potential, and its place among the events.
             most, taken, each = MAX_SLOTS, STATE_BYTES, 8 * neurons
         else:
-            (most, taken), each = BATCH[self.device.split(":")[0]], _batched(program.graph)
+            (most, taken), each = BATCH[self.device.split(":")[0]], _batched(program)
         return self.slots or max(1, min(most, share, taken // each))
 
 
@@ -119,7 +119,7 @@ def forecast(program: ir.Program, extent: Extent) -> Forecast:
         network = (0, 0) if is_laid_out(program) else _network(graph, plane, integer)
     else:
         here = extent.device == "cpu"  # what a GPU holds is not taken from this machine's memory
-        shared, of_slot = 0, here * _batched(graph)
+        shared, of_slot = 0, here * _batched(program)
         network = here * _tensors(graph), 2 * max(_tensors_of(graph))
     return Forecast(
         *network,
@@ -231,10 +231,13 @@ def _tensors_of(graph: ir.SpikingGraph) -> Iterator[int]:
         yield _LONG * (synapses.weight.size + 2 * neurons) + places
 
 
-def _batched(graph: ir.SpikingGraph) -> int:
+def _batched(program: ir.Program) -> int:
     """Bytes of a sample: states, what is sent, and a layer's currents on their way through it."""
+    graph = program.graph
+    # Whole numbers that float32 may not hold exactly are in float64.
+    size = _WORD if program.precision == "float32" else _LONG
     kept = sum((3 + graph.lag[node.name]) * prod(node.shape) for node in graph.order)
-    return _LONG * (kept + 8 * max(prod(node.arriving) for node in graph.layers))
+    return size * (kept + 8 * max(prod(node.arriving) for node in graph.layers))
 
 
 # --- of one worker --------------------------------------------------------------------------------
