@@ -142,6 +142,39 @@ def test_logits_are_the_model_s_own(name: str) -> None:
     assert want.std() > 0 or name.endswith("Net")  # their last layer is of few neurons that vote
 
 
+def snas() -> nn.Module:
+    """The architecture that its authors publish, 0302 0030 3003 0000, with few channels."""
+    file, steps = model("snas_net"), 4
+    mat = torch.tensor([[0, 3, 0, 2], [0, 0, 3, 0], [3, 0, 0, 3], [0, 0, 0, 0]])
+    args = SimpleNamespace(
+        dataset="tinyimagenet", celltype="forward", timestep=steps, second_avgpooling=16,
+        threshold=1.0, tau=4 / 3,
+    )  # fmt: skip
+    net = file.SNASNet(args, mat)
+    cell = file.Neuronal_Cell_backward
+    net.stem = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6))
+    net.cell1, net.cell2 = cell(args, 6, 6, mat), cell(args, 8, 8, mat)
+    lif, wider = neuron.LIFNode(4 / 3), nn.Conv2d(6, 8, 3, padding=1, bias=False)
+    net.downconv1 = nn.Sequential(nn.BatchNorm2d(6), lif, wider, nn.BatchNorm2d(8))
+    net.last_act = nn.Sequential(nn.BatchNorm2d(8), neuron.LIFNode(4 / 3))
+    net.resdownsample2 = nn.AvgPool2d(2)
+    net.classifier = nn.Sequential(nn.Linear(32, 16), neuron.LIFNode(4 / 3), nn.Linear(16, 50))
+    return net
+
+
+def test_connections_back_of_a_searched_architecture() -> None:
+    net, x = snas(), torch.rand(4, 3, 8, 8)
+    waken(net, x)
+    graph = sd.import_model(net, x)
+    functional.reset_net(net)
+    with torch.no_grad():
+        want = net(x).numpy()
+    run = sd.simulate(sd.compile(graph), x.numpy(), full_trace=True, record=True)
+    assert [n for n, spikes in run.spikes.items() if not spikes.any()] == []
+    assert any(edge.lag for edge in graph.projections) and want.std() > 0
+    np.testing.assert_allclose(run.logits[:, -1], want, rtol=1e-5, atol=1e-5)
+
+
 def test_a_tensor_as_condition_is_refused_by_line() -> None:
     net = spike_dhs(as_it_is=True)
     functional.set_step_mode(net, "m")
