@@ -126,7 +126,8 @@ def simulate(
     options = {"full_trace": full_trace, "first_layer": first_layer, "wasted": wasted}
     if resume and force:
         raise DataError("resume goes on with a run and force begins it anew; give one of them")
-    engine, here = _engine(program, device, here=client is None), client is None
+    here = client is None
+    engine = _engine(program, device, here)
     if not 1 <= (threads := threads or _threads(device if here else None)) <= MOST_THREADS:
         raise DataError(f"threads = {threads} lies outside 1..{MOST_THREADS}")
     if out is not None and record:
