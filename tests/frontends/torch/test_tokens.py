@@ -53,6 +53,15 @@ class Attending(nn.Module):
         return torch.as_tensor(self.head(self.spike(0.25 * (q @ k.mT @ v)).flatten(1)))
 
 
+class Shortcut(Tokens):
+    """The sum of two layers of the input goes to both layers of neurons."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        current = self.fc1(x) + x @ self.fc1.weight.flip(1).T
+        spikes: Any = self.if2(self.fc2(self.if1(current)) + current)
+        return torch.as_tensor(self.head(spikes.flatten(1)))
+
+
 class Frames(nn.Module):
     """A loop over timesteps, behind one linear layer; leaks and thresholds by channel."""
 
@@ -76,6 +85,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "as many samples as tokens": (Tokens, (N, N, C)),
     "a mean of tokens": (lambda: Tokens("mean"), (4, N, C)),
     "a mean of classes": (lambda: Tokens("mean of classes"), (4, N, C)),
+    "a shortcut of currents": (Shortcut, (4, N, C)),
     "attention": (Attending, (4, N, C)),
     "frames of tokens": (lambda: Frames(N), (4, T, N, C)),
     "frames without tokens": (lambda: Frames(1), (4, T, C)),

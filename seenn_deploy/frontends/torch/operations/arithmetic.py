@@ -10,6 +10,7 @@ import torch
 from seenn_deploy.frontends.torch.operations.mapping import affine, as_signal, like, unpooled
 from seenn_deploy.frontends.torch.operations.products import multiplied
 from seenn_deploy.frontends.torch.operations.registry import Graph, operation
+from seenn_deploy.frontends.torch.operations.tokens import with_tokens
 from seenn_deploy.frontends.torch.values import (
     Constant,
     NotSupportedError,
@@ -78,6 +79,9 @@ def div(graph: Graph, a: Value, b: Value) -> Value:
 
 def _added(graph: Graph, a: Signal, b: Signal) -> Signal:
     a, b = _both_known(a, b)
+    if len(a.axes) == len(b.axes):
+        count = max(trailing(a), trailing(b))
+        a, b = with_tokens(graph, a, count), with_tokens(graph, b, count)
     a, b = unpooled(graph, a), unpooled(graph, b)
     if a.summed != b.summed or a.state or b.state:
         raise NotSupportedError(
@@ -95,7 +99,7 @@ def _added(graph: Graph, a: Signal, b: Signal) -> Signal:
     # They meet before any weight, so what follows gets graded spikes (as in SEW-ResNet).
     if a.spikes and b.spikes and a.terms[0].step == b.terms[0].step:
         terms = (_sum_of_spikes(graph, a.terms[0], b.terms[0]),)
-    return Signal(axes, lead.features, lead.shape, terms, a.summed)
+    return Signal(axes, lead.features, lead.shape, terms, a.summed, seen=a.seen or b.seen)
 
 
 def _both_known(a: Signal, b: Signal) -> tuple[Signal, Signal]:
