@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From a trained checkpoint to Lava: compile, look, simulate, and compare two images spike for spike.
+# From a trained checkpoint to Lava: compile, look, simulate, and compare images spike for spike.
 # Gated, so that early exit saves energy on Loihi-style hardware: simulate shows every schedule.
 # Run by `make demo`; by hand: in an environment with seenn-deploy, after `seenn setup-lava`.
 set -euo pipefail
@@ -10,13 +10,15 @@ run() {
     "$@"
 }
 
-run seenn-compile examples/resnet20_T4_cifar10.pth --target lava --exit confidence --alpha 0.9 --schedule gated -o build/demo --force
+network="examples/resnet19_w025_T4_cifar10.safetensors --mean .4914,.4822,.4465 --std .2470,.2435,.2616"
+
+run seenn-compile $network --target lava --exit confidence --alpha 0.9 --schedule gated -o build/demo --force
 run seenn inspect build/demo
 run seenn simulate build/demo --data examples/cifar10_200.npz
-run seenn-compile examples/resnet20_T4_cifar10.pth --policy examples/policy_resnet20_cifar10.onnx --schedule pipelined -o build/policy --force
+run seenn-compile $network --policy examples/policy_resnet19_cifar10.onnx --schedule pipelined -o build/policy --force
 run seenn simulate build/policy --data examples/cifar10_200.npz
 run seenn verify build/demo --device lava --data examples/cifar10_200.npz --limit 2
-run seenn-compile examples/resnet20_T4_cifar10.pth --precision int8 --target lava --alpha 0.9 -o build/int8 --force
+run seenn-compile $network --precision int8 --target lava --alpha 0.9 -o build/int8 --force
 run seenn verify build/int8 --device lava --data examples/cifar10_200.npz --limit 2
 
 # The edge: C for a microcontroller, here and, where the tools are, on an emulated Cortex-M4 with its instructions.

@@ -51,7 +51,7 @@ def test_every_kind_of_synapse_and_neuron(tmp_path: Path, coding: str) -> None:
     assert (ran.hardware_steps == 4 + depth).all()
 
 
-@settings(max_examples=6, derandomize=True, phases=[Phase.generate])
+@settings(max_examples=4, derandomize=True, phases=[Phase.generate])
 @given(example=random_graphs.examples(largest=5, plain=True))
 def test_random_graphs(
     tmp_path_factory: pytest.TempPathFactory, example: random_graphs.Example

@@ -93,10 +93,13 @@ def test_a_rule_that_looks_back(tmp_path: Path) -> None:
     assert_equals_oracle(ran, best, images)
 
 
-@pytest.mark.parametrize("precision", ["float32", "int8"])
 @pytest.mark.parametrize(
-    ("coding", "schedule"),
-    [("direct", "speculative"), ("events", "speculative"), ("events", "gated")],
+    ("coding", "schedule", "precision"),
+    [
+        ("direct", "speculative", "float32"),
+        ("events", "speculative", "int8"),
+        ("events", "gated", "float32"),
+    ],
 )
 def test_samples_of_different_length(
     tmp_path: Path, precision: str, coding: str, schedule: Any
@@ -143,7 +146,7 @@ def test_verified_with_weights_that_round(schedule: Any) -> None:
     assert report.wrong_logits == report.wrong_latencies == 0
 
 
-@settings(max_examples=6, derandomize=True, phases=[Phase.generate])
+@settings(max_examples=3, derandomize=True, phases=[Phase.generate])
 @given(seed=st.integers(0, 99), precision=st.sampled_from(["float32", "int8"]))
 def test_verified_random_graphs(seed: int, precision: str) -> None:
     graph = feature_graphs.shuffled(seed)

@@ -65,7 +65,7 @@ def test_every_kind_of_synapse_and_neuron(
     assert wrong_latencies(program, ran, full_trace=True) == 0
 
 
-@settings(max_examples=5, derandomize=True, phases=[Phase.generate])
+@settings(max_examples=3, derandomize=True, phases=[Phase.generate])
 @given(
     example=random_graphs.examples(largest=5, plain=True),
     seed=st.integers(0, 99),
