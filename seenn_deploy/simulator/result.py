@@ -380,8 +380,13 @@ class RunResult(Exited):
         for part in parts:
             counts = Counts(*(values[part] for _, values in self.counts.items()))
             found.append(model.spent(replace(self, counts=counts)).sum(axis=-1))
-            let_go(self)
+            let_go(*self.stored)
         return np.cumsum(np.concatenate(found), axis=1)
+
+    @property
+    def stored(self) -> list[Array]:
+        """The arrays that a run folder holds of what ran."""
+        return [self.logits, self.exit_step, *(values for _, values in self.counts.items())]
 
     def charged_per_sample(self) -> dict[str, Array]:
         """Sum the counts of `charged` over layers and timesteps, int64 (N,)."""
@@ -398,13 +403,13 @@ class RunResult(Exited):
         for part in self._parts():
             counts = Counts(*(values[part] for _, values in self.counts.items()))
             found.append(counts.between(after[part], until[part]).per_sample())
-            let_go(self)
+            let_go(*self.stored)
         return {name: np.concatenate([one[name] for one in found]) for name in found[0]}
 
     def _parts(self) -> list[slice]:
         """Slices of samples: counts of all of them together may not fit the memory."""
-        starts = range(0, max(len(self.exit_step), 1), _PART)
-        return [slice(start, start + _PART) for start in starts]
+        starts = range(0, max(len(self.exit_step), 1), PART)
+        return [slice(start, start + PART) for start in starts]
 
     def compare(
         self, cost: costs.Priced = "paper", policy: costs.LayerSizes | None = None
@@ -465,13 +470,13 @@ class RunResult(Exited):
         }
 
 
-def let_go(run: RunResult) -> None:
-    """Take what is mapped from a run folder out of this process's memory, without losing it.
+def let_go(*arrays: Array) -> None:
+    """Take what is mapped from files out of this process's memory, without losing it.
 
     Mapped pages count as resident until the system wants them back: of 50,000 samples of a network
     of 20 layers half a gigabyte. They stay in the system's cache, and reach the disk from there.
     """
-    for array in (run.logits, run.exit_step, *(values for _, values in run.counts.items())):
+    for array in arrays:
         mapped = getattr(array, "_mmap", None)
         if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
             mapped.madvise(mmap.MADV_DONTNEED)
@@ -480,7 +485,7 @@ def let_go(run: RunResult) -> None:
 FORMAT = "seenn-deploy run"
 VERSION = 5  # with what layers take and who takes from them
 MANIFEST = "run.json"
-_PART = 4096  # samples whose counts are worked on at a time
+PART = 4096  # samples whose counts are worked on at a time
 
 
 def load(folder: str | Path) -> RunResult:

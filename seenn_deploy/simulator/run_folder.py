@@ -109,7 +109,9 @@ def begin(
         finished[(result.exit_step < 1) | (result.exit_step > program.T)] = False
         # Where it has the same timesteps, a run is told under the schedule that is asked for now.
         result = replace(result, timing=program.timing, length=data.length)
-        _clear(result, ~finished)
+        if used and not force:  # a new folder holds nothing
+            _clear(result, ~finished)
+            runs.let_go(*result.stored)
         yield result, finished
 
 
@@ -117,9 +119,7 @@ def letting_go(
     result: runs.RunResult, advance: Callable[[int], None] | None
 ) -> Callable[[int], None]:
     """Return `advance` that also takes what was written out of this process's memory at times."""
-    counted = (values for _, values in result.counts.items())
-    size = sum(array.nbytes for array in (result.logits, result.exit_step, *counted))
-    row = size // max(1, len(result.exit_step))
+    row = sum(array.nbytes for array in result.stored) // max(1, len(result.exit_step))
     written = 0
 
     def told(samples: int) -> None:
@@ -127,7 +127,7 @@ def letting_go(
         written += samples * row
         if written >= _KEPT:
             written = 0
-            runs.let_go(result)
+            runs.let_go(*result.stored)
         if advance is not None:
             advance(samples)
 
@@ -240,7 +240,10 @@ def _create(
     layers = [layer.name for layer in graph.layers]
     sizes = LayerSizes.of(graph)
     with folders.new_folder(folder, FOLDER, force) as work:
-        _new(work, "logits", np.float64, n, T, graph.readout.shape[0])[:] = np.nan
+        logits = _new(work, "logits", np.float64, n, T, graph.readout.shape[0])
+        for first in range(0, n, runs.PART):  # of a thousand classes it is a gigabyte
+            logits[first : first + runs.PART] = np.nan
+            runs.let_go(logits)
         _new(work, "exit_step", np.int64, n)
         _new(work, "finished", np.bool_, n)
         for field in fields(runs.Counts):

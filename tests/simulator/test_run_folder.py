@@ -53,7 +53,7 @@ def test_figures_in_parts_are_those_of_the_whole(program, images, tmp_path, monk
     stored = sd.simulate(speculative, images, np.arange(40) % 3, out=tmp_path / "run", slots=3)
     assert_same(stored, whole)
     told = schedule.work(speculative, whole).summary() | whole.summary("lemaire")
-    monkeypatch.setattr(result, "_PART", 7)
+    monkeypatch.setattr(result, "PART", 7)
     assert schedule.work(speculative, stored).summary() | stored.summary("lemaire") == told
     assert whole.charged_per_sample()["ac"].tolist() == whole.charged.ac.sum((1, 2)).tolist()
     assert whole.wasted_per_sample()["ac"].tolist() == whole.wasted.ac.sum((1, 2)).tolist()

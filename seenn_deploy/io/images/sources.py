@@ -346,7 +346,7 @@ def _decode(
     raw: Path | io.BytesIO, where: str, shape: Shape, preparation: Preparation | None
 ) -> Array:
     """Decode one image to uint8 (H, W, C); refuse one that is not what the program takes."""
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     height, width, channels = shape
     kind = "grey" if channels == 1 else "RGB"
@@ -366,6 +366,10 @@ def _decode(
                     f"{kind} images: convert it"
                 )
             pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+    except UnidentifiedImageError:  # Pillow names the object in memory
+        raise DataError(
+            f"{where}: not a readable image (of no known format); replace or remove it"
+        ) from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{where}: not a readable image ({error}); replace or remove it") from None
     return pixels.reshape(shape)
