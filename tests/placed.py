@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,46 @@ def neurons_and_synapses(program: Any) -> tuple[dict[str, tuple[int, ...]], list
     return shapes, links
 
 
+def of_policy(policy: Any) -> tuple[dict[str, tuple[int, ...]], list[Any]]:
+    """The same of an integer policy network: a neuron per result, a synapse per product."""
+    values = [np.zeros((1, *policy.shape))]
+    for operation in policy.operations:
+        values.append(operation(values))
+    names = ["image"] + [f"policy{i}.{o.kind}" for i, o in enumerate(policy.operations, 1)]
+    shapes = {name: as_image(v.shape[1:]) for name, v in zip(names[1:], values[1:], strict=True)}
+    links = []
+    for i, operation in enumerate(policy.operations, 1):
+        for operand in operation.of:
+            if operand:
+                was, now = as_image(values[operand].shape[1:]), shapes[names[i]]
+                lists = sorted(products(operation, was, now), key=lambda synapse: synapse[:2])
+                pre, post, weight = (np.array(column) for column in zip(*lists, strict=True))
+                links.append((names[operand], names[i], pre, post, weight))
+    return shapes, links
+
+
+def products(operation: Any, was: tuple[int, ...], now: tuple[int, ...]) -> Iterator[Any]:
+    """(source, target, weight) of each synapse of an operation of a policy network."""
+    kind, of, weight = operation.kind, operation.options, operation.arrays.get("weight")
+    if kind in ("affine", "add"):
+        yield from ((n, n, 1) for n in range(int(np.prod(was))))
+    elif kind == "dense":
+        yield from ((n, m, int(w)) for (m, n), w in np.ndenumerate(weight))
+    else:
+        size = was[1:] if kind == "average" and not of["kernel"] else (of.get("kernel"),) * 2
+        if kind == "average":
+            weight, groups, stride, padding = np.ones((was[0], 1, *size)), was[0], size, 0
+        else:
+            groups, stride, padding = of["groups"], (of["stride"],) * 2, of["padding"]
+        for c, y, x in np.ndindex(*now):
+            first = c // (now[0] // groups) * (was[0] // groups)
+            for (k, dy, dx), w in np.ndenumerate(weight[c]):
+                row, column = y * stride[0] + dy - padding, x * stride[1] + dx - padding
+                if 0 <= row < was[1] and 0 <= column < was[2]:
+                    at = np.ravel_multi_index((first + k, row, column), was)
+                    yield int(at), int(np.ravel_multi_index((c, y, x), now)), int(w)
+
+
 def as_image(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (*shape, 1, 1)[:3] if len(shape) < 3 else tuple(shape)
 
@@ -67,6 +108,12 @@ def check(program: Any, placement: dict[str, Any], chip_file: Path) -> None:
     chip = json.loads(chip_file.read_text())
     limits = {key: entry["value"] for key, entry in chip["limits"].items()}
     shapes, links = neurons_and_synapses(program)
+    if program.policy is not None and chip["graded_spikes"]["value"]:
+        policy = of_policy(program.policy)
+        shapes, links = shapes | policy[0], links + policy[1]
+    assert placement["policy_on_host"] == (
+        program.policy is not None and not chip["graded_spikes"]["value"]
+    )
     tile_of = tiles_of(placement["tiles"], shapes)
     found = counted(placement["tiles"], tile_of, shapes, links, chip)
     for number, load in enumerate(placement["core_loads"]):

@@ -43,6 +43,8 @@ def facts(placement: Placement) -> Iterator[tuple[str, str]]:
     )
     if missing := [r.replace("_", " ") for r in RESOURCES if r not in chip.limits]:
         yield "not checked", f"{', '.join(missing)}: nobody has published how many there are"
+    if placement.policy_on_host:
+        yield "policy network", f"on the host: spikes of {chip.name} carry no values"
     work = placement.loads[busiest]["synapses"]
     yield "busiest core", f"number {busiest}, {work:,} synapses"
     yield (
@@ -143,7 +145,7 @@ def _run_facts(run: PlacedRun, told: dict[str, Any]) -> Iterator[tuple[str, str]
     if told["policy_mac"]:
         yield (
             "policy network",
-            f"{told['policy_mac']:,} MAC on the host before each sample; neither priced nor timed",
+            f"{told['policy_mac']:,} MAC before each sample; neither priced nor timed",
         )
     chip = run.placement.chip
     if not chip.energy:

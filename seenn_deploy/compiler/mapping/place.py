@@ -27,6 +27,7 @@ from seenn_deploy._typing import Array
 from seenn_deploy.compiler.mapping.chip import Chip, load
 from seenn_deploy.compiler.mapping.needs import Axons, Box, Needs, needs
 from seenn_deploy.compiler.mapping.placement import RESOURCES, TOKEN, Placement, Tile
+from seenn_deploy.compiler.mapping.policy import policy_units
 from seenn_deploy.compiler.mapping.reach import Slots, Split, reach
 from seenn_deploy.compiler.mapping.units import HOST, Unit, units_of
 from seenn_deploy.errors import ProgramError
@@ -42,7 +43,8 @@ def map_to_chip(program: ir.Program, chip: str | Chip = "loihi1") -> Placement:
     Parameters
     ----------
     program : Program
-        Of int8 precision.
+        Of int8 precision. Its policy network, if it has one, gets cores where spikes carry values,
+        and is the host's elsewhere.
     chip : str, path or Chip
         ``loihi1``, ``loihi2``, or a file like those in ``compiler/mapping/chips``.
 
@@ -67,11 +69,14 @@ def map_to_chip(program: ir.Program, chip: str | Chip = "loihi1") -> Placement:
     2
     """
     found = chip if isinstance(chip, Chip) else load(chip)
-    units = units_of(program, found)
+    units, policy = units_of(program, found), program.policy
+    if policy is not None and found.graded:
+        units = (*policy_units(policy), *units)
     tiles = _packed(units, _cuts(units, found), found)
     readout = program.graph.readout.name
     controller = next(tile.core for tile in tiles if tile.unit == readout)
-    return Placement(found, program.fingerprint, tiles, controller)
+    on_host = policy is not None and not found.graded
+    return Placement(found, program.fingerprint, tiles, controller, on_host)
 
 
 # --- cutting units into boxes ---------------------------------------------------------------------

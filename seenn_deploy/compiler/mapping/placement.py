@@ -71,12 +71,15 @@ class Placement:
     tiles : tuple of Tile
     controller : int
         Core of the readout, where the exit rule is, and from which the token goes to all cores.
+    policy_on_host : bool
+        Whether the program has a policy network that no core can compute.
     """
 
     chip: Chip
     program: str
     tiles: tuple[Tile, ...]
     controller: int
+    policy_on_host: bool = False
 
     @cached_property
     def cores(self) -> int:
@@ -171,6 +174,7 @@ class Placement:
             "chips": self.chips,
             "limits": dict(self.chip.limits),
             "controller_core": self.controller,
+            "policy_on_host": self.policy_on_host,
             "busiest_core": self.busiest,
             "busiest_core_synapses": self.loads[self.busiest]["synapses"],
             "too_large": self.too_large,

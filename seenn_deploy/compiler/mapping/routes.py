@@ -122,7 +122,8 @@ def routes_of(program: ir.Program, placement: Placement) -> Iterator[Routes]:
     units = {unit.name: unit for unit in units_of(program, placement.chip)}
     tiles: dict[str, list[Tile]] = {name: [] for name in units}
     for tile in placement.tiles:
-        tiles[tile.unit].append(tile)
+        if tile.unit in tiles:  # a policy network's boxes work before the first timestep
+            tiles[tile.unit].append(tile)
     grids = {name: Grid.of(found) for name, found in tiles.items()}
     depth = program.graph.depth
     source = program.graph.source

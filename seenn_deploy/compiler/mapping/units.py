@@ -3,8 +3,8 @@
 A direct image enters as a bias of each neuron of the first layers, which the host computes and
 writes, so that it takes no axon. Spikes of an event stream come from the host by messages. A delay
 line passes spikes on, a neuron per spike and hardware step. The exit controller reads the logits
-where the readout is, and sends every core one token that ends a sample; a policy network runs on
-the host, before the first timestep.
+where the readout is, and sends every core one token that ends a sample. A policy network runs
+before the first timestep; ``policy.py`` lists what it takes.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from seenn_deploy.compiler.mapping.placement import Placement, Tile
 from seenn_deploy.errors import DataError, ProgramError
 from tests import placed, random_graphs
 from tests.simulator.test_integer import program_of, to_integers
+from tests.targets.lava import graphs, policies
 
 FILES = Path(chips.__file__).parent / "chips"
 
@@ -74,6 +75,28 @@ def test_the_trained_network_has_its_place_on_each_chip() -> None:
         assert placement.chips == 1 + several
         assert placement.too_large.startswith("193 cores are 2 chips of 128") == several
         assert repr(placement).startswith(f"Placement({name}, ")
+
+
+def test_a_policy_network_gets_cores_where_spikes_carry_values(tmp_path: Path) -> None:
+    graph = graphs.small()
+    images = graphs.images(graph, 3)
+    plain = sd.compile(graph, precision="int8", calibration=images)
+    rule = policies.convolutional(plain.graph, tmp_path / "policy.onnx", (1, 2), seed=2)
+    program = plain.with_exit(rule)
+    assert program.policy is not None
+    for name in chips.names():
+        placement = sd.map_to_chip(program, name)
+        placed.check(program, placement.summary(), FILES / f"{name}.json")
+        theirs = [layer for layer in placement.layers if layer["layer"].startswith("policy")]
+        assert bool(theirs) == (name == "loihi2")
+        assert sum(layer["neurons"] for layer in theirs) == (
+            0 if name == "loihi1" else sum(map(prod, program.policy.shapes[1:]))
+        )
+        # What the spiking network does is counted as without it, where the cores are the same.
+        found = sd.run_placed(program, placement, images)
+        same = sd.run_placed(plain, sd.map_to_chip(plain, name), images)
+        np.testing.assert_array_equal(found.counts.spikes, same.counts.spikes)
+        np.testing.assert_array_equal(found.counts.updates, same.counts.updates)
 
 
 def test_what_a_chip_cannot_compute_is_refused(tmp_path: Path) -> None:
