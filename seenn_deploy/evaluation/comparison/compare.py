@@ -202,7 +202,9 @@ def compare_opened(
     for name, given in programs.items():
         if out is not None and Path(name).name != name:
             raise DataError(f"program {name!r}: its run folder cannot have this name; give another")
-        opened.setdefault(_takes(program := _program(given)), read(program))
+        program = _program(given)
+        if (takes := _takes(program)) not in opened:
+            opened[takes] = read(program)
     samples = min(map(len, opened.values()))
     told: list[Compared] = []
     first: dict[str, Array] = {}
