@@ -38,7 +38,7 @@ def compare_command(
     plot: Path | None,
     json_file: Path | None,
 ) -> None:
-    """Run several programs on the same images, and hold them against the first.
+    """Hold programs against each other on the same images.
 
     Accuracy, mean exit step, energy and latency of each, with the difference to the first program
     and its 95 % interval. Intervals are paired, since all programs see the same images.

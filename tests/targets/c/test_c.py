@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 import seenn_deploy as sd
 from seenn_deploy import ir
 from seenn_deploy.cli.tables import devices
+from seenn_deploy.compiler.passes import balance_delays
 from seenn_deploy.errors import DeviceError, ProgramError, SeennError
 from seenn_deploy.fidelity import RefusedError
 from seenn_deploy.targets.base import Request
@@ -69,7 +70,7 @@ def failures(folder: Path) -> int:
     st.integers(0, 2**32 - 1),
 )
 def test_equal_to_the_oracle(tmp_path_factory, example, gain, limited, seed) -> None:
-    graph = to_integers(example.graph, gain, np.random.default_rng(seed))
+    graph = balance_delays.apply(to_integers(example.graph, gain, np.random.default_rng(seed)))
     streams = graph.source.coding == "events" and graph.source.scale == 1
     images = np.rint(example.images) if streams else example.images
     folder = written(program_of(graph, images, limited), tmp_path_factory.mktemp("c") / "build")
