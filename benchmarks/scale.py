@@ -13,11 +13,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-from distributed import Client, LocalCluster
 from rich.console import Console
 from rich.table import Table
 
 import seenn_deploy as sd
+from seenn_deploy.cli.cluster import connected
 
 NETWORK = Path(__file__).parent.parent / "examples" / "resnet20_T4_cifar10.pth"
 
@@ -50,10 +50,7 @@ class Clock:
 def compared(program: sd.Program, x: np.ndarray, workers: int, rounds: int) -> list[str]:
     """Medians of paired runs on as many threads as there are worker processes."""
     plain, spread, first = [], [], []
-    with (
-        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0") as cluster,
-        Client(cluster) as client,
-    ):
+    with connected(f"local:{workers}") as client:
         sd.simulate(program, x[: 64 * workers], client=client)  # each worker loads its kernels
         for _ in range(rounds):
             start = time.perf_counter()

@@ -16,6 +16,7 @@ from seenn_deploy.errors import SeennError
 
 F = TypeVar("F", bound=Callable[..., Any])
 PATIENCE = 10  # seconds for a scheduler to answer
+ENVIRONMENT = "distributed.nanny.pre-spawn-environ"  # variables of the processes that Dask starts
 
 DASK = click.option(
     "--dask", metavar="ADDRESS", help="Run the samples on a Dask cluster: tcp://HOST:PORT of its "
@@ -37,6 +38,7 @@ def connected(address: str | None) -> Iterator[Any]:
         return
     if find_spec("distributed") is None:
         raise SeennError("--dask needs Dask: pip install 'seenn-deploy[dask]'")
+    import dask
     from distributed import Client, LocalCluster
 
     # What workers say while they end is no concern of whoever waits for a table.
@@ -45,7 +47,12 @@ def connected(address: str | None) -> Iterator[Any]:
         workers, cores = int(local[1]), os.cpu_count() or 1
         if not 1 <= workers <= 16 * cores:
             raise SeennError(f"--dask {address}: give 1 to {16 * cores} processes")
+        # Dask lets workers return memory at once (MALLOC_TRIM_THRESHOLD_), which is good for tables
+        # and takes a quarter of a simulation's time, whose arrays live for a timestep.
+        variables = dask.config.get(ENVIRONMENT).items()
+        kept = {name: value for name, value in variables if not name.startswith("MALLOC_")}
         with (
+            dask.config.set({ENVIRONMENT: kept}),
             LocalCluster(
                 n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=":0",
                 silence_logs=logging.CRITICAL,
