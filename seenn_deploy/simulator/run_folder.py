@@ -212,25 +212,41 @@ def images_of(folder: str | Path, program: Program, data: Images | None = None) 
     """
     folder = Path(folder)
     stored = runs._read_manifest(folder)
-    run, place = stored["run"], stored.get("data") or {}
-    if run.get("program") != program.fingerprint:
-        raise ProgramError(
-            f"{folder}: is a run of program {run.get('program')}, not of {program.fingerprint}; "
-            "name the program that ran"
-        )
+    run = stored["run"]
+    check_program(str(folder), run.get("program"), program)
     if data is None:
-        path = str(place.get("path", ""))
-        if not path or not Path(path).exists():
-            told = f"are no longer at {path}" if path else "came as an array"
-            raise DataError(f"{folder}: its images {told}; name them with --data")
-        found = for_program(
-            program, path, mean=place["mean"], std=place["std"], limit=run["samples"]
-        )
-    else:
-        found = for_program(program, data, limit=run["samples"])
-    if len(found) != run["samples"] or digest(found) != run.get("images"):
-        raise DataError(f"{found.name}: not the {run['samples']} images of the run {folder}")
+        data = _reopened(folder, program, stored.get("data") or {})
+    found = for_program(program, data, limit=run["samples"])
+    check_images(str(folder), run["samples"], str(run.get("images")), found)
     return found
+
+
+def _reopened(folder: Path, program: Program, told: dict[str, Any]) -> ImageSet:
+    """Open what `_place` told of a run's images."""
+    path = str(told.get("path", ""))
+    if not path:
+        raise DataError(f"{folder}: its images came as an array; name them with --data")
+    try:
+        return for_program(program, path, mean=told["mean"], std=told["std"])
+    except DataError as error:
+        raise DataError(
+            f"{folder}: its images are no longer at {path} ({error}); name them with --data"
+        ) from None
+
+
+def check_program(run: str, ran: str | None, program: Program) -> None:
+    """Refuse another program than the one, by its fingerprint, that a run is of."""
+    if ran != program.fingerprint:
+        raise ProgramError(
+            f"{run}: is a run of program {ran}, not of {program.fingerprint}; name the program "
+            "that ran"
+        )
+
+
+def check_images(run: str, samples: int, wanted: str, data: ImageSet) -> None:
+    """Refuse other images than those, by number and digest if it is known, that a run is of."""
+    if len(data) != samples or (wanted and digest(data) != wanted):
+        raise DataError(f"{data.name}: not the {samples} images of the run {run}")
 
 
 def _create(

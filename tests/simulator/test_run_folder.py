@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import signal
@@ -12,12 +13,13 @@ import time
 from dataclasses import fields
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 
 import seenn_deploy as sd
 from seenn_deploy import ir
-from seenn_deploy.errors import ProgramError, SeennError
+from seenn_deploy.errors import DataError, ProgramError, SeennError
 from seenn_deploy.evaluation import schedule
 from seenn_deploy.simulator import result, run_folder
 from seenn_deploy.simulator.result import Counts, RunResult
@@ -255,3 +257,19 @@ def test_runs_that_are_killed_at_random_moments_go_on_to_the_same_bits() -> None
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "5 kills" in done.stdout and "ended in the same bits" in done.stdout
+
+
+def test_images_of_a_run_are_opened_again_at_their_address(
+    program: sd.Program, tmp_path: Path
+) -> None:
+    x = np.random.default_rng(1).random((3, 2, 6, 6)).astype(np.float32)
+    content = io.BytesIO()
+    np.savez(content, x=x)
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/again/x.npz", content.getvalue())
+    sd.simulate(program, "memory://again/x.npz", out=tmp_path / "run")
+    again = run_folder.images_of(tmp_path / "run", program)
+    np.testing.assert_array_equal(again.take(0, 3), x)
+    memory.rm("/again/x.npz")
+    with pytest.raises(DataError, match=r"no longer at memory://again/x\.npz .*--data"):
+        run_folder.images_of(tmp_path / "run", program)

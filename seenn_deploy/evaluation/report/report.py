@@ -28,7 +28,7 @@ from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator import result as runs
 from seenn_deploy.simulator.engine import simulate
 from seenn_deploy.simulator.result import RunResult
-from seenn_deploy.simulator.run_folder import digest
+from seenn_deploy.simulator.run_folder import check_images, check_program
 
 FORMAT, VERSION = "seenn-deploy report", 1
 
@@ -202,11 +202,8 @@ def _given(what: str | Path | RunResult) -> _Given:
 
 
 def _check_program(given: _Given, program: Program | None) -> None:
-    if program and given.program and program.fingerprint != given.program:
-        raise ProgramError(
-            f"{given.name}: is a run of program {given.program}, not of {program.fingerprint}; "
-            "name the program that ran"
-        )
+    if program and given.program:
+        check_program(given.name, given.program, program)
     if program and given.run and [n.name for n in program.graph.layers] != given.run.layers:
         raise ProgramError(f"{given.name}: has other layers than the program; name what ran")
 
@@ -217,8 +214,7 @@ def _images_of(given: _Given, program: Program | None, images: Any, labels: Any)
             "images need the program that ran, which says how to read them (--program BUILD)"
         )
     data = for_program(program, images, labels)
-    if len(data) != given.samples or (given.images and digest(data) != given.images):
-        raise DataError(f"{data.name}: not the {given.samples} images of the run {given.name}")
+    check_images(given.name, given.samples, given.images, data)
     if given.finished < given.samples:
         raise DataError(
             f"{given.name}: {given.finished} of {given.samples} samples are finished, so images "
