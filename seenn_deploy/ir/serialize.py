@@ -19,11 +19,8 @@ from seenn_deploy.ir.maps import LinearMap, Synapses
 from seenn_deploy.ir.own import OwnInput, OwnLayer
 from seenn_deploy.ir.provenance import Provenance
 
-_OF_THE_INPUT = (
-    "input_range",
-    "normalization",
-    "preparation",
-)  # they change no logit: outside the fingerprint
+# They change no logit: outside the fingerprint.
+_OF_THE_INPUT = ("input_range", "normalization", "preparation")
 _BEFORE = ("real_range",)  # what nothing needs after compilation
 
 

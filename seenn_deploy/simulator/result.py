@@ -88,6 +88,10 @@ class Counts:
         """List every count as (name, array)."""
         return [(f.name, getattr(self, f.name)) for f in fields(self)]
 
+    def take(self, samples: Array | slice) -> Counts:
+        """Return the counts of some samples alone."""
+        return Counts(*(values[samples] for _, values in self.items()))
+
     def per_sample(self) -> dict[str, Array]:
         """Sum every count over layers and timesteps, int64 (N,)."""
         return {name: values.sum(axis=(1, 2)) for name, values in self.items()}
@@ -308,7 +312,7 @@ class RunResult(Exited):
         ----------
         samples : int array (K,) or bool array (N,)
         """
-        kept: dict[str, Any] = {"counts": Counts(*(x[samples] for _, x in self.counts.items()))}
+        kept: dict[str, Any] = {"counts": self.counts.take(samples)}
         for name in ("logits", "exit_step", "labels", "integer_logits", "policy_scores", "length"):
             values = getattr(self, name)
             kept[name] = None if values is None else values[samples]
@@ -378,7 +382,7 @@ class RunResult(Exited):
         parts = self._parts() if model.by_sample else [slice(None)]
         found = []
         for part in parts:
-            counts = Counts(*(values[part] for _, values in self.counts.items()))
+            counts = self.counts.take(part)
             found.append(model.spent(replace(self, counts=counts)).sum(axis=-1))
             let_go(*self.stored)
         return np.cumsum(np.concatenate(found), axis=1)
@@ -401,8 +405,8 @@ class RunResult(Exited):
     def _summed(self, after: Array, until: Array) -> dict[str, Array]:
         found = []
         for part in self._parts():
-            counts = Counts(*(values[part] for _, values in self.counts.items()))
-            found.append(counts.between(after[part], until[part]).per_sample())
+            counts = self.counts.take(part).between(after[part], until[part])
+            found.append(counts.per_sample())
             let_go(*self.stored)
         return {name: np.concatenate([one[name] for one in found]) for name in found[0]}
 

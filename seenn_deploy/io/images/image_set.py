@@ -25,8 +25,9 @@ Each may lie at an address that fsspec knows (``s3://``, ``gs://``, ``hf://``) i
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import TypeAlias
 
@@ -389,17 +390,27 @@ def _as_array(values: ArrayLike, name: str) -> sources.ArraySource:
 def _open_npz(path: Place, spec: InputSpec, limit: int | None, classes: int | None) -> ImageSet:
     keys = sources.npz_keys(path)
     images = _with_times(path, keys, ImageSet(_npz_source(path, keys, spec), spec, limit=limit))
-    names = ("labels",) if is_recording(keys) else ("y", "labels")  # there y is a coordinate
-    found = [key for key in names if key in keys]
-    if not found:
+    # Of a recording, y is a coordinate.
+    key = "labels" if is_recording(keys) else _labels_key(path, keys)
+    if key not in keys:
         return images
-    if len(found) > 1:
-        raise DataError(f"{path}: holds both y and labels; keep one")
-    member = sources.NpzMember.open(path, found[0])
-    fits = member.shape in (images.source.shape[:1], ())
-    # An array of another shape is refused by its shape alone: it may be of any size.
-    labels = member.load() if fits else np.broadcast_to(np.zeros((), member.dtype), member.shape)
+    member = sources.NpzMember.open(path, key)
+    labels = _of_shape(member, images.source.shape[:1], ())
     return _labelled(images, sources.ArraySource(labels, member.name), classes)
+
+
+def _labels_key(path: Place, keys: Collection[str]) -> str:
+    """The name of the array of labels, if there is one."""
+    if {"y", "labels"} <= set(keys):
+        raise DataError(f"{path}: holds both y and labels; keep one")
+    return "y" if "y" in keys else "labels"
+
+
+def _of_shape(array: sources.NpzMember | ZarrArray, *shapes: Shape) -> Array:
+    """Read an array of one of some shapes; any other, which its shape alone refuses, is zeros."""
+    if array.shape in shapes:
+        return array.load()
+    return np.broadcast_to(np.zeros((), array.dtype), array.shape)  # it may be of any size
 
 
 def _with_times(path: Place, keys: list[str], images: ImageSet) -> ImageSet:
@@ -416,8 +427,7 @@ def _small(path: Place, key: str, images: ImageSet) -> Array:
     member = sources.NpzMember.open(path, key)
     if member.shape == ():
         return np.asarray(replace(member, shape=(1,)).load()[0])
-    fits = member.shape == images.source.shape[:1]
-    return member.load() if fits else np.broadcast_to(np.zeros((), member.dtype), member.shape)
+    return _of_shape(member, images.source.shape[:1])
 
 
 def _npz_source(path: Place, keys: list[str], spec: InputSpec) -> sources.StoredImages:
@@ -466,15 +476,10 @@ def _open_zarr(path: Place, spec: InputSpec, limit: int | None, classes: int | N
     if {"length", "rate"} & arrays.keys():
         raise DataError(f"{path}: holds length or rate: signals come as .npz")
     images = ImageSet(arrays["x"], spec, limit=limit)
-    found = [arrays[key] for key in ("y", "labels") if key in arrays]
-    if not found:
+    if (key := _labels_key(path, arrays)) not in arrays:
         return images
-    if len(found) > 1:
-        raise DataError(f"{path}: holds both y and labels; keep one")
-    (array,) = found
-    fits = array.shape == images.source.shape[:1]
-    # An array of another shape is refused by its shape alone: it may be of any size.
-    labels = array.load() if fits else np.broadcast_to(np.zeros((), array.dtype), array.shape)
+    array = arrays[key]
+    labels = _of_shape(array, images.source.shape[:1])
     return _labelled(images, sources.ArraySource(labels, array.name), classes)
 
 
@@ -484,7 +489,7 @@ def _open_folder(
     spec.check_pictures(str(folder))
     loose = _image_files(folder)
     held = (d for d in folder.iterdir() if d.is_dir() and not d.name.startswith("."))
-    folders = sorted(held, key=_name)
+    folders = sorted(held, key=attrgetter("name"))
     if not folders:
         return ImageSet(
             sources.ImageFiles(folder, loose, spec.shape, spec.preparation), spec, limit=limit
@@ -552,8 +557,4 @@ def _image_files(folder: Place) -> list[Place]:
         and not file.name.startswith(".")
         and file.is_file()
     )
-    return sorted(found, key=_name)
-
-
-def _name(of: Place) -> str:
-    return of.name
+    return sorted(found, key=attrgetter("name"))

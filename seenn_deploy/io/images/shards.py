@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from itertools import product
+from operator import attrgetter
 from typing import IO, Any, NoReturn
 
 import numpy as np
@@ -57,7 +58,9 @@ def find(where: Place) -> list[Place]:
             return [where]
         return _matching(text) if "{" in text or "*" in text else []
     if where.is_dir():
-        found = sorted((x for x in where.iterdir() if x.suffix.lower() == SUFFIX), key=_name)
+        found = sorted(
+            (x for x in where.iterdir() if x.suffix.lower() == SUFFIX), key=attrgetter("name")
+        )
         return [x for x in found if not x.name.startswith(".")]
     return []
 
@@ -76,12 +79,8 @@ def _matching(text: str) -> list[Place]:
         some: list[Place] = [x for x in held if fnmatchcase(x.name, shard.name)]
         if not some:
             raise DataError(f"{shard}: no shard of such a name")
-        found += sorted(some, key=_name)
+        found += sorted(some, key=attrgetter("name"))
     return found
-
-
-def _name(of: Place) -> str:
-    return of.name
 
 
 def _expanded(text: str) -> Iterator[str]:

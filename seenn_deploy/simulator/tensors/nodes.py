@@ -32,6 +32,7 @@ from seenn_deploy.ir.nodes import (
 )
 from seenn_deploy.simulator.arithmetic import Arithmetic
 from seenn_deploy.simulator.kernels.vector_fire import STATE_LIMIT
+from seenn_deploy.simulator.tensors.numbers import wrapped
 
 Rows: TypeAlias = Tensor | slice
 """The slots of a batch: their numbers, or all of them."""
@@ -214,7 +215,7 @@ class WholeNeurons(Neurons):
 
 def _wrapped(u: Tensor) -> Tensor:
     """The wrap of a 32-bit register, then Lava's own single wrap at 24 bits."""
-    u = torch.remainder(u + (1 << 31), 1 << 32) - (1 << 31)
+    u = wrapped(u, 1 << 31)
     down = torch.where(u > STATE_LIMIT, u - 2 * STATE_LIMIT, u)
     return torch.where(u <= -STATE_LIMIT, u + 2 * STATE_LIMIT, down)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.ir import bounds
@@ -21,6 +22,11 @@ from seenn_deploy.simulator.layout import WRAP
 
 MOST = ((torch.float32, 1 << 24), (torch.float64, 1 << 53))
 WORD = Interval(-(1 << 31), (1 << 31) - 1)  # what events carry in the other engine
+
+
+def wrapped(values: Tensor, half: int) -> Tensor:
+    """Whole numbers as a register of -half..half - 1 keeps them."""
+    return torch.remainder(values + half, 2 * half) - half
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from seenn_deploy.simulator.result import Counts, RunResult
 from seenn_deploy.simulator.tensors import nodes
 from seenn_deploy.simulator.tensors.counting import Toll
 from seenn_deploy.simulator.tensors.nodes import Logits, Neurons, Place, Pooled, Rows, Runner
-from seenn_deploy.simulator.tensors.numbers import WORD, Numbers
+from seenn_deploy.simulator.tensors.numbers import WORD, Numbers, wrapped
 from seenn_deploy.simulator.tensors.synapses import Currents, currents
 from seenn_deploy.simulator.worker import Feed, Worker
 
@@ -59,7 +59,7 @@ class Arrival:
     def of(self, sent: Tensor) -> Tensor:
         """Return the currents of what was sent."""
         found = self.currents(sent.to(self.kind))
-        return torch.remainder(found + WRAP, 2 * WRAP) - WRAP if self.wraps else found
+        return wrapped(found, WRAP) if self.wraps else found
 
 
 @dataclass(frozen=True, eq=False)
@@ -294,7 +294,7 @@ class TensorWorker(Worker):
             total = found if total is None else total + found
         assert total is not None  # every layer has an input
         if layer.bound.size > WORD.high:  # currents are 32-bit words in the other engine
-            total = torch.remainder(total + (1 << 31), 1 << 32) - (1 << 31)
+            total = wrapped(total, 1 << 31)
         return total
 
     def _count(self, arrivals: list[Arrival], rows: Rows, counts: dict[str, Tensor]) -> None:
