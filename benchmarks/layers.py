@@ -129,7 +129,7 @@ class Layer:
 
     def _part(self, slots: np.ndarray, scratch: Scratch) -> None:
         self.accumulate(slots, self.events, self.current, scratch)
-        kernels.count_synapses(slots, self.events.number, self.fan_out, self.ac)
+        self.ac[slots] = kernels.count_synapses(slots, self.events.number, self.fan_out)
 
     def torch(self) -> None:
         with torch.inference_mode():
@@ -137,7 +137,6 @@ class Layer:
 
     def accumulates(self) -> int:
         """Synapses met in one call."""
-        self.ac[:] = 0
         self.ours()
         return int(self.ac.sum())
 

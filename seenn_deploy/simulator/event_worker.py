@@ -135,26 +135,21 @@ class EventWorker(Worker):
         edge.accumulate(slots, self.sent[edge.pre][edge.lag], current, self.scratch)
 
     def _count(self, slots: Array, number: int, edge: Edge, counts: Counts) -> None:
-        ac, mac = counts.ac[number], counts.mac[number]
-        own_ac, own_mac = counts.own_ac[number], counts.own_mac[number]
-        before = ac[slots], mac[slots]
-        self._count_program(slots, number, edge, counts)
-        if edge.own is None:
-            own_ac[slots] += ac[slots] - before[0]
-            own_mac[slots] += mac[slots] - before[1]
-        for layer in edge.own or ():
-            layer.count(slots, self.sent, own_ac, own_mac)
-
-    def _count_program(self, slots: Array, number: int, edge: Edge, counts: Counts) -> None:
+        """Count the synapses that an edge's events meet: all, those not 0, the network's own."""
         events = self.sent[edge.pre][edge.lag]
-        ac, mac = counts.ac[number], counts.mac[number]
-        effective = counts.ac_effective[number], counts.mac_effective[number]
-        if edge.per_event == 0:
-            return
-        if edge.per_event:  # an addition, whatever the value
-            mac, effective = ac, (effective[0], effective[0])
-        edge.count(slots, events, edge.fan_out, ac, mac)
-        edge.count(slots, events, edge.effective, *effective)
+        met = edge.met(slots, events, edge.fan_out)
+        same = edge.effective is edge.fan_out
+        effective = met if same else edge.met(slots, events, edge.effective)
+        counts.ac[number, slots] += met[0]
+        counts.ac_effective[number, slots] += effective[0]
+        if events.graded:
+            counts.mac[number, slots] += met[1]
+            counts.mac_effective[number, slots] += effective[1]
+        if edge.own is None:
+            counts.own_ac[number, slots] += met[0]
+            counts.own_mac[number, slots] += met[1]
+        for layer in edge.own or ():
+            layer.count(slots, self.sent, counts.own_ac[number], counts.own_mac[number])
 
     def recorded(self, slots: Array) -> Iterator[tuple[str, Array, Array]]:
         """Yield each population's name, its spikes and its potentials, (len(slots), *shape)."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, singledispatch
 from itertools import pairwise
+from math import prod
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
@@ -24,6 +25,8 @@ from seenn_deploy.simulator.spikes import Events, Plane, Scratch, aligned
 # Words of a part: a 3x3 kernel over 16 channels. Its rows of 64 weights take 36 KiB, and sums of
 # 8-bit weights stay below 2^15.
 PART_WORDS = 9
+PAIRED = 32  # channels of pixels that come in pairs, at most
+PAIR_WORDS = 12  # words of a part of such pixels
 WRAP = 1 << 23  # a convolution's result is a signed 24-bit integer, design section 6
 
 View: TypeAlias = tuple[int, int, int, int, int]  # as in kernels.gather
@@ -41,7 +44,8 @@ class Edge:
     accumulate : callable
         ``(slots, events, current, scratch) -> None``; it adds what the events cause to `current`.
     fan_out, effective : int64 array (P,), or int32 (P, C_pad) where a pixel's channels differ
-        Number of synapses of each source neuron: all that exist, and those of nonzero weight.
+        Number of synapses of each source neuron: all that exist, and those of nonzero weight; one
+        array where these are the same.
     analog, real : bool
         Whether the source is an image, and whether that or another source of real values, so that
         every element costs multiply-accumulates.
@@ -65,19 +69,23 @@ class Edge:
     lag: int
     own: tuple[OwnCount, ...] | None = None
 
-    def count(self, slots: Array, events: Events, fan_out: Array, ac: Array, mac: Array) -> None:
-        """Add the synapses that events meet to `ac`, (slots,), or `mac`: design, section 4.
+    def met(self, slots: Array, events: Events, fan_out: Array) -> tuple[Array, Array | int]:
+        """Return the accumulates and multiply-accumulates of events, (len(slots),) each.
 
         An event of value 1 or -1 costs accumulates, any other and all of an image or of real
-        values multiply-accumulates.
+        values multiply-accumulates (design, section 4).
         """
-        units = mac if self.real else ac
+        ones: Array
+        others: Array | int = 0
         if fan_out.ndim == 2:
-            kernels.count_each(slots, events.sent, events.values, fan_out, units, mac)
-            return
-        kernels.count_synapses(slots, events.units, fan_out, units)
-        if events.graded:
-            kernels.count_synapses(slots, events.number - events.units, fan_out, mac)
+            ones, others = kernels.count_each(slots, events.sent, events.values, fan_out)
+        else:
+            ones = kernels.count_synapses(slots, events.units, fan_out)
+            if events.graded:
+                others = kernels.count_synapses(slots, events.number - events.units, fan_out)
+        if self.per_event is not None:  # an addition, whatever the value
+            return self.per_event * (ones + others), 0
+        return (0 * ones, ones + others) if self.real else (ones, others)
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,6 +198,8 @@ def _edge(
         _by_pixel(synapses.fan_out(source.shape, effective=zeros), before)
         for zeros in (False, True)
     )
+    if np.array_equal(fan_out, effective):
+        effective = fan_out  # which need not be counted twice
     plain = source.real and isinstance(synapses, ir.Identity) and bool(np.all(weight == 1))
     per_event = 1 if plain else None if post.stages else int(post.adds)
     lag = min(edge.lag, graph.T)  # what is sent later than that never arrives
@@ -208,6 +218,16 @@ def narrow(weight: Array) -> Array:
         return weight
     fits = (k for k in (np.int8, np.int16) if np.array_equal(weight.astype(k), weight))
     return weight.astype(next(fits, np.int32))
+
+
+def summed_as(weight: Array) -> np.dtype[Any]:
+    """Return the type of a part's rows: of 8-bit weights the one that their sums are formed in.
+
+    Rows of bytes would be widened each time they are read, which takes longer than reading more.
+    """
+    if weight.dtype.kind == "f":
+        return weight.dtype
+    return np.dtype(np.int16 if weight.dtype.itemsize == 1 else np.int32)
 
 
 def _wrapping(accumulate: Accumulate) -> Accumulate:
@@ -237,12 +257,41 @@ def accumulator(synapses: ir.Synapses, pre: Plane, post: Plane) -> Accumulate:
 
 @accumulator.register
 def _conv(conv: ir.Conv2d, pre: Plane, post: Plane) -> Accumulate:
+    words = PART_WORDS
+    if comes_in_pairs(conv, post):
+        conv, post = _paired(conv, post)
+        words = PAIR_WORDS
     down, across = conv.stride
     view = (*post.size, pre.step, down * pre.bordered[1], across)
-    parts = _parts(_offsets(pre, conv.weight.shape[2:], conv.dilation, conv.padding))
+    parts = _parts(_offsets(pre, conv.weight.shape[2:], conv.dilation, conv.padding), words)
     if conv.groups > 1:
         return _grouped(conv, pre, view, parts)
     return _gathering(_rows(conv, pre), post, view, parts)
+
+
+def comes_in_pairs(conv: ir.Conv2d, post: Plane) -> bool:
+    """Whether two neighbouring pixels of a convolution are better computed as one.
+
+    Where pixels have few channels, listing a pixel's events takes longer than adding their rows.
+    The window of a pair is as wide as one load, so that a pair's list takes as long as a pixel's.
+    """
+    narrow = post.padded <= PAIRED and post.size[1] % 2 == 0
+    plain = conv.groups == conv.stride[1] == conv.dilation[1] == 1
+    return narrow and plain and conv.weight.shape[3] < AT_ONCE
+
+
+def _paired(conv: ir.Conv2d, post: Plane) -> tuple[ir.Conv2d, Plane]:
+    """Return the convolution that computes two pixels side by side as one with their channels.
+
+    In memory nothing changes: a pixel's neighbour is what follows it.
+    """
+    wide = np.zeros((2, post.padded, *conv.weight.shape[1:3], conv.weight.shape[3] + 1))
+    for right in range(2):
+        wide[right, : post.channels, :, :, right : right + conv.weight.shape[3]] = conv.weight
+    weight = wide.reshape(-1, *wide.shape[2:]).astype(conv.weight.dtype)
+    height, width = post.size
+    pairs = Plane((2 * post.padded, height, width // 2))
+    return replace(conv, weight=weight, bias=None, stride=(conv.stride[0], 2)), pairs
 
 
 def _gathering(rows: Array, post: Plane, view: View, parts: Parts) -> Accumulate:
@@ -251,7 +300,8 @@ def _gathering(rows: Array, post: Plane, view: View, parts: Parts) -> Accumulate
     def accumulate(slots: Array, events: Events, current: Array, scratch: Scratch) -> None:
         kernels.gather(
             slots, events.masks, events.flat_values, view, *parts.loads, parts.rows, weight_at,
-            lanes, weight, current, scratch.rows, scratch.values, scratch.count,
+            lanes, weight, current.reshape(len(current), post.pixels, post.padded),
+            scratch.rows, scratch.values, scratch.count,
         )  # fmt: skip
 
     return accumulate
@@ -271,7 +321,7 @@ def _pooled(dense: ir.PooledDense, pre: Plane, post: Plane) -> Accumulate:
     weight = dense.weight.reshape(len(dense.weight), -1, height // k_h, width // k_w)
     offsets = np.array(_offsets(pre, pre.size, (1, 1), (0, 0)))
     windows = offsets.reshape(pre.words, height // k_h, k_h, width // k_w, k_w).swapaxes(2, 3)
-    parts = _parts(tuple(windows.ravel().tolist()), sharing=k_h * k_w)
+    parts = _parts(tuple(windows.ravel().tolist()), PART_WORDS, sharing=k_h * k_w)
     return _gathering(_rows(ir.Conv2d(weight), pre), post, (1, 1, pre.step, 0, 0), parts)
 
 
@@ -284,7 +334,8 @@ class Parts:
     loads : (load_ptr, offset, keep, base)
         As in ``kernels.gather``.
     rows, first_row : int64 arrays (parts,)
-        Weight rows of each part: how many, and where they begin among all.
+        Weight rows of each part: how many, with one of zeros behind them for what fills a list up,
+        and where they begin among all that are not.
     """
 
     loads: tuple[Array, Array, Array, Array]
@@ -302,16 +353,16 @@ def _offsets(pre: Plane, kernel: Shape, dilation: Pair, padding: Pair) -> tuple[
 
 
 @lru_cache(maxsize=64)  # layers of one network share few geometries
-def _parts(offsets: tuple[int, ...], sharing: int = 1) -> Parts:
-    """Cut words into parts of at most `PART_WORDS`, and words that are neighbours into loads.
+def _parts(offsets: tuple[int, ...], most: int, sharing: int = 1) -> Parts:
+    """Cut words into parts of at most `most`, and words that are neighbours into loads.
 
     Every `sharing` words in a row meet the same sixteen weight rows.
     """
     cuts = [0]
     for word in range(len(offsets)):
         # Words that share rows stay together where they can, so that no rows are kept twice.
-        together = min(sharing, PART_WORDS) if word % sharing == 0 else 1
-        if word - cuts[-1] + together > PART_WORDS:
+        together = min(sharing, most) if word % sharing == 0 else 1
+        if word - cuts[-1] + together > most:
             cuts.append(word)
     cuts.append(len(offsets))
     load_ptr: list[int] = [0]
@@ -329,7 +380,8 @@ def _parts(offsets: tuple[int, ...], sharing: int = 1) -> Parts:
     bits = np.array(keep, np.uint64).view(np.int64)
     arrays = np.array(load_ptr), np.array(offset), bits, np.array(base)
     first_row = np.array(cuts[:-1]) // sharing * LANES
-    return Parts(arrays, (np.array(cuts[1:]) - 1) // sharing * LANES + LANES - first_row, first_row)
+    last_word = (np.array(cuts[1:]) - 1) // sharing
+    return Parts(arrays, (last_word + 1) * LANES - first_row + 1, first_row)
 
 
 def _rows(conv: ir.Conv2d, pre: Plane) -> Array:
@@ -344,33 +396,38 @@ def _rows(conv: ir.Conv2d, pre: Plane) -> Array:
 
 def _blocks(rows: Array, post: Plane, parts: Parts) -> tuple[int, Array, Array]:
     """Cut each part's rows into blocks; return their width, the weights, and where parts begin."""
-    widths = WIDTHS if rows.dtype.itemsize == 1 else WIDTHS[1:]
+    kind = summed_as(rows)
+    widths = WIDTHS if kind == np.int16 else WIDTHS[1:]
     lanes = next(width for width in widths if post.padded % width == 0)
     keys = list(zip(parts.first_row.tolist(), parts.rows.tolist(), strict=True))
     place, size = dict[tuple[int, int], int](), 0
     for first, n in dict.fromkeys(keys):
         place[first, n], size = size, size + n * post.padded
-    weight = aligned((size,), rows.dtype)
+    weight = aligned((size,), kind)
     for (first, n), at in place.items():
         blocks = weight[at : at + n * post.padded].reshape(-1, n, lanes)
-        part = np.zeros((n, post.padded), rows.dtype)
-        part[:, : rows.shape[1]] = rows[first : first + n]
+        part = np.zeros((n, post.padded), kind)
+        part[:-1, : rows.shape[1]] = rows[first : first + n - 1]
         blocks[:] = part.reshape(n, -1, lanes).swapaxes(0, 1)
     return lanes, weight, np.array([place[key] for key in keys])
 
 
 def _grouped(conv: ir.Conv2d, pre: Plane, view: View, parts: Parts) -> Accumulate:
-    rows = np.ascontiguousarray(_rows(conv, pre))
+    rows = _rows(conv, pre)
     taps = conv.weight.shape[2] * conv.weight.shape[3]
     channel = np.arange(pre.padded).reshape(pre.words, 1, LANES).repeat(taps, axis=1).ravel()
     # Rows of padding get the last group; no event ever meets them.
     group = np.minimum(channel // conv.weight.shape[1], conv.groups - 1)
-    first_target = group * rows.shape[1]
+    # A row of zeros behind each part, for what fills a list of events up.
+    ends = parts.first_row + parts.rows - 1
+    weight = np.insert(rows, ends, 0, axis=0)
+    first_target = np.insert(group * rows.shape[1], ends, 0)
+    first_row = np.cumsum([0, *parts.rows])
 
     def accumulate(slots: Array, events: Events, current: Array, scratch: Scratch) -> None:
         kernels.gather_grouped(
-            slots, events.masks, events.flat_values, view, *parts.loads, parts.first_row,
-            first_target, rows, current, scratch.rows, scratch.values, scratch.count,
+            slots, events.masks, events.flat_values, view, *parts.loads, first_row,
+            first_target, weight, current, scratch.rows, scratch.values, scratch.count,
         )  # fmt: skip
 
     return accumulate

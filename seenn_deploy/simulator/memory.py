@@ -19,7 +19,14 @@ from seenn_deploy.io import memory
 from seenn_deploy.ir.nodes import Filter, Product, Relay
 from seenn_deploy.ir.own import OwnLayer
 from seenn_deploy.simulator.kernels.vector_masks import LANES
-from seenn_deploy.simulator.layout import PART_WORDS, is_laid_out, narrow, planes
+from seenn_deploy.simulator.layout import (
+    PART_WORDS,
+    comes_in_pairs,
+    is_laid_out,
+    narrow,
+    planes,
+    summed_as,
+)
 from seenn_deploy.simulator.result import Counts
 from seenn_deploy.simulator.spikes import Plane
 
@@ -187,24 +194,30 @@ def _weights(synapses: ir.Synapses, pre: Plane, post: Plane) -> int:
 
 @_weights.register
 def _(conv: ir.Conv2d, pre: Plane, post: Plane) -> int:
-    across = post.padded if conv.groups == 1 else len(conv.weight) // conv.groups
-    return pre.padded * prod(conv.weight.shape[2:]) * across * _bytes(conv.weight)
+    height, width = conv.weight.shape[2:]
+    if conv.groups > 1:
+        across, size = len(conv.weight) // conv.groups, narrow(conv.weight).itemsize
+    elif comes_in_pairs(conv, post):
+        across, width, size = 2 * post.padded, width + 1, _row_bytes(conv.weight)
+    else:
+        across, size = post.padded, _row_bytes(conv.weight)
+    return pre.padded * int(height * width) * across * size
 
 
 @_weights.register
 def _(dense: ir.Dense, pre: Plane, post: Plane) -> int:
-    return pre.padded * pre.pixels * post.padded * _bytes(dense.weight)
+    return pre.padded * pre.pixels * post.padded * _row_bytes(dense.weight)
 
 
 @_weights.register
 def _(dense: ir.PooledDense, pre: Plane, post: Plane) -> int:
     windows = pre.pixels // prod(dense.kernel)
-    return pre.padded * windows * post.padded * _bytes(dense.weight)
+    return pre.padded * windows * post.padded * _row_bytes(dense.weight)
 
 
 @_weights.register
 def _(sparse: ir.Sparse, pre: Plane, post: Plane) -> int:
-    return len(sparse.targets) * (_LONG + _bytes(sparse.weight)) + sparse.indptr.nbytes
+    return len(sparse.targets) * (_LONG + narrow(sparse.weight).itemsize) + sparse.indptr.nbytes
 
 
 @_weights.register
@@ -212,8 +225,8 @@ def _(identity: ir.Identity, pre: Plane, post: Plane) -> int:
     return 0
 
 
-def _bytes(weight: Array) -> int:
-    return narrow(weight).itemsize
+def _row_bytes(weight: Array) -> int:
+    return summed_as(narrow(weight)).itemsize
 
 
 # --- of the torch engine --------------------------------------------------------------------------

@@ -26,13 +26,12 @@ import numba as nb
 import numpy as np
 
 from seenn_deploy._typing import Array
-from seenn_deploy.simulator.kernels.vector_add import add_rows
+from seenn_deploy.simulator.kernels.vector_add import EVENTS, add_rows
 from seenn_deploy.simulator.kernels.vector_fire import STATE_LIMIT, fire, fire_integer, move
 from seenn_deploy.simulator.kernels.vector_masks import (
     AT_ONCE,
     LANES,
     add_chosen,
-    chosen_sum,
     count_bits,
     list_rows,
     lowest_bit,
@@ -40,7 +39,7 @@ from seenn_deploy.simulator.kernels.vector_masks import (
 
 # A digest of the vector files, which are inlined here. numba caches compiled kernels by the content
 # of this file alone, so a changed vector file has to change this one, or the old code still runs.
-INLINED = "1e6a35dc420d"
+INLINED = "262b8e1023ad"
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -76,8 +75,9 @@ def gather(
     output of height ``view[0]`` and width ``view[1]``. Part i reads loads
     ``load_ptr[i]:load_ptr[i + 1]``: load k takes four words from ``offset[k]`` behind the corner,
     of whose bits those in ``keep[k]`` count, and bit j meets row ``base[k] + j`` of the part.
-    The part has ``part_rows[i]`` rows, and block j of its weights, which gives channels
-    ``j width : (j + 1) width`` of `current`, begins at ``weight_at[i] + j part_rows[i] width``.
+    The part has ``part_rows[i]`` rows, of which the last is all zeros, and block j of its weights,
+    which gives channels ``j width : (j + 1) width`` of `current`, begins at
+    ``weight_at[i] + j part_rows[i] width``.
 
     `rows`, `row_values` and `count` are scratch: the row and value of each event, and the events of
     each output pixel of each slot.
@@ -88,8 +88,9 @@ def gather(
     for part in range(len(weight_at)):
         loads = load_ptr[part], load_ptr[part + 1]
         events = list_part(
-            slots, masks, values, view, loads, offset, keep, base, rows, row_values, count
-        )
+            slots, masks, values, view, loads, offset, keep, base, part_rows[part] - 1,
+            rows, row_values, count,
+        )  # fmt: skip
         if not events:
             continue
         # Blocks outside pixels: the rows of one block stay in the cache for all pixels.
@@ -115,11 +116,15 @@ def list_part(
     offset: Array,
     keep: Array,
     base: Array,
+    filler: int,
     rows: Array,
     row_values: Array,
     count: Array,
 ) -> int:
-    """List the events of one part for every output pixel, as `gather` explains; return how many."""
+    """List the events of one part for every output pixel, as `gather` explains; return how many.
+
+    Each list is filled up to a multiple of `EVENTS` with events of value 0 at row `filler`.
+    """
     height, width, slot_step, row_step, column_step = view
     n, place = 0, 0
     for b in slots:
@@ -129,18 +134,16 @@ def list_part(
                 start = n
                 for k in range(loads[0], loads[1]):
                     at = corner + offset[k]
+                    first, n = n, list_rows(rows, n, masks, at, keep[k], base[k])
+                    for e in range(first, n if len(values) else first):
+                        row_values[e] = values[at * LANES + int(rows[e]) - base[k]]
+                stop = start + (n - start + EVENTS - 1) // EVENTS * EVENTS
+                for e in range(n, n + EVENTS):  # behind the last list there is room
+                    rows[e] = filler
                     if len(values):
-                        for word in range(AT_ONCE):
-                            bits = int(masks[at + word]) & int(keep[k]) >> word * LANES & 0xFFFF
-                            while bits:
-                                c = lowest_bit(bits)
-                                rows[n] = base[k] + word * LANES + c
-                                row_values[n] = values[(at + word) * LANES + c]
-                                n += 1
-                                bits &= bits - 1  # clears the lowest bit
-                    else:
-                        n = list_rows(rows, n, masks, at, keep[k], base[k])
-                count[place] = n - start
+                        row_values[e] = 0
+                n = stop
+                count[place] = stop - start
                 place += 1
                 corner += column_step
     return n
@@ -166,12 +169,15 @@ def gather_grouped(
 ) -> None:
     """Do what `gather` does for a grouped convolution.
 
-    `weight` is (rows, C_out / groups). Part i begins with row ``first_row[i]``; row r gives the
-    channels from ``first_target[r]`` on.
+    `weight` is (rows, C_out / groups). Part i has rows ``first_row[i]:first_row[i + 1]``, of which
+    the last is all zeros; row r gives the channels from ``first_target[r]`` on.
     """
-    for part in range(len(first_row)):
+    for part in range(len(first_row) - 1):
         loads = load_ptr[part], load_ptr[part + 1]
-        list_part(slots, masks, values, view, loads, offset, keep, base, rows, row_values, count)
+        filler = first_row[part + 1] - first_row[part] - 1
+        list_part(
+            slots, masks, values, view, loads, offset, keep, base, filler, rows, row_values, count
+        )
         start, place = 0, 0
         for b in slots:
             for p in range(current.shape[1]):
@@ -600,47 +606,50 @@ def integrate_logits_integer(
 
 
 @_jit
-def count_synapses(slots: Array, number: Array, fan_out: Array, total: Array) -> None:
-    """Add to ``total[b]`` the synapses that spikes meet where all channels of a pixel have as many.
+def count_synapses(slots: Array, number: Array, fan_out: Array) -> Array:
+    """Return the synapses that spikes meet where all channels of a pixel have as many.
 
-    `number` (slots, P) are spikes and `fan_out` (P,) synapses, so that nothing needs the spikes.
+    `number` (slots, P) are spikes and `fan_out` (P,) synapses, so that nothing needs the spikes;
+    the result is int64 (len(slots),).
     """
-    for b in slots:
-        met = 0
+    met = np.zeros(len(slots), np.int64)
+    for i in range(len(slots)):
+        b, total = slots[i], 0
         for p in range(len(fan_out)):
-            met += number[b, p] * fan_out[p]
-        total[b] += met
+            total += number[b, p] * fan_out[p]
+        met[i] = total
+    return met
 
 
 @_jit
-def count_each(
-    slots: Array, sent: Array, values: Array, fan_out: Array, units: Array, others: Array
-) -> None:
-    """Add the synapses that spikes meet, where channels differ: `fan_out` is int32 (P, C_pad).
+def count_each(slots: Array, sent: Array, values: Array, fan_out: Array) -> Array:
+    """Return the synapses that spikes meet where channels differ: `fan_out` is int32 (P, C_pad).
 
-    ``units[b]`` receives those of spikes of value 1 or -1, ``others[b]`` the rest.
+    The result is int64 (2, len(slots)): synapses of spikes of value 1 or -1, and of the rest.
     """
     flat, padded = fan_out.reshape(-1), fan_out.shape[1]
-    for b in slots:
-        met, graded = 0, 0
+    met, lanes = np.zeros((2, len(slots)), np.int64), np.zeros(LANES, np.int32)
+    for i in range(len(slots)):
+        b = slots[i]
         for y in range(sent.shape[2]):
+            lanes[:] = 0
             for x in range(sent.shape[3]):
                 at = (y * sent.shape[3] + x) * padded
                 for k in range(sent.shape[1]):
                     bits = int(sent[b, k, y, x])
-                    if not bits:
-                        continue
-                    met += chosen_sum(bits, flat, at + k * LANES)
                     if values.shape[4]:
-                        large = 0
                         while bits:
                             c = lowest_bit(bits)
-                            value = values[b, k, y, x, c]
-                            large |= int(value not in (1, -1)) << c
+                            if values[b, k, y, x, c] in (1, -1):
+                                met[0, i] += flat[at + k * LANES + c]
+                            else:
+                                met[1, i] += flat[at + k * LANES + c]
                             bits &= bits - 1
-                        graded += chosen_sum(large, flat, at + k * LANES)
-        units[b] += met - graded
-        others[b] += graded
+                    else:
+                        add_chosen(lanes, 0, bits, flat, at + k * LANES)
+            for lane in range(LANES):  # row by row, so that no lane overflows
+                met[0, i] += lanes[lane]
+    return met
 
 
 @_jit

@@ -2,15 +2,22 @@
 
 An event-driven layer spends its time on ``current[:] += weight[row, :]``, for every spike and
 every row of its synapses. In a plain loop the current is loaded and stored for every row, and this
-traffic, not the additions, is the limit. :func:`add_rows` holds the sum in one vector of `width`
-lanes, adds all rows and stores it once. LLVM keeps the vector in registers because it is a local
-value and not an array.
+traffic, not the additions, is the limit. :func:`add_rows` holds the sum in vectors of `width`
+lanes, adds all rows and stores it once. LLVM keeps the vectors in registers because they are local
+values and not an array.
+
+An addition has to wait for the one before it in the same register, some four cycles, while the
+processor could begin two per cycle. Narrow rows fill too few registers to hide that, so their
+events take turns among several sums, which are added up at the end (`sums_of`). The mispredicted
+end of each pixel's loop costs as much as ten events: lists come in whole groups of `EVENTS`, filled
+up with a row of zeros, so that most pixels take the same number of turns.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import overload
@@ -27,6 +34,12 @@ from seenn_deploy.simulator.kernels.vectors import (
 )
 
 WIDTHS = (128, 64, 32, 16)
+EVENTS = 4  # a list of events is as long as a multiple of this
+
+
+def sums_of(width: int) -> int:
+    """Return how many sums the events of rows of so many weights take turns among."""
+    return max(1, 64 // width)
 
 
 def add_rows(
@@ -50,8 +63,8 @@ def add_rows(
     at : int
         Index in `current` where the stretch begins.
     weight : array, flat
-        Weight rows of `width` values each. Rows of int8 are summed in 16 bits first: at most 256
-        of them may be asked for at a time, so that no sum overflows.
+        Weight rows of `width` values each. Rows of int16 are summed in 16 bits first: no sum of
+        the events of one call may leave them.
     weight_at : int
         Index in `weight` where row 0 begins.
     rows : uint8 array
@@ -59,13 +72,20 @@ def add_rows(
     values : array of the currents' type
         Value of each event; of length 0 when all are 1.
     start, stop : int
-        The events to add are ``start:stop``, in this order.
+        The events to add are ``start:stop``, a multiple of `EVENTS`. Event i goes to sum
+        i modulo ``sums_of(width)``, of which the first begins with the current.
     """
+    ways = sums_of(width)
+    sums = np.zeros((ways, width), current.dtype)
+    sums[0] = current[at : at + width]
     for e in range(start, stop):
         row = weight_at + int(rows[e]) * width
-        for lane in range(width):
-            value = weight[row + lane]
-            current[at + lane] += value * values[e] if len(values) else value
+        value = values[e] if len(values) else current.dtype.type(1)
+        sums[(e - start) % ways] += weight[row : row + width] * value
+    while ways > 1:
+        ways //= 2
+        sums[:ways] += sums[ways : 2 * ways]
+    current[at : at + width] = sums[0]
 
 
 # numba compares the signatures of function and overload, annotations included: so it has none.
@@ -109,21 +129,27 @@ def _make(width: int, graded: bool) -> Any:
             )
             kept = Lanes(builder, current.type.pointee, width)
             # Twice as many 16-bit sums fit into a register.
-            narrow = weight.type.pointee == ir.IntType(8) and not graded
+            narrow = weight.type.pointee == ir.IntType(16) and not graded
             lanes = Lanes(builder, ir.IntType(16), width) if narrow else kept
             target = kept.at(current, args[1])
             first_row = builder.gep(weight, [args[3]])
-            total = alloca(builder, lanes.kind)
-            builder.store(lanes.zero() if narrow else lanes.load(target), total)
-            with counting(builder, args[6], args[7]) as (e, _):
-                row = builder.zext(builder.load(builder.gep(rows, [e])), I64)
-                weights = lanes.load(lanes.at(first_row, builder.mul(row, integer(width))))
-                if graded:
-                    value = lanes.spread(builder.load(builder.gep(values, [e])))
-                    builder.store(lanes.multiply_add(value, weights, builder.load(total)), total)
-                else:
-                    builder.store(lanes.add(builder.load(total), weights), total)
-            found = builder.load(total)
+            sums = [alloca(builder, lanes.kind) for _ in range(sums_of(width))]
+            for total in sums:
+                builder.store(lanes.zero(), total)
+            if not narrow:
+                builder.store(lanes.load(target), sums[0])
+            with counting(builder, args[6], args[7], EVENTS) as (first, _):
+                for i in range(EVENTS):
+                    e, total = builder.add(first, integer(i)), sums[i % len(sums)]
+                    row = builder.zext(builder.load(builder.gep(rows, [e])), I64)
+                    added = lanes.load(lanes.at(first_row, builder.mul(row, integer(width))))
+                    if graded:
+                        value = lanes.spread(builder.load(builder.gep(values, [e])))
+                        found = lanes.multiply_add(value, added, builder.load(total))
+                    else:
+                        found = lanes.add(builder.load(total), added)
+                    builder.store(found, total)
+            found = _total(lanes, [builder.load(total) for total in sums])
             if narrow:
                 found = kept.add(kept.load(target), builder.sext(found, kept.kind))
             kept.store(found, target)
@@ -132,6 +158,14 @@ def _make(width: int, graded: bool) -> Any:
         return signature, codegen
 
     return add
+
+
+def _total(lanes: Lanes, sums: list[Any]) -> Any:
+    """Add up some sums, the second half to the first."""
+    while len(sums) > 1:
+        half = len(sums) // 2
+        sums = [lanes.add(a, b) for a, b in zip(sums[:half], sums[half:], strict=True)]
+    return sums[0]
 
 
 _binary_128, _binary_64, _binary_32, _binary_16 = (_make(width, False) for width in WIDTHS)

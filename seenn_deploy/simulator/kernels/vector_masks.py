@@ -141,35 +141,6 @@ def _add_chosen_lanes(
     return types.void(total, types.intp, types.int64, table, types.intp), codegen
 
 
-def chosen_sum(bits: int, table: Array, at: int) -> int:
-    """Return the sum of ``table[at + i]`` over the bits i that are set; `table` is int32, flat."""
-    return sum(int(table[at + i]) for i in range(LANES) if bits >> i & 1)
-
-
-@overload(chosen_sum)
-def _chosen_sum(bits, table, at):  # type: ignore[no-untyped-def]
-    def call(bits, table, at):  # type: ignore[no-untyped-def]
-        return _chosen_sum_lanes(bits, table, at)
-
-    return call
-
-
-@intrinsic
-def _chosen_sum_lanes(typingctx: Any, bits: Any, table: Any, at: Any) -> Any:
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        lanes = Lanes(builder, ir.IntType(32), LANES)
-        data = array_data(context, builder, signature, args, 1)
-        word = builder.trunc(args[0], ir.IntType(LANES))
-        flags = builder.bitcast(word, lanes.flags)
-        chosen = builder.select(flags, lanes.load(lanes.at(data, args[2])), lanes.zero())
-        kind = ir.FunctionType(lanes.element, [lanes.kind])
-        name = f"llvm.vector.reduce.add.v{LANES}i32"
-        total = _function(builder.module, kind, name)
-        return builder.sext(builder.call(total, [chosen]), I64)
-
-    return types.int64(types.int64, table, types.intp), codegen
-
-
 def count_bits(bits: int) -> int:
     """Return the number of bits set in an integer of at least 0."""
     return bin(bits).count("1")
