@@ -17,7 +17,7 @@ from seenn_deploy.ir.nodes.base import Parameter
 from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.kernels import kernels
 from seenn_deploy.simulator.layout import Layer, laid_out
-from seenn_deploy.simulator.spikes import Plane, aligned
+from seenn_deploy.simulator.spikes import Events, Plane, aligned
 
 Stopping: TypeAlias = Callable[[Array, Array], Array]
 
@@ -66,17 +66,15 @@ class Fired(NamedTuple):
 
     Parameters
     ----------
-    sent : uint16 array (slots, words, H, W)
-        The spikes, as masks.
-    number : int32 array (slots, P)
-        Spikes of each pixel.
-    active, saturated : int arrays (slots,)
-        Neurons with a potential or current, and neurons whose integers ended.
+    events : Events
+        What the population sends.
+    active, fired, saturated : int arrays (slots,)
+        Neurons with a potential or current, those that spiked, and those whose integers ended.
     """
 
-    sent: Array
-    number: Array
+    events: Events
     active: Array
+    fired: Array
     saturated: Array
 
 
@@ -154,13 +152,20 @@ class Float32(Arithmetic):
         if len(state.u):
             kernels.filter_current(slots, current, bias, state.u, state.constants[0])
             bias = np.zeros_like(bias)  # the synaptic current has it already
-        how = node.comparison == ">=", node.reset == "soft", out.sent, out.number, out.active
-        given = slots, current, bias, state.v, node.shape[0]
+        how, events = (node.comparison == ">=", node.reset == "soft"), out.events
         if node.each_its_own:
-            kernels.integrate_and_fire_each(*given, state.constants, *how)
+            kernels.integrate_and_fire_each(
+                slots, current, bias, state.v, node.shape[0], state.constants, *how,
+                events.sent, events.number, out.active,
+            )  # fmt: skip
+            out.fired[slots] = events.number[slots].sum(axis=1)
         else:
             tau, threshold, subtracted = state.constants[1:, 0, 0]
-            kernels.integrate_and_fire(*given, tau, threshold, subtracted, *how)
+            kernels.integrate_and_fire(
+                slots, current.reshape(-1), bias.reshape(-1), state.v.reshape(-1), node.shape[0],
+                tau, threshold, subtracted, *how, events.plane.lies, events.masks, events.number,
+                out.active, out.fired,
+            )  # fmt: skip
 
     def as_current(self, bias: Array) -> Array:
         """Take the bias itself."""
@@ -193,16 +198,20 @@ class Integer(Arithmetic):
         self, slots: Array, node: Population, layer: Layer, current: Array, state: State, out: Fired
     ) -> None:
         """Run one timestep, and count wrapped currents and saturated potentials."""
-        channels, how = node.shape[0], (node.comparison == ">=", node.reset == "soft", *out)
+        how, events = (node.comparison == ">=", node.reset == "soft"), out.events
         if len(state.u) or node.each_its_own:
             kernels.integrate_and_fire_each_integer(
-                slots, current, layer.bias, state.u, state.v, channels, state.constants, *how
-            )
+                slots, current, layer.bias, state.u, state.v, node.shape[0], state.constants, *how,
+                events.sent, events.number, out.active, out.saturated,
+            )  # fmt: skip
+            out.fired[slots] = events.number[slots].sum(axis=1)
         else:
             keep, threshold, subtracted = state.constants[1:, 0, 0]
             kernels.integrate_and_fire_integer(
-                slots, current, layer.bias, state.v, channels, keep, threshold, subtracted, *how
-            )
+                slots, current.reshape(-1), layer.bias.reshape(-1), state.v.reshape(-1),
+                node.shape[0], keep, threshold, subtracted, *how, events.plane.lies, events.masks,
+                events.number, out.active, out.fired, out.saturated,
+            )  # fmt: skip
 
     def as_current(self, bias: Array) -> Array:
         """Undo the shift of biases; in front of a maximum they must be whole without it."""

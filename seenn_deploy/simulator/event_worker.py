@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
 from math import prod
 
 import numpy as np
@@ -15,10 +16,8 @@ from seenn_deploy.simulator.layout import PART_WORDS, Edge, Layer, planes
 from seenn_deploy.simulator.nodes import Logits, Neurons, runner
 from seenn_deploy.simulator.result import Counts, RunResult
 from seenn_deploy.simulator.spikes import Events, Scratch, aligned
+from seenn_deploy.simulator.turns import Turns, at_a_time, plain
 from seenn_deploy.simulator.worker import Feed, Worker
-
-# Currents that a layer works on at a time: 1 MiB stays in a second-level cache.
-CURRENTS = 1 << 18
 
 
 class EventWorker(Worker):
@@ -61,6 +60,24 @@ class EventWorker(Worker):
             {name: array[number] for name, array in self.counts.items()}
             for number in range(len(layers))
         ]
+        self.bias_adds = np.array([[layer.bias_adds] for layer in layers])
+        self.neurons = np.array([[prod(layer.node.shape)] for layer in layers])
+        self.turns = self._turns()
+
+    def _turns(self) -> list[Turns | int]:
+        """Put plain layers in rows; each of the others takes its turn by its number."""
+        found = [
+            plain(
+                layer, self.runners[number], self.sent, self.current[layer.index],
+                self.replay.get(layer.index), self.by_layer[number], number,
+            )
+            for number, layer in enumerate(self.layers)
+        ]  # fmt: skip
+        turns: list[Turns | int] = []
+        for is_plain, row in groupby(enumerate(found), lambda pair: pair[1] is not None):
+            numbers, layers = zip(*row, strict=True)
+            turns += [Turns.of(layers)] if is_plain else numbers
+        return turns
 
     def _currents(self, slots: int) -> dict[int, Array]:
         """Allocate the currents; they live for one layer's turn, so all layers share memory."""
@@ -109,13 +126,28 @@ class EventWorker(Worker):
             history.insert(0, history.pop())  # the oldest events are overwritten
         if frames:
             self._load(slots, frames)
-        for number, layer in enumerate(self.layers):
-            for some in self._together(slots, layer):
-                self._run_layer(some, number, layer)
+        for turn in self.turns:
+            if isinstance(turn, Turns):
+                turn.take(slots, self.scratch)
+                self._count_rest(slots, turn)
+            else:
+                for some in self._together(slots, self.layers[turn]):
+                    self._run_layer(some, turn, self.layers[turn])
+        self.counts.bias_adds[:, slots] = self.bias_adds
+
+    def _count_rest(self, slots: Array, turns: Turns) -> None:
+        """Count what follows from what a compiled call counted, and the network's own layers."""
+        counts, place = self.counts, (turns.numbers[:, None], slots)
+        counts.resets[place] = counts.spikes[place]  # every spike resets its neuron
+        counts.updates_inactive[place] = self.neurons[turns.numbers] - counts.updates_active[place]
+        for number in turns.numbers:
+            for edge in self.layers[number].edges:
+                if not edge.analog:
+                    self._count_own(slots, number, edge, counts)
 
     def _together(self, slots: Array, layer: Layer) -> list[Array]:
         """Cut slots into groups whose currents stay in the cache until the layer has fired."""
-        most = max(1, CURRENTS // (layer.arriving.pixels * layer.arriving.padded))
+        most = at_a_time(layer)
         return [slots[first : first + most] for first in range(0, len(slots), most)]
 
     def _run_layer(self, slots: Array, number: int, layer: Layer) -> None:
@@ -127,7 +159,6 @@ class EventWorker(Worker):
             if not edge.analog:
                 self._send(slots, edge, current)
                 self._count(slots, number, edge, self.counts)
-        self.counts.bias_adds[number, slots] = layer.bias_adds
         sent, counts = self.sent[layer.index][0], self.by_layer[number]
         self.runners[number].step(slots, current, sent, counts)
 
@@ -148,6 +179,9 @@ class EventWorker(Worker):
         if edge.own is None:
             counts.own_ac[number, slots] += met[0]
             counts.own_mac[number, slots] += met[1]
+        self._count_own(slots, number, edge, counts)
+
+    def _count_own(self, slots: Array, number: int, edge: Edge, counts: Counts) -> None:
         for layer in edge.own or ():
             layer.count(slots, self.sent, counts.own_ac[number], counts.own_mac[number])
 

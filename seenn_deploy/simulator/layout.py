@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, singledispatch
 from itertools import pairwise
-from math import prod
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
@@ -78,7 +77,9 @@ class Edge:
         ones: Array
         others: Array | int = 0
         if fan_out.ndim == 2:
-            ones, others = kernels.count_each(slots, events.sent, events.values, fan_out)
+            ones, others = kernels.count_each(
+                slots, events.masks, events.flat_values, events.plane.lies, fan_out.reshape(-1)
+            )
         else:
             ones = kernels.count_synapses(slots, events.units, fan_out)
             if events.graded:
@@ -266,7 +267,7 @@ def _conv(conv: ir.Conv2d, pre: Plane, post: Plane) -> Accumulate:
     parts = _parts(_offsets(pre, conv.weight.shape[2:], conv.dilation, conv.padding), words)
     if conv.groups > 1:
         return _grouped(conv, pre, view, parts)
-    return _gathering(_rows(conv, pre), post, view, parts)
+    return Gathering.of(_rows(conv, pre), post, view, parts)
 
 
 def comes_in_pairs(conv: ir.Conv2d, post: Plane) -> bool:
@@ -294,17 +295,42 @@ def _paired(conv: ir.Conv2d, post: Plane) -> tuple[ir.Conv2d, Plane]:
     return replace(conv, weight=weight, bias=None, stride=(conv.stride[0], 2)), pairs
 
 
-def _gathering(rows: Array, post: Plane, view: View, parts: Parts) -> Accumulate:
-    lanes, weight, weight_at = _blocks(rows, post, parts)
+@dataclass(frozen=True, eq=False)
+class Gathering:
+    """What a convolution or a dense layer adds, as ``kernels.gather`` takes it.
 
-    def accumulate(slots: Array, events: Events, current: Array, scratch: Scratch) -> None:
+    Parameters
+    ----------
+    view : tuple of 5 int
+    parts, loads : int64 arrays (parts, 4) and (loads, 3)
+    width : int
+        Channels of a block of weights.
+    weight : array, flat
+    padded : int
+        Channels of a pixel of currents, padded.
+    """
+
+    view: View
+    parts: Array
+    loads: Array
+    width: int
+    weight: Array
+    padded: int
+
+    @classmethod
+    def of(cls, rows: Array, post: Plane, view: View, parts: Parts) -> Gathering:
+        """Cut the weight rows of all parts into blocks."""
+        width, weight, place = _blocks(rows, post, parts)
+        table = np.column_stack([parts.first_load[:-1], parts.first_load[1:], parts.rows, place])
+        return cls(view, table, parts.loads, width, weight, post.padded)
+
+    def __call__(self, slots: Array, events: Events, current: Array, scratch: Scratch) -> None:
+        """Add what `events` cause."""
         kernels.gather(
-            slots, events.masks, events.flat_values, view, *parts.loads, parts.rows, weight_at,
-            lanes, weight, current.reshape(len(current), post.pixels, post.padded),
+            slots, events.masks, events.flat_values, self.view, self.parts, self.loads, self.width,
+            self.weight, current.reshape(-1), self.padded,
             scratch.rows, scratch.values, scratch.count,
         )  # fmt: skip
-
-    return accumulate
 
 
 @accumulator.register
@@ -322,7 +348,7 @@ def _pooled(dense: ir.PooledDense, pre: Plane, post: Plane) -> Accumulate:
     offsets = np.array(_offsets(pre, pre.size, (1, 1), (0, 0)))
     windows = offsets.reshape(pre.words, height // k_h, k_h, width // k_w, k_w).swapaxes(2, 3)
     parts = _parts(tuple(windows.ravel().tolist()), PART_WORDS, sharing=k_h * k_w)
-    return _gathering(_rows(ir.Conv2d(weight), pre), post, (1, 1, pre.step, 0, 0), parts)
+    return Gathering.of(_rows(ir.Conv2d(weight), pre), post, (1, 1, pre.step, 0, 0), parts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -331,14 +357,17 @@ class Parts:
 
     Parameters
     ----------
-    loads : (load_ptr, offset, keep, base)
+    loads : int64 array (loads, 3)
         As in ``kernels.gather``.
+    first_load : int64 array (parts + 1,)
+        The loads of part i are ``first_load[i]:first_load[i + 1]``.
     rows, first_row : int64 arrays (parts,)
         Weight rows of each part: how many, with one of zeros behind them for what fills a list up,
         and where they begin among all that are not.
     """
 
-    loads: tuple[Array, Array, Array, Array]
+    loads: Array
+    first_load: Array
     rows: Array
     first_row: Array
 
@@ -376,12 +405,10 @@ def _parts(offsets: tuple[int, ...], most: int, sharing: int = 1) -> Parts:
                 loads.append((offsets[first], (1 << (word - first) * LANES) - 1, row))
                 first = word
         load_ptr.append(len(loads))
-    offset, keep, base = zip(*loads, strict=True)
-    bits = np.array(keep, np.uint64).view(np.int64)
-    arrays = np.array(load_ptr), np.array(offset), bits, np.array(base)
+    table = np.array([(at, keep - (keep >> 63 << 64), row) for at, keep, row in loads])
     first_row = np.array(cuts[:-1]) // sharing * LANES
     last_word = (np.array(cuts[1:]) - 1) // sharing
-    return Parts(arrays, (last_word + 1) * LANES - first_row + 1, first_row)
+    return Parts(table, np.array(load_ptr), (last_word + 1) * LANES - first_row + 1, first_row)
 
 
 def _rows(conv: ir.Conv2d, pre: Plane) -> Array:
@@ -422,12 +449,13 @@ def _grouped(conv: ir.Conv2d, pre: Plane, view: View, parts: Parts) -> Accumulat
     ends = parts.first_row + parts.rows - 1
     weight = np.insert(rows, ends, 0, axis=0)
     first_target = np.insert(group * rows.shape[1], ends, 0)
-    first_row = np.cumsum([0, *parts.rows])
+    place = np.cumsum(parts.rows) - parts.rows
+    table = np.column_stack([parts.first_load[:-1], parts.first_load[1:], parts.rows, place])
 
     def accumulate(slots: Array, events: Events, current: Array, scratch: Scratch) -> None:
         kernels.gather_grouped(
-            slots, events.masks, events.flat_values, view, *parts.loads, first_row,
-            first_target, weight, current, scratch.rows, scratch.values, scratch.count,
+            slots, events.masks, events.flat_values, view, table, parts.loads, first_target,
+             weight, current, scratch.rows, scratch.values, scratch.count,
         )  # fmt: skip
 
     return accumulate
@@ -452,11 +480,18 @@ def _sparse(sparse: ir.Sparse, pre: Plane, post: Plane) -> Accumulate:
     return accumulate
 
 
+@dataclass(frozen=True, eq=False)
+class OneToOne:
+    """What an identity shortcut adds."""
+
+    weight: Any
+
+    def __call__(self, slots: Array, events: Events, current: Array, scratch: Scratch) -> None:
+        """Add what `events` cause."""
+        sent = events.masks, events.flat_values, events.plane.lies
+        kernels.one_to_one(slots, *sent, self.weight, current.reshape(-1))
+
+
 @accumulator.register
 def _identity(identity: ir.Identity, pre: Plane, post: Plane) -> Accumulate:
-    weight = identity.weight[()]
-
-    def accumulate(slots: Array, events: Events, current: Array, scratch: Scratch) -> None:
-        kernels.one_to_one(slots, events.sent, events.values, weight, current)
-
-    return accumulate
+    return OneToOne(identity.weight[()])

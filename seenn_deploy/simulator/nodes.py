@@ -65,13 +65,11 @@ class Neurons:
 
     def step(self, slots: Array, current: Array, events: Events, counts: dict[str, Array]) -> None:
         """Update the neurons with their currents, and send their spikes."""
-        active = counts["updates_active"]
-        out = Fired(events.sent, events.number, active, counts["saturated"])
+        active, fired = counts["updates_active"], counts["spikes"]
+        out = Fired(events, active, fired, counts["saturated"])
         self.arithmetic.fire(slots, self.node, self.layer, current, self.state, out)
-        fired = events.number[slots].sum(axis=1)
         counts["updates_inactive"][slots] = prod(self.node.shape) - active[slots]
-        counts["spikes"][slots] = fired
-        counts["resets"][slots] = fired  # every spike resets its neuron, softly or not
+        counts["resets"][slots] = fired[slots]  # every spike resets its neuron, softly or not
 
 
 class Largest:

@@ -74,8 +74,15 @@ class Plane:
 
     @property
     def step(self) -> int:
-        """The number of 64-bit words of one slot, with the border."""
+        """The number of words of one slot, with the border."""
         return self.words * prod(self.bordered)
+
+    @property
+    def lies(self) -> tuple[int, int, int, int, int, int, int]:
+        """Where the words that are not border lie among all, as in ``kernels``."""
+        height, width = self.bordered
+        first = self.border[0] * width + self.border[1]
+        return *self.size, self.words, self.step, height * width, width, first
 
     @property
     def inside(self) -> tuple[slice, slice]:

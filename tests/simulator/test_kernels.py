@@ -146,7 +146,9 @@ def test_counts_of_unlike_channels_equal_a_sum_over_events(seed, graded, density
     frames = random_frames(rng, shape, density, graded)
     events = events_of(frames, (1, 0), graded, np.float32)
     table = rng.integers(0, 1 << 20, (events.plane.pixels, events.plane.padded)).astype(np.int32)
-    units, others = kernels.count_each(np.arange(2), events.sent, events.values, table)
+    units, others = kernels.count_each(
+        np.arange(2), events.masks, events.flat_values, events.plane.lies, table.reshape(-1)
+    )
     for b, frame in enumerate(frames):
         grid, fan_out = events.plane.to_grid(frame), table[:, : shape[0]]
         assert units[b] == fan_out[np.abs(grid) == 1].sum()

@@ -6,8 +6,10 @@ Currents and states have channels last, padded to whole words of 16, (slots, P, 
 Spikes are bit masks: word ``sent[b, k, y, x]`` holds channels ``16 k : 16 k + 16`` of a pixel, with
 the first in the lowest bit. Its plane has a border of zeros as wide as any convolution behind it
 asks for, so no kernel knows a border case: `masks` is the flat array with all borders, `sent` the
-view without them. `values` lies likewise and has the values of graded spikes, (.., 16) for every
-word; where all spikes are 1 its last axis is empty. `number` (slots, P) are the spikes by pixel.
+view without them. Kernels that take `masks` take `lies` with it, which says where the words of
+`sent` are: its height and width, words of channels, distances of slots, of words and of rows, and
+the place of the first. `values` lies likewise and has the values of graded spikes, 16 for every
+word; where all spikes are 1 it is empty. `number` (slots, P) are the spikes by pixel.
 
 A layer with weights reads its input in parts. A part is a few words that every output pixel sees at
 the same distances from its own corner: its spikes become one list per pixel, which serves all
@@ -20,28 +22,32 @@ No kernel looks at two slots at once, so results do not depend on how samples ar
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numba as nb
 import numpy as np
+from numba import types
+from numba.extending import overload
 
 from seenn_deploy._typing import Array
 from seenn_deploy.simulator.kernels.vector_add import EVENTS, add_rows
 from seenn_deploy.simulator.kernels.vector_fire import STATE_LIMIT, fire, fire_integer, move
 from seenn_deploy.simulator.kernels.vector_masks import (
-    AT_ONCE,
     LANES,
     add_chosen,
     count_bits,
     list_rows,
     lowest_bit,
 )
+from seenn_deploy.simulator.kernels.vectors import pointed
 
 # A digest of the vector files, which are inlined here. numba caches compiled kernels by the content
 # of this file alone, so a changed vector file has to change this one, or the old code still runs.
-INLINED = "262b8e1023ad"
+INLINED = "ec1c6ac5ccb5"
 
 F = TypeVar("F", bound=Callable[..., Any])
+View: TypeAlias = tuple[int, int, int, int, int]
+Lies: TypeAlias = tuple[int, int, int, int, int, int, int]
 
 
 def _jit(kernel: F) -> F:
@@ -55,16 +61,13 @@ def gather(
     slots: Array,
     masks: Array,
     values: Array,
-    view: tuple[int, int, int, int, int],
-    load_ptr: Array,
-    offset: Array,
-    keep: Array,
-    base: Array,
-    part_rows: Array,
-    weight_at: Array,
+    view: View,
+    parts: Array,
+    loads: Array,
     width: int,
     weight: Array,
     current: Array,
+    padded: int,
     rows: Array,
     row_values: Array,
     count: Array,
@@ -72,37 +75,35 @@ def gather(
     """Run a convolution or dense layer: add the weight rows of the events that each pixel sees.
 
     Output pixel (y, x) of slot b has its corner at ``b view[2] + y view[3] + x view[4]``, for an
-    output of height ``view[0]`` and width ``view[1]``. Part i reads loads
-    ``load_ptr[i]:load_ptr[i + 1]``: load k takes four words from ``offset[k]`` behind the corner,
-    of whose bits those in ``keep[k]`` count, and bit j meets row ``base[k] + j`` of the part.
-    The part has ``part_rows[i]`` rows, of which the last is all zeros, and block j of its weights,
-    which gives channels ``j width : (j + 1) width`` of `current`, begins at
-    ``weight_at[i] + j part_rows[i] width``.
+    output of height ``view[0]`` and width ``view[1]``.
+
+    Each row of `loads` is (offset, keep, base): four words, from `offset` behind the corner on, of
+    whose bits those in `keep` count; bit j meets weight row ``base + j`` of the part.
+
+    Each row of `parts` is (first load, load behind the last, weight rows, place): the last weight
+    row is all zeros, and block j of the weights, which gives channels ``j width : (j + 1) width``
+    of the `padded` ones of each pixel of the flat `current`, begins at ``place + j rows width``.
 
     `rows`, `row_values` and `count` are scratch: the row and value of each event, and the events of
     each output pixel of each slot.
     """
-    pixels, blocks = current.shape[1], current.shape[2] // width
-    flat = current.reshape(-1)
+    pixels, blocks = view[0] * view[1], padded // width
     listed = row_values if len(values) else row_values[:0]
-    for part in range(len(weight_at)):
-        loads = load_ptr[part], load_ptr[part + 1]
-        events = list_part(
-            slots, masks, values, view, loads, offset, keep, base, part_rows[part] - 1,
-            rows, row_values, count,
-        )  # fmt: skip
+    for part in range(len(parts)):
+        height = parts[part, 2]
+        events = list_part(slots, masks, values, view, parts[part], loads, rows, row_values, count)
         if not events:
             continue
         # Blocks outside pixels: the rows of one block stay in the cache for all pixels.
         for block in range(blocks):
-            first_row = weight_at[part] + block * part_rows[part] * width
+            first_row = parts[part, 3] + block * height * width
             start, place = 0, 0
             for b in slots:
                 at = (b * pixels * blocks + block) * width
                 for _ in range(pixels):
                     stop = start + count[place]
                     if stop > start:
-                        add_rows(width, flat, at, weight, first_row, rows, listed, start, stop)
+                        add_rows(width, current, at, weight, first_row, rows, listed, start, stop)
                     start, place, at = stop, place + 1, at + blocks * width
 
 
@@ -111,19 +112,16 @@ def list_part(
     slots: Array,
     masks: Array,
     values: Array,
-    view: tuple[int, int, int, int, int],
-    loads: tuple[int, int],
-    offset: Array,
-    keep: Array,
-    base: Array,
-    filler: int,
+    view: View,
+    part: Array,
+    loads: Array,
     rows: Array,
     row_values: Array,
     count: Array,
 ) -> int:
     """List the events of one part for every output pixel, as `gather` explains; return how many.
 
-    Each list is filled up to a multiple of `EVENTS` with events of value 0 at row `filler`.
+    Each list is filled up to a multiple of `EVENTS` with events of value 0 that meet the last row.
     """
     height, width, slot_step, row_step, column_step = view
     n, place = 0, 0
@@ -132,14 +130,14 @@ def list_part(
             corner = b * slot_step + y * row_step
             for _ in range(width):
                 start = n
-                for k in range(loads[0], loads[1]):
-                    at = corner + offset[k]
-                    first, n = n, list_rows(rows, n, masks, at, keep[k], base[k])
+                for k in range(part[0], part[1]):
+                    at, base = corner + loads[k, 0], loads[k, 2]
+                    first, n = n, list_rows(rows, n, masks, at, loads[k, 1], base)
                     for e in range(first, n if len(values) else first):
-                        row_values[e] = values[at * LANES + int(rows[e]) - base[k]]
+                        row_values[e] = values[at * LANES + int(rows[e]) - base]
                 stop = start + (n - start + EVENTS - 1) // EVENTS * EVENTS
                 for e in range(n, n + EVENTS):  # behind the last list there is room
-                    rows[e] = filler
+                    rows[e] = part[2] - 1
                     if len(values):
                         row_values[e] = 0
                 n = stop
@@ -154,12 +152,9 @@ def gather_grouped(
     slots: Array,
     masks: Array,
     values: Array,
-    view: tuple[int, int, int, int, int],
-    load_ptr: Array,
-    offset: Array,
-    keep: Array,
-    base: Array,
-    first_row: Array,
+    view: View,
+    parts: Array,
+    loads: Array,
     first_target: Array,
     weight: Array,
     current: Array,
@@ -169,21 +164,17 @@ def gather_grouped(
 ) -> None:
     """Do what `gather` does for a grouped convolution.
 
-    `weight` is (rows, C_out / groups). Part i has rows ``first_row[i]:first_row[i + 1]``, of which
-    the last is all zeros; row r gives the channels from ``first_target[r]`` on.
+    `weight` is (rows, C_out / groups), and the place of a part is its first row; row r gives the
+    channels from ``first_target[r]`` on. `current` is (slots, P, C_pad).
     """
-    for part in range(len(first_row) - 1):
-        loads = load_ptr[part], load_ptr[part + 1]
-        filler = first_row[part + 1] - first_row[part] - 1
-        list_part(
-            slots, masks, values, view, loads, offset, keep, base, filler, rows, row_values, count
-        )
+    for part in range(len(parts)):
+        list_part(slots, masks, values, view, parts[part], loads, rows, row_values, count)
         start, place = 0, 0
         for b in slots:
             for p in range(current.shape[1]):
                 stop = start + count[place]
                 for e in range(start, stop):
-                    row = first_row[part] + rows[e]
+                    row = parts[part, 3] + rows[e]
                     value = row_values[e] if len(values) else row_values.dtype.type(1)
                     for o in range(weight.shape[1]):
                         current[b, p, first_target[row] + o] += weight[row, o] * value
@@ -222,24 +213,27 @@ def scatter(
 
 
 @_jit
-def one_to_one(slots: Array, sent: Array, values: Array, weight: Any, current: Array) -> None:
-    """Add the events of an identity shortcut, which has one synapse per neuron."""
-    flat, padded = current.reshape(-1), current.shape[2]
+def one_to_one(
+    slots: Array, masks: Array, values: Array, lies: Lies, weight: Any, current: Array
+) -> None:
+    """Add the events of an identity shortcut, one synapse per neuron; `current` is flat."""
+    height, width, words, slot_step, word_step, row_step, first = lies
     weights = np.empty(LANES, current.dtype)
     for c in range(LANES):
         weights[c] = weight
     for b in slots:
-        for k in range(sent.shape[1]):
-            for y in range(sent.shape[2]):
-                for x in range(sent.shape[3]):
-                    bits = int(sent[b, k, y, x])
-                    if not bits:
-                        continue
-                    at = (b * current.shape[1] + y * sent.shape[3] + x) * padded + k * LANES
-                    if values.shape[4]:
-                        for c in range(LANES):
-                            weights[c] = weight * values[b, k, y, x, c]
-                    add_chosen(flat, at, bits, weights, 0)
+        for k in range(words):
+            for y in range(height):
+                place = first + b * slot_step + k * word_step + y * row_step
+                at = ((b * height + y) * width * words + k) * LANES
+                for _ in range(width):
+                    bits = int(masks[place])
+                    if bits:
+                        if len(values):
+                            for c in range(LANES):
+                                weights[c] = weight * values[place * LANES + c]
+                        add_chosen(current, at, bits, weights, 0)
+                    place, at = place + 1, at + words * LANES
 
 
 @_jit
@@ -254,37 +248,40 @@ def integrate_and_fire(
     subtracted: Any,
     at_threshold: bool,
     soft: bool,
-    sent: Array,
+    lies: Lies,
+    masks: Array,
     number: Array,
     active: Array,
+    fired: Array,
 ) -> None:
     """Run one timestep of a population and clear `current` for the next.
 
     ``v' = tau v + (current + bias)``, spike where v' > threshold (or >= with `at_threshold`), then
-    0 (hard reset) or v' - subtracted (soft reset). `bias` is (P, C_pad) or (1, C_pad), `v`
-    (slots, P, C_pad).
-    `active[b]` receives the number of neurons with a potential or a current other than 0.
+    0 (hard reset) or v' - subtracted (soft reset). `current` and `v` are those of all slots, flat;
+    `bias` is (P C_pad,) or (C_pad,). `masks` at `lies` and `number` receive the spikes, `fired[b]`
+    how many there are, and `active[b]` the neurons with a potential or a current other than 0.
     """
-    padded = v.shape[2]
-    flat_v, flat_current, flat_bias = v.reshape(-1), current.reshape(-1), bias.reshape(-1)
+    height, width, words, slot_step, word_step, row_step, first = lies
+    padded = words * LANES
+    by_pixel = padded if len(bias) > padded else 0
     for b in slots:
-        busy, p = 0, 0
-        for y in range(sent.shape[2]):
-            for x in range(sent.shape[3]):
-                at, row = (b * v.shape[1] + p) * padded, p * padded if len(bias) > 1 else 0
-                spikes = 0
-                for k in range(sent.shape[1]):
+        busy, total, p = 0, 0, 0
+        for y in range(height):
+            for x in range(width):
+                at, row, spikes = (b * height * width + p) * padded, p * by_pixel, 0
+                place = first + b * slot_step + y * row_step + x
+                for k in range(words):
                     bits = fire(
-                        flat_v, flat_current, at + k * LANES, flat_bias, row + k * LANES,
+                        v, current, at + k * LANES, bias, row + k * LANES,
                         tau, threshold, subtracted, at_threshold, soft,
                     )  # fmt: skip
                     real = (1 << min(channels - k * LANES, LANES)) - 1  # the rest is padding
                     busy += count_bits((bits >> LANES) & real)
                     spikes += count_bits(bits & real)
-                    sent[b, k, y, x] = bits & real
+                    masks[place + k * word_step] = bits & real
                 number[b, p] = spikes
-                p += 1
-        active[b] = busy
+                total, p = total + spikes, p + 1
+        active[b], fired[b] = busy, total
 
 
 @_jit
@@ -299,37 +296,39 @@ def integrate_and_fire_integer(
     subtracted: Any,
     at_threshold: bool,
     soft: bool,
-    sent: Array,
+    lies: Lies,
+    masks: Array,
     number: Array,
     active: Array,
+    fired: Array,
     saturated: Array,
 ) -> None:
     """Do what `integrate_and_fire` does in integers; see ``vector_fire.fire_integer``.
 
     `saturated[b]` receives the number of neurons whose current wrapped or potential saturated.
     """
-    padded = v.shape[2]
-    flat_v, flat_current, flat_bias = v.reshape(-1), current.reshape(-1), bias.reshape(-1)
+    height, width, words, slot_step, word_step, row_step, first = lies
+    padded = words * LANES
+    by_pixel = padded if len(bias) > padded else 0
     for b in slots:
-        busy, cut, p = 0, 0, 0
-        for y in range(sent.shape[2]):
-            for x in range(sent.shape[3]):
-                at, row = (b * v.shape[1] + p) * padded, p * padded if len(bias) > 1 else 0
-                spikes = 0
-                for k in range(sent.shape[1]):
+        busy, total, cut, p = 0, 0, 0, 0
+        for y in range(height):
+            for x in range(width):
+                at, row, spikes = (b * height * width + p) * padded, p * by_pixel, 0
+                place = first + b * slot_step + y * row_step + x
+                for k in range(words):
                     bits = fire_integer(
-                        flat_v, flat_current, at + k * LANES, flat_bias, row + k * LANES,
+                        v, current, at + k * LANES, bias, row + k * LANES,
                         keep, threshold, subtracted, at_threshold, soft,
                     )  # fmt: skip
                     real = (1 << min(channels - k * LANES, LANES)) - 1  # the rest is padding
                     busy += count_bits((bits >> LANES) & real)
                     cut += count_bits((bits >> (2 * LANES)) & real)
                     spikes += count_bits(bits & real)
-                    sent[b, k, y, x] = bits & real
+                    masks[place + k * word_step] = bits & real
                 number[b, p] = spikes
-                p += 1
-        active[b] = busy
-        saturated[b] = cut
+                total, p = total + spikes, p + 1
+        active[b], fired[b], saturated[b] = busy, total, cut
 
 
 @_jit
@@ -622,31 +621,29 @@ def count_synapses(slots: Array, number: Array, fan_out: Array) -> Array:
 
 
 @_jit
-def count_each(slots: Array, sent: Array, values: Array, fan_out: Array) -> Array:
-    """Return the synapses that spikes meet where channels differ: `fan_out` is int32 (P, C_pad).
+def count_each(slots: Array, masks: Array, values: Array, lies: Lies, fan_out: Array) -> Array:
+    """Return the synapses that spikes meet where channels differ: `fan_out` is int32 (P C_pad,).
 
     The result is int64 (2, len(slots)): synapses of spikes of value 1 or -1, and of the rest.
     """
-    flat, padded = fan_out.reshape(-1), fan_out.shape[1]
+    height, width, words, slot_step, word_step, row_step, first = lies
     met, lanes = np.zeros((2, len(slots)), np.int64), np.zeros(LANES, np.int32)
     for i in range(len(slots)):
-        b = slots[i]
-        for y in range(sent.shape[2]):
+        for y in range(height):
             lanes[:] = 0
-            for x in range(sent.shape[3]):
-                at = (y * sent.shape[3] + x) * padded
-                for k in range(sent.shape[1]):
-                    bits = int(sent[b, k, y, x])
-                    if values.shape[4]:
+            for x in range(width):
+                at = (y * width + x) * words * LANES
+                for k in range(words):
+                    place = first + slots[i] * slot_step + k * word_step + y * row_step + x
+                    bits = int(masks[place])
+                    if len(values):
                         while bits:
                             c = lowest_bit(bits)
-                            if values[b, k, y, x, c] in (1, -1):
-                                met[0, i] += flat[at + k * LANES + c]
-                            else:
-                                met[1, i] += flat[at + k * LANES + c]
-                            bits &= bits - 1
+                            one = values[place * LANES + c] in (1, -1)
+                            met[0 if one else 1, i] += fan_out[at + k * LANES + c]
+                            bits &= bits - 1  # clears the lowest bit
                     else:
-                        add_chosen(lanes, 0, bits, flat, at + k * LANES)
+                        add_chosen(lanes, 0, bits, fan_out, at + k * LANES)
             for lane in range(LANES):  # row by row, so that no lane overflows
                 met[0, i] += lanes[lane]
     return met
@@ -678,3 +675,105 @@ def count_windows(slots: Array, sent: Array, kernel: Any, fan_out: Array, met: A
                     whole = count_bits(every)
                     met[b, 0] += whole * fan_out[y, x]
                     met[b, 1] += (count_bits(some) - whole) * fan_out[y, x]
+
+
+# The kinds of calls that `take_turns` makes.
+REPLAY, GATHER, ONE_TO_ONE, COUNT, COUNT_EACH, FIRE = range(6)
+
+
+@_jit
+def take_turns(
+    slots: Array,
+    calls: Array,
+    first_call: Array,
+    together: Array,
+    numbers: Array,
+    weights: Array,
+    rows: Array,
+    row_values: Array,
+    count: Array,
+) -> None:
+    """Run some layers, one after the other, without the interpreter: their calls are written down.
+
+    Layer i is ``calls[first_call[i]:first_call[i + 1]]``, records of ``turns.CALL``, for
+    ``together[i]`` slots at a time, whose currents stay in the cache until the layer has fired.
+    `numbers` and `weights` are empty and say which types values and weight rows have; the others
+    are scratch.
+    """
+    for layer in range(len(together)):
+        for start in range(0, len(slots), together[layer]):
+            some = slots[start : start + together[layer]]
+            for i in range(first_call[layer], first_call[layer + 1]):
+                _make(some, calls[i], numbers, weights, rows, row_values, count)
+
+
+@_jit
+def _make(
+    slots: Array, call: Any, numbers: Array, weights: Array, rows: Array, row_values: Array,
+    count: Array,
+) -> None:  # fmt: skip
+    """Make one call of `take_turns`."""
+    number = numbers.dtype.type
+    kind, at, view, padded = call["kind"], call["lies"], call["view"], call["padded"]
+    lies = at[0], at[1], at[2], at[3], at[4], at[5], at[6]
+    masks, current = pointed(np.uint16, call["masks"]), pointed(numbers.dtype, call["current"])
+    if kind == REPLAY:
+        replay = pointed(numbers.dtype, call["replay"])
+        for b in slots:
+            for i in range(b * padded, (b + 1) * padded):
+                current[i] = replay[i]
+    elif kind == GATHER:
+        gather(
+            slots, masks, numbers, (view[0], view[1], view[2], view[3], view[4]),
+            pointed(np.int64, call["parts"]).reshape(-1, 4),
+            pointed(np.int64, call["loads"]).reshape(-1, 3),
+            call["width"], pointed(weights.dtype, call["weight"]), current, padded,
+            rows, row_values, count,
+        )  # fmt: skip
+    elif kind == ONE_TO_ONE:
+        one_to_one(slots, masks, numbers, lies, number(call["factor"]), current)
+    elif kind == COUNT:
+        fan_out = pointed(np.int64, call["fan_out"])
+        spikes = pointed(np.int32, call["number"]).reshape(-1, len(fan_out))
+        met = count_synapses(slots, spikes, fan_out)
+        _add(slots, met, call["to"])
+    elif kind == COUNT_EACH:
+        each = count_each(slots, masks, numbers, lies, pointed(np.int32, call["fan_out"]))
+        _add(slots, each[0], call["to"])
+    elif kind == FIRE:
+        _fire(
+            slots, current, pointed(numbers.dtype, call["bias"]), pointed(numbers.dtype, call["v"]),
+            call["channels"], number(call["leak"]), number(call["threshold"]),
+            number(call["subtracted"]), call["at_threshold"] != 0, call["soft"] != 0, lies, masks,
+            pointed(np.int32, call["number"]).reshape(-1, at[0] * at[1]),
+            pointed(np.int64, call["to"][0]), pointed(np.int64, call["to"][1]),
+            pointed(np.int64, call["to"][2]),
+        )  # fmt: skip
+
+
+@_jit
+def _add(slots: Array, met: Array, to: Array) -> None:
+    """Add to up to three totals of all slots; those that are not wanted are empty."""
+    for i in range(len(to)):
+        total = pointed(np.int64, to[i])
+        for place in range(len(slots) if len(total) else 0):
+            total[slots[place]] += met[place]
+
+
+def _fire(*args: Any) -> None:
+    """Run a timestep of a population in the arithmetic of its currents."""
+    if args[1].dtype == np.float32:
+        integrate_and_fire(*args[:-1])
+    else:
+        integrate_and_fire_integer(*args)
+
+
+@overload(_fire)
+def _choose_fire(slots, current, *args):  # type: ignore[no-untyped-def]
+    def single(slots, current, *args):  # type: ignore[no-untyped-def]
+        integrate_and_fire(slots, current, *args[:-1])
+
+    def whole(slots, current, *args):  # type: ignore[no-untyped-def]
+        integrate_and_fire_integer(slots, current, *args)
+
+    return single if isinstance(current.dtype, types.Float) else whole

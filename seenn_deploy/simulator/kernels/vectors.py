@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
+from numba import carray, types  # type: ignore[attr-defined]
 from numba.core import cgutils
 from numba.extending import intrinsic as numba_intrinsic
+from numba.extending import overload
+
+from seenn_deploy._typing import Array
 
 alloca: Any = cgutils.alloca_once
 _function: Any = cgutils.get_or_insert_function
@@ -33,6 +39,34 @@ def counting(builder: Any, start: Any, stop: Any, step: int = 1) -> Any:
 def array_data(context: Any, builder: Any, signature: Any, args: Any, i: int) -> Any:
     """Return the pointer to the first element of array argument `i`."""
     return context.make_array(signature.args[i])(context, builder, args[i]).data
+
+
+def pointed(kind: Any, place: Array) -> Array:
+    """Return the flat array at `place`, its address and size, of numbers of a type.
+
+    Whoever wrote the place down keeps the array itself alive.
+    """
+    address, size = (int(n) for n in place)
+    held: Any = (ctypes.c_char * (size * np.dtype(kind).itemsize)).from_address(address)
+    return np.asarray(np.frombuffer(held, kind))
+
+
+# numba compares the signatures of function and overload, annotations included: so it has none.
+@overload(pointed, jit_options={"forceinline": True})
+def _pointed(kind, place):  # type: ignore[no-untyped-def]
+    def call(kind, place):  # type: ignore[no-untyped-def]
+        return carray(_pointer(kind, place[0]), (place[1],))
+
+    return call
+
+
+@intrinsic
+def _pointer(typingctx: Any, kind: Any, address: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.inttoptr(args[1], context.get_value_type(signature.return_type))
+
+    pointer: Any = types.CPointer
+    return pointer(kind.dtype)(kind, types.int64), codegen
 
 
 @dataclass(frozen=True)
