@@ -177,7 +177,9 @@ def laid_out(values: Array, plane: Plane) -> Array:
         grid = np.broadcast_to(values.reshape(-1), (plane.channels,))[None]
     else:
         grid = plane.to_grid(np.broadcast_to(values, shape))
-    return np.ascontiguousarray(np.pad(grid, ((0, 0), (0, plane.padded - plane.channels))))
+    padded = np.zeros((len(grid), plane.padded), grid.dtype)
+    padded[:, : plane.channels] = grid
+    return padded
 
 
 def _edge(

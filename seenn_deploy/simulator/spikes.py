@@ -155,7 +155,7 @@ class Events:
 
     def clear(self, slots: Array) -> None:
         """Send nothing."""
-        self.sent[slots], self.number[slots], self.units[slots] = 0, 0, 0
+        self.sent[slots], self.values[slots], self.number[slots], self.units[slots] = 0, 0, 0, 0
 
     def put(self, slots: Array, sent: Array) -> None:
         """Send values (slots, *shape), of which zeros are no event; without a kernel."""
@@ -174,21 +174,17 @@ class Events:
 
     def fired(self, slots: Array) -> Array:
         """Return which neurons sent an event, bool (len(slots), *shape)."""
-        return np.asarray(self._fired(slots), np.bool_)
+        words = np.ascontiguousarray(np.moveaxis(self.sent[slots], 1, -1)).astype("<u2")
+        bits = np.unpackbits(words.view(np.uint8), axis=-1, bitorder="little")
+        grid = bits.reshape(len(slots), self.plane.pixels, -1)
+        return np.asarray(self.plane.from_grid(grid), np.bool_)
 
     def dense(self, slots: Array) -> Array:
         """Return the values that were sent, zeros among them, (slots, *shape)."""
-        fired = self._fired(slots)
         if not self.graded:
-            return fired
+            return self.fired(slots)
         values = np.moveaxis(self.values[slots], 1, 3)
-        sent = self.plane.from_grid(values.reshape(len(slots), self.plane.pixels, -1))
-        return np.asarray(np.where(fired, sent, 0))
-
-    def _fired(self, slots: Array) -> Array:
-        words = np.ascontiguousarray(np.moveaxis(self.sent[slots], 1, -1)).astype("<u2")
-        bits = np.unpackbits(words.view(np.uint8), axis=-1, bitorder="little")
-        return np.asarray(self.plane.from_grid(bits.reshape(len(slots), self.plane.pixels, -1)))
+        return self.plane.from_grid(values.reshape(len(slots), self.plane.pixels, -1))
 
 
 @dataclass(frozen=True, eq=False)

@@ -43,7 +43,7 @@ from seenn_deploy.simulator.kernels.vectors import pointed
 
 # A digest of the vector files, which are inlined here. numba caches compiled kernels by the content
 # of this file alone, so a changed vector file has to change this one, or the old code still runs.
-INLINED = "ec1c6ac5ccb5"
+INLINED = "8efbf5af1c23"
 
 F = TypeVar("F", bound=Callable[..., Any])
 View: TypeAlias = tuple[int, int, int, int, int]

@@ -16,7 +16,14 @@ from numba.extending import overload
 
 from seenn_deploy._typing import Array
 from seenn_deploy.simulator.kernels.vector_masks import LANES
-from seenn_deploy.simulator.kernels.vectors import I64, Lanes, array_data, integer, intrinsic
+from seenn_deploy.simulator.kernels.vectors import (
+    I64,
+    Lanes,
+    alloca,
+    array_data,
+    integer,
+    intrinsic,
+)
 
 STATE_LIMIT = 1 << 23  # states are signed 24-bit integers on the chip, design section 6
 
@@ -191,7 +198,7 @@ def _fire_integer_lanes(
         )
         a, old, bias = lanes.load(current_at), lanes.load(v_at), lanes.load(bias_at)
         u, wrapped = _wrapped_current(lanes, a)
-        free = lanes.add(lanes.add(_decayed(lanes, old, lanes.spread(args[5])), u), bias)
+        free = lanes.add(lanes.add(_decayed(lanes, old, args[5]), u), bias)
         new = lanes.clamp(free, 1 - STATE_LIMIT, STATE_LIMIT - 1)
         limit = lanes.spread(args[6])
         over, reached = (builder.icmp_signed(op, new, limit) for op in (">", ">="))
@@ -262,27 +269,51 @@ def _move_lanes(typingctx: Any, current: Any, at: Any, values: Any, values_at: A
 def _wrapped_current(lanes: Lanes, a: Any) -> tuple[Any, Any]:
     """Return ``a << 6`` with Lava's one wrap at 24 bits, and flags where that changed it."""
     builder, limit = lanes.builder, STATE_LIMIT
-    u = builder.shl(a, lanes.constant(6))
-    above = builder.icmp_signed(">", u, lanes.constant(limit))
-    below = builder.icmp_signed("<=", u, lanes.constant(-limit))
-    lowered = builder.sub(u, lanes.constant(2 * limit))
-    lifted = builder.add(u, lanes.constant(2 * limit))
-    u = builder.select(above, lowered, builder.select(below, lifted, u))
-    # A current beyond 2^17 no longer fits into 24 bits after the shift.
+    # A current beyond 2^17 no longer fits into 24 bits after the shift; hardly any ever is.
     far_up = builder.icmp_signed(">", a, lanes.constant(limit >> 6))
     far_down = builder.icmp_signed("<=", a, lanes.constant(-(limit >> 6)))
-    return u, builder.or_(far_up, far_down)
+    far = builder.or_(far_up, far_down)
+    shifted, found = builder.shl(a, lanes.constant(6)), alloca(builder, lanes.kind)
+    builder.store(shifted, found)
+    with builder.if_then(
+        builder.icmp_unsigned("!=", _bits(builder, far), integer(0)), likely=False
+    ):
+        above = builder.icmp_signed(">", shifted, lanes.constant(limit))
+        below = builder.icmp_signed("<=", shifted, lanes.constant(-limit))
+        lowered = builder.sub(shifted, lanes.constant(2 * limit))
+        lifted = builder.add(shifted, lanes.constant(2 * limit))
+        held = builder.select(below, lifted, shifted)
+        builder.store(builder.select(above, lowered, held), found)
+    return builder.load(found), far
 
 
 def _decayed(lanes: Lanes, v: Any, keep: Any) -> Any:
-    """Return ``v keep / 4096`` rounded toward zero, in two halves so that 32 bits suffice."""
-    builder = lanes.builder
-    # Of negative v the low half rounds up. Masked to 13 bits, LLVM multiplies in 16, which is fast.
-    high = builder.mul(builder.ashr(v, lanes.constant(12)), keep)
-    few = builder.and_(keep, lanes.constant(0x1FFF))
-    low = builder.mul(builder.and_(v, lanes.constant(4095)), few)
-    up = builder.and_(builder.ashr(v, lanes.constant(31)), lanes.constant(4095))
-    return builder.add(high, builder.lshr(builder.add(low, up), lanes.constant(12)))
+    """Return ``v keep / 4096`` rounded toward zero; `keep` is a scalar of 32 bits."""
+    builder, found = lanes.builder, alloca(lanes.builder, lanes.kind)
+    one, zero = (ir.Constant(lanes.element, n) for n in (1, 0))
+    single = builder.icmp_unsigned("==", builder.and_(keep, builder.sub(keep, one)), zero)
+    with builder.if_else(builder.and_(single, builder.icmp_unsigned("!=", keep, zero))) as (
+        by_shift,
+        by_product,
+    ):
+        with by_shift:  # a power of two
+            places = builder.sub(
+                ir.Constant(lanes.element, 12), builder.cttz(keep, ir.Constant(ir.IntType(1), 1))
+            )
+            below_one = builder.sub(builder.shl(one, places), one)
+            # Of negative v a shift alone would round down.
+            up = builder.and_(builder.ashr(v, lanes.constant(31)), lanes.spread(below_one))
+            builder.store(builder.ashr(builder.add(v, up), lanes.spread(places)), found)
+        with by_product:  # in two halves, so that 32 bits suffice
+            share = lanes.spread(keep)
+            high = builder.mul(builder.ashr(v, lanes.constant(12)), share)
+            # Masked to 13 bits, LLVM multiplies in 16, which is fast.
+            few = builder.and_(share, lanes.constant(0x1FFF))
+            low = builder.mul(builder.and_(v, lanes.constant(4095)), few)
+            up = builder.and_(builder.ashr(v, lanes.constant(31)), lanes.constant(4095))
+            rest = builder.lshr(builder.add(low, up), lanes.constant(12))
+            builder.store(builder.add(high, rest), found)
+    return builder.load(found)
 
 
 def _flag(builder: Any, value: Any) -> Any:
