@@ -164,7 +164,7 @@ class Float32(Arithmetic):
             kernels.integrate_and_fire(
                 slots, current.reshape(-1), bias.reshape(-1), state.v.reshape(-1), node.shape[0],
                 tau, threshold, subtracted, *how, events.plane.lies, events.masks, events.number,
-                out.active, out.fired,
+                out.active, out.fired, out.saturated,
             )  # fmt: skip
 
     def as_current(self, bias: Array) -> Array:
@@ -207,7 +207,7 @@ class Integer(Arithmetic):
             out.fired[slots] = events.number[slots].sum(axis=1)
         else:
             keep, threshold, subtracted = state.constants[1:, 0, 0]
-            kernels.integrate_and_fire_integer(
+            kernels.integrate_and_fire(
                 slots, current.reshape(-1), layer.bias.reshape(-1), state.v.reshape(-1),
                 node.shape[0], keep, threshold, subtracted, *how, events.plane.lies, events.masks,
                 events.number, out.active, out.fired, out.saturated,

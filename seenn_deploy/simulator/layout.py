@@ -76,10 +76,11 @@ class Edge:
         """
         ones: Array
         others: Array | int = 0
-        if fan_out.ndim == 2:
-            ones, others = kernels.count_each(
-                slots, events.masks, events.flat_values, events.plane.lies, fan_out.reshape(-1)
-            )
+        sent = slots, events.masks, events.plane.lies
+        if fan_out.ndim == 2 and events.graded:
+            ones, others = kernels.count_each_value(*sent, events.flat_values, fan_out.reshape(-1))
+        elif fan_out.ndim == 2:
+            ones = kernels.count_each(*sent, fan_out.reshape(-1))
         else:
             ones = kernels.count_synapses(slots, events.units, fan_out)
             if events.graded:

@@ -82,8 +82,8 @@ class OwnCount:
         pool = given.maps[0] if given.maps else ir.AvgPool2d((1, 1))
         if not simple or events.graded or not isinstance(pool, ir.AvgPool2d):
             return None
-        met = np.zeros((len(events.sent), 2), np.int64)
         size = tuple(n // k for n, k in zip(events.plane.size, pool.kernel, strict=True))
-        kernels.count_windows(slots, events.sent, pool.kernel, fan_out.reshape(size), met)
-        whole, other = met[slots].T
+        whole, other = kernels.count_windows(
+            slots, events.masks, events.plane.lies, pool.kernel, fan_out.reshape(size)
+        )
         return whole, other

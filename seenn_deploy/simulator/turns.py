@@ -24,15 +24,19 @@ from seenn_deploy.simulator.spikes import Events, Scratch
 # Currents that a layer works on at a time: 1 MiB stays in a second-level cache.
 CURRENTS = 1 << 18
 
-# An array is written down as its address and its size.
+_LIES = ("height", "width", "words", "slot_step", "word_step", "row_step", "first")
 _ARRAYS = (
-    "masks", "number", "current", "replay", "parts", "loads", "weight", "fan_out", "bias", "v",
+    "masks", "number", "current", "replay", "parts", "loads", "weight", "bias", "v", "fan_out",
+    "active", "fired", "saturated", "total", "effective", "own",
 )  # fmt: skip
-_WHOLE = ("kind", "width", "padded", "channels", "at_threshold", "soft")
+_WHOLE = (
+    "kind", "height_after", "width_after", "row_step_after", "column_step_after", "block", "padded",
+    "channels", "at_threshold", "soft",
+)  # fmt: skip
 CALL = np.dtype(
-    [(name, np.int64, 2) for name in _ARRAYS]
-    + [("to", np.int64, (3, 2)), ("lies", np.int64, 7), ("view", np.int64, 5)]
-    + [(name, np.int64) for name in _WHOLE]
+    # An array is written down as its address and its size.
+    [(name, np.int64) for array in _ARRAYS for name in (array, f"{array}_size")]
+    + [(name, np.int64) for name in (*_LIES, *_WHOLE)]
     # Numbers of float32 and of int32 programs alike are whole in float64.
     + [(name, np.float64) for name in ("factor", "leak", "threshold", "subtracted")]
 )
@@ -101,7 +105,7 @@ def plain(
         # What is kept for later moves from one array to the next, and has no place of its own.
         if earlier or events.graded or edge.real or edge.per_event is not None or added is None:
             return None
-        source = {"masks": events.masks, "lies": events.plane.lies, "number": events.number}
+        source = _sent(events)
         calls += [source | added, *(source | call for call in _counting(edge, counts))]
     events, *earlier = sent[layer.index]
     fires = None if earlier else firing(run, events, counts)
@@ -121,12 +125,16 @@ def arriving(accumulate: Accumulate) -> Call | None:
 def _(gathering: Gathering) -> Call | None:
     if gathering.weight.dtype not in (np.float32, np.int16):
         return None
+    height, width, _, down, across = gathering.view
     return {
         "kind": kernels.GATHER,
-        "view": gathering.view,
+        "height_after": height,
+        "width_after": width,
+        "row_step_after": down,
+        "column_step_after": across,
         "parts": gathering.parts,
         "loads": gathering.loads,
-        "width": gathering.width,
+        "block": gathering.width,
         "weight": gathering.weight,
         "padded": gathering.padded,
     }
@@ -139,17 +147,24 @@ def _(shortcut: OneToOne) -> Call | None:
 
 def _counting(edge: Edge, counts: dict[str, Array]) -> Iterator[Call]:
     """Write down the counting of an edge's synapses: all, those not 0, the network's own."""
-    own = [counts["own_ac"]] if edge.own is None else []
+    own = {"own": counts["own_ac"]} if edge.own is None else {}
     if edge.effective is edge.fan_out:
-        yield _count(edge.fan_out, [counts["ac"], counts["ac_effective"], *own])
+        effective = {"effective": counts["ac_effective"]}
+        yield _count(edge.fan_out) | {"total": counts["ac"]} | effective | own
     else:
-        yield _count(edge.fan_out, [counts["ac"], *own])
-        yield _count(edge.effective, [counts["ac_effective"]])
+        yield _count(edge.fan_out) | {"total": counts["ac"]} | own
+        yield _count(edge.effective) | {"total": counts["ac_effective"]}
 
 
-def _count(fan_out: Array, to: list[Array]) -> Call:
+def _count(fan_out: Array) -> Call:
     kind = kernels.COUNT if fan_out.ndim == 1 else kernels.COUNT_EACH
-    return {"kind": kind, "fan_out": fan_out, "to": to}
+    return {"kind": kind, "fan_out": fan_out}
+
+
+def _sent(events: Events) -> Call:
+    """Write down where a node's spikes lie."""
+    lies = dict(zip(_LIES, events.plane.lies, strict=True))
+    return {"masks": events.masks, "number": events.number, **lies}
 
 
 @singledispatch
@@ -164,11 +179,8 @@ def _(neurons: Neurons, events: Events, counts: dict[str, Array]) -> Call | None
     if node.each_its_own or len(state.u):
         return None
     leak, threshold, subtracted = state.constants[1:, 0, 0]
-    return {
+    return _sent(events) | {
         "kind": kernels.FIRE,
-        "masks": events.masks,
-        "lies": events.plane.lies,
-        "number": events.number,
         "bias": neurons.layer.bias,
         "v": state.v,
         "channels": node.shape[0],
@@ -177,7 +189,9 @@ def _(neurons: Neurons, events: Events, counts: dict[str, Array]) -> Call | None
         "subtracted": subtracted,
         "at_threshold": node.comparison == ">=",
         "soft": node.reset == "soft",
-        "to": [counts["updates_active"], counts["spikes"], counts["saturated"]],
+        "active": counts["updates_active"],
+        "fired": counts["spikes"],
+        "saturated": counts["saturated"],
     }
 
 
@@ -227,14 +241,9 @@ class Turns:
 def _record(call: Call) -> Any:
     record = np.zeros((), CALL)
     for name, value in call.items():
-        if name == "to":
-            record[name][: len(value)] = [_place(array) for array in value]
+        if name in _ARRAYS:
+            assert value.flags.c_contiguous
+            record[name], record[f"{name}_size"] = value.ctypes.data, value.size
         else:
-            record[name] = _place(value) if name in _ARRAYS else value
+            record[name] = value
     return record
-
-
-def _place(array: Array) -> tuple[int, int]:
-    """Return an array's address and size."""
-    assert array.flags.c_contiguous
-    return array.ctypes.data, array.size

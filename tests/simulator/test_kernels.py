@@ -146,9 +146,11 @@ def test_counts_of_unlike_channels_equal_a_sum_over_events(seed, graded, density
     frames = random_frames(rng, shape, density, graded)
     events = events_of(frames, (1, 0), graded, np.float32)
     table = rng.integers(0, 1 << 20, (events.plane.pixels, events.plane.padded)).astype(np.int32)
-    units, others = kernels.count_each(
-        np.arange(2), events.masks, events.flat_values, events.plane.lies, table.reshape(-1)
-    )
+    place = np.arange(2), events.masks, events.plane.lies
+    if graded:
+        units, others = kernels.count_each_value(*place, events.flat_values, table.reshape(-1))
+    else:
+        units, others = kernels.count_each(*place, table.reshape(-1)), np.zeros(2)
     for b, frame in enumerate(frames):
         grid, fan_out = events.plane.to_grid(frame), table[:, : shape[0]]
         assert units[b] == fan_out[np.abs(grid) == 1].sum()
@@ -164,8 +166,8 @@ def test_counts_of_averages_equal_a_mean_of_windows(seed, density) -> None:
     shape = (int(rng.integers(1, 40)), int(h * kernel[0] + 1), int(w * kernel[1] + 1))
     frames = random_frames(rng, shape, density, False)
     events = events_of(frames, (0, 2), False, np.float32)
-    fan_out, met = rng.integers(0, 1 << 20, (h, w)), np.full((2, 2), -1)
-    kernels.count_windows(np.arange(2), events.sent, kernel, fan_out, met)
+    fan_out = rng.integers(0, 1 << 20, (h, w))
+    met = kernels.count_windows(np.arange(2), events.masks, events.plane.lies, kernel, fan_out).T
     for b, frame in enumerate(frames):
         whole = frame[:, : h * kernel[0], : w * kernel[1]]
         means = whole.reshape(shape[0], h, kernel[0], w, kernel[1]).mean(axis=(2, 4))

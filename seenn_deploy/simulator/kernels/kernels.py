@@ -26,12 +26,10 @@ from typing import Any, TypeAlias, TypeVar
 
 import numba as nb
 import numpy as np
-from numba import types
-from numba.extending import overload
 
 from seenn_deploy._typing import Array
 from seenn_deploy.simulator.kernels.vector_add import EVENTS, add_rows
-from seenn_deploy.simulator.kernels.vector_fire import STATE_LIMIT, fire, fire_integer, move
+from seenn_deploy.simulator.kernels.vector_fire import STATE_LIMIT, fire, move
 from seenn_deploy.simulator.kernels.vector_masks import (
     LANES,
     add_chosen,
@@ -43,7 +41,7 @@ from seenn_deploy.simulator.kernels.vectors import pointed
 
 # A digest of the vector files, which are inlined here. numba caches compiled kernels by the content
 # of this file alone, so a changed vector file has to change this one, or the old code still runs.
-INLINED = "8efbf5af1c23"
+INLINED = "7a4738d973e8"
 
 F = TypeVar("F", bound=Callable[..., Any])
 View: TypeAlias = tuple[int, int, int, int, int]
@@ -243,55 +241,7 @@ def integrate_and_fire(
     bias: Array,
     v: Array,
     channels: int,
-    tau: Any,
-    threshold: Any,
-    subtracted: Any,
-    at_threshold: bool,
-    soft: bool,
-    lies: Lies,
-    masks: Array,
-    number: Array,
-    active: Array,
-    fired: Array,
-) -> None:
-    """Run one timestep of a population and clear `current` for the next.
-
-    ``v' = tau v + (current + bias)``, spike where v' > threshold (or >= with `at_threshold`), then
-    0 (hard reset) or v' - subtracted (soft reset). `current` and `v` are those of all slots, flat;
-    `bias` is (P C_pad,) or (C_pad,). `masks` at `lies` and `number` receive the spikes, `fired[b]`
-    how many there are, and `active[b]` the neurons with a potential or a current other than 0.
-    """
-    height, width, words, slot_step, word_step, row_step, first = lies
-    padded = words * LANES
-    by_pixel = padded if len(bias) > padded else 0
-    for b in slots:
-        busy, total, p = 0, 0, 0
-        for y in range(height):
-            for x in range(width):
-                at, row, spikes = (b * height * width + p) * padded, p * by_pixel, 0
-                place = first + b * slot_step + y * row_step + x
-                for k in range(words):
-                    bits = fire(
-                        v, current, at + k * LANES, bias, row + k * LANES,
-                        tau, threshold, subtracted, at_threshold, soft,
-                    )  # fmt: skip
-                    real = (1 << min(channels - k * LANES, LANES)) - 1  # the rest is padding
-                    busy += count_bits((bits >> LANES) & real)
-                    spikes += count_bits(bits & real)
-                    masks[place + k * word_step] = bits & real
-                number[b, p] = spikes
-                total, p = total + spikes, p + 1
-        active[b], fired[b] = busy, total
-
-
-@_jit
-def integrate_and_fire_integer(
-    slots: Array,
-    current: Array,
-    bias: Array,
-    v: Array,
-    channels: int,
-    keep: Any,
+    leak: Any,
     threshold: Any,
     subtracted: Any,
     at_threshold: bool,
@@ -303,9 +253,15 @@ def integrate_and_fire_integer(
     fired: Array,
     saturated: Array,
 ) -> None:
-    """Do what `integrate_and_fire` does in integers; see ``vector_fire.fire_integer``.
+    """Run one timestep of a population and clear `current` for the next.
 
-    `saturated[b]` receives the number of neurons whose current wrapped or potential saturated.
+    ``v' = tau v + (current + bias)``, spike where v' > threshold (or >= with `at_threshold`), then
+    0 (hard reset) or v' - subtracted (soft reset); `vector_fire` has it in float32 and in integers.
+    `current` and `v` are those of all slots, flat; `bias` is (P C_pad,) or (C_pad,).
+
+    `masks` at `lies` and `number` receive the spikes, `fired[b]` how many there are, `active[b]`
+    the neurons with a potential or a current other than 0, and `saturated[b]` those of integers
+    whose current wrapped or potential saturated.
     """
     height, width, words, slot_step, word_step, row_step, first = lies
     padded = words * LANES
@@ -317,9 +273,9 @@ def integrate_and_fire_integer(
                 at, row, spikes = (b * height * width + p) * padded, p * by_pixel, 0
                 place = first + b * slot_step + y * row_step + x
                 for k in range(words):
-                    bits = fire_integer(
+                    bits = fire(
                         v, current, at + k * LANES, bias, row + k * LANES,
-                        keep, threshold, subtracted, at_threshold, soft,
+                        leak, threshold, subtracted, at_threshold, soft,
                     )  # fmt: skip
                     real = (1 << min(channels - k * LANES, LANES)) - 1  # the rest is padding
                     busy += count_bits((bits >> LANES) & real)
@@ -621,37 +577,53 @@ def count_synapses(slots: Array, number: Array, fan_out: Array) -> Array:
 
 
 @_jit
-def count_each(slots: Array, masks: Array, values: Array, lies: Lies, fan_out: Array) -> Array:
+def count_each(slots: Array, masks: Array, lies: Lies, fan_out: Array) -> Array:
     """Return the synapses that spikes meet where channels differ: `fan_out` is int32 (P C_pad,).
 
-    The result is int64 (2, len(slots)): synapses of spikes of value 1 or -1, and of the rest.
+    The result is int64 (len(slots),).
     """
     height, width, words, slot_step, word_step, row_step, first = lies
-    met, lanes = np.zeros((2, len(slots)), np.int64), np.zeros(LANES, np.int32)
+    met, lanes = np.zeros(len(slots), np.int64), np.zeros(LANES, np.int32)
     for i in range(len(slots)):
         for y in range(height):
             lanes[:] = 0
             for x in range(width):
-                at = (y * width + x) * words * LANES
+                place = first + slots[i] * slot_step + y * row_step + x
                 for k in range(words):
-                    place = first + slots[i] * slot_step + k * word_step + y * row_step + x
-                    bits = int(masks[place])
-                    if len(values):
-                        while bits:
-                            c = lowest_bit(bits)
-                            one = values[place * LANES + c] in (1, -1)
-                            met[0 if one else 1, i] += fan_out[at + k * LANES + c]
-                            bits &= bits - 1  # clears the lowest bit
-                    else:
-                        add_chosen(lanes, 0, bits, fan_out, at + k * LANES)
-            for lane in range(LANES):  # row by row, so that no lane overflows
-                met[0, i] += lanes[lane]
+                    at = ((y * width + x) * words + k) * LANES
+                    add_chosen(lanes, 0, int(masks[place + k * word_step]), fan_out, at)
+            for lane in lanes:  # row by row, so that no lane overflows
+                met[i] += lane
     return met
 
 
 @_jit
-def count_windows(slots: Array, sent: Array, kernel: Any, fan_out: Array, met: Array) -> None:
-    """Count the synapses that an average of windows meets, where all its values are 0 or 1.
+def count_each_value(
+    slots: Array, masks: Array, lies: Lies, values: Array, fan_out: Array
+) -> Array:
+    """Do what `count_each` does for graded spikes: those of value 1 or -1, and all others.
+
+    The result is int64 (2, len(slots)).
+    """
+    height, width, words, slot_step, word_step, row_step, first = lies
+    met = np.zeros((2, len(slots)), np.int64)
+    for i in range(len(slots)):
+        for n in range(height * width * words):
+            p, k = n // words, n % words
+            y, x = p // width, p % width
+            place = first + slots[i] * slot_step + k * word_step + y * row_step + x
+            bits = int(masks[place])
+            while bits:
+                c = lowest_bit(bits)
+                one = values[place * LANES + c] in (1, -1)
+                met[0 if one else 1, i] += fan_out[n * LANES + c]
+                bits &= bits - 1  # clears the lowest bit
+    return met
+
+
+@_jit
+def count_windows(slots: Array, masks: Array, lies: Lies, kernel: Any, fan_out: Array) -> Array:
+    """Return the synapses that an average of windows meets, where all its values are 0 or 1.
 
     Parameters
     ----------
@@ -659,22 +631,29 @@ def count_windows(slots: Array, sent: Array, kernel: Any, fan_out: Array, met: A
         Height and width of the windows, which lie side by side.
     fan_out : int64 array (h, w)
         Synapses of each average.
-    met : int64 array (slots, 2)
-        Receives those of averages of 1, and those of other averages but 0.
+
+    Returns
+    -------
+    int64 array (2, len(slots))
+        Synapses of averages of 1, and of other averages but 0.
     """
-    for b in slots:
-        met[b] = 0
+    _, _, words, slot_step, word_step, row_step, first = lies
+    met = np.zeros((2, len(slots)), np.int64)
+    for i in range(len(slots)):
         for y in range(fan_out.shape[0]):
             for x in range(fan_out.shape[1]):
-                for k in range(sent.shape[1]):
+                corner = first + slots[i] * slot_step + y * kernel[0] * row_step + x * kernel[1]
+                for k in range(words):
                     some, every = 0, 0xFFFF
-                    for row in range(y * kernel[0], (y + 1) * kernel[0]):
-                        for column in range(x * kernel[1], (x + 1) * kernel[1]):
-                            some |= int(sent[b, k, row, column])
-                            every &= int(sent[b, k, row, column])
+                    for row in range(kernel[0]):
+                        at = corner + k * word_step + row * row_step
+                        for column in range(kernel[1]):
+                            some |= int(masks[at + column])
+                            every &= int(masks[at + column])
                     whole = count_bits(every)
-                    met[b, 0] += whole * fan_out[y, x]
-                    met[b, 1] += (count_bits(some) - whole) * fan_out[y, x]
+                    met[0, i] += whole * fan_out[y, x]
+                    met[1, i] += (count_bits(some) - whole) * fan_out[y, x]
+    return met
 
 
 # The kinds of calls that `take_turns` makes.
@@ -704,76 +683,67 @@ def take_turns(
         for start in range(0, len(slots), together[layer]):
             some = slots[start : start + together[layer]]
             for i in range(first_call[layer], first_call[layer + 1]):
-                _make(some, calls[i], numbers, weights, rows, row_values, count)
+                call = calls[i]
+                kind, padded, number = call["kind"], call["padded"], numbers.dtype.type
+                masks = pointed(np.uint16, call["masks"], (call["masks_size"],))
+                current = pointed(numbers.dtype, call["current"], (call["current_size"],))
+                lies = (
+                    call["height"], call["width"], call["words"],
+                    call["slot_step"], call["word_step"], call["row_step"], call["first"],
+                )  # fmt: skip
+                pixels = lies[0] * lies[1]
+                if kind == GATHER:
+                    view = (
+                        call["height_after"], call["width_after"],
+                        call["slot_step"], call["row_step_after"], call["column_step_after"],
+                    )  # fmt: skip
+                    gather(
+                        some, masks, numbers, view,
+                        pointed(np.int64, call["parts"], (call["parts_size"] // 4, 4)),
+                        pointed(np.int64, call["loads"], (call["loads_size"] // 3, 3)),
+                        call["block"],
+                        pointed(weights.dtype, call["weight"], (call["weight_size"],)),
+                        current, padded, rows, row_values, count,
+                    )  # fmt: skip
+                elif kind == ONE_TO_ONE:
+                    one_to_one(some, masks, numbers, lies, number(call["factor"]), current)
+                elif kind == FIRE:
+                    integrate_and_fire(
+                        some, current, pointed(numbers.dtype, call["bias"], (call["bias_size"],)),
+                        pointed(numbers.dtype, call["v"], (call["v_size"],)), call["channels"],
+                        number(call["leak"]), number(call["threshold"]), number(call["subtracted"]),
+                        call["at_threshold"] != 0, call["soft"] != 0, lies, masks,
+                        pointed(np.int32, call["number"], (call["number_size"] // pixels, pixels)),
+                        pointed(np.int64, call["active"], (call["active_size"],)),
+                        pointed(np.int64, call["fired"], (call["fired_size"],)),
+                        pointed(np.int64, call["saturated"], (call["saturated_size"],)),
+                    )  # fmt: skip
+                elif kind == COUNT:
+                    fan_out = pointed(np.int64, call["fan_out"], (call["fan_out_size"],))
+                    spikes = pointed(
+                        np.int32, call["number"], (call["number_size"] // pixels, pixels)
+                    )
+                    _add(some, call, count_synapses(some, spikes, fan_out))
+                elif kind == COUNT_EACH:
+                    table = pointed(np.int32, call["fan_out"], (call["fan_out_size"],))
+                    _add(some, call, count_each(some, masks, lies, table))
+                else:
+                    replay = pointed(numbers.dtype, call["replay"], (call["replay_size"],))
+                    for b in some:  # numba takes seconds to compile an assignment of slices
+                        for place in range(b * padded, (b + 1) * padded):
+                            current[place] = replay[place]
 
 
 @_jit
-def _make(
-    slots: Array, call: Any, numbers: Array, weights: Array, rows: Array, row_values: Array,
-    count: Array,
-) -> None:  # fmt: skip
-    """Make one call of `take_turns`."""
-    number = numbers.dtype.type
-    kind, at, view, padded = call["kind"], call["lies"], call["view"], call["padded"]
-    lies = at[0], at[1], at[2], at[3], at[4], at[5], at[6]
-    masks, current = pointed(np.uint16, call["masks"]), pointed(numbers.dtype, call["current"])
-    if kind == REPLAY:
-        replay = pointed(numbers.dtype, call["replay"])
-        for b in slots:
-            for i in range(b * padded, (b + 1) * padded):
-                current[i] = replay[i]
-    elif kind == GATHER:
-        gather(
-            slots, masks, numbers, (view[0], view[1], view[2], view[3], view[4]),
-            pointed(np.int64, call["parts"]).reshape(-1, 4),
-            pointed(np.int64, call["loads"]).reshape(-1, 3),
-            call["width"], pointed(weights.dtype, call["weight"]), current, padded,
-            rows, row_values, count,
-        )  # fmt: skip
-    elif kind == ONE_TO_ONE:
-        one_to_one(slots, masks, numbers, lies, number(call["factor"]), current)
-    elif kind == COUNT:
-        fan_out = pointed(np.int64, call["fan_out"])
-        spikes = pointed(np.int32, call["number"]).reshape(-1, len(fan_out))
-        met = count_synapses(slots, spikes, fan_out)
-        _add(slots, met, call["to"])
-    elif kind == COUNT_EACH:
-        each = count_each(slots, masks, numbers, lies, pointed(np.int32, call["fan_out"]))
-        _add(slots, each[0], call["to"])
-    elif kind == FIRE:
-        _fire(
-            slots, current, pointed(numbers.dtype, call["bias"]), pointed(numbers.dtype, call["v"]),
-            call["channels"], number(call["leak"]), number(call["threshold"]),
-            number(call["subtracted"]), call["at_threshold"] != 0, call["soft"] != 0, lies, masks,
-            pointed(np.int32, call["number"]).reshape(-1, at[0] * at[1]),
-            pointed(np.int64, call["to"][0]), pointed(np.int64, call["to"][1]),
-            pointed(np.int64, call["to"][2]),
-        )  # fmt: skip
-
-
-@_jit
-def _add(slots: Array, met: Array, to: Array) -> None:
-    """Add to up to three totals of all slots; those that are not wanted are empty."""
-    for i in range(len(to)):
-        total = pointed(np.int64, to[i])
-        for place in range(len(slots) if len(total) else 0):
-            total[slots[place]] += met[place]
-
-
-def _fire(*args: Any) -> None:
-    """Run a timestep of a population in the arithmetic of its currents."""
-    if args[1].dtype == np.float32:
-        integrate_and_fire(*args[:-1])
-    else:
-        integrate_and_fire_integer(*args)
-
-
-@overload(_fire)
-def _choose_fire(slots, current, *args):  # type: ignore[no-untyped-def]
-    def single(slots, current, *args):  # type: ignore[no-untyped-def]
-        integrate_and_fire(slots, current, *args[:-1])
-
-    def whole(slots, current, *args):  # type: ignore[no-untyped-def]
-        integrate_and_fire_integer(slots, current, *args)
-
-    return single if isinstance(current.dtype, types.Float) else whole
+def _add(slots: Array, call: Any, met: Array) -> None:
+    """Add what was counted to the totals of a call; those that it does not want are empty."""
+    total = pointed(np.int64, call["total"], (call["total_size"],))
+    effective = pointed(np.int64, call["effective"], (call["effective_size"],))
+    own = pointed(np.int64, call["own"], (call["own_size"],))
+    for i in range(len(slots)):
+        if len(total):
+            total[slots[i]] += met[i]
+        if len(effective):
+            effective[slots[i]] += met[i]
+        if len(own):
+            own[slots[i]] += met[i]

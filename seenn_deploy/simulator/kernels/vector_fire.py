@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -34,13 +35,13 @@ def fire(
     at: int,
     bias: Array,
     bias_at: int,
-    tau: Any,
+    leak: Any,
     threshold: Any,
     subtracted: Any,
     at_threshold: bool,
     soft: bool,
 ) -> int:
-    """Update neurons ``at:at + 16`` and clear their currents.
+    """Update neurons ``at:at + 16`` and clear their currents; integers do as `fire_integer`.
 
     ``a = current + bias;  v' = tau v + a``; a spike where v' > threshold (>= with `at_threshold`),
     then v = 0, or v' - subtracted with `soft`.
@@ -51,7 +52,8 @@ def fire(
     at : int
     bias : float32 array, flat
     bias_at : int
-    tau, threshold, subtracted : float32
+    leak, threshold, subtracted : float32
+        The leak is tau.
 
     Returns
     -------
@@ -59,11 +61,15 @@ def fire(
         Bit i is set where neuron ``at + i`` spiked, bit 16 + i where it had a current or a
         potential other than 0.
     """
+    if v.dtype != np.float32:
+        return fire_integer(
+            v, current, at, bias, bias_at, leak, threshold, subtracted, at_threshold, soft
+        )
     bits = 0
     for i in range(LANES):
         a = current[at + i] + bias[bias_at + i]
         old = v[at + i]
-        new = tau * old + a
+        new = leak * old + a
         spike = new >= threshold if at_threshold else new > threshold
         if spike:
             bits |= 1 << i
@@ -75,15 +81,15 @@ def fire(
     return bits
 
 
-# numba compares the signatures of function and overload, annotations included: so it has none.
-@overload(fire, jit_options={"forceinline": True})
-def _fire(v, current, at, bias, bias_at, tau, threshold, subtracted, at_threshold, soft):  # type: ignore[no-untyped-def]
-    def call(v, current, at, bias, bias_at, tau, threshold, subtracted, at_threshold, soft):  # type: ignore[no-untyped-def]
-        return _fire_lanes(
-            v, current, at, bias, bias_at, tau, threshold, subtracted, at_threshold, soft
-        )
+@overload(fire, jit_options={"forceinline": True}, strict=False)
+def _fire(v, *args):  # type: ignore[no-untyped-def]
+    def single(v, *args):  # type: ignore[no-untyped-def]
+        return _fire_lanes(v, *args)
 
-    return call
+    def whole(v, *args):  # type: ignore[no-untyped-def]
+        return _fire_integer_lanes(v, *args)
+
+    return single if isinstance(v.dtype, types.Float) else whole
 
 
 @intrinsic
@@ -170,16 +176,6 @@ def fire_integer(
         v[at + i] = ((new - int(subtracted)) if soft else 0) if spike else new
         current[at + i] = 0
     return bits
-
-
-@overload(fire_integer, jit_options={"forceinline": True})
-def _fire_integer(v, current, at, bias, bias_at, keep, threshold, subtracted, at_threshold, soft):  # type: ignore[no-untyped-def]
-    def call(v, current, at, bias, bias_at, keep, threshold, subtracted, at_threshold, soft):  # type: ignore[no-untyped-def]
-        return _fire_integer_lanes(
-            v, current, at, bias, bias_at, keep, threshold, subtracted, at_threshold, soft
-        )
-
-    return call
 
 
 @intrinsic

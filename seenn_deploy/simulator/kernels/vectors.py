@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -41,21 +42,21 @@ def array_data(context: Any, builder: Any, signature: Any, args: Any, i: int) ->
     return context.make_array(signature.args[i])(context, builder, args[i]).data
 
 
-def pointed(kind: Any, place: Array) -> Array:
-    """Return the flat array at `place`, its address and size, of numbers of a type.
+def pointed(kind: Any, address: int, shape: tuple[int, ...]) -> Array:
+    """Return the array of numbers of a type that begins at an address.
 
-    Whoever wrote the place down keeps the array itself alive.
+    Whoever wrote the address down keeps the array itself alive.
     """
-    address, size = (int(n) for n in place)
-    held: Any = (ctypes.c_char * (size * np.dtype(kind).itemsize)).from_address(address)
-    return np.asarray(np.frombuffer(held, kind))
+    size = int(prod(shape)) * np.dtype(kind).itemsize
+    held: Any = (ctypes.c_char * size).from_address(int(address))
+    return np.asarray(np.frombuffer(held, kind).reshape(shape))
 
 
 # numba compares the signatures of function and overload, annotations included: so it has none.
 @overload(pointed, jit_options={"forceinline": True})
-def _pointed(kind, place):  # type: ignore[no-untyped-def]
-    def call(kind, place):  # type: ignore[no-untyped-def]
-        return carray(_pointer(kind, place[0]), (place[1],))
+def _pointed(kind, address, shape):  # type: ignore[no-untyped-def]
+    def call(kind, address, shape):  # type: ignore[no-untyped-def]
+        return carray(_pointer(kind, address), shape)
 
     return call
 
