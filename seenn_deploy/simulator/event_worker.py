@@ -103,8 +103,8 @@ class EventWorker(Worker):
         """Turn one frame per slot into the source's events."""
         channels, events = self.source.shape[0], self.sent[0][0]
         self.frame[slots, :, :channels] = self.arithmetic.frames(self.source, frames)
-        sent = events.sent, events.values, events.number, events.units
-        kernels.send_values(slots, self.frame, channels, *sent)
+        sent = events.plane.lies, events.masks, events.flat_values, events.number, events.units
+        kernels.send_values(slots, self.frame.reshape(-1), channels, *sent)
 
     def _compute_replay(self, slots: Array) -> None:
         """Compute the currents that an image causes at every timestep, and their operations."""

@@ -192,6 +192,8 @@ def _edge(
     if program.precision != "float32" and weight.dtype.kind == "f":
         weight = weight.astype(np.int64)  # ones into a sum are stored as floats in every program
     accumulate = accumulator(synapses.with_weight(narrow(weight)), before, after)
+    if isinstance(accumulate, Gathering) and _exact_in_floats(program, source, weight):
+        accumulate = accumulator(synapses.with_weight(weight.astype(np.float32)), before, after)
     # Only where the sum can leave 24 bits does the chip's wrapping have to be imitated.
     if isinstance(synapses, ir.Conv2d) and program.precision != "float32":
         inputs = bounds.source_values(graph.source, program.input_range)
@@ -222,6 +224,20 @@ def narrow(weight: Array) -> Array:
         return weight
     fits = (k for k in (np.int8, np.int16) if np.array_equal(weight.astype(k), weight))
     return weight.astype(next(fits, np.int32))
+
+
+def _exact_in_floats(program: ir.Program, source: ir.Node, weight: Array) -> bool:
+    """Whether a part's sums of whole weights and graded values are exact in float32.
+
+    Floats are multiplied several times as fast as integers. An image is seen once per sample, and
+    a kernel for it alone would have to be compiled.
+    """
+    if program.precision == "float32" or not source.graded or source.analog or source.stages:
+        return False
+    inputs = bounds.source_values(program.graph.source, program.input_range)
+    values = bounds.sent(program.graph, source.name, inputs)
+    most = PAIR_WORDS * LANES * int(np.abs(weight.astype(np.int64)).max(initial=0))
+    return values is not None and most * values.size < 1 << 24
 
 
 def summed_as(weight: Array) -> np.dtype[Any]:

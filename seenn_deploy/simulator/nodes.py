@@ -23,6 +23,8 @@ from seenn_deploy.ir.nodes import (
 )
 from seenn_deploy.simulator.arithmetic import Arithmetic, Fired, State
 from seenn_deploy.simulator.kernels import kernels
+from seenn_deploy.simulator.kernels.vector_add import WIDTHS
+from seenn_deploy.simulator.kernels.vector_masks import LANES
 from seenn_deploy.simulator.layout import Layer, laid_out
 from seenn_deploy.simulator.spikes import Events, aligned
 
@@ -110,8 +112,10 @@ def _send(
     real: bool = False,
 ) -> None:  # fmt: skip
     """Send `values` but 0, set them to 0, and count; all `real` ones are payloads, else but +-1."""
-    sent = events.sent, events.values, events.number, events.units
-    kernels.send_values(slots, values, channels, *sent)
+    kernels.send_values(
+        slots, values.reshape(-1), channels, events.plane.lies, events.masks, events.flat_values,
+        events.number, events.units,
+    )  # fmt: skip
     number = events.number[slots].sum(axis=1)
     counts["spikes"][slots] = number
     counts["graded"][slots] = number if real else number - events.units[slots].sum(axis=1)
@@ -143,6 +147,11 @@ class Multiplier:
             plane.channels,
         )
         self.places = node.as_matrices(pixel * plane.padded + channel)
+        columns = -(-self.places[1].shape[2] // LANES) * LANES
+        self.width = next(width for width in WIDTHS[1:] if columns % width == 0)
+        blocks = columns // self.width
+        self.factor = aligned((blocks, kernels.AT_MOST + 1, self.width), kind.value)
+        self.row = aligned((columns,), kind.value)
         self.products = aligned((slots, plane.pixels, plane.padded), kind.value)
         self.met = np.zeros((slots, 3), np.int64)
 
@@ -151,7 +160,8 @@ class Multiplier:
 
     def step(self, slots: Array, current: Array, events: Events, counts: dict[str, Array]) -> None:
         """Multiply, count, and send what is not 0."""
-        kernels.multiply(slots, current, self.bias, *self.places, self.products, self.met)
+        scratch = self.width, self.factor, self.row
+        kernels.multiply(slots, current, self.bias, *self.places, *scratch, self.products, self.met)
         _send(slots, self.products, self.channels, events, counts)
         # Of two spikes a product is an AND; summed up, or of a payload, it is an addition.
         both, payloads, multiplied = self.met[slots].T

@@ -41,7 +41,9 @@ from seenn_deploy.simulator.kernels.vectors import pointed
 
 # A digest of the vector files, which are inlined here. numba caches compiled kernels by the content
 # of this file alone, so a changed vector file has to change this one, or the old code still runs.
-INLINED = "7a4738d973e8"
+INLINED = "864a6947cde8"
+
+AT_MOST = 192  # rows of a factor that `multiply` works with at a time
 
 F = TypeVar("F", bound=Callable[..., Any])
 View: TypeAlias = tuple[int, int, int, int, int]
@@ -329,6 +331,9 @@ def multiply(
     left: Array,
     right: Array,
     made: Array,
+    width: int,
+    factor: Array,
+    sums: Array,
     products: Array,
     met: Array,
 ) -> None:
@@ -344,39 +349,61 @@ def multiply(
         Added to them first.
     left, right, made : int64 arrays (B, N, K), (B, K, M), (B, N, M)
         Places of the factors in `current`, and of the products in a slot of `products`.
+    width : int
+        Columns that are summed at a time, as ``add_rows`` can.
+    factor : array (blocks, `AT_MOST` + 1, width)
+        Scratch: rows of the right factor, of as many blocks as hold M columns.
+    sums : array (blocks width,)
+        Scratch.
     products : array (slots, P, C_pad)
     met : int64 array (slots, 3)
         Receives the pairs that are not 0: two spikes, a spike and a payload, two payloads.
     """
     inner, columns = right.shape[1:]
-    rows, total = np.empty((inner, columns), current.dtype), np.empty(columns, current.dtype)
+    flat = factor.reshape(-1)
     spikes, payloads = np.empty(inner, np.int64), np.empty(inner, np.int64)
+    rows, values = np.empty(AT_MOST + EVENTS, np.uint8), np.empty(AT_MOST + EVENTS, current.dtype)
     for b in slots:
         factors, out = current[b, 0], products[b].reshape(-1)
         factors += bias
         met[b] = 0
         for g in range(left.shape[0]):
-            for k in range(inner):
-                ones, others = 0, 0
-                for m in range(columns):
-                    y = factors[right[g, k, m]]
-                    rows[k, m] = y
-                    ones += y in (1, -1)
-                    others += y not in (0, 1, -1)
-                spikes[k], payloads[k] = ones, others
-            for n in range(left.shape[1]):
-                total[:] = 0
-                for k in range(inner):
-                    x = factors[left[g, n, k]]
-                    if x == 0:
-                        continue
+            for first in range(0, inner, AT_MOST):
+                high = min(inner - first, AT_MOST)
+                for k in range(high):
+                    ones, some = 0, 0
+                    for block in range(len(factor)):
+                        row, begin = factor[block, k], block * width
+                        wide = min(width, columns - begin)
+                        for m in range(wide):
+                            row[m] = factors[right[g, first + k, begin + m]]
+                        for m in range(wide):  # a loop of its own, which LLVM makes one of vectors
+                            ones += abs(row[m]) == 1
+                            some += row[m] != 0
+                    spikes[k], payloads[k] = ones, some - ones
+                for n in range(left.shape[1]):
+                    stop, by_spike, mixed, by_payload = 0, 0, 0, 0
+                    for k in range(high):
+                        # Whether an element is 0 cannot be foretold: no branch asks for it.
+                        x = factors[left[g, n, first + k]]
+                        one, large = int(abs(x) == 1), int(x != 0 and abs(x) != 1)
+                        rows[stop], values[stop] = k, x
+                        stop += one + large
+                        by_spike += one * spikes[k]
+                        mixed += one * payloads[k] + large * spikes[k]
+                        by_payload += large * payloads[k]
+                    met[b, 0] += by_spike
+                    met[b, 1] += mixed
+                    met[b, 2] += by_payload
+                    for e in range(stop, stop + EVENTS):  # what fills the list up meets zeros
+                        rows[e], values[e] = AT_MOST, 0
+                    stop = (stop + EVENTS - 1) // EVENTS * EVENTS
+                    sums[:] = 0
+                    for block in range(len(factor) if stop else 0):
+                        at = block * (AT_MOST + 1) * width
+                        add_rows(width, sums, block * width, flat, at, rows, values, 0, stop)
                     for m in range(columns):
-                        total[m] += x * rows[k, m]
-                    large = int(x not in (1, -1))
-                    met[b, 0 + large] += spikes[k]
-                    met[b, 1 + large] += payloads[k]
-                for m in range(columns):
-                    out[made[g, n, m]] += total[m]
+                        out[made[g, n, m]] += sums[m]
         factors[:] = 0
 
 
@@ -508,29 +535,32 @@ def send_values(
     slots: Array,
     current: Array,
     channels: int,
-    sent: Array,
+    lies: Lies,
+    masks: Array,
     values: Array,
     number: Array,
     units: Array,
 ) -> None:
-    """Send sums or an image as graded spikes, and clear `current` for the next timestep.
+    """Send sums or an image as graded spikes, and clear the flat `current` for the next timestep.
 
     `units` (slots, P) receives how many values of each pixel are 1 or -1, `number` how many are
     not 0.
     """
-    flat, moved, padded = current.reshape(-1), np.empty(LANES, values.dtype), current.shape[2]
+    height, width, words, slot_step, word_step, row_step, first = lies
     for b in slots:
-        for p in range(current.shape[1]):
-            y, x = p // sent.shape[3], p % sent.shape[3]
-            number[b, p], units[b, p] = 0, 0
-            for k in range(sent.shape[1]):
-                real = (1 << min(channels - k * LANES, LANES)) - 1  # the rest is padding
-                bits = move(flat, (b * current.shape[1] + p) * padded + k * LANES, moved, 0)
-                for c in range(LANES):  # element by element, which compiles in a tenth of the time
-                    values[b, k, y, x, c] = moved[c]
-                sent[b, k, y, x] = bits & real
-                number[b, p] += count_bits(bits & real)
-                units[b, p] += count_bits((bits >> LANES) & real)
+        at, p = b * height * width * words * LANES, 0
+        for y in range(height):
+            for x in range(width):
+                place = first + b * slot_step + y * row_step + x
+                number[b, p], units[b, p] = 0, 0
+                for k in range(words):
+                    real = (1 << min(channels - k * LANES, LANES)) - 1  # the rest is padding
+                    bits = move(current, at, values, (place + k * word_step) * LANES)
+                    masks[place + k * word_step] = bits & real
+                    number[b, p] += count_bits(bits & real)
+                    units[b, p] += count_bits((bits >> LANES) & real)
+                    at += LANES
+                p += 1
 
 
 @_jit

@@ -8,7 +8,8 @@ values and not an array.
 
 An addition has to wait for the one before it in the same register, some four cycles, while the
 processor could begin two per cycle. Narrow rows fill too few registers to hide that, so their
-events take turns among several sums, which are added up at the end (`sums_of`). The mispredicted
+events take turns among several sums, which are added up at the end (`sums_of`). So do those of
+graded events, as a multiplication that adds takes longer. The mispredicted
 end of each pixel's loop costs as much as ten events: lists come in whole groups of `EVENTS`, filled
 up with a row of zeros, so that most pixels take the same number of turns.
 """
@@ -33,13 +34,14 @@ from seenn_deploy.simulator.kernels.vectors import (
     intrinsic,
 )
 
+_FLOAT = ir.FloatType()
 WIDTHS = (128, 64, 32, 16)
 EVENTS = 4  # a list of events is as long as a multiple of this
 
 
-def sums_of(width: int) -> int:
+def sums_of(width: int, graded: bool) -> int:
     """Return how many sums the events of rows of so many weights take turns among."""
-    return max(1, 64 // width)
+    return min(EVENTS, max(1, (128 if graded else 64) // width))
 
 
 def add_rows(
@@ -63,8 +65,9 @@ def add_rows(
     at : int
         Index in `current` where the stretch begins.
     weight : array, flat
-        Weight rows of `width` values each. Rows of int16 are summed in 16 bits first: no sum of
-        the events of one call may leave them.
+        Weight rows of `width` values each. Rows of int16 are summed in 16 bits first, where all
+        values are 1: no sum of the events of one call may leave them. Rows of float32 are summed
+        in it, of int32 currents too: no such sum may reach 2^24, where whole numbers get lost.
     weight_at : int
         Index in `weight` where row 0 begins.
     rows : uint8 array
@@ -73,19 +76,20 @@ def add_rows(
         Value of each event; of length 0 when all are 1.
     start, stop : int
         The events to add are ``start:stop``, a multiple of `EVENTS`. Event i goes to sum
-        i modulo ``sums_of(width)``, of which the first begins with the current.
+        i modulo ``sums_of(width)``, of which the first begins with a float32 current.
     """
-    ways = sums_of(width)
-    sums = np.zeros((ways, width), current.dtype)
-    sums[0] = current[at : at + width]
+    ways = sums_of(width, len(values) > 0)
+    sums = np.zeros((ways, width), weight.dtype if weight.dtype == np.float32 else current.dtype)
+    if sums.dtype == current.dtype:
+        sums[0], current[at : at + width] = current[at : at + width], 0
     for e in range(start, stop):
         row = weight_at + int(rows[e]) * width
-        value = values[e] if len(values) else current.dtype.type(1)
+        value = sums.dtype.type(values[e] if len(values) else 1)
         sums[(e - start) % ways] += weight[row : row + width] * value
     while ways > 1:
         ways //= 2
         sums[:ways] += sums[ways : 2 * ways]
-    current[at : at + width] = sums[0]
+    current[at : at + width] += sums[0].astype(current.dtype)
 
 
 # numba compares the signatures of function and overload, annotations included: so it has none.
@@ -127,16 +131,16 @@ def _make(width: int, graded: bool) -> Any:
             current, weight, rows, values = (
                 array_data(context, builder, signature, args, i) for i in (0, 2, 4, 5)
             )
-            kept = Lanes(builder, current.type.pointee, width)
-            # Twice as many 16-bit sums fit into a register.
-            narrow = weight.type.pointee == ir.IntType(16) and not graded
-            lanes = Lanes(builder, ir.IntType(16), width) if narrow else kept
+            kept, weights = Lanes(builder, current.type.pointee, width), weight.type.pointee
+            # Twice as many 16-bit sums fit into a register, and floats are multiplied faster.
+            narrow = weights == ir.IntType(16) and not graded
+            lanes = Lanes(builder, weights, width) if narrow or weights == _FLOAT else kept
             target = kept.at(current, args[1])
             first_row = builder.gep(weight, [args[3]])
-            sums = [alloca(builder, lanes.kind) for _ in range(sums_of(width))]
+            sums = [alloca(builder, lanes.kind) for _ in range(sums_of(width, graded))]
             for total in sums:
                 builder.store(lanes.zero(), total)
-            if not narrow:
+            if lanes.element == kept.element:
                 builder.store(lanes.load(target), sums[0])
             with counting(builder, args[6], args[7], EVENTS) as (first, _):
                 for i in range(EVENTS):
@@ -144,14 +148,17 @@ def _make(width: int, graded: bool) -> Any:
                     row = builder.zext(builder.load(builder.gep(rows, [e])), I64)
                     added = lanes.load(lanes.at(first_row, builder.mul(row, integer(width))))
                     if graded:
-                        value = lanes.spread(builder.load(builder.gep(values, [e])))
-                        found = lanes.multiply_add(value, added, builder.load(total))
+                        value = builder.load(builder.gep(values, [e]))
+                        if lanes.is_float and not kept.is_float:
+                            value = builder.sitofp(value, _FLOAT)
+                        found = lanes.multiply_add(lanes.spread(value), added, builder.load(total))
                     else:
                         found = lanes.add(builder.load(total), added)
                     builder.store(found, total)
             found = _total(lanes, [builder.load(total) for total in sums])
-            if narrow:
-                found = kept.add(kept.load(target), builder.sext(found, kept.kind))
+            if lanes.element != kept.element:
+                widen = builder.fptosi if lanes.is_float else builder.sext
+                found = kept.add(kept.load(target), widen(found, kept.kind))
             kept.store(found, target)
             return context.get_dummy_value()
 
