@@ -42,6 +42,7 @@ from seenn_deploy.simulator.kernels.vectors import (
     intrinsic,
 )
 from seenn_deploy.simulator.spikes import Events, Plane, Scratch, aligned
+from seenn_deploy.simulator.turns import CURRENTS
 
 SHAPES = [(128, 32), (256, 16), (512, 8), (16, 32), (32, 16), (64, 8)]  # channels, height = width
 DENSITIES = (0.02, 0.05, 0.10, 0.15, 0.25, 0.35, 0.50)
@@ -116,6 +117,8 @@ class Layer:
         self.accumulate = layout.accumulator(conv, pre, pre)
         self.fan_out = layout._by_pixel(conv.fan_out(pre.shape), pre)
         self.parts = np.array_split(np.arange(BATCH), threads)
+        # As the engine groups them, so that currents stay in the second-level cache.
+        self.together = max(1, CURRENTS // (pre.pixels * pre.padded))
         self.scratch = [Scratch.empty(BATCH * pre.pixels, 144, sums) for _ in self.parts]
         self.current = aligned((BATCH, pre.pixels, pre.padded), sums)
         self.ac = np.zeros(BATCH, np.int64)
@@ -128,7 +131,9 @@ class Layer:
             list(self.pool.map(self._part, self.parts, self.scratch))
 
     def _part(self, slots: np.ndarray, scratch: Scratch) -> None:
-        self.accumulate(slots, self.events, self.current, scratch)
+        for first in range(0, len(slots), self.together):
+            some = slots[first : first + self.together]
+            self.accumulate(some, self.events, self.current, scratch)
         self.ac[slots] = kernels.count_synapses(slots, self.events.number, self.fan_out)
 
     def torch(self) -> None:

@@ -24,7 +24,7 @@ from seenn_deploy.simulator.spikes import Events, Plane, Scratch, aligned
 # Words of a part: a 3x3 kernel over 16 channels. Its rows of 64 weights take 36 KiB, and sums of
 # 8-bit weights stay below 2^15.
 PART_WORDS = 9
-PAIRED = 32  # channels of pixels that come in pairs, at most
+PAIRED = 128  # bytes of the weights that one event meets in pixels that come in pairs, at most
 PAIR_WORDS = 12  # words of a part of such pixels
 WRAP = 1 << 23  # a convolution's result is a signed 24-bit integer, design section 6
 
@@ -295,9 +295,9 @@ def comes_in_pairs(conv: ir.Conv2d, post: Plane) -> bool:
     Where pixels have few channels, listing a pixel's events takes longer than adding their rows.
     The window of a pair is as wide as one load, so that a pair's list takes as long as a pixel's.
     """
-    narrow = post.padded <= PAIRED and post.size[1] % 2 == 0
+    narrow = post.padded * summed_as(conv.weight).itemsize <= PAIRED
     plain = conv.groups == conv.stride[1] == conv.dilation[1] == 1
-    return narrow and plain and conv.weight.shape[3] < AT_ONCE
+    return narrow and plain and post.size[1] % 2 == 0 and conv.weight.shape[3] < AT_ONCE
 
 
 def _paired(conv: ir.Conv2d, post: Plane) -> tuple[ir.Conv2d, Plane]:

@@ -174,6 +174,8 @@ def _network(graph: ir.SpikingGraph, plane: dict[str, Plane], integer: bool) -> 
     for edge in graph.projections:
         pre, synapses = plane[edge.pre], edge.synapses
         weights = _weights(synapses, pre, plane[edge.post])
+        if integer and graph.node(edge.pre).graded:
+            weights *= 2  # they may be kept as floats
         by_neuron, by_pixel = pre.pixels * pre.padded, pre.pixels * _LONG
         # A copy of the weights; the numbers of synapses; the bounds of integer currents.
         bounds = 4 * _LONG * synapses.weight.size if integer else 0
@@ -197,7 +199,7 @@ def _(conv: ir.Conv2d, pre: Plane, post: Plane) -> int:
     height, width = conv.weight.shape[2:]
     if conv.groups > 1:
         across, size = len(conv.weight) // conv.groups, narrow(conv.weight).itemsize
-    elif comes_in_pairs(conv, post):
+    elif comes_in_pairs(replace(conv, weight=narrow(conv.weight)), post):
         across, width, size = 2 * post.padded, width + 1, _row_bytes(conv.weight)
     else:
         across, size = post.padded, _row_bytes(conv.weight)

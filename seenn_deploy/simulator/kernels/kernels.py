@@ -124,20 +124,21 @@ def list_part(
     Each list is filled up to a multiple of `EVENTS` with events of value 0 that meet the last row.
     """
     height, width, slot_step, row_step, column_step = view
+    begin, end, filler = part[0], part[1], np.uint8(part[2] - 1)
     n, place = 0, 0
     for b in slots:
         for y in range(height):
             corner = b * slot_step + y * row_step
             for _ in range(width):
                 start = n
-                for k in range(part[0], part[1]):
+                for k in range(begin, end):
                     at, base = corner + loads[k, 0], loads[k, 2]
                     first, n = n, list_rows(rows, n, masks, at, loads[k, 1], base)
                     for e in range(first, n if len(values) else first):
                         row_values[e] = values[at * LANES + int(rows[e]) - base]
                 stop = start + (n - start + EVENTS - 1) // EVENTS * EVENTS
                 for e in range(n, n + EVENTS):  # behind the last list there is room
-                    rows[e] = part[2] - 1
+                    rows[e] = filler
                     if len(values):
                         row_values[e] = 0
                 n = stop
