@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.table import Table
 
 from seenn_deploy.ir.maps import Conv2d
-from seenn_deploy.simulator import layout
+from seenn_deploy.simulator import layout, synapses
 from seenn_deploy.simulator.kernels import kernels
 from seenn_deploy.simulator.kernels.vectors import (
     Lanes,
@@ -114,7 +114,7 @@ class Layer:
         sums = np.float32 if kind is np.float32 else np.int32
         self.events = Events.empty(BATCH, pre, False, sums)
         self.events.put(np.arange(BATCH), spikes)
-        self.accumulate = layout.accumulator(conv, pre, pre)
+        self.accumulate = synapses.accumulator(conv, pre, pre)
         self.fan_out = layout._by_pixel(conv.fan_out(pre.shape), pre)
         self.parts = np.array_split(np.arange(BATCH), threads)
         # As the engine groups them, so that currents stay in the second-level cache.

@@ -12,10 +12,11 @@ from seenn_deploy._typing import Array
 from seenn_deploy.ir.program import Program
 from seenn_deploy.simulator.kernels import kernels
 from seenn_deploy.simulator.kernels.vector_masks import LANES
-from seenn_deploy.simulator.layout import PART_WORDS, Edge, Layer, planes
+from seenn_deploy.simulator.layout import Edge, Layer, planes
 from seenn_deploy.simulator.nodes import Logits, Neurons, runner
 from seenn_deploy.simulator.result import Counts, RunResult
 from seenn_deploy.simulator.spikes import Events, Scratch, aligned
+from seenn_deploy.simulator.synapses import PART_WORDS
 from seenn_deploy.simulator.turns import Turns, at_a_time, plain
 from seenn_deploy.simulator.worker import Feed, Worker
 

@@ -1,7 +1,7 @@
 """How much memory a run takes, told before it starts.
 
-The sizes are those of the arrays that ``layout``, ``spikes``, ``nodes`` and the workers allocate.
-What every process has, such as compiled kernels, is not among them.
+The sizes are those of the arrays that ``layout``, ``synapses``, ``spikes``, ``nodes`` and the
+workers allocate. What every process has, such as compiled kernels, is not among them.
 """
 
 from __future__ import annotations
@@ -19,16 +19,10 @@ from seenn_deploy.io import memory
 from seenn_deploy.ir.nodes import Filter, Product, Relay
 from seenn_deploy.ir.own import OwnLayer
 from seenn_deploy.simulator.kernels.vector_masks import LANES
-from seenn_deploy.simulator.layout import (
-    PART_WORDS,
-    comes_in_pairs,
-    is_laid_out,
-    narrow,
-    planes,
-    summed_as,
-)
+from seenn_deploy.simulator.layout import is_laid_out, planes
 from seenn_deploy.simulator.result import Counts
 from seenn_deploy.simulator.spikes import Plane
+from seenn_deploy.simulator.synapses import PART_WORDS, comes_in_pairs, narrow, summed_as
 
 MAX_SLOTS = 16  # samples that one worker holds at a time, at most
 STATE_BYTES = 96 << 20  # memory of one worker; large networks get fewer slots
@@ -189,7 +183,7 @@ def _network(graph: ir.SpikingGraph, plane: dict[str, Plane], integer: bool) -> 
 
 @singledispatch
 def _weights(synapses: ir.Synapses, pre: Plane, post: Plane) -> int:
-    """Bytes of a kind's weights as ``layout.accumulator`` lays them out; by default of a list."""
+    """Bytes of a kind's weights as ``synapses.accumulator`` lays them out; by default of a list."""
     listed = ir.Sparse.listing(synapses, pre.shape)
     return _weights(listed, pre, post)
 

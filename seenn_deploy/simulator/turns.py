@@ -17,9 +17,10 @@ import numpy as np
 
 from seenn_deploy._typing import Array
 from seenn_deploy.simulator.kernels import kernels
-from seenn_deploy.simulator.layout import Accumulate, Edge, Gathering, Layer, OneToOne
+from seenn_deploy.simulator.layout import Edge, Layer
 from seenn_deploy.simulator.nodes import Neurons, Pooled, Runner
 from seenn_deploy.simulator.spikes import Events, Scratch
+from seenn_deploy.simulator.synapses import Accumulate, Gathering, OneToOne
 
 # Currents that a layer works on at a time: 1 MiB stays in a second-level cache.
 CURRENTS = 1 << 18

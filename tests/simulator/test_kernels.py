@@ -17,8 +17,8 @@ from seenn_deploy.ir.maps import Conv2d, Dense, Identity, PooledDense, Sparse
 from seenn_deploy.ir.maps.base import Synapses
 from seenn_deploy.simulator.kernels import kernels
 from seenn_deploy.simulator.kernels.vector_masks import LANES
-from seenn_deploy.simulator.layout import PART_WORDS, accumulator
 from seenn_deploy.simulator.spikes import Events, Plane, Scratch, aligned
+from seenn_deploy.simulator.synapses import PART_WORDS, accumulator
 from tests import naive
 
 
