@@ -134,7 +134,9 @@ class Layer:
         for first in range(0, len(slots), self.together):
             some = slots[first : first + self.together]
             self.accumulate(some, self.events, self.current, scratch)
-        self.ac[slots] = kernels.count_synapses(slots, self.events.number, self.fan_out)
+        self.ac[slots] = kernels.count_synapses(
+            slots, self.events.number, self.events.number[:0], self.fan_out
+        )
 
     def torch(self) -> None:
         with torch.inference_mode():

@@ -48,6 +48,7 @@ class EventWorker(Worker):
         self.scratch = Scratch.empty(slots * seen, PART_WORDS * LANES, kind.value)
         source = plane[self.source.name]
         self.frame = aligned((slots, source.pixels, source.padded), kind.value)
+        self.loaded = np.zeros((2, slots), np.int64)  # values of the frames, by kind: not counted
         self.current = self._currents(slots)
         self.runners = [runner(layer.node, layer, kind, slots) for layer in layers]
         (self.z,) = (found.z for found in self.runners if isinstance(found, Logits))
@@ -105,7 +106,7 @@ class EventWorker(Worker):
         channels, events = self.source.shape[0], self.sent[0][0]
         self.frame[slots, :, :channels] = self.arithmetic.frames(self.source, frames)
         sent = events.plane.lies, events.masks, events.flat_values, events.number, events.units
-        kernels.send_values(slots, self.frame.reshape(-1), channels, *sent)
+        kernels.send_values(slots, self.frame.reshape(-1), channels, *sent, *self.loaded)
 
     def _compute_replay(self, slots: Array) -> None:
         """Compute the currents that an image causes at every timestep, and their operations."""
@@ -138,9 +139,9 @@ class EventWorker(Worker):
 
     def _count_rest(self, slots: Array, turns: Turns) -> None:
         """Count what follows from what a compiled call counted, and the network's own layers."""
-        counts, place = self.counts, (turns.numbers[:, None], slots)
+        counts, place = self.counts, (turns.neurons[:, None], slots)
         counts.resets[place] = counts.spikes[place]  # every spike resets its neuron
-        counts.updates_inactive[place] = self.neurons[turns.numbers] - counts.updates_active[place]
+        counts.updates_inactive[place] = self.neurons[turns.neurons] - counts.updates_active[place]
         for number in turns.numbers:
             for edge in self.layers[number].edges:
                 if not edge.analog:

@@ -71,9 +71,9 @@ class Edge:
         elif fan_out.ndim == 2:
             ones = kernels.count_each(*sent, fan_out.reshape(-1))
         else:
-            ones = kernels.count_synapses(slots, events.units, fan_out)
+            ones = kernels.count_synapses(slots, events.units, events.units[:0], fan_out)
             if events.graded:
-                others = kernels.count_synapses(slots, events.number - events.units, fan_out)
+                others = kernels.count_synapses(slots, events.number, events.units, fan_out)
         if self.per_event is not None:  # an addition, whatever the value
             return self.per_event * (ones + others), 0
         return (0 * ones, ones + others) if self.real else (ones, others)

@@ -114,11 +114,10 @@ def _send(
     """Send `values` but 0, set them to 0, and count; all `real` ones are payloads, else but +-1."""
     kernels.send_values(
         slots, values.reshape(-1), channels, events.plane.lies, events.masks, events.flat_values,
-        events.number, events.units,
+        events.number, events.units, counts["spikes"], counts["graded"],
     )  # fmt: skip
-    number = events.number[slots].sum(axis=1)
-    counts["spikes"][slots] = number
-    counts["graded"][slots] = number if real else number - events.units[slots].sum(axis=1)
+    if real:
+        counts["graded"][slots] = counts["spikes"][slots]
 
 
 class Adder:

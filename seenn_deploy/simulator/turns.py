@@ -18,7 +18,7 @@ import numpy as np
 from seenn_deploy._typing import Array
 from seenn_deploy.simulator.kernels import kernels
 from seenn_deploy.simulator.layout import Edge, Layer
-from seenn_deploy.simulator.nodes import Neurons, Pooled, Runner
+from seenn_deploy.simulator.nodes import Adder, Neurons, Pooled, Runner
 from seenn_deploy.simulator.spikes import Events, Scratch
 from seenn_deploy.simulator.synapses import Accumulate, Gathering, OneToOne
 
@@ -27,8 +27,8 @@ CURRENTS = 1 << 18
 
 _LIES = ("height", "width", "words", "slot_step", "word_step", "row_step", "first")
 _ARRAYS = (
-    "masks", "number", "current", "replay", "parts", "loads", "weight", "bias", "v", "fan_out",
-    "active", "fired", "saturated", "total", "effective", "own",
+    "masks", "values", "number", "units", "less", "current", "replay", "parts", "loads", "weight",
+    "bias", "v", "fan_out", "active", "fired", "graded", "saturated", "total", "effective", "own",
 )  # fmt: skip
 _WHOLE = (
     "kind", "height_after", "width_after", "row_step_after", "column_step_after", "block", "padded",
@@ -65,6 +65,11 @@ class Plain:
     calls: list[Call]
     together: int
 
+    @property
+    def has_neurons(self) -> bool:
+        """Whether it fires, and does not only send a sum."""
+        return bool(self.calls[-1]["kind"] == kernels.FIRE)
+
 
 def at_a_time(layer: Layer) -> int:
     """Return how many slots' currents stay in the cache until the layer has fired."""
@@ -80,7 +85,7 @@ def plain(
     counts: dict[str, Array],
     number: int,
 ) -> Plain | None:
-    """Write a layer down: neurons that binary spikes of this timestep reach. None of any other.
+    """Write a layer down: neurons or a sum that spikes of this timestep reach. None of any other.
 
     Parameters
     ----------
@@ -103,11 +108,14 @@ def plain(
             continue
         events, *earlier = sent[edge.pre]
         added = arriving(edge.accumulate)
+        counting = list(_counting(edge, events, counts))
         # What is kept for later moves from one array to the next, and has no place of its own.
-        if earlier or events.graded or edge.real or edge.per_event is not None or added is None:
+        if earlier or edge.real or added is None or not all(counting):
+            return None
+        if "weight" in added and added["weight"].dtype != weights_of(current):
             return None
         source = _sent(events)
-        calls += [source | added, *(source | call for call in _counting(edge, counts))]
+        calls += [source | added, *(source | call for call in counting if call)]
     events, *earlier = sent[layer.index]
     fires = None if earlier else firing(run, events, counts)
     if fires is None:
@@ -124,8 +132,6 @@ def arriving(accumulate: Accumulate) -> Call | None:
 
 @arriving.register
 def _(gathering: Gathering) -> Call | None:
-    if gathering.weight.dtype not in (np.float32, np.int16):
-        return None
     height, width, _, down, across = gathering.view
     return {
         "kind": kernels.GATHER,
@@ -146,26 +152,48 @@ def _(shortcut: OneToOne) -> Call | None:
     return {"kind": kernels.ONE_TO_ONE, "factor": shortcut.weight}
 
 
-def _counting(edge: Edge, counts: dict[str, Array]) -> Iterator[Call]:
+def _counting(edge: Edge, events: Events, counts: dict[str, Array]) -> Iterator[Call | None]:
     """Write down the counting of an edge's synapses: all, those not 0, the network's own."""
-    own = {"own": counts["own_ac"]} if edge.own is None else {}
-    if edge.effective is edge.fan_out:
-        effective = {"effective": counts["ac_effective"]}
-        yield _count(edge.fan_out) | {"total": counts["ac"]} | effective | own
+    if edge.per_event == 0:
+        return
+    if not events.graded or edge.per_event:  # an addition, whatever the value
+        counted = {"number": events.number}
+        yield from _counts(edge, events, "ac", counted, counts)
     else:
-        yield _count(edge.fan_out) | {"total": counts["ac"]} | own
-        yield _count(edge.effective) | {"total": counts["ac_effective"]}
+        yield from _counts(edge, events, "ac", {"number": events.units}, counts)
+        others = {"number": events.number, "less": events.units}
+        yield from _counts(edge, events, "mac", others, counts)
 
 
-def _count(fan_out: Array) -> Call:
-    kind = kernels.COUNT if fan_out.ndim == 1 else kernels.COUNT_EACH
-    return {"kind": kind, "fan_out": fan_out}
+def _counts(
+    edge: Edge, events: Events, name: str, counted: Call, counts: dict[str, Array]
+) -> Iterator[Call | None]:
+    own = {"own": counts[f"own_{name}"]} if edge.own is None else {}
+    all_of = counted | {"total": counts[name]} | own
+    if edge.effective is edge.fan_out:
+        yield _count(edge.fan_out, events, all_of | {"effective": counts[f"{name}_effective"]})
+    else:
+        yield _count(edge.fan_out, events, all_of)
+        yield _count(edge.effective, events, counted | {"total": counts[f"{name}_effective"]})
+
+
+def _count(fan_out: Array, events: Events, counted: Call) -> Call | None:
+    if fan_out.ndim == 1:
+        return {"kind": kernels.COUNT, "fan_out": fan_out, **counted}
+    # Of graded spikes whose channels differ, values would have to be looked at one by one.
+    return None if events.graded else {"kind": kernels.COUNT_EACH, "fan_out": fan_out, **counted}
+
+
+def weights_of(current: Array) -> np.dtype[Any]:
+    """Return the type of the weight rows of plain layers with such currents."""
+    return np.dtype(np.float32 if current.dtype == np.float32 else np.int16)
 
 
 def _sent(events: Events) -> Call:
     """Write down where a node's spikes lie."""
     lies = dict(zip(_LIES, events.plane.lies, strict=True))
-    return {"masks": events.masks, "number": events.number, **lies}
+    graded = {"values": events.flat_values, "units": events.units} if events.graded else {}
+    return {"masks": events.masks, "number": events.number, **graded, **lies}
 
 
 @singledispatch
@@ -197,6 +225,16 @@ def _(neurons: Neurons, events: Events, counts: dict[str, Array]) -> Call | None
 
 
 @firing.register
+def _(adder: Adder, events: Events, counts: dict[str, Array]) -> Call | None:
+    return _sent(events) | {
+        "kind": kernels.SEND,
+        "channels": adder.channels,
+        "fired": counts["spikes"],
+        "graded": counts["graded"],
+    }
+
+
+@firing.register
 def _(pooled: Pooled, events: Events, counts: dict[str, Array]) -> Call | None:
     return None
 
@@ -209,14 +247,15 @@ class Turns:
     ----------
     layers : sequence of Plain
         They keep the arrays that the calls point to.
-    numbers : int array
-        The layers' numbers.
+    numbers, neurons : int array
+        The layers' numbers, and those of the layers that fire.
     calls, first_call, together : arrays
         As in ``kernels.take_turns``.
     """
 
     layers: Sequence[Plain]
     numbers: Array
+    neurons: Array
     calls: Array
     first_call: Array
     together: Array
@@ -227,12 +266,13 @@ class Turns:
         table = np.array([_record(call) for layer in layers for call in layer.calls], CALL)
         first = np.cumsum([0, *(len(layer.calls) for layer in layers)])
         numbers, together = np.array([(layer.number, layer.together) for layer in layers]).T
-        return cls(layers, numbers, table, first, np.ascontiguousarray(together))
+        neurons = np.array([layer.number for layer in layers if layer.has_neurons], np.int64)
+        return cls(layers, numbers, neurons, table, first, np.ascontiguousarray(together))
 
     def take(self, slots: Array, scratch: Scratch) -> None:
         """Run one timestep of the layers, and count all but biases, resets and idle neurons."""
         numbers = scratch.values[:0]
-        weights = np.empty(0, np.float32 if numbers.dtype == np.float32 else np.int16)
+        weights = np.empty(0, weights_of(numbers))
         kernels.take_turns(
             slots, self.calls, self.first_call, self.together, numbers, weights,
             scratch.rows, scratch.values, scratch.count,

@@ -541,15 +541,18 @@ def send_values(
     values: Array,
     number: Array,
     units: Array,
+    sent: Array,
+    graded: Array,
 ) -> None:
     """Send sums or an image as graded spikes, and clear the flat `current` for the next timestep.
 
     `units` (slots, P) receives how many values of each pixel are 1 or -1, `number` how many are
-    not 0.
+    not 0; `sent[b]` how many are not 0 in all, and `graded[b]` how many of those not 1 or -1.
     """
     height, width, words, slot_step, word_step, row_step, first = lies
     for b in slots:
         at, p = b * height * width * words * LANES, 0
+        sent[b], graded[b] = 0, 0
         for y in range(height):
             for x in range(width):
                 place = first + b * slot_step + y * row_step + x
@@ -561,6 +564,8 @@ def send_values(
                     number[b, p] += count_bits(bits & real)
                     units[b, p] += count_bits((bits >> LANES) & real)
                     at += LANES
+                sent[b] += number[b, p]
+                graded[b] += number[b, p] - units[b, p]
                 p += 1
 
 
@@ -592,17 +597,19 @@ def integrate_logits_integer(
 
 
 @_jit
-def count_synapses(slots: Array, number: Array, fan_out: Array) -> Array:
+def count_synapses(slots: Array, number: Array, less: Array, fan_out: Array) -> Array:
     """Return the synapses that spikes meet where all channels of a pixel have as many.
 
-    `number` (slots, P) are spikes and `fan_out` (P,) synapses, so that nothing needs the spikes;
-    the result is int64 (len(slots),).
+    `number` (slots, P) are spikes and `fan_out` (P,) synapses, so that nothing needs the spikes.
+    `less` (slots, P) or (0, P) are those that are not asked for. The result is int64 (len(slots),).
     """
     met = np.zeros(len(slots), np.int64)
     for i in range(len(slots)):
         b, total = slots[i], 0
         for p in range(len(fan_out)):
             total += number[b, p] * fan_out[p]
+        for p in range(len(fan_out) if len(less) else 0):
+            total -= less[b, p] * fan_out[p]
         met[i] = total
     return met
 
@@ -688,7 +695,7 @@ def count_windows(slots: Array, masks: Array, lies: Lies, kernel: Any, fan_out: 
 
 
 # The kinds of calls that `take_turns` makes.
-REPLAY, GATHER, ONE_TO_ONE, COUNT, COUNT_EACH, FIRE = range(6)
+REPLAY, GATHER, ONE_TO_ONE, COUNT, COUNT_EACH, FIRE, SEND = range(7)
 
 
 @_jit
@@ -717,6 +724,7 @@ def take_turns(
                 call = calls[i]
                 kind, padded, number = call["kind"], call["padded"], numbers.dtype.type
                 masks = pointed(np.uint16, call["masks"], (call["masks_size"],))
+                values = pointed(numbers.dtype, call["values"], (call["values_size"],))
                 current = pointed(numbers.dtype, call["current"], (call["current_size"],))
                 lies = (
                     call["height"], call["width"], call["words"],
@@ -729,7 +737,7 @@ def take_turns(
                         call["slot_step"], call["row_step_after"], call["column_step_after"],
                     )  # fmt: skip
                     gather(
-                        some, masks, numbers, view,
+                        some, masks, values, view,
                         pointed(np.int64, call["parts"], (call["parts_size"] // 4, 4)),
                         pointed(np.int64, call["loads"], (call["loads_size"] // 3, 3)),
                         call["block"],
@@ -737,7 +745,7 @@ def take_turns(
                         current, padded, rows, row_values, count,
                     )  # fmt: skip
                 elif kind == ONE_TO_ONE:
-                    one_to_one(some, masks, numbers, lies, number(call["factor"]), current)
+                    one_to_one(some, masks, values, lies, number(call["factor"]), current)
                 elif kind == FIRE:
                     integrate_and_fire(
                         some, current, pointed(numbers.dtype, call["bias"], (call["bias_size"],)),
@@ -751,13 +759,22 @@ def take_turns(
                     )  # fmt: skip
                 elif kind == COUNT:
                     fan_out = pointed(np.int64, call["fan_out"], (call["fan_out_size"],))
-                    spikes = pointed(
-                        np.int32, call["number"], (call["number_size"] // pixels, pixels)
-                    )
-                    _add(some, call, count_synapses(some, spikes, fan_out))
+                    counted = (call["number_size"] // pixels, pixels)
+                    spikes = pointed(np.int32, call["number"], counted)
+                    less = pointed(np.int32, call["less"], (call["less_size"] // pixels, pixels))
+                    _add(some, call, count_synapses(some, spikes, less, fan_out))
                 elif kind == COUNT_EACH:
                     table = pointed(np.int32, call["fan_out"], (call["fan_out_size"],))
                     _add(some, call, count_each(some, masks, lies, table))
+                elif kind == SEND:
+                    counted = (call["number_size"] // pixels, pixels)
+                    send_values(
+                        some, current, call["channels"], lies, masks, values,
+                        pointed(np.int32, call["number"], counted),
+                        pointed(np.int32, call["units"], counted),
+                        pointed(np.int64, call["fired"], (call["fired_size"],)),
+                        pointed(np.int64, call["graded"], (call["graded_size"],)),
+                    )  # fmt: skip
                 else:
                     replay = pointed(numbers.dtype, call["replay"], (call["replay_size"],))
                     for b in some:  # numba takes seconds to compile an assignment of slices
