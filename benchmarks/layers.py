@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.table import Table
 
 from seenn_deploy.ir.maps import Conv2d
-from seenn_deploy.simulator import layout, synapses
+from seenn_deploy.simulator import synapses
 from seenn_deploy.simulator.kernels import kernels
 from seenn_deploy.simulator.kernels.vectors import (
     Lanes,
@@ -41,6 +41,7 @@ from seenn_deploy.simulator.kernels.vectors import (
     integer,
     intrinsic,
 )
+from seenn_deploy.simulator.layout import FanOut
 from seenn_deploy.simulator.spikes import Events, Plane, Scratch, aligned
 from seenn_deploy.simulator.turns import CURRENTS
 
@@ -115,7 +116,7 @@ class Layer:
         self.events = Events.empty(BATCH, pre, False, sums)
         self.events.put(np.arange(BATCH), spikes)
         self.accumulate = synapses.accumulator(conv, pre, pre)
-        self.fan_out = layout._by_pixel(conv.fan_out(pre.shape), pre)
+        self.fan_out = FanOut.of(conv.fan_out(pre.shape), pre).by_pixel
         self.parts = np.array_split(np.arange(BATCH), threads)
         # As the engine groups them, so that currents stay in the second-level cache.
         self.together = max(1, CURRENTS // (pre.pixels * pre.padded))

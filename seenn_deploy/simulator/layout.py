@@ -22,6 +22,36 @@ WRAP = 1 << 23  # a convolution's result is a signed 24-bit integer, design sect
 
 
 @dataclass(frozen=True, eq=False)
+class FanOut:
+    """Number of synapses of each neuron of a source.
+
+    Parameters
+    ----------
+    by_pixel : int64 array (P,)
+        Where all channels of each pixel have as many; else empty.
+    rows : int32 array (rows, C_pad)
+        Where they differ, the numbers of a pixel's channels. Most pixels share one row, so that all
+        rows stay in the cache; only those at the edge of an image have others.
+    row_of : int32 array (P,)
+        Each pixel's row.
+    """
+
+    by_pixel: Array
+    rows: Array
+    row_of: Array
+
+    @classmethod
+    def of(cls, fan_out: Array, plane: Plane) -> FanOut:
+        """Lay out the synapses of each neuron, channels first."""
+        grid, none = plane.to_grid(fan_out), np.empty(0, np.int32)
+        if np.all(grid == grid[:, :1]):
+            return cls(np.ascontiguousarray(grid[:, 0]), none, none)
+        padded = np.pad(grid.astype(np.int32), ((0, 0), (0, plane.padded - plane.channels)))
+        rows, row_of = np.unique(padded, axis=0, return_inverse=True)
+        return cls(np.empty(0, np.int64), rows, row_of.reshape(-1).astype(np.int32))
+
+
+@dataclass(frozen=True, eq=False)
 class Edge:
     """A projection, ready to run.
 
@@ -31,9 +61,9 @@ class Edge:
         Index of the source node in the graph's order.
     accumulate : callable
         ``(slots, events, current, scratch) -> None``; it adds what the events cause to `current`.
-    fan_out, effective : int64 array (P,), or int32 (P, C_pad) where a pixel's channels differ
-        Number of synapses of each source neuron: all that exist, and those of nonzero weight; one
-        array where these are the same.
+    fan_out, effective : FanOut
+        Synapses of the source: all that exist, and those of nonzero weight; one object where these
+        are the same.
     analog, real : bool
         Whether the source is an image, and whether that or another source of real values, so that
         every element costs multiply-accumulates.
@@ -49,15 +79,15 @@ class Edge:
 
     pre: int
     accumulate: Accumulate
-    fan_out: Array
-    effective: Array
+    fan_out: FanOut
+    effective: FanOut
     analog: bool
     real: bool
     per_event: int | None
     lag: int
     own: tuple[OwnCount, ...] | None = None
 
-    def met(self, slots: Array, events: Events, fan_out: Array) -> tuple[Array, Array | int]:
+    def met(self, slots: Array, events: Events, fan_out: FanOut) -> tuple[Array, Array | int]:
         """Return the accumulates and multiply-accumulates of events, (len(slots),) each.
 
         An event of value 1 or -1 costs accumulates, any other and all of an image or of real
@@ -66,14 +96,16 @@ class Edge:
         ones: Array
         others: Array | int = 0
         sent = slots, events.masks, events.plane.lies
-        if fan_out.ndim == 2 and events.graded:
-            ones, others = kernels.count_each_value(*sent, events.flat_values, fan_out.reshape(-1))
-        elif fan_out.ndim == 2:
-            ones = kernels.count_each(*sent, fan_out.reshape(-1))
+        each = fan_out.rows.reshape(-1), fan_out.row_of
+        if len(fan_out.rows) and events.graded:
+            ones, others = kernels.count_each_value(*sent, events.flat_values, *each)
+        elif len(fan_out.rows):
+            ones = kernels.count_each(*sent, *each)
         else:
-            ones = kernels.count_synapses(slots, events.units, events.units[:0], fan_out)
+            table = fan_out.by_pixel
+            ones = kernels.count_synapses(slots, events.units, events.units[:0], table)
             if events.graded:
-                others = kernels.count_synapses(slots, events.number, events.units, fan_out)
+                others = kernels.count_synapses(slots, events.number, events.units, table)
         if self.per_event is not None:  # an addition, whatever the value
             return self.per_event * (ones + others), 0
         return (0 * ones, ones + others) if self.real else (ones, others)
@@ -189,12 +221,10 @@ def _edge(
         values = bounds.sent(graph, source.name, inputs)
         if values is None or bounds.current(synapses, values, source.shape).size >= WRAP:
             accumulate = _wrapping(accumulate)
-    fan_out, effective = (
-        _by_pixel(synapses.fan_out(source.shape, effective=zeros), before)
-        for zeros in (False, True)
-    )
-    if np.array_equal(fan_out, effective):
-        effective = fan_out  # which need not be counted twice
+    existing, nonzero = (synapses.fan_out(source.shape, effective=zeros) for zeros in (False, True))
+    fan_out = FanOut.of(existing, before)
+    # What is the same need not be counted twice.
+    effective = fan_out if np.array_equal(existing, nonzero) else FanOut.of(nonzero, before)
     plain = source.real and isinstance(synapses, ir.Identity) and bool(np.all(weight == 1))
     per_event = 1 if plain else None if post.stages else int(post.adds)
     lag = min(edge.lag, graph.T)  # what is sent later than that never arrives
@@ -230,11 +260,3 @@ def _wrapping(accumulate: Accumulate) -> Accumulate:
         current[slots] += (alone[slots] + WRAP) % (2 * WRAP) - WRAP
 
     return accumulate_wrapped
-
-
-def _by_pixel(fan_out: Array, plane: Plane) -> Array:
-    """Lay fan-outs out as (P, C_pad), or as (P,) where all channels of each pixel have as many."""
-    grid = plane.to_grid(fan_out)
-    if np.all(grid == grid[:, :1]):
-        return np.ascontiguousarray(grid[:, 0])
-    return np.pad(grid.astype(np.int32), ((0, 0), (0, plane.padded - plane.channels)))

@@ -17,7 +17,7 @@ import numpy as np
 
 from seenn_deploy._typing import Array
 from seenn_deploy.simulator.kernels import kernels
-from seenn_deploy.simulator.layout import Edge, Layer
+from seenn_deploy.simulator.layout import Edge, FanOut, Layer
 from seenn_deploy.simulator.nodes import Adder, Neurons, Pooled, Runner
 from seenn_deploy.simulator.spikes import Events, Scratch
 from seenn_deploy.simulator.synapses import Accumulate, Gathering, OneToOne
@@ -28,7 +28,8 @@ CURRENTS = 1 << 18
 _LIES = ("height", "width", "words", "slot_step", "word_step", "row_step", "first")
 _ARRAYS = (
     "masks", "values", "number", "units", "less", "current", "replay", "parts", "loads", "weight",
-    "bias", "v", "fan_out", "active", "fired", "graded", "saturated", "total", "effective", "own",
+    "bias", "v", "fan_out", "rows", "row_of", "active", "fired", "graded", "saturated", "total",
+    "effective", "own",
 )  # fmt: skip
 _WHOLE = (
     "kind", "height_after", "width_after", "row_step_after", "column_step_after", "block", "padded",
@@ -177,11 +178,13 @@ def _counts(
         yield _count(edge.effective, events, counted | {"total": counts[f"{name}_effective"]})
 
 
-def _count(fan_out: Array, events: Events, counted: Call) -> Call | None:
-    if fan_out.ndim == 1:
-        return {"kind": kernels.COUNT, "fan_out": fan_out, **counted}
-    # Of graded spikes whose channels differ, values would have to be looked at one by one.
-    return None if events.graded else {"kind": kernels.COUNT_EACH, "fan_out": fan_out, **counted}
+def _count(fan_out: FanOut, events: Events, counted: Call) -> Call | None:
+    if not len(fan_out.rows):
+        return {"kind": kernels.COUNT, "fan_out": fan_out.by_pixel, **counted}
+    if events.graded:  # values would have to be looked at one by one
+        return None
+    each = {"rows": fan_out.rows, "row_of": fan_out.row_of}
+    return {"kind": kernels.COUNT_EACH, **each, **counted}
 
 
 def weights_of(current: Array) -> np.dtype[Any]:

@@ -615,10 +615,11 @@ def count_synapses(slots: Array, number: Array, less: Array, fan_out: Array) -> 
 
 
 @_jit
-def count_each(slots: Array, masks: Array, lies: Lies, fan_out: Array) -> Array:
-    """Return the synapses that spikes meet where channels differ: `fan_out` is int32 (P C_pad,).
+def count_each(slots: Array, masks: Array, lies: Lies, fan_out: Array, row_of: Array) -> Array:
+    """Return the synapses that spikes meet where channels differ.
 
-    The result is int64 (len(slots),).
+    `fan_out` is int32, (rows C_pad,), and ``row_of[p]`` pixel p's row in it. The result is int64
+    (len(slots),).
     """
     height, width, words, slot_step, word_step, row_step, first = lies
     met, lanes = np.zeros(len(slots), np.int64), np.zeros(LANES, np.int32)
@@ -627,8 +628,9 @@ def count_each(slots: Array, masks: Array, lies: Lies, fan_out: Array) -> Array:
             lanes[:] = 0
             for x in range(width):
                 place = first + slots[i] * slot_step + y * row_step + x
+                row = row_of[y * width + x] * words
                 for k in range(words):
-                    at = ((y * width + x) * words + k) * LANES
+                    at = (row + k) * LANES
                     add_chosen(lanes, 0, int(masks[place + k * word_step]), fan_out, at)
             for lane in lanes:  # row by row, so that no lane overflows
                 met[i] += lane
@@ -637,7 +639,7 @@ def count_each(slots: Array, masks: Array, lies: Lies, fan_out: Array) -> Array:
 
 @_jit
 def count_each_value(
-    slots: Array, masks: Array, lies: Lies, values: Array, fan_out: Array
+    slots: Array, masks: Array, lies: Lies, values: Array, fan_out: Array, row_of: Array
 ) -> Array:
     """Do what `count_each` does for graded spikes: those of value 1 or -1, and all others.
 
@@ -654,7 +656,7 @@ def count_each_value(
             while bits:
                 c = lowest_bit(bits)
                 one = values[place * LANES + c] in (1, -1)
-                met[0 if one else 1, i] += fan_out[n * LANES + c]
+                met[0 if one else 1, i] += fan_out[(row_of[p] * words + k) * LANES + c]
                 bits &= bits - 1  # clears the lowest bit
     return met
 
@@ -764,8 +766,9 @@ def take_turns(
                     less = pointed(np.int32, call["less"], (call["less_size"] // pixels, pixels))
                     _add(some, call, count_synapses(some, spikes, less, fan_out))
                 elif kind == COUNT_EACH:
-                    table = pointed(np.int32, call["fan_out"], (call["fan_out_size"],))
-                    _add(some, call, count_each(some, masks, lies, table))
+                    table = pointed(np.int32, call["rows"], (call["rows_size"],))
+                    row_of = pointed(np.int32, call["row_of"], (call["row_of_size"],))
+                    _add(some, call, count_each(some, masks, lies, table, row_of))
                 elif kind == SEND:
                     counted = (call["number_size"] // pixels, pixels)
                     send_values(
