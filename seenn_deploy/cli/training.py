@@ -74,7 +74,11 @@ _RUN = opt.together(
     click.option("--seed", type=int, default=0, show_default=True),
     click.option("--torch-device", "device", default="cpu", show_default=True,
                  help="Device that torch computes on: cpu or cuda."),
-    click.option("--bf16", is_flag=True, help="Compute in bfloat16; weights stay float32."),
+    click.option(
+        "--bf16",
+        is_flag=True,
+        help="Compute in bfloat16; weights stay float32. Not every processor is faster so.",
+    ),
     click.option("--compile/--no-compile", "compile", default=False, show_default=True,
                  help="Compile the network with torch.compile: minutes before the first step, "
                       "and several times as fast then."),
