@@ -14,7 +14,8 @@ word; where all spikes are 1 it is empty. `number` (slots, P) are the spikes by 
 A layer with weights reads its input in parts. A part is a few words that every output pixel sees at
 the same distances from its own corner: its spikes become one list per pixel, which serves all
 output channels, and its weights are few enough to stay in the first-level cache. Sums are formed in
-the order of parts, words and channels, whatever the batch, the number of threads or the density.
+the order of parts, words and channels, within a part in turns as ``add_rows`` says, whatever the
+batch, the number of threads or the processor.
 
 No kernel looks at two slots at once, so results do not depend on how samples are batched.
 """
