@@ -43,7 +43,7 @@ from seenn_deploy.simulator.kernels.vectors import (
 )
 from seenn_deploy.simulator.layout import FanOut
 from seenn_deploy.simulator.spikes import Events, Plane, Scratch, aligned
-from seenn_deploy.simulator.turns import CURRENTS
+from seenn_deploy.simulator.turns import at_a_time
 
 SHAPES = [(128, 32), (256, 16), (512, 8), (16, 32), (32, 16), (64, 8)]  # channels, height = width
 DENSITIES = (0.02, 0.05, 0.10, 0.15, 0.25, 0.35, 0.50)
@@ -119,7 +119,7 @@ class Layer:
         self.fan_out = FanOut.of(conv.fan_out(pre.shape), pre).by_pixel
         self.parts = np.array_split(np.arange(BATCH), threads)
         # As the engine groups them, so that currents stay in the second-level cache.
-        self.together = max(1, CURRENTS // (pre.pixels * pre.padded))
+        self.together = at_a_time(pre)
         self.scratch = [Scratch.empty(BATCH * pre.pixels, 144, sums) for _ in self.parts]
         self.current = aligned((BATCH, pre.pixels, pre.padded), sums)
         self.ac = np.zeros(BATCH, np.int64)

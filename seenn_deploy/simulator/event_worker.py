@@ -149,7 +149,7 @@ class EventWorker(Worker):
 
     def _together(self, slots: Array, layer: Layer) -> list[Array]:
         """Cut slots into groups whose currents stay in the cache until the layer has fired."""
-        most = at_a_time(layer)
+        most = at_a_time(layer.arriving)
         return [slots[first : first + most] for first in range(0, len(slots), most)]
 
     def _run_layer(self, slots: Array, number: int, layer: Layer) -> None:

@@ -98,8 +98,7 @@ class Gathering:
     def of(cls, rows: Array, post: Plane, view: View, parts: Parts) -> Gathering:
         """Cut the weight rows of all parts into blocks."""
         width, weight, place = _blocks(rows, post, parts)
-        table = np.column_stack([parts.first_load[:-1], parts.first_load[1:], parts.rows, place])
-        return cls(view, table, parts.loads, width, weight, post.padded)
+        return cls(view, parts.table(place), parts.loads, width, weight, post.padded)
 
     def __call__(self, slots: Array, events: Events, current: Array, scratch: Scratch) -> None:
         """Add what `events` cause."""
@@ -147,6 +146,10 @@ class Parts:
     first_load: Array
     rows: Array
     first_row: Array
+
+    def table(self, place: Array) -> Array:
+        """Return the parts as ``kernels.gather`` takes them, whose weights begin at `place`."""
+        return np.column_stack([self.first_load[:-1], self.first_load[1:], self.rows, place])
 
 
 def _offsets(pre: Plane, kernel: Shape, dilation: Pair, padding: Pair) -> tuple[int, ...]:
@@ -227,7 +230,7 @@ def _grouped(conv: ir.Conv2d, pre: Plane, view: View, parts: Parts) -> Accumulat
     weight = np.insert(rows, ends, 0, axis=0)
     first_target = np.insert(group * rows.shape[1], ends, 0)
     place = np.cumsum(parts.rows) - parts.rows
-    table = np.column_stack([parts.first_load[:-1], parts.first_load[1:], parts.rows, place])
+    table = parts.table(place)
 
     def accumulate(slots: Array, events: Events, current: Array, scratch: Scratch) -> None:
         kernels.gather_grouped(

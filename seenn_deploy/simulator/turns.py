@@ -19,7 +19,7 @@ from seenn_deploy._typing import Array
 from seenn_deploy.simulator.kernels import kernels
 from seenn_deploy.simulator.layout import Edge, FanOut, Layer
 from seenn_deploy.simulator.nodes import Adder, Neurons, Pooled, Runner
-from seenn_deploy.simulator.spikes import Events, Scratch
+from seenn_deploy.simulator.spikes import Events, Plane, Scratch
 from seenn_deploy.simulator.synapses import Accumulate, Gathering, OneToOne
 
 # Currents that a layer works on at a time: 1 MiB stays in a second-level cache.
@@ -72,9 +72,9 @@ class Plain:
         return bool(self.calls[-1]["kind"] == kernels.FIRE)
 
 
-def at_a_time(layer: Layer) -> int:
-    """Return how many slots' currents stay in the cache until the layer has fired."""
-    return max(1, CURRENTS // (layer.arriving.pixels * layer.arriving.padded))
+def at_a_time(currents: Plane) -> int:
+    """Return how many slots' currents stay in the cache until their layer has fired."""
+    return max(1, CURRENTS // (currents.pixels * currents.padded))
 
 
 def plain(
@@ -122,7 +122,7 @@ def plain(
     if fires is None:
         return None
     calls = [call | {"current": current} for call in (*calls, fires)]
-    return Plain(number, calls, at_a_time(layer))
+    return Plain(number, calls, at_a_time(layer.arriving))
 
 
 @singledispatch
