@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import singledispatch
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -11,7 +12,9 @@ import numpy as np
 from seenn_deploy import ir
 from seenn_deploy._typing import Array
 from seenn_deploy.ir import bounds
+from seenn_deploy.ir.nodes import Product
 from seenn_deploy.ir.own import OwnLayer
+from seenn_deploy.simulator.factors import Factors
 from seenn_deploy.simulator.kernels import kernels
 from seenn_deploy.simulator.kernels.vector_masks import LANES
 from seenn_deploy.simulator.own import OwnCount
@@ -179,17 +182,40 @@ def _layer(
 ) -> Layer:
     kind = np.float32 if program.precision == "float32" else np.int32
     bias = np.zeros((), kind) if node.bias is None else node.bias
-    arriving = plane[node.name] if node.arriving == node.shape else Plane(node.arriving)
+    arriving, place = arrival(node, plane[node.name])
     into = program.graph.into(node.name)
     return Layer(
         node,
         index[node.name],
-        tuple(_edge(program, e, index, plane[e.pre], arriving) for e in into),
-        laid_out(bias, arriving).astype(kind),
+        tuple(_edge(program, e, index, plane[e.pre], arriving, place) for e in into),
+        _laid_out_at(bias, arriving, place).astype(kind),
         int(np.count_nonzero(np.broadcast_to(bias, node.arriving))),
         plane[node.name],
         arriving,
     )
+
+
+@singledispatch
+def arrival(node: ir.Target, plane: Plane) -> tuple[Plane, Array | None]:
+    """Return how what arrives at a node lies in memory, and each element's place, if not in order.
+
+    `plane` is that of what the node sends.
+    """
+    return plane if node.arriving == node.shape else Plane(node.arriving), None
+
+
+@arrival.register
+def _(node: Product, plane: Plane) -> tuple[Plane, Array | None]:
+    factors = Factors.of(node, plane)
+    return Plane((factors.size,)), factors.place
+
+
+def _laid_out_at(bias: Array, arriving: Plane, place: Array | None) -> Array:
+    if place is None:
+        return laid_out(bias, arriving)
+    grid = np.zeros((1, arriving.padded), bias.dtype)
+    grid[0, place] = bias
+    return grid
 
 
 def laid_out(values: Array, plane: Plane) -> Array:
@@ -205,14 +231,23 @@ def laid_out(values: Array, plane: Plane) -> Array:
 
 
 def _edge(
-    program: ir.Program, edge: ir.Projection, index: dict[str, int], before: Plane, after: Plane
+    program: ir.Program,
+    edge: ir.Projection,
+    index: dict[str, int],
+    before: Plane,
+    after: Plane,
+    place: Array | None,
 ) -> Edge:
     graph = program.graph
     source, post, synapses = graph.node(edge.pre), graph.node(edge.post), edge.synapses
     weight = synapses.weight
     if program.precision != "float32" and weight.dtype.kind == "f":
         weight = weight.astype(np.int64)  # ones into a sum are stored as floats in every program
-    accumulate = accumulator(synapses.with_weight(narrow(weight)), before, after)
+    added = synapses.with_weight(narrow(weight))
+    if place is not None:
+        sparse = ir.Sparse.listing(added, source.shape)
+        added = replace(sparse, targets=place[sparse.targets], shape_out=after.shape)
+    accumulate = accumulator(added, before, after)
     if isinstance(accumulate, Gathering) and _exact_in_floats(program, source, weight):
         accumulate = accumulator(synapses.with_weight(weight.astype(np.float32)), before, after)
     # Only where the sum can leave 24 bits does the chip's wrapping have to be imitated.

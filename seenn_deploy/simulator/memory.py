@@ -19,7 +19,7 @@ from seenn_deploy.io import memory
 from seenn_deploy.ir.nodes import Filter, Product, Relay
 from seenn_deploy.ir.own import OwnLayer
 from seenn_deploy.simulator.kernels.vector_masks import LANES
-from seenn_deploy.simulator.layout import is_laid_out, planes
+from seenn_deploy.simulator.layout import arrival, is_laid_out, planes
 from seenn_deploy.simulator.result import Counts
 from seenn_deploy.simulator.spikes import Plane
 from seenn_deploy.simulator.synapses import PART_WORDS, comes_in_pairs, narrow, summed_as
@@ -253,7 +253,7 @@ def _batched(program: ir.Program) -> int:
 
 
 def _per_slot(graph: ir.SpikingGraph, plane: dict[str, Plane], integer: bool) -> Iterator[int]:
-    arriving = {node.name: Plane(node.arriving) for node in graph.layers}
+    arriving = {node.name: arrival(node, plane[node.name])[0] for node in graph.layers}
     yield max(map(_grid, arriving.values())) * (1 + integer) + _grid(plane[graph.source.name])
     for node in graph.order:
         grid = plane[node.name]
@@ -293,8 +293,7 @@ def _(node: ir.Population) -> tuple[int, int]:
 
 @_state.register
 def _(node: Product) -> tuple[int, int]:
-    places = prod(node.left) + prod(node.right) + prod(node.shape)
-    return _grid(Plane(node.shape)), places * _LONG
+    return _grid(Plane(node.shape)), prod(node.shape) * _LONG
 
 
 @_state.register(Relay)

@@ -22,8 +22,8 @@ from seenn_deploy.ir.nodes import (
     Sum,
 )
 from seenn_deploy.simulator.arithmetic import Arithmetic, Fired, State
+from seenn_deploy.simulator.factors import Factors
 from seenn_deploy.simulator.kernels import kernels
-from seenn_deploy.simulator.kernels.vector_add import WIDTHS
 from seenn_deploy.simulator.kernels.vector_masks import LANES
 from seenn_deploy.simulator.layout import Layer, laid_out
 from seenn_deploy.simulator.spikes import Events, aligned
@@ -138,20 +138,11 @@ class Multiplier:
     """A product, as many small matrix products: axes that both factors have, and those of one."""
 
     def __init__(self, node: Product, layer: Layer, kind: Arithmetic, slots: int) -> None:
-        plane = layer.plane
+        plane, self.factors = layer.plane, Factors.of(node, layer.plane)
         self.sums, self.channels = bool(node.summed), plane.channels
-        self.bias = layer.bias[0].astype(kind.value)
-        pixel, channel = np.divmod(
-            np.argsort(plane.to_grid(np.arange(prod(node.shape)).reshape(node.shape)).ravel()),
-            plane.channels,
-        )
-        self.places = node.as_matrices(pixel * plane.padded + channel)
-        columns = -(-self.places[1].shape[2] // LANES) * LANES
-        self.width = next(width for width in WIDTHS[1:] if columns % width == 0)
-        blocks = columns // self.width
-        self.factor = aligned((blocks, kernels.AT_MOST + 1, self.width), kind.value)
-        self.row = aligned((columns,), kind.value)
-        self.products = aligned((slots, plane.pixels, plane.padded), kind.value)
+        self.bias = layer.bias[0][: layer.bias.size * np.any(layer.bias)].astype(kind.value)
+        self.row = aligned((-(-self.factors.sizes[3] // LANES) * LANES,), kind.value)
+        self.products = aligned((slots, plane.pixels * plane.padded), kind.value)
         self.met = np.zeros((slots, 3), np.int64)
 
     def begin(self, slots: Array) -> None:
@@ -159,8 +150,11 @@ class Multiplier:
 
     def step(self, slots: Array, current: Array, events: Events, counts: dict[str, Array]) -> None:
         """Multiply, count, and send what is not 0."""
-        scratch = self.width, self.factor, self.row
-        kernels.multiply(slots, current, self.bias, *self.places, *scratch, self.products, self.met)
+        how = self.factors
+        kernels.multiply(
+            slots, current.reshape(len(current), -1), self.bias, how.sizes, how.width, how.made,
+            how.in_rows, self.row, self.products, self.met,
+        )  # fmt: skip
         _send(slots, self.products, self.channels, events, counts)
         # Of two spikes a product is an AND; summed up, or of a payload, it is an addition.
         both, payloads, multiplied = self.met[slots].T

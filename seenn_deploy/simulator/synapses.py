@@ -252,12 +252,68 @@ def _sparse(sparse: ir.Sparse, pre: Plane, post: Plane) -> Accumulate:
     channel, pixel = np.divmod(sparse.targets[take].astype(np.int64), post.pixels)
     targets = pixel * post.padded + channel
     weight = np.ascontiguousarray(sparse.weight[take])
+    placing = Placing.of(indptr, targets, weight, pre, post)
+    if placing is not None:
+        return placing
 
     def accumulate(slots: Array, events: Events, current: Array, scratch: Scratch) -> None:
         sent, values = events.sent, events.values
         kernels.scatter(slots, sent, values, pre.channels, indptr, targets, weight, current)
 
     return accumulate
+
+
+@dataclass(frozen=True, eq=False)
+class Placing:
+    """What a selection or another order of neurons adds, as ``kernels.place`` takes it.
+
+    Parameters
+    ----------
+    taken : uint16 array (words,)
+    first, step : int64 arrays (C_pad,)
+    in_row : bool array (words,)
+    weight : number
+    size : int
+        Currents of a slot.
+    """
+
+    taken: Array
+    first: Array
+    step: Array
+    in_row: Array
+    weight: Any
+    size: int
+
+    @classmethod
+    def of(
+        cls, indptr: Array, targets: Array, weight: Array, pre: Plane, post: Plane
+    ) -> Placing | None:
+        """Describe synapses by channel; None where that cannot be done. They come in grid order."""
+        number = np.diff(indptr).reshape(pre.pixels, pre.channels)
+        if not len(weight) or np.any(weight != weight[0]) or np.any(number != number[:1]):
+            return None
+        if number.max() > 1:
+            return None
+        chosen = number[0] == 1
+        at = targets.reshape(pre.pixels, -1)
+        step = at[min(1, pre.pixels - 1)] - at[0]
+        if np.any(at != at[0] + np.arange(pre.pixels)[:, None] * step):
+            return None
+        by_channel = np.zeros((3, pre.padded), np.int64)
+        by_channel[:, : pre.channels][:, chosen] = np.ones_like(step), at[0], step
+        taken, first, step = by_channel
+        words = (taken.reshape(-1, LANES) << np.arange(LANES)).sum(1).astype(np.uint16)
+        by_word = first.reshape(-1, LANES), step.reshape(-1, LANES)
+        in_row = (words == 0xFFFF) & np.all(np.diff(by_word[0]) == 1, 1)
+        in_row &= np.all(by_word[1] == by_word[1][:, :1], 1)
+        return cls(words, first, step, in_row, weight[0], post.pixels * post.padded)
+
+    def __call__(self, slots: Array, events: Events, current: Array, scratch: Scratch) -> None:
+        """Add what `events` cause."""
+        kernels.place(
+            slots, events.masks, events.flat_values, events.plane.lies, self.taken, self.first,
+            self.step, self.in_row, self.weight, current.reshape(-1), self.size,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ from seenn_deploy.ir.maps.base import Synapses
 from seenn_deploy.simulator.kernels import kernels
 from seenn_deploy.simulator.kernels.vector_masks import LANES
 from seenn_deploy.simulator.spikes import Events, Plane, Scratch, aligned
-from seenn_deploy.simulator.synapses import PART_WORDS, accumulator
+from seenn_deploy.simulator.synapses import PART_WORDS, Placing, accumulator
 from tests import naive
 
 
@@ -119,6 +119,53 @@ def test_other_synapses_equal_the_synapse_walk(synapses: str, graded: bool) -> N
         np.testing.assert_array_equal(sums, naive_currents(kind, frame))
 
 
+def full_frames(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Three slots of which the middle one is nearly empty, and the others lack a few values."""
+    frames = rng.integers(1, 4, (3, *shape)) * rng.choice([-1, 1], (3, *shape))
+    frames[1] *= rng.random(shape) < 0.1
+    frames[::2] *= rng.random((2, *shape)) < 0.9
+    return frames.astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+@pytest.mark.parametrize("name", ["conv", "strided", "point", "dense", "pooled"])
+def test_slots_full_of_values_equal_the_synapse_walk(name: str, kind: type) -> None:
+    """They are multiplied without lists, where blocks have 64 channels; others as ever."""
+    rng, shape = np.random.default_rng(3), (32, 6, 4)
+    synapses = {
+        "conv": Conv2d(rng.integers(-9, 10, (120, 32, 3, 3)), padding=(1, 1)),
+        "strided": Conv2d(rng.integers(-9, 10, (64, 32, 2, 3)), (2, 1), (1, 1), (1, 2)),
+        "point": Conv2d(rng.integers(-9, 10, (60, 32, 1, 1))),
+        "dense": Dense(rng.integers(-9, 10, (64, 32 * 24))),
+        "pooled": PooledDense(rng.integers(-9, 10, (64, 32 * 6)), (2, 2)),
+    }[name]
+    whole = synapses.with_weight(synapses.weight.astype(np.float32))
+    frames = full_frames(rng, shape)
+    found = currents(whole, frames, kind, True)
+    for frame, sums in zip(frames, found, strict=True):
+        np.testing.assert_array_equal(sums, naive_currents(synapses, frame))
+
+
+@given(st.integers(0, 2**32 - 1), st.booleans(), st.integers(1, 40), st.integers(1, 9))
+@settings(deadline=None, max_examples=25)
+def test_neurons_in_other_places_equal_the_synapse_walk(seed, graded, channels, width) -> None:
+    """Some channels of an image go to another one, whose axes are in another order."""
+    rng = np.random.default_rng(seed)
+    shape = (channels, 2, width)
+    chosen = np.flatnonzero(rng.random(channels) < 0.7)
+    source = np.arange(np.prod(shape)).reshape(channels, -1)[chosen]
+    target = rng.permutation(len(chosen))[:, None] + channels * np.arange(2 * width)
+    weight = np.full(source.size, rng.integers(1, 9), np.float32)
+    moved = Sparse.of(
+        source.ravel(), target.ravel(), weight, int(np.prod(shape)), (2 * width, channels)
+    )
+    accumulate = accumulator(moved, Plane(shape), Plane(moved.shape_out))
+    assert isinstance(accumulate, Placing) == bool(len(chosen))
+    frames = random_frames(rng, shape, 0.5, graded)
+    for frame, sums in zip(frames, currents(moved, frames, np.float32, graded), strict=True):
+        np.testing.assert_array_equal(sums, naive_currents(moved, frame))
+
+
 def test_the_largest_sums_of_a_part_fit_into_16_bits() -> None:
     """All weights at their limit, all neurons spiking: 9 words of 16 channels times -128."""
     shape = (64, 5, 5)
@@ -183,7 +230,13 @@ def some_currents() -> bytes:
     conv = Conv2d(rng.normal(size=(40, 37, 3, 3)).astype(np.float32), padding=(1, 1))
     frames = random_frames(rng, (37, 6, 7), 0.3, False)
     graded = random_frames(rng, (37, 6, 7), 0.3, True)
-    sums = currents(conv, frames, np.float32, False), currents(conv, graded, np.float32, True)
+    point = Conv2d(rng.normal(size=(50, 32, 1, 1)).astype(np.float32))
+    full = full_frames(rng, (32, 5, 4))
+    sums = (
+        currents(conv, frames, np.float32, False),
+        currents(conv, graded, np.float32, True),
+        currents(point, full, np.float32, True),
+    )
     return b"".join(found.tobytes() for found in sums)
 
 
@@ -216,3 +269,7 @@ def test_without_jit_a_convolution_equals_the_synapse_walk() -> None:
         frames = random_frames(rng, (18, 5, 4), 0.5, graded)
         found = currents(conv, frames, np.float32, graded)
         np.testing.assert_array_equal(found[0], naive_currents(conv, frames[0]))
+    point, full = Conv2d(rng.integers(-8, 9, (60, 32, 1, 1))), full_frames(rng, (32, 3, 1))
+    for kind in (np.float32, np.int32):
+        found = currents(point.with_weight(point.weight.astype(np.float32)), full, kind, True)
+        np.testing.assert_array_equal(found[0], naive_currents(point, full[0]))

@@ -30,11 +30,20 @@ import numpy as np
 
 from seenn_deploy._typing import Array
 from seenn_deploy.simulator.kernels.vector_add import EVENTS, add_rows
-from seenn_deploy.simulator.kernels.vector_fire import STATE_LIMIT, fire, move
+from seenn_deploy.simulator.kernels.vector_dense import (
+    PIXELS,
+    WIDE,
+    add_all,
+    as_floats,
+    in_floats,
+)
+from seenn_deploy.simulator.kernels.vector_fire import STATE_LIMIT, fire, kinds_of, move
 from seenn_deploy.simulator.kernels.vector_masks import (
+    AT_ONCE,
     LANES,
     add_chosen,
     count_bits,
+    list_bits,
     list_rows,
     lowest_bit,
 )
@@ -42,9 +51,11 @@ from seenn_deploy.simulator.kernels.vectors import pointed
 
 # A digest of the vector files, which are inlined here. numba caches compiled kernels by the content
 # of this file alone, so a changed vector file has to change this one, or the old code still runs.
-INLINED = "864a6947cde8"
+INLINED = "e5528d7197bf"
 
-AT_MOST = 192  # rows of a factor that `multiply` works with at a time
+FULL = 5  # eighths of a slot's values that are not 0: with more of them, lists save no time
+AT_MOST = 192  # rows of a factor that `multiply` works with at a time, in whole words
+LINE = 64  # elements of room behind a list, as `list_rows` asks for
 
 F = TypeVar("F", bound=Callable[..., Any])
 View: TypeAlias = tuple[int, int, int, int, int]
@@ -87,7 +98,54 @@ def gather(
 
     `rows`, `row_values` and `count` are scratch: the row and value of each event, and the events of
     each output pixel of each slot.
+
+    Slots in which most values are not 0 are computed from the values themselves. How many there are
+    is the slot's own matter: so the order of its sums is, too.
     """
+    listed, n = np.empty_like(slots), 0
+    full, m = np.empty_like(slots), 0
+    for b in slots:
+        if width == WIDE and len(values) and in_floats(weight) and _is_full(masks, b, view[2]):
+            full[m] = b
+            m += 1
+        else:
+            listed[n] = b
+            n += 1
+    scratch = rows, row_values, count
+    if n:
+        gather_events(
+            listed[:n], masks, values, view, parts, loads, width, weight, current, padded, *scratch
+        )
+    if m:
+        gather_values(full[:m], values, view, parts, loads, weight, current, padded, row_values)
+
+
+@_jit
+def _is_full(masks: Array, b: int, slot_step: int) -> bool:
+    """Whether more than `FULL` of 8 values of a slot, those of its borders included, are not 0."""
+    events = 0
+    for word in masks[b * slot_step : (b + 1) * slot_step]:
+        events += count_bits(int(word))
+    return 8 * events > FULL * LANES * slot_step
+
+
+@_jit
+def gather_events(
+    slots: Array,
+    masks: Array,
+    values: Array,
+    view: View,
+    parts: Array,
+    loads: Array,
+    width: int,
+    weight: Array,
+    current: Array,
+    padded: int,
+    rows: Array,
+    row_values: Array,
+    count: Array,
+) -> None:
+    """Do what `gather` explains, event by event."""
     pixels, blocks = view[0] * view[1], padded // width
     listed = row_values if len(values) else row_values[:0]
     for part in range(len(parts)):
@@ -106,6 +164,52 @@ def gather(
                     if stop > start:
                         add_rows(width, current, at, weight, first_row, rows, listed, start, stop)
                     start, place, at = stop, place + 1, at + blocks * width
+
+
+@_jit
+def gather_values(
+    slots: Array,
+    values: Array,
+    view: View,
+    parts: Array,
+    loads: Array,
+    weight: Array,
+    current: Array,
+    padded: int,
+    row_values: Array,
+) -> None:
+    """Do what `gather` explains from all values, zeros among them, with rows of floats."""
+    pixels, blocks = view[0] * view[1], padded // WIDE
+    seen = as_floats(row_values, weight)
+    for part in range(len(parts)):
+        height = parts[part, 2] - 1
+        for b in slots:
+            _copy_part(b, values, view, parts[part], loads, seen)
+            for block in range(blocks):
+                first_row = parts[part, 3] + block * (height + 1) * WIDE
+                for p in range(0, pixels, PIXELS):
+                    at = ((b * pixels + p) * blocks + block) * WIDE
+                    add_all(
+                        current, at, blocks * WIDE, weight, first_row, seen, p * height, height,
+                        min(PIXELS, pixels - p),
+                    )  # fmt: skip
+
+
+@_jit
+def _copy_part(b: int, values: Array, view: View, part: Array, loads: Array, seen: Array) -> None:
+    """Write down the values of one part that each output pixel of a slot sees, one per row."""
+    height, width, slot_step, row_step, column_step = view
+    rows, place = part[2] - 1, 0
+    for y in range(height):
+        for x in range(width):
+            for row in range(rows):
+                seen[place + row] = 0
+            for k in range(part[0], part[1]):
+                corner = b * slot_step + y * row_step + x * column_step
+                at, base = (corner + loads[k, 0]) * LANES, place + loads[k, 2]
+                for c in range(count_bits(loads[k, 1]) if loads[k, 1] > 0 else AT_ONCE * LANES):
+                    seen[base + c] += values[at + c]
+            place += rows
 
 
 @_jit
@@ -212,6 +316,48 @@ def scatter(
                         for s in range(indptr[i], indptr[i + 1]):
                             flat[targets[s]] += weight[s] * value
                         bits &= bits - 1
+
+
+@_jit
+def place(
+    slots: Array,
+    masks: Array,
+    values: Array,
+    lies: Lies,
+    taken: Array,
+    first: Array,
+    step: Array,
+    in_row: Array,
+    weight: Any,
+    current: Array,
+    size: int,
+) -> None:
+    """Add events to currents in other places: channel c of pixel p to ``first[c] + p step[c]``.
+
+    ``taken[k]`` has the channels of word k that go anywhere. A slot has `size` of the flat
+    `current`. Where ``in_row[k]``, all 16 go side by side.
+    """
+    height, width, words, slot_step, word_step, row_step, origin = lies
+    added = np.full(LANES, weight).astype(current.dtype)
+    for b in slots:
+        for k in range(words):
+            some = np.int64(taken[k])
+            for p in range(height * width if some else 0):
+                y, x = p // width, p % width
+                at = origin + b * slot_step + k * word_step + y * row_step + x
+                bits = np.int64(masks[at]) & some
+                if in_row[k] and bits:
+                    for c in range(LANES if len(values) else 0):
+                        added[c] = weight * values[at * LANES + c]
+                    to = b * size + first[k * LANES] + p * step[k * LANES]
+                    add_chosen(current, to, int(bits), added, 0)
+                    bits = np.int64(0)
+                while bits:
+                    c = lowest_bit(int(bits))
+                    value = values[at * LANES + c] if len(values) else current.dtype.type(1)
+                    to = first[k * LANES + c] + p * step[k * LANES + c]
+                    current[b * size + to] += weight * value
+                    bits &= bits - 1  # clears the lowest bit
 
 
 @_jit
@@ -330,11 +476,10 @@ def multiply(
     slots: Array,
     current: Array,
     bias: Array,
-    left: Array,
-    right: Array,
-    made: Array,
+    sizes: Any,
     width: int,
-    factor: Array,
+    made: Array,
+    in_rows: bool,
     sums: Array,
     products: Array,
     met: Array,
@@ -345,68 +490,97 @@ def multiply(
 
     Parameters
     ----------
-    current : array (slots, 1, C_pad)
-        Both factors, one behind the other.
-    bias : array (C_pad,)
-        Added to them first.
-    left, right, made : int64 arrays (B, N, K), (B, K, M), (B, N, M)
-        Places of the factors in `current`, and of the products in a slot of `products`.
-    width : int
-        Columns that are summed at a time, as ``add_rows`` can.
-    factor : array (blocks, `AT_MOST` + 1, width)
-        Scratch: rows of the right factor, of as many blocks as hold M columns.
+    current : array (slots, currents of both factors)
+        They lie as ``factors.Factors`` says, which explains `sizes`, `width`, `made` and `in_rows`,
+        too.
+    bias : array (currents of both factors,)
+        Added to them first; empty where it is 0.
     sums : array (blocks width,)
-        Scratch.
-    products : array (slots, P, C_pad)
+        Scratch, zeros.
+    products : array (slots, P C_pad)
     met : int64 array (slots, 3)
         Receives the pairs that are not 0: two spikes, a spike and a payload, two payloads.
     """
-    inner, columns = right.shape[1:]
-    flat = factor.reshape(-1)
+    matrices, left_rows, inner, columns = sizes
+    long, blocks = (inner + LANES - 1) // LANES * LANES, len(sums) // width
+    flat, out = current.reshape(-1), products.reshape(-1)
     spikes, payloads = np.empty(inner, np.int64), np.empty(inner, np.int64)
-    rows, values = np.empty(AT_MOST + EVENTS, np.uint8), np.empty(AT_MOST + EVENTS, current.dtype)
+    rows, values = np.empty(AT_MOST + LINE, np.uint8), np.empty(AT_MOST + LINE, current.dtype)
     for b in slots:
-        factors, out = current[b, 0], products[b].reshape(-1)
-        factors += bias
+        begin, end = b * current.shape[1], (b + 1) * current.shape[1]
+        for i in range(len(bias)):
+            flat[begin + i] += bias[i]
         met[b] = 0
-        for g in range(left.shape[0]):
-            for first in range(0, inner, AT_MOST):
-                high = min(inner - first, AT_MOST)
-                for k in range(high):
-                    ones, some = 0, 0
-                    for block in range(len(factor)):
-                        row, begin = factor[block, k], block * width
-                        wide = min(width, columns - begin)
-                        for m in range(wide):
-                            row[m] = factors[right[g, first + k, begin + m]]
-                        for m in range(wide):  # a loop of its own, which LLVM makes one of vectors
-                            ones += abs(row[m]) == 1
-                            some += row[m] != 0
-                    spikes[k], payloads[k] = ones, some - ones
-                for n in range(left.shape[1]):
-                    stop, by_spike, mixed, by_payload = 0, 0, 0, 0
-                    for k in range(high):
-                        # Whether an element is 0 cannot be foretold: no branch asks for it.
-                        x = factors[left[g, n, first + k]]
-                        one, large = int(abs(x) == 1), int(x != 0 and abs(x) != 1)
-                        rows[stop], values[stop] = k, x
-                        stop += one + large
-                        by_spike += one * spikes[k]
-                        mixed += one * payloads[k] + large * spikes[k]
-                        by_payload += large * payloads[k]
-                    met[b, 0] += by_spike
-                    met[b, 1] += mixed
-                    met[b, 2] += by_payload
-                    for e in range(stop, stop + EVENTS):  # what fills the list up meets zeros
-                        rows[e], values[e] = AT_MOST, 0
-                    stop = (stop + EVENTS - 1) // EVENTS * EVENTS
-                    sums[:] = 0
-                    for block in range(len(factor) if stop else 0):
-                        at = block * (AT_MOST + 1) * width
-                        add_rows(width, sums, block * width, flat, at, rows, values, 0, stop)
-                    for m in range(columns):
-                        out[made[g, n, m]] += sums[m]
-        factors[:] = 0
+        for g in range(matrices):
+            right = begin + matrices * left_rows * long + g * inner * blocks * width
+            _count_rows(flat, right, inner, blocks, width, spikes, payloads)
+            for n in range(left_rows):
+                left = begin + (g * left_rows + n) * long
+                target = b * products.shape[1] + made[g, n, 0]
+                for first in range(0, inner, AT_MOST):
+                    length = min(long - first, AT_MOST)
+                    listed = list_values(rows, values, flat, left + first, length)
+                    _count_pairs(rows, values, listed, spikes[first:], payloads[first:], met[b])
+                    stop = (listed + EVENTS - 1) // EVENTS * EVENTS
+                    for block in range(blocks if stop else 0):
+                        at = right + (block * inner + first) * width
+                        if in_rows:
+                            place = target + block * width
+                            add_rows(width, out, place, flat, at, rows, values, 0, stop)
+                        else:
+                            add_rows(width, sums, block * width, flat, at, rows, values, 0, stop)
+                for m in range(0 if in_rows else columns):
+                    out[b * products.shape[1] + made[g, n, m]] += sums[m]
+                    sums[m] = 0
+        for i in range(begin, end):
+            flat[i] = 0
+
+
+@_jit
+def list_values(rows: Array, values: Array, flat: Array, at: int, length: int) -> int:
+    """List what is not 0 in ``flat[at : at + length]``: where, and the values; return how many.
+
+    `length` is whole words of 16. Behind the list are `EVENTS` more of value 0, to fill it up.
+    """
+    n = 0
+    for begin in range(0, length, AT_ONCE * LANES):
+        bits = 0
+        for i in range(0, min(length - begin, AT_ONCE * LANES), LANES):
+            bits |= (kinds_of(flat, at + begin + i) & 0xFFFF) << i
+        n = list_bits(rows, n, bits, begin)
+    for e in range(n):
+        values[e] = flat[at + int(rows[e])]
+    for e in range(n, n + EVENTS):
+        rows[e], values[e] = 0, 0
+    return n
+
+
+@_jit
+def _count_rows(
+    flat: Array, at: int, inner: int, blocks: int, width: int, spikes: Array, payloads: Array
+) -> None:
+    """Count the values of 1 or -1, and all others but 0, of each row of a right factor."""
+    for k in range(inner):
+        ones, some = 0, 0
+        for block in range(blocks):
+            row = at + (block * inner + k) * width
+            for word in range(row, row + width, LANES):
+                kinds = kinds_of(flat, word)
+                some += count_bits(kinds & 0xFFFF)
+                ones += count_bits(kinds >> LANES)
+        spikes[k], payloads[k] = ones, some - ones
+
+
+@_jit
+def _count_pairs(
+    rows: Array, values: Array, listed: int, spikes: Array, payloads: Array, met: Array
+) -> None:
+    """Count what the events of a left factor's row meet, as `multiply` says."""
+    for e in range(listed):
+        k, one = int(rows[e]), int(abs(values[e]) == 1)
+        met[0] += one * spikes[k]
+        met[1] += one * payloads[k] + (1 - one) * spikes[k]
+        met[2] += (1 - one) * payloads[k]
 
 
 @_jit
@@ -648,17 +822,22 @@ def count_each_value(
     """
     height, width, words, slot_step, word_step, row_step, first = lies
     met = np.zeros((2, len(slots)), np.int64)
+    ones, others = np.zeros(LANES, np.int32), np.zeros(LANES, np.int32)
     for i in range(len(slots)):
-        for n in range(height * width * words):
-            p, k = n // words, n % words
-            y, x = p // width, p % width
-            place = first + slots[i] * slot_step + k * word_step + y * row_step + x
-            bits = int(masks[place])
-            while bits:
-                c = lowest_bit(bits)
-                one = values[place * LANES + c] in (1, -1)
-                met[0 if one else 1, i] += fan_out[(row_of[p] * words + k) * LANES + c]
-                bits &= bits - 1  # clears the lowest bit
+        for y in range(height):
+            ones[:], others[:] = 0, 0
+            for x in range(width):
+                place = first + slots[i] * slot_step + y * row_step + x
+                row = row_of[y * width + x] * words
+                for k in range(words):
+                    if masks[place + k * word_step]:
+                        kinds = kinds_of(values, (place + k * word_step) * LANES)
+                        units, at = kinds >> LANES, (row + k) * LANES
+                        add_chosen(ones, 0, units, fan_out, at)
+                        add_chosen(others, 0, kinds & 0xFFFF & ~units, fan_out, at)
+            for lane in range(LANES):  # row by row, so that no lane overflows
+                met[0, i] += ones[lane]
+                met[1, i] += others[lane]
     return met
 
 

@@ -41,7 +41,7 @@ EVENTS = 4  # a list of events is as long as a multiple of this
 
 def sums_of(width: int, graded: bool) -> int:
     """Return how many sums the events of rows of so many weights take turns among."""
-    return min(EVENTS, max(1, (128 if graded else 64) // width))
+    return min(EVENTS, max(1, 128 // width))
 
 
 def add_rows(

@@ -229,11 +229,9 @@ def move(current: Array, at: int, values: Array, values_at: int) -> int:
     int
         Bit i is set where value i is not 0, bit 16 + i where it is 1 or -1.
     """
-    bits = 0
+    bits = kinds_of(current, at)
     for i in range(LANES):
-        value = current[at + i]
-        bits |= int(value != 0) << i | int(value in (1, -1)) << (LANES + i)
-        values[values_at + i], current[at + i] = value, 0
+        values[values_at + i], current[at + i] = current[at + i], 0
     return bits
 
 
@@ -254,12 +252,43 @@ def _move_lanes(typingctx: Any, current: Any, at: Any, values: Any, values_at: A
         value = lanes.load(place)
         lanes.store(value, lanes.at(target, args[3]))
         lanes.store(lanes.zero(), place)
-        size = lanes.size(value)
-        units = _bits(builder, lanes.equal(size, lanes.constant(1)))
-        sent = builder.xor(_bits(builder, lanes.equal(value, lanes.zero())), integer(0xFFFF))
-        return builder.or_(sent, builder.shl(units, integer(LANES)))
+        return _kinds(lanes, value)
 
     return types.int64(current, types.intp, values, types.intp), codegen
+
+
+def kinds_of(values: Array, at: int) -> int:
+    """Return what `move` does of sixteen values, which stay where they are."""
+    bits = 0
+    for i in range(LANES):
+        value = values[at + i]
+        bits |= int(value != 0) << i | int(value in (1, -1)) << (LANES + i)
+    return bits
+
+
+@overload(kinds_of, jit_options={"forceinline": True})
+def _kinds_of(values, at):  # type: ignore[no-untyped-def]
+    def call(values, at):  # type: ignore[no-untyped-def]
+        return _kinds_of_lanes(values, at)
+
+    return call
+
+
+@intrinsic
+def _kinds_of_lanes(typingctx: Any, values: Any, at: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = array_data(context, builder, signature, args, 0)
+        lanes = Lanes(builder, data.type.pointee, LANES)
+        return _kinds(lanes, lanes.load(lanes.at(data, args[1])))
+
+    return types.int64(values, types.intp), codegen
+
+
+def _kinds(lanes: Lanes, value: Any) -> Any:
+    builder = lanes.builder
+    units = _bits(builder, lanes.equal(lanes.size(value), lanes.constant(1)))
+    sent = builder.xor(_bits(builder, lanes.equal(value, lanes.zero())), integer(0xFFFF))
+    return builder.or_(sent, builder.shl(units, integer(LANES)))
 
 
 def _wrapped_current(lanes: Lanes, a: Any) -> tuple[Any, Any]:

@@ -7,11 +7,10 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.registry import cpu_target
 from numba.extending import overload
 
 from seenn_deploy._typing import Array
-from seenn_deploy.simulator.kernels.vectors import I64, Lanes, array_data, intrinsic
+from seenn_deploy.simulator.kernels.vectors import I64, Lanes, array_data, has_feature, intrinsic
 
 LANES = 16
 AT_ONCE = 4  # words that one 64-bit load fetches
@@ -40,34 +39,42 @@ def list_rows(rows: Array, n: int, masks: Array, at: int, keep: int, base: int) 
     int
         ``n`` plus the number of bits set.
     """
-    for i in range(4 * LANES):
-        if int(masks[at + i // LANES]) >> i % LANES & int(keep) >> i & 1:
-            rows[n] = base + i
-            n += 1
-    return n
-
-
-def _compresses() -> bool:
-    """Tell whether the processor packs the bytes that a mask selects with one instruction."""
-    _, _, features = cpu_target.target_context.codegen().magic_tuple()
-    return "+avx512vbmi2" in features
+    word = sum(int(masks[at + i]) << i * LANES for i in range(AT_ONCE))
+    return list_bits(rows, n, word & int(keep), base)
 
 
 # numba compares the signatures of function and overload, annotations included: so it has none.
 @overload(list_rows, jit_options={"forceinline": True})
 def _list_rows(rows, n, masks, at, keep, base):  # type: ignore[no-untyped-def]
-    def compress(rows, n, masks, at, keep, base):  # type: ignore[no-untyped-def]
-        return n + _compress_rows(rows, n, _four_words(masks, at) & keep, base)
+    def call(rows, n, masks, at, keep, base):  # type: ignore[no-untyped-def]
+        return list_bits(rows, n, _four_words(masks, at) & keep, base)
 
-    def walk(rows, n, masks, at, keep, base):  # type: ignore[no-untyped-def]
-        word = _four_words(masks, at) & keep
-        while word:
-            rows[n] = base + lowest_bit(word)
+    return call
+
+
+def list_bits(rows: Array, n: int, bits: int, base: int) -> int:
+    """Do what `list_rows` does for an integer of 64 bits."""
+    for i in range(4 * LANES):
+        if bits >> i & 1:
+            rows[n] = base + i
             n += 1
-            word &= word - 1  # clears the lowest bit
+    return n
+
+
+@overload(list_bits, jit_options={"forceinline": True})
+def _list_bits(rows, n, bits, base):  # type: ignore[no-untyped-def]
+    def compress(rows, n, bits, base):  # type: ignore[no-untyped-def]
+        return n + _compress_rows(rows, n, bits, base)
+
+    def walk(rows, n, bits, base):  # type: ignore[no-untyped-def]
+        while bits:
+            rows[n] = base + lowest_bit(bits)
+            n += 1
+            bits &= bits - 1  # clears the lowest bit
         return n
 
-    return compress if _compresses() else walk
+    # One instruction packs the bytes that a mask selects, where the processor has it.
+    return compress if has_feature("avx512vbmi2") else walk
 
 
 @intrinsic
@@ -148,7 +155,7 @@ def count_bits(bits: int) -> int:
 
 def lowest_bit(bits: int) -> int:
     """Return the position of the lowest bit set in an integer above 0."""
-    return (bits & -bits).bit_length() - 1
+    return int(bits & -bits).bit_length() - 1
 
 
 @overload(count_bits)

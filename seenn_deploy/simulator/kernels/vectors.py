@@ -12,6 +12,7 @@ import numpy as np
 from llvmlite import ir
 from numba import carray, types  # type: ignore[attr-defined]
 from numba.core import cgutils
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic as numba_intrinsic
 from numba.extending import overload
 
@@ -35,6 +36,12 @@ def integer(value: int) -> Any:
 def counting(builder: Any, start: Any, stop: Any, step: int = 1) -> Any:
     """Open a counted loop: a context manager around its body, which gives the counter."""
     return cgutils.for_range_slice(builder, start, stop, integer(step))
+
+
+def has_feature(name: str) -> bool:
+    """Tell whether the processor that kernels are compiled for has an extension, by LLVM's name."""
+    _, _, features = cpu_target.target_context.codegen().magic_tuple()
+    return f"+{name}" in features
 
 
 def array_data(context: Any, builder: Any, signature: Any, args: Any, i: int) -> Any:
