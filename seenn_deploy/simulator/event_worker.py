@@ -133,8 +133,12 @@ class EventWorker(Worker):
                 turn.take(slots, self.scratch)
                 self._count_rest(slots, turn)
             else:
-                for some in self._together(slots, self.layers[turn]):
-                    self._run_layer(some, turn, self.layers[turn])
+                layer = self.layers[turn]
+                for edge in layer.edges:
+                    if not edge.analog:
+                        self._count(slots, turn, edge, self.counts)
+                for some in self._together(slots, layer):
+                    self._run_layer(some, turn, layer)
         self.counts.bias_adds[:, slots] = self.bias_adds
 
     def _count_rest(self, slots: Array, turns: Turns) -> None:
@@ -160,7 +164,6 @@ class EventWorker(Worker):
         for edge in layer.edges:
             if not edge.analog:
                 self._send(slots, edge, current)
-                self._count(slots, number, edge, self.counts)
         sent, counts = self.sent[layer.index][0], self.by_layer[number]
         self.runners[number].step(slots, current, sent, counts)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import singledispatch
-from typing import Any
+from typing import Any, TypeGuard
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -16,10 +16,19 @@ from seenn_deploy.ir.nodes import Product
 from seenn_deploy.ir.own import OwnLayer
 from seenn_deploy.simulator.factors import Factors
 from seenn_deploy.simulator.kernels import kernels
+from seenn_deploy.simulator.kernels.vector_dense import WIDE, multiplies_bytes
 from seenn_deploy.simulator.kernels.vector_masks import LANES
 from seenn_deploy.simulator.own import OwnCount
 from seenn_deploy.simulator.spikes import Events, Plane, Scratch, aligned
-from seenn_deploy.simulator.synapses import PAIR_WORDS, Accumulate, Gathering, accumulator, narrow
+from seenn_deploy.simulator.synapses import (
+    PAIR_WORDS,
+    PART_WORDS,
+    Accumulate,
+    Gathering,
+    Multiplying,
+    accumulator,
+    narrow,
+)
 
 WRAP = 1 << 23  # a convolution's result is a signed 24-bit integer, design section 6
 
@@ -250,10 +259,11 @@ def _edge(
     accumulate = accumulator(added, before, after)
     if isinstance(accumulate, Gathering) and _exact_in_floats(program, source, weight):
         accumulate = accumulator(synapses.with_weight(weight.astype(np.float32)), before, after)
+        if _fits_bytes(accumulate, program, source, weight):
+            accumulate = Multiplying.of(accumulate)
     # Only where the sum can leave 24 bits does the chip's wrapping have to be imitated.
     if isinstance(synapses, ir.Conv2d) and program.precision != "float32":
-        inputs = bounds.source_values(graph.source, program.input_range)
-        values = bounds.sent(graph, source.name, inputs)
+        values = _sent(program, source)
         if values is None or bounds.current(synapses, values, source.shape).size >= WRAP:
             accumulate = _wrapping(accumulate)
     existing, nonzero = (synapses.fan_out(source.shape, effective=zeros) for zeros in (False, True))
@@ -280,10 +290,26 @@ def _exact_in_floats(program: ir.Program, source: ir.Node, weight: Array) -> boo
     """
     if program.precision == "float32" or not source.graded or source.analog or source.stages:
         return False
-    inputs = bounds.source_values(program.graph.source, program.input_range)
-    values = bounds.sent(program.graph, source.name, inputs)
+    values = _sent(program, source)
     most = PAIR_WORDS * LANES * int(np.abs(weight.astype(np.int64)).max(initial=0))
     return values is not None and most * values.size < 1 << 24
+
+
+def _fits_bytes(
+    accumulate: Accumulate, program: ir.Program, source: ir.Node, weight: Array
+) -> TypeGuard[Gathering]:
+    """Whether values and weights are bytes, which some processors multiply faster still."""
+    values = _sent(program, source)
+    short = weight.size and -128 <= weight.min() <= weight.max() <= 127
+    wide = isinstance(accumulate, Gathering) and accumulate.width == WIDE
+    # Pixels that share rows of weights, as behind a pool, are summed up first.
+    small = values is not None and values.low >= 0 and values.high * PART_WORDS <= 255
+    return bool(short and wide and small) and multiplies_bytes()
+
+
+def _sent(program: ir.Program, node: ir.Node) -> bounds.Interval | None:
+    inputs = bounds.source_values(program.graph.source, program.input_range)
+    return bounds.sent(program.graph, node.name, inputs)
 
 
 def _wrapping(accumulate: Accumulate) -> Accumulate:

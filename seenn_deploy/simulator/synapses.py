@@ -14,6 +14,7 @@ from seenn_deploy import ir
 from seenn_deploy._typing import Array, Pair, Shape
 from seenn_deploy.simulator.kernels import kernels
 from seenn_deploy.simulator.kernels.vector_add import WIDTHS
+from seenn_deploy.simulator.kernels.vector_dense import GROUP, WIDE
 from seenn_deploy.simulator.kernels.vector_masks import AT_ONCE, LANES
 from seenn_deploy.simulator.spikes import Events, Plane, Scratch, aligned
 
@@ -106,6 +107,42 @@ class Gathering:
             slots, events.masks, events.flat_values, self.view, self.parts, self.loads, self.width,
             self.weight, current.reshape(-1), self.padded,
             scratch.rows, scratch.values, scratch.count,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Multiplying:
+    """What a layer of 8-bit weights adds to graded values, as ``kernels.gather_values`` takes it.
+
+    Parameters
+    ----------
+    view, parts, loads, padded
+        As of `Gathering`.
+    weight : int8 array, flat
+    """
+
+    view: View
+    parts: Array
+    loads: Array
+    weight: Array
+    padded: int
+
+    @classmethod
+    def of(cls, gathering: Gathering) -> Multiplying:
+        """Store the rows of a layer, in blocks of 64 channels, as bytes in groups of rows."""
+        weight = aligned(gathering.weight.shape, np.int8)
+        for _, _, rows, place in gathering.parts:
+            size = rows * WIDE
+            for at in range(place, place + rows * gathering.padded, size):
+                used = gathering.weight[at : at + size - WIDE].reshape(-1, GROUP, WIDE)
+                weight[at : at + size - WIDE] = used.swapaxes(1, 2).ravel()
+        return cls(gathering.view, gathering.parts, gathering.loads, weight, gathering.padded)
+
+    def __call__(self, slots: Array, events: Events, current: Array, scratch: Scratch) -> None:
+        """Add what `events` cause."""
+        kernels.gather_values(
+            slots, events.flat_values, self.view, self.parts, self.loads, self.weight,
+            current.reshape(-1), self.padded, scratch.values,
         )  # fmt: skip
 
 

@@ -34,8 +34,8 @@ from seenn_deploy.simulator.kernels.vector_dense import (
     PIXELS,
     WIDE,
     add_all,
-    as_floats,
-    in_floats,
+    as_values,
+    can_multiply,
 )
 from seenn_deploy.simulator.kernels.vector_fire import STATE_LIMIT, fire, kinds_of, move
 from seenn_deploy.simulator.kernels.vector_masks import (
@@ -51,7 +51,7 @@ from seenn_deploy.simulator.kernels.vectors import pointed
 
 # A digest of the vector files, which are inlined here. numba caches compiled kernels by the content
 # of this file alone, so a changed vector file has to change this one, or the old code still runs.
-INLINED = "e5528d7197bf"
+INLINED = "154faf183b61"
 
 FULL = 5  # eighths of a slot's values that are not 0: with more of them, lists save no time
 AT_MOST = 192  # rows of a factor that `multiply` works with at a time, in whole words
@@ -105,7 +105,7 @@ def gather(
     listed, n = np.empty_like(slots), 0
     full, m = np.empty_like(slots), 0
     for b in slots:
-        if width == WIDE and len(values) and in_floats(weight) and _is_full(masks, b, view[2]):
+        if width == WIDE and len(values) and can_multiply(weight) and _is_full(masks, b, view[2]):
             full[m] = b
             m += 1
         else:
@@ -178,9 +178,12 @@ def gather_values(
     padded: int,
     row_values: Array,
 ) -> None:
-    """Do what `gather` explains from all values, zeros among them, with rows of floats."""
+    """Do what `gather` explains from all values, zeros among them.
+
+    Rows are floats, or bytes as ``add_all`` takes them; there is one more row than are used.
+    """
     pixels, blocks = view[0] * view[1], padded // WIDE
-    seen = as_floats(row_values, weight)
+    seen = as_values(row_values, weight)
     for part in range(len(parts)):
         height = parts[part, 2] - 1
         for b in slots:
