@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 
 import seenn_deploy as sd
 from seenn_deploy import ir
+from seenn_deploy.simulator import layout
+from seenn_deploy.simulator.kernels.vector_dense import multiplies_bytes
+from seenn_deploy.simulator.synapses import Gathering, Multiplying
 from tests import naive_integer, random_graphs
 
 FULL = {"record": True, "full_trace": True}
@@ -125,6 +128,45 @@ def test_currents_about_the_range_of_16_bits(total: int, sign: int) -> None:
     images = np.ones((1, 1, weight.size, 1, 1), np.float32)
     program = replace(program_of(graph, images), input_range=(0.0, 1.0))
     assert assert_equal_to_oracle(program, images).v["a"].item() == sign * total << 6
+
+
+@pytest.mark.parametrize("with_bytes", [True, False])
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_wide_layers_behind_a_sum_equal_the_oracle(kernel, with_bytes, monkeypatch) -> None:
+    """They multiply values as bytes, or in floats, whatever the processor has."""
+    monkeypatch.setattr(layout, "multiplies_bytes", lambda: with_bytes and multiplies_bytes())
+    rng, border = np.random.default_rng(kernel), (kernel // 2, kernel // 2)
+    first = ir.Conv2d(rng.integers(-9, 10, (64, 3, 1, 1)).astype(np.int8))
+    wide = ir.Conv2d(
+        rng.integers(-128, 128, (64, 64, kernel, kernel)).astype(np.int8), padding=border
+    )
+    one, dense = ir.Identity(np.array(1.0)), rng.integers(-20, 21, (2, 64 * 20)).astype(np.int16)
+    graph = ir.SpikingGraph(
+        [
+            ir.Source("in", (3, 5, 4), scale=255.0, offset=0.5),
+            ir.Population("a", (64, 5, 4), tau=0.5, v_threshold=200, bias=np.array(90)),
+            ir.Population("b", (64, 5, 4), tau=0.5, v_threshold=5000, bias=np.array(0)),
+            ir.Sum("sum", (64, 5, 4)),
+            ir.Population("c", (64, 5, 4), tau=0.5, v_threshold=5000, bias=np.array(9)),
+            ir.Readout("out", (2,), np.zeros(2, np.int32)),
+        ],
+        [
+            ir.Projection("in", "a", (first,)),
+            ir.Projection("a", "b", (wide,)),
+            ir.Projection("a", "sum", (one,)),
+            ir.Projection("b", "sum", (one,)),
+            ir.Projection("sum", "c", (wide,)),
+            ir.Projection("c", "out", (ir.Dense(dense),)),
+        ],
+        T=3,
+    )
+    images = rng.random((7, 3, 5, 4)).astype(np.float32)
+    program = program_of(graph, images)
+    found = layout.lay_out(program)[3].edges[0].accumulate
+    as_bytes = with_bytes and multiplies_bytes()
+    assert isinstance(found, Multiplying if as_bytes else Gathering)
+    run = assert_equal_to_oracle(program, images)
+    assert run.counts.graded.sum() > 0  # both have fired at once
 
 
 def test_a_convolution_s_sum_wraps_at_24_bits() -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from seenn_deploy.ir.maps import Conv2d, Dense, Identity, PooledDense, Sparse
 from seenn_deploy.ir.maps.base import Synapses
 from seenn_deploy.simulator.kernels import kernels
+from seenn_deploy.simulator.kernels.vector_dense import GROUP, WIDE, add_all
 from seenn_deploy.simulator.kernels.vector_masks import LANES
 from seenn_deploy.simulator.spikes import Events, Plane, Scratch, aligned
 from seenn_deploy.simulator.synapses import PART_WORDS, Placing, accumulator
@@ -144,6 +145,18 @@ def test_slots_full_of_values_equal_the_synapse_walk(name: str, kind: type) -> N
     found = currents(whole, frames, kind, True)
     for frame, sums in zip(frames, found, strict=True):
         np.testing.assert_array_equal(sums, naive_currents(synapses, frame))
+
+
+@pytest.mark.nojit
+def test_without_jit_bytes_are_multiplied_alike() -> None:
+    rng, rows = np.random.default_rng(2), 32
+    weight, values = rng.integers(-128, 128, (rows, WIDE)), rng.integers(0, 256, (2, rows))
+    grouped = weight.reshape(-1, GROUP, WIDE).swapaxes(1, 2).astype(np.int8).ravel()
+    current = np.ones((2, 80), np.int32)
+    sent = values.astype(np.uint8).ravel()
+    add_all(current.reshape(-1), 3, 80, grouped, 0, sent, 0, rows, 2)
+    np.testing.assert_array_equal(current[:, 3 : 3 + WIDE], 1 + values @ weight)
+    assert (np.delete(current, np.s_[3 : 3 + WIDE], 1) == 1).all()
 
 
 @given(st.integers(0, 2**32 - 1), st.booleans(), st.integers(1, 40), st.integers(1, 9))
