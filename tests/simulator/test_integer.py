@@ -145,7 +145,7 @@ def test_wide_layers_behind_a_sum_equal_the_oracle(kernel, with_bytes, monkeypat
         [
             ir.Source("in", (3, 5, 4), scale=255.0, offset=0.5),
             ir.Population("a", (64, 5, 4), tau=0.5, v_threshold=200, bias=np.array(90)),
-            ir.Population("b", (64, 5, 4), tau=0.5, v_threshold=5000, bias=np.array(0)),
+            ir.Population("b", (64, 5, 4), tau=0.5, v_threshold=500, bias=np.array(0)),
             ir.Sum("sum", (64, 5, 4)),
             ir.Population("c", (64, 5, 4), tau=0.5, v_threshold=5000, bias=np.array(9)),
             ir.Readout("out", (2,), np.zeros(2, np.int32)),
