@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -77,7 +78,7 @@ class Plane:
         """The number of words of one slot, with the border."""
         return self.words * prod(self.bordered)
 
-    @property
+    @cached_property  # asked for before every call of a kernel
     def lies(self) -> tuple[int, int, int, int, int, int, int]:
         """Where the words that are not border lie among all, as in ``kernels``."""
         height, width = self.bordered
