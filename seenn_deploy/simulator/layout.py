@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import singledispatch
-from typing import Any, TypeGuard
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -257,10 +257,12 @@ def _edge(
         sparse = ir.Sparse.listing(added, source.shape)
         added = replace(sparse, targets=place[sparse.targets], shape_out=after.shape)
     accumulate = accumulator(added, before, after)
-    if isinstance(accumulate, Gathering) and _exact_in_floats(program, source, weight):
-        accumulate = accumulator(synapses.with_weight(weight.astype(np.float32)), before, after)
-        if _fits_bytes(accumulate, program, source, weight):
-            accumulate = Multiplying.of(accumulate)
+    # An image is seen once per sample, and a kernel for it alone would have to be compiled.
+    if isinstance(accumulate, Gathering) and source.graded and not source.analog:
+        if _exact_in_floats(program, source, weight):
+            whole = synapses.with_weight(weight.astype(np.float32))
+            accumulate = accumulator(whole, before, after)
+        accumulate = _multiplying(accumulate, program, source, weight)
     # Only where the sum can leave 24 bits does the chip's wrapping have to be imitated.
     if isinstance(synapses, ir.Conv2d) and program.precision != "float32":
         values = _sent(program, source)
@@ -285,26 +287,30 @@ def _edge(
 def _exact_in_floats(program: ir.Program, source: ir.Node, weight: Array) -> bool:
     """Whether a part's sums of whole weights and graded values are exact in float32.
 
-    Floats are multiplied several times as fast as integers. An image is seen once per sample, and
-    a kernel for it alone would have to be compiled.
+    Floats are multiplied several times as fast as integers.
     """
-    if program.precision == "float32" or not source.graded or source.analog or source.stages:
+    if program.precision == "float32" or source.stages:
         return False
     values = _sent(program, source)
     most = PAIR_WORDS * LANES * int(np.abs(weight.astype(np.int64)).max(initial=0))
     return values is not None and most * values.size < 1 << 24
 
 
-def _fits_bytes(
-    accumulate: Accumulate, program: ir.Program, source: ir.Node, weight: Array
-) -> TypeGuard[Gathering]:
-    """Whether values and weights are bytes, which some processors multiply faster still."""
+def _multiplying(
+    gathering: Accumulate, program: ir.Program, source: ir.Node, weight: Array
+) -> Accumulate:
+    """Multiply full slots without lists; all of them as bytes, where the processor can and may."""
+    if not isinstance(gathering, Gathering) or gathering.width != WIDE:
+        return gathering
+    if gathering.weight.dtype != np.float32:
+        return gathering
+    if program.precision == "float32" or not multiplies_bytes():
+        return Multiplying(gathering)
     values = _sent(program, source)
     short = weight.size and -128 <= weight.min() <= weight.max() <= 127
-    wide = isinstance(accumulate, Gathering) and accumulate.width == WIDE
     # Pixels that share rows of weights, as behind a pool, are summed up first.
     small = values is not None and values.low >= 0 and values.high * PART_WORDS <= 255
-    return bool(short and wide and small) and multiplies_bytes()
+    return Multiplying.with_bytes(gathering) if short and small else Multiplying(gathering)
 
 
 def _sent(program: ir.Program, node: ir.Node) -> bounds.Interval | None:

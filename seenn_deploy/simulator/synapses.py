@@ -24,6 +24,10 @@ PART_WORDS = 9
 PAIRED = 128  # bytes of the weights that one event meets in pixels that come in pairs, at most
 PAIR_WORDS = 12  # words of a part of such pixels
 
+# Eighths of a slot's values, those of its border included: where more are not 0, a list of events
+# saves no time.
+FULL = 5
+
 View: TypeAlias = tuple[int, int, int, int, int]  # as in kernels.gather
 Accumulate: TypeAlias = Callable[[Array, Events, Array, Scratch], None]
 
@@ -112,37 +116,43 @@ class Gathering:
 
 @dataclass(frozen=True, eq=False)
 class Multiplying:
-    """What a layer of 8-bit weights adds to graded values, as ``kernels.gather_values`` takes it.
+    """What a layer adds to graded values, of which most are not 0: see ``kernels.gather_values``.
 
     Parameters
     ----------
-    view, parts, loads, padded
-        As of `Gathering`.
-    weight : int8 array, flat
+    gathering : Gathering
+        With rows of floats, in blocks of 64 channels. Slots that are not full are left to it.
+    bytes : int8 array, flat, optional
+        The same weights, in groups of rows; they serve every slot.
     """
 
-    view: View
-    parts: Array
-    loads: Array
-    weight: Array
-    padded: int
+    gathering: Gathering
+    bytes: Array | None = None
 
     @classmethod
-    def of(cls, gathering: Gathering) -> Multiplying:
-        """Store the rows of a layer, in blocks of 64 channels, as bytes in groups of rows."""
+    def with_bytes(cls, gathering: Gathering) -> Multiplying:
+        """Store the rows of a layer as bytes, too."""
         weight = aligned(gathering.weight.shape, np.int8)
         for _, _, rows, place in gathering.parts:
             size = rows * WIDE
             for at in range(place, place + rows * gathering.padded, size):
                 used = gathering.weight[at : at + size - WIDE].reshape(-1, GROUP, WIDE)
                 weight[at : at + size - WIDE] = used.swapaxes(1, 2).ravel()
-        return cls(gathering.view, gathering.parts, gathering.loads, weight, gathering.padded)
+        return cls(replace(gathering, weight=gathering.weight[:0]), weight)
 
     def __call__(self, slots: Array, events: Events, current: Array, scratch: Scratch) -> None:
         """Add what `events` cause."""
+        how, weight = self.gathering, self.bytes
+        if weight is None:
+            # A slot's own matter, so its sums do not depend on which others are computed with it.
+            full = 8 * events.number[slots].sum(1) > FULL * events.plane.step * LANES
+            weight = how.weight
+            if not full.all():
+                how(slots[~full], events, current, scratch)
+                slots = slots[full]
         kernels.gather_values(
-            slots, events.flat_values, self.view, self.parts, self.loads, self.weight,
-            current.reshape(-1), self.padded, scratch.values,
+            slots, events.flat_values, how.view, how.parts, how.loads, weight, current.reshape(-1),
+            how.padded, scratch.values,
         )  # fmt: skip
 
 

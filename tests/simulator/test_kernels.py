@@ -19,7 +19,13 @@ from seenn_deploy.simulator.kernels import kernels
 from seenn_deploy.simulator.kernels.vector_dense import GROUP, WIDE, add_all
 from seenn_deploy.simulator.kernels.vector_masks import LANES
 from seenn_deploy.simulator.spikes import Events, Plane, Scratch, aligned
-from seenn_deploy.simulator.synapses import PART_WORDS, Placing, accumulator
+from seenn_deploy.simulator.synapses import (
+    PART_WORDS,
+    Gathering,
+    Multiplying,
+    Placing,
+    accumulator,
+)
 from tests import naive
 
 
@@ -57,7 +63,10 @@ def currents(synapses: Synapses, frames: np.ndarray, kind: type, graded: bool) -
     current = aligned((len(frames), post.pixels, post.padded), kind)
     current[:] = 1
     scratch = Scratch.empty(len(frames) * post.pixels, PART_WORDS * LANES, kind)
-    accumulator(synapses, events.plane, post)(np.arange(len(frames)), events, current, scratch)
+    accumulate = accumulator(synapses, events.plane, post)
+    if graded and isinstance(accumulate, Gathering) and accumulate.weight.dtype == np.float32:
+        accumulate = Multiplying(accumulate) if accumulate.width == WIDE else accumulate
+    accumulate(np.arange(len(frames)), events, current, scratch)
     return post.from_grid(current)
 
 

@@ -35,7 +35,6 @@ from seenn_deploy.simulator.kernels.vector_dense import (
     WIDE,
     add_all,
     as_values,
-    can_multiply,
 )
 from seenn_deploy.simulator.kernels.vector_fire import STATE_LIMIT, fire, kinds_of, move
 from seenn_deploy.simulator.kernels.vector_masks import (
@@ -51,9 +50,8 @@ from seenn_deploy.simulator.kernels.vectors import pointed
 
 # A digest of the vector files, which are inlined here. numba caches compiled kernels by the content
 # of this file alone, so a changed vector file has to change this one, or the old code still runs.
-INLINED = "154faf183b61"
+INLINED = "669471681c57"
 
-FULL = 5  # eighths of a slot's values that are not 0: with more of them, lists save no time
 AT_MOST = 192  # rows of a factor that `multiply` works with at a time, in whole words
 LINE = 64  # elements of room behind a list, as `list_rows` asks for
 
@@ -98,54 +96,7 @@ def gather(
 
     `rows`, `row_values` and `count` are scratch: the row and value of each event, and the events of
     each output pixel of each slot.
-
-    Slots in which most values are not 0 are computed from the values themselves. How many there are
-    is the slot's own matter: so the order of its sums is, too.
     """
-    listed, n = np.empty_like(slots), 0
-    full, m = np.empty_like(slots), 0
-    for b in slots:
-        if width == WIDE and len(values) and can_multiply(weight) and _is_full(masks, b, view[2]):
-            full[m] = b
-            m += 1
-        else:
-            listed[n] = b
-            n += 1
-    scratch = rows, row_values, count
-    if n:
-        gather_events(
-            listed[:n], masks, values, view, parts, loads, width, weight, current, padded, *scratch
-        )
-    if m:
-        gather_values(full[:m], values, view, parts, loads, weight, current, padded, row_values)
-
-
-@_jit
-def _is_full(masks: Array, b: int, slot_step: int) -> bool:
-    """Whether more than `FULL` of 8 values of a slot, those of its borders included, are not 0."""
-    events = 0
-    for word in masks[b * slot_step : (b + 1) * slot_step]:
-        events += count_bits(int(word))
-    return 8 * events > FULL * LANES * slot_step
-
-
-@_jit
-def gather_events(
-    slots: Array,
-    masks: Array,
-    values: Array,
-    view: View,
-    parts: Array,
-    loads: Array,
-    width: int,
-    weight: Array,
-    current: Array,
-    padded: int,
-    rows: Array,
-    row_values: Array,
-    count: Array,
-) -> None:
-    """Do what `gather` explains, event by event."""
     pixels, blocks = view[0] * view[1], padded // width
     listed = row_values if len(values) else row_values[:0]
     for part in range(len(parts)):
@@ -178,9 +129,10 @@ def gather_values(
     padded: int,
     row_values: Array,
 ) -> None:
-    """Do what `gather` explains from all values, zeros among them.
+    """Do what `gather` does from all values, zeros among them, without a list of events.
 
-    Rows are floats, or bytes as ``add_all`` takes them; there is one more row than are used.
+    Rows are floats, or bytes as ``add_all`` takes them, in blocks of `WIDE` channels; the last one
+    of each part is not used.
     """
     pixels, blocks = view[0] * view[1], padded // WIDE
     seen = as_values(row_values, weight)

@@ -89,15 +89,9 @@ def add_all(
         current[block] += total.astype(current.dtype)
 
 
-def can_multiply(weight: Array) -> bool:
-    """Tell whether `add_all` takes weight rows of this type."""
-    return weight.dtype in (np.float32, np.int8)
-
-
 def as_values(scratch: Array, weight: Array) -> Array:
     """Return scratch for the values that `add_all` multiplies with weights of this type."""
-    kind = {"float32": np.float32, "int8": np.uint8}.get(weight.dtype.name)
-    return scratch if kind is None else scratch.view(kind)
+    return scratch.view(np.uint8 if weight.dtype == np.int8 else np.float32)
 
 
 # numba compares the signatures of function and overload, annotations included: so it has none.
@@ -106,26 +100,12 @@ def _add_all(current, at, step, weight, weight_at, values, value_at, rows, pixel
     def call(current, at, step, weight, weight_at, values, value_at, rows, pixels):  # type: ignore[no-untyped-def]
         _multiply(current, at, step, weight, weight_at, values, value_at, rows, pixels)
 
-    def none(current, at, step, weight, weight_at, values, value_at, rows, pixels):  # type: ignore[no-untyped-def]
-        pass
-
-    return call if weight.dtype in _VALUES else none
-
-
-_VALUES = {types.float32: np.float32, types.int8: np.uint8}
-
-
-@overload(can_multiply, jit_options={"forceinline": True})
-def _can_multiply(weight):  # type: ignore[no-untyped-def]
-    can = weight.dtype in _VALUES
-    return lambda weight: can
+    return call
 
 
 @overload(as_values, jit_options={"forceinline": True})
 def _as_values(scratch, weight):  # type: ignore[no-untyped-def]
-    kind = _VALUES.get(weight.dtype)
-    if kind is None:
-        return lambda scratch, weight: scratch
+    kind = np.uint8 if weight.dtype == types.int8 else np.float32
     return lambda scratch, weight: scratch.view(kind)
 
 
