@@ -14,8 +14,9 @@ word; where all spikes are 1 it is empty. `number` (slots, P) are the spikes by 
 A layer with weights reads its input in parts. A part is a few words that every output pixel sees at
 the same distances from its own corner: its spikes become one list per pixel, which serves all
 output channels, and its weights are few enough to stay in the first-level cache. Sums are formed in
-the order of parts, words and channels, within a part in turns as ``add_rows`` says, whatever the
-batch, the number of threads or the processor.
+the order of parts, words and channels, within a part in turns as ``add_rows`` says (one by one, as
+``add_all`` says, for a slot full of graded values), whatever the batch, the number of threads or
+the processor.
 
 No kernel looks at two slots at once, so results do not depend on how samples are batched.
 """
@@ -50,7 +51,7 @@ from seenn_deploy.simulator.kernels.vectors import pointed
 
 # A digest of the vector files, which are inlined here. numba caches compiled kernels by the content
 # of this file alone, so a changed vector file has to change this one, or the old code still runs.
-INLINED = "669471681c57"
+INLINED = "f7dc9656da10"
 
 AT_MOST = 192  # rows of a factor that `multiply` works with at a time, in whole words
 LINE = 64  # elements of room behind a list, as `list_rows` asks for

@@ -27,10 +27,8 @@ from seenn_deploy.simulator.kernels.vectors import (
     intrinsic,
 )
 
-PIXELS = (
-    6  # 6 pixels with 64 lanes each leave registers for the weights, if those are 512 bits wide
-)
 WIDE = 64  # lanes of a block
+PIXELS = 6  # their sums leave room for the weights in 32 registers of 512 bits
 GROUP = 4  # rows of bytes that one instruction multiplies and sums
 _LANES = 16
 _function: Any = cgutils.get_or_insert_function
