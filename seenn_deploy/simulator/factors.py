@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 
 import numpy as np
@@ -43,6 +44,7 @@ class Factors:
     in_rows: bool
 
     @classmethod
+    @lru_cache(maxsize=64)  # the forecast of memory, the layout and every worker ask for them
     def of(cls, node: Product, plane: Plane) -> Factors:
         """Lay out the factors of `node`, whose products lie on `plane`."""
         grid = plane.to_grid(np.arange(prod(node.shape)).reshape(node.shape)).ravel()

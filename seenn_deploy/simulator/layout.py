@@ -259,10 +259,11 @@ def _edge(
     accumulate = accumulator(added, before, after)
     # An image is seen once per sample, and a kernel for it alone would have to be compiled.
     if isinstance(accumulate, Gathering) and source.graded and not source.analog:
-        if _exact_in_floats(program, source, weight):
+        values = None if program.precision == "float32" or source.stages else _sent(program, source)
+        if values is not None and _exact_in_floats(values, weight):
             whole = synapses.with_weight(weight.astype(np.float32))
             accumulate = accumulator(whole, before, after)
-        accumulate = _multiplying(accumulate, program, source, weight)
+        accumulate = _multiplying(accumulate, values, weight)
     # Only where the sum can leave 24 bits does the chip's wrapping have to be imitated.
     if isinstance(synapses, ir.Conv2d) and program.precision != "float32":
         values = _sent(program, source)
@@ -284,32 +285,31 @@ def _edge(
     return Edge(pre, accumulate, fan_out, effective, source.analog, real, per_event, lag, own)
 
 
-def _exact_in_floats(program: ir.Program, source: ir.Node, weight: Array) -> bool:
+def _exact_in_floats(values: bounds.Interval, weight: Array) -> bool:
     """Whether a part's sums of whole weights and graded values are exact in float32.
 
     Floats are multiplied several times as fast as integers.
     """
-    if program.precision == "float32" or source.stages:
-        return False
-    values = _sent(program, source)
     most = PAIR_WORDS * LANES * int(np.abs(weight.astype(np.int64)).max(initial=0))
-    return values is not None and most * values.size < 1 << 24
+    return most * values.size < 1 << 24
 
 
 def _multiplying(
-    gathering: Accumulate, program: ir.Program, source: ir.Node, weight: Array
+    gathering: Accumulate, values: bounds.Interval | None, weight: Array
 ) -> Accumulate:
-    """Multiply full slots without lists; all of them as bytes, where the processor can and may."""
+    """Multiply full slots without lists; all of them as bytes, where the processor can and may.
+
+    `values` are those of an integer program, which has rows of floats only where they are bounded.
+    """
     if not isinstance(gathering, Gathering) or gathering.width != WIDE:
         return gathering
     if gathering.weight.dtype != np.float32:
         return gathering
-    if program.precision == "float32" or not multiplies_bytes():
+    if values is None or not multiplies_bytes():
         return Multiplying(gathering)
-    values = _sent(program, source)
     short = weight.size and -128 <= weight.min() <= weight.max() <= 127
     # Pixels that share rows of weights, as behind a pool, are summed up first.
-    small = values is not None and values.low >= 0 and values.high * PART_WORDS <= 255
+    small = values.low >= 0 and values.high * PART_WORDS <= 255
     return Multiplying.with_bytes(gathering) if short and small else Multiplying(gathering)
 
 

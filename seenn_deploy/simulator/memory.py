@@ -293,7 +293,8 @@ def _(node: ir.Population) -> tuple[int, int]:
 
 @_state.register
 def _(node: Product) -> tuple[int, int]:
-    return _grid(Plane(node.shape)), prod(node.shape) * _LONG
+    places = prod(node.left) + prod(node.right) + prod(node.shape)
+    return _grid(Plane(node.shape)), places * _LONG
 
 
 @_state.register(Relay)

@@ -131,14 +131,15 @@ class Multiplying:
 
     @classmethod
     def with_bytes(cls, gathering: Gathering) -> Multiplying:
-        """Store the rows of a layer as bytes, too."""
+        """Store the rows of a layer as bytes, and no longer as floats."""
         weight = aligned(gathering.weight.shape, np.int8)
         for _, _, rows, place in gathering.parts:
             size = rows * WIDE
             for at in range(place, place + rows * gathering.padded, size):
                 used = gathering.weight[at : at + size - WIDE].reshape(-1, GROUP, WIDE)
                 weight[at : at + size - WIDE] = used.swapaxes(1, 2).ravel()
-        return cls(replace(gathering, weight=gathering.weight[:0]), weight)
+        # An empty array of its own: a slice would keep the floats in memory.
+        return cls(replace(gathering, weight=np.empty(0, np.float32)), weight)
 
     def __call__(self, slots: Array, events: Events, current: Array, scratch: Scratch) -> None:
         """Add what `events` cause."""
@@ -150,10 +151,11 @@ class Multiplying:
             if not full.all():
                 how(slots[~full], events, current, scratch)
                 slots = slots[full]
-        kernels.gather_values(
-            slots, events.flat_values, how.view, how.parts, how.loads, weight, current.reshape(-1),
-            how.padded, scratch.values,
-        )  # fmt: skip
+        if len(slots):  # else the kernel need not even be compiled
+            kernels.gather_values(
+                slots, events.flat_values, how.view, how.parts, how.loads, weight,
+                current.reshape(-1), how.padded, scratch.values,
+            )  # fmt: skip
 
 
 @accumulator.register

@@ -43,7 +43,9 @@ def products(
     return factors[0], factors[1], found, met
 
 
-def check(subscripts: str, sizes: dict[str, int], rng: np.random.Generator, kind: type) -> None:
+def assert_equal_to_einsum(
+    subscripts: str, sizes: dict[str, int], rng: np.random.Generator, kind: type
+) -> None:
     left, right, found, met = products(subscripts, sizes, rng, kind)
     for b in range(2):
         np.testing.assert_array_equal(found[b], np.einsum(subscripts, left[b], right[b]))
@@ -65,17 +67,17 @@ FORMS = ["hnk,hkm->hnm", "hnk,hmk->hnm", "hkn,hkm->hmn", "cn,n->cn", "nk,k->n", 
 @settings(deadline=None, max_examples=40)
 def test_products_equal_a_sum_over_all_elements(subscripts, sizes, seed, kind) -> None:
     sizes["h"] = 1 + sizes["h"] % 3
-    check(subscripts, sizes, np.random.default_rng(seed), kind)
+    assert_equal_to_einsum(subscripts, sizes, np.random.default_rng(seed), kind)
 
 
 @pytest.mark.parametrize("inner", [191, 192, 193, 400])
 def test_long_rows_are_taken_in_stretches(inner: int) -> None:
     """A row number is one byte."""
     sizes = {"h": 2, "n": 3, "k": inner, "m": 80}
-    check("hnk,hkm->hnm", sizes, np.random.default_rng(inner), np.float32)
+    assert_equal_to_einsum("hnk,hkm->hnm", sizes, np.random.default_rng(inner), np.float32)
 
 
 @pytest.mark.nojit
 def test_without_jit_products_are_the_same() -> None:
     sizes = {"h": 2, "n": 2, "k": 17, "m": 16}
-    check("hnk,hkm->hnm", sizes, np.random.default_rng(0), np.float32)
+    assert_equal_to_einsum("hnk,hkm->hnm", sizes, np.random.default_rng(0), np.float32)

@@ -51,10 +51,9 @@ from seenn_deploy.simulator.kernels.vectors import pointed
 
 # A digest of the vector files, which are inlined here. numba caches compiled kernels by the content
 # of this file alone, so a changed vector file has to change this one, or the old code still runs.
-INLINED = "f7dc9656da10"
+INLINED = "a1220221f597"
 
 AT_MOST = 192  # rows of a factor that `multiply` works with at a time, in whole words
-LINE = 64  # elements of room behind a list, as `list_rows` asks for
 
 F = TypeVar("F", bound=Callable[..., Any])
 View: TypeAlias = tuple[int, int, int, int, int]
@@ -307,7 +306,7 @@ def place(
                         added[c] = weight * values[at * LANES + c]
                     to = b * size + first[k * LANES] + p * step[k * LANES]
                     add_chosen(current, to, int(bits), added, 0)
-                    bits = np.int64(0)
+                    continue
                 while bits:
                     c = lowest_bit(int(bits))
                     value = values[at * LANES + c] if len(values) else current.dtype.type(1)
@@ -460,8 +459,10 @@ def multiply(
     matrices, left_rows, inner, columns = sizes
     long, blocks = (inner + LANES - 1) // LANES * LANES, len(sums) // width
     flat, out = current.reshape(-1), products.reshape(-1)
+    summed = out if in_rows else sums  # sums of a row that do not lie side by side are moved there
     spikes, payloads = np.empty(inner, np.int64), np.empty(inner, np.int64)
-    rows, values = np.empty(AT_MOST + LINE, np.uint8), np.empty(AT_MOST + LINE, current.dtype)
+    room = AT_MOST + AT_ONCE * LANES  # as `list_bits` asks for
+    rows, values = np.empty(room, np.uint8), np.empty(room, current.dtype)
     for b in slots:
         begin, end = b * current.shape[1], (b + 1) * current.shape[1]
         for i in range(len(bias)):
@@ -472,7 +473,7 @@ def multiply(
             _count_rows(flat, right, inner, blocks, width, spikes, payloads)
             for n in range(left_rows):
                 left = begin + (g * left_rows + n) * long
-                target = b * products.shape[1] + made[g, n, 0]
+                target = b * products.shape[1] + made[g, n, 0] if in_rows else 0
                 for first in range(0, inner, AT_MOST):
                     length = min(long - first, AT_MOST)
                     listed = list_values(rows, values, flat, left + first, length)
@@ -480,11 +481,8 @@ def multiply(
                     stop = (listed + EVENTS - 1) // EVENTS * EVENTS
                     for block in range(blocks if stop else 0):
                         at = right + (block * inner + first) * width
-                        if in_rows:
-                            place = target + block * width
-                            add_rows(width, out, place, flat, at, rows, values, 0, stop)
-                        else:
-                            add_rows(width, sums, block * width, flat, at, rows, values, 0, stop)
+                        to = target + block * width
+                        add_rows(width, summed, to, flat, at, rows, values, 0, stop)
                 for m in range(0 if in_rows else columns):
                     out[b * products.shape[1] + made[g, n, m]] += sums[m]
                     sums[m] = 0

@@ -7,11 +7,10 @@ lanes, adds all rows and stores it once. LLVM keeps the vectors in registers bec
 values and not an array.
 
 An addition has to wait for the one before it in the same register, some four cycles, while the
-processor could begin two per cycle. Narrow rows fill too few registers to hide that, so their
-events take turns among several sums, which are added up at the end (`sums_of`). So do those of
-graded events, as a multiplication that adds takes longer. The mispredicted
-end of each pixel's loop costs as much as ten events: lists come in whole groups of `EVENTS`, filled
-up with a row of zeros, so that most pixels take the same number of turns.
+processor could begin two per cycle. Rows of less than 128 weights fill too few registers to hide
+that, so their events take turns among several sums, which are added up at the end (`sums_of`). The
+mispredicted end of each pixel's loop costs as much as ten events: lists come in whole groups of
+`EVENTS`, filled up with a row of zeros, so that most pixels take the same number of turns.
 """
 
 from __future__ import annotations
@@ -39,9 +38,9 @@ WIDTHS = (128, 64, 32, 16)
 EVENTS = 4  # a list of events is as long as a multiple of this
 
 
-def sums_of(width: int, graded: bool) -> int:
+def sums_of(width: int) -> int:
     """Return how many sums the events of rows of so many weights take turns among."""
-    return min(EVENTS, max(1, 128 // width))
+    return min(EVENTS, 128 // width)
 
 
 def add_rows(
@@ -78,7 +77,7 @@ def add_rows(
         The events to add are ``start:stop``, a multiple of `EVENTS`. Event i goes to sum
         i modulo ``sums_of(width)``, of which the first begins with a float32 current.
     """
-    ways = sums_of(width, len(values) > 0)
+    ways = sums_of(width)
     sums = np.zeros((ways, width), weight.dtype if weight.dtype == np.float32 else current.dtype)
     if sums.dtype == current.dtype:
         sums[0], current[at : at + width] = current[at : at + width], 0
@@ -137,7 +136,7 @@ def _make(width: int, graded: bool) -> Any:
             lanes = Lanes(builder, weights, width) if narrow or weights == _FLOAT else kept
             target = kept.at(current, args[1])
             first_row = builder.gep(weight, [args[3]])
-            sums = [alloca(builder, lanes.kind) for _ in range(sums_of(width, graded))]
+            sums = [alloca(builder, lanes.kind) for _ in range(sums_of(width))]
             for total in sums:
                 builder.store(lanes.zero(), total)
             if lanes.element == kept.element:

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import overload
 
 from seenn_deploy._typing import Array
@@ -31,7 +30,6 @@ WIDE = 64  # lanes of a block
 PIXELS = 6  # their sums leave room for the weights in 32 registers of 512 bits
 GROUP = 4  # rows of bytes that one instruction multiplies and sums
 _LANES = 16
-_function: Any = cgutils.get_or_insert_function
 
 
 def multiplies_bytes() -> bool:
@@ -124,6 +122,7 @@ def _multiply(
         group = GROUP if as_bytes else 1
         kept = Lanes(builder, current.type.pointee, _LANES)
         lanes = kept if as_bytes else Lanes(builder, ir.FloatType(), _LANES)
+        combine = lanes.multiply_bytes if as_bytes else lanes.multiply_add
         # Fewer vectors at a time where registers are fewer and narrower, or sums would leave them.
         tile = WIDE if has_feature("avx512f") else _LANES
         last = builder.sub(pixels, integer(1))
@@ -144,15 +143,15 @@ def _multiply(
             with counting(builder, integer(0), rows, group) as (row, _):
                 begin = builder.gep(block, [builder.mul(row, integer(WIDE))])
                 added = [
-                    _load(lanes, builder.gep(begin, [integer(i * group)]))
+                    _loaded(builder, builder.gep(begin, [integer(i * group)]), lanes.kind)
                     for i in range(0, tile, _LANES)
                 ]
                 for n, first in enumerate(firsts):
-                    value = lanes.spread(_scalar(lanes, builder.gep(first, [row])))
+                    one = _loaded(builder, builder.gep(first, [row]), lanes.element)
+                    value = lanes.spread(one)
                     for i, weights in enumerate(added):
                         total = sums[n * len(added) + i]
-                        found = _combined(lanes, as_bytes, value, weights, builder.load(total))
-                        builder.store(found, total)
+                        builder.store(combine(value, weights, builder.load(total)), total)
             for place, old, total in zip(places, held, sums, strict=True):
                 found = builder.load(total)
                 if lanes.element != kept.element:
@@ -163,26 +162,11 @@ def _multiply(
     return signature, codegen
 
 
-def _combined(lanes: Lanes, as_bytes: bool, value: Any, weights: Any, total: Any) -> Any:
-    """Add the products of one row, or of a group of rows of bytes, to a sum."""
-    if not as_bytes:
-        return lanes.multiply_add(value, weights, total)
-    kind = ir.FunctionType(lanes.kind, [lanes.kind] * 3)
-    name = "llvm.x86.avx512.vpdpbusd.512"
-    return lanes.builder.call(_function(lanes.builder.module, kind, name), [total, value, weights])
-
-
-def _load(lanes: Lanes, pointer: Any) -> Any:
-    """Load a vector of lanes, or of groups of bytes in their place."""
-    loaded = lanes.builder.load(lanes.builder.bitcast(pointer, lanes.kind.as_pointer()))
-    loaded.align = 1
-    return loaded
-
-
-def _scalar(lanes: Lanes, pointer: Any) -> Any:
-    loaded = lanes.builder.load(lanes.builder.bitcast(pointer, lanes.element.as_pointer()))
-    loaded.align = 1
-    return loaded
+def _loaded(builder: Any, pointer: Any, kind: Any) -> Any:
+    """Load lanes, or one value for all of them; groups of bytes lie in their place."""
+    found = builder.load(builder.bitcast(pointer, kind.as_pointer()))
+    found.align = 1
+    return found
 
 
 def _least(builder: Any, a: Any, b: Any) -> Any:
