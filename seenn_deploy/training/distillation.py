@@ -1,12 +1,15 @@
 """Distillation: a spiking network learns an ANN's logits at every timestep, beside the labels.
 
 The teacher sees each image once, before training, as it is and without augmentation; its logits
-are then part of the data, and a training step costs no more than without a teacher.
+are then part of the data, and a training step costs no more than without a teacher. Or it sees, at
+every step, the very samples that the network sees, cropped and mirrored: one pass of an ANN more
+per step, for logits that are right for these samples (Beyer et al. 2022, arXiv 2106.05237).
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,21 +50,29 @@ def distillation_loss(logits: Tensor, teacher: Tensor, temperature: float = TEMP
     return temperature**2 * functional.kl_div(ours, theirs, reduction="batchmean")
 
 
-def teacher_logits(
-    path: str | Path, data: DataSet, classes: int, normalization: Normalization, recipe: Recipe
-) -> Tensor:
-    """Return a teacher's logits (N, M) for all samples, which it takes as the network does.
+Teacher = Callable[[Tensor, Tensor], Tensor]
+"""Function from a batch's samples and their rows in the data to the logits (N, M) to learn."""
+
+
+def teacher_of(
+    path: str | Path, data: DataSet, classes: int, normalization: Normalization, recipe: Recipe,
+    views: bool = False,
+) -> Teacher:  # fmt: skip
+    """Return a teacher of all samples.
 
     Parameters
     ----------
     path : str or Path
-        State_dict of SEENN's ResNet with ReLU in place of the neurons.
+        State_dict of SEENN's ResNet with ReLU in place of the neurons. It takes samples as the
+        network does.
     data : DataSet
         Images.
     classes : int
     normalization : Normalization
     recipe : Recipe
         Its device and precision.
+    views : bool
+        Whether it sees a batch's samples, and not the images that they were made from.
 
     Raises
     ------
@@ -77,13 +88,17 @@ def teacher_logits(
             f"{path}: a teacher for images of {taken} channels in {made} classes; the data has "
             f"{data.kind.shape[0]} and {classes}"
         )
-    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
+    @torch.no_grad()
     def outputs(samples: Tensor) -> Tensor:
         with torch.autocast(torch.device(recipe.device).type, torch.bfloat16, recipe.bf16):
             return torch.as_tensor(net(normalization.apply(samples)))[:, 0].float()
 
-    return on_all(net, outputs, data)
+    if views:
+        return lambda samples, rows: outputs(samples)
+    known = on_all(net, outputs, data)
+    return lambda samples, rows: known[rows].to(samples.device)
 
 
 def _relu_resnet(path: Path) -> ResNet:

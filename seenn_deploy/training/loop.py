@@ -33,14 +33,15 @@ from seenn_deploy.training.data import (
     batches,
     resized,
 )
+from seenn_deploy.training.muon import Muon
 
 STATE, LOG, TABLE, ABOUT = "state.pt", "log.jsonl", "log.csv", "train.json"
 MODEL = "model.pth"
 TEST_BATCH = 128
 FORMAT, VERSION = "seenn-deploy training", 1
 Log = list[dict[str, Any]]
-Optimizer = Literal["sgd", "adamw"]
-OPTIMIZERS = ("sgd", "adamw")
+Optimizer = Literal["sgd", "adamw", "muon"]
+OPTIMIZERS = ("sgd", "adamw", "muon")
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,10 @@ class Recipe:
         Learning rate at the start; it falls to 0 along half a cosine over all batches.
     warmup : float in [0, 1)
         Share of all batches over which the rate rises from 0 first.
-    optimizer : 'sgd' or 'adamw'
+    optimizer : 'sgd', 'adamw' or 'muon'
+        'muon' is :class:`~seenn_deploy.training.muon.Muon`, with the rates of AdamW.
     momentum, weight_decay : float
-        Momentum is SGD's; AdamW has betas of 0.9 and 0.999.
+        Momentum is SGD's; AdamW has betas of 0.9 and 0.999, Muon's momentum is 0.95.
     seed : int
         Seed of weights, order and augmentation; the same seed gives the same weights on one
         machine.
@@ -134,8 +136,10 @@ class Recipe:
                 return size
         return self.sizes[-1][0] if self.sizes else None
 
-    def optimize(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """Make the optimiser of parameters."""
+    def optimize(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer | Muon:
+        """Make the optimiser of a network's parameters."""
+        if self.optimizer == "muon":
+            return Muon(parameters, self.lr, self.weight_decay)
         if self.optimizer == "adamw":
             return torch.optim.AdamW(parameters, self.lr, weight_decay=self.weight_decay)
         return torch.optim.SGD(
@@ -317,7 +321,7 @@ def _epoch(
     task: Task,
     data: DataSet,
     recipe: Recipe,
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer | Muon,
     average: Average,
     epoch: int,
     progress: Callable[[int], None] | None,
@@ -419,7 +423,7 @@ def _begin(
     about: dict[str, Any],
     resume: bool,
     network: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer | Muon,
     average: Average,
 ) -> Log:
     """Check the run's folder, and bring network and optimiser to the state stored there."""
@@ -473,7 +477,7 @@ def _check_same(out: Path, stored: dict[str, Any], about: dict[str, Any]) -> Non
 
 
 def _state(
-    task: Task, optimizer: torch.optim.Optimizer, average: Average, log: Log
+    task: Task, optimizer: torch.optim.Optimizer | Muon, average: Average, log: Log
 ) -> dict[str, Any]:
     return {
         "network": task.network.state_dict(), "optimizer": optimizer.state_dict(),

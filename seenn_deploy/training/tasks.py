@@ -28,7 +28,7 @@ from seenn_deploy.training.data import (
     load_both,
     timesteps,
 )
-from seenn_deploy.training.distillation import teacher_logits
+from seenn_deploy.training.distillation import Teacher, teacher_of
 from seenn_deploy.training.losses.base import Batch, Loss
 from seenn_deploy.training.models.signals import SIGNALS, SignalNet
 from seenn_deploy.training.policy import (
@@ -139,13 +139,13 @@ class SpikingTask(loop.NetworkTask):
     length : Tensor, optional
         Timesteps of each training sample, where they differ.
     recipe : Loss
-    taught : (Tensor, float), optional
-        A teacher's logits for all samples, and their weight.
+    taught : (Teacher, float), optional
+        A teacher, and the weight of its logits.
     smoothing : float
     """
 
     def __init__(
-        self, *network: Any, recipe: Loss, taught: tuple[Tensor, float] | None = None,
+        self, *network: Any, recipe: Loss, taught: tuple[Teacher, float] | None = None,
         smoothing: float = 0.0, length: Tensor | None = None,
     ) -> None:  # fmt: skip
         super().__init__(*network)
@@ -153,8 +153,8 @@ class SpikingTask(loop.NetworkTask):
         self.length = length
 
     def loss(self, samples: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
-        theirs, share = self.taught or (None, 0.0)
-        known = theirs if theirs is None else theirs[rows].to(samples.device)
+        teacher, share = self.taught or (None, 0.0)
+        known = None if teacher is None else teacher(samples, rows)
         length = None if self.length is None else self.length[rows]
         batch = Batch(samples, labels, rows, known, share, self.smoothing, length)
         return self.recipe.on_batch(self.outputs, self.network, batch)
@@ -196,6 +196,7 @@ def train_snn(
     tet_mean: float | None = None,
     teacher: str | Path | None = None,
     teacher_weight: float = 0.6,
+    teacher_views: bool = False,
     label_smoothing: float = 0.0,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
@@ -228,6 +229,8 @@ def train_snn(
         :mod:`seenn_deploy.training.distillation`.
     teacher_weight : float in [0, 1]
         Weight of the teacher's logits; that of the loss is the rest.
+    teacher_views : bool
+        Whether the teacher sees the samples as the network does, cropped and mirrored.
     label_smoothing : float in [0, 1)
         Share of the labels' weight that is spread over all classes.
     mean, std : sequence of one number per channel, optional
@@ -266,9 +269,10 @@ def train_snn(
     more: dict[str, Any] = {"loss": loss, **{f"{loss}_{k}": v for k, v in vars(chosen).items()}}
     taught = None
     if teacher is not None:
-        theirs = teacher_logits(teacher, train, classes, normalization, recipe)
+        theirs = teacher_of(teacher, train, classes, normalization, recipe, teacher_views)
         taught = theirs, teacher_weight
         more |= {"teacher": str(teacher), "teacher_weight": teacher_weight}
+        more |= {"teacher_views": True} if teacher_views else {}
     if label_smoothing:
         more["label_smoothing"] = label_smoothing
     agreed = loop.about("snn", architecture, train, classes, normalization, **more)

@@ -23,7 +23,7 @@ from seenn_deploy.training.data import (
     find_kind,
     load,
 )
-from seenn_deploy.training.distillation import distillation_loss
+from seenn_deploy.training.distillation import distillation_loss, teacher_of
 from seenn_deploy.training.loop import Recipe
 from seenn_deploy.training.models.resnet import ResNet
 from seenn_deploy.training.tasks import (
@@ -472,6 +472,18 @@ def test_adamw_warms_up_and_goes_on_exactly(tmp_path: Path) -> None:
     assert "exp_avg" in state["optimizer"]["state"][0]
 
 
+def test_muon_goes_on_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe, data = replace(RECIPE, optimizer="muon", lr=2e-3, epochs=2), shapes(tmp_path)
+    whole = train_snn(data, tmp_path / "whole", TINY, recipe)
+    assert whole[1]["loss"] < whole[0]["loss"]
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_save", _once(loop._save))
+        with pytest.raises(KeyboardInterrupt):
+            train_snn(data, tmp_path / "cut", TINY, recipe)
+    train_snn(data, tmp_path / "cut", TINY, recipe, resume=True)
+    assert equal(weights(tmp_path / "cut"), weights(tmp_path / "whole"))
+
+
 def test_sizes_cutout_and_the_mean_of_weights_go_on_exactly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -550,6 +562,27 @@ def test_a_teacher_s_logits_are_learned(tmp_path: Path) -> None:
     torch.save({"w": torch.ones(1)}, other)
     with pytest.raises(ModelError, match="a teacher is one with ReLU"):
         train_snn(shapes(tmp_path), tmp_path / "no", TINY, RECIPE, teacher=other)
+
+
+def test_a_teacher_sees_images_or_what_the_network_sees(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    net = ResNet((4, 8, 16), (1, 1, 1), 2, 3, 1, torch.nn.ReLU).eval()
+    path = tmp_path / "teacher.pth"
+    torch.save(net.state_dict(), path)
+    data, norm = load(shapes(tmp_path), 1), Normalization((0.5,) * 3, (0.2,) * 3)
+    rows = torch.tensor([4, 0, 9])
+    batch = data.as_float(data.samples[rows]).flip(3)  # mirrored
+    for views, seen in ((True, batch), (False, data.as_float(data.samples[rows]))):
+        teacher = teacher_of(path, data, 2, norm, RECIPE, views)
+        with torch.no_grad():
+            expected = net(norm.apply(seen))[:, 0]
+        torch.testing.assert_close(teacher(batch, rows), expected, atol=1e-5, rtol=1e-4)
+    run = train_snn(
+        shapes(tmp_path), tmp_path / "run", TINY, RECIPE, teacher=path, teacher_views=True
+    )
+    assert np.isfinite(run[-1]["loss"])
+    with pytest.raises(ProgramError, match="is a run with teacher_views True, not None"):
+        train_snn(shapes(tmp_path), tmp_path / "run", TINY, RECIPE, teacher=path, resume=True)
 
 
 def test_distillation_loss_is_the_divergence_at_each_timestep() -> None:
