@@ -113,7 +113,7 @@ def work(program: Program, run: RunResult) -> ScheduleReport:
         program.schedule,
         program.depth,
         run.timing.latency(run.exit_step),
-        run.timing.interval(run.exit_step, program.T),
+        run.timing.interval(run.exit_step, run.ends),
         useful["ac"],
         wasted["ac"],
         useful["mac"],
@@ -184,10 +184,10 @@ def every(run: RunResult, cost: Priced = "paper") -> dict[str, dict[str, Any] | 
 def _figures(run: RunResult, cost: Priced) -> dict[str, Any]:
     """Return the figures by which schedules are compared."""
     told = run.energy_summary(cost)
-    T, names = run.logits.shape[1], ("total", "wasted")
+    names = "total", "wasted"
     return {
         "schedule": told["schedule"],
         "latency_steps": float(run.timing.latency(run.exit_step).mean()),
-        "initiation_interval_steps": float(run.timing.interval(run.exit_step, T).mean()),
+        "initiation_interval_steps": float(run.timing.interval(run.exit_step, run.ends).mean()),
         **{key: told[key] for key in (f"{name}_energy_uJ_per_sample" for name in names)},
     }

@@ -84,11 +84,11 @@ class Timing:
         """Return the hardware steps from a sample's first timestep to its answer; see `latency`."""
         return latency(self.followed, exit_step, self.depth)
 
-    def interval(self, exit_step: Array, T: int) -> Array:
+    def interval(self, exit_step: Array, T: Array | int) -> Array:
         """Return the steps from one sample's start to the next one's."""
         return initiation_interval(self.followed, exit_step, self.depth, T)
 
-    def injected(self, exit_step: Array, T: int) -> Array:
+    def injected(self, exit_step: Array, T: Array | int) -> Array:
         """Return how many timesteps of each sample run; those after its exit are wasted."""
         return injected(self.followed, exit_step, self.depth, T)
 
@@ -149,17 +149,18 @@ def latency(schedule: str, exit_step: Array, depth: int) -> Array:
     return t + depth + np.where(t > 1, depth, 0) if schedule == STAGED else t + depth
 
 
-def injected(schedule: str, exit_step: Array, depth: int, T: int) -> Array:
+def injected(schedule: str, exit_step: Array, depth: int, T: Array | int) -> Array:
     """Return how many timesteps of each sample run, int64 (N,); see `latency`.
 
     A speculative schedule goes on injecting timesteps until the exit is known, D steps late, but
-    never past T. No other schedule runs a timestep behind the exit.
+    never past T: one number, or one of each sample. No other schedule runs a timestep behind the
+    exit.
     """
     t = np.asarray(exit_step, np.int64)
     return np.minimum(t + depth, T) if schedule == "speculative" else t
 
 
-def initiation_interval(schedule: str, exit_step: Array, depth: int, T: int) -> Array:
+def initiation_interval(schedule: str, exit_step: Array, depth: int, T: Array | int) -> Array:
     """Return the steps from one sample's start to the next one's; see `latency`."""
     # A pipeline takes one timestep per step, so the next sample follows the last that was injected.
     if schedule in ("pipelined", "speculative"):

@@ -296,7 +296,7 @@ class RunResult(Exited):
 
         They are all zero where these timesteps did not run; see `lower_bound`.
         """
-        injected = self.timing.injected(self.exit_step, self.logits.shape[1])
+        injected = self.timing.injected(self.exit_step, self.ends)
         return self.counts.between(self.exit_step, injected)
 
     @property
@@ -365,7 +365,7 @@ class RunResult(Exited):
 
         It is zero where these timesteps did not run; see `lower_bound`.
         """
-        injected = self.timing.injected(self.exit_step, self.logits.shape[1])
+        injected = self.timing.injected(self.exit_step, self.ends)
         return self._energy_until(injected, cost) - self.useful_energy(cost)
 
     def _energy_until(self, step: Array, cost: costs.Priced) -> Array:
@@ -398,9 +398,7 @@ class RunResult(Exited):
 
     def wasted_per_sample(self) -> dict[str, Array]:
         """Sum the counts of `wasted` over layers and timesteps, int64 (N,)."""
-        return self._summed(
-            self.exit_step, self.timing.injected(self.exit_step, self.logits.shape[1])
-        )
+        return self._summed(self.exit_step, self.timing.injected(self.exit_step, self.ends))
 
     def _summed(self, after: Array, until: Array) -> dict[str, Array]:
         found = []

@@ -186,7 +186,8 @@ def run(
     if length is not None and not getattr(opened, "takes_length", False):
         raise DeviceError(
             f"device {found.name} runs every sample to T, these have lengths from {min(length)} to "
-            f"{max(length)}: take one that ends them, as c, or samples of one length without it"
+            f"{max(length)}: take one that ends them, as c or lava, or samples of one length "
+            "without it"
         )
     with shown(progress, f"running on {device}", len(stacked)) as advance:
         request = Request(record, full_trace, wasted, timeout, advance, length)

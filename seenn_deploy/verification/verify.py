@@ -140,7 +140,7 @@ def wrong_latencies(
     ends = np.full_like(ran.exit_step, program.T) if length is None else length
     last = ends if full_trace else ran.exit_step
     schedule = program.followed_schedule
-    interval = initiation_interval(schedule, last, depth, program.T)
+    interval = initiation_interval(schedule, last, depth, ends)
     wrong = ran.hardware_steps != latency(schedule, last, depth)
     wrong[1:] |= np.diff(ran.start) != interval[:-1]
     return int(wrong.sum())
@@ -154,14 +154,14 @@ def _in_torch(program: Program, data: ImageSet, device: str, request: Request) -
     )  # fmt: skip
     last = run.ends if request.full_trace else run.exit_step
     schedule, depth = program.followed_schedule, program.depth
-    interval = initiation_interval(schedule, last, depth, program.T)
+    interval = initiation_interval(schedule, last, depth, run.ends)
     return DeviceRun(
         run.logits,
         run.exit_step,
         latency(schedule, last, depth),
         run.spikes,
         start=np.cumsum(interval) - interval,
-        injected=program.timing.injected(last, program.T),
+        injected=program.timing.injected(last, run.ends),
         v=run.v,
         integer_logits=run.integer_logits,
         policy_scores=run.policy_scores,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ import seenn_deploy as sd
 from seenn_deploy import ir
 from seenn_deploy.errors import DataError, DeviceError, ProgramError
 from seenn_deploy.io.images.image_set import from_array
+from seenn_deploy.targets.lava import interpreter
+from seenn_deploy.targets.lava.device import Device
 from seenn_deploy.verification.precision import compare_precisions
 from tests.targets.c.tools import needs
 
@@ -129,9 +133,50 @@ def sd_images(path: Path, made: sd.Program) -> Any:
     return ir.inputs.for_program(made, path)
 
 
-def test_a_device_that_runs_to_T_refuses_them(signals: Path) -> None:
+@pytest.mark.parametrize(
+    ("precision", "schedule", "full"),
+    [("float32", "speculative", False), ("int8", "gated", False), ("int8", "speculative", True)],
+)
+def test_lava_ends_there_too(signals: Path, precision: Any, schedule: Any, full: bool) -> None:
+    clean = np.where((np.arange(T) < LENGTH[:, None])[..., None], X, 0)
+    more = {"calibration": clean} if precision == "int8" else {}
+    made = program(precision=precision, **more).with_schedule(schedule)
+    report = sd.verify(made, signals, "lava", full_trace=full)
+    assert report.ok and report.samples == N
+    exits = np.array([a for a, _ in report.exit_steps])
+    assert [a for _, a in report.exit_steps] == exits.tolist()
+    assert (exits < LENGTH).any() and (exits <= LENGTH).all()
+    compared = sum(layer.compared for layer in report.layers)
+    assert compared == 8 * int((LENGTH if full else exits).sum())
+
+
+@pytest.mark.parametrize(
+    ("length", "message"),
+    [
+        (np.full(N - 1, 2), r"shape \(9,\), int64; give one whole number for each of 10 samples"),
+        (np.ones(N), r"shape \(10,\), float64; give one whole number"),
+        (np.arange(N), "timesteps from 0 to 9; the network has 1 to 6"),
+    ],
+)
+def test_a_lava_bundle_refuses_other_lengths(tmp_path: Path, length: Any, message: str) -> None:
+    program().save(tmp_path / "made", targets=["lava"])
+    np.save(tmp_path / "x.npy", X[..., None, None])
+    np.save(tmp_path / "length.npy", length)
+    python = interpreter.find().python
+    command = [python, tmp_path / "made/lava/run.py", "--data", tmp_path / "x.npy", "-o",
+               tmp_path / "out", "--length", tmp_path / "length.npy"]  # fmt: skip
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2 and re.search(message, ended.stderr)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_device_that_runs_to_T_refuses_them(
+    signals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program().save(tmp_path / "made", targets=["lava"])
+    monkeypatch.setattr(Device, "takes_length", False)
     with pytest.raises(DeviceError, match=r"device lava runs every sample to T, these have"):
-        sd.verify(program(), signals, "lava")
+        sd.run(tmp_path / "made", signals, device="lava")
 
 
 @pytest.mark.parametrize(

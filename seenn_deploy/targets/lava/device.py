@@ -36,8 +36,9 @@ class Device:
         The Lava interpreter; found as ``interpreter.find`` says by default.
     command : str, optional
         Runs the bundle instead, e.g. ``ssh host ...``. On its standard input it gets a tar with
-        ``bundle/``, ``x.npy`` and ``request.json``; its standard output has to be a tar with the
-        arrays of ``bundle/run.py``, its exit code 0.
+        ``bundle/``, ``x.npy``, ``request.json`` and, of samples that differ in length,
+        ``length.npy``; its standard output has to be a tar with the arrays of ``bundle/run.py``,
+        its exit code 0.
 
     Raises
     ------
@@ -46,6 +47,8 @@ class Device:
     DeviceError
         When there is no Lava interpreter, or `command` is no command.
     """
+
+    takes_length = True
 
     def __init__(
         self, bundle: Path, *, python: Path | None = None, command: str | None = None
@@ -67,6 +70,8 @@ class Device:
         with tempfile.TemporaryDirectory(prefix="seenn-lava-") as name:
             work = Path(name)
             np.save(work / "x.npy", images)
+            if request.length is not None:
+                np.save(work / "length.npy", request.length)
             run = self._here if self.command is None else self._there
             arrays = {unquote(name): values for name, values in run(work, request).items()}
         # The other side may be anybody's script, so its arrays are believed only when they fit.
@@ -75,6 +80,8 @@ class Device:
     def _here(self, work: Path, request: Request) -> dict[str, Array]:
         """The arrays of a run in the Lava interpreter on this machine."""
         command = [str(self.python), str(self.bundle / "run.py"), "--data", str(work / "x.npy")]
+        if request.length is not None:
+            command += ["--length", str(work / "length.npy")]
         drive([*command, "-o", str(work / "out"), *_options(request)], _environment(work), request)
         files = sorted((work / "out").rglob("*.npy"))
         return {str(p.relative_to(work / "out"))[:-4]: np.load(p) for p in files}
@@ -85,8 +92,9 @@ class Device:
         (work / "request.json").write_text(json.dumps(_options(request)))
         with tarfile.open(work / "request.tar", "w") as tar:
             tar.add(self.bundle, "bundle")
-            for name in ("x.npy", "request.json"):
-                tar.add(work / name, name)
+            for name in ("x.npy", "length.npy", "request.json"):
+                if (work / name).exists():
+                    tar.add(work / name, name)
         pipes = (work / "request.tar", work / "answer.tar")
         drive(self.command, _environment(work), request, pipes)
         try:

@@ -42,7 +42,7 @@ def run(case: dict[str, Any]) -> dict[str, np.ndarray]:
         stored = parameters["rule"]
         rule = make(rule_of(import_module(f"exits.{stored['rule']}")), stored)
         fixed = case["tag"] == "fixed_pt"
-        parameters["rule"] = integer.lower(rule, 0.01, parameters["timesteps"]) if fixed else rule
+        parameters["rule"] = integer.lower(rule, 0.01, max(parameters["length"])) if fixed else rule
     for key in ("shape", "bias"):
         if key in parameters:
             parameters[key] = (tuple if key == "shape" else np.array)(parameters[key])

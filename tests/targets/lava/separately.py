@@ -20,11 +20,12 @@ def main(bundle: Path, x: Path, out: Path) -> None:
 
     spec, arrays = files.read_bundle(bundle)
     frames = files.read_frames(x, spec)
+    length = np.full(1, spec["T"])
     found: dict[str, list[np.ndarray]] = {}
     for n in range(len(frames)):
         with tempfile.TemporaryDirectory() as folder:
             options = network.Options(Path(folder), spikes=True, v=True)
-            built = network.Builder(spec, arrays, frames[n : n + 1], options).build()
+            built = network.Builder(spec, arrays, frames[n : n + 1], length, options).build()
             with host.running(spec, built) as running:
                 trace = running.run()
             kept = {"exit_step": trace.exit_step, "logits": trace.logits}

@@ -64,7 +64,7 @@ def controller(tag: str) -> dict[str, Any]:
     currents = [[9999, 0], [100, 0], [9999, 0], [500, 0], [0, 0], [0, 10], [0, 10], [0, 0]]
     parameters = {
         "shape": [2], "bias": [1, 0], "rule": {"rule": "confidence", "alpha": 0.9},
-        "samples": 9, "timesteps": 4,
+        "length": [4] * 9,
     }  # fmt: skip
     if tag == "floating_pt":
         currents = (np.array(currents) / 100).tolist()

@@ -2,9 +2,10 @@
 
     tar -xf - -C DIR && python DIR/bundle/answer.py
 
-The tar on standard input held ``bundle/`` (this folder), ``x.npy`` and ``request.json``, a list of
-options for ``run.py``. Standard output is a tar of ``out/`` with the arrays that ``run.py`` wrote;
-everything else is said on standard error. Exit codes are those of ``run.py``.
+The tar on standard input held ``bundle/`` (this folder), ``x.npy``, where samples differ in length
+``length.npy``, and ``request.json``, a list of options for ``run.py``. Standard output is a tar of
+``out/`` with the arrays that ``run.py`` wrote; everything else is said on standard error. Exit
+codes are those of ``run.py``.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ def main() -> int:
     answer = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever Lava prints is not part of the answer
     options = json.loads((work / "request.json").read_text())
-    code = run.main(["--data", str(work / "x.npy"), "-o", str(work / "out"), *options])
+    data = ["--data", str(work / "x.npy")]
+    if (work / "length.npy").exists():
+        data += ["--length", str(work / "length.npy")]
+    code = run.main([*data, "-o", str(work / "out"), *options])
     if code == 0:
         with answer, tarfile.open(fileobj=answer, mode="w|") as tar:
             tar.add(work / "out", "out")

@@ -51,14 +51,33 @@ def _check(path: Path, checksum: str) -> None:
         )
 
 
-def read_frames(path: Path, spec: dict[str, Any]) -> np.ndarray:
-    """Read the samples as (N, F, *shape): one frame for direct coding, T frames for events."""
+def _read(path: Path) -> np.ndarray:
     try:
         x = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path}: no array there ({error})") from None
     if not isinstance(x, np.ndarray):
         raise InputError(f"{path}: an archive; give one array in a .npy file")
+    return x
+
+
+def read_length(path: Path | None, samples: int, T: int) -> np.ndarray:
+    """Read the timesteps (N,) of each sample; without a file every sample has T."""
+    if path is None:
+        return np.full(samples, T)
+    length = _read(path)
+    if length.shape != (samples,) or length.dtype.kind not in "iu":
+        wanted = f"one whole number for each of {samples} samples"
+        raise InputError(f"{path}: shape {length.shape}, {length.dtype}; give {wanted}")
+    if length.min() < 1 or length.max() > T:
+        found = f"from {length.min()} to {length.max()}"
+        raise InputError(f"{path}: timesteps {found}; the network has 1 to {T}")
+    return length
+
+
+def read_frames(path: Path, spec: dict[str, Any]) -> np.ndarray:
+    """Read the samples as (N, F, *shape): one frame for direct coding, T frames for events."""
+    x = _read(path)
     events = spec["input"]["coding"] == "events"
     one = ([spec["T"]] if events else []) + spec["input"]["shape"]
     if x.ndim == 0 or list(x.shape[1:]) != one or not len(x):

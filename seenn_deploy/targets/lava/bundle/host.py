@@ -67,7 +67,7 @@ class Host:
 
     def __init__(self, spec: dict[str, Any], network: Network) -> None:
         self.spec, self.network = spec, network
-        self.samples = network.samples
+        self.samples = len(network.length)
         # no schedule takes longer: each wave waits for the verdict on the one before
         self.most = (self.samples * spec["T"] + 1) * (spec["depth"] + 1) + 1
 

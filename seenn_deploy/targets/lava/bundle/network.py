@@ -54,7 +54,7 @@ class Network:
 
     source: ImageSource
     controller: ExitController
-    samples: int
+    length: np.ndarray
     sent_file: Path
     seen_file: Path
     score_file: Path
@@ -73,6 +73,8 @@ class Builder:
         ``weights.npz``.
     frames : array (N, F, C, H, W) or (N, F, n)
         The samples, with one frame each or one per timestep.
+    length : int array (N,)
+        Timesteps of each sample.
     options : Options
     """
 
@@ -81,9 +83,11 @@ class Builder:
         spec: dict[str, Any],
         arrays: dict[str, np.ndarray],
         frames: np.ndarray,
+        length: np.ndarray,
         options: Options,
     ) -> None:
-        self.spec, self.arrays, self.frames, self.options = spec, arrays, frames, options
+        self.spec, self.arrays, self.options = spec, arrays, options
+        self.frames, self.length = frames, length
         self.fixed = spec["tag"] == "fixed_pt"
         self.nodes = {n["name"]: n for n in spec["nodes"]}
         self.spike_files = self._files("spikes") if options.spikes else {}
@@ -103,7 +107,7 @@ class Builder:
         source, controller = (self._of(kind) for kind in (ImageSource, ExitController))
         controller.verdict_out.connect(source.verdict_in)
         return Network(
-            source, controller, len(self.frames), self._file("sent"), self._file("seen"),
+            source, controller, self.length, self._file("sent"), self._file("seen"),
             self._file("scores"), self.spike_files, self.v_files,
         )  # fmt: skip
 
@@ -126,7 +130,7 @@ class Builder:
             frames = np.rint((frames - node["offset"]) * node["scale"]).astype(np.int32)
         common = {
             "frames": _turn(frames, len(node["shape"])),
-            "timesteps": self.spec["T"],
+            "length": self.length,
             "schedule": self.spec["schedule"],
             "full_trace": self.options.full_trace,
             "file": str(self._file("sent")),
@@ -150,8 +154,7 @@ class Builder:
             shape=_turned_shape(tuple(node["shape"])),
             bias=self._bias(node),
             rule=rule,
-            samples=len(self.frames),
-            timesteps=self.spec["T"],
+            length=self.length,
             tau=self._constant(node, "tau"),
             tau_syn=self._constant(node, "tau_syn"),
             full_trace=self.options.full_trace,

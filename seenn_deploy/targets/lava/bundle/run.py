@@ -2,8 +2,8 @@
 
     python run.py --data x.npy -o out
 
-x.npy: float32 (N, C, H, W), or (N, T, C, H, W) for event data, as the network takes it. The folder
-`out` gets
+x.npy: float32 (N, C, H, W), or (N, T, C, H, W) for event data, as the network takes it. Where
+samples differ in length, --length has the timesteps of each, int (N,). The folder `out` gets
 
 - ``logits.npy`` (N, T, M) float64, of integer programs ``integer_logits.npy`` too, int64;
 - ``exit_step.npy`` (N,): the timestep at which each sample stopped, from 1;
@@ -13,9 +13,9 @@ x.npy: float32 (N, C, H, W), or (N, T, C, H, W) for event data, as the network t
 - ``run.json``, and with --record ``spikes/<population>.npy`` (N, T, ...) bool, with --record-v, or
   --record of an integer program, ``v/<population>.npy``: float64, or int32.
 
-Timesteps after a sample's exit are NaN, False and 0, unless --full-trace runs every sample to T or
---wasted keeps what was injected before the exit was known. Exit codes: 0 done, 2 the input is
-wrong.
+Timesteps after a sample's exit are NaN, False and 0, unless --full-trace runs every sample to its
+end or --wasted keeps what was injected before the exit was known. Exit codes: 0 done, 2 the input
+is wrong.
 """
 
 from __future__ import annotations
@@ -43,8 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         spec, arrays = files.read_bundle(HERE)
         frames = files.read_frames(options.data, spec)
+        length = files.read_length(options.length, len(frames), spec["T"])
         with files.Results(options.out) as results:
-            _run(spec, arrays, frames, options, results)
+            _run(spec, arrays, frames, length, options, results)
     except files.InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -63,11 +64,12 @@ def _quiet_child() -> None:
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Run the network of this folder on Lava.")
     parser.add_argument("--data", type=Path, required=True, help="samples, a .npy file")
+    parser.add_argument("--length", type=Path, help="timesteps of each sample, a .npy file")
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--record", action="store_true", help="keep every population's spikes")
     parser.add_argument("--record-v", action="store_true", help="keep every population's v")
     parser.add_argument("--wasted", action="store_true", help="keep what ran after the exit too")
-    parser.add_argument("--full-trace", action="store_true", help="run every sample to T")
+    parser.add_argument("--full-trace", action="store_true", help="run every sample to its end")
     return parser.parse_args(arguments)
 
 
@@ -75,6 +77,7 @@ def _run(
     spec: dict[str, Any],
     arrays: dict[str, np.ndarray],
     frames: np.ndarray,
+    length: np.ndarray,
     options: argparse.Namespace,
     results: files.Results,
 ) -> None:
@@ -85,7 +88,7 @@ def _run(
         results.scratch, options.record, options.record_v or (options.record and integers),
         options.full_trace, options.wasted,
     )  # fmt: skip
-    built = network.Builder(spec, arrays, frames, wanted).build()
+    built = network.Builder(spec, arrays, frames, length, wanted).build()
     with host.running(spec, built) as running:
         started = time.perf_counter()
         populations = sum(n["kind"] == "population" for n in spec["nodes"])
@@ -114,7 +117,7 @@ def _add(
     """Put everything into the folder of results."""
     from host import scores, spikes, voltages
 
-    needed = np.full_like(trace.exit_step, spec["T"]) if options.full_trace else trace.exit_step
+    needed = built.length if options.full_trace else trace.exit_step
     until = np.maximum(needed, trace.injected) if options.wasted else needed
     kept = np.arange(spec["T"]) < until[:, None]
     logits = trace.logits * spec["logit_scale"]

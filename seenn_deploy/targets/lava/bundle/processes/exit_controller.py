@@ -26,15 +26,14 @@ class ExitController(AbstractProcess):
     bias : array (M,)
     rule : object with ``stops(z, t)``
         In fixed point an ``exits.integer.IntegerRule``.
-    samples : int
-    timesteps : int
-        Largest number of timesteps per sample.
+    length : int array (N,)
+        Largest number of timesteps of each sample.
     tau : number
         Share of the logits that a wave leaves, 1 by default; in fixed point 4096 times it.
     tau_syn : number
         The same of the synaptic current, 0 by default.
     full_trace : bool
-        All `timesteps` come, also after the exit.
+        All timesteps of a sample come, also after the exit.
     drain : bool
         Pause only behind the last wave of all.
     file : str, optional
@@ -47,8 +46,7 @@ class ExitController(AbstractProcess):
         shape: tuple[int, ...],
         bias: Any,
         rule: Any,
-        samples: int,
-        timesteps: int,
+        length: Any,
         tau: float | None = None,
         tau_syn: float = 0,
         full_trace: bool = False,
@@ -59,8 +57,7 @@ class ExitController(AbstractProcess):
         super().__init__(
             shape=shape,
             rule=rule,
-            samples=samples,
-            timesteps=timesteps,
+            length=length,
             tau=tau,
             tau_syn=tau_syn,
             full_trace=full_trace,

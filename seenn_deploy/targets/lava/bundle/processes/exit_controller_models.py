@@ -23,9 +23,9 @@ class Controlling(PyLoihiProcessModel):
 
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
-        self.rule, self.samples = proc_params["rule"], proc_params["samples"]
+        self.rule, self.length = proc_params["rule"], proc_params["length"]
+        self.samples = len(self.length)
         self.full, self.drain = proc_params["full_trace"], proc_params["drain"]
-        self.timesteps = proc_params["timesteps"]
         self.tau, self.tau_syn = proc_params["tau"], proc_params["tau_syn"]
         self.z = np.zeros(proc_params["shape"], self.kind)
         self.u = np.zeros_like(self.z)
@@ -83,8 +83,9 @@ class Controlling(PyLoihiProcessModel):
         # The wave of a sample that does not exist comes behind all others.
         if self.drain:
             return sample == self.samples
-        until = self.timesteps if self.full else self.exit
-        return sample == self.samples - 1 and self.exit > 0 and t == until
+        if sample != self.samples - 1:
+            return False
+        return self.exit > 0 and t == (self.length[sample] if self.full else self.exit)
 
 
 PORTS = "a_in", "token_in", "verdict_out"

@@ -24,8 +24,8 @@ class ImageSource(AbstractProcess):
     frames : array (N, F, W, H, C) or (N, F, n)
         One frame per sample is sent again and again (direct coding); of several, one per timestep
         (event coding).
-    timesteps : int
-        Largest number of timesteps per sample.
+    length : int array (N,)
+        Largest number of timesteps of each sample.
     schedule : 'pipelined', 'speculative' or 'gated'
     full_trace : bool
         Whether to send all timesteps of every sample, wherever it stopped.
@@ -37,7 +37,7 @@ class ImageSource(AbstractProcess):
         self,
         *,
         frames: Any,
-        timesteps: int,
+        length: Any,
         schedule: str,
         full_trace: bool = False,
         file: str | None = None,
@@ -46,7 +46,7 @@ class ImageSource(AbstractProcess):
     ) -> None:
         super().__init__(
             frames=frames,
-            timesteps=timesteps,
+            length=length,
             schedule=schedule,
             full_trace=full_trace,
             file=file,

@@ -18,7 +18,7 @@ class Sending(PyLoihiProcessModel):
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
         self.frames = proc_params["frames"]
-        self.timesteps, self.full = proc_params["timesteps"], proc_params["full_trace"]
+        self.length, self.full = proc_params["length"], proc_params["full_trace"]
         self.gated = proc_params["schedule"] == "gated"
         self.listens = proc_params["schedule"] != "pipelined"
         self.sent = Recorder(proc_params["file"])
@@ -44,7 +44,7 @@ class Sending(PyLoihiProcessModel):
         """Move on to what this step sends; `judged` is the timestep that the verdict is about."""
         if self.sample == len(self.frames):
             return False
-        until = self.timesteps if self.full else self.last
+        until = self.length[self.sample] if self.full else self.last
         # The verdict on the timestep in flight is not there yet.
         waits = self.gated and self.t > 0 and judged < self.t
         if waits:
@@ -58,12 +58,12 @@ class Sending(PyLoihiProcessModel):
         self.sample, self.t, self.stopped = self.sample + 1, 0, False
         if self.sample == len(self.frames):
             return False
-        self.last, self.t = self.choose(self.sample), 1
+        self.last, self.t = min(self.choose(self.sample), int(self.length[self.sample])), 1
         return True
 
     def choose(self, sample: int) -> int:
         """Choose a sample's number of timesteps, before its first frame is sent."""
-        return self.timesteps
+        return int(self.length[sample])
 
     def _frame(self) -> np.ndarray:
         several = self.frames.shape[1] > 1
