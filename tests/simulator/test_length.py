@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import seenn_deploy as sd
 from seenn_deploy import ir
 from seenn_deploy.errors import DataError, DeviceError, ProgramError
+from seenn_deploy.evaluation.schedule import work
 from seenn_deploy.io.images.image_set import from_array
 from seenn_deploy.targets.lava import interpreter
 from seenn_deploy.targets.lava.device import Device
@@ -101,6 +102,15 @@ def test_figures_stop_where_signals_do(signals: Path) -> None:
     last, told = report.baselines[-1], LENGTH[report.report]
     assert last.figures.mean_exit_step.value == told.mean()
     assert list(last.exit_histogram) == np.bincount(told, minlength=T + 1)[1:].tolist()
+
+
+def test_a_full_pipeline_injects_nothing_behind_an_end(signals: Path) -> None:
+    made = program().with_schedule("speculative")
+    run = sd.simulate(made, signals, wasted=True)
+    sent = np.minimum(run.exit_step + made.depth, LENGTH)
+    report = work(made, run)
+    np.testing.assert_array_equal(report.initiation_interval, sent)
+    assert (sent < np.minimum(run.exit_step + made.depth, T)).any()
 
 
 def test_a_run_folder_keeps_lengths(signals: Path, tmp_path: Path) -> None:
