@@ -277,8 +277,10 @@ def _train(
     from seenn_deploy.cli import console
     from seenn_deploy.cli.tables.training import epoch_line, log_table
     from seenn_deploy.training.loop import Recipe
+    from seenn_deploy.training.memory import keep_freed_memory
     from seenn_deploy.training.plot import draw
 
+    keep_freed_memory()
     recipe = _taken(Recipe, options)
     # Counted from headers alone, before anything heavy is read.
     samples = options["limit"] or _samples(options["data"])
