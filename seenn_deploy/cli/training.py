@@ -69,8 +69,8 @@ _RUN = opt.together(
                  show_default=True, help="Share of all batches over which the rate rises first."),
     click.option("--optimizer", type=click.Choice(["sgd", "adamw", "muon"]), default="sgd",
                  show_default=True,
-                 help="muon needs the fewest epochs, with the rates and decay of adamw: --lr 2e-3 "
-                      "--weight-decay 0.05."),
+                 help="muon learns the training samples fastest, with the rates and decay of "
+                      "adamw: --lr 2e-3 --weight-decay 0.05."),
     click.option("--momentum", type=float, default=0.9, show_default=True, help="Of sgd."),
     click.option("--weight-decay", type=float, default=5e-4, show_default=True),
     click.option("--seed", type=int, default=0, show_default=True),
