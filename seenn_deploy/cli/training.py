@@ -165,8 +165,8 @@ def train() -> None:
 @click.option("--teacher-weight", type=click.FloatRange(0, 1), default=0.6, show_default=True,
               help="Weight of the teacher's logits; the labels have the rest.")  # fmt: skip
 @click.option("--teacher-views", is_flag=True,
-              help="Show the teacher the samples as the network sees them, cropped and mirrored: "
-                   "better, for one pass of the ANN per step.")  # fmt: skip
+              help="Show the teacher the samples as the network sees them, cropped and mirrored, "
+                   "for one pass of the ANN per step.")  # fmt: skip
 @click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True), default=0.0,
               show_default=True,
               help="Share of the labels' weight that is spread over all classes.")  # fmt: skip

@@ -31,7 +31,8 @@ class Muon:
         every = list(parameters)
         self._inner = [p for p in every if p.ndim > 1][1:-1]
         self._matrices = [as_matrix(p) for p in self._inner]
-        others = [p for p in every if not any(p is q for q in self._inner)]
+        taken = {id(p) for p in self._inner}
+        others = [p for p in every if id(p) not in taken]
         self._parts: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(others, lr, weight_decay=weight_decay)
         ]

@@ -58,7 +58,7 @@ class Sending(PyLoihiProcessModel):
         self.sample, self.t, self.stopped = self.sample + 1, 0, False
         if self.sample == len(self.frames):
             return False
-        self.last, self.t = min(self.choose(self.sample), int(self.length[self.sample])), 1
+        self.last, self.t = self.choose(self.sample), 1
         return True
 
     def choose(self, sample: int) -> int:
