@@ -163,7 +163,7 @@ class Device(Protocol):
     stands behind the colon of its name (``serial:/dev/ttyACM0``); its other keywords are its own
     options, each with a default, which ``sd.run`` and ``sd.verify`` hand on. A device that runs the
     bundles of another target has its name as the class attribute `target`. A device that takes
-    samples of different lengths has the class attribute `takes_length`, True, and ends each at its
+    samples of different lengths has the attribute `takes_length`, True, and ends each at its
     ``request.length``. A device whose bundles keep ``program.made_for`` shows it as the attribute
     `made_for`: then a bundle that an earlier compile left beside another program is refused.
     """

@@ -185,9 +185,9 @@ def run(
     _check_made_for(opened, bundle)
     if length is not None and not getattr(opened, "takes_length", False):
         raise DeviceError(
-            f"device {found.name} runs every sample to T, these have lengths from {min(length)} to "
-            f"{max(length)}: take one that ends them, as c or lava, or samples of one length "
-            "without it"
+            f"device {found.name} runs every sample of {bundle} to T, these have lengths from "
+            f"{min(length)} to {max(length)}: compile with this release and take c or lava, or "
+            "take samples of one length without it"
         )
     with shown(progress, f"running on {device}", len(stacked)) as advance:
         request = Request(record, full_trace, wasted, timeout, advance, length)

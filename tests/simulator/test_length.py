@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -18,7 +19,6 @@ from seenn_deploy.errors import DataError, DeviceError, ProgramError
 from seenn_deploy.evaluation.schedule import work
 from seenn_deploy.io.images.image_set import from_array
 from seenn_deploy.targets.lava import interpreter
-from seenn_deploy.targets.lava.device import Device
 from seenn_deploy.verification.precision import compare_precisions
 from tests.targets.c.tools import needs
 
@@ -180,12 +180,11 @@ def test_a_lava_bundle_refuses_other_lengths(tmp_path: Path, length: Any, messag
     assert not (tmp_path / "out").exists()
 
 
-def test_a_device_that_runs_to_T_refuses_them(
-    signals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bundle_that_runs_to_T_refuses_them(signals: Path, tmp_path: Path) -> None:
     program().save(tmp_path / "made", targets=["lava"])
-    monkeypatch.setattr(Device, "takes_length", False)
-    with pytest.raises(DeviceError, match=r"device lava runs every sample to T, these have"):
+    network = tmp_path / "made/lava/network.json"
+    network.write_text(json.dumps({**json.loads(network.read_text()), "version": 4}))
+    with pytest.raises(DeviceError, match=r"runs every sample of .*lava to T, these have"):
         sd.run(tmp_path / "made", signals, device="lava")
 
 

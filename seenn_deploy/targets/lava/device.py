@@ -48,8 +48,6 @@ class Device:
         When there is no Lava interpreter, or `command` is no command.
     """
 
-    takes_length = True
-
     def __init__(
         self, bundle: Path, *, python: Path | None = None, command: str | None = None
     ) -> None:
@@ -60,6 +58,8 @@ class Device:
         self.bundle = bundle.absolute()
         self.spec = json.loads((bundle / "network.json").read_text())
         self.made_for = self.spec.get("made_for")
+        # A bundle of an earlier release would not read length.npy, and run every sample to T.
+        self.takes_length = self.spec["version"] >= 5
         self.command = None if command is None else _split(command)
         if command is None:
             found = interpreter.find() if python is None else interpreter.check(python, "given")

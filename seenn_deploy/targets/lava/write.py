@@ -24,7 +24,7 @@ from seenn_deploy.io import folders
 from seenn_deploy.ir.text import layer_text
 from seenn_deploy.targets.lava import policy, ranges
 
-FORMAT, VERSION = "seenn-deploy lava bundle", 4
+FORMAT, VERSION = "seenn-deploy lava bundle", 5
 TAGS = {"float32": "floating_pt", "int8": "fixed_pt"}
 PRECISIONS = tuple(TAGS)
 WEIGHTS = "weights.npz"

@@ -59,12 +59,15 @@ class QCFS(nn.Module):
     ----------
     levels : int
         Number of levels L; in T = L timesteps the converted neuron can send exactly these levels.
-    threshold : float
-        Initial value of the threshold V, which is the parameter ``up`` of shape (1,).
+    threshold : float, optional
+        Initial value of the threshold V, which is the parameter ``up`` of shape (1,); by default
+        half the levels. Batch norms send values of deviation 1, and a coarser step than 1/2 would
+        round most of them to 0: a deep network of few levels would hardly begin to learn.
     """
 
-    def __init__(self, levels: int = 8, threshold: float = 4.0) -> None:
+    def __init__(self, levels: int = 8, threshold: float | None = None) -> None:
         super().__init__()
+        threshold = levels / 2 if threshold is None else threshold
         if levels < 1 or threshold <= 0:
             raise ModelError(f"QCFS of {levels} levels and threshold {threshold:g}: both above 0")
         self.levels = levels
@@ -182,6 +185,10 @@ class VGG(nn.Module):
             nn.Identity(),
             nn.Linear(hidden, classes),
         )
+        for layer in (self.classifier[1], self.classifier[4]):
+            # No batch norm follows; torch's own initial weights would lose two thirds of the
+            # variance in each, and QCFS would round what is left to 0 (He et al. 2015).
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         for number in range(1, 1 + self.stages):

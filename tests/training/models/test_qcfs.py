@@ -69,6 +69,19 @@ def test_every_architecture_is_read_by_the_compiler(tmp_path: Path, name: str) -
     assert net(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
 
 
+@pytest.mark.parametrize("levels", [2, 4, 8])
+def test_no_layer_is_silent_at_the_start(levels: int) -> None:
+    """With few levels as with many: a layer of zeros alone would learn nothing."""
+    torch.manual_seed(0)
+    net = qcfs.build("vgg16", width=1 / 8, levels=levels)
+    active: list[float] = []
+    for module in net.modules():
+        if isinstance(module, qcfs.QCFS):
+            module.register_forward_hook(lambda *a: active.append(float((a[2] > 0).float().mean())))
+    net(torch.randn(16, 3, 32, 32))
+    assert len(active) == 15 and min(active) > 0.1
+
+
 @pytest.mark.skipif(not SHARED_MODEL.is_file(), reason="the shared checkpoint is not there")
 def test_the_shared_checkpoint_loads() -> None:
     state = torch.load(SHARED_MODEL, map_location="cpu", weights_only=True)

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-FORMAT, VERSION = "seenn-deploy lava bundle", 4
+FORMAT, VERSION = "seenn-deploy lava bundle", 5
 RESULT = "run.json"
 
 
