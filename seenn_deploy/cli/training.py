@@ -99,6 +99,7 @@ _RUN = opt.together(
     click.option("--plot", type=opt.PATH, callback=opt.new_file,
                  help="PNG or SVG file for a picture of the log."),
 )  # fmt: skip
+_INIT = click.option("--init", help="State_dict to start from.")
 _NETWORK = opt.together(
     click.option("--model", default="resnet19", show_default=True,
                  help="resnet8/18/19/20/34, sew-resnet34, vgg16, vggsnn, vggsnn-woap, "
@@ -116,9 +117,13 @@ _NETWORK = opt.together(
                  show_default=True, help="dspike networks compile with --comparison '>='."),
     click.option("--gamma", type=float, help="Width of the surrogate gradient.  [default: 1; 3 "
                                              "for dspike]"),
-    click.option("--init", help="State_dict to start from."),
+    _INIT,
     _CLASSES,
     opt.MEAN_STD,
+)  # fmt: skip
+_SMOOTHING = click.option(
+    "--label-smoothing", type=click.FloatRange(0, 1, max_open=True), default=0.0,
+    show_default=True, help="Share of the labels' weight that is spread over all classes.",
 )  # fmt: skip
 _CHOICES = opt.together(
     click.option("--error-cost", "beta", type=float, default=1.0, show_default=True,
@@ -167,9 +172,7 @@ def train() -> None:
 @click.option("--teacher-views", is_flag=True,
               help="Show the teacher the samples as the network sees them, cropped and mirrored, "
                    "for one pass of the ANN per step.")  # fmt: skip
-@click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True), default=0.0,
-              show_default=True,
-              help="Share of the labels' weight that is spread over all classes.")  # fmt: skip
+@_SMOOTHING
 def snn_command(plot: Path | None, out: Path, **options: Any) -> None:
     """Train a spiking network, with the TET loss or another.
 
@@ -247,6 +250,8 @@ def joint_command(plot: Path | None, out: Path, **options: Any) -> None:
 @click.option("--levels", type=click.IntRange(min=1), default=8, show_default=True,
               help="Levels of every QCFS activation; convert with T of about as many "
                    "timesteps.")  # fmt: skip
+@_INIT
+@_SMOOTHING
 @_CLASSES
 @opt.MEAN_STD
 def ann_command(plot: Path | None, out: Path, **options: Any) -> None:

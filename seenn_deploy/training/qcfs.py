@@ -19,6 +19,7 @@ from seenn_deploy.io.images.normalization import default_normalization
 from seenn_deploy.training.data import Normalization, load_both
 from seenn_deploy.training.loop import Log, NetworkTask, Recipe, about, check_size, fit, on_all
 from seenn_deploy.training.models import qcfs
+from seenn_deploy.training.weights import load_weights
 
 
 @dataclass(frozen=True)
@@ -31,18 +32,35 @@ class AnnArchitecture:
     width : float
     levels : int
         L of every activation; the converted network comes closest to the ANN at T >= L.
+    init : path, optional
+        State_dict of the same network, to start from.
     """
 
     model: str = "resnet20"
     width: float = 1.0
     levels: int = 8
+    init: str | None = None
 
 
 class AnnTask(NetworkTask):
-    """The training of an ANN with cross-entropy."""
+    """The training of an ANN with cross-entropy.
+
+    Parameters
+    ----------
+    *network
+        What `NetworkTask` takes.
+    smoothing : float in [0, 1)
+        Share of the labels' weight that is spread over all classes.
+    """
+
+    def __init__(self, *network: Any, smoothing: float = 0.0) -> None:
+        super().__init__(*network)
+        self.smoothing = smoothing
 
     def loss(self, samples: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
-        return functional.cross_entropy(self.outputs(samples), labels)
+        return functional.cross_entropy(
+            self.outputs(samples), labels, label_smoothing=self.smoothing
+        )
 
     def test(self) -> dict[str, Any]:
         """Return the accuracy of the ANN; the simulator measures that of the converted network."""
@@ -59,6 +77,7 @@ def train_ann(
     *,
     test: str | Path | None = None,
     classes: int | None = None,
+    label_smoothing: float = 0.0,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     limit: int | None = None,
@@ -79,6 +98,8 @@ def train_ann(
     recipe : Recipe
     classes : int, optional
         Number of classes; by default one more than the largest label.
+    label_smoothing : float in [0, 1)
+        Share of the labels' weight that is spread over all classes.
     mean, std : sequence of one number per channel, optional
         Normalisation of pixels; by default what ``seenn convert`` takes for this many classes.
     limit, test_limit : int, optional
@@ -100,6 +121,8 @@ def train_ann(
     DataError, ModelError, ProgramError, TrainingError
         When the data, the architecture or the folder does not fit, or training diverges.
     """
+    if not 0 <= label_smoothing < 1:
+        raise DataError(f"label_smoothing = {label_smoothing}; it is a share, in [0, 1)")
     # One timestep: an ANN has no time, and T is chosen when it is converted.
     train, held_out = load_both(data, test, 1, classes, limit, test_limit)
     if train.kind.coding != "direct":
@@ -114,7 +137,9 @@ def train_ann(
         architecture.model, classes, channels, architecture.width, architecture.levels, height
     )
     check_size(net, architecture.model, train.kind)
-    task = AnnTask(
-        net, about("ann", architecture, train, classes, normalization), normalization, held_out
-    )
+    if architecture.init is not None:
+        load_weights(net, architecture.init)
+    more = {"label_smoothing": label_smoothing} if label_smoothing else {}
+    agreed = about("ann", architecture, train, classes, normalization, **more)
+    task = AnnTask(net, agreed, normalization, held_out, smoothing=label_smoothing)
     return fit(task, train, recipe, out, resume, progress, each_epoch)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -39,6 +38,7 @@ from seenn_deploy.training.policy import (
     joint_loss,
     rewards,
 )
+from seenn_deploy.training.weights import load_weights
 
 POLICY_WEIGHTS = "policy.pth"
 Progress = Callable[[int], None] | None
@@ -92,38 +92,6 @@ class Architecture:
         if self.init is not None:
             load_weights(net, self.init)
         return net
-
-
-def load_weights(network: nn.Module, path: str | Path) -> None:
-    """Load a state_dict into a network that it has to fit.
-
-    Raises
-    ------
-    ModelError
-        When the file holds no state_dict, or one of another architecture.
-    """
-    from seenn_deploy.io.state_dict import read_state_dict
-
-    # By the reader that imports use, which lets no pickle call a function.
-    state = {k: torch.from_numpy(np.array(v)) for k, v in read_state_dict(Path(path)).items()}
-    own = network.state_dict()
-    # SEENN's batch norms are registered twice: either name will do. How many batches a norm has
-    # seen enters no result.
-    named = {tensor.data_ptr() for name, tensor in own.items() if name in state}
-    for name, tensor in own.items():
-        if name in state:
-            found, wanted = tuple(state[name].shape), tuple(tensor.shape)
-            if found != wanted:
-                raise ModelError(
-                    f"{path}: of another architecture: {name} has shape {found}, the network's "
-                    f"has {wanted}"
-                )
-        elif tensor.data_ptr() not in named and not name.endswith("num_batches_tracked"):
-            raise ModelError(f"{path}: of another architecture: it has no {name}")
-    unknown = next((name for name in state if name not in own), None)
-    if unknown is not None:
-        raise ModelError(f"{path}: of another architecture: the network has no {unknown}")
-    network.load_state_dict(state, strict=False)
 
 
 # --- SEENN-I: a spiking network ------------------------------------------------------------------

@@ -28,11 +28,11 @@ from seenn_deploy.training.loop import Recipe
 from seenn_deploy.training.models.resnet import ResNet
 from seenn_deploy.training.tasks import (
     Architecture,
-    load_weights,
     train_joint,
     train_policy,
     train_snn,
 )
+from seenn_deploy.training.weights import load_weights
 from tests.io.test_events import recordings
 
 TINY = Architecture("resnet8", width=0.25, T=2)
