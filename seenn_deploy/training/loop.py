@@ -375,6 +375,18 @@ def _diverged(what: str, epoch: int, out: Path, step: int | None = None) -> Trai
     return TrainingError(f"{what} {at}; {kept}; lower the learning rate (--lr)")
 
 
+def check_smoothing(share: float) -> None:
+    """Refuse a label smoothing that is no share of the labels' weight.
+
+    Raises
+    ------
+    DataError
+        When the share does not lie in [0, 1).
+    """
+    if not 0 <= share < 1:
+        raise DataError(f"label_smoothing = {share}; it is a share, in [0, 1)")
+
+
 def check_size(net: nn.Module, model: str, kind: Kind) -> None:
     """Refuse samples of a size for which the paths of a residual block would not meet.
 

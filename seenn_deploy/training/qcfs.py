@@ -17,7 +17,16 @@ from torch.nn import functional
 from seenn_deploy.errors import DataError
 from seenn_deploy.io.images.normalization import default_normalization
 from seenn_deploy.training.data import Normalization, load_both
-from seenn_deploy.training.loop import Log, NetworkTask, Recipe, about, check_size, fit, on_all
+from seenn_deploy.training.loop import (
+    Log,
+    NetworkTask,
+    Recipe,
+    about,
+    check_size,
+    check_smoothing,
+    fit,
+    on_all,
+)
 from seenn_deploy.training.models import qcfs
 from seenn_deploy.training.weights import load_weights
 
@@ -121,8 +130,7 @@ def train_ann(
     DataError, ModelError, ProgramError, TrainingError
         When the data, the architecture or the folder does not fit, or training diverges.
     """
-    if not 0 <= label_smoothing < 1:
-        raise DataError(f"label_smoothing = {label_smoothing}; it is a share, in [0, 1)")
+    check_smoothing(label_smoothing)
     # One timestep: an ANN has no time, and T is chosen when it is converted.
     train, held_out = load_both(data, test, 1, classes, limit, test_limit)
     if train.kind.coding != "direct":

@@ -222,8 +222,7 @@ def train_snn(
     DataError, ModelError, ProgramError, TrainingError
         When the data, the architecture or the folder does not fit, or training diverges.
     """
-    if not 0 <= label_smoothing < 1:
-        raise DataError(f"label_smoothing = {label_smoothing}; it is a share, in [0, 1)")
+    loop.check_smoothing(label_smoothing)
     architecture, recipe = _for_signals(architecture, recipe, data)
     train, held_out = load_both(data, test, architecture.T, classes, limit, test_limit)
     classes = classes or train.classes

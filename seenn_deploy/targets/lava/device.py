@@ -59,7 +59,7 @@ class Device:
         self.spec = json.loads((bundle / "network.json").read_text())
         self.made_for = self.spec.get("made_for")
         # A bundle of an earlier release would not read length.npy, and run every sample to T.
-        self.takes_length = self.spec["version"] >= 5
+        self.takes_length = self.spec.get("version", 0) >= 5
         self.command = None if command is None else _split(command)
         if command is None:
             found = interpreter.find() if python is None else interpreter.check(python, "given")
