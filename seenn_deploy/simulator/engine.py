@@ -224,7 +224,8 @@ def _work(program: Program, result: RunResult, feed: Feed, extent: memory.Extent
     layers = lay_out(program)
     with ThreadPoolExecutor(extent.threads) as pool:
         jobs = [
-            pool.submit(EventWorker(program, layers, slots, result, feed).run)
+            # Each thread allocates its own state, so that they do so at the same time.
+            pool.submit(lambda: EventWorker(program, layers, slots, result, feed).run())
             for _ in range(extent.threads)
         ]
         try:

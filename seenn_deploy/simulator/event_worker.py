@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import groupby
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 
 from seenn_deploy._typing import Array
 from seenn_deploy.ir.program import Program
+from seenn_deploy.simulator.factors import SmallFactors
 from seenn_deploy.simulator.kernels import kernels
 from seenn_deploy.simulator.kernels.vector_masks import LANES
 from seenn_deploy.simulator.layout import Edge, Layer, planes
@@ -17,8 +18,18 @@ from seenn_deploy.simulator.nodes import Logits, Neurons, runner
 from seenn_deploy.simulator.result import Counts, RunResult
 from seenn_deploy.simulator.spikes import Events, Scratch, aligned
 from seenn_deploy.simulator.synapses import PART_WORDS
-from seenn_deploy.simulator.turns import Turns, at_a_time, plain
+from seenn_deploy.simulator.turns import Plain, Turns, at_a_time, counted, more_of, plain
 from seenn_deploy.simulator.worker import Feed, Worker
+
+
+class Alone(NamedTuple):
+    """The turn of a layer that goes through Python, by its number among all.
+
+    `is_counted` tells whether the row before it has counted its synapses.
+    """
+
+    number: int
+    is_counted: bool
 
 
 class EventWorker(Worker):
@@ -63,23 +74,25 @@ class EventWorker(Worker):
             for number in range(len(layers))
         ]
         self.bias_adds = np.array([[layer.bias_adds] for layer in layers])
-        self.neurons = np.array([[prod(layer.node.shape)] for layer in layers])
         self.turns = self._turns()
+        self.more = more_of(turn for turn in self.turns if isinstance(turn, Turns))
 
-    def _turns(self) -> list[Turns | int]:
-        """Put plain layers in rows; each of the others takes its turn by its number."""
-        found = [
-            plain(
+    def _turns(self) -> list[Turns | Alone]:
+        """Put plain layers in rows; each of the others takes its turn alone, counted in a row."""
+        turns: list[Turns | Alone] = []
+        row: list[Plain] = []
+        for number, layer in enumerate(self.layers):
+            counts = self.by_layer[number]
+            whole = plain(
                 layer, self.runners[number], self.sent, self.current[layer.index],
-                self.replay.get(layer.index), self.by_layer[number], number,
-            )
-            for number, layer in enumerate(self.layers)
-        ]  # fmt: skip
-        turns: list[Turns | int] = []
-        for is_plain, row in groupby(enumerate(found), lambda pair: pair[1] is not None):
-            numbers, layers = zip(*row, strict=True)
-            turns += [Turns.of(layers)] if is_plain else numbers
-        return turns
+                self.replay.get(layer.index), counts,
+            )  # fmt: skip
+            counting = whole or counted(layer, self.sent, counts, len(self.z))
+            row += [counting] if counting else []
+            if whole is None:
+                turns += [*([Turns.of(row)] if row else []), Alone(number, counting is not None)]
+                row = []
+        return turns + ([Turns.of(row)] if row else [])
 
     def _currents(self, slots: int) -> dict[int, Array]:
         """Allocate the currents; they live for one layer's turn, so all layers share memory."""
@@ -88,7 +101,11 @@ class EventWorker(Worker):
             for layer in self.layers
         }
         shared = aligned((max(prod(size) for size in sizes.values()),), self.arithmetic.value)
-        return {index: shared[: prod(size)].reshape(size) for index, size in sizes.items()}
+        small = {layer.index for layer in self.layers if isinstance(layer.factors, SmallFactors)}
+        return {
+            index: (shared.view(np.uint8) if index in small else shared)[: prod(size)].reshape(size)
+            for index, size in sizes.items()
+        }
 
     def begin(self, slots: Array, images: list[Array]) -> None:
         """Set the initial state of a sample, and compute what its image adds at every timestep."""
@@ -119,6 +136,7 @@ class EventWorker(Worker):
                 if edge.analog:
                     self._send(slots, edge, self.replay[layer.index])
                     self._count(slots, number, edge, self.image_counts)
+                    self._count_own(slots, number, edge, self.image_counts)
 
     def step(self, slots: Array, frames: list[Array]) -> None:
         """Run one timestep of every active slot, layer by layer."""
@@ -130,26 +148,24 @@ class EventWorker(Worker):
             self._load(slots, frames)
         for turn in self.turns:
             if isinstance(turn, Turns):
-                turn.take(slots, self.scratch)
-                self._count_rest(slots, turn)
+                turn.take(slots, self.scratch, self.more)
             else:
-                layer = self.layers[turn]
-                for edge in layer.edges:
+                layer = self.layers[turn.number]
+                for edge in () if turn.is_counted else layer.edges:
                     if not edge.analog:
-                        self._count(slots, turn, edge, self.counts)
+                        self._count(slots, turn.number, edge, self.counts)
                 for some in self._together(slots, layer):
-                    self._run_layer(some, turn, layer)
-        self.counts.bias_adds[:, slots] = self.bias_adds
+                    self._run_layer(some, turn.number, layer)
+        self._count_rest(slots)
 
-    def _count_rest(self, slots: Array, turns: Turns) -> None:
-        """Count what follows from what a compiled call counted, and the network's own layers."""
-        counts, place = self.counts, (turns.neurons[:, None], slots)
-        counts.resets[place] = counts.spikes[place]  # every spike resets its neuron
-        counts.updates_inactive[place] = self.neurons[turns.neurons] - counts.updates_active[place]
-        for number in turns.numbers:
-            for edge in self.layers[number].edges:
-                if not edge.analog:
-                    self._count_own(slots, number, edge, counts)
+    def _count_rest(self, slots: Array) -> None:
+        """Count what follows from what was counted, and the network's own layers."""
+        self.counts.bias_adds[:, slots] = self.bias_adds
+        for number, layer in enumerate(self.layers):
+            self.runners[number].count(slots, self.by_layer[number])
+            for edge in layer.edges:
+                if edge.own and not edge.analog:
+                    self._count_own(slots, number, edge, self.counts)
 
     def _together(self, slots: Array, layer: Layer) -> list[Array]:
         """Cut slots into groups whose currents stay in the cache until the layer has fired."""
@@ -171,7 +187,7 @@ class EventWorker(Worker):
         edge.accumulate(slots, self.sent[edge.pre][edge.lag], current, self.scratch)
 
     def _count(self, slots: Array, number: int, edge: Edge, counts: Counts) -> None:
-        """Count the synapses that an edge's events meet: all, those not 0, the network's own."""
+        """Count the synapses that an edge's events meet: all, and those not 0."""
         events = self.sent[edge.pre][edge.lag]
         met = edge.met(slots, events, edge.fan_out)
         same = edge.effective is edge.fan_out
@@ -184,7 +200,6 @@ class EventWorker(Worker):
         if edge.own is None:
             counts.own_ac[number, slots] += met[0]
             counts.own_mac[number, slots] += met[1]
-        self._count_own(slots, number, edge, counts)
 
     def _count_own(self, slots: Array, number: int, edge: Edge, counts: Counts) -> None:
         for layer in edge.own or ():

@@ -1,4 +1,4 @@
-"""How the factors of a product lie among its currents: as its kernel takes them, one by one."""
+"""How the factors of a product lie among its currents: as its two kernels take them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from seenn_deploy.simulator.spikes import Plane
 @dataclass(frozen=True, eq=False)
 class Factors:
     """The factors as many matrices: left (B, N, K), right (B, K, M), product (B, N, M).
+
+    So ``kernels.multiply`` takes them, which adds a row of the right one for every event of the
+    left one, whatever its value.
 
     Parameters
     ----------
@@ -47,9 +50,7 @@ class Factors:
     @lru_cache(maxsize=64)  # the forecast of memory, the layout and every worker ask for them
     def of(cls, node: Product, plane: Plane) -> Factors:
         """Lay out the factors of `node`, whose products lie on `plane`."""
-        grid = plane.to_grid(np.arange(prod(node.shape)).reshape(node.shape)).ravel()
-        pixel, channel = np.divmod(np.argsort(grid), plane.channels)
-        left, right, made = node.as_matrices(pixel * plane.padded + channel)
+        left, right, made = node.as_matrices(_in_grid(node, plane))
         (matrices, rows, inner), columns = left.shape, right.shape[2]
         long, wide = (-(-n // LANES) * LANES for n in (inner, columns))
         width = next(width for width in WIDTHS[1:] if wide % width == 0)
@@ -60,5 +61,86 @@ class Factors:
         block = g * (wide // width) + m // width
         place[right] = matrices * rows * long + (block * inner + k) * width + m % width
         size = matrices * (rows * long + inner * wide)
-        side_by_side = bool(np.all(np.diff(made, axis=2) == 1)) and columns == wide
-        return cls((matrices, rows, inner, columns), width, place, size, made, side_by_side)
+        in_rows = _side_by_side(made) and columns == wide
+        return cls((matrices, rows, inner, columns), width, place, size, made, in_rows)
+
+
+@dataclass(frozen=True, eq=False)
+class SmallFactors:
+    """Factors of small whole numbers, as bytes, which ``kernels.multiply_bytes`` takes.
+
+    Both are matrices of inner and outer elements: what is summed over, and the left one's rows or
+    the right one's columns. Inner and outer elements fill whole words of 16, with zeros. Whichever
+    of the two are a pixel's channels lie side by side, so that whole words are placed at once.
+
+    Parameters
+    ----------
+    sizes : (int, int, int, int)
+        Number of matrices, rows, inner elements and columns.
+    by_inner : (bool, bool)
+        Of the left and the right factor, whether the outer elements lie side by side: inner element
+        by inner element. Else they lie outer element by outer element.
+    place : int64 array (elements,)
+        Where each element that arrives lies. Each left matrix is followed by its right one.
+    size : int
+        Bytes of both factors.
+    made : int64 array (matrices,)
+        Where each product begins in its own grid; a row's elements lie side by side there.
+    step : int
+        From one row to the next.
+    """
+
+    sizes: tuple[int, int, int, int]
+    by_inner: tuple[bool, bool]
+    place: Array
+    size: int
+    made: Array
+    step: int
+
+    @classmethod
+    @lru_cache(maxsize=64)
+    def of(cls, node: Product, plane: Plane) -> SmallFactors | None:
+        """Lay out the factors of `node`; None where its products do not lie in rows."""
+        left, right, made = node.as_matrices(_in_grid(node, plane))
+        right = right.swapaxes(1, 2)  # both are (matrices, outer, inner) now
+        if not _side_by_side(made):  # the transposed product is that of the transposed factors
+            left, right, made = right, left, made.swapaxes(1, 2)
+        (matrices, rows, inner), columns = left.shape, right.shape[1]
+        if min(rows, inner, columns) < LANES or not _side_by_side(made):
+            return None
+        step = np.diff(made[:, :, 0], axis=1)
+        if np.any(step != step[0, 0]) or step[0, 0] < LANES:
+            return None
+        by_inner = _by_inner(left), _by_inner(right)
+        tall, long, wide = (-(-n // LANES) * LANES for n in (rows, inner, columns))
+        place = np.empty(left.size + right.size, np.int64)
+        g, k = np.arange(matrices)[:, None, None], np.arange(inner)
+        for factor, outer, turned, begin in (
+            (left, tall, by_inner[0], 0),
+            (right, wide, by_inner[1], tall * long),
+        ):
+            o = np.arange(factor.shape[1])[:, None]
+            within = k * outer + o if turned else o * long + k
+            place[factor] = g * long * (tall + wide) + begin + within
+        sizes = matrices, rows, inner, columns
+        size = matrices * long * (tall + wide)
+        return cls(sizes, by_inner, place, size, np.ascontiguousarray(made[:, 0, 0]), step[0, 0])
+
+
+def _in_grid(node: Product, plane: Plane) -> Array:
+    """Return where each product lies in the padded grid, in C order of the product."""
+    grid = plane.to_grid(np.arange(prod(node.shape)).reshape(node.shape)).ravel()
+    pixel, channel = np.divmod(np.argsort(grid), plane.channels)
+    return np.asarray(pixel * plane.padded + channel)
+
+
+def _by_inner(factor: Array) -> bool:
+    """Whether the outer elements of a factor (matrices, outer, inner) are a pixel's channels.
+
+    What arrives comes channels first, so channels are what is further apart there.
+    """
+    return bool(factor[0, 1, 0] - factor[0, 0, 0] > factor[0, 0, 1] - factor[0, 0, 0])
+
+
+def _side_by_side(made: Array) -> bool:
+    return bool(np.all(np.diff(made, axis=2) == 1))

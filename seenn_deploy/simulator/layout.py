@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import singledispatch
-from typing import Any
+from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -14,7 +14,7 @@ from seenn_deploy._typing import Array
 from seenn_deploy.ir import bounds
 from seenn_deploy.ir.nodes import Product
 from seenn_deploy.ir.own import OwnLayer
-from seenn_deploy.simulator.factors import Factors
+from seenn_deploy.simulator.factors import Factors, SmallFactors
 from seenn_deploy.simulator.kernels import kernels
 from seenn_deploy.simulator.kernels.vector_dense import WIDE, multiplies_bytes
 from seenn_deploy.simulator.kernels.vector_masks import LANES
@@ -140,6 +140,8 @@ class Layer:
         Number of currents with a bias other than 0.
     plane, arriving : Plane
         How its neurons lie in memory, and how the currents do; the same but for a max pool.
+    factors : Factors or SmallFactors, optional
+        Of a product, how they lie among the currents.
     """
 
     node: ir.Target
@@ -149,8 +151,11 @@ class Layer:
     bias_adds: int
     plane: Plane
     arriving: Plane
+    factors: Factors | SmallFactors | None = None
 
 
+Multiplied: TypeAlias = Factors | SmallFactors
+_FACTORS: WeakKeyDictionary[ir.SpikingGraph, dict[str, Multiplied | None]] = WeakKeyDictionary()
 _READY: WeakKeyDictionary[ir.SpikingGraph, dict[Any, tuple[Layer, ...]]] = WeakKeyDictionary()
 
 
@@ -191,7 +196,8 @@ def _layer(
 ) -> Layer:
     kind = np.float32 if program.precision == "float32" else np.int32
     bias = np.zeros((), kind) if node.bias is None else node.bias
-    arriving, place = arrival(node, plane[node.name])
+    arriving, factors = arrival(program.graph, node, plane[node.name])
+    place = None if factors is None else factors.place
     into = program.graph.into(node.name)
     return Layer(
         node,
@@ -201,22 +207,39 @@ def _layer(
         int(np.count_nonzero(np.broadcast_to(bias, node.arriving))),
         plane[node.name],
         arriving,
+        factors,
     )
 
 
-@singledispatch
-def arrival(node: ir.Target, plane: Plane) -> tuple[Plane, Array | None]:
-    """Return how what arrives at a node lies in memory, and each element's place, if not in order.
+def arrival(
+    graph: ir.SpikingGraph, node: ir.Target, plane: Plane
+) -> tuple[Plane, Multiplied | None]:
+    """Return how what arrives at a node lies in memory, and the factors of a product.
 
     `plane` is that of what the node sends.
     """
+    known = _FACTORS.setdefault(graph, {})  # the forecast of every run asks, and bounds take time
+    if node.name not in known:
+        known[node.name] = _factors(node, graph, plane)
+    factors = known[node.name]
+    if factors is not None:
+        return Plane((factors.size,)), factors
     return plane if node.arriving == node.shape else Plane(node.arriving), None
 
 
-@arrival.register
-def _(node: Product, plane: Plane) -> tuple[Plane, Array | None]:
-    factors = Factors.of(node, plane)
-    return Plane((factors.size,)), factors.place
+@singledispatch
+def _factors(node: ir.Target, graph: ir.SpikingGraph, plane: Plane) -> Multiplied | None:
+    return None
+
+
+@_factors.register
+def _(node: Product, graph: ir.SpikingGraph, plane: Plane) -> Multiplied:
+    small = None
+    if multiplies_bytes() and not np.any(node.bias):
+        values = bounds.layer_current(graph, graph.into(node.name), None)
+        if values is not None and values.low >= 0 and values.high <= 127:
+            small = SmallFactors.of(node, plane)
+    return Factors.of(node, plane) if small is None else small
 
 
 def _laid_out_at(bias: Array, arriving: Plane, place: Array | None) -> Array:

@@ -253,7 +253,7 @@ def _batched(program: ir.Program) -> int:
 
 
 def _per_slot(graph: ir.SpikingGraph, plane: dict[str, Plane], integer: bool) -> Iterator[int]:
-    arriving = {node.name: arrival(node, plane[node.name])[0] for node in graph.layers}
+    arriving = {node.name: arrival(graph, node, plane[node.name])[0] for node in graph.layers}
     yield max(map(_grid, arriving.values())) * (1 + integer) + _grid(plane[graph.source.name])
     for node in graph.order:
         grid = plane[node.name]

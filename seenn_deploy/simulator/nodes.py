@@ -22,8 +22,9 @@ from seenn_deploy.ir.nodes import (
     Sum,
 )
 from seenn_deploy.simulator.arithmetic import Arithmetic, Fired, State
-from seenn_deploy.simulator.factors import Factors
+from seenn_deploy.simulator.factors import Factors, SmallFactors
 from seenn_deploy.simulator.kernels import kernels
+from seenn_deploy.simulator.kernels.vector_dense import WIDE
 from seenn_deploy.simulator.kernels.vector_masks import LANES
 from seenn_deploy.simulator.layout import Layer, laid_out
 from seenn_deploy.simulator.spikes import Events, aligned
@@ -40,6 +41,9 @@ class Runner(Protocol):
 
         `counts` has one number per slot under each name; those of synapses are counted already.
         """
+
+    def count(self, slots: Array, counts: dict[str, Array]) -> None:
+        """Count what follows from what the step, or the compiled calls in its place, have done."""
 
 
 @singledispatch
@@ -67,11 +71,13 @@ class Neurons:
 
     def step(self, slots: Array, current: Array, events: Events, counts: dict[str, Array]) -> None:
         """Update the neurons with their currents, and send their spikes."""
-        active, fired = counts["updates_active"], counts["spikes"]
-        out = Fired(events, active, fired, counts["saturated"])
+        out = Fired(events, counts["updates_active"], counts["spikes"], counts["saturated"])
         self.arithmetic.fire(slots, self.node, self.layer, current, self.state, out)
-        counts["updates_inactive"][slots] = prod(self.node.shape) - active[slots]
-        counts["resets"][slots] = fired[slots]  # every spike resets its neuron, softly or not
+
+    def count(self, slots: Array, counts: dict[str, Array]) -> None:
+        """Count the neurons at rest, and a reset per spike, soft or not."""
+        counts["updates_inactive"][slots] = prod(self.node.shape) - counts["updates_active"][slots]
+        counts["resets"][slots] = counts["spikes"][slots]
 
 
 class Largest:
@@ -85,10 +91,9 @@ class Largest:
         self.window = (*layer.arriving.size, *node.window, *node.stride, *node.padding)
         self.values = aligned((slots, layer.plane.pixels, layer.plane.padded), kind.value)
 
-    def of(self, slots: Array, current: Array, counts: dict[str, Array]) -> Array:
-        """Take up `current`; return the largest ones, (slots, P, C_pad), and count comparisons."""
+    def of(self, slots: Array, current: Array) -> Array:
+        """Take up `current`; return the largest ones, (slots, P, C_pad)."""
         kernels.largest(slots, current, self.bias, self.window, self.width, self.values)
-        counts["comparisons"][slots] = self.comparisons
         return self.values
 
 
@@ -104,7 +109,12 @@ class Pooled(Neurons):
 
     def step(self, slots: Array, current: Array, events: Events, counts: dict[str, Array]) -> None:
         """Find the largest currents, and fire."""
-        super().step(slots, self.largest.of(slots, current, counts), events, counts)
+        super().step(slots, self.largest.of(slots, current), events, counts)
+
+    def count(self, slots: Array, counts: dict[str, Array]) -> None:
+        """Count the comparisons, too."""
+        super().count(slots, counts)
+        counts["comparisons"][slots] = self.largest.comparisons
 
 
 def _send(
@@ -133,37 +143,80 @@ class Adder:
         """Send the sum of the spikes that arrived."""
         _send(slots, current, self.channels, events, counts)
 
+    def count(self, slots: Array, counts: dict[str, Array]) -> None:
+        """Count nothing more."""
+
 
 class Multiplier:
     """A product, as many small matrix products: axes that both factors have, and those of one."""
 
     def __init__(self, node: Product, layer: Layer, kind: Arithmetic, slots: int) -> None:
-        plane, self.factors = layer.plane, Factors.of(node, layer.plane)
-        self.sums, self.channels = bool(node.summed), plane.channels
-        self.bias = layer.bias[0][: layer.bias.size * np.any(layer.bias)].astype(kind.value)
-        self.row = aligned((-(-self.factors.sizes[3] // LANES) * LANES,), kind.value)
-        self.products = aligned((slots, plane.pixels * plane.padded), kind.value)
-        self.met = np.zeros((slots, 3), np.int64)
+        self.sums, self.channels = bool(node.summed), layer.plane.channels
+        self.multiply: Multiplies | MultipliesBytes
+        if isinstance(layer.factors, SmallFactors):
+            self.multiply = MultipliesBytes(layer.factors, layer, slots)
+        else:
+            assert layer.factors is not None  # it is a product
+            self.multiply = Multiplies(layer.factors, layer, kind, slots)
 
     def begin(self, slots: Array) -> None:
         """Begin a sample; nothing is kept from one timestep to the next."""
 
     def step(self, slots: Array, current: Array, events: Events, counts: dict[str, Array]) -> None:
-        """Multiply, count, and send what is not 0."""
-        how = self.factors
-        kernels.multiply(
-            slots, current.reshape(len(current), -1), self.bias, how.sizes, how.width, how.made,
-            how.in_rows, self.row, self.products, self.met,
-        )  # fmt: skip
-        _send(slots, self.products, self.channels, events, counts)
+        """Multiply, and send what is not 0."""
+        products = self.multiply(slots, current.reshape(len(current), -1))
+        _send(slots, products, self.channels, events, counts)
+
+    def count(self, slots: Array, counts: dict[str, Array]) -> None:
+        """Count the pairs that met."""
         # Of two spikes a product is an AND; summed up, or of a payload, it is an addition.
-        both, payloads, multiplied = self.met[slots].T
+        both, payloads, multiplied = self.multiply.met[slots].T
         counts["ands"][slots] = 0 if self.sums else both
         counts["payloads"][slots] = payloads
         for name in ("ac", "ac_effective", "own_ac"):
             counts[name][slots] += payloads + (both if self.sums else 0)
         for name in ("mac", "mac_effective", "own_mac"):
             counts[name][slots] += multiplied
+
+
+class Multiplies:
+    """Multiplies by a list of events, whatever the values; `met` (slots, 3) are the pairs."""
+
+    def __init__(self, factors: Factors, layer: Layer, kind: Arithmetic, slots: int) -> None:
+        self.factors = factors
+        self.bias = layer.bias[0][: layer.bias.size * np.any(layer.bias)].astype(kind.value)
+        self.row = aligned((-(-factors.sizes[3] // LANES) * LANES,), kind.value)
+        self.products = aligned((slots, layer.plane.pixels * layer.plane.padded), kind.value)
+        self.met = np.zeros((slots, 3), np.int64)
+
+    def __call__(self, slots: Array, current: Array) -> Array:
+        """Take up both factors, (slots, currents); return the products of all slots, flat."""
+        how = self.factors
+        kernels.multiply(
+            slots, current, self.bias, how.sizes, how.width, how.made, how.in_rows, self.row,
+            self.products, self.met,
+        )  # fmt: skip
+        return self.products.reshape(-1)
+
+
+class MultipliesBytes:
+    """Multiplies bytes as they are; `met` (slots, 3) are the pairs."""
+
+    def __init__(self, factors: SmallFactors, layer: Layer, slots: int) -> None:
+        self.factors, self.size = factors, layer.plane.pixels * layer.plane.padded
+        tall, long = (-(-n // LANES) * LANES for n in factors.sizes[1:3])
+        self.left, self.right = aligned((tall * long,), np.uint8), aligned((long * WIDE,), np.int8)
+        self.products = aligned((slots * self.size + WIDE,), np.int32)
+        self.met = np.zeros((slots, 3), np.int64)
+
+    def __call__(self, slots: Array, current: Array) -> Array:
+        """Take up both factors, (slots, bytes); return the products of all slots, flat."""
+        how = self.factors
+        kernels.multiply_bytes(
+            slots, current, how.sizes, how.by_inner, how.made, how.step, self.left, self.right,
+            self.products, self.size, self.met,
+        )  # fmt: skip
+        return self.products
 
 
 class Relayed:
@@ -178,8 +231,12 @@ class Relayed:
 
     def step(self, slots: Array, current: Array, events: Events, counts: dict[str, Array]) -> None:
         """Find the largest currents, and send what is not 0."""
-        found = self.largest.of(slots, current, counts)
+        found = self.largest.of(slots, current)
         _send(slots, found, self.channels, events, counts, real=True)
+
+    def count(self, slots: Array, counts: dict[str, Array]) -> None:
+        """Count the comparisons."""
+        counts["comparisons"][slots] = self.largest.comparisons
 
 
 class Filtering:
@@ -205,6 +262,9 @@ class Filtering:
         counts["updates_active"][slots] = leaking
         counts["updates_inactive"][slots] = prod(self.node.shape) - leaking
 
+    def count(self, slots: Array, counts: dict[str, Array]) -> None:
+        """Count nothing more."""
+
 
 class Logits:
     """The readout; `z` are the logits (slots, M), `flowing` its synaptic currents."""
@@ -221,6 +281,9 @@ class Logits:
     def step(self, slots: Array, current: Array, events: Events, counts: dict[str, Array]) -> None:
         """Add to the logits; nothing is sent."""
         self.integrate(slots, current, self.layer.bias, *self.leaks, self.flowing, self.z)
+
+    def count(self, slots: Array, counts: dict[str, Array]) -> None:
+        """Count nothing more."""
 
 
 runner.register(Population, Neurons)

@@ -8,7 +8,7 @@ same arrays: so it is kept as a table of records, which `kernels.take_turns` goe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import singledispatch
 from typing import Any, TypeAlias
@@ -18,9 +18,15 @@ import numpy as np
 from seenn_deploy._typing import Array
 from seenn_deploy.simulator.kernels import kernels
 from seenn_deploy.simulator.layout import Edge, FanOut, Layer
-from seenn_deploy.simulator.nodes import Adder, Neurons, Pooled, Runner
+from seenn_deploy.simulator.nodes import Adder, Multiplier, MultipliesBytes, Neurons, Pooled, Runner
 from seenn_deploy.simulator.spikes import Events, Plane, Scratch
-from seenn_deploy.simulator.synapses import Accumulate, Gathering, OneToOne
+from seenn_deploy.simulator.synapses import (
+    Accumulate,
+    Gathering,
+    Multiplying,
+    OneToOne,
+    Placing,
+)
 
 # Currents that a layer works on at a time: 1 MiB stays in a second-level cache.
 CURRENTS = 1 << 18
@@ -29,7 +35,8 @@ _LIES = ("height", "width", "words", "slot_step", "word_step", "row_step", "firs
 _ARRAYS = (
     "masks", "values", "number", "units", "less", "current", "replay", "parts", "loads", "weight",
     "bias", "v", "fan_out", "rows", "row_of", "active", "fired", "graded", "saturated", "total",
-    "effective", "own",
+    "effective", "own", "others", "taken", "first_place", "step_place", "in_row", "sizes", "made",
+    "left", "right", "products", "met", "pooled",
 )  # fmt: skip
 _WHOLE = (
     "kind", "height_after", "width_after", "row_step_after", "column_step_after", "block", "padded",
@@ -50,26 +57,18 @@ Call: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Plain:
-    """A layer that is written down.
+    """A layer that is written down, or its counting alone.
 
     Parameters
     ----------
-    number : int
-        Its number among all.
     calls : list of dict
         The kernel calls of a timestep: arrays and numbers by the names of `CALL`.
     together : int
         Slots that it works on at a time.
     """
 
-    number: int
     calls: list[Call]
     together: int
-
-    @property
-    def has_neurons(self) -> bool:
-        """Whether it fires, and does not only send a sum."""
-        return bool(self.calls[-1]["kind"] == kernels.FIRE)
 
 
 def at_a_time(currents: Plane) -> int:
@@ -84,7 +83,6 @@ def plain(
     current: Array,
     replay: Array | None,
     counts: dict[str, Array],
-    number: int,
 ) -> Plain | None:
     """Write a layer down: neurons or a sum that spikes of this timestep reach. None of any other.
 
@@ -98,8 +96,6 @@ def plain(
     replay : array like `current`, optional
         What the image adds at every timestep.
     counts : dict of str to int64 array (slots,)
-    number : int
-        The layer's number among all.
     """
     calls: list[Call] = []
     if replay is not None:
@@ -113,7 +109,10 @@ def plain(
         # What is kept for later moves from one array to the next, and has no place of its own.
         if earlier or edge.real or added is None or not all(counting):
             return None
-        if "weight" in added and added["weight"].dtype != weights_of(current):
+        kind = added["kind"]
+        if kind == kernels.GATHER and added["weight"].dtype != weights_of(current):
+            return None
+        if (kind == kernels.PLACE) != (current.dtype == np.uint8):  # as the factors of a product
             return None
         source = _sent(events)
         calls += [source | added, *(source | call for call in counting if call)]
@@ -121,8 +120,9 @@ def plain(
     fires = None if earlier else firing(run, events, counts)
     if fires is None:
         return None
-    calls = [call | {"current": current} for call in (*calls, fires)]
-    return Plain(number, calls, at_a_time(layer.arriving))
+    return Plain(
+        [{"current": current} | call for call in (*calls, *fires)], at_a_time(layer.arriving)
+    )
 
 
 @singledispatch
@@ -149,42 +149,83 @@ def _(gathering: Gathering) -> Call | None:
 
 
 @arriving.register
+def _(multiplying: Multiplying) -> Call | None:
+    if multiplying.bytes is None:
+        return None
+    gathered = arriving(multiplying.gathering)
+    assert gathered is not None
+    return gathered | {"kind": kernels.GATHER_VALUES, "weight": multiplying.bytes}
+
+
+@arriving.register
+def _(placing: Placing) -> Call | None:
+    return {
+        "kind": kernels.PLACE,
+        "taken": placing.taken,
+        "first_place": placing.first,
+        "step_place": placing.step,
+        "in_row": placing.in_row,
+        "factor": placing.weight,
+        "padded": placing.size,
+    }
+
+
+@arriving.register
 def _(shortcut: OneToOne) -> Call | None:
     return {"kind": kernels.ONE_TO_ONE, "factor": shortcut.weight}
+
+
+def counted(
+    layer: Layer, sent: list[list[Events]], counts: dict[str, Array], slots: int
+) -> Plain | None:
+    """Write down the counting of a layer's synapses alone; None where no calls do it."""
+    calls: list[Call] = []
+    for edge in layer.edges:
+        if edge.analog:
+            continue
+        events, *earlier = sent[edge.pre]
+        counting = list(_counting(edge, events, counts))
+        if earlier or edge.real or not all(counting):
+            return None
+        source = _sent(events)
+        calls += [source | call for call in counting if call]
+    return Plain([call | {"current": events.values[:0]} for call in calls], slots)
 
 
 def _counting(edge: Edge, events: Events, counts: dict[str, Array]) -> Iterator[Call | None]:
     """Write down the counting of an edge's synapses: all, those not 0, the network's own."""
     if edge.per_event == 0:
         return
+    both = edge.effective is edge.fan_out
     if not events.graded or edge.per_event:  # an addition, whatever the value
-        counted = {"number": events.number}
-        yield from _counts(edge, events, "ac", counted, counts)
+        kinds = {"ac": {"number": events.number}}
     else:
-        yield from _counts(edge, events, "ac", {"number": events.units}, counts)
         others = {"number": events.number, "less": events.units}
-        yield from _counts(edge, events, "mac", others, counts)
-
-
-def _counts(
-    edge: Edge, events: Events, name: str, counted: Call, counts: dict[str, Array]
-) -> Iterator[Call | None]:
-    own = {"own": counts[f"own_{name}"]} if edge.own is None else {}
-    all_of = counted | {"total": counts[name]} | own
-    if edge.effective is edge.fan_out:
-        yield _count(edge.fan_out, events, all_of | {"effective": counts[f"{name}_effective"]})
-    else:
-        yield _count(edge.fan_out, events, all_of)
-        yield _count(edge.effective, events, counted | {"total": counts[f"{name}_effective"]})
+        kinds = {"ac": {"number": events.units}, "mac": others}
+    for name, spikes in kinds.items():
+        own = {"own": counts[f"own_{name}"]} if edge.own is None else {}
+        same = {"effective": counts[f"{name}_effective"]} if both else {}
+        yield _count(edge.fan_out, events, spikes | {"total": counts[name]} | own | same)
+    if both:
+        return
+    if "mac" in kinds and len(edge.effective.rows):
+        totals = {"total": counts["ac_effective"], "others": counts["mac_effective"]}
+        yield {"kind": kernels.COUNT_EACH_VALUE, **_rows(edge.effective), **totals}
+        return
+    for name, spikes in kinds.items():
+        yield _count(edge.effective, events, spikes | {"total": counts[f"{name}_effective"]})
 
 
 def _count(fan_out: FanOut, events: Events, counted: Call) -> Call | None:
     if not len(fan_out.rows):
         return {"kind": kernels.COUNT, "fan_out": fan_out.by_pixel, **counted}
-    if events.graded:  # values would have to be looked at one by one
+    if events.graded:  # values would have to be looked at for each of the totals
         return None
-    each = {"rows": fan_out.rows, "row_of": fan_out.row_of}
-    return {"kind": kernels.COUNT_EACH, **each, **counted}
+    return {"kind": kernels.COUNT_EACH, **_rows(fan_out), **counted}
+
+
+def _rows(fan_out: FanOut) -> Call:
+    return {"rows": fan_out.rows, "row_of": fan_out.row_of}
 
 
 def weights_of(current: Array) -> np.dtype[Any]:
@@ -200,18 +241,18 @@ def _sent(events: Events) -> Call:
 
 
 @singledispatch
-def firing(run: Runner, events: Events, counts: dict[str, Array]) -> Call | None:
-    """Write down what becomes of a layer's currents, or return None where no call does it."""
+def firing(run: Runner, events: Events, counts: dict[str, Array]) -> list[Call] | None:
+    """Write down what becomes of a layer's currents, or return None where no calls do it."""
     return None
 
 
 @firing.register
-def _(neurons: Neurons, events: Events, counts: dict[str, Array]) -> Call | None:
+def _(neurons: Neurons, events: Events, counts: dict[str, Array]) -> list[Call] | None:
     node, state = neurons.node, neurons.state
     if node.each_its_own or len(state.u):
         return None
     leak, threshold, subtracted = state.constants[1:, 0, 0]
-    return _sent(events) | {
+    fires = {
         "kind": kernels.FIRE,
         "bias": neurons.layer.bias,
         "v": state.v,
@@ -225,21 +266,51 @@ def _(neurons: Neurons, events: Events, counts: dict[str, Array]) -> Call | None
         "fired": counts["spikes"],
         "saturated": counts["saturated"],
     }
+    return [_sent(events) | fires]
 
 
 @firing.register
-def _(adder: Adder, events: Events, counts: dict[str, Array]) -> Call | None:
-    return _sent(events) | {
-        "kind": kernels.SEND,
-        "channels": adder.channels,
-        "fired": counts["spikes"],
-        "graded": counts["graded"],
+def _(pooled: Pooled, events: Events, counts: dict[str, Array]) -> list[Call] | None:
+    found = firing.dispatch(Neurons)(pooled, events, counts)
+    if found is None:
+        return None
+    (fires,), largest = found, pooled.largest
+    pool = {
+        "kind": kernels.LARGEST,
+        "bias": largest.bias,
+        "sizes": np.array([*largest.window, largest.width]),
+        "pooled": largest.values,
+        "padded": largest.values.shape[2],
     }
+    return [pool, fires | {"current": largest.values}]
 
 
 @firing.register
-def _(pooled: Pooled, events: Events, counts: dict[str, Array]) -> Call | None:
-    return None
+def _(adder: Adder, events: Events, counts: dict[str, Array]) -> list[Call] | None:
+    return [_sending(adder.channels, events, counts)]
+
+
+@firing.register
+def _(multiplier: Multiplier, events: Events, counts: dict[str, Array]) -> list[Call] | None:
+    multiply = multiplier.multiply
+    if not isinstance(multiply, MultipliesBytes):
+        return None
+    how = multiply.factors
+    multiplies = {
+        "kind": kernels.MULTIPLY,
+        "sizes": np.array([*how.sizes, *how.by_inner, how.step, multiply.size, how.size]),
+        "made": how.made,
+        "left": multiply.left,
+        "right": multiply.right,
+        "products": multiply.products,
+        "met": multiply.met,
+    }
+    return [_sending(multiplier.channels, events, counts) | multiplies]
+
+
+def _sending(channels: int, events: Events, counts: dict[str, Array]) -> Call:
+    counted = {"fired": counts["spikes"], "graded": counts["graded"]}
+    return _sent(events) | {"kind": kernels.SEND, "channels": channels, **counted}
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,15 +321,11 @@ class Turns:
     ----------
     layers : sequence of Plain
         They keep the arrays that the calls point to.
-    numbers, neurons : int array
-        The layers' numbers, and those of the layers that fire.
     calls, first_call, together : arrays
         As in ``kernels.take_turns``.
     """
 
     layers: Sequence[Plain]
-    numbers: Array
-    neurons: Array
     calls: Array
     first_call: Array
     together: Array
@@ -268,18 +335,30 @@ class Turns:
         """Put layers in a row."""
         table = np.array([_record(call) for layer in layers for call in layer.calls], CALL)
         first = np.cumsum([0, *(len(layer.calls) for layer in layers)])
-        numbers, together = np.array([(layer.number, layer.together) for layer in layers]).T
-        neurons = np.array([layer.number for layer in layers if layer.has_neurons], np.int64)
-        return cls(layers, numbers, neurons, table, first, np.ascontiguousarray(together))
+        together = np.array([layer.together for layer in layers])
+        return cls(layers, table, first, together)
 
-    def take(self, slots: Array, scratch: Scratch) -> None:
-        """Run one timestep of the layers, and count all but biases, resets and idle neurons."""
+    def take(self, slots: Array, scratch: Scratch, more: tuple[Array | None, Array | None]) -> None:
+        """Run one timestep of the layers, and count all that does not follow from these counts."""
         numbers = scratch.values[:0]
         weights = np.empty(0, weights_of(numbers))
         kernels.take_turns(
             slots, self.calls, self.first_call, self.together, numbers, weights,
-            scratch.rows, scratch.values, scratch.count,
+            scratch.rows, scratch.values, scratch.count, *more,
         )  # fmt: skip
+
+
+def more_of(turns: Iterable[Turns]) -> tuple[Array | None, Array | None]:
+    """Return the arguments by which ``kernels.take_turns`` has the calls that few networks take.
+
+    They are one pair for all turns of a network, so that it needs one form of the kernel.
+    """
+    kinds = {call["kind"] for turn in turns for layer in turn.layers for call in layer.calls}
+    rare = kinds & {
+        kernels.PLACE, kernels.MULTIPLY, kernels.LARGEST, kernels.COUNT_EACH_VALUE,
+    }  # fmt: skip
+    bytes_ = kernels.GATHER_VALUES in kinds
+    return (np.empty(0, np.uint8) if rare else None, np.empty(0, np.int8) if bytes_ else None)
 
 
 def _record(call: Call) -> Any:

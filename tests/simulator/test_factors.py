@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seenn_deploy.ir.nodes import Product
-from seenn_deploy.simulator.factors import Factors
+from seenn_deploy.simulator.factors import Factors, SmallFactors
 from seenn_deploy.simulator.kernels import kernels
+from seenn_deploy.simulator.kernels.vector_dense import WIDE, multiplies_bytes
 from seenn_deploy.simulator.kernels.vector_masks import LANES
 from seenn_deploy.simulator.spikes import Plane, aligned
 
@@ -43,12 +44,46 @@ def products(
     return factors[0], factors[1], found, met
 
 
+def products_of_bytes(
+    subscripts: str, sizes: dict[str, int], shape: tuple[int, ...], rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Do what `products` does with the kernel for bytes, for a node that sends `shape`."""
+    letters = subscripts.replace("->", ",").split(",")
+    left, right, _ = (tuple(sizes[letter] for letter in some) for some in letters)
+    node, plane = Product("product", shape, subscripts, left, right), Plane(shape)
+    how = SmallFactors.of(node, plane)
+    assert how is not None
+    most = [int(rng.choice([1, 127])) for _ in range(2)]
+    factors = [
+        rng.integers(1, high + 1, (2, *some)) * (rng.random((2, *some)) < rng.choice([0.1, 0.9]))
+        for some, high in zip((left, right), most, strict=True)
+    ]
+    current, size = np.zeros((2, how.size), np.uint8), plane.pixels * plane.padded
+    current[:, how.place] = np.concatenate([factor.reshape(2, -1) for factor in factors], 1)
+    tall, long = (-(-n // LANES) * LANES for n in how.sizes[1:3])
+    made, met = np.zeros(2 * size + WIDE, np.int32), np.ones((2, 3), np.int64)
+    kernels.multiply_bytes(
+        np.arange(2), current, how.sizes, how.by_inner, how.made, how.step,
+        aligned((tall * long,), np.uint8), aligned((long * WIDE,), np.int8), made, size, met,
+    )  # fmt: skip
+    assert not current.any()
+    assert not made[2 * size :].any()
+    found = plane.from_grid(made[: 2 * size].reshape(2, plane.pixels, plane.padded))
+    return factors[0], factors[1], found, met
+
+
 def assert_equal_to_einsum(
     subscripts: str, sizes: dict[str, int], rng: np.random.Generator, kind: type
 ) -> None:
-    left, right, found, met = products(subscripts, sizes, rng, kind)
+    assert_products(subscripts, *products(subscripts, sizes, rng, kind))
+
+
+def assert_products(
+    subscripts: str, left: np.ndarray, right: np.ndarray, found: np.ndarray, met: np.ndarray
+) -> None:
     for b in range(2):
-        np.testing.assert_array_equal(found[b], np.einsum(subscripts, left[b], right[b]))
+        expected = np.einsum(subscripts, left[b], right[b])
+        np.testing.assert_array_equal(found[b].reshape(expected.shape), expected)
         ones = [np.einsum(subscripts, *(abs(f[b]) == 1 for f in (left, right)), dtype=int).sum()]
         both = np.einsum(subscripts, *(f[b] != 0 for f in (left, right)), dtype=int).sum()
         payloads = np.einsum(subscripts, *(abs(f[b]) > 1 for f in (left, right)), dtype=int).sum()
@@ -75,6 +110,32 @@ def test_long_rows_are_taken_in_stretches(inner: int) -> None:
     """A row number is one byte."""
     sizes = {"h": 2, "n": 3, "k": inner, "m": 80}
     assert_equal_to_einsum("hnk,hkm->hnm", sizes, np.random.default_rng(inner), np.float32)
+
+
+@pytest.mark.skipif(not multiplies_bytes(), reason="the processor multiplies no bytes")
+@given(
+    st.sampled_from(["hdn,hen->hde", "hdn,hde->hen", "hnd,hmd->hnm", "hnk,hkm->hnm"]),
+    st.fixed_dictionaries({letter: st.integers(16, 90) for letter in "hnkmde"}),
+    st.integers(0, 2**32 - 1),
+)
+@settings(deadline=None, max_examples=30)
+def test_products_of_bytes_equal_a_sum_over_all_elements(subscripts, sizes, seed) -> None:
+    sizes["h"] = 1 + sizes["h"] % 3
+    assert_bytes(subscripts, sizes, seed)
+
+
+def assert_bytes(subscripts: str, sizes: dict[str, int], seed: int) -> None:
+    """Send channels by head side by side, the last axis as pixels."""
+    heads, channels, pixels = (sizes[letter] for letter in subscripts.split("->")[1])
+    sizes["h"] = heads
+    shape, rng = (heads * channels, 1, pixels), np.random.default_rng(seed)
+    assert_products(subscripts, *products_of_bytes(subscripts, sizes, shape, rng))
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("subscripts", ["hdn,hen->hde", "hdn,hde->hen"])
+def test_without_jit_products_of_bytes_are_the_same(subscripts) -> None:
+    assert_bytes(subscripts, {"h": 1, "d": 16, "e": 17, "n": 18}, 0)
 
 
 @pytest.mark.nojit

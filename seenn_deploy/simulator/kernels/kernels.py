@@ -32,26 +32,34 @@ import numpy as np
 from seenn_deploy._typing import Array
 from seenn_deploy.simulator.kernels.vector_add import EVENTS, add_rows
 from seenn_deploy.simulator.kernels.vector_dense import (
+    GROUP,
     PIXELS,
     WIDE,
     add_all,
     as_values,
 )
-from seenn_deploy.simulator.kernels.vector_fire import STATE_LIMIT, fire, kinds_of, move
+from seenn_deploy.simulator.kernels.vector_fire import (
+    STATE_LIMIT,
+    fire,
+    keep_larger,
+    kinds_of,
+    move,
+)
 from seenn_deploy.simulator.kernels.vector_masks import (
     AT_ONCE,
     LANES,
     add_chosen,
+    add_scaled,
     count_bits,
     list_bits,
     list_rows,
     lowest_bit,
 )
-from seenn_deploy.simulator.kernels.vectors import pointed
+from seenn_deploy.simulator.kernels.vectors import fetch, pointed
 
 # A digest of the vector files, which are inlined here. numba caches compiled kernels by the content
 # of this file alone, so a changed vector file has to change this one, or the old code still runs.
-INLINED = "a1220221f597"
+INLINED = "c2d056cd7b14"
 
 AT_MOST = 192  # rows of a factor that `multiply` works with at a time, in whole words
 
@@ -97,7 +105,7 @@ def gather(
     `rows`, `row_values` and `count` are scratch: the row and value of each event, and the events of
     each output pixel of each slot.
     """
-    pixels, blocks = view[0] * view[1], padded // width
+    pixels, blocks, line = view[0] * view[1], padded // width, 64 // weight.itemsize
     listed = row_values if len(values) else row_values[:0]
     for part in range(len(parts)):
         height = parts[part, 2]
@@ -107,11 +115,15 @@ def gather(
         # Blocks outside pixels: the rows of one block stay in the cache for all pixels.
         for block in range(blocks):
             first_row = parts[part, 3] + block * height * width
+            # Meanwhile the next rows are fetched line by line: events ask for them in no order.
+            ahead, lines = first_row + height * width, height * width // line
             start, place = 0, 0
             for b in slots:
                 at = (b * pixels * blocks + block) * width
                 for _ in range(pixels):
                     stop = start + count[place]
+                    if place < lines:
+                        fetch(weight, ahead + place * line)
                     if stop > start:
                         add_rows(width, current, at, weight, first_row, rows, listed, start, stop)
                     start, place, at = stop, place + 1, at + blocks * width
@@ -157,13 +169,17 @@ def _copy_part(b: int, values: Array, view: View, part: Array, loads: Array, see
     rows, place = part[2] - 1, 0
     for y in range(height):
         for x in range(width):
-            for row in range(rows):
-                seen[place + row] = 0
+            corner = b * slot_step + y * row_step + x * column_step
+            # Of slices, whose indices cannot be negative, LLVM copies many values at a time.
+            pixel = seen[place : place + rows]
+            for i in range(len(pixel)):
+                pixel[i] = 0
             for k in range(part[0], part[1]):
-                corner = b * slot_step + y * row_step + x * column_step
-                at, base = (corner + loads[k, 0]) * LANES, place + loads[k, 2]
-                for c in range(count_bits(loads[k, 1]) if loads[k, 1] > 0 else AT_ONCE * LANES):
-                    seen[base + c] += values[at + c]
+                number = count_bits(loads[k, 1]) if loads[k, 1] > 0 else AT_ONCE * LANES
+                at = (corner + loads[k, 0]) * LANES
+                source, target = values[at : at + number], pixel[loads[k, 2] :]
+                for i in range(number):
+                    target[i] += source[i]
             place += rows
 
 
@@ -330,12 +346,10 @@ def one_to_one(
                 place = first + b * slot_step + k * word_step + y * row_step
                 at = ((b * height + y) * width * words + k) * LANES
                 for _ in range(width):
-                    bits = int(masks[place])
-                    if bits:
-                        if len(values):
-                            for c in range(LANES):
-                                weights[c] = weight * values[place * LANES + c]
-                        add_chosen(current, at, bits, weights, 0)
+                    if len(values):  # zeros among them
+                        add_scaled(current, at, values, place * LANES, weight)
+                    else:
+                        add_chosen(current, at, int(masks[place]), weights, 0)
                     place, at = place + 1, at + words * LANES
 
 
@@ -410,19 +424,24 @@ def largest(
     pooled : array (slots, P, C_pad)
     """
     rows, columns, k_h, k_w, s_h, s_w, p_h, p_w = window
+    padded, flat, added, kept = (
+        pooled.shape[2],
+        current.reshape(-1),
+        bias.reshape(-1),
+        pooled.reshape(-1),
+    )
+    by_pixel = padded if len(bias) > 1 else 0
     for b in slots:
         for p in range(pooled.shape[1]):
             top, left = p // width * s_h - p_h, p % width * s_w - p_w
-            first = True
+            to, begins = (b * pooled.shape[1] + p) * padded, True
             for y in range(max(0, top), min(top + k_h, rows)):
                 for x in range(max(0, left), min(left + k_w, columns)):
                     at = y * columns + x
-                    row = at if len(bias) > 1 else 0
-                    for c in range(pooled.shape[2]):
-                        found = current[b, at, c] + bias[row, c]
-                        if first or found > pooled[b, p, c]:
-                            pooled[b, p, c] = found
-                    first = False
+                    for c in range(0, padded, LANES):
+                        place = (b * rows * columns + at) * padded + c
+                        keep_larger(kept, to + c, flat, place, added, at * by_pixel + c, begins)
+                    begins = False
         current[b] = 0
 
 
@@ -535,6 +554,130 @@ def _count_pairs(
         met[0] += one * spikes[k]
         met[1] += one * payloads[k] + (1 - one) * spikes[k]
         met[2] += (1 - one) * payloads[k]
+
+
+@_jit
+def multiply_bytes(
+    slots: Array,
+    current: Array,
+    sizes: Any,
+    by_inner: tuple[bool, bool],
+    made: Array,
+    step: int,
+    left: Array,
+    right: Array,
+    products: Array,
+    size: int,
+    met: Array,
+) -> None:
+    """Do what `multiply` does for factors of 0 to 127, in bytes, without a list of events.
+
+    Parameters
+    ----------
+    current : uint8 array (slots, bytes of both factors)
+        They lie as ``factors.SmallFactors`` says, which explains `sizes`, `by_inner`, `made` and
+        `step`, too.
+    left, right : uint8 and int8 arrays
+        Scratch for a left matrix, and for a block of a right one, as ``add_all`` takes them.
+    products : int32 array, flat
+        `size` of each slot; behind the last of them there is room for a block.
+    met : int64 array (slots, 3)
+    """
+    matrices, rows, inner, columns = sizes
+    tall, long, wide = _whole(rows), _whole(inner), _whole(columns)
+    flat, kinds = current.reshape(-1), np.zeros((4, long), np.int32)
+    for b in slots:
+        begin = b * current.shape[1]
+        met[b] = 0
+        for g in range(matrices):
+            at = begin + g * long * (tall + wide)
+            right_at = at + tall * long
+            _count_inner(flat, at, by_inner[0], rows, kinds[0], kinds[1])
+            _count_inner(flat, right_at, by_inner[1], columns, kinds[2], kinds[3])
+            _add_met(kinds, met[b])
+            lefts = flat[at:right_at]
+            if by_inner[0]:
+                lefts = left
+                _group_rows(flat, at, rows, long, left.view(np.int32))
+            for block in range(0, columns, WIDE):
+                _group_block(flat, right_at, by_inner[1], block, columns, right.view(np.int32))
+                for n in range(0, rows, PIXELS):
+                    to, some = b * size + made[g] + n * step + block, min(PIXELS, rows - n)
+                    add_all(products, to, step, right, 0, lefts, n * long, long, some)
+        current[b] = 0
+
+
+@_jit
+def _whole(number: int) -> int:
+    return (number + LANES - 1) // LANES * LANES
+
+
+@_jit
+def _count_inner(
+    flat: Array, at: int, by_inner: bool, outer: int, ones: Array, more: Array
+) -> None:
+    """Count a factor's values of 1, and those above, by inner element."""
+    long, across = len(ones), _whole(outer)
+    for k in range(long):
+        ones[k] = more[k] = 0
+    for k in range(long if by_inner else 0):
+        for word in range(at + k * across, at + (k + 1) * across, LANES):
+            kinds = kinds_of(flat, word)
+            ones[k] += count_bits(kinds >> LANES)
+            more[k] += count_bits((kinds ^ kinds >> LANES) & 0xFFFF)
+    for o in range(0 if by_inner else outer):
+        row = flat[at + o * long : at + (o + 1) * long]
+        for k in range(long):
+            ones[k] += row[k] == 1
+            more[k] += row[k] > 1
+
+
+@_jit
+def _add_met(kinds: Array, met: Array) -> None:
+    """Add the pairs of two ones, of a one and a value above, and of two of those."""
+    ones, more, right_ones, right_more = kinds
+    for k in range(len(ones)):
+        met[0] += ones[k] * right_ones[k]
+        met[1] += ones[k] * right_more[k] + more[k] * right_ones[k]
+        met[2] += more[k] * right_more[k]
+
+
+@_jit
+def _group_rows(flat: Array, at: int, rows: int, long: int, grouped: Array) -> None:
+    """Put a left factor that lies by inner element row by row, four elements as one int32."""
+    groups, four = long // GROUP, np.empty(_whole(rows), np.int32)
+    for group in range(groups):
+        _side_by_side(flat, at + group * GROUP * len(four), len(four), four)
+        for n in range(rows):
+            grouped[n * groups + group] = four[n]
+
+
+@_jit
+def _group_block(
+    flat: Array, at: int, by_inner: bool, first: int, columns: int, grouped: Array
+) -> None:
+    """Put four inner elements of each column of a block as one int32; fill the block with 0."""
+    groups, across = len(grouped) // WIDE, _whole(columns)
+    some = min(columns - first, WIDE)
+    by_column = flat.view(np.int32)[at // GROUP + first * groups :]
+    for group in range(groups):
+        block, of_group = grouped[group * WIDE : (group + 1) * WIDE], by_column[group:]
+        block[some:] = 0
+        if by_inner:
+            begin = at + group * GROUP * across + first
+            _side_by_side(flat, begin, across, block[:some])
+        else:
+            for m in range(some):
+                block[m] = of_group[m * groups]
+
+
+@_jit
+def _side_by_side(flat: Array, at: int, across: int, four: Array) -> None:
+    """Join the bytes of four rows, `across` from one another."""
+    a, b, c, d = flat[at:], flat[at + across :], flat[at + 2 * across :], flat[at + 3 * across :]
+    for i in range(len(four)):
+        low, high = np.int32(a[i]) | np.int32(b[i]) << 8, np.int32(c[i]) | np.int32(d[i]) << 8
+        four[i] = low | high << 16
 
 
 @_jit
@@ -832,6 +975,8 @@ def count_windows(slots: Array, masks: Array, lies: Lies, kernel: Any, fan_out: 
 
 # The kinds of calls that `take_turns` makes.
 REPLAY, GATHER, ONE_TO_ONE, COUNT, COUNT_EACH, FIRE, SEND = range(7)
+# Those that few networks take.
+PLACE, MULTIPLY, LARGEST, COUNT_EACH_VALUE, GATHER_VALUES = range(7, 12)
 
 
 @_jit
@@ -845,13 +990,16 @@ def take_turns(
     rows: Array,
     row_values: Array,
     count: Array,
+    factors: Array | None,
+    bytes_: Array | None,
 ) -> None:
     """Run some layers, one after the other, without the interpreter: their calls are written down.
 
     Layer i is ``calls[first_call[i]:first_call[i + 1]]``, records of ``turns.CALL``, for
     ``together[i]`` slots at a time, whose currents stay in the cache until the layer has fired.
-    `numbers` and `weights` are empty and say which types values and weight rows have; the others
-    are scratch.
+    `numbers` and `weights` are empty and say which types values and weight rows have; `rows`,
+    `row_values` and `count` are scratch. Without `factors`, or `bytes_`, the kernel is compiled
+    without the calls that few networks take: it takes seconds longer with them.
     """
     for layer in range(len(together)):
         for start in range(0, len(slots), together[layer]):
@@ -912,11 +1060,128 @@ def take_turns(
                         pointed(np.int64, call["fired"], (call["fired_size"],)),
                         pointed(np.int64, call["graded"], (call["graded_size"],)),
                     )  # fmt: skip
-                else:
+                elif kind == REPLAY:
                     replay = pointed(numbers.dtype, call["replay"], (call["replay_size"],))
-                    for b in some:  # numba takes seconds to compile an assignment of slices
-                        for place in range(b * padded, (b + 1) * padded):
-                            current[place] = replay[place]
+                    _copy(some, replay, current, padded)
+                else:
+                    sent = masks, values, lies
+                    _take_rarely(kind, some, call, sent, current, row_values, factors, bytes_)
+
+
+@_jit
+def _copy(slots: Array, replay: Array, current: Array, size: int) -> None:
+    for b in slots:  # numba takes seconds to compile an assignment of slices
+        for place in range(b * size, (b + 1) * size):
+            current[place] = replay[place]
+
+
+@_jit
+def _take_rarely(
+    kind: int,
+    slots: Array,
+    call: Any,
+    sent: tuple[Array, Array, Lies],
+    current: Array,
+    row_values: Array,
+    factors: Array | None,
+    bytes_: Array | None,
+) -> None:
+    """Make a call of those that few networks take."""
+    masks, values, lies = sent
+    if factors is not None and kind != GATHER_VALUES:
+        if kind == LARGEST:
+            _take_largest(slots, call, current)
+        elif kind == PLACE:
+            _take_place(slots, call, masks, values, lies, factors)
+        elif kind == MULTIPLY:
+            _take_product(slots, call, masks, values, lies, factors)
+        else:
+            _take_count(slots, call, masks, values, lies)
+    elif bytes_ is not None:
+        _take_values(slots, call, values, current, bytes_, row_values)
+
+
+@_jit
+def _take_largest(slots: Array, call: Any, current: Array) -> None:
+    rows, columns, k_h, k_w, s_h, s_w, p_h, p_w, width = pointed(np.int64, call["sizes"], (9,))
+    padded, size = call["padded"], rows * columns * call["padded"]
+    pooled = pointed(current.dtype, call["pooled"], (call["pooled_size"],))
+    largest(
+        slots, current.reshape(len(current) // size, rows * columns, padded),
+        pointed(current.dtype, call["bias"], (call["bias_size"] // padded, padded)),
+        (rows, columns, k_h, k_w, s_h, s_w, p_h, p_w), width,
+        pooled.reshape(len(current) // size, len(pooled) * size // len(current) // padded, padded),
+    )  # fmt: skip
+
+
+@_jit
+def _take_place(
+    slots: Array, call: Any, masks: Array, values: Array, lies: Lies, factors: Array
+) -> None:
+    channels = (call["first_place_size"],)
+    place(
+        slots, masks, values, lies, pointed(np.uint16, call["taken"], (call["taken_size"],)),
+        pointed(np.int64, call["first_place"], channels),
+        pointed(np.int64, call["step_place"], channels),
+        pointed(np.bool_, call["in_row"], (call["in_row_size"],)),
+        factors.dtype.type(call["factor"]),
+        pointed(factors.dtype, call["current"], (call["current_size"],)), call["padded"],
+    )  # fmt: skip
+
+
+@_jit
+def _take_product(
+    slots: Array, call: Any, masks: Array, values: Array, lies: Lies, factors: Array
+) -> None:
+    matrices, rows, inner, columns, of_left, of_right, step, size, arriving = pointed(
+        np.int64, call["sizes"], (9,)
+    )
+    products = pointed(np.int32, call["products"], (call["products_size"],))
+    multiply_bytes(
+        slots,
+        pointed(factors.dtype, call["current"], (call["current_size"] // arriving, arriving)),
+        (matrices, rows, inner, columns), (of_left != 0, of_right != 0),
+        pointed(np.int64, call["made"], (matrices,)), step,
+        pointed(np.uint8, call["left"], (call["left_size"],)),
+        pointed(np.int8, call["right"], (call["right_size"],)), products, size,
+        pointed(np.int64, call["met"], (call["met_size"] // 3, 3)),
+    )  # fmt: skip
+    pixels = lies[0] * lies[1]
+    counted = (call["number_size"] // pixels, pixels)
+    send_values(
+        slots, products, call["channels"], lies, masks, values,
+        pointed(np.int32, call["number"], counted), pointed(np.int32, call["units"], counted),
+        pointed(np.int64, call["fired"], (call["fired_size"],)),
+        pointed(np.int64, call["graded"], (call["graded_size"],)),
+    )  # fmt: skip
+
+
+@_jit
+def _take_count(slots: Array, call: Any, masks: Array, values: Array, lies: Lies) -> None:
+    table = pointed(np.int32, call["rows"], (call["rows_size"],))
+    row_of = pointed(np.int32, call["row_of"], (call["row_of_size"],))
+    ones, others = count_each_value(slots, masks, lies, values, table, row_of)
+    _add(slots, call, ones)
+    total = pointed(np.int64, call["others"], (call["others_size"],))
+    for i in range(len(slots)):
+        total[slots[i]] += others[i]
+
+
+@_jit
+def _take_values(
+    slots: Array, call: Any, values: Array, current: Array, bytes_: Array, row_values: Array
+) -> None:
+    view = (
+        call["height_after"], call["width_after"],
+        call["slot_step"], call["row_step_after"], call["column_step_after"],
+    )  # fmt: skip
+    gather_values(
+        slots, values, view,
+        pointed(np.int64, call["parts"], (call["parts_size"] // 4, 4)),
+        pointed(np.int64, call["loads"], (call["loads_size"] // 3, 3)),
+        pointed(bytes_.dtype, call["weight"], (call["weight_size"],)),
+        current, call["padded"], row_values,
+    )  # fmt: skip
 
 
 @_jit

@@ -36,6 +36,7 @@ from seenn_deploy.simulator.kernels.vectors import (
 _FLOAT = ir.FloatType()
 WIDTHS = (128, 64, 32, 16)
 EVENTS = 4  # a list of events is as long as a multiple of this
+_ROWS = ir.IntType(8 * EVENTS)
 
 
 def sums_of(width: int) -> int:
@@ -142,9 +143,14 @@ def _make(width: int, graded: bool) -> Any:
             if lanes.element == kept.element:
                 builder.store(lanes.load(target), sums[0])
             with counting(builder, args[6], args[7], EVENTS) as (first, _):
+                # All their rows in one load: it is loads that the processor waits for.
+                place = builder.bitcast(builder.gep(rows, [first]), _ROWS.as_pointer())
+                loaded = builder.load(place)
+                loaded.align = 1
+                four = builder.zext(loaded, I64)
                 for i in range(EVENTS):
                     e, total = builder.add(first, integer(i)), sums[i % len(sums)]
-                    row = builder.zext(builder.load(builder.gep(rows, [e])), I64)
+                    row = builder.and_(builder.lshr(four, integer(8 * i)), integer(255))
                     added = lanes.load(lanes.at(first_row, builder.mul(row, integer(width))))
                     if graded:
                         value = builder.load(builder.gep(values, [e]))

@@ -24,8 +24,10 @@ from seenn_deploy.simulator.kernels.vectors import (
     array_data,
     integer,
     intrinsic,
+    prefetch,
 )
 
+AHEAD = 32  # turns of sixteen neurons, in which memory can answer
 STATE_LIMIT = 1 << 23  # states are signed 24-bit integers on the chip, design section 6
 
 
@@ -107,6 +109,7 @@ def _fire_lanes(
             for array, offset in ((0, 2), (1, 2), (3, 4))
         )
         limit = lanes.spread(args[6])
+        prefetch(builder, v_at, AHEAD)
         a = builder.fadd(lanes.load(current_at), lanes.load(bias_at))
         old = lanes.load(v_at)
         new = builder.fadd(builder.fmul(lanes.spread(args[5]), old), a)
@@ -192,6 +195,7 @@ def _fire_integer_lanes(
             lanes.at(array_data(context, builder, signature, args, array), args[offset])
             for array, offset in ((0, 2), (1, 2), (3, 4))
         )
+        prefetch(builder, v_at, AHEAD)
         a, old, bias = lanes.load(current_at), lanes.load(v_at), lanes.load(bias_at)
         u, wrapped = _wrapped_current(lanes, a)
         free = lanes.add(lanes.add(_decayed(lanes, old, args[5]), u), bias)
@@ -221,7 +225,7 @@ def move(current: Array, at: int, values: Array, values_at: int) -> int:
     Parameters
     ----------
     current, values : arrays, flat
-        Of the same type.
+        Of the same type, or sums of int32 that become float32.
     at, values_at : int
 
     Returns
@@ -250,11 +254,62 @@ def _move_lanes(typingctx: Any, current: Any, at: Any, values: Any, values_at: A
         lanes = Lanes(builder, source.type.pointee, LANES)
         place = lanes.at(source, args[1])
         value = lanes.load(place)
-        lanes.store(value, lanes.at(target, args[3]))
+        sent = Lanes(builder, target.type.pointee, LANES)
+        same = sent.element == lanes.element
+        sent.store(value if same else builder.sitofp(value, sent.kind), sent.at(target, args[3]))
         lanes.store(lanes.zero(), place)
         return _kinds(lanes, value)
 
     return types.int64(current, types.intp, values, types.intp), codegen
+
+
+def keep_larger(
+    kept: Array, kept_at: int, current: Array, at: int, bias: Array, bias_at: int, begins: bool
+) -> None:
+    """Replace sixteen values by ``current + bias`` where that is larger, or where it `begins`.
+
+    Parameters
+    ----------
+    kept, current, bias : arrays, flat
+        Of the same type.
+    kept_at, at, bias_at : int
+    begins : bool
+        Whether nothing was kept before.
+    """
+    for i in range(LANES):
+        found = current[at + i] + bias[bias_at + i]
+        if begins or found > kept[kept_at + i]:
+            kept[kept_at + i] = found
+
+
+@overload(keep_larger, jit_options={"forceinline": True})
+def _keep_larger(kept, kept_at, current, at, bias, bias_at, begins):  # type: ignore[no-untyped-def]
+    def call(kept, kept_at, current, at, bias, bias_at, begins):  # type: ignore[no-untyped-def]
+        _keep_larger_lanes(kept, kept_at, current, at, bias, bias_at, begins)
+
+    return call
+
+
+@intrinsic
+def _keep_larger_lanes(
+    typingctx: Any, kept: Any, kept_at: Any, current: Any, at: Any, bias: Any, bias_at: Any,
+    begins: Any,
+) -> Any:  # fmt: skip
+    size = types.intp
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kept, current, bias = (array_data(context, builder, signature, args, i) for i in (0, 2, 4))
+        lanes = Lanes(builder, kept.type.pointee, LANES)
+        target = lanes.at(kept, args[1])
+        found = lanes.add(
+            lanes.load(lanes.at(current, args[3])), lanes.load(lanes.at(bias, args[5]))
+        )
+        old = lanes.load(target)
+        larger = builder.select(lanes.above(found, old), found, old)
+        lanes.store(builder.select(_flag(builder, args[6]), found, larger), target)
+        return context.get_dummy_value()
+
+    return types.void(kept, size, current, size, bias, size, types.boolean), codegen
 
 
 def kinds_of(values: Array, at: int) -> int:

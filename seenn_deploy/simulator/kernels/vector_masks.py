@@ -148,6 +148,38 @@ def _add_chosen_lanes(
     return types.void(total, types.intp, types.int64, table, types.intp), codegen
 
 
+def add_scaled(total: Array, at: int, values: Array, values_at: int, weight: Any) -> None:
+    """Add ``weight * values[values_at + i]`` to ``total[at + i]`` for i of 0 to 15.
+
+    All are of one type; a product of floats is rounded before it is added.
+    """
+    for i in range(LANES):
+        total[at + i] += weight * values[values_at + i]
+
+
+@overload(add_scaled)
+def _add_scaled(total, at, values, values_at, weight):  # type: ignore[no-untyped-def]
+    def call(total, at, values, values_at, weight):  # type: ignore[no-untyped-def]
+        _add_scaled_lanes(total, at, values, values_at, weight)
+
+    return call
+
+
+@intrinsic
+def _add_scaled_lanes(
+    typingctx: Any, total: Any, at: Any, values: Any, values_at: Any, weight: Any
+) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data, added = (array_data(context, builder, signature, args, i) for i in (0, 2))
+        lanes = Lanes(builder, data.type.pointee, LANES)
+        target, value = lanes.at(data, args[1]), lanes.load(lanes.at(added, args[3]))
+        product = (builder.fmul if lanes.is_float else builder.mul)(lanes.spread(args[4]), value)
+        lanes.store(lanes.add(lanes.load(target), product), target)
+        return context.get_dummy_value()
+
+    return types.void(total, types.intp, values, types.intp, total.dtype), codegen
+
+
 def count_bits(bits: int) -> int:
     """Return the number of bits set in an integer of at least 0."""
     return bin(bits).count("1")

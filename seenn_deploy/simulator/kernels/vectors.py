@@ -49,6 +49,42 @@ def array_data(context: Any, builder: Any, signature: Any, args: Any, i: int) ->
     return context.make_array(signature.args[i])(context, builder, args[i]).data
 
 
+def prefetch(builder: Any, place: Any, ahead: int = 0, close: int = 3) -> None:
+    """Ask for the memory `ahead` elements after a place, which a later turn reads and writes.
+
+    The processor does so by itself along one stretch of memory, but not beyond a page of 4 KiB.
+    `close` is how near it shall come: 3 is the first-level cache, 2 the second.
+    """
+    byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+    fetch = _function(builder.module, kind, "llvm.prefetch.p0i8")
+    later = builder.bitcast(builder.gep(place, [integer(ahead)]), byte)
+    builder.call(fetch, [later, *(ir.Constant(number, n) for n in (int(close == 3), close, 1))])
+
+
+def fetch(array: Array, at: int) -> None:
+    """Ask for the line of the second-level cache in which an element lies; a hint, no more."""
+
+
+# numba compares the signatures of function and overload, annotations included: so it has none.
+@overload(fetch, jit_options={"forceinline": True})
+def _fetch(array, at):  # type: ignore[no-untyped-def]
+    def call(array, at):  # type: ignore[no-untyped-def]
+        _fetch_line(array, at)
+
+    return call
+
+
+@intrinsic
+def _fetch_line(typingctx: Any, array: Any, at: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = array_data(context, builder, signature, args, 0)
+        prefetch(builder, builder.gep(data, [args[1]]), close=2)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), codegen
+
+
 def pointed(kind: Any, address: int, shape: tuple[int, ...]) -> Array:
     """Return the array of numbers of a type that begins at an address.
 
@@ -166,6 +202,11 @@ class Lanes:
         return (self.builder.fcmp_ordered if self.is_float else self.builder.icmp_signed)(
             "==", a, b
         )
+
+    def above(self, a: Any, b: Any) -> Any:
+        """Flag the lanes in which the first of two vectors is larger."""
+        compare = self.builder.fcmp_ordered if self.is_float else self.builder.icmp_signed
+        return compare(">", a, b)
 
     def add(self, a: Any, b: Any) -> Any:
         """Add lane by lane."""
