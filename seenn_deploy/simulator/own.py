@@ -46,7 +46,7 @@ class OwnCount:
 
     def count(self, slots: Array, sent: list[list[Events]], ac: Array, mac: Array) -> None:
         """Add the elements of the layer's input that meet synapses, by kind: design, section 4."""
-        units, others = self._by_masks(slots, sent) or self._by_values(slots, sent)
+        units, others = self._by_windows(slots, sent) or self._by_values(slots, sent)
         if self.real:
             units, others = np.zeros_like(units), units + others
         ac[slots] += units
@@ -74,16 +74,19 @@ class OwnCount:
             return values / self.source.scale + self.source.offset
         return values
 
-    def _by_masks(self, slots: Array, sent: list[list[Events]]) -> tuple[Array, Array] | None:
-        """Count spikes behind one pool or none: a window is not zero where any of it spiked."""
+    def _by_windows(self, slots: Array, sent: list[list[Events]]) -> tuple[Array, Array] | None:
+        """Count what was sent behind one pool or none, window by window; None behind all else."""
         (given, *more), fan_out = self.layer.inputs, self.layer.fan_out
         events = self._sent(given, sent)
         simple = not more and len(given.maps) < 2 and len(fan_out) == 1 < fan_out.ndim
         pool = given.maps[0] if given.maps else ir.AvgPool2d((1, 1))
-        if not simple or events.graded or not isinstance(pool, ir.AvgPool2d):
+        if not simple or not isinstance(pool, ir.AvgPool2d) or given.pre == self.source.name:
             return None
         size = tuple(n // k for n, k in zip(events.plane.size, pool.kernel, strict=True))
-        whole, other = kernels.count_windows(
-            slots, events.masks, events.plane.lies, pool.kernel, fan_out.reshape(size)
-        )
-        return whole, other
+        lies, by_window = events.plane.lies, fan_out.reshape(size)
+        if events.graded:
+            found = kernels.count_averages(slots, events.flat_values, lies, pool.kernel, by_window)
+        else:  # an average is not zero where any of its window spiked
+            found = kernels.count_windows(slots, events.masks, lies, pool.kernel, by_window)
+        ones, others = found
+        return ones, others

@@ -246,6 +246,23 @@ def test_counts_of_averages_equal_a_mean_of_windows(seed, density) -> None:
         assert met[b, 1] == (fan_out * ((means > 0) & (means < 1))).sum()
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_counts_of_averages_of_payloads_equal_a_mean_of_windows(kind) -> None:
+    rng = np.random.default_rng(0)
+    for kernel in ((1, 1), (2, 3), (4, 4)):
+        frames = random_frames(rng, (20, 2 * kernel[0] + 1, 3 * kernel[1]), 0.7, True)
+        frames[:, :9] = np.sign(frames[:, :9]).clip(0)  # ones and zeros: some averages are 1
+        events = events_of(frames, (0, 2), True, kind)
+        fan_out = rng.integers(0, 1 << 20, (2, 3))
+        lies = events.plane.lies
+        met = kernels.count_averages(np.arange(2), events.flat_values, lies, kernel, fan_out)
+        for b, frame in enumerate(frames):
+            whole = frame[:, : 2 * kernel[0], : 3 * kernel[1]]
+            means = whole.reshape(20, 2, kernel[0], 3, kernel[1]).mean(axis=(2, 4))
+            assert met[0, b] == (fan_out * (abs(means) == 1)).sum()
+            assert met[1, b] == (fan_out * ((means != 0) & (abs(means) != 1))).sum()
+
+
 def some_currents() -> bytes:
     """Bits of one layer's sums, of weights that round; the same on every processor."""
     rng = np.random.default_rng(5)

@@ -973,6 +973,30 @@ def count_windows(slots: Array, masks: Array, lies: Lies, kernel: Any, fan_out: 
     return met
 
 
+@_jit
+def count_averages(slots: Array, values: Array, lies: Lies, kernel: Any, fan_out: Array) -> Array:
+    """Do what `count_windows` does for graded spikes: averages of 1 or -1, and others but 0."""
+    _, _, words, slot_step, word_step, row_step, first = lies
+    met, total = np.zeros((2, len(slots)), np.int64), np.zeros(LANES)
+    for i in range(len(slots)):
+        for y in range(fan_out.shape[0]):
+            for x in range(fan_out.shape[1]):
+                corner = first + slots[i] * slot_step + y * kernel[0] * row_step + x * kernel[1]
+                for k in range(words):
+                    for c in range(LANES):
+                        total[c] = 0
+                    for row in range(kernel[0]):
+                        at = (corner + k * word_step + row * row_step) * LANES
+                        for column in range(kernel[1]):
+                            for c in range(LANES):
+                                total[c] += values[at + column * LANES + c]
+                    for c in range(LANES):
+                        average = total[c] / (kernel[0] * kernel[1])
+                        if average != 0:
+                            met[int(abs(average) != 1), i] += fan_out[y, x]
+    return met
+
+
 # The kinds of calls that `take_turns` makes.
 REPLAY, GATHER, ONE_TO_ONE, COUNT, COUNT_EACH, FIRE, SEND = range(7)
 # Those that few networks take.
