@@ -79,6 +79,13 @@ def sent(graph: SpikingGraph, name: str, input_values: Interval | None) -> Inter
         if node.graded:
             raise ModelError(f"{name}: what a {node.kind} node sends has no bound here")
         return SPIKE
+    low, high = node.taken_between(*arriving(graph, name, input_values))
+    return Interval(int(low.min()), int(high.max()))
+
+
+def arriving(graph: SpikingGraph, name: str, input_values: Interval | None) -> tuple[Array, Array]:
+    """Bound what arrives at each element of a sum or a product, its bias included."""
+    node = graph.node(name)
     low = high = np.zeros(()) if node.bias is None else node.bias.astype(np.float64)
     for edge in graph.into(name):
         values = sent(graph, edge.pre, input_values)
@@ -86,8 +93,7 @@ def sent(graph: SpikingGraph, name: str, input_values: Interval | None) -> Inter
         shape = graph.node(edge.pre).shape
         least, most = _by_target(edge.synapses, values.low, values.high, shape)
         low, high = low + least, high + most
-    low, high = node.taken_between(low, high)
-    return Interval(int(low.min()), int(high.max()))
+    return low, high
 
 
 def layer_current(

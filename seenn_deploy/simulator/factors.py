@@ -1,4 +1,4 @@
-"""How the factors of a product lie among its currents: as its two kernels take them."""
+"""How the factors of a product lie among its currents: as its kernels take them."""
 
 from __future__ import annotations
 
@@ -51,6 +51,8 @@ class Factors:
     def of(cls, node: Product, plane: Plane) -> Factors:
         """Lay out the factors of `node`, whose products lie on `plane`."""
         left, right, made = node.as_matrices(_in_grid(node, plane))
+        if made.shape[2] == 1 or not _side_by_side(made):  # as below: rows shall be long
+            left, right, made = (part.swapaxes(1, 2) for part in (right, left, made))
         (matrices, rows, inner), columns = left.shape, right.shape[2]
         long, wide = (-(-n // LANES) * LANES for n in (inner, columns))
         width = next(width for width in WIDTHS[1:] if wide % width == 0)
@@ -67,7 +69,9 @@ class Factors:
 
 @dataclass(frozen=True, eq=False)
 class SmallFactors:
-    """Factors of small whole numbers, as bytes, which ``kernels.multiply_bytes`` takes.
+    """Factors of small whole numbers, as bytes.
+
+    ``kernels.multiply_bytes`` takes them, or ``kernels.multiply_bits`` where both are of spikes.
 
     Both are matrices of inner and outer elements: what is summed over, and the left one's rows or
     the right one's columns. Inner and outer elements fill whole words of 16, with zeros. Whichever
@@ -88,6 +92,8 @@ class SmallFactors:
         Where each product begins in its own grid; a row's elements lie side by side there.
     step : int
         From one row to the next.
+    of_spikes : bool
+        Whether all elements are 0 or 1.
     """
 
     sizes: tuple[int, int, int, int]
@@ -96,10 +102,11 @@ class SmallFactors:
     size: int
     made: Array
     step: int
+    of_spikes: bool
 
     @classmethod
     @lru_cache(maxsize=64)
-    def of(cls, node: Product, plane: Plane) -> SmallFactors | None:
+    def of(cls, node: Product, plane: Plane, of_spikes: bool) -> SmallFactors | None:
         """Lay out the factors of `node`; None where its products do not lie in rows."""
         left, right, made = node.as_matrices(_in_grid(node, plane))
         right = right.swapaxes(1, 2)  # both are (matrices, outer, inner) now
@@ -124,7 +131,37 @@ class SmallFactors:
             place[factor] = g * long * (tall + wide) + begin + within
         sizes = matrices, rows, inner, columns
         size = matrices * long * (tall + wide)
-        return cls(sizes, by_inner, place, size, np.ascontiguousarray(made[:, 0, 0]), step[0, 0])
+        begins = np.ascontiguousarray(made[:, 0, 0])
+        return cls(sizes, by_inner, place, size, begins, int(step[0, 0]), of_spikes)
+
+
+@dataclass(frozen=True, eq=False)
+class EachFactors:
+    """Factors that are multiplied element by element, which ``kernels.multiply_each`` takes.
+
+    Parameters
+    ----------
+    place : int64 array (elements,)
+        Each element lies as its product does in its grid, those of the right factor behind all of
+        the left one.
+    size : int
+        Currents of both factors.
+    """
+
+    place: Array
+    size: int
+
+    @classmethod
+    @lru_cache(maxsize=64)
+    def of(cls, node: Product, plane: Plane) -> EachFactors | None:
+        """Lay out the factors of `node`; None where elements are summed or met by several."""
+        left, right, made = (part.ravel() for part in node.as_matrices(_in_grid(node, plane)))
+        if not len(left) == len(right) == len(made):
+            return None
+        size = plane.pixels * plane.padded
+        place = np.empty(2 * len(made), np.int64)
+        place[left], place[right] = made, size + made
+        return cls(place, 2 * size)
 
 
 def _in_grid(node: Product, plane: Plane) -> Array:

@@ -14,7 +14,7 @@ from seenn_deploy._typing import Array
 from seenn_deploy.ir import bounds
 from seenn_deploy.ir.nodes import Product
 from seenn_deploy.ir.own import OwnLayer
-from seenn_deploy.simulator.factors import Factors, SmallFactors
+from seenn_deploy.simulator.factors import EachFactors, Factors, SmallFactors
 from seenn_deploy.simulator.kernels import kernels
 from seenn_deploy.simulator.kernels.vector_dense import WIDE, multiplies_bytes
 from seenn_deploy.simulator.kernels.vector_masks import LANES
@@ -30,6 +30,7 @@ from seenn_deploy.simulator.synapses import (
     narrow,
 )
 
+Multiplied: TypeAlias = EachFactors | Factors | SmallFactors
 WRAP = 1 << 23  # a convolution's result is a signed 24-bit integer, design section 6
 
 
@@ -140,7 +141,7 @@ class Layer:
         Number of currents with a bias other than 0.
     plane, arriving : Plane
         How its neurons lie in memory, and how the currents do; the same but for a max pool.
-    factors : Factors or SmallFactors, optional
+    factors : EachFactors, Factors or SmallFactors, optional
         Of a product, how they lie among the currents.
     """
 
@@ -151,10 +152,9 @@ class Layer:
     bias_adds: int
     plane: Plane
     arriving: Plane
-    factors: Factors | SmallFactors | None = None
+    factors: Multiplied | None = None
 
 
-Multiplied: TypeAlias = Factors | SmallFactors
 _FACTORS: WeakKeyDictionary[ir.SpikingGraph, dict[str, Multiplied | None]] = WeakKeyDictionary()
 _READY: WeakKeyDictionary[ir.SpikingGraph, dict[Any, tuple[Layer, ...]]] = WeakKeyDictionary()
 
@@ -234,11 +234,14 @@ def _factors(node: ir.Target, graph: ir.SpikingGraph, plane: Plane) -> Multiplie
 
 @_factors.register
 def _(node: Product, graph: ir.SpikingGraph, plane: Plane) -> Multiplied:
-    small = None
-    if multiplies_bytes() and not np.any(node.bias):
-        values = bounds.layer_current(graph, graph.into(node.name), None)
-        if values is not None and values.low >= 0 and values.high <= 127:
-            small = SmallFactors.of(node, plane)
+    each, small = EachFactors.of(node, plane), None
+    if each is not None:
+        return each
+    if not np.any(node.bias):
+        low, high = bounds.arriving(graph, node.name, None)
+        of_spikes = bool(high.max() <= 1)
+        if low.min() >= 0 and (of_spikes or (multiplies_bytes() and high.max() <= 127)):
+            small = SmallFactors.of(node, plane, of_spikes)
     return Factors.of(node, plane) if small is None else small
 
 

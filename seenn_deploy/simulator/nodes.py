@@ -22,7 +22,7 @@ from seenn_deploy.ir.nodes import (
     Sum,
 )
 from seenn_deploy.simulator.arithmetic import Arithmetic, Fired, State
-from seenn_deploy.simulator.factors import Factors, SmallFactors
+from seenn_deploy.simulator.factors import EachFactors, Factors, SmallFactors
 from seenn_deploy.simulator.kernels import kernels
 from seenn_deploy.simulator.kernels.vector_dense import WIDE
 from seenn_deploy.simulator.kernels.vector_masks import LANES
@@ -152,12 +152,7 @@ class Multiplier:
 
     def __init__(self, node: Product, layer: Layer, kind: Arithmetic, slots: int) -> None:
         self.sums, self.channels = bool(node.summed), layer.plane.channels
-        self.multiply: Multiplies | MultipliesBytes
-        if isinstance(layer.factors, SmallFactors):
-            self.multiply = MultipliesBytes(layer.factors, layer, slots)
-        else:
-            assert layer.factors is not None  # it is a product
-            self.multiply = Multiplies(layer.factors, layer, kind, slots)
+        self.multiply: Multiply = multiplying(layer.factors, layer, kind, slots)
 
     def begin(self, slots: Array) -> None:
         """Begin a sample; nothing is kept from one timestep to the next."""
@@ -179,18 +174,40 @@ class Multiplier:
             counts[name][slots] += multiplied
 
 
+class Multiply(Protocol):
+    """How a product is made of factors that lie one way or another."""
+
+    met: Array
+    """int64 (slots, 3): pairs of two spikes, a spike and a payload, two payloads."""
+
+    def __call__(self, slots: Array, current: Array) -> Array:
+        """Take up both factors, (slots, currents); return the products of all slots, flat."""
+
+
+@singledispatch
+def multiplying(factors: object, layer: Layer, kind: Arithmetic, slots: int) -> Multiply:
+    """Make what multiplies factors that lie like this."""
+    raise TypeError(f"no kernel multiplies {factors!r}")
+
+
+def _bias(layer: Layer, kind: Arithmetic) -> Array:
+    """Return what is added to the factors; nothing where it is 0."""
+    bias: Array = layer.bias[0].astype(kind.value)
+    return bias if np.any(bias) else bias[:0]
+
+
 class Multiplies:
-    """Multiplies by a list of events, whatever the values; `met` (slots, 3) are the pairs."""
+    """Multiplies by a list of events, whatever the values."""
 
     def __init__(self, factors: Factors, layer: Layer, kind: Arithmetic, slots: int) -> None:
         self.factors = factors
-        self.bias = layer.bias[0][: layer.bias.size * np.any(layer.bias)].astype(kind.value)
+        self.bias = _bias(layer, kind)
         self.row = aligned((-(-factors.sizes[3] // LANES) * LANES,), kind.value)
         self.products = aligned((slots, layer.plane.pixels * layer.plane.padded), kind.value)
         self.met = np.zeros((slots, 3), np.int64)
 
     def __call__(self, slots: Array, current: Array) -> Array:
-        """Take up both factors, (slots, currents); return the products of all slots, flat."""
+        """Do as `Multiply` does."""
         how = self.factors
         kernels.multiply(
             slots, current, self.bias, how.sizes, how.width, how.made, how.in_rows, self.row,
@@ -199,24 +216,47 @@ class Multiplies:
         return self.products.reshape(-1)
 
 
-class MultipliesBytes:
-    """Multiplies bytes as they are; `met` (slots, 3) are the pairs."""
+class MultipliesSmall:
+    """Multiplies bytes as they are, or bits of spikes."""
 
-    def __init__(self, factors: SmallFactors, layer: Layer, slots: int) -> None:
+    def __init__(self, factors: SmallFactors, layer: Layer, kind: Arithmetic, slots: int) -> None:
         self.factors, self.size = factors, layer.plane.pixels * layer.plane.padded
-        tall, long = (-(-n // LANES) * LANES for n in factors.sizes[1:3])
+        tall, long, wide = (-(-n // LANES) * LANES for n in factors.sizes[1:])
         self.left, self.right = aligned((tall * long,), np.uint8), aligned((long * WIDE,), np.int8)
+        if factors.of_spikes:
+            words = -(-long // kernels.BITS)
+            self.left, self.right = (aligned((words * n,), np.int64) for n in (tall, wide))
         self.products = aligned((slots * self.size + WIDE,), np.int32)
         self.met = np.zeros((slots, 3), np.int64)
 
     def __call__(self, slots: Array, current: Array) -> Array:
-        """Take up both factors, (slots, bytes); return the products of all slots, flat."""
+        """Do as `Multiply` does, of bytes."""
         how = self.factors
-        kernels.multiply_bytes(
+        multiply = kernels.multiply_bits if how.of_spikes else kernels.multiply_bytes
+        multiply(
             slots, current, how.sizes, how.by_inner, how.made, how.step, self.left, self.right,
             self.products, self.size, self.met,
         )  # fmt: skip
         return self.products
+
+
+class MultipliesEach:
+    """Multiplies element by element."""
+
+    def __init__(self, factors: EachFactors, layer: Layer, kind: Arithmetic, slots: int) -> None:
+        self.bias = _bias(layer, kind)
+        self.products = aligned((slots, factors.size // 2), kind.value)
+        self.met = np.zeros((slots, 3), np.int64)
+
+    def __call__(self, slots: Array, current: Array) -> Array:
+        """Do as `Multiply` does."""
+        kernels.multiply_each(slots, current, self.bias, self.products, self.met)
+        return self.products.reshape(-1)
+
+
+multiplying.register(Factors, Multiplies)
+multiplying.register(SmallFactors, MultipliesSmall)
+multiplying.register(EachFactors, MultipliesEach)
 
 
 class Relayed:

@@ -18,7 +18,7 @@ import numpy as np
 from seenn_deploy._typing import Array
 from seenn_deploy.simulator.kernels import kernels
 from seenn_deploy.simulator.layout import Edge, FanOut, Layer
-from seenn_deploy.simulator.nodes import Adder, Multiplier, MultipliesBytes, Neurons, Pooled, Runner
+from seenn_deploy.simulator.nodes import Adder, Multiplier, MultipliesSmall, Neurons, Pooled, Runner
 from seenn_deploy.simulator.spikes import Events, Plane, Scratch
 from seenn_deploy.simulator.synapses import (
     Accumulate,
@@ -293,11 +293,11 @@ def _(adder: Adder, events: Events, counts: dict[str, Array]) -> list[Call] | No
 @firing.register
 def _(multiplier: Multiplier, events: Events, counts: dict[str, Array]) -> list[Call] | None:
     multiply = multiplier.multiply
-    if not isinstance(multiply, MultipliesBytes):
+    if not isinstance(multiply, MultipliesSmall):
         return None
     how = multiply.factors
     multiplies = {
-        "kind": kernels.MULTIPLY,
+        "kind": kernels.MULTIPLY_BITS if how.of_spikes else kernels.MULTIPLY,
         "sizes": np.array([*how.sizes, *how.by_inner, how.step, multiply.size, how.size]),
         "made": how.made,
         "left": multiply.left,
@@ -355,7 +355,8 @@ def more_of(turns: Iterable[Turns]) -> tuple[Array | None, Array | None]:
     """
     kinds = {call["kind"] for turn in turns for layer in turn.layers for call in layer.calls}
     rare = kinds & {
-        kernels.PLACE, kernels.MULTIPLY, kernels.LARGEST, kernels.COUNT_EACH_VALUE,
+        kernels.PLACE, kernels.MULTIPLY, kernels.MULTIPLY_BITS, kernels.LARGEST,
+        kernels.COUNT_EACH_VALUE,
     }  # fmt: skip
     bytes_ = kernels.GATHER_VALUES in kinds
     return (np.empty(0, np.uint8) if rare else None, np.empty(0, np.int8) if bytes_ else None)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seenn_deploy.ir.nodes import Product
-from seenn_deploy.simulator.factors import Factors, SmallFactors
+from seenn_deploy.simulator.factors import EachFactors, Factors, SmallFactors
 from seenn_deploy.simulator.kernels import kernels
 from seenn_deploy.simulator.kernels.vector_dense import WIDE, multiplies_bytes
 from seenn_deploy.simulator.kernels.vector_masks import LANES
@@ -44,28 +44,44 @@ def products(
     return factors[0], factors[1], found, met
 
 
-def products_of_bytes(
+def small_products(
     subscripts: str, sizes: dict[str, int], shape: tuple[int, ...], rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Do what `products` does with the kernel for bytes, for a node that sends `shape`."""
+    """Do what `products` does with the kernels for bytes or bits; the node sends `shape`."""
     letters = subscripts.replace("->", ",").split(",")
     left, right, _ = (tuple(sizes[letter] for letter in some) for some in letters)
     node, plane = Product("product", shape, subscripts, left, right), Plane(shape)
-    how = SmallFactors.of(node, plane)
-    assert how is not None
     most = [int(rng.choice([1, 127])) for _ in range(2)]
+    of_spikes = max(most) == 1 or not multiplies_bytes()
+    how = SmallFactors.of(node, plane, of_spikes)
+    assert how is not None
+    if of_spikes:
+        most = [1, 1]
     factors = [
         rng.integers(1, high + 1, (2, *some)) * (rng.random((2, *some)) < rng.choice([0.1, 0.9]))
         for some, high in zip((left, right), most, strict=True)
     ]
     current, size = np.zeros((2, how.size), np.uint8), plane.pixels * plane.padded
     current[:, how.place] = np.concatenate([factor.reshape(2, -1) for factor in factors], 1)
-    tall, long = (-(-n // LANES) * LANES for n in how.sizes[1:3])
+    tall, long, wide = (-(-n // LANES) * LANES for n in how.sizes[1:])
     made, met = np.zeros(2 * size + WIDE, np.int32), np.ones((2, 3), np.int64)
-    kernels.multiply_bytes(
-        np.arange(2), current, how.sizes, how.by_inner, how.made, how.step,
-        aligned((tall * long,), np.uint8), aligned((long * WIDE,), np.int8), made, size, met,
-    )  # fmt: skip
+    multiply = kernels.multiply_bytes
+    scratch = aligned((tall * long,), np.uint8), aligned((long * WIDE,), np.int8)
+    if of_spikes:
+        multiply, words = kernels.multiply_bits, -(-long // kernels.BITS)
+        scratch = aligned((words * tall,), np.int64), aligned((words * wide,), np.int64)
+    multiply(
+        np.arange(2),
+        current,
+        how.sizes,
+        how.by_inner,
+        how.made,
+        how.step,
+        *scratch,
+        made,
+        size,
+        met,
+    )
     assert not current.any()
     assert not made[2 * size :].any()
     found = plane.from_grid(made[: 2 * size].reshape(2, plane.pixels, plane.padded))
@@ -105,6 +121,32 @@ def test_products_equal_a_sum_over_all_elements(subscripts, sizes, seed, kind) -
     assert_equal_to_einsum(subscripts, sizes, np.random.default_rng(seed), kind)
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+@pytest.mark.parametrize("with_bias", [True, False])
+@pytest.mark.nojit
+def test_products_of_elements_equal_those_of_numpy(kind, with_bias) -> None:
+    rng, shape = np.random.default_rng(0), (19, 3, 2)
+    node, plane = Product("product", shape, "abc,abc->abc", shape, shape), Plane(shape)
+    how = EachFactors.of(node, plane)
+    assert how is not None
+    left, right = rng.integers(-2, 3, (2, 2, *shape))
+    bias = rng.integers(0, 2, len(how.place)) * with_bias
+    current, laid = aligned((2, how.size), kind), np.zeros(how.size * with_bias, kind)
+    arriving = np.concatenate([left.reshape(2, -1), right.reshape(2, -1)], 1)
+    current[:, how.place] = arriving - bias
+    laid[how.place if with_bias else slice(0)] = bias[: len(bias) * with_bias]
+    made, met = aligned((2, how.size // 2), kind), np.ones((2, 3), np.int64)
+    kernels.multiply_each(np.arange(2), current, laid, made, met)
+    assert not current.any()
+    found = plane.from_grid(made.reshape(2, plane.pixels, plane.padded))
+    assert_products("abc,abc->abc", left, right, found, met)
+
+
+def test_elements_that_several_meet_are_no_products_of_elements() -> None:
+    node = Product("product", (20,), "cn,n->cn", (5, 4), (4,))
+    assert EachFactors.of(node, Plane((20,))) is None
+
+
 @pytest.mark.parametrize("inner", [191, 192, 193, 400])
 def test_long_rows_are_taken_in_stretches(inner: int) -> None:
     """A row number is one byte."""
@@ -112,7 +154,6 @@ def test_long_rows_are_taken_in_stretches(inner: int) -> None:
     assert_equal_to_einsum("hnk,hkm->hnm", sizes, np.random.default_rng(inner), np.float32)
 
 
-@pytest.mark.skipif(not multiplies_bytes(), reason="the processor multiplies no bytes")
 @given(
     st.sampled_from(["hdn,hen->hde", "hdn,hde->hen", "hnd,hmd->hnm", "hnk,hkm->hnm"]),
     st.fixed_dictionaries({letter: st.integers(16, 90) for letter in "hnkmde"}),
@@ -129,7 +170,7 @@ def assert_bytes(subscripts: str, sizes: dict[str, int], seed: int) -> None:
     heads, channels, pixels = (sizes[letter] for letter in subscripts.split("->")[1])
     sizes["h"] = heads
     shape, rng = (heads * channels, 1, pixels), np.random.default_rng(seed)
-    assert_products(subscripts, *products_of_bytes(subscripts, sizes, shape, rng))
+    assert_products(subscripts, *small_products(subscripts, sizes, shape, rng))
 
 
 @pytest.mark.nojit

@@ -61,6 +61,7 @@ from seenn_deploy.simulator.kernels.vectors import fetch, pointed
 # of this file alone, so a changed vector file has to change this one, or the old code still runs.
 INLINED = "c2d056cd7b14"
 
+BITS = 32  # spikes of a word of `multiply_bits`
 AT_MOST = 192  # rows of a factor that `multiply` works with at a time, in whole words
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -510,6 +511,40 @@ def multiply(
 
 
 @_jit
+def multiply_each(slots: Array, current: Array, bias: Array, products: Array, met: Array) -> None:
+    """Add to `products` what two factors give element by element, and set `current` to 0.
+
+    Parameters
+    ----------
+    current : array (slots, 2 P C_pad)
+        They lie as ``factors.EachFactors`` says.
+    bias : array (2 P C_pad,)
+        Added to them first; empty where it is 0.
+    products : array (slots, P C_pad)
+    met : int64 array (slots, 3)
+        As of `multiply`: two spikes meet where both words of bits have one.
+    """
+    size, flat, out = products.shape[1], current.reshape(-1), products.reshape(-1)
+    for b in slots:
+        begin = 2 * b * size
+        for i in range(len(bias)):
+            flat[begin + i] += bias[i]
+        ones, some, more = 0, 0, 0
+        for at in range(begin, begin + size, LANES):
+            left, right = kinds_of(flat, at), kinds_of(flat, at + size)
+            meet, to = left & right & 0xFFFF, b * size + at - begin
+            if meet:
+                some += count_bits(meet)
+                ones += count_bits(meet & (left & right) >> LANES)
+                more += count_bits(meet & ~((left | right) >> LANES))
+                for i in range(LANES):
+                    out[to + i] += flat[at + i] * flat[at + size + i]
+        met[b, 0], met[b, 1], met[b, 2] = ones, some - ones - more, more
+        for i in range(begin, begin + 2 * size):
+            flat[i] = 0
+
+
+@_jit
 def list_values(rows: Array, values: Array, flat: Array, at: int, length: int) -> int:
     """List what is not 0 in ``flat[at : at + length]``: where, and the values; return how many.
 
@@ -605,6 +640,66 @@ def multiply_bytes(
                     to, some = b * size + made[g] + n * step + block, min(PIXELS, rows - n)
                     add_all(products, to, step, right, 0, lefts, n * long, long, some)
         current[b] = 0
+
+
+@_jit
+def multiply_bits(
+    slots: Array,
+    current: Array,
+    sizes: Any,
+    by_inner: tuple[bool, bool],
+    made: Array,
+    step: int,
+    left: Array,
+    right: Array,
+    products: Array,
+    size: int,
+    met: Array,
+) -> None:
+    """Do what `multiply_bytes` does for spikes: a product is the number of bits that both have set.
+
+    `left` and `right` are int64 scratch: `BITS` inner elements of each row, then the next ones; and
+    of each column likewise.
+    """
+    matrices, rows, inner, columns = sizes
+    tall, long, wide = _whole(rows), _whole(inner), _whole(columns)
+    flat = current.reshape(-1)
+    for b in slots:
+        both = 0
+        for g in range(matrices):
+            at = b * current.shape[1] + g * long * (tall + wide)
+            _pack_bits(flat, at, by_inner[0], rows, inner, left)
+            _pack_bits(flat, at + tall * long, by_inner[1], columns, inner, right)
+            for n in range(rows):
+                to = b * size + made[g] + n * step
+                made_here = products[to : to + columns]
+                for word in range(len(left) // tall):
+                    row, some = left[word * tall + n], right[word * wide : word * wide + columns]
+                    for m in range(len(made_here)):
+                        met_here = count_bits(row & some[m])
+                        made_here[m] += met_here
+                        both += met_here
+        met[b, 0], met[b, 1], met[b, 2] = both, 0, 0
+        current[b] = 0
+
+
+@_jit
+def _pack_bits(flat: Array, at: int, by_inner: bool, outer: int, inner: int, packed: Array) -> None:
+    """Write down which inner elements of each outer one of a factor are not 0, `BITS` at a time."""
+    across, long = _whole(outer), _whole(inner)
+    bit = np.empty(LANES, np.int64)
+    for i in range(len(packed)):
+        packed[i] = 0
+    for k in range(inner if by_inner else 0):
+        for i in range(LANES):
+            bit[i] = 1 << k % BITS
+        for o in range(0, across, LANES):
+            spikes = kinds_of(flat, at + k * across + o) & 0xFFFF
+            add_chosen(packed, k // BITS * across + o, spikes, bit, 0)
+    for o in range(0 if by_inner else outer):
+        for k in range(0, long, LANES):
+            spikes = kinds_of(flat, at + o * long + k) & 0xFFFF
+            packed[k // BITS * across + o] |= spikes << k % BITS
 
 
 @_jit
@@ -1000,7 +1095,7 @@ def count_averages(slots: Array, values: Array, lies: Lies, kernel: Any, fan_out
 # The kinds of calls that `take_turns` makes.
 REPLAY, GATHER, ONE_TO_ONE, COUNT, COUNT_EACH, FIRE, SEND = range(7)
 # Those that few networks take.
-PLACE, MULTIPLY, LARGEST, COUNT_EACH_VALUE, GATHER_VALUES = range(7, 12)
+PLACE, MULTIPLY, MULTIPLY_BITS, LARGEST, COUNT_EACH_VALUE, GATHER_VALUES = range(7, 13)
 
 
 @_jit
@@ -1117,7 +1212,7 @@ def _take_rarely(
             _take_largest(slots, call, current)
         elif kind == PLACE:
             _take_place(slots, call, masks, values, lies, factors)
-        elif kind == MULTIPLY:
+        elif kind in (MULTIPLY, MULTIPLY_BITS):
             _take_product(slots, call, masks, values, lies, factors)
         else:
             _take_count(slots, call, masks, values, lies)
@@ -1160,16 +1255,24 @@ def _take_product(
     matrices, rows, inner, columns, of_left, of_right, step, size, arriving = pointed(
         np.int64, call["sizes"], (9,)
     )
+    shape, by_inner = (matrices, rows, inner, columns), (of_left != 0, of_right != 0)
+    arrived = (call["current_size"] // arriving, arriving)
+    current = pointed(factors.dtype, call["current"], arrived)
+    made = pointed(np.int64, call["made"], (matrices,))
     products = pointed(np.int32, call["products"], (call["products_size"],))
-    multiply_bytes(
-        slots,
-        pointed(factors.dtype, call["current"], (call["current_size"] // arriving, arriving)),
-        (matrices, rows, inner, columns), (of_left != 0, of_right != 0),
-        pointed(np.int64, call["made"], (matrices,)), step,
-        pointed(np.uint8, call["left"], (call["left_size"],)),
-        pointed(np.int8, call["right"], (call["right_size"],)), products, size,
-        pointed(np.int64, call["met"], (call["met_size"] // 3, 3)),
-    )  # fmt: skip
+    met = pointed(np.int64, call["met"], (call["met_size"] // 3, 3))
+    if call["kind"] == MULTIPLY_BITS:
+        multiply_bits(
+            slots, current, shape, by_inner, made, step,
+            pointed(np.int64, call["left"], (call["left_size"],)),
+            pointed(np.int64, call["right"], (call["right_size"],)), products, size, met,
+        )  # fmt: skip
+    else:
+        multiply_bytes(
+            slots, current, shape, by_inner, made, step,
+            pointed(np.uint8, call["left"], (call["left_size"],)),
+            pointed(np.int8, call["right"], (call["right_size"],)), products, size, met,
+        )  # fmt: skip
     pixels = lies[0] * lies[1]
     counted = (call["number_size"] // pixels, pixels)
     send_values(
