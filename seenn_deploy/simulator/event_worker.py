@@ -14,7 +14,7 @@ from seenn_deploy.simulator.factors import SmallFactors
 from seenn_deploy.simulator.kernels import kernels
 from seenn_deploy.simulator.kernels.vector_masks import LANES
 from seenn_deploy.simulator.layout import Edge, Layer, planes
-from seenn_deploy.simulator.nodes import Logits, Neurons, runner
+from seenn_deploy.simulator.nodes import CountsLater, Logits, Neurons, runner
 from seenn_deploy.simulator.result import Counts, RunResult
 from seenn_deploy.simulator.spikes import Events, Scratch, aligned
 from seenn_deploy.simulator.synapses import PART_WORDS
@@ -72,6 +72,17 @@ class EventWorker(Worker):
         self.by_layer = [
             {name: array[number] for name, array in self.counts.items()}
             for number in range(len(layers))
+        ]
+        self.counting_later = [
+            (run, counts)
+            for run, counts in zip(self.runners, self.by_layer, strict=True)
+            if isinstance(run, CountsLater)
+        ]
+        self.trained = [
+            (number, edge)
+            for number, layer in enumerate(layers)
+            for edge in layer.edges
+            if edge.own and not edge.analog
         ]
         self.bias_adds = np.array([[layer.bias_adds] for layer in layers])
         self.turns = self._turns()
@@ -161,11 +172,10 @@ class EventWorker(Worker):
     def _count_rest(self, slots: Array) -> None:
         """Count what follows from what was counted, and the network's own layers."""
         self.counts.bias_adds[:, slots] = self.bias_adds
-        for number, layer in enumerate(self.layers):
-            self.runners[number].count(slots, self.by_layer[number])
-            for edge in layer.edges:
-                if edge.own and not edge.analog:
-                    self._count_own(slots, number, edge, self.counts)
+        for run, counts in self.counting_later:
+            run.count(slots, counts)
+        for number, edge in self.trained:
+            self._count_own(slots, number, edge, self.counts)
 
     def _together(self, slots: Array, layer: Layer) -> list[Array]:
         """Cut slots into groups whose currents stay in the cache until the layer has fired."""

@@ -155,11 +155,11 @@ class EachFactors:
     @lru_cache(maxsize=64)
     def of(cls, node: Product, plane: Plane) -> EachFactors | None:
         """Lay out the factors of `node`; None where elements are summed or met by several."""
-        left, right, made = (part.ravel() for part in node.as_matrices(_in_grid(node, plane)))
-        if not len(left) == len(right) == len(made):
+        left, right, made = node.as_matrices(_in_grid(node, plane))
+        if not left[0].size == right[0].size == 1:
             return None
         size = plane.pixels * plane.padded
-        place = np.empty(2 * len(made), np.int64)
+        place = np.empty(2 * made.size, np.int64)
         place[left], place[right] = made, size + made
         return cls(place, 2 * size)
 

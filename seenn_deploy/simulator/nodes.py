@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import singledispatch
 from math import prod
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -42,8 +42,16 @@ class Runner(Protocol):
         `counts` has one number per slot under each name; those of synapses are counted already.
         """
 
+
+@runtime_checkable
+class CountsLater(Protocol):
+    """A layer of which some counts follow from what its step has done.
+
+    They are counted at the end of a timestep, as compiled calls may stand in the step's place.
+    """
+
     def count(self, slots: Array, counts: dict[str, Array]) -> None:
-        """Count what follows from what the step, or the compiled calls in its place, have done."""
+        """Count the rest of this timestep; `counts` are those of `Runner.step`."""
 
 
 @singledispatch
@@ -142,9 +150,6 @@ class Adder:
     def step(self, slots: Array, current: Array, events: Events, counts: dict[str, Array]) -> None:
         """Send the sum of the spikes that arrived."""
         _send(slots, current, self.channels, events, counts)
-
-    def count(self, slots: Array, counts: dict[str, Array]) -> None:
-        """Count nothing more."""
 
 
 class Multiplier:
@@ -302,9 +307,6 @@ class Filtering:
         counts["updates_active"][slots] = leaking
         counts["updates_inactive"][slots] = prod(self.node.shape) - leaking
 
-    def count(self, slots: Array, counts: dict[str, Array]) -> None:
-        """Count nothing more."""
-
 
 class Logits:
     """The readout; `z` are the logits (slots, M), `flowing` its synaptic currents."""
@@ -321,9 +323,6 @@ class Logits:
     def step(self, slots: Array, current: Array, events: Events, counts: dict[str, Array]) -> None:
         """Add to the logits; nothing is sent."""
         self.integrate(slots, current, self.layer.bias, *self.leaks, self.flowing, self.z)
-
-    def count(self, slots: Array, counts: dict[str, Array]) -> None:
-        """Count nothing more."""
 
 
 runner.register(Population, Neurons)

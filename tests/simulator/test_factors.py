@@ -142,9 +142,15 @@ def test_products_of_elements_equal_those_of_numpy(kind, with_bias) -> None:
     assert_products("abc,abc->abc", left, right, found, met)
 
 
-def test_elements_that_several_meet_are_no_products_of_elements() -> None:
-    node = Product("product", (20,), "cn,n->cn", (5, 4), (4,))
-    assert EachFactors.of(node, Plane((20,))) is None
+@pytest.mark.parametrize(
+    ("subscripts", "left", "right", "size"),
+    [("cn,n->cn", (5, 4), (4,), 20), ("nk,km->nm", (2, 2), (2, 2), 4), ("a,b->ab", (2,), (1,), 2)],
+)
+def test_elements_that_several_meet_are_no_products_of_elements(
+    subscripts, left, right, size
+) -> None:
+    node = Product("product", (size,), subscripts, left, right)
+    assert EachFactors.of(node, Plane((size,))) is None
 
 
 @pytest.mark.parametrize("inner", [191, 192, 193, 400])
