@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from math import prod
 
 import numpy as np
@@ -47,7 +46,6 @@ class Factors:
     in_rows: bool
 
     @classmethod
-    @lru_cache(maxsize=64)  # the forecast of memory, the layout and every worker ask for them
     def of(cls, node: Product, plane: Plane) -> Factors:
         """Lay out the factors of `node`, whose products lie on `plane`."""
         left, right, made = node.as_matrices(_in_grid(node, plane))
@@ -104,8 +102,12 @@ class SmallFactors:
     step: int
     of_spikes: bool
 
+    @property
+    def padded(self) -> tuple[int, int, int]:
+        """Rows, inner elements and columns in whole words."""
+        return _padded(*self.sizes[1:])
+
     @classmethod
-    @lru_cache(maxsize=64)
     def of(cls, node: Product, plane: Plane, of_spikes: bool) -> SmallFactors | None:
         """Lay out the factors of `node`; None where its products do not lie in rows."""
         left, right, made = node.as_matrices(_in_grid(node, plane))
@@ -119,7 +121,7 @@ class SmallFactors:
         if np.any(step != step[0, 0]) or step[0, 0] < LANES:
             return None
         by_inner = _by_inner(left), _by_inner(right)
-        tall, long, wide = (-(-n // LANES) * LANES for n in (rows, inner, columns))
+        tall, long, wide = _padded(rows, inner, columns)
         place = np.empty(left.size + right.size, np.int64)
         g, k = np.arange(matrices)[:, None, None], np.arange(inner)
         for factor, outer, turned, begin in (
@@ -152,7 +154,6 @@ class EachFactors:
     size: int
 
     @classmethod
-    @lru_cache(maxsize=64)
     def of(cls, node: Product, plane: Plane) -> EachFactors | None:
         """Lay out the factors of `node`; None where elements are summed or met by several."""
         left, right, made = node.as_matrices(_in_grid(node, plane))
@@ -169,6 +170,11 @@ def _in_grid(node: Product, plane: Plane) -> Array:
     grid = plane.to_grid(np.arange(prod(node.shape)).reshape(node.shape)).ravel()
     pixel, channel = np.divmod(np.argsort(grid), plane.channels)
     return np.asarray(pixel * plane.padded + channel)
+
+
+def _padded(rows: int, inner: int, columns: int) -> tuple[int, int, int]:
+    tall, long, wide = (-(-n // LANES) * LANES for n in (rows, inner, columns))
+    return tall, long, wide
 
 
 def _by_inner(factor: Array) -> bool:

@@ -226,7 +226,7 @@ class MultipliesSmall:
 
     def __init__(self, factors: SmallFactors, layer: Layer, kind: Arithmetic, slots: int) -> None:
         self.factors, self.size = factors, layer.plane.pixels * layer.plane.padded
-        tall, long, wide = (-(-n // LANES) * LANES for n in factors.sizes[1:])
+        tall, long, wide = factors.padded
         self.left, self.right = aligned((tall * long,), np.uint8), aligned((long * WIDE,), np.int8)
         if factors.of_spikes:
             words = -(-long // kernels.BITS)

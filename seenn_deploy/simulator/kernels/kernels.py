@@ -425,12 +425,8 @@ def largest(
     pooled : array (slots, P, C_pad)
     """
     rows, columns, k_h, k_w, s_h, s_w, p_h, p_w = window
-    padded, flat, added, kept = (
-        pooled.shape[2],
-        current.reshape(-1),
-        bias.reshape(-1),
-        pooled.reshape(-1),
-    )
+    padded, flat = pooled.shape[2], current.reshape(-1)
+    added, kept = bias.reshape(-1), pooled.reshape(-1)
     by_pixel = padded if len(bias) > 1 else 0
     for b in slots:
         for p in range(pooled.shape[1]):
@@ -1135,12 +1131,8 @@ def take_turns(
                 )  # fmt: skip
                 pixels = lies[0] * lies[1]
                 if kind == GATHER:
-                    view = (
-                        call["height_after"], call["width_after"],
-                        call["slot_step"], call["row_step_after"], call["column_step_after"],
-                    )  # fmt: skip
                     gather(
-                        some, masks, values, view,
+                        some, masks, values, _view(call),
                         pointed(np.int64, call["parts"], (call["parts_size"] // 4, 4)),
                         pointed(np.int64, call["loads"], (call["loads_size"] // 3, 3)),
                         call["block"],
@@ -1171,20 +1163,35 @@ def take_turns(
                     row_of = pointed(np.int32, call["row_of"], (call["row_of_size"],))
                     _add(some, call, count_each(some, masks, lies, table, row_of))
                 elif kind == SEND:
-                    counted = (call["number_size"] // pixels, pixels)
-                    send_values(
-                        some, current, call["channels"], lies, masks, values,
-                        pointed(np.int32, call["number"], counted),
-                        pointed(np.int32, call["units"], counted),
-                        pointed(np.int64, call["fired"], (call["fired_size"],)),
-                        pointed(np.int64, call["graded"], (call["graded_size"],)),
-                    )  # fmt: skip
+                    _send_sums(some, call, current, masks, values, lies)
                 elif kind == REPLAY:
                     replay = pointed(numbers.dtype, call["replay"], (call["replay_size"],))
                     _copy(some, replay, current, padded)
                 else:
                     sent = masks, values, lies
                     _take_rarely(kind, some, call, sent, current, row_values, factors, bytes_)
+
+
+@_jit
+def _send_sums(
+    slots: Array, call: Any, sums: Array, masks: Array, values: Array, lies: Lies
+) -> None:
+    pixels = lies[0] * lies[1]
+    counted = (call["number_size"] // pixels, pixels)
+    send_values(
+        slots, sums, call["channels"], lies, masks, values,
+        pointed(np.int32, call["number"], counted), pointed(np.int32, call["units"], counted),
+        pointed(np.int64, call["fired"], (call["fired_size"],)),
+        pointed(np.int64, call["graded"], (call["graded_size"],)),
+    )  # fmt: skip
+
+
+@_jit
+def _view(call: Any) -> View:
+    return (
+        call["height_after"], call["width_after"],
+        call["slot_step"], call["row_step_after"], call["column_step_after"],
+    )  # fmt: skip
 
 
 @_jit
@@ -1273,14 +1280,7 @@ def _take_product(
             pointed(np.uint8, call["left"], (call["left_size"],)),
             pointed(np.int8, call["right"], (call["right_size"],)), products, size, met,
         )  # fmt: skip
-    pixels = lies[0] * lies[1]
-    counted = (call["number_size"] // pixels, pixels)
-    send_values(
-        slots, products, call["channels"], lies, masks, values,
-        pointed(np.int32, call["number"], counted), pointed(np.int32, call["units"], counted),
-        pointed(np.int64, call["fired"], (call["fired_size"],)),
-        pointed(np.int64, call["graded"], (call["graded_size"],)),
-    )  # fmt: skip
+    _send_sums(slots, call, products, masks, values, lies)
 
 
 @_jit
@@ -1298,12 +1298,8 @@ def _take_count(slots: Array, call: Any, masks: Array, values: Array, lies: Lies
 def _take_values(
     slots: Array, call: Any, values: Array, current: Array, bytes_: Array, row_values: Array
 ) -> None:
-    view = (
-        call["height_after"], call["width_after"],
-        call["slot_step"], call["row_step_after"], call["column_step_after"],
-    )  # fmt: skip
     gather_values(
-        slots, values, view,
+        slots, values, _view(call),
         pointed(np.int64, call["parts"], (call["parts_size"] // 4, 4)),
         pointed(np.int64, call["loads"], (call["loads_size"] // 3, 3)),
         pointed(bytes_.dtype, call["weight"], (call["weight_size"],)),
