@@ -297,7 +297,7 @@ def _spikes(
         flat = in_graph_order(inputs[-1], stacked.numpy().reshape(n, graph.T, -1))
         values = flat.reshape(n, graph.T, *shape)
         sends = layer.neuron.sends
-        if values.dtype == np.int8 and sends == 1 and 0 <= values.min() and values.max() <= 1:
+        if values.dtype == np.int8 and sends == 1 and values.min() >= 0 and values.max() <= 1:
             found[layer.name] = values.view(np.bool_)  # the same bytes: no second copy of them
             continue
         fired = values == sends
