@@ -18,6 +18,7 @@ from seenn_deploy.compiler.passes import (
     input_scale,
     own_layers,
     sum_pools,
+    sum_windows,
 )
 from seenn_deploy.compiler.passes import attention_order as orders
 from seenn_deploy.compiler.passes.quantize import LayerScale, quantize
@@ -131,6 +132,7 @@ def compile(
     rule, assumed = (exit_rule, "") if exit_rule is not None else _default_rule(graph)
     if pools in sum_pools.CHOICES:  # any other word is refused below
         memory.require(graph, pools, precision)
+    graph = sum_windows.apply(graph)
     sent = None
     if counts and calibration is not None:
         folded = Program(_folded(own_layers.noted(graph)), rule)

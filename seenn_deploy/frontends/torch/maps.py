@@ -204,10 +204,7 @@ def pooled(conv: ir.Conv2d, pool: ir.AvgPool2d) -> ir.Conv2d:
     A pool of k after a stride of s moves by s k, and its window sees the kernel shifted by
     0, s, .. s (k - 1).
     """
-    if conv.dilation != (1, 1):
-        raise NotMergedError(
-            "an average pool behind a dilated convolution", "put the pool behind the neurons"
-        )
+    conv = _without_dilation(conv)
     c_out, c_in, k_h, k_w = conv.weight.shape
     (s_h, s_w), (p_h, p_w) = conv.stride, pool.kernel
     wide = np.zeros((c_out, c_in, k_h + s_h * (p_h - 1), k_w + s_w * (p_w - 1)))
@@ -215,6 +212,14 @@ def pooled(conv: ir.Conv2d, pool: ir.AvgPool2d) -> ir.Conv2d:
         for x in range(p_w):
             wide[:, :, y * s_h : y * s_h + k_h, x * s_w : x * s_w + k_w] += conv.weight
     return replace(conv, weight=wide / (p_h * p_w), stride=(s_h * p_h, s_w * p_w))
+
+
+def _without_dilation(conv: ir.Conv2d) -> ir.Conv2d:
+    """Return a convolution with zeros between its weights in place of a dilation."""
+    (d_h, d_w), (c_out, c_in, k_h, k_w) = conv.dilation, conv.weight.shape
+    wide = np.zeros((c_out, c_in, d_h * (k_h - 1) + 1, d_w * (k_w - 1) + 1), conv.weight.dtype)
+    wide[:, :, ::d_h, ::d_w] = conv.weight
+    return replace(conv, weight=wide, dilation=(1, 1))
 
 
 def flat_over(maps: Maps, in_shape: Shape) -> Maps | None:

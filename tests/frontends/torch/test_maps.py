@@ -18,6 +18,7 @@ def numbers(*shape: int) -> np.ndarray:
 
 CONV = Conv2d(numbers(3, 2, 3, 2), (2, 1), (1, 2), bias=numbers(3))
 GROUPED = Conv2d(numbers(4, 1, 2, 3), (1, 2), (0, 1), groups=2, bias=numbers(4))
+DILATED = Conv2d(numbers(3, 2, 2, 3), (2, 1), (1, 2), dilation=(3, 2), bias=numbers(3))
 PIXEL = Conv2d(numbers(5, 3, 1, 1), (1, 2), bias=numbers(5))
 DENSE = Dense(numbers(4, 6), numbers(4))
 
@@ -27,6 +28,7 @@ DENSE = Dense(numbers(4, 6), numbers(4))
     [
         (CONV, AvgPool2d((2, 3)), (2, 9, 11)),
         (GROUPED, AvgPool2d((3, 2)), (2, 7, 12)),
+        (DILATED, AvgPool2d((2, 3)), (2, 11, 12)),
         (CONV, PIXEL, (2, 9, 11)),
         (DENSE, Dense(numbers(3, 4), numbers(3)), (6,)),
         (Dense(numbers(4, 6)), Dense(numbers(3, 4), numbers(3)), (6,)),
