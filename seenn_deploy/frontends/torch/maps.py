@@ -47,9 +47,13 @@ class MapStore:
     def pool(self, kernel: tuple[int, int]) -> ir.LinearMap:
         return self._once(("pool", kernel), lambda: ir.AvgPool2d(kernel))
 
-    def windows(self, shape: Shape, size: tuple[int, int]) -> ir.LinearMap:
-        """Return the average pool of (C, H, W) to `size` whose windows are not all alike."""
-        return self._once(("windows", shape, size), lambda: _windows(shape, size))
+    def listed(self, shape: Shape, rows: Array, columns: Array) -> ir.LinearMap:
+        """Return the windows of (C, H, W) that weigh rows and columns so, synapse by synapse.
+
+        `rows` is (windows, H), `columns` (windows, W).
+        """
+        key = ("listed", shape, rows.shape, rows.tobytes(), columns.shape, columns.tobytes())
+        return self._once(key, lambda: _listed(shape, rows, columns))
 
     def without_constants(self, step: ir.LinearMap) -> ir.LinearMap:
         """Return the map without its bias or shift."""
@@ -239,18 +243,8 @@ def flat_over(maps: Maps, in_shape: Shape) -> Maps | None:
     return (*maps[:-1], ir.AvgPool2d((in_shape[1], in_shape[2])), mean)
 
 
-def _windows(shape: Shape, size: tuple[int, int]) -> ir.Sparse:
-    """List an adaptive pool: window i of m over n pixels is floor(i n / m) .. ceil((i + 1) n / m).
-
-    Where m exceeds n, windows repeat pixels.
-    """
-    rows, cols = (
-        np.array([(i * n // m <= k < -(-(i + 1) * n // m)) for i in range(m) for k in range(n)])
-        .reshape(m, n)
-        .astype(np.float64)
-        for n, m in zip(shape[1:], size, strict=True)
-    )
-    shares = np.kron(rows / rows.sum(1)[:, None], cols / cols.sum(1)[:, None])
+def _listed(shape: Shape, rows: Array, columns: Array) -> ir.Sparse:
+    shares = np.kron(rows, columns)
     target, source = np.nonzero(shares)
     channel = np.arange(shape[0])[:, None]
     return ir.Sparse.of(
@@ -258,7 +252,7 @@ def _windows(shape: Shape, size: tuple[int, int]) -> ir.Sparse:
         (channel * shares.shape[0] + target).ravel(),
         np.tile(shares[target, source], shape[0]),
         shape[0] * shares.shape[1],
-        (shape[0], *size),
+        (shape[0], len(rows), len(columns)),
     )
 
 

@@ -892,6 +892,13 @@ def pools() -> dict[str, Pools]:
         "pool, convolution, two pools": Pools(
             nn.AvgPool2d(2), conv(), nn.AvgPool2d(2), nn.AvgPool2d(2)
         ),
+        "padding left out": Pools(nn.AvgPool2d(3, 2, 1, count_include_pad=False), conv()),
+        "partial windows": Pools(nn.AvgPool2d(3, 2, ceil_mode=True), conv()),
+        "partial padded windows": Pools(conv(), nn.AvgPool2d(3, 2, 1, ceil_mode=True)),
+        "partial windows, divided by 3": Pools(
+            nn.AvgPool2d(3, 3, ceil_mode=True, divisor_override=3), conv()
+        ),
+        "maximum of partial windows": Pools(nn.MaxPool2d(3, 2, ceil_mode=True), conv()),
         "dilated, pool": Pools(nn.Conv2d(4, 4, 3, padding=2, dilation=2), nn.AvgPool2d(2)),
     }
 

@@ -235,23 +235,6 @@ def padding_of(padding: Any, kernel: Sequence[int], dilation: tuple[int, int]) -
     return (around[0] // 2, around[1] // 2)
 
 
-def check_ceil(
-    ceil_mode: bool, inside: Sequence[int], kernel: tuple[int, int], window: Conv2d | None = None
-) -> None:
-    """Refuse partial windows; without `window`, windows do not overlap."""
-    strides = window.stride if window else kernel
-    around, dilated = (window.padding, window.dilation) if window else ((0, 0), (1, 1))
-    moves = [
-        n + 2 * pad - d * (k - 1) - 1
-        for n, pad, d, k in zip(inside, around, dilated, kernel, strict=True)
-    ]
-    if ceil_mode and any(move % step for move, step in zip(moves, strides, strict=True)):
-        raise NotSupportedError(
-            f"ceil_mode with windows of {kernel}, stride {tuple(strides)}, over {tuple(inside)}",
-            "partial windows are not supported; leave ceil_mode out",
-        )
-
-
 def places_of(signal: Signal, dims: Any) -> list[int]:
     """Return axes as numbers from 0 on; None means all of them."""
     rank = len(signal.axes)

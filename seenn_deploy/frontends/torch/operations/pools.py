@@ -11,7 +11,6 @@ import torch
 from seenn_deploy.frontends.torch.operations.mapping import (
     affine,
     as_signal,
-    check_ceil,
     like,
     mapped,
     pair,
@@ -19,6 +18,7 @@ from seenn_deploy.frontends.torch.operations.mapping import (
     unpooled,
 )
 from seenn_deploy.frontends.torch.operations.registry import Graph, operation
+from seenn_deploy.frontends.torch.operations.windows import adaptive_shares, windows
 from seenn_deploy.frontends.torch.values import (
     SOURCE,
     Atom,
@@ -30,7 +30,7 @@ from seenn_deploy.frontends.torch.values import (
     feature_shape,
     known,
 )
-from seenn_deploy.ir.maps import Conv2d
+from seenn_deploy.ir.maps import Conv2d, LinearMap
 from seenn_deploy.ir.maps.affine import composed
 
 
@@ -39,23 +39,27 @@ def avg_pool2d(
     graph: Graph, x: Value, kernel: Any, stride: Any = (), padding: Any = 0,
     ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: int | None = None,
 ) -> Signal:  # fmt: skip
-    """Average over windows, which are a convolution where they overlap or are padded."""
+    """Average over windows, which are a convolution where they overlap or are padded.
+
+    Windows of several sizes, partial ones or those that leave their padding out, are listed.
+    """
     size, step, pad = pair(kernel), pair(stride) if stride else pair(kernel), pair(padding)
     signal = known(as_signal(x), 3)
+    laid = windows(signal.sizes[-2:], size, step, pad, (1, 1), ceil_mode)
+    alike = pad == (0, 0) or count_include_pad or divisor_override
+    if not (alike and all(side.whole for side in laid)):
+        rows, columns = (side.shares(count_include_pad) for side in laid)
+        if divisor_override:
+            rows, columns = laid[0].members() / divisor_override, laid[1].members()
+        listed = graph.maps.listed(signal.sizes[-3:], rows, columns)
+        return mapped(graph, signal, 3, listed, counted=False)
     if step == size and pad == (0, 0) and not divisor_override:
-        check_ceil(ceil_mode, signal.sizes[-2:], size)
         return mapped(graph, signal, 3, graph.maps.pool(size))
-    if pad != (0, 0) and not (count_include_pad or divisor_override):
-        raise NotSupportedError(
-            f"an average pool of kernel {size} that leaves its padding {pad} out",
-            "count the padding in (count_include_pad=True), or pool without it",
-        )
     channels = signal.sizes[-3]
     share = 1 / (divisor_override or prod(size))
     window = graph.maps.conv(
         torch.full((channels, 1, *size), share), None, stride=step, padding=pad, groups=channels
     )
-    check_ceil(ceil_mode, signal.sizes[-2:], size, window)
     return mapped(graph, signal, 3, window, counted=False)
 
 
@@ -68,7 +72,11 @@ def avg_pool1d(
     size = _side_by_side(kernel, stride, padding)
     signal = known(as_signal(x), 2)
     length = signal.sizes[-1]
-    check_ceil(ceil_mode, (1, length), (1, size))
+    if ceil_mode and length % size:
+        raise NotSupportedError(
+            f"ceil_mode with windows of {size} over a length of {length}",
+            "partial windows over a length are not supported; leave ceil_mode out",
+        )
     if signal.shape is not None and prod(signal.shape) == signal.shape[0] == length:
         # A vector has no width to pool over, so its neighbours are averaged by a matrix.
         voters = torch.eye(length // size).repeat_interleave(size, dim=1) / size
@@ -97,8 +105,9 @@ def adaptive_avg_pool2d(graph: Graph, x: Value, size: Any) -> Signal:
     if not any(n % m for n, m in zip(inside, out, strict=True)):
         kernel = (inside[0] // out[0], inside[1] // out[1])
         return mapped(graph, signal, 3, graph.maps.pool(kernel))
-    windows = graph.maps.windows(signal.sizes[-3:], out)
-    return mapped(graph, signal, 3, windows, counted=False)
+    rows, columns = map(adaptive_shares, inside, out)
+    listed = graph.maps.listed(signal.sizes[-3:], rows, columns)
+    return mapped(graph, signal, 3, listed, counted=False)
 
 
 @operation("relu.default")
@@ -124,16 +133,25 @@ def max_pool2d(
         bare = replace(signal, terms=(replace(signal.terms[0], maps=()),))
         pooled = max_pool2d(graph, bare, kernel, stride, padding, dilation, ceil_mode)
         return affine(graph, pooled, like(value), like(0.0))
-    channels = signal.sizes[-3]
+    channels, step, pad = signal.sizes[-3], pair(stride) if stride else size, pair(padding)
     window = graph.maps.conv(
-        torch.ones(channels, 1, *size), None, stride=pair(stride) if stride else size,
-        padding=pair(padding), dilation=pair(dilation), groups=channels,
+        torch.ones(channels, 1, *size), None, stride=step, padding=pad, dilation=pair(dilation),
+        groups=channels,
     )  # fmt: skip
-    check_ceil(ceil_mode, signal.sizes[-2:], size, window)
+    laid = windows(signal.sizes[-2:], size, step, pad, pair(dilation), ceil_mode)
+    whole = all(side.whole for side in laid)
     if not signal.spikes or graph.graded(signal.terms[0].origin):
+        if not whole:
+            over = f"{size}, stride {step}, over {signal.sizes[-2:]}"
+            raise NotSupportedError(
+                f"ceil_mode with windows of {over} currents",
+                "partial windows of currents are not supported; leave ceil_mode out",
+            )
         return _pool_of_currents(graph, signal, window)
     feature_shape(signal, 3)
-    return _pool_of_spikes(graph, signal, window)
+    members = (side.members() for side in laid)
+    listed = window if whole else graph.maps.listed(signal.sizes[-3:], *members)
+    return _pool_of_spikes(graph, signal, listed)
 
 
 def _pool_of_currents(graph: Graph, signal: Signal, window: Conv2d) -> Signal:
@@ -164,7 +182,7 @@ def _value_of_spikes(signal: Signal) -> float:
     return factor if factor is not None and factor > 0 else 1.0
 
 
-def _pool_of_spikes(graph: Graph, signal: Signal, window: Conv2d) -> Signal:
+def _pool_of_spikes(graph: Graph, signal: Signal, window: LinearMap) -> Signal:
     (term,), shape = signal.terms, window.out_shape(signal.sizes[-3:])
     key = (term.origin, id(window))
     if key not in graph.pools:
@@ -173,7 +191,7 @@ def _pool_of_spikes(graph: Graph, signal: Signal, window: Conv2d) -> Signal:
 
 
 def _behind_windows(
-    signal: Signal, window: Conv2d, terms: tuple[Term, ...], pool: Window | None = None
+    signal: Signal, window: LinearMap, terms: tuple[Term, ...], pool: Window | None = None
 ) -> Signal:
     """The signal that windows over the last three axes of another one give."""
     shape = window.out_shape(signal.sizes[-3:])
