@@ -245,11 +245,20 @@ REPORT = "report.json"
 
 
 def report(folder: Path) -> FidelityReport | None:
-    """Read the fidelity report that a target left in its folder, if there is one."""
+    """Read the fidelity report that a target left in its folder, if there is one.
+
+    Raises
+    ------
+    ProgramError
+        Where the file is something else.
+    """
     path = folder / REPORT
     if not path.is_file():
         return None
-    return FidelityReport.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    try:
+        return FidelityReport.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise ProgramError(f"{path}: no fidelity report; compile the model again") from None
 
 
 def __getattr__(name: str) -> Any:

@@ -88,7 +88,7 @@ def settings(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> d
         try:
             # Text that is no JSON stays text, so nobody has to quote twice: --set mode=fast.
             found[name] = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             found[name] = value
     return found
 
@@ -367,5 +367,5 @@ def _rule_from(file: Path) -> ExitRule:
         return exits.from_dict(json.loads(file.read_text(encoding="utf-8")))
     except OSError as error:
         raise SeennError(f"{file}: {error.strerror}") from None
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise SeennError(f"{file}: not an exit rule ({error})") from None

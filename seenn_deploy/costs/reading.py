@@ -215,7 +215,7 @@ def load(cost: str | Path) -> CostModel:
         raise DataError(f"cost model {str(cost)!r}: no such file; there are {', '.join(names())}")
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON ({error}); see costs/paper.json") from None
     return read(path, stored)
 

@@ -461,7 +461,7 @@ def _read_about(out: Path) -> dict[str, Any]:
     try:
         stored: dict[str, Any] = json.loads((out / ABOUT).read_text())
         found = stored["format"], stored["version"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise ProgramError(f"{out}: exists and holds no training run; name another") from None
     if found != (FORMAT, VERSION):
         raise ProgramError(f"{out}: format {found[0]!r} version {found[1]}; train again")

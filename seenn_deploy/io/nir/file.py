@@ -247,7 +247,7 @@ def read_sidecar(path: Path) -> dict[str, Any] | None:
     try:
         stored: dict[str, Any] = json.loads(beside.read_text(encoding="utf-8"))
         found = stored["format"], stored["version"], stored["sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise ModelError(f"{beside}: no sidecar of a NIR file; move it away") from None
     if found[:2] != (FORMAT, VERSION):
         raise ModelError(
