@@ -206,7 +206,7 @@ def _own_map(stored: dict[str, Any], key: str, arrays: dict[str, Array]) -> Line
 def arrays_of(graph: SpikingGraph) -> dict[str, Array]:
     """Every array of a compiled graph, by the name that the sidecar knows it by."""
     arrays: dict[str, Array] = {}
-    _structure(graph, arrays)
+    structure(graph, arrays)
     return arrays
 
 
@@ -215,7 +215,8 @@ def edge_keys(graph: SpikingGraph) -> list[str]:
     return [edge_to_dict(e, i, {})["key"] for i, e in enumerate(graph.projections)]
 
 
-def _structure(graph: SpikingGraph, arrays: dict[str, Array]) -> dict[str, Any]:
+def structure(graph: SpikingGraph, arrays: dict[str, Array]) -> dict[str, Any]:
+    """Nodes and projections as JSON holds them; `arrays` receives their arrays by name."""
     return {
         "nodes": [node_to_dict(n, arrays) for n in graph.order],
         "projections": [edge_to_dict(e, i, arrays) for i, e in enumerate(graph.projections)],

@@ -13,7 +13,7 @@ from seenn_deploy.fidelity import FidelityReport
 from seenn_deploy.io.folders import sha256
 from seenn_deploy.io.nir.file import FORMAT, VERSION
 from seenn_deploy.ir.program import Program
-from seenn_deploy.ir.serialize import _structure, input_to_dict
+from seenn_deploy.ir.serialize import input_to_dict, structure
 
 Place: TypeAlias = tuple[str, str, list[int]]
 
@@ -47,7 +47,7 @@ def describe(
         "precision": program.precision,
         **input_to_dict(graph.source),
         "provenance": graph.provenance.to_dict(),
-        **_structure(graph, {}),
+        **structure(graph, {}),
         "arrays": places,
         "report": report.to_dict(),
     }
