@@ -28,6 +28,8 @@ SHIM = Path(__file__).parent / "py311_shim.py"
 Report = Callable[[str], None]
 
 _ASK_LAVA = (
+    # A file of the user's called lava.py, in the folder where this runs, is not meant.
+    "import sys; sys.path[:] = filter(None, sys.path); "
     "import lava.proc.lif.models, lava.magma.core.run_configs, importlib.metadata as m; "
     "print(m.version('lava-nc'))"
 )

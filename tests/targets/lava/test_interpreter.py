@@ -55,6 +55,14 @@ def test_a_script_called_lava_is_not_lava(
     assert sys.modules["lava"].__file__ == str(tmp_path / "lava.py")
 
 
+def test_nor_where_the_interpreter_is_asked(
+    lava: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lava.py").write_text("raise SystemExit('not this one')")
+    monkeypatch.chdir(tmp_path)
+    assert interpreter.check(lava, "in a folder with lava.py").lava_version == "0.10.0"
+
+
 def test_found_in_the_home_that_setup_made(nowhere: Path, lava: Path) -> None:
     script(nowhere / "bin" / "python", f'exec "{lava}" "$@"')
     with pytest.raises(DeviceError, match="no Lava interpreter"):
