@@ -20,7 +20,7 @@ unevenly; that error goes to 0 as T grows.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -126,8 +126,9 @@ def _activate(node: ir.Population, z: Array, levels: int | None) -> Array:
 
 
 def with_thresholds(
-    ann: ir.SpikingGraph, images: Array, percentile: float = DEFAULT_PERCENTILE
-) -> ir.SpikingGraph:
+    ann: ir.SpikingGraph, images: Array, percentile: float = DEFAULT_PERCENTILE,
+    bounded: Collection[str] = (),
+) -> ir.SpikingGraph:  # fmt: skip
     """Choose thresholds for activations without one, from the values that images cause there.
 
     Parameters
@@ -139,6 +140,9 @@ def with_thresholds(
     percentile : float in (0, 100]
         Percentile of all activations of a layer, zeros included; 100 is their maximum.
         arXiv 1612.04052 takes 99.9, because with the maximum all other neurons spike too rarely.
+    bounded : names
+        Activations with a threshold that was not learned (ReLU6): they get a lower one, where the
+        percentile is lower, for the same reason.
 
     Raises
     ------
@@ -154,9 +158,11 @@ def with_thresholds(
     found: dict[str, float] = {}
     without = {n.name for n in ann.populations if np.isinf(n.v_threshold)}
     for name, activation in forward(ann, images):
-        if name in without:
-            found[name] = float(np.percentile(activation, percentile))
-            if found[name] <= 0:
+        if name in without or name in bounded:
+            value = float(np.percentile(activation, percentile))
+            if value > 0:  # at most its own threshold, where it has one
+                found[name] = value
+            elif name in without:
                 raise ModelError(
                     f"{name}: silent, {percentile:g} % of its activations are 0 on the "
                     f"{len(images)} calibration images; give more of them or a higher percentile"

@@ -6,7 +6,8 @@ BatchNormalization             folded, exactly
 Add, Sub, Mul, Div             of one constant per channel: folded, like input normalisation
 Add                            of two branches: both feed the next neuron
 Relu                           threshold from calibration images (``compiler.conversion``)
-Clip                           from 0 to a maximum, which is the threshold
+Clip                           from 0 to a maximum, which is the threshold; of a ReLU6 the
+                               calibration's, if that is lower
 AveragePool                    windows that do not overlap, without padding
 GlobalAveragePool, ReduceMean  over height and width
 Flatten, Reshape               to one dimension per sample
@@ -19,7 +20,7 @@ Populations have the names of the Relu and Clip nodes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from math import prod
@@ -43,6 +44,7 @@ from seenn_deploy.ir.provenance import Provenance
 
 SUFFIXES = (".onnx",)
 CONVERTS = True  # what it reads is an ANN
+RELU6 = 6.0  # a bound that nobody has learned: hardly an activation reaches it
 MOST_IMAGES = 128  # calibration images; a percentile over all neurons needs no more
 
 
@@ -63,7 +65,8 @@ def read(
     T : int
         Number of timesteps.
     calibration : path or array (N, C, H, W), optional
-        Images as the program takes them, of which 128 are used at most. A Relu needs them.
+        Images as the program takes them, of which 128 are used at most. A Relu needs them, and a
+        ReLU6, whose activations rarely come near 6, gets a better threshold.
     percentile : float
         Percentile of :func:`seenn_deploy.compiler.conversion.with_thresholds`.
     mean, std : sequence of one number per channel, optional
@@ -89,11 +92,16 @@ def read(
             f"{path}: Relu {loose[0]!r} has no threshold; give calibration images, some of the "
             "training set (seenn convert --calibration)"
         )
-    if loose:
-        ann = with_thresholds(ann, _images(ann, calibration), percentile)
+    six = [n.name for n in ann.populations if n.v_threshold == RELU6]
+    if loose or (six and calibration is not None):
+        ann = with_thresholds(ann, _images(ann, calibration), percentile, six)
+    chosen = dict.fromkeys(loose, "Relu") | {
+        n.name: "Clip at 6 (ReLU6)" for n in ann.populations
+        if n.name in six and n.v_threshold < RELU6
+    }  # fmt: skip
     graph = spiking(ann)
     return reported(
-        graph, proof, {n.name: _change(n, loose, percentile, T) for n in graph.populations}
+        graph, proof, {n.name: _change(n, chosen, percentile, T) for n in graph.populations}
     )
 
 
@@ -137,12 +145,14 @@ def _proof(path: Path, ann: ir.SpikingGraph) -> Proof:
     return prove_ann(ann, images, {ann.readout.name: logits}, report, "onnxruntime", causes)
 
 
-def _change(node: ir.Population, loose: list[str], percentile: float, T: int) -> tuple[str, str]:
+def _change(
+    node: ir.Population, chosen: Mapping[str, str], percentile: float, T: int
+) -> tuple[str, str]:
     """Say which neuron replaces an activation, and how far off it is."""
-    if node.name not in loose:
+    if node.name not in chosen:
         return "Clip: an integrate-and-fire neuron", conversion_error(T)
     clipped = f"{100 - percentile:.3g} % of the calibration's activations are clipped; "
-    return "Relu: an integrate-and-fire neuron", clipped + conversion_error(T)
+    return f"{chosen[node.name]}: an integrate-and-fire neuron", clipped + conversion_error(T)
 
 
 def _images(ann: ir.SpikingGraph, given: Any) -> Array:

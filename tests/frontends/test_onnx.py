@@ -223,6 +223,28 @@ def test_thresholds(tmp_path: Path) -> None:
     assert graph.layers[0].name == "net/relu2"
 
 
+def test_the_bound_of_a_relu6_is_lowered_to_what_activations_reach(tmp_path: Path) -> None:
+    """And the logits come nearer in the same time; a bound that is reached, or learned, stays."""
+    off, images = {}, checkpoints.images((6, 3, 8, 8), seed=3)
+    for bound in (6.0, 5.0):
+        m = Maker(opset=9)
+        x = m.op("Clip", [m.conv("image", 3, 4)], min=0.0, max=bound)
+        x = m.op("Clip", [m.conv(x, 4, 4)], min=0.0, max=bound)
+        path = m.save(tmp_path, classifier(m, x))
+        graph = import_model(path, T=32, calibration=images)
+        *_, (name, logits) = conversion.forward(read_ann(path), images)
+        run = simulate(compile(graph), images, full_trace=True)
+        off[bound] = np.abs(run.logits[:, -1] / 32 - logits).max()
+        found = [n.v_threshold for n in graph.populations]
+        assert all(0 < v < 6 for v in found) if bound == 6 else found == [5, 5]
+        findings = graph.provenance["report"]["findings"]
+        told = [f["what"].split(":")[0] for f in findings if f["status"] == "approximated"]
+        assert told == ["Clip at 6 (ReLU6)" if bound == 6 else "Clip"] * 2
+        assert name == graph.readout.name
+        assert [n.v_threshold for n in import_model(path, T=32).populations] == [bound] * 2
+    assert off[6.0] < off[5.0]
+
+
 def test_calibration_from_a_file_and_folded_normalization(tmp_path: Path) -> None:
     path = resnet(tmp_path)
     pixels = np.random.default_rng(0).integers(0, 256, (200, 8, 8, 3)).astype(np.uint8)
