@@ -20,7 +20,7 @@ Populations have the names of the Relu and Clip nodes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from math import prod
@@ -86,22 +86,19 @@ def read(
     """
     ann = read_ann(path, T, mean, std)
     proof = _proof(path, ann) if check else Proof(why=LEFT_OUT)
-    loose = [n.name for n in ann.populations if np.isinf(n.v_threshold)]
+    bounds = {n.name: n.v_threshold for n in ann.populations}
+    loose = [name for name, bound in bounds.items() if np.isinf(bound)]
+    six = [name for name, bound in bounds.items() if bound == RELU6]
     if loose and calibration is None:
         raise ModelError(
             f"{path}: Relu {loose[0]!r} has no threshold; give calibration images, some of the "
             "training set (seenn convert --calibration)"
         )
-    six = [n.name for n in ann.populations if n.v_threshold == RELU6]
     if loose or (six and calibration is not None):
         ann = with_thresholds(ann, _images(ann, calibration), percentile, six)
-    chosen = dict.fromkeys(loose, "Relu") | {
-        n.name: "Clip at 6 (ReLU6)" for n in ann.populations
-        if n.name in six and n.v_threshold < RELU6
-    }  # fmt: skip
     graph = spiking(ann)
     return reported(
-        graph, proof, {n.name: _change(n, chosen, percentile, T) for n in graph.populations}
+        graph, proof, {n.name: _change(n, bounds[n.name], percentile, T) for n in graph.populations}
     )
 
 
@@ -145,14 +142,13 @@ def _proof(path: Path, ann: ir.SpikingGraph) -> Proof:
     return prove_ann(ann, images, {ann.readout.name: logits}, report, "onnxruntime", causes)
 
 
-def _change(
-    node: ir.Population, chosen: Mapping[str, str], percentile: float, T: int
-) -> tuple[str, str]:
-    """Say which neuron replaces an activation, and how far off it is."""
-    if node.name not in chosen:
+def _change(node: ir.Population, bound: Any, percentile: float, T: int) -> tuple[str, str]:
+    """Say which neuron replaces an activation of this bound, and how far off it is."""
+    if node.v_threshold == bound:
         return "Clip: an integrate-and-fire neuron", conversion_error(T)
+    activation = "Relu" if np.isinf(bound) else "Clip at 6 (ReLU6)"
     clipped = f"{100 - percentile:.3g} % of the calibration's activations are clipped; "
-    return f"{chosen[node.name]}: an integrate-and-fire neuron", clipped + conversion_error(T)
+    return f"{activation}: an integrate-and-fire neuron", clipped + conversion_error(T)
 
 
 def _images(ann: ir.SpikingGraph, given: Any) -> Array:

@@ -1,4 +1,4 @@
-"""Rewriting every edge of a graph with one rule: the loop that all folding passes share."""
+"""What passes share: the loop that rewrites every edge with one rule, a factor for a chain."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from seenn_deploy._typing import Array, Shape
 from seenn_deploy.fidelity import FidelityReport
 from seenn_deploy.ir.graph import Node, SpikingGraph
-from seenn_deploy.ir.maps import LinearMap
+from seenn_deploy.ir.maps import Affine, Identity, LinearMap
 
 Maps: TypeAlias = tuple[LinearMap, ...]
 Rule: TypeAlias = Callable[[Maps, Shape], tuple[Maps, Array | None]]
@@ -36,6 +36,13 @@ def rewrite(graph: SpikingGraph, rule: Rule) -> SpikingGraph:
                 extra[edge.post] = extra.get(edge.post, 0) + bias.astype(np.float64)
     report.stop()
     return graph.replace([_add_bias(n, extra) for n in graph.order], projections)
+
+
+def with_factor(maps: Maps, factor: float, channels: int) -> Maps:
+    """Return a chain whose input of so many channels is multiplied by a factor first."""
+    if not maps:
+        return (Identity(np.asarray(factor, np.float64)),)
+    return (Affine(np.full(channels, factor), np.zeros(channels)), *maps)
 
 
 def _add_bias(node: Node, extra: dict[str, Array]) -> Node:

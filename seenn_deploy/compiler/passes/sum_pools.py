@@ -26,6 +26,7 @@ import numpy as np
 
 from seenn_deploy import ir
 from seenn_deploy._typing import Array, Pair
+from seenn_deploy.compiler.passes.rewrite import with_factor
 from seenn_deploy.errors import ProgramError
 from seenn_deploy.ir.maps import Affine, AvgPool2d
 from seenn_deploy.ir.maps.affine import composed
@@ -144,12 +145,9 @@ def _behind(edge: ir.Projection, kernel: Pair, channels: int) -> tuple[ir.Linear
     at = next(i for i, m in enumerate(edge.maps) if m.kind == "avg_pool2d")
     size, rest = prod(kernel), edge.maps[at + 1 :]
     before = composed(edge.maps[:at])
-    if before is None and not rest:
-        return (ir.Identity(np.asarray(1 / size, np.float64)),)
-    scale, shift = (np.ones(channels), np.zeros(channels)) if before is None else (
-        before.scale, before.shift
-    )  # fmt: skip
-    return Affine(scale / size, shift), *rest
+    if before is None:
+        return with_factor(rest, 1 / size, channels)
+    return Affine(before.scale / size, before.shift), *rest
 
 
 # --- what costs less ------------------------------------------------------------------------------

@@ -16,7 +16,8 @@ from typing import cast
 import numpy as np
 
 from seenn_deploy import ir
-from seenn_deploy.ir.maps import Affine, Conv2d
+from seenn_deploy.compiler.passes.rewrite import with_factor
+from seenn_deploy.ir.maps import Conv2d
 
 
 def apply(graph: ir.SpikingGraph) -> ir.SpikingGraph:
@@ -32,12 +33,10 @@ def _weight(graph: ir.SpikingGraph, node: ir.Node) -> float | None:
     """The one weight with which windows of spikes arrive at a relay; None for any other node."""
     if node.kind != "relay" or cast(ir.Relay, node).window != (1, 1) or np.any(node.bias):
         return None
-    (edge, *others), behind = (
-        [e for e in graph.projections if e.post == node.name],
-        [e for e in graph.projections if e.pre == node.name],
-    )
+    edge, *others = graph.into(node.name)
     plain = not others and not edge.lag and graph.node(edge.pre).spikes and len(edge.maps) == 1
-    if not plain or not all(graph.node(e.post).stages for e in behind):
+    behind = (graph.node(e.post) for e in graph.projections if e.pre == node.name)
+    if not plain or not all(post.stages for post in behind):
         return None
     if edge.maps[0].kind != "conv2d":
         return None
@@ -55,8 +54,6 @@ def _moved(
         window = cast(Conv2d, edge.maps[0])
         return replace(edge, maps=(window.with_weight(np.ones_like(window.weight)),), own=())
     if edge.pre in weights:
-        channels, weight = graph.node(edge.pre).shape[0], weights[edge.pre]
-        scale = Affine(np.full(channels, weight), np.zeros(channels))
-        whole = ir.Identity(np.asarray(weight, np.float64))
-        return replace(edge, maps=(scale, *edge.maps) if edge.maps else (whole,))
+        channels = graph.node(edge.pre).shape[0]
+        return replace(edge, maps=with_factor(edge.maps, weights[edge.pre], channels))
     return edge

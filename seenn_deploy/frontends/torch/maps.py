@@ -244,15 +244,21 @@ def flat_over(maps: Maps, in_shape: Shape) -> Maps | None:
 
 
 def _listed(shape: Shape, rows: Array, columns: Array) -> ir.Sparse:
-    shares = np.kron(rows, columns)
-    target, source = np.nonzero(shares)
-    channel = np.arange(shape[0])[:, None]
+    """List the synapses of a channel from those of its rows and columns, then of all channels."""
+    # As a matrix of windows by pixels, most of it zeros, an image of 112x112 would take 300 MB.
+    (i, y), (j, x) = np.nonzero(rows), np.nonzero(columns)
+    channels, height, width = shape
+    pixels, windows = height * width, len(rows) * len(columns)
+    source = (y[:, None] * width + x).ravel()
+    target = (i[:, None] * len(columns) + j).ravel()
+    share = np.outer(rows[i, y], columns[j, x]).ravel()
+    channel = np.arange(channels)[:, None]
     return ir.Sparse.of(
-        (channel * shares.shape[1] + source).ravel(),
-        (channel * shares.shape[0] + target).ravel(),
-        np.tile(shares[target, source], shape[0]),
-        shape[0] * shares.shape[1],
-        (shape[0], len(rows), len(columns)),
+        (channel * pixels + source).ravel(),
+        (channel * windows + target).ravel(),
+        np.tile(share, channels),
+        channels * pixels,
+        (channels, len(rows), len(columns)),
     )
 
 
